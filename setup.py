@@ -1,0 +1,104 @@
+"""Which extensions there are, and with which flags: one source, compiled for each CPU level and precision."""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CPU = Path("src/roicy/cpu")
+MSVC = sys.platform == "win32"
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+# No contraction: results then differ between paths and levels only where the source says so.
+FLAGS = ["/O2", "/fp:precise"] if MSVC else ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+GCC_LEVELS = {
+    "v3": ["-mavx2", "-mfma", "-mf16c", "-mbmi2"],
+    "v4": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"],
+}
+MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
+LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
+PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
+# The sources of a level and precision; the others are compiled once.
+KERNELS = ["separable"]
+
+OPENMP_PROBE = """
+#include <omp.h>
+int main(void) {
+    int threads = 0;
+#pragma omp parallel num_threads(2) reduction(+ : threads)
+    threads += 1;
+    return threads == 2 && omp_get_max_threads() > 0 ? 0 : 1;
+}
+"""
+
+
+def extension(name, source, flags=(), macros=()):
+    """Return the extension roicy.cpu.NAME, built from a source of that folder."""
+    return Extension(
+        f"roicy.cpu.{name}",
+        [str(CPU / f"{source}.pyx")],
+        include_dirs=[numpy.get_include(), str(CPU)],
+        extra_compile_args=[*FLAGS, *flags],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *((macro, None) for macro in macros)],
+        depends=[str(path) for pattern in ("*.pxd", "*.h") for path in CPU.glob(pattern)],
+    )
+
+
+class BuildKernels(build_ext):
+    """Translate each source under its extension's own name, then compile, all of them in parallel."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extensions(self):
+        openmp = self.openmp_flags()
+        for ext in self.extensions:
+            ext.extra_compile_args += openmp
+            ext.extra_link_args += openmp if not MSVC else []
+        super().build_extensions()
+
+    def build_extension(self, ext):
+        generated = Path(self.build_temp) / f"{ext.name}.c"
+        generated.parent.mkdir(parents=True, exist_ok=True)
+        cython = [sys.executable, "-m", "cython", "-3", "-I", "src", "--module-name", ext.name]
+        directives = "boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False"
+        source = ext.sources[0]
+        subprocess.run([*cython, "-X", directives, "-o", str(generated), source], check=True)
+        ext.sources = [str(generated)]
+        super().build_extension(ext)
+        ext.sources = [source]
+
+    def openmp_flags(self):
+        """Return the flags for OpenMP if a program built with them runs, else nothing."""
+        if os.environ.get("ROICY_OPENMP", "1") == "0":
+            return []
+        flags = {"win32": ["/openmp"], "darwin": ["-Xpreprocessor", "-fopenmp", "-lomp"]}.get(sys.platform, ["-fopenmp"])
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.c"
+            source.write_text(OPENMP_PROBE)
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
+                self.compiler.link_executable(objects, str(Path(folder) / "probe"), extra_postargs=flags)
+                subprocess.run([str(Path(folder) / "probe")], check=True, timeout=60)
+            except Exception as error:  # any failure means the same: build without
+                print(f"roicy: building without OpenMP ({error})", file=sys.stderr)
+                return []
+        return flags
+
+
+extensions = [extension(name, name) for name in ("axis_table", "threads", "processor")]
+extensions += [
+    extension(f"_{kernel}_{precision}_{level}", kernel, flags, macros)
+    for kernel in KERNELS
+    for precision, macros in PRECISIONS.items()
+    for level, flags in LEVELS.items()
+]
+
+setup(ext_modules=extensions, cmdclass={"build_ext": BuildKernels})

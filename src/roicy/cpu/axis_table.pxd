@@ -1,0 +1,40 @@
+"""What the kernels see of an axis table: plain C arrays."""
+
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef struct Axis:
+    # One axis of every RoI. A *line* is the ascending list of the pixels that the RoI's bins touch; taps
+    # name a pixel by its position in the line. Weights are float or double, as the table's `double` says.
+    int32_t bins                # output size P
+    int64_t* line_start         # (K + 1)  where the RoI's line begins in `line`; room for it ends where the next begins
+    int32_t* line_length        # (K)      pixels in the line
+    int32_t* line               #          pixel numbers
+    int64_t* tap_start          # (K * P)  where the bin's taps begin
+    int32_t* tap_count          # (K * P)
+    int32_t* tap_position       #          position in the line
+    void* tap_weight
+    void* tap_slope_start       # only for the box gradient: d weight / d (first coordinate of the box),
+    void* tap_slope_end         #          d weight / d (second coordinate)
+    # the transpose, for the adjoint: for every pixel of the line the bins that touch it, ascending
+    int64_t* bin_start          # as long as `line`
+    int32_t* bin_count
+    int32_t* bin
+    void* bin_weight
+
+
+cdef class AxisTable:
+    cdef readonly Py_ssize_t rois
+    cdef readonly Py_ssize_t first_invalid
+    cdef readonly Py_ssize_t images
+    cdef readonly int height, width
+    cdef readonly bint double
+    cdef Axis y, x
+    cdef int64_t* order         # (K) RoIs by image, then by first row; rows with an invalid box come first
+    cdef int64_t* image_start   # (images + 1) positions in `order`
+    cdef double* bin_pixels     # (images) pixels under the bins, overlaps counted: the work of pooling each RoI alone
+    cdef double* map_pixels     # (images) pixels in the rows that any RoI needs: the work of loading the map once
+    cdef double work            # multiply-adds for each channel
+    cdef int widest             # pixels in the longest line of x
+    cdef int tallest            # pixels in the longest line of y
+    cdef list _memory

@@ -1,0 +1,534 @@
+"""Axis tables: which pixels each output row and column of a RoI averages, and with what weights.
+
+On an axis-aligned grid a bilinear weight is a product of one weight in y and one in x, a sample is dropped
+where y is out *or* x is out, and the divisor is the product of both counts. So the average over a bin needs
+one short list of (pixel, weight) taps for its row and one for its column::
+
+    box ──▶ sample positions ──▶ taps of bin p: (pixel, weight) (pixel, weight) ...
+                                 samples on the same pixel merge, weights are divided by the count
+
+Positions are computed in the boxes' own dtype, in the operation order of torchvision and without contraction,
+so that sample positions, grid counts and out-of-range decisions are the same bits. Positions never decrease
+with the sample index: the samples that hit the map are found by bisection, and no box, however large, costs
+more than the map.
+"""
+
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.math cimport ceil, floor, isfinite, nextafter, INFINITY
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+cnp.import_array()
+
+# Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by bisection.
+cdef double FINE_GRID = 4194304.0
+# RoIs below which the table is filled by the calling thread alone.
+cdef Py_ssize_t SERIAL_ROIS = 64
+
+
+cdef struct Span:
+    # The samples of one bin. `index` counts them in the order of ascending position.
+    double count            # samples on this axis, hit or not
+    double first, last      # the ones that hit the map; first > last where none does
+    bint mirrored           # a reversed box: position falls with the sample index
+
+
+cdef struct Weight:
+    double value, start, end
+
+
+cdef struct Place:
+    # where a RoI goes in the order
+    int64_t image, row, roi
+
+
+cdef inline floating scaled(floating coordinate, floating scale, floating offset) noexcept nogil:
+    cdef floating product = coordinate * scale
+    return product - offset
+
+
+cdef inline floating position(floating base, floating bin_size, Span* span, double index) noexcept nogil:
+    cdef double sample = span.count - 1 - index if span.mirrored else index
+    cdef floating shift = (<floating> sample + <floating> 0.5) * bin_size
+    return base + shift / <floating> span.count
+
+
+cdef inline double bisect(floating base, floating bin_size, Span* span, double low, double high,
+                          floating bound, bint above) noexcept nogil:
+    # The smallest index in (low, high] whose position is >= bound (> bound if `above`), given that it holds at high.
+    cdef double middle
+    cdef floating value
+    while high - low > 1:
+        middle = low + floor((high - low) / 2)
+        if middle <= low or middle >= high:
+            break
+        value = position(base, bin_size, span, middle)
+        if value > bound or (not above and value == bound):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+cdef inline Span span_of(floating base, floating bin_size, double count, int length) noexcept nogil:
+    cdef Span span
+    cdef double last = count - 1
+    span.count = count
+    span.mirrored = bin_size < 0
+    span.first = 0
+    span.last = -1
+    if count < 1 or length == 0 or not isfinite(base) or not isfinite(bin_size):
+        return span
+    if not (position(base, bin_size, &span, last) >= -1) or not (position(base, bin_size, &span, 0) <= length):
+        return span
+    if not (position(base, bin_size, &span, 0) >= -1):
+        span.first = bisect(base, bin_size, &span, 0, last, <floating> -1, False)
+    if position(base, bin_size, &span, last) <= length:
+        span.last = last
+    else:
+        span.last = bisect(base, bin_size, &span, 0, last, <floating> length, True) - 1
+    return span
+
+
+cdef inline int pixel_below(floating place, int length) noexcept nogil:
+    if not (place > 0):
+        return 0
+    if place >= length - 1:
+        return length - 1
+    return <int> place
+
+
+cdef inline int64_t room(floating base, floating bin_size, Span* span, int length) noexcept nogil:
+    # How many taps the bin can have at the most.
+    if span.first > span.last:
+        return 0
+    cdef int64_t low = pixel_below(position(base, bin_size, span, span.first), length)
+    cdef int64_t high = pixel_below(position(base, bin_size, span, span.last), length)
+    cdef int64_t pixels = high - low + 1 + (high < length - 1)
+    if pixels > 2 * (span.last - span.first + 1):
+        pixels = <int64_t> (2 * (span.last - span.first + 1))
+    return pixels
+
+
+cdef inline int add_tap(int32_t* pixel, Weight* weight, int taps, int at, double value,
+                        double start, double end) noexcept nogil:
+    # Positions ascend, so a pixel that was seen before is the last one or the last but one.
+    cdef int i = taps - 1
+    if taps > 1 and pixel[taps - 2] == at:
+        i = taps - 2
+    elif taps == 0 or pixel[i] != at:
+        i = taps
+        taps += 1
+        pixel[i] = at
+        weight[i].value = weight[i].start = weight[i].end = 0
+    weight[i].value += value
+    weight[i].start += start
+    weight[i].end += end
+    return taps
+
+
+cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, int bins, int length, double scale,
+                         bint unit_size, int32_t* pixel, Weight* weight) noexcept nogil:
+    # The taps of one bin, summed over its samples; returns how many there are.
+    cdef int taps = 0, below
+    cdef double index = span.first, following, run, share, fraction, start, end, part
+    cdef floating place
+    while index <= span.last:
+        place = position(base, bin_size, span, index)
+        following = index + 1
+        if span.count > FINE_GRID and span.last > index:
+            if position(base, bin_size, span, span.last) > place:
+                following = bisect(base, bin_size, span, index, span.last, place, True)
+            else:
+                following = span.last + 1
+            if following <= index:  # indices beyond 2**53 are themselves rounded
+                following = nextafter(index, INFINITY)
+        run = following - index
+        # how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the second by share
+        share = (bin + ((span.count - 1 - index if span.mirrored else index) + 0.5) / span.count) / bins
+        start = scale if unit_size else scale * (1 - share)
+        end = 0 if unit_size else scale * share
+        part = run / span.count
+        below = pixel_below(place, length)
+        if below == length - 1:
+            taps = add_tap(pixel, weight, taps, below, part, 0, 0)
+        else:
+            fraction = place - below if place > 0 else 0.0
+            if not (place >= 0):
+                start = end = 0
+            taps = add_tap(pixel, weight, taps, below, part * (1 - fraction), -part * start, -part * end)
+            taps = add_tap(pixel, weight, taps, below + 1, part * fraction, part * start, part * end)
+        index = following
+    return taps
+
+
+cdef struct Side:
+    # one axis of one box, before its taps are known
+    double start, size      # exact: the boxes' dtype fits in a double
+    double count
+    bint unit_size          # the size was raised to 1
+
+
+cdef inline Side side_of(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
+                         bint aligned) noexcept nogil:
+    cdef Side side
+    cdef floating scale = <floating> spatial_scale
+    cdef floating offset = <floating> 0.5 if aligned else <floating> 0
+    cdef floating low = scaled(first, scale, offset)
+    cdef floating high = scaled(second, scale, offset)
+    cdef floating size = high - low
+    cdef floating bin_size
+    side.unit_size = not aligned and size < 1
+    if side.unit_size:
+        size = 1
+    bin_size = size / <floating> bins
+    side.start = low
+    side.size = bin_size
+    side.count = sampling_ratio if sampling_ratio > 0 else ceil(bin_size)
+    return side
+
+
+cdef inline floating bin_base(floating start, floating bin_size, int p) noexcept nogil:
+    cdef floating shift = p * bin_size
+    return start + shift
+
+
+cdef int64_t axis_room(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
+                       bint aligned, int length) noexcept nogil:
+    cdef Side side = side_of(first, second, spatial_scale, bins, sampling_ratio, aligned)
+    cdef Span span
+    cdef int64_t taps = 0
+    cdef int p
+    cdef floating base
+    for p in range(bins):
+        base = bin_base(<floating> side.start, <floating> side.size, p)
+        span = span_of(base, <floating> side.size, side.count, length)
+        taps += room(base, <floating> side.size, &span, length)
+    return taps
+
+
+cdef void put(void* target, bint double_, int64_t i, double value) noexcept nogil:
+    if double_:
+        (<double*> target)[i] = value
+    else:
+        (<float*> target)[i] = <float> value
+
+
+cdef double get(void* source, bint double_, int64_t i) noexcept nogil:
+    return (<double*> source)[i] if double_ else (<float*> source)[i]
+
+
+cdef void fill_axis(Axis* axis, int64_t k, floating first, floating second, double spatial_scale, int sampling_ratio,
+                    bint aligned, int length, bint double_, int32_t* mark, Weight* weight) noexcept nogil:
+    # `mark` (length) is all -1 before and after; `weight` has room for a bin's taps.
+    cdef Side side = side_of(first, second, spatial_scale, axis.bins, sampling_ratio, aligned)
+    cdef Span span
+    cdef int64_t at = axis.line_start[k], start = at, row = k * axis.bins, i
+    cdef int p, taps, low = length, high = -1, used = 0, pixel
+    cdef floating base
+    for p in range(axis.bins):
+        base = bin_base(<floating> side.start, <floating> side.size, p)
+        span = span_of(base, <floating> side.size, side.count, length)
+        taps = fill_bin(base, <floating> side.size, &span, p, axis.bins, length, spatial_scale, side.unit_size,
+                        axis.tap_position + at, weight)
+        axis.tap_start[row + p] = at
+        axis.tap_count[row + p] = taps
+        for i in range(taps):
+            put(axis.tap_weight, double_, at + i, weight[i].value)
+            if axis.tap_slope_start != NULL:
+                put(axis.tap_slope_start, double_, at + i, weight[i].start)
+                put(axis.tap_slope_end, double_, at + i, weight[i].end)
+            pixel = axis.tap_position[at + i]
+            mark[pixel] = 1
+            low = min(low, pixel)
+            high = max(high, pixel)
+        at += taps
+    # the pixels in ascending order are the line; taps then name positions in it
+    for pixel in range(low, high + 1):
+        if mark[pixel] >= 0:
+            mark[pixel] = used
+            axis.line[start + used] = pixel
+            used += 1
+    axis.line_length[k] = used
+    for i in range(start, at):
+        axis.tap_position[i] = mark[axis.tap_position[i]]
+    for pixel in range(low, high + 1):
+        mark[pixel] = -1
+    if axis.bin != NULL:
+        transpose_taps(axis, k, start, at, double_)
+
+
+cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint double_) noexcept nogil:
+    cdef int64_t i, at = start, row = k * axis.bins
+    cdef int used = axis.line_length[k], p, position
+    for i in range(used):
+        axis.bin_count[start + i] = 0
+    for i in range(start, end):
+        axis.bin_count[start + axis.tap_position[i]] += 1
+    for i in range(used):
+        axis.bin_start[start + i] = at
+        at += axis.bin_count[start + i]
+        axis.bin_count[start + i] = 0
+    for p in range(axis.bins):
+        for i in range(axis.tap_start[row + p], axis.tap_start[row + p] + axis.tap_count[row + p]):
+            position = axis.tap_position[i]
+            at = axis.bin_start[start + position] + axis.bin_count[start + position]
+            axis.bin[at] = p
+            put(axis.bin_weight, double_, at, get(axis.tap_weight, double_, i))
+            axis.bin_count[start + position] += 1
+
+
+cdef int by_place(const void* a, const void* b) noexcept nogil:
+    cdef const Place* p = <const Place*> a
+    cdef const Place* q = <const Place*> b
+    if p.image != q.image:
+        return -1 if p.image < q.image else 1
+    if p.row != q.row:
+        return -1 if p.row < q.row else 1
+    return -1 if p.roi < q.roi else 1
+
+
+cdef class AxisTable:
+    """Axis tables of K RoIs, in both axes.
+
+    Parameters
+    ----------
+    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
+        Corners x1, y1, x2, y2; with five columns the batch index comes first.
+    images : ndarray, (K,), int64, C-contiguous, or None with five columns
+        Batch indices.
+    input_shape : tuple of int
+        N, C, H, W.
+    output_size : tuple of int
+        Output rows and columns.
+    spatial_scale, sampling_ratio, aligned
+        As in `roicy.roi_align`.
+    accumulate : {"float32", "float64"}
+        Type of the weights.
+    purpose : {"forward", "backward", "backward_rois"}
+        What the table is for; the gradients need the transpose, the last one derivatives too.
+    threads : int
+        Threads that may be used.
+
+    Attributes
+    ----------
+    first_invalid : int
+        First row with a batch index outside [0, N) or a number that is not finite; -1 where there is none.
+    """
+
+    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio,
+                  bint aligned, str accumulate, str purpose, int threads):
+        self._memory = []
+        self.rois = cnp.PyArray_DIM(boxes, 0)
+        self.images = input_shape[0]
+        self.height = input_shape[2]
+        self.width = input_shape[3]
+        self.double = accumulate == "float64"
+        self.y.bins = output_size[0]
+        self.x.bins = output_size[1]
+        self.first_invalid = -1
+        cdef int columns = <int> cnp.PyArray_DIM(boxes, 1)
+        cdef int64_t* image = <int64_t*> reserve(self, self.rois, sizeof(int64_t))
+        cdef const int64_t* given = NULL
+        if images is not None:
+            given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
+        if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
+            fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, given, image, spatial_scale, sampling_ratio,
+                      aligned, purpose, threads)
+        else:
+            fill(self, <const double*> cnp.PyArray_DATA(boxes), columns, given, image, spatial_scale, sampling_ratio,
+                      aligned, purpose, threads)
+
+
+cdef void* reserve(AxisTable table, Py_ssize_t count, Py_ssize_t size) except NULL:
+    # The table owns its memory as arrays, which NumPy counts and frees.
+    cdef cnp.ndarray block = np.empty(count * size + 1, np.uint8)
+    table._memory.append(block)
+    return cnp.PyArray_DATA(block)
+
+
+cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* given, int64_t* image, double spatial_scale,
+              int sampling_ratio, bint aligned, str purpose, int threads) except -1:
+    cdef Py_ssize_t k, count = table.rois
+    cdef int corner = columns - 4, height = table.height, width = table.width, j
+    cdef const floating* box
+    cdef bint valid
+    cdef int64_t* rooms_y
+    cdef int64_t* rooms_x
+    for k in range(count):
+        box = boxes + k * columns
+        valid = True
+        for j in range(columns):
+            valid = valid and isfinite(box[j])
+        image[k] = -1
+        if not valid:
+            pass
+        elif given != NULL:
+            image[k] = given[k] if 0 <= given[k] < table.images else -1
+        elif -1 < box[0] < table.images:
+            image[k] = <int64_t> box[0]
+        if image[k] < 0 and table.first_invalid < 0:
+            table.first_invalid = k
+    rooms_y = table.y.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
+    rooms_x = table.x.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
+    threads = threads if count >= SERIAL_ROIS else 1
+    with nogil:
+        if threads > 1:
+            for k in prange(count, num_threads=threads, schedule="dynamic", chunksize=16):
+                measure(boxes + k * columns + corner, image[k], &table.y, &table.x, k, height, width, spatial_scale,
+                        sampling_ratio, aligned)
+        else:
+            for k in range(count):
+                measure(boxes + k * columns + corner, image[k], &table.y, &table.x, k, height, width, spatial_scale,
+                        sampling_ratio, aligned)
+    lay_out(table, &table.y, purpose)
+    lay_out(table, &table.x, purpose)
+    fill_taps(table, boxes + corner, columns, image, spatial_scale, sampling_ratio, aligned, threads)
+    sort(table, image)
+    return 0
+
+
+cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
+    # From the room that each RoI needs to where it begins.
+    cdef int64_t total = 0, needed
+    cdef Py_ssize_t k, weight = sizeof(double) if table.double else sizeof(float)
+    for k in range(table.rois):
+        needed = axis.line_start[k]
+        axis.line_start[k] = total
+        total += needed
+    axis.line_start[table.rois] = total
+    axis.line_length = <int32_t*> reserve(table, table.rois, sizeof(int32_t))
+    axis.line = <int32_t*> reserve(table, total, sizeof(int32_t))
+    axis.tap_start = <int64_t*> reserve(table, table.rois * axis.bins, sizeof(int64_t))
+    axis.tap_count = <int32_t*> reserve(table, table.rois * axis.bins, sizeof(int32_t))
+    axis.tap_position = <int32_t*> reserve(table, total, sizeof(int32_t))
+    axis.tap_weight = reserve(table, total, weight)
+    if purpose == "forward":
+        return 0
+    axis.bin_start = <int64_t*> reserve(table, total, sizeof(int64_t))
+    axis.bin_count = <int32_t*> reserve(table, total, sizeof(int32_t))
+    axis.bin = <int32_t*> reserve(table, total, sizeof(int32_t))
+    axis.bin_weight = reserve(table, total, weight)
+    if purpose == "backward_rois":
+        axis.tap_slope_start = reserve(table, total, weight)
+        axis.tap_slope_end = reserve(table, total, weight)
+    return 0
+
+
+cdef int fill_taps(AxisTable table, const floating* boxes, int columns, const int64_t* image, double spatial_scale,
+                   int sampling_ratio, bint aligned, int threads) except -1:
+    cdef Py_ssize_t length = max(table.height, table.width), chunk, count = table.rois
+    cdef Py_ssize_t chunks = min(count, 4 * threads) if threads > 1 else 1, k
+    # scratch of one chunk of RoIs: marks and a bin's weights
+    cdef int32_t* mark = <int32_t*> malloc(chunks * length * sizeof(int32_t) + 1)
+    cdef Weight* weight = <Weight*> malloc(chunks * (length + 1) * sizeof(Weight) + 1)
+    if mark == NULL or weight == NULL:
+        free(mark)
+        free(weight)
+        raise MemoryError("roicy: no memory for the axis tables' scratch")
+    memset(mark, -1, chunks * length * sizeof(int32_t))
+    with nogil:
+        if threads > 1:
+            for chunk in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=1):
+                fill_rois(boxes, columns, image, &table.y, &table.x, count * chunk // chunks,
+                          count * (chunk + 1) // chunks, table.height, table.width, spatial_scale, sampling_ratio,
+                          aligned, table.double, mark + chunk * length, weight + chunk * (length + 1))
+        else:
+            fill_rois(boxes, columns, image, &table.y, &table.x, 0, count, table.height, table.width, spatial_scale,
+                      sampling_ratio, aligned, table.double, mark, weight)
+    free(mark)
+    free(weight)
+    return 0
+
+
+cdef int sort(AxisTable table, const int64_t* image) except -1:
+    cdef Py_ssize_t k, i, count = table.rois
+    cdef Place* places = <Place*> malloc(count * sizeof(Place) + 1)
+    cdef int64_t roi, first, last, bottom
+    cdef double pixels
+    if places == NULL:
+        raise MemoryError("roicy: no memory to sort the RoIs")
+    table.order = <int64_t*> reserve(table, count, sizeof(int64_t))
+    table.image_start = <int64_t*> reserve(table, table.images + 1, sizeof(int64_t))
+    table.bin_pixels = <double*> reserve(table, table.images, sizeof(double))
+    table.map_pixels = <double*> reserve(table, table.images, sizeof(double))
+    for k in range(count):
+        places[k].image = image[k]
+        places[k].row = table.y.line[table.y.line_start[k]] if table.y.line_length[k] else 0
+        places[k].roi = k
+    qsort(places, count, sizeof(Place), by_place)
+    for k in range(count):
+        table.order[k] = places[k].roi
+    k = 0
+    while k < count and places[k].image < 0:
+        k += 1
+    table.work = 0
+    table.widest = table.tallest = 0
+    for i in range(table.images):
+        table.image_start[i] = k
+        table.bin_pixels[i] = table.map_pixels[i] = 0
+        bottom = -1
+        while k < count and places[k].image == i:
+            roi = places[k].roi
+            k += 1
+            if table.x.line_length[roi] == 0 or table.y.line_length[roi] == 0:
+                continue
+            pixels = row_taps(&table.y, roi) * <double> table.x.line_length[roi]
+            table.bin_pixels[i] += pixels
+            table.work += pixels
+            first = table.y.line[table.y.line_start[roi]]
+            last = table.y.line[table.y.line_start[roi] + table.y.line_length[roi] - 1]
+            if last > bottom:
+                table.map_pixels[i] += (last - max(first - 1, bottom)) * <double> table.width
+                bottom = last
+            table.widest = max(table.widest, table.x.line_length[roi])
+            table.tallest = max(table.tallest, table.y.line_length[roi])
+    table.image_start[table.images] = k
+    free(places)
+    return 0
+
+
+cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:
+    cdef int64_t total = 0, i
+    for i in range(k * axis.bins, (k + 1) * axis.bins):
+        total += axis.tap_count[i]
+    return total
+
+
+cdef void measure(const floating* box, int64_t image, Axis* y, Axis* x, int64_t k, int height, int width,
+                  double spatial_scale, int sampling_ratio, bint aligned) noexcept nogil:
+    # How many taps RoI k can have on either axis, left where its lines will begin.
+    if image < 0:
+        y.line_start[k] = x.line_start[k] = 0
+        return
+    y.line_start[k] = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height)
+    x.line_start[k] = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width)
+
+
+cdef void fill_rois(const floating* boxes, int columns, const int64_t* image, Axis* y, Axis* x, int64_t begin,
+                    int64_t end, int height, int width, double spatial_scale, int sampling_ratio, bint aligned,
+                    bint double_, int32_t* mark, Weight* weight) noexcept nogil:
+    cdef int64_t k
+    cdef const floating* box
+    for k in range(begin, end):
+        if image[k] < 0:
+            empty_axis(y, k)
+            empty_axis(x, k)
+            continue
+        box = boxes + k * columns
+        fill_axis(y, k, box[1], box[3], spatial_scale, sampling_ratio, aligned, height, double_, mark, weight)
+        fill_axis(x, k, box[0], box[2], spatial_scale, sampling_ratio, aligned, width, double_, mark, weight)
+
+
+cdef void empty_axis(Axis* axis, int64_t k) noexcept nogil:
+    cdef int64_t p
+    axis.line_length[k] = 0
+    for p in range(k * axis.bins, (k + 1) * axis.bins):
+        axis.tap_start[p] = axis.line_start[k]
+        axis.tap_count[p] = 0
