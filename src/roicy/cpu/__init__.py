@@ -6,11 +6,11 @@ adds a backend writes a package with the same functions.
 
 import importlib
 
-from roicy.cpu import levels, threads
+from roicy.cpu import selection, threads
 from roicy.cpu.axis_table import AxisTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
-_level = levels.choose()
+_level = selection.choose()
 _separable = {
     "float32": importlib.import_module(f"roicy.cpu._separable_f32_{_level}"),
     "float64": importlib.import_module(f"roicy.cpu._separable_f64_{_level}"),
@@ -20,6 +20,11 @@ _separable = {
 def level():
     """Return the name of the CPU level in use."""
     return _level
+
+
+def levels():
+    """Return the names of the CPU levels that could be used here."""
+    return selection.available()
 
 
 def axis_table(

@@ -4,8 +4,9 @@ from libc.stdint cimport int32_t, int64_t
 
 
 cdef struct Axis:
-    # One axis of every RoI. A *line* is the ascending list of the pixels that the RoI's bins touch; taps
-    # name a pixel by its position in the line. Weights are float or double, as the table's `double` says.
+    # One axis of every RoI, in the order of the table, which is the order of use. A *line* is the ascending list
+    # of the pixels that the RoI's bins touch; taps name a pixel by its position in the line. Weights are float
+    # or double, as the table's `double` says.
     int32_t bins                # output size P
     int64_t* line_start         # (K + 1)  where the RoI's line begins in `line`; room for it ends where the next begins
     int32_t* line_length        # (K)      pixels in the line
@@ -30,11 +31,12 @@ cdef class AxisTable:
     cdef readonly int height, width
     cdef readonly bint double
     cdef Axis y, x
-    cdef int64_t* order         # (K) RoIs by image, then by first row; rows with an invalid box come first
+    cdef int64_t* order         # (K) RoIs by image, then by first row; those with an invalid box come first
     cdef int64_t* image_start   # (images + 1) positions in `order`
     cdef double* bin_pixels     # (images) pixels under the bins, overlaps counted: the work of pooling each RoI alone
     cdef double* map_pixels     # (images) pixels in the rows that any RoI needs: the work of loading the map once
     cdef double work            # multiply-adds for each channel
     cdef int widest             # pixels in the longest line of x
     cdef int tallest            # pixels in the longest line of y
+    cdef int span               # rows from the first to the last one of the RoI that reaches furthest
     cdef list _memory

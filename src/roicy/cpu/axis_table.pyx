@@ -44,8 +44,8 @@ cdef struct Weight:
 
 
 cdef struct Place:
-    # where a RoI goes in the order
-    int64_t image, row, roi
+    # where a RoI goes in the order, and the room that its taps need
+    int64_t image, row, roi, room_y, room_x
 
 
 cdef inline floating scaled(floating coordinate, floating scale, floating offset) noexcept nogil:
@@ -105,9 +105,7 @@ cdef inline int pixel_below(floating place, int length) noexcept nogil:
 
 
 cdef inline int64_t room(floating base, floating bin_size, Span* span, int length) noexcept nogil:
-    # How many taps the bin can have at the most.
-    if span.first > span.last:
-        return 0
+    # How many taps the bin can have at the most; it has samples.
     cdef int64_t low = pixel_below(position(base, bin_size, span, span.first), length)
     cdef int64_t high = pixel_below(position(base, bin_size, span, span.last), length)
     cdef int64_t pixels = high - low + 1 + (high < length - 1)
@@ -200,16 +198,20 @@ cdef inline floating bin_base(floating start, floating bin_size, int p) noexcept
 
 
 cdef int64_t axis_room(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
-                       bint aligned, int length) noexcept nogil:
+                       bint aligned, int length, int* lowest) noexcept nogil:
+    # How many taps the RoI can have at the most, and its first pixel.
     cdef Side side = side_of(first, second, spatial_scale, bins, sampling_ratio, aligned)
     cdef Span span
     cdef int64_t taps = 0
     cdef int p
     cdef floating base
+    lowest[0] = length
     for p in range(bins):
         base = bin_base(<floating> side.start, <floating> side.size, p)
         span = span_of(base, <floating> side.size, side.count, length)
-        taps += room(base, <floating> side.size, &span, length)
+        if span.first <= span.last:
+            taps += room(base, <floating> side.size, &span, length)
+            lowest[0] = min(lowest[0], pixel_below(position(base, <floating> side.size, &span, span.first), length))
     return taps
 
 
@@ -359,8 +361,7 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
     cdef int corner = columns - 4, height = table.height, width = table.width, j
     cdef const floating* box
     cdef bint valid
-    cdef int64_t* rooms_y
-    cdef int64_t* rooms_x
+    cdef Place* places = <Place*> reserve(table, count, sizeof(Place))
     for k in range(count):
         box = boxes + k * columns
         valid = True
@@ -375,34 +376,35 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
             image[k] = <int64_t> box[0]
         if image[k] < 0 and table.first_invalid < 0:
             table.first_invalid = k
-    rooms_y = table.y.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
-    rooms_x = table.x.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
     threads = threads if count >= SERIAL_ROIS else 1
     with nogil:
         if threads > 1:
             for k in prange(count, num_threads=threads, schedule="dynamic", chunksize=16):
-                measure(boxes + k * columns + corner, image[k], &table.y, &table.x, k, height, width, spatial_scale,
-                        sampling_ratio, aligned)
+                places[k] = place_of(boxes + k * columns + corner, image[k], k, &table.y, &table.x, height, width,
+                                     spatial_scale, sampling_ratio, aligned)
         else:
             for k in range(count):
-                measure(boxes + k * columns + corner, image[k], &table.y, &table.x, k, height, width, spatial_scale,
-                        sampling_ratio, aligned)
+                places[k] = place_of(boxes + k * columns + corner, image[k], k, &table.y, &table.x, height, width,
+                                     spatial_scale, sampling_ratio, aligned)
+        qsort(places, count, sizeof(Place), by_place)
+    table.order = <int64_t*> reserve(table, count, sizeof(int64_t))
+    table.y.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
+    table.x.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
+    table.y.line_start[0] = table.x.line_start[0] = 0
+    for k in range(count):
+        table.order[k] = places[k].roi
+        table.y.line_start[k + 1] = table.y.line_start[k] + places[k].room_y
+        table.x.line_start[k + 1] = table.x.line_start[k] + places[k].room_x
     lay_out(table, &table.y, purpose)
     lay_out(table, &table.x, purpose)
     fill_taps(table, boxes + corner, columns, image, spatial_scale, sampling_ratio, aligned, threads)
-    sort(table, image)
+    summarise(table, image)
     return 0
 
 
 cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
-    # From the room that each RoI needs to where it begins.
-    cdef int64_t total = 0, needed
-    cdef Py_ssize_t k, weight = sizeof(double) if table.double else sizeof(float)
-    for k in range(table.rois):
-        needed = axis.line_start[k]
-        axis.line_start[k] = total
-        total += needed
-    axis.line_start[table.rois] = total
+    cdef int64_t total = axis.line_start[table.rois]
+    cdef Py_ssize_t weight = sizeof(double) if table.double else sizeof(float)
     axis.line_length = <int32_t*> reserve(table, table.rois, sizeof(int32_t))
     axis.line = <int32_t*> reserve(table, total, sizeof(int32_t))
     axis.tap_start = <int64_t*> reserve(table, table.rois * axis.bins, sizeof(int64_t))
@@ -436,61 +438,48 @@ cdef int fill_taps(AxisTable table, const floating* boxes, int columns, const in
     with nogil:
         if threads > 1:
             for chunk in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=1):
-                fill_rois(boxes, columns, image, &table.y, &table.x, count * chunk // chunks,
+                fill_rois(boxes, columns, image, table.order, &table.y, &table.x, count * chunk // chunks,
                           count * (chunk + 1) // chunks, table.height, table.width, spatial_scale, sampling_ratio,
                           aligned, table.double, mark + chunk * length, weight + chunk * (length + 1))
         else:
-            fill_rois(boxes, columns, image, &table.y, &table.x, 0, count, table.height, table.width, spatial_scale,
+            fill_rois(boxes, columns, image, table.order, &table.y, &table.x, 0, count, table.height, table.width, spatial_scale,
                       sampling_ratio, aligned, table.double, mark, weight)
     free(mark)
     free(weight)
     return 0
 
 
-cdef int sort(AxisTable table, const int64_t* image) except -1:
-    cdef Py_ssize_t k, i, count = table.rois
-    cdef Place* places = <Place*> malloc(count * sizeof(Place) + 1)
-    cdef int64_t roi, first, last, bottom
+cdef int summarise(AxisTable table, const int64_t* image) except -1:
+    # Where each image's RoIs are, and how much work they are.
+    cdef Py_ssize_t at = 0, i, count = table.rois
+    cdef int64_t first, last, bottom
     cdef double pixels
-    if places == NULL:
-        raise MemoryError("roicy: no memory to sort the RoIs")
-    table.order = <int64_t*> reserve(table, count, sizeof(int64_t))
     table.image_start = <int64_t*> reserve(table, table.images + 1, sizeof(int64_t))
     table.bin_pixels = <double*> reserve(table, table.images, sizeof(double))
     table.map_pixels = <double*> reserve(table, table.images, sizeof(double))
-    for k in range(count):
-        places[k].image = image[k]
-        places[k].row = table.y.line[table.y.line_start[k]] if table.y.line_length[k] else 0
-        places[k].roi = k
-    qsort(places, count, sizeof(Place), by_place)
-    for k in range(count):
-        table.order[k] = places[k].roi
-    k = 0
-    while k < count and places[k].image < 0:
-        k += 1
+    while at < count and image[table.order[at]] < 0:
+        at += 1
     table.work = 0
-    table.widest = table.tallest = 0
+    table.widest = table.tallest = table.span = 0
     for i in range(table.images):
-        table.image_start[i] = k
+        table.image_start[i] = at
         table.bin_pixels[i] = table.map_pixels[i] = 0
         bottom = -1
-        while k < count and places[k].image == i:
-            roi = places[k].roi
-            k += 1
-            if table.x.line_length[roi] == 0 or table.y.line_length[roi] == 0:
-                continue
-            pixels = row_taps(&table.y, roi) * <double> table.x.line_length[roi]
-            table.bin_pixels[i] += pixels
-            table.work += pixels
-            first = table.y.line[table.y.line_start[roi]]
-            last = table.y.line[table.y.line_start[roi] + table.y.line_length[roi] - 1]
-            if last > bottom:
-                table.map_pixels[i] += (last - max(first - 1, bottom)) * <double> table.width
-                bottom = last
-            table.widest = max(table.widest, table.x.line_length[roi])
-            table.tallest = max(table.tallest, table.y.line_length[roi])
-    table.image_start[table.images] = k
-    free(places)
+        while at < count and image[table.order[at]] == i:
+            if table.x.line_length[at] and table.y.line_length[at]:
+                pixels = row_taps(&table.y, at) * <double> table.x.line_length[at]
+                table.bin_pixels[i] += pixels
+                table.work += pixels
+                first = table.y.line[table.y.line_start[at]]
+                last = table.y.line[table.y.line_start[at] + table.y.line_length[at] - 1]
+                if last > bottom:
+                    table.map_pixels[i] += (last - max(first - 1, bottom)) * <double> table.width
+                    bottom = last
+                table.widest = max(table.widest, table.x.line_length[at])
+                table.tallest = max(table.tallest, table.y.line_length[at])
+                table.span = <int> max(table.span, last - first + 1)
+            at += 1
+    table.image_start[table.images] = at
     return 0
 
 
@@ -501,29 +490,33 @@ cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:
     return total
 
 
-cdef void measure(const floating* box, int64_t image, Axis* y, Axis* x, int64_t k, int height, int width,
-                  double spatial_scale, int sampling_ratio, bint aligned) noexcept nogil:
-    # How many taps RoI k can have on either axis, left where its lines will begin.
-    if image < 0:
-        y.line_start[k] = x.line_start[k] = 0
-        return
-    y.line_start[k] = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height)
-    x.line_start[k] = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width)
+cdef Place place_of(const floating* box, int64_t image, int64_t roi, Axis* y, Axis* x, int height, int width,
+                    double spatial_scale, int sampling_ratio, bint aligned) noexcept nogil:
+    cdef Place place
+    cdef int row = 0, column = 0
+    place.image = image
+    place.roi = roi
+    place.room_y = place.room_x = 0
+    if image >= 0:
+        place.room_y = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height, &row)
+        place.room_x = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width, &column)
+    place.row = row
+    return place
 
 
-cdef void fill_rois(const floating* boxes, int columns, const int64_t* image, Axis* y, Axis* x, int64_t begin,
-                    int64_t end, int height, int width, double spatial_scale, int sampling_ratio, bint aligned,
-                    bint double_, int32_t* mark, Weight* weight) noexcept nogil:
-    cdef int64_t k
+cdef void fill_rois(const floating* boxes, int columns, const int64_t* image, const int64_t* order, Axis* y, Axis* x,
+                    int64_t begin, int64_t end, int height, int width, double spatial_scale, int sampling_ratio,
+                    bint aligned, bint double_, int32_t* mark, Weight* weight) noexcept nogil:
+    cdef int64_t at
     cdef const floating* box
-    for k in range(begin, end):
-        if image[k] < 0:
-            empty_axis(y, k)
-            empty_axis(x, k)
+    for at in range(begin, end):
+        if image[order[at]] < 0:
+            empty_axis(y, at)
+            empty_axis(x, at)
             continue
-        box = boxes + k * columns
-        fill_axis(y, k, box[1], box[3], spatial_scale, sampling_ratio, aligned, height, double_, mark, weight)
-        fill_axis(x, k, box[0], box[2], spatial_scale, sampling_ratio, aligned, width, double_, mark, weight)
+        box = boxes + order[at] * columns
+        fill_axis(y, at, box[1], box[3], spatial_scale, sampling_ratio, aligned, height, double_, mark, weight)
+        fill_axis(x, at, box[0], box[2], spatial_scale, sampling_ratio, aligned, width, double_, mark, weight)
 
 
 cdef void empty_axis(Axis* axis, int64_t k) noexcept nogil:

@@ -26,12 +26,13 @@ from roicy.cpu.lanes cimport (
     lanes_load, lanes_load_part, lanes_madd, lanes_multiply_add, lanes_scale, lanes_store_block, lanes_store_pixel,
     lanes_stream_bytes, lanes_sum, lanes_zero, real,
 )
+from roicy.cpu.passes cimport pass_columns, pass_rows
 from roicy.cpu.tile cimport View, block_at, load_pixels, store_pixels, view_of
 
 cnp.import_array()
 
 cdef enum:
-    GROUP = 4               # output rows that go through the column pass together
+    GROUP = 8               # output rows that go through the column pass together, at the most
     LINE = 64               # bytes of a cache line
     WHOLE_BINS = 1024       # up to here a RoI's bins are stored at once, else a group of rows at a time
 
@@ -69,7 +70,9 @@ cdef struct Call:
     const int64_t* order
     View features, out
     int ph, pw
-    int rows_at_once
+    int rows_at_once        # rows of bins that are stored together
+    int group               # rows of bins that go through the column pass together
+    int64_t ring            # rows of the tile
     bint stream
     bint chunked            # a RoI's block of outputs is one piece of memory
 
@@ -94,138 +97,6 @@ cdef inline char* take(char** block, size_t size) noexcept nogil:
     return piece
 
 
-# ---- the two passes -----------------------------------------------------------------------------------------
-
-
-cdef inline void blend_rows(const lanes** row, const real* weight, int rows, const int64_t* column, int count,
-                            lanes* line) noexcept nogil:
-    # line[i] = sum over j of weight[j] * row[j][column[i]]; column is NULL where the columns are neighbours
-    cdef lanes a, b, c, d, e, f, g, h
-    cdef const lanes* source
-    cdef int i = 0, j
-    cdef int64_t s, t, u, v
-    cdef real w
-    if rows == 0:
-        for i in range(count):
-            line[i] = lanes_zero()
-        return
-    w = weight[0]
-    if column != NULL:
-        while i + 4 <= count:
-            s, t, u, v = column[i], column[i + 1], column[i + 2], column[i + 3]
-            source = row[0]
-            a = lanes_scale(w, source[s])
-            b = lanes_scale(w, source[t])
-            c = lanes_scale(w, source[u])
-            d = lanes_scale(w, source[v])
-            for j in range(1, rows):
-                source = row[j]
-                a = lanes_madd(weight[j], source[s], a)
-                b = lanes_madd(weight[j], source[t], b)
-                c = lanes_madd(weight[j], source[u], c)
-                d = lanes_madd(weight[j], source[v], d)
-            line[i], line[i + 1], line[i + 2], line[i + 3] = a, b, c, d
-            i += 4
-        while i < count:
-            a = lanes_scale(w, row[0][column[i]])
-            for j in range(1, rows):
-                a = lanes_madd(weight[j], row[j][column[i]], a)
-            line[i] = a
-            i += 1
-        return
-    while i + 8 <= count:
-        source = row[0] + i
-        a = lanes_scale(w, source[0])
-        b = lanes_scale(w, source[1])
-        c = lanes_scale(w, source[2])
-        d = lanes_scale(w, source[3])
-        e = lanes_scale(w, source[4])
-        f = lanes_scale(w, source[5])
-        g = lanes_scale(w, source[6])
-        h = lanes_scale(w, source[7])
-        for j in range(1, rows):
-            source = row[j] + i
-            a = lanes_madd(weight[j], source[0], a)
-            b = lanes_madd(weight[j], source[1], b)
-            c = lanes_madd(weight[j], source[2], c)
-            d = lanes_madd(weight[j], source[3], d)
-            e = lanes_madd(weight[j], source[4], e)
-            f = lanes_madd(weight[j], source[5], f)
-            g = lanes_madd(weight[j], source[6], g)
-            h = lanes_madd(weight[j], source[7], h)
-        line[i], line[i + 1], line[i + 2], line[i + 3] = a, b, c, d
-        line[i + 4], line[i + 5], line[i + 6], line[i + 7] = e, f, g, h
-        i += 8
-    while i + 2 <= count:
-        source = row[0] + i
-        a = lanes_scale(w, source[0])
-        b = lanes_scale(w, source[1])
-        for j in range(1, rows):
-            source = row[j] + i
-            a = lanes_madd(weight[j], source[0], a)
-            b = lanes_madd(weight[j], source[1], b)
-        line[i], line[i + 1] = a, b
-        i += 2
-    if i < count:
-        a = lanes_scale(w, row[0][i])
-        for j in range(1, rows):
-            a = lanes_madd(weight[j], row[j][i], a)
-        line[i] = a
-
-
-cdef inline void blend_columns(const lanes* lines, int64_t stride, int group, Axis* x, int64_t k,
-                               lanes* bins) noexcept nogil:
-    # The taps of every output column, on up to GROUP lines at once: a weight is fetched once for all.
-    cdef lanes a, b, c, d
-    cdef const lanes* at
-    cdef const real* weight
-    cdef const int32_t* position
-    cdef int q, i, taps, r
-    cdef int64_t first = k * x.bins
-    for q in range(x.bins):
-        taps = x.tap_count[first + q]
-        weight = <const real*> x.tap_weight + x.tap_start[first + q]
-        position = x.tap_position + x.tap_start[first + q]
-        if taps == 0:
-            for r in range(group):
-                bins[r * x.bins + q] = lanes_zero()
-        elif group == 4:
-            at = lines + position[0]
-            a = lanes_scale(weight[0], at[0])
-            b = lanes_scale(weight[0], at[stride])
-            c = lanes_scale(weight[0], at[2 * stride])
-            d = lanes_scale(weight[0], at[3 * stride])
-            for i in range(1, taps):
-                at = lines + position[i]
-                a = lanes_madd(weight[i], at[0], a)
-                b = lanes_madd(weight[i], at[stride], b)
-                c = lanes_madd(weight[i], at[2 * stride], c)
-                d = lanes_madd(weight[i], at[3 * stride], d)
-            bins[q] = a
-            bins[x.bins + q] = b
-            bins[2 * x.bins + q] = c
-            bins[3 * x.bins + q] = d
-        elif group == 3:
-            at = lines + position[0]
-            a = lanes_scale(weight[0], at[0])
-            b = lanes_scale(weight[0], at[stride])
-            c = lanes_scale(weight[0], at[2 * stride])
-            for i in range(1, taps):
-                at = lines + position[i]
-                a = lanes_madd(weight[i], at[0], a)
-                b = lanes_madd(weight[i], at[stride], b)
-                c = lanes_madd(weight[i], at[2 * stride], c)
-            bins[q] = a
-            bins[x.bins + q] = b
-            bins[2 * x.bins + q] = c
-        else:
-            for r in range(group):
-                a = lanes_scale(weight[0], lines[r * stride + position[0]])
-                for i in range(1, taps):
-                    a = lanes_madd(weight[i], lines[r * stride + position[i]], a)
-                bins[r * x.bins + q] = a
-
-
 # ---- a RoI's line in a tile -----------------------------------------------------------------------------------
 
 
@@ -241,13 +112,19 @@ cdef inline const int64_t* line_columns(Axis* x, int64_t k, int64_t* column) noe
 
 
 cdef inline void line_rows(Axis* y, Axis* x, int64_t k, const char* origin, ptrdiff_t row_step, ptrdiff_t column_step,
-                           const char** row) noexcept nogil:
-    # Where the line's rows begin: at the first column that the RoI uses.
+                           int64_t ring, const char** row) noexcept nogil:
+    # Where the line's rows begin, at the first column that the RoI uses. Row y lies at y modulo `ring`.
     cdef const int32_t* line = y.line + y.line_start[k]
-    cdef int i
+    cdef int count = y.line_length[k], i
     cdef ptrdiff_t left = x.line[x.line_start[k]] * column_step if x.line_length[k] else 0
-    for i in range(y.line_length[k]):
-        row[i] = origin + line[i] * row_step + left
+    cdef int64_t wrap
+    if count == 0:
+        return
+    wrap = line[0] - line[0] % ring
+    for i in range(count):
+        if line[i] - wrap >= ring:
+            wrap += ring
+        row[i] = origin + (line[i] - wrap) * row_step + left
 
 
 cdef inline int bin_rows(Axis* y, int64_t k, int p, const char** row, const char** tap) noexcept nogil:
@@ -261,11 +138,11 @@ cdef inline int bin_rows(Axis* y, int64_t k, int p, const char** row, const char
 # ---- output -------------------------------------------------------------------------------------------------
 
 
-cdef void store_bins(Call* call, Scratch* scratch, int64_t k, int64_t channel, int channels, int p,
+cdef void store_bins(Call* call, Scratch* scratch, int64_t roi, int64_t channel, int channels, int p,
                      int rows) noexcept nogil:
-    # Rows p to p + rows of RoI k, from scratch.bins.
+    # Rows p to p + rows of the RoI, from scratch.bins.
     cdef View* out = &call.out
-    cdef char* target = block_at(out, k, channel) + p * out.row
+    cdef char* target = block_at(out, roi, channel) + p * out.row
     cdef int64_t count = rows * call.pw, i
     cdef int r
     if call.chunked:
@@ -293,39 +170,42 @@ cdef void store_bins(Call* call, Scratch* scratch, int64_t k, int64_t channel, i
 
 
 cdef struct Loaded:
-    # the part of the block's planes that is in the tile
+    # The part of the block's planes that is in the tile. The tile is a ring of rows, as many as the furthest
+    # reaching RoI needs: RoIs come sorted by first row, so an older row is never asked for again.
     int64_t rows            # every row from the first needed one up to here
+    int64_t ring
     int64_t left, columns   # of each row
 
 
 cdef inline void load_rows(View* view, const char* source, int channels, int64_t first, int64_t last, Loaded* loaded,
                            lanes* tile) noexcept nogil:
     # Rows up to `last` join the tile; those above `first` that were never asked for are left out.
-    cdef int64_t y, begin = max(first, loaded.rows)
-    if last <= begin:
-        return
-    if view.rows_joined and loaded.columns == view.columns:
-        load_pixels(view, source + begin * view.row, channels, (last - begin) * view.columns,
-                    tile + begin * view.columns)
-    else:
-        for y in range(begin, last):
+    cdef int64_t y = max(first, loaded.rows), slot, rows
+    while y < last:
+        slot = y % loaded.ring
+        if view.rows_joined and loaded.columns == view.columns:
+            rows = min(last - y, loaded.ring - slot)
+            load_pixels(view, source + y * view.row, channels, rows * view.columns, tile + slot * view.columns)
+        else:
+            rows = 1
             load_pixels(view, source + y * view.row + loaded.left * view.column, channels, loaded.columns,
-                        tile + y * loaded.columns)
-    loaded.rows = last
+                        tile + slot * loaded.columns)
+        y += rows
+    loaded.rows = max(last, loaded.rows)
 
 
 cdef inline Loaded nothing_loaded(Call* call, Task* task) noexcept nogil:
     # The columns that any RoI of the task uses; all of them where it is most and the rows lie joined.
     cdef Loaded loaded
-    cdef int64_t left = call.features.columns, right = 0, i, k
-    for i in range(task.first, task.last):
-        k = call.order[i]
+    cdef int64_t left = call.features.columns, right = 0, k
+    for k in range(task.first, task.last):
         if call.x.line_length[k]:
             left = min(left, call.x.line[call.x.line_start[k]])
             right = max(right, call.x.line[call.x.line_start[k] + call.x.line_length[k] - 1] + 1)
     if right <= left or 4 * (right - left) > 3 * call.features.columns and call.features.rows_joined:
         left, right = 0, call.features.columns
     loaded.rows = 0
+    loaded.ring = call.ring
     loaded.left = left
     loaded.columns = right - left
     return loaded
@@ -338,49 +218,52 @@ cdef void forward_task(Call* call, Task* task, Scratch* scratch, bint direct) no
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef const char* origin
     cdef const int64_t* column
-    cdef const real* weight
     cdef Loaded loaded
-    cdef int64_t at, k, widest
-    cdef int p, group, r, taps, count, held
+    cdef int64_t k, first
+    cdef int p, group, r, count, held
     cdef ptrdiff_t pixel = sizeof(lanes)
     if not direct:
         loaded = nothing_loaded(call, task)
         origin = <const char*> scratch.tile - loaded.left * pixel
-    for at in range(task.first, task.last):
-        k = call.order[at]
+    for k in range(task.first, task.last):
         count = x.line_length[k]
         column = NULL
         if direct:
-            line_rows(y, x, k, source, view.row, view.column, scratch.row)
+            line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         else:
             column = line_columns(x, k, scratch.column)
             if y.line_length[k] and count:
                 load_rows(view, source, task.channels, y.line[y.line_start[k]],
                           y.line[y.line_start[k] + y.line_length[k] - 1] + 1, &loaded, scratch.tile)
-            line_rows(y, x, k, origin, loaded.columns * pixel, pixel, scratch.row)
+            line_rows(y, x, k, origin, loaded.columns * pixel, pixel, loaded.ring, scratch.row)
         held = 0
         p = 0
         while p < call.ph:
-            group = min(GROUP, call.ph - p)
+            group = min(call.group, call.ph - p)
             for r in range(group):
-                weight = <const real*> y.tap_weight + y.tap_start[k * call.ph + p + r]
-                taps = bin_rows(y, k, p + r, scratch.row, scratch.tap)
                 if direct:
-                    blend_planes(call, x, k, scratch, weight, taps, task.channels, scratch.lines + r * count)
+                    blend_planes(call, k, p + r, scratch, task.channels, scratch.lines + r * count)
                 else:
-                    blend_rows(<const lanes**> scratch.tap, weight, taps, column, count, scratch.lines + r * count)
-            blend_columns(scratch.lines, count, group, x, k, scratch.bins + held * call.pw)
+                    first = y.tap_start[k * call.ph + p + r]
+                    pass_rows(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
+                              y.tap_count[k * call.ph + p + r], column, count, <const lanes**> scratch.tap,
+                              scratch.lines + r * count)
+            pass_columns(scratch.lines, count, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
+                         x.tap_position, <const real*> x.tap_weight, call.pw, scratch.bins + held * call.pw, call.pw)
             p += group
             held += group
             if held >= call.rows_at_once or p == call.ph:
-                store_bins(call, scratch, k, task.channel, task.channels, p - held, held)
+                store_bins(call, scratch, call.order[k], task.channel, task.channels, p - held, held)
                 held = 0
 
 
-cdef inline void blend_planes(Call* call, Axis* x, int64_t k, Scratch* scratch, const real* weight, int rows,
-                              int channels, lanes* line) noexcept nogil:
+cdef inline void blend_planes(Call* call, int64_t k, int p, Scratch* scratch, int channels,
+                              lanes* line) noexcept nogil:
     # The row pass straight from the planes: lanes run along the row, the sums are transposed.
     cdef View* view = &call.features
+    cdef Axis* x = call.x
+    cdef const real* weight = <const real*> call.y.tap_weight + call.y.tap_start[k * call.ph + p]
+    cdef int rows = bin_rows(call.y, k, p, scratch.row, scratch.tap)
     cdef const int32_t* used = x.line + x.line_start[k]
     cdef int count = x.line_length[k], i, span
     cdef bint gaps
@@ -415,15 +298,14 @@ cdef void channels_last_task(Call* call, Task* task, Scratch* scratch) noexcept 
     cdef const int32_t* used
     cdef const real* weight
     cdef lanes* line
-    cdef int64_t at, k, i, channels = view.channels
+    cdef int64_t k, i, channels = view.channels
     cdef int64_t vectors = (channels + LANES - 1) // LANES, whole = channels // LANES
     cdef int p, q, r, taps, count, v, rest = <int> (channels - whole * LANES)
     cdef char* target
-    for at in range(task.first, task.last):
-        k = call.order[at]
+    for k in range(task.first, task.last):
         count = x.line_length[k]
         used = x.line + x.line_start[k]
-        line_rows(y, x, k, source, view.row, view.column, scratch.row)
+        line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         for p in range(call.ph):
             weight = <const real*> y.tap_weight + y.tap_start[k * call.ph + p]
             taps = bin_rows(y, k, p, scratch.row, scratch.tap)
@@ -438,7 +320,7 @@ cdef void channels_last_task(Call* call, Task* task, Scratch* scratch) noexcept 
                             view.dtype), line[whole]) if r else lanes_scale(weight[0], lanes_load_part(
                                 scratch.tap[0] + (used[i] - used[0]) * view.column + whole * sizeof(lanes), rest,
                                 view.dtype))
-            target = block_at(out, k, 0) + p * out.row
+            target = block_at(out, call.order[k], 0) + p * out.row
             for q in range(call.pw):
                 taps = x.tap_count[k * call.pw + q]
                 weight = <const real*> x.tap_weight + x.tap_start[k * call.pw + q]
@@ -452,9 +334,9 @@ cdef void channels_last_task(Call* call, Task* task, Scratch* scratch) noexcept 
                                           out.channel, LANES if v < whole else rest, out.dtype)
         if call.chunked:
             if call.stream:
-                lanes_stream_bytes(block_at(out, k, 0), scratch.chunk, call.ph * call.pw * channels * out.size)
+                lanes_stream_bytes(block_at(out, call.order[k], 0), scratch.chunk, call.ph * call.pw * channels * out.size)
             else:
-                memcpy(block_at(out, k, 0), scratch.chunk, call.ph * call.pw * channels * out.size)
+                memcpy(block_at(out, call.order[k], 0), scratch.chunk, call.ph * call.pw * channels * out.size)
 
 
 cdef inline void blend_pixels(const char** row, ptrdiff_t offset, const real* weight, int rows, int64_t vectors,
@@ -546,7 +428,8 @@ cdef Call call_of(AxisTable table, View features, View out):
     call.out = out
     call.ph = table.y.bins
     call.pw = table.x.bins
-    call.rows_at_once = call.ph if <int64_t> call.ph * call.pw <= WHOLE_BINS else GROUP
+    call.group = (call.ph - 1) // ((call.ph + GROUP - 1) // GROUP) + 1
+    call.rows_at_once = call.ph if <int64_t> call.ph * call.pw <= WHOLE_BINS else call.group
     call.chunked = False
     call.stream = False
     return call
@@ -649,7 +532,8 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     tasks = tasks_of(table, channels, block, parts, &count)
     try:
         if path == TILE:
-            tile = <size_t> (view.rows * view.columns)
+            call.ring = max(1, table.span)
+            tile = <size_t> (call.ring * view.columns)
         scratch = scratch_of(NULL, tile, <size_t> table.widest * (vectors if path == CHANNELS_LAST else GROUP),
                              <size_t> (view.columns + LANES if path == DIRECT else 0),
                              max(<size_t> bins + LANES, vectors),

@@ -1,0 +1,114 @@
+/* The two inner loops: weighted sums of a few vectors, many at a time so that sums stay in registers.
+ *
+ * A result is one chain, first a product, then multiply-adds in the order of the taps, however many results are
+ * made together: no blocking here shows in the bits.
+ */
+#ifndef ROICY_PASSES_H
+#define ROICY_PASSES_H
+
+#include "lanes.h"
+
+/* target[i] (+)= sum over taps j of weight[j] * row[position[j]][i], for i < count.
+ *
+ * from / to: where the i-th source and target lie, NULL where they are neighbours. `taps` and `width` are
+ * constants at every call below, so that the loops unroll and the weights stay in registers too. */
+ROICY_INLINE void rows_at(const lanes *const *row, const real *weight, const int taps, const int64_t *from,
+                          const int64_t *to, const int add, ptrdiff_t i, lanes *target, const int width) {
+    lanes sum[8];
+    const lanes *source = row[0] + (from ? 0 : i);
+    if (!to) target += i;
+    for (int v = 0; v < width; v++) {
+        lanes x = source[from ? from[i + v] : v];
+        sum[v] = add ? lanes_madd(weight[0], x, target[to ? to[i + v] : v]) : lanes_scale(weight[0], x);
+    }
+    for (int j = 1; j < taps; j++) {
+        source = row[j] + (from ? 0 : i);
+        for (int v = 0; v < width; v++) sum[v] = lanes_madd(weight[j], source[from ? from[i + v] : v], sum[v]);
+    }
+    for (int v = 0; v < width; v++) target[to ? to[i + v] : v] = sum[v];
+}
+
+ROICY_INLINE void rows_as(const lanes *const *row, const real *weight, const int taps, const int64_t *from,
+                          const int64_t *to, const int add, ptrdiff_t count, lanes *target) {
+    ptrdiff_t i = 0;
+    for (; i + 8 <= count; i += 8) rows_at(row, weight, taps, from, to, add, i, target, 8);
+    if (i == count) return;
+    if (i > 0 && !add) { /* once more, overlapping: cheaper than the rest one by one */
+        rows_at(row, weight, taps, from, to, add, count - 8, target, 8);
+        return;
+    }
+    for (; i + 4 <= count; i += 4) rows_at(row, weight, taps, from, to, add, i, target, 4);
+    for (; i + 2 <= count; i += 2) rows_at(row, weight, taps, from, to, add, i, target, 2);
+    if (i < count) rows_at(row, weight, taps, from, to, add, i, target, 1);
+}
+
+ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int taps, const int64_t *from,
+                               const int64_t *to, const int add, int count, lanes *target) {
+    switch (taps) {
+    case 1: rows_as(row, weight, 1, from, to, add, count, target); break;
+    case 2: rows_as(row, weight, 2, from, to, add, count, target); break;
+    case 3: rows_as(row, weight, 3, from, to, add, count, target); break;
+    case 4: rows_as(row, weight, 4, from, to, add, count, target); break;
+    case 5: rows_as(row, weight, 5, from, to, add, count, target); break;
+    default: rows_as(row, weight, taps, from, to, add, count, target);
+    }
+}
+
+/* One output row before its columns: the bin's rows of the tile. `row` holds the line's rows, `tap` is scratch. */
+ROICY_NOINLINE void pass_rows(const char *const *row, const int32_t *position, const real *weight, int taps,
+                              const int64_t *column, int count, const lanes **tap, lanes *target) {
+    for (int j = 0; j < taps; j++) tap[j] = (const lanes *)row[position[j]];
+    if (taps == 0)
+        for (int i = 0; i < count; i++) target[i] = lanes_zero();
+    else if (column)
+        rows_by_taps(tap, weight, taps, column, NULL, 0, count, target);
+    else
+        rows_by_taps(tap, weight, taps, NULL, NULL, 0, count, target);
+}
+
+/* The way back: one row of the tile receives the lines of the bins that touch it. */
+ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const int32_t *bin, const real *weight, int taps,
+                                   const int64_t *column, int count, const lanes **tap, lanes *target) {
+    for (int j = 0; j < taps; j++) tap[j] = lines + bin[j] * stride;
+    if (column)
+        rows_as(tap, weight, taps, NULL, column, 1, count, target);
+    else
+        rows_by_taps(tap, weight, taps, NULL, NULL, 1, count, target);
+}
+
+/* target[r][q] = sum over taps i of weight[i] * lines[r][position[i]], for `group` lines r at once and every q. */
+ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int64_t *start, const int32_t *taps,
+                             const int32_t *position, const real *weight, int count, lanes *target,
+                             ptrdiff_t target_stride, const int group) {
+    for (int q = 0; q < count; q++) {
+        const int32_t *place = position + start[q];
+        const real *w = weight + start[q];
+        const int n = taps[q];
+        lanes sum[8];
+        if (n == 0) {
+            for (int r = 0; r < group; r++) target[r * target_stride + q] = lanes_zero();
+            continue;
+        }
+        for (int r = 0; r < group; r++) sum[r] = lanes_scale(w[0], lines[place[0] + r * stride]);
+        for (int i = 1; i < n; i++)
+            for (int r = 0; r < group; r++) sum[r] = lanes_madd(w[i], lines[place[i] + r * stride], sum[r]);
+        for (int r = 0; r < group; r++) target[r * target_stride + q] = sum[r];
+    }
+}
+
+ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int group, const int64_t *start,
+                                 const int32_t *taps, const int32_t *position, const real *weight, int count,
+                                 lanes *target, ptrdiff_t target_stride) {
+    switch (group) {
+    case 1: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 1); break;
+    case 2: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 2); break;
+    case 3: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 3); break;
+    case 4: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 4); break;
+    case 5: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 5); break;
+    case 6: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 6); break;
+    case 7: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 7); break;
+    default: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 8);
+    }
+}
+
+#endif

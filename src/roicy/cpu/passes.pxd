@@ -1,0 +1,16 @@
+"""The inner loops of ``passes.h``."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+from roicy.cpu.lanes cimport lanes, real
+
+
+cdef extern from "passes.h" nogil:
+    void pass_rows(const char* const* row, const int32_t* position, const real* weight, int taps,
+                   const int64_t* column, int count, const lanes** tap, lanes* target) noexcept
+    void pass_rows_back(const lanes* lines, ptrdiff_t stride, const int32_t* bin, const real* weight, int taps,
+                        const int64_t* column, int count, const lanes** tap, lanes* target) noexcept
+    void pass_columns(const lanes* lines, ptrdiff_t stride, int group, const int64_t* start, const int32_t* taps,
+                      const int32_t* position, const real* weight, int count, lanes* target,
+                      ptrdiff_t target_stride) noexcept
