@@ -25,7 +25,7 @@ MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 # The sources of a level and precision; the others are compiled once.
-KERNELS = ["separable"]
+KERNELS = ["separable", "channels_last", "adjoint", "box_gradient"]
 
 OPENMP_PROBE = """
 #include <omp.h>
@@ -93,7 +93,7 @@ class BuildKernels(build_ext):
         return flags
 
 
-extensions = [extension(name, name) for name in ("axis_table", "threads", "processor")]
+extensions = [extension(name, name) for name in ("axis_table", "work", "threads", "processor")]
 extensions += [
     extension(f"_{kernel}_{precision}_{level}", kernel, flags, macros)
     for kernel in KERNELS

@@ -11,10 +11,19 @@ from roicy.cpu.axis_table import AxisTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
 _level = selection.choose()
-_separable = {
-    "float32": importlib.import_module(f"roicy.cpu._separable_f32_{_level}"),
-    "float64": importlib.import_module(f"roicy.cpu._separable_f64_{_level}"),
-}
+
+
+def _kernels(name):
+    # a module of kernels for each type of accumulation, compiled for the level in use
+    return {
+        f"float{bits}": importlib.import_module(f"roicy.cpu._{name}_f{bits}_{_level}") for bits in (32, 64)
+    }
+
+
+_separable = _kernels("separable")
+_channels_last = _kernels("channels_last")
+_adjoint = _kernels("adjoint")
+_box_gradient = _kernels("box_gradient")
 
 
 def level():
@@ -47,6 +56,19 @@ def axis_table(
 
 def separable(table, features, out):
     """Fill `out` with the features pooled under the table."""
-    _separable["float64" if table.double else "float32"].forward(
-        table, features, out, threads.threads_to_enter()
+    kernels = _separable
+    if features.strides[1] == features.itemsize and features.shape[1] >= 8 and features.dtype == table.accumulate:
+        kernels = _channels_last
+    kernels[table.accumulate].forward(table, features, out, threads.threads_to_enter())
+
+
+def separable_adjoint(table, grad_output, grad_features):
+    """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
+    _adjoint[table.accumulate].backward(table, grad_output, grad_features, threads.threads_to_enter())
+
+
+def separable_box_gradient(table, grad_output, features, grad_boxes):
+    """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
+    _box_gradient[table.accumulate].backward_rois(
+        table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )

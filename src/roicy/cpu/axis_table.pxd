@@ -30,6 +30,7 @@ cdef class AxisTable:
     cdef readonly Py_ssize_t images
     cdef readonly int height, width
     cdef readonly bint double
+    cdef readonly str accumulate
     cdef Axis y, x
     cdef int64_t* order         # (K) RoIs by image, then by first row; those with an invalid box come first
     cdef int64_t* image_start   # (images + 1) positions in `order`

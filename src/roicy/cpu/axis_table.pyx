@@ -331,6 +331,7 @@ cdef class AxisTable:
         self.images = input_shape[0]
         self.height = input_shape[2]
         self.width = input_shape[3]
+        self.accumulate = accumulate
         self.double = accumulate == "float64"
         self.y.bins = output_size[0]
         self.x.bins = output_size[1]
@@ -466,6 +467,8 @@ cdef int summarise(AxisTable table, const int64_t* image) except -1:
         table.bin_pixels[i] = table.map_pixels[i] = 0
         bottom = -1
         while at < count and image[table.order[at]] == i:
+            table.widest = max(table.widest, table.x.line_length[at])
+            table.tallest = max(table.tallest, table.y.line_length[at])
             if table.x.line_length[at] and table.y.line_length[at]:
                 pixels = row_taps(&table.y, at) * <double> table.x.line_length[at]
                 table.bin_pixels[i] += pixels
@@ -475,8 +478,6 @@ cdef int summarise(AxisTable table, const int64_t* image) except -1:
                 if last > bottom:
                     table.map_pixels[i] += (last - max(first - 1, bottom)) * <double> table.width
                     bottom = last
-                table.widest = max(table.widest, table.x.line_length[at])
-                table.tallest = max(table.tallest, table.y.line_length[at])
                 table.span = <int> max(table.span, last - first + 1)
             at += 1
     table.image_start[table.images] = at

@@ -8,6 +8,8 @@
 
 #include "lanes.h"
 
+enum { GROUP = 8 };
+
 /* target[i] (+)= sum over taps j of weight[j] * row[position[j]][i], for i < count.
  *
  * from / to: where the i-th source and target lie, NULL where they are neighbours. `taps` and `width` are
@@ -76,6 +78,50 @@ ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const i
         rows_by_taps(tap, weight, taps, NULL, NULL, 1, count, target);
 }
 
+/* The row pass of one bin, and with it dots[j] = sum over i of row[position[j]][i] * other[i] for each of its rows. */
+ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, int taps, const int64_t *from,
+                                   ptrdiff_t i, const lanes *other, lanes *target, lanes *dots, const int width) {
+    lanes sum[8], factor[8];
+    for (int v = 0; v < width; v++) factor[v] = other[i + v];
+    for (int j = 0; j < taps; j++) {
+        const lanes *source = row[j] + (from ? 0 : i);
+        lanes even = lanes_zero(), odd = lanes_zero();
+        for (int v = 0; v < width; v++) {
+            lanes x = source[from ? from[i + v] : v];
+            sum[v] = j ? lanes_madd(weight[j], x, sum[v]) : lanes_scale(weight[0], x);
+            if (v & 1)
+                odd = lanes_multiply_add(factor[v], x, odd);
+            else
+                even = lanes_multiply_add(factor[v], x, even);
+        }
+        dots[j] = lanes_madd(1, even, lanes_madd(1, odd, dots[j]));
+    }
+    for (int v = 0; v < width; v++) target[i + v] = sum[v];
+}
+
+ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int taps, const int64_t *from, int count,
+                                const lanes *other, lanes *target, lanes *dots) {
+    ptrdiff_t i = 0;
+    for (; i + 8 <= count; i += 8) rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 8);
+    for (; i + 4 <= count; i += 4) rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 4);
+    for (; i < count; i++) rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 1);
+}
+
+ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *position, const real *weight, int taps,
+                                       const int64_t *column, int count, const lanes *other, const lanes **tap,
+                                       lanes *target, lanes *dots) {
+    for (int j = 0; j < taps; j++) {
+        tap[j] = (const lanes *)row[position[j]];
+        dots[j] = lanes_zero();
+    }
+    if (taps == 0)
+        for (int i = 0; i < count; i++) target[i] = lanes_zero();
+    else if (column)
+        rows_and_dots(tap, weight, taps, column, count, other, target, dots);
+    else
+        rows_and_dots(tap, weight, taps, NULL, count, other, target, dots);
+}
+
 /* target[r][q] = sum over taps i of weight[i] * lines[r][position[i]], for `group` lines r at once and every q. */
 ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int64_t *start, const int32_t *taps,
                              const int32_t *position, const real *weight, int count, lanes *target,
@@ -109,6 +155,70 @@ ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int group
     case 7: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 7); break;
     default: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 8);
     }
+}
+
+/* ---- channels last: a pixel is a run of vectors --------------------------------------------------------------- */
+
+ROICY_INLINE lanes load_own(const char *source) {
+    lanes x;
+    memcpy(&x, source, sizeof x);
+    return x;
+}
+
+ROICY_INLINE void pixels_as(const char *const *row, const int32_t *position, ptrdiff_t offset, const real *weight,
+                            int taps, lanes *target, const int width) {
+    lanes sum[8];
+    const char *source = row[position[0]] + offset;
+    for (int v = 0; v < width; v++) sum[v] = lanes_scale(weight[0], load_own(source + v * (ptrdiff_t)sizeof(lanes)));
+    for (int j = 1; j < taps; j++) {
+        source = row[position[j]] + offset;
+        for (int v = 0; v < width; v++)
+            sum[v] = lanes_madd(weight[j], load_own(source + v * (ptrdiff_t)sizeof(lanes)), sum[v]);
+    }
+    for (int v = 0; v < width; v++) target[v] = sum[v];
+}
+
+/* The row pass for all channels of one column; the rows' elements are of type real. */
+ROICY_NOINLINE void pass_pixels(const char *const *row, const int32_t *position, ptrdiff_t offset, const real *weight,
+                                int taps, ptrdiff_t channels, lanes *target) {
+    const ptrdiff_t vectors = channels / LANES, rest = channels % LANES, size = sizeof(lanes);
+    const int dtype = sizeof(real) == 4 ? FLOAT32 : FLOAT64;
+    ptrdiff_t v = 0;
+    if (taps == 0) {
+        for (; v < vectors + (rest > 0); v++) target[v] = lanes_zero();
+        return;
+    }
+    for (; v + 8 <= vectors; v += 8) pixels_as(row, position, offset + v * size, weight, taps, target + v, 8);
+    for (; v + 4 <= vectors; v += 4) pixels_as(row, position, offset + v * size, weight, taps, target + v, 4);
+    for (; v < vectors; v++) pixels_as(row, position, offset + v * size, weight, taps, target + v, 1);
+    if (rest) {
+        target[v] = lanes_scale(weight[0], lanes_load_part(row[position[0]] + offset + v * size, (int)rest, dtype));
+        for (int j = 1; j < taps; j++)
+            target[v] = lanes_madd(weight[j], lanes_load_part(row[position[j]] + offset + v * size, (int)rest, dtype),
+                                   target[v]);
+    }
+}
+
+ROICY_INLINE void vectors_as(const lanes *line, const int32_t *position, const real *weight, int taps, ptrdiff_t step,
+                             lanes *target, const int width) {
+    lanes sum[8];
+    for (int v = 0; v < width; v++) sum[v] = lanes_scale(weight[0], line[position[0] * step + v]);
+    for (int i = 1; i < taps; i++)
+        for (int v = 0; v < width; v++) sum[v] = lanes_madd(weight[i], line[position[i] * step + v], sum[v]);
+    for (int v = 0; v < width; v++) target[v] = sum[v];
+}
+
+/* The column pass of one bin for all channels. */
+ROICY_NOINLINE void pass_vectors(const lanes *line, const int32_t *position, const real *weight, int taps,
+                                 ptrdiff_t vectors, lanes *target) {
+    ptrdiff_t v = 0;
+    if (taps == 0) {
+        for (; v < vectors; v++) target[v] = lanes_zero();
+        return;
+    }
+    for (; v + 8 <= vectors; v += 8) vectors_as(line + v, position, weight, taps, vectors, target + v, 8);
+    for (; v + 4 <= vectors; v += 4) vectors_as(line + v, position, weight, taps, vectors, target + v, 4);
+    for (; v < vectors; v++) vectors_as(line + v, position, weight, taps, vectors, target + v, 1);
 }
 
 #endif

@@ -7,10 +7,20 @@ from roicy.cpu.lanes cimport lanes, real
 
 
 cdef extern from "passes.h" nogil:
+    enum:
+        GROUP               # lines that the column pass takes at once, at the most
+
     void pass_rows(const char* const* row, const int32_t* position, const real* weight, int taps,
                    const int64_t* column, int count, const lanes** tap, lanes* target) noexcept
     void pass_rows_back(const lanes* lines, ptrdiff_t stride, const int32_t* bin, const real* weight, int taps,
                         const int64_t* column, int count, const lanes** tap, lanes* target) noexcept
+    void pass_rows_and_dots(const char* const* row, const int32_t* position, const real* weight, int taps,
+                            const int64_t* column, int count, const lanes* other, const lanes** tap, lanes* target,
+                            lanes* dots) noexcept
     void pass_columns(const lanes* lines, ptrdiff_t stride, int group, const int64_t* start, const int32_t* taps,
                       const int32_t* position, const real* weight, int count, lanes* target,
                       ptrdiff_t target_stride) noexcept
+    void pass_pixels(const char* const* row, const int32_t* position, ptrdiff_t offset, const real* weight, int taps,
+                     ptrdiff_t channels, lanes* target) noexcept
+    void pass_vectors(const lanes* line, const int32_t* position, const real* weight, int taps, ptrdiff_t vectors,
+                      lanes* target) noexcept

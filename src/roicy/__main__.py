@@ -1,0 +1,80 @@
+"""The command line: ``python -m roicy info | demo | bench``, also installed as ``roicy``."""
+
+import argparse
+import sys
+
+
+def main(arguments=None):
+    """Run one subcommand and return the exit status."""
+    chosen = _parser().parse_args(arguments)
+    return chosen.run(chosen)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="roicy", description="RoI operators for NumPy arrays, fast on every CPU."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    info = commands.add_parser("info", help="print versions, CPU level, OpenMP and threads")
+    info.set_defaults(run=_info)
+
+    demo = commands.add_parser("demo", help="pool three boxes of a photo and draw what happened")
+    demo.add_argument("--output", default="roicy-demo.png", metavar="PATH", help="picture [%(default)s]")
+    demo.set_defaults(run=_demo)
+
+    bench = commands.add_parser("bench", help="time this installation on this machine")
+    bench.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads [%(default)s]")
+    bench.add_argument("--rounds", type=_positive, default=7, metavar="N", help="timed rounds [%(default)s]")
+    bench.add_argument("--only", type=_workloads, metavar="NAME[,NAME]", help="workloads to run [all]")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
+    return number
+
+
+def _workloads(text):
+    from roicy._workloads import select
+
+    try:
+        return select(text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _info(chosen):
+    import roicy
+
+    roicy.show_config()
+    return 0
+
+
+def _demo(chosen):
+    try:
+        import matplotlib  # noqa: F401
+        import PIL  # noqa: F401
+    except ImportError as error:
+        print(f"The demo draws with matplotlib and Pillow: {error}. Install them with", file=sys.stderr)
+        print("    python -m pip install matplotlib pillow", file=sys.stderr)
+        return 1
+    from roicy._demo import demo
+
+    demo(chosen.output)
+    return 0
+
+
+def _bench(chosen):
+    from roicy._bench import bench
+    from roicy._workloads import select
+
+    bench(chosen.only or select(None), chosen.threads, chosen.rounds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

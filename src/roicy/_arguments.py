@@ -1,0 +1,419 @@
+"""Every argument of the public functions, settled once for all backends.
+
+A function here takes one argument as the caller gave it and returns it as the kernels want it, or raises an
+error that names the argument, what it was and what is expected: TypeError where the kind of thing is wrong,
+ValueError where its value or shape is. Nothing is written anywhere. That arrays are arrays is known before
+(`roicy._backend`).
+"""
+
+import math
+import numbers
+import operator
+from reprlib import repr as short_repr
+
+import numpy as np
+
+_INT32_MAX = 2**31 - 1
+_OUTPUT_SIZE = "an int or a pair of ints (height, width)"
+_MAX_SAMPLING_RATIO = 65536
+_MAX_THREADS = 4096
+# How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
+_OVERLAP_WORK = 1_000_000
+
+_FLOAT32 = np.dtype(np.float32)
+_FLOAT64 = np.dtype(np.float64)
+_FLOAT32_MAX = float(np.finfo(_FLOAT32).max)
+_FLOAT32_LEAST = float(np.finfo(_FLOAT32).smallest_subnormal)
+
+# dtype of a feature map: the type that its sums are kept in, and the dtype of what is pooled from it.
+# bfloat16 joins when the first such array arrives.
+_PRECISIONS = {
+    np.dtype(np.float16): ("float32", np.dtype(np.float16)),
+    _FLOAT32: ("float32", _FLOAT32),
+    _FLOAT64: ("float64", _FLOAT64),
+    np.dtype(np.uint8): ("float32", _FLOAT32),
+}
+
+
+# ---------------------------------------------------------------- words and numbers
+
+
+def layout(value):
+    """Return the layout, "NCHW" or "NHWC"."""
+    return _choice("layout", value, ("NCHW", "NHWC"))
+
+
+def invalid(value):
+    """Return what to do about invalid rows, "raise" or "nan"."""
+    return _choice("invalid", value, ("raise", "nan"))
+
+
+def mode(value):
+    """Return the pooling mode, "avg"."""
+    if isinstance(value, str) and value == "max":
+        raise NotImplementedError("mode='max' is not available in this version; mode must be 'avg'")
+    return _choice("mode", value, ("avg",))
+
+
+def aligned(value):
+    """Return whether positions are shifted by half a pixel."""
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"aligned must be True or False, got {_shown(value)}")
+
+
+def output_size(value):
+    """Return the output size as (rows, columns)."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"output_size must be {_OUTPUT_SIZE}, got {short_repr(value)}")
+        rows, columns = _integer("output_size[0]", value[0]), _integer("output_size[1]", value[1])
+    else:
+        rows = columns = _integer("output_size", value, _OUTPUT_SIZE)
+    if not (1 <= rows <= _INT32_MAX and 1 <= columns <= _INT32_MAX):
+        raise ValueError(f"output_size must lie between 1 and {_INT32_MAX}, got {short_repr(value)}")
+    return rows, columns
+
+
+def sampling_ratio(value):
+    """Return the samples per bin and axis, 0 for as many as the bin covers pixels."""
+    ratio = _integer("sampling_ratio", value)
+    if ratio > _MAX_SAMPLING_RATIO:
+        raise ValueError(
+            f"sampling_ratio must be at most {_MAX_SAMPLING_RATIO} (0 or less for adaptive), got {ratio}"
+        )
+    return ratio if ratio > 0 else 0
+
+
+def spatial_scale(value, boxes_dtype):
+    """Return the scale as a float that is finite and positive in the boxes' dtype too."""
+    scale = value
+    if type(scale) is not float:
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise TypeError(f"spatial_scale must be a real number, got {_shown(value)}")
+        try:
+            scale = float(value)
+        except OverflowError:
+            scale = math.inf
+    if not 0.0 < scale < math.inf:
+        raise ValueError(f"spatial_scale must be finite and greater than 0, got {short_repr(value)}")
+    if boxes_dtype == _FLOAT32 and not _FLOAT32_LEAST <= scale <= _FLOAT32_MAX:
+        raise ValueError(f"spatial_scale must be finite and above 0 in float32, as rois are, got {scale}")
+    return scale
+
+
+def thread_count(value):
+    """Return a number of threads."""
+    count = _integer("n", value)
+    if not 1 <= count <= _MAX_THREADS:
+        raise ValueError(f"n must be a number of threads between 1 and {_MAX_THREADS}, got {count}")
+    return count
+
+
+def config_mode(value):
+    """Return how the configuration is wanted, "stdout" or "dicts"."""
+    return _choice("mode", value, ("stdout", "dicts"))
+
+
+def _choice(name, value, allowed):
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {short_repr(value)}")
+
+
+def _integer(name, value, expected="an int"):
+    if type(value) is int:
+        return value
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be {expected}, got {_shown(value)}")
+
+
+def _shown(value):
+    return f"{short_repr(value)} of type {type(value).__name__}"
+
+
+# ---------------------------------------------------------------- feature maps and their gradients
+
+
+def input_shape(value, layout):
+    """Return the shape of a feature map, in the order of its layout."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"input_shape must be a tuple of 4 ints {_axes(layout)}, got {_shown(value)}")
+    shape = tuple([_integer(f"input_shape[{axis}]", length) for axis, length in enumerate(value)])
+    if len(shape) != 4 or min(shape) < 0:
+        raise ValueError(f"input_shape must be 4 ints >= 0 {_axes(layout)}, got {short_repr(value)}")
+    return _bounded("input_shape", shape, layout)
+
+
+def features_shape(features, layout):
+    """Return the shape of a feature map, in the order of its layout."""
+    shape = features.shape
+    if len(shape) != 4:
+        raise ValueError(f"features must have 4 axes {_axes(layout)}, got shape {shape}")
+    return _bounded("features", shape, layout)
+
+
+def grad_output_size(grad_output, layout):
+    """Return the output size (rows, columns) that a gradient belongs to."""
+    shape = grad_output.shape
+    if len(shape) != 4:
+        raise ValueError(f"grad_output must have 4 axes {_output_axes(layout)}, got shape {shape}")
+    size = shape[2:] if layout == "NCHW" else shape[1:3]
+    if not (1 <= size[0] <= _INT32_MAX and 1 <= size[1] <= _INT32_MAX):
+        raise ValueError(
+            f"grad_output must have 1 to {_INT32_MAX} rows and columns of bins, got shape {shape}"
+        )
+    return size
+
+
+def _bounded(name, shape, layout):
+    height, width = shape[2:] if layout == "NCHW" else shape[1:3]
+    if height > _INT32_MAX or width > _INT32_MAX:
+        raise ValueError(f"{name} must have at most {_INT32_MAX} rows and columns, got shape {shape}")
+    return shape
+
+
+def features(array, shape):
+    """Return what sums over a feature map are kept in and the dtype of what is pooled from it."""
+    _same_shape("features", array, shape)
+    return _precision("features", array.dtype)
+
+
+def grad_output(array, shape):
+    """Return what sums over a gradient are kept in and its dtype."""
+    _same_shape("grad_output", array, shape)
+    accumulate, dtype = _precision("grad_output", array.dtype)
+    if dtype != array.dtype:
+        raise TypeError(f"grad_output must be {_dtypes('grad_output')}, got {array.dtype}")
+    return accumulate, dtype
+
+
+def grad_output_of(features, array, shape):
+    """Check that a gradient has the dtype of what is pooled from the features."""
+    _same_shape("grad_output", array, shape)
+    expected = _precision("features", features.dtype)[1]
+    if array.dtype != expected:
+        raise TypeError(
+            f"grad_output must be {expected}, the dtype of what is pooled from {features.dtype} features, "
+            f"got {array.dtype}"
+        )
+
+
+def _same_shape(name, array, shape):
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+
+
+def _precision(name, dtype):
+    found = _PRECISIONS.get(dtype)
+    if found is None:
+        if not _is_bfloat16(dtype):
+            order = "" if dtype.isnative else " in foreign byte order"
+            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}{order}")
+        found = _PRECISIONS[dtype] = ("float32", dtype)
+    return found
+
+
+def _dtypes(name):
+    last = ", float64 or uint8" if name == "features" else " or float64"
+    return f"float16, bfloat16, float32{last} in native byte order"
+
+
+def _is_bfloat16(dtype):
+    if dtype.itemsize != 2 or dtype.name != "bfloat16":
+        return False
+    import ml_dtypes  # such an array has arrived: whoever made it has it
+
+    return dtype == ml_dtypes.bfloat16
+
+
+def nchw(array, layout):
+    """Return the array seen as (image or RoI, channel, row, column); a copy where its items are unaligned."""
+    if not array.flags.aligned:
+        array = array.copy()
+    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
+
+
+def _axes(layout):
+    return "(N, C, H, W)" if layout == "NCHW" else "(N, H, W, C)"
+
+
+def _output_axes(layout):
+    return "(K, C, PH, PW)" if layout == "NCHW" else "(K, PH, PW, C)"
+
+
+# ---------------------------------------------------------------- boxes
+
+
+class Rois:
+    """Boxes as the kernels want them, and how the caller gave them.
+
+    Attributes
+    ----------
+    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
+        Corners x1, y1, x2, y2; with five columns the batch index comes first.
+    images : ndarray, (K,), int64, C-contiguous, or None with five columns
+        Batch indices, in range or not.
+    lengths : list of int or None
+        How many boxes each image has, where the caller gave one array per image.
+    given : tuple of ndarray
+        The caller's own arrays, which an output must not overlap.
+    """
+
+    __slots__ = ("boxes", "given", "images", "lengths")
+
+    def __init__(self, boxes, images, lengths, given):
+        self.boxes = boxes
+        self.images = images
+        self.lengths = lengths
+        self.given = given
+
+    def copy(self):
+        """Return these boxes in memory of their own."""
+        images = None if self.images is None else self.images.copy()
+        return Rois(self.boxes.copy(), images, self.lengths, self.given)
+
+    def invalid_row(self, row, images):
+        """Return the error for a row that no pooling can be done for."""
+        values = self.boxes[row]
+        if self.lengths is not None:
+            image = int(self.images[row])
+            place = f"rois[{image}] row {row - sum(self.lengths[:image])}"
+        else:
+            place = f"rois row {row}"
+        if not np.isfinite(values).all():
+            found, expected = "is not finite", "finite numbers only"
+        else:
+            if self.images is None:
+                found = f"has batch index {values[0]!s}"
+            else:  # as the caller gave it: one beyond int64 has not survived the conversion
+                found = f"has batch_indices[{row}] = {self.given[-1][row]}"
+            expected = f"a batch index of at least 0 and below N = {images}"
+        return ValueError(
+            f"{place}, [{', '.join(map(str, values))}], {found}: expected {expected}; "
+            "invalid='nan' accepts such rows"
+        )
+
+
+def rois(value, batch_indices, images):
+    """Return the boxes of a call on so many images as `Rois`."""
+    if not isinstance(value, np.ndarray):
+        return _rois_per_image(value, batch_indices, images)
+    shape = value.shape
+    if len(shape) != 2 or shape[1] not in (4, 5):
+        raise ValueError(
+            "rois must have shape (K, 5), rows [batch index, x1, y1, x2, y2], "
+            f"or (K, 4), rows [x1, y1, x2, y2], got {shape}"
+        )
+    boxes = _contiguous(value, _box_dtype("rois", value.dtype))
+    if batch_indices is None:
+        if shape[1] == 5:
+            return Rois(boxes, None, None, (value,))
+        if images != 1:
+            raise ValueError(
+                f"rois of shape {shape} say no batch index and N is {images}, not 1: "
+                "pass batch_indices, or rois of shape (K, 5) with the batch index in column 0"
+            )
+        return Rois(boxes, np.zeros(len(boxes), np.int64), None, (value,))
+    if shape[1] == 5:
+        raise ValueError(
+            f"batch_indices must be None for rois of shape {shape}, which have the batch index in column 0"
+        )
+    if batch_indices.dtype.kind not in "iu":
+        raise TypeError(f"batch_indices must have an integer dtype, got {batch_indices.dtype}")
+    if batch_indices.shape != shape[:1]:
+        raise ValueError(
+            f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
+        )
+    # Unsigned numbers beyond int64 become negative ones: out of range as well.
+    return Rois(boxes, _contiguous(batch_indices, np.dtype(np.int64)), None, (value, batch_indices))
+
+
+def _rois_per_image(arrays, batch_indices, images):
+    if batch_indices is not None:
+        raise ValueError("batch_indices must be None for rois that are one array of boxes per image")
+    if len(arrays) != images:
+        raise ValueError(f"rois must be one array for each of N = {images} images, got {len(arrays)} arrays")
+    dtype = _FLOAT32
+    for image, array in enumerate(arrays):
+        if array.ndim != 2 or array.shape[1] != 4:
+            row = "[x1, y1, x2, y2]"
+            raise ValueError(f"rois[{image}] must have shape (L, 4), rows {row}, got {array.shape}")
+        if _box_dtype(f"rois[{image}]", array.dtype) == _FLOAT64:
+            dtype = _FLOAT64
+    lengths = [len(array) for array in arrays]
+    boxes = np.concatenate([np.empty((0, 4), dtype), *(array.astype(dtype) for array in arrays)])
+    return Rois(boxes, np.repeat(np.arange(images, dtype=np.int64), lengths), lengths, tuple(arrays))
+
+
+def _box_dtype(name, dtype):
+    # float32 and float64 stay, other real numbers are converted up: float32 holds 16 bits, float64 the rest
+    if dtype in (_FLOAT32, _FLOAT64):
+        return dtype
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):  # in foreign byte order
+        return dtype.newbyteorder("=")
+    if dtype.kind in "iu":
+        return _FLOAT32 if dtype.itemsize <= 2 else _FLOAT64
+    if (dtype.kind == "f" and dtype.itemsize == 2) or _is_bfloat16(dtype):
+        return _FLOAT32
+    raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
+
+
+def _contiguous(array, dtype):
+    flags = array.flags
+    if array.dtype == dtype and flags.c_contiguous and flags.aligned and type(array) is np.ndarray:
+        return array
+    return np.array(array, dtype, order="C")
+
+
+# ---------------------------------------------------------------- output
+
+
+def out(value, shape, dtype, *inputs):
+    """Return the array that is the result: the caller's, once it is known to do no harm, or a new one."""
+    if value is None:
+        return np.empty(shape, dtype)
+    if value.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {value.shape}")
+    if value.dtype != dtype:
+        raise ValueError(f"out must have dtype {dtype} in native byte order, got {value.dtype}")
+    if not value.flags.carray:
+        if not value.flags.writeable:
+            raise ValueError("out must be writeable, got a read-only array")
+        if _overlaps_itself(value):
+            raise ValueError(
+                f"out must not overlap itself, got strides {value.strides} for shape {shape} of {dtype}"
+            )
+    for array in inputs:
+        if np.may_share_memory(value, array) and _overlap(value, array):
+            raise ValueError("out must not overlap an input array, got memory that both use")
+    return value
+
+
+def written_to(out):
+    """Return the array that the kernels fill: `out`, or where its items are unaligned one to copy from."""
+    return out if out.flags.aligned else np.empty(out.shape, out.dtype)
+
+
+def _overlaps_itself(array):
+    # Slices, transposes and fields of an array pass: each stride steps over all that the smaller ones reach.
+    axes = zip(map(abs, array.strides), array.shape, strict=True)
+    reach = array.itemsize
+    for stride, length in sorted((stride, length) for stride, length in axes if length > 1):
+        if stride < reach:
+            return True
+        reach += stride * (length - 1)
+    return False
+
+
+def _overlap(first, second):
+    try:
+        return np.shares_memory(first, second, max_work=_OVERLAP_WORK)
+    except np.exceptions.TooHardError:
+        return True

@@ -1,0 +1,68 @@
+"""Which kernels an array belongs to: the array's type says it, no flag does."""
+
+import numpy as np
+
+from roicy import cpu
+
+_OPTIONAL = frozenset(("batch_indices", "out"))
+
+
+def kernels_for(**arrays):
+    """Return the kernels for a call's array arguments, each passed under its public name.
+
+    Parameters
+    ----------
+    **arrays
+        The arrays of one call. ``batch_indices`` and ``out`` may be None, ``rois`` may be a list or tuple of
+        arrays.
+
+    Returns
+    -------
+    module
+        The package that holds the kernels for arrays of this type.
+
+    Raises
+    ------
+    TypeError
+        Where an argument is no array, or an array of another library, or the arguments are mixed.
+    """
+    for name, array in arrays.items():
+        if type(array) is not np.ndarray and (array is not None or name not in _OPTIONAL):
+            _check(arrays)
+            break
+    return cpu
+
+
+def _check(arrays):
+    # Sorts the arguments by the library that their arrays come from, so that a mixture can be told apart.
+    libraries, found = set(), []
+    for name, array in _each(arrays):
+        if type(array).__module__.partition(".")[0] == "cupy":
+            libraries.add("CuPy")
+        elif not isinstance(array, np.ndarray):
+            raise TypeError(f"{name} must be a numpy.ndarray, got {_type_name(array)}")
+        elif type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
+        else:
+            libraries.add("NumPy")
+        found.append(f"{name} ({_type_name(array)})")
+    if len(libraries) == 2:
+        raise TypeError(f"all arrays of a call must come from one library, got {', '.join(found)}")
+    if "CuPy" in libraries:
+        raise TypeError(
+            f"this build handles NumPy arrays, got {', '.join(found)}; "
+            "a CUDA backend comes in a later version"
+        )
+
+
+def _each(arrays):
+    for name, array in arrays.items():
+        if name == "rois" and isinstance(array, (list, tuple)):
+            yield from ((f"rois[{image}]", item) for image, item in enumerate(array))
+        elif array is not None or name not in _OPTIONAL:
+            yield name, array
+
+
+def _type_name(value):
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

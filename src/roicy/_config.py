@@ -1,0 +1,175 @@
+"""Threads, and what this installation consists of."""
+
+import contextlib
+import importlib.util
+import os
+import platform
+import sys
+
+import numpy as np
+
+from roicy import _arguments as settle
+from roicy import cpu
+
+
+def set_num_threads(n):
+    """Set how many threads calls from this Python thread may use.
+
+    Parameters
+    ----------
+    n : int
+        Number of threads, from 1 to 4096. With 1, OpenMP is not entered. Small calls use fewer.
+
+    Raises
+    ------
+    TypeError
+        Where `n` is no int.
+    ValueError
+        Where `n` is out of range.
+
+    See Also
+    --------
+    num_threads : The same within a ``with`` block.
+
+    Notes
+    -----
+    Other Python threads have settings of their own. Results do not depend on the number of threads.
+
+    Examples
+    --------
+    >>> import roicy
+    >>> before = roicy.get_num_threads()
+    >>> roicy.set_num_threads(1)
+    >>> roicy.get_num_threads()
+    1
+    >>> roicy.set_num_threads(before)
+    """
+    cpu.set_num_threads(settle.thread_count(n))
+
+
+def get_num_threads():
+    """Return how many threads calls from this Python thread may use.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` was given in this Python thread; by default what OpenMP would use
+        (``OMP_NUM_THREADS`` or the number of processors), at most the processors that the control group
+        (container) grants. 1 where roicy was built without OpenMP.
+
+    Examples
+    --------
+    >>> import roicy
+    >>> roicy.get_num_threads() >= 1
+    True
+    """
+    return cpu.get_num_threads()
+
+
+@contextlib.contextmanager
+def num_threads(n):
+    """Use a number of threads within a ``with`` block, and the previous one after it.
+
+    Parameters
+    ----------
+    n : int
+        Number of threads, as in `set_num_threads`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `set_num_threads` does.
+
+    Examples
+    --------
+    >>> import roicy
+    >>> with roicy.num_threads(1):
+    ...     roicy.get_num_threads()
+    1
+    """
+    previous = cpu.threads.own_num_threads()  # None where there is none: the default comes back
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        cpu.set_num_threads(previous)
+
+
+def show_config(mode="stdout"):
+    """Show what this installation consists of and what it uses on this machine.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}, optional
+        "stdout" prints text, "dicts" returns nested dictionaries.
+
+    Returns
+    -------
+    dict or None
+        With ``mode="dicts"``, the sections "Versions" (roicy, Python, NumPy, the C compiler), "CPU" (the
+        level that the kernels in use were compiled for, the levels that this machine can run, and what
+        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether OpenMP was built in, and how many) and "CUDA" (CuPy
+        where it is installed, and the device, which is none in this version).
+
+    Raises
+    ------
+    ValueError
+        Where `mode` is another one.
+
+    Examples
+    --------
+    >>> import roicy
+    >>> config = roicy.show_config("dicts")
+    >>> sorted(config)
+    ['CPU', 'CUDA', 'Threads', 'Versions']
+    >>> config["CPU"]["level"] in config["CPU"]["available levels"]
+    True
+    """
+    mode = settle.config_mode(mode)
+    config = {
+        "Versions": {
+            "roicy": _version("roicy") or "not installed",
+            "Python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.platform})",
+            "NumPy": np.__version__,
+            "compiler": cpu.compiler(),
+        },
+        "CPU": {
+            "machine": platform.machine(),
+            "level": cpu.level(),
+            "available levels": list(cpu.levels()),
+            "ROICY_CPU_LEVEL": os.environ.get("ROICY_CPU_LEVEL", ""),
+        },
+        "Threads": {"OpenMP": cpu.openmp(), "threads": cpu.get_num_threads()},
+        "CUDA": {"CuPy": _cupy_version() or "not installed", "device": "none"},
+    }
+    if mode == "dicts":
+        return config
+    for section, entries in config.items():
+        print(f"{section}:")
+        for name, value in entries.items():
+            print(f"  {name + ':':<18}{_text(value)}")
+    return None
+
+
+def _text(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else value or "not set"
+
+
+def _version(distribution):
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and needed here only
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _cupy_version():
+    # Read from what is installed: importing CuPy takes seconds and may start a device.
+    if importlib.util.find_spec("cupy") is None:
+        return None
+    from importlib.metadata import packages_distributions
+
+    return next(map(_version, packages_distributions().get("cupy", [])), None)

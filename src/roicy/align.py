@@ -1,0 +1,393 @@
+"""RoIAlign: average a feature map over the bins of boxes, and the gradients of that.
+
+Each function settles its arguments and uses a plan (`roicy.plan`) once.
+"""
+
+from roicy import _arguments as settle
+from roicy._backend import kernels_for
+from roicy.plan import RoIAlignPlan
+
+
+def roi_align(
+    features,
+    rois,
+    output_size,
+    *,
+    spatial_scale=1.0,
+    sampling_ratio=0,
+    aligned=True,
+    mode="avg",
+    batch_indices=None,
+    layout="NCHW",
+    invalid="raise",
+    out=None,
+):
+    """Pool each box of a feature map to a fixed size by averaging bilinear samples.
+
+    A box is divided into ``output_size`` bins, each bin is sampled at the points of a regular grid, and the
+    bilinear values of the samples are averaged. Nothing is rounded to pixels.
+
+    Parameters
+    ----------
+    features : ndarray, shape (N, C, H, W)
+        Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
+        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes in one of these forms:
+
+        - (K, 5): rows ``[batch index, x1, y1, x2, y2]``, the batch index truncated toward zero;
+        - (K, 4): rows ``[x1, y1, x2, y2]``, with `batch_indices`, or without where N is 1;
+        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i.
+
+        Coordinates are in units of `spatial_scale`. float32 and float64 are used as they are and decide in
+        which precision positions are computed; float16, bfloat16 and integers of up to 16 bits are converted
+        to float32, wider integers to float64.
+    output_size : int or (int, int)
+        Rows and columns of bins (PH, PW); an int is both.
+    spatial_scale : float, optional
+        Feature pixels per unit of `rois`: 1/16 for boxes in image pixels and a map of stride 16.
+    sampling_ratio : int, optional
+        Samples per bin along each axis, at most 65536. 0 or less: adaptive, ``ceil(box size / output size)``
+        in feature pixels, for each box and axis.
+    aligned : bool, optional
+        True: coordinates are continuous and the centre of pixel ``i`` lies at ``i + 0.5``, so the box of the
+        whole map is ``[0, 0, W, H]``. False: the centre of pixel ``i`` lies at ``i``, and boxes of less than
+        one feature pixel are enlarged to one.
+    mode : {"avg"}, optional
+        What is made of the samples of a bin. "max" is not available in this version.
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 4) only.
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of `features` and of the result.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
+        "raise": ValueError that names the first such row. "nan": the output of such a row is NaN.
+    out : ndarray, optional
+        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
+        with an input; strided in any way. A call that fails leaves it as it was.
+
+    Returns
+    -------
+    ndarray, shape (K, C, PH, PW)
+        Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
+        dtype of `features`, float32 for uint8.
+
+    Raises
+    ------
+    TypeError
+        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+    ValueError
+        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
+        invalid and ``invalid="raise"``, or `out` cannot be written to.
+    NotImplementedError
+        For ``mode="max"``.
+
+    See Also
+    --------
+    roi_align_plan : For several feature maps of one shape.
+    roi_align_backward : Gradient with respect to the features.
+    roi_align_backward_rois : Gradient with respect to the boxes.
+
+    Notes
+    -----
+    With ``o = 0.5`` if aligned else 0, and ``g`` samples per bin, sample ``i`` of bin ``q`` along x lies at
+
+        ``x1 * spatial_scale - o + (q + (i + 0.5) / g) * (x2 - x1) * spatial_scale / PW``
+
+    counted in pixels from the centre of the first. Positions from -1 to 0 take the value of the first pixel,
+    those from the last pixel to one beyond it that of the last; a sample further out, in x or in y, counts as
+    a zero.
+
+    Boxes of zero or negative size are valid. With ``aligned=False`` they become one feature pixel wide or
+    high. With ``aligned=True`` an adaptive grid has no samples in them and their output is 0; with a fixed
+    `sampling_ratio` all samples of a box of zero size lie on one point, and one of negative size is mirrored.
+
+    Sums are accumulated in float32, in float64 for float64 features. Results do not depend on the number of
+    threads, the layout or the strides, to the last bit.
+
+    These systems agree, to the rounding of a sum:
+
+    - ``aligned=True``: torchvision ``roi_align(aligned=True)``, detectron2 ``ROIAlign`` (its default), and
+      ONNX ``RoiAlign`` with ``coordinate_transformation_mode="half_pixel"`` (the default since opset 16);
+    - ``aligned=False``: torchvision ``roi_align`` (its default), Caffe2 ``RoIAlign``, and ONNX ``RoiAlign``
+      with ``coordinate_transformation_mode="output_half_pixel"`` (what opset 10 does).
+
+    References
+    ----------
+    K. He, G. Gkioxari, P. Dollar and R. Girshick, "Mask R-CNN", IEEE International Conference on Computer
+    Vision (ICCV), 2017. https://arxiv.org/abs/1703.06870
+
+    Examples
+    --------
+    A map of 4 x 4 pixels pooled to 2 x 2 bins with one sample in the middle of each, where four pixels meet:
+
+    >>> import numpy as np
+    >>> import roicy
+    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> rois = np.array([[0, 0, 0, 4, 4]], np.float32)
+    >>> roicy.roi_align(features, rois, 2, sampling_ratio=1)[0, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]], dtype=float32)
+
+    A box of 4 x 4 pixels pooled to as many bins is the crop itself; here channels come last:
+
+    >>> image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
+    >>> box = np.array([[2, 1, 6, 5]], np.float32)
+    >>> roicy.roi_align(image, box, 4, layout="NHWC")[0, :, :, 0]
+    array([[10., 11., 12., 13.],
+           [18., 19., 20., 21.],
+           [26., 27., 28., 29.],
+           [34., 35., 36., 37.]], dtype=float32)
+    """
+    kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
+    layout = settle.layout(layout)
+    return RoIAlignPlan(
+        kernels,
+        rois,
+        settle.features_shape(features, layout),
+        settle.output_size(output_size),
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        mode,
+        batch_indices,
+        layout,
+        invalid,
+    )(features, out)
+
+
+def roi_align_backward(
+    grad_output,
+    rois,
+    input_shape,
+    *,
+    spatial_scale=1.0,
+    sampling_ratio=0,
+    aligned=True,
+    mode="avg",
+    batch_indices=None,
+    layout="NCHW",
+    invalid="raise",
+    out=None,
+):
+    """Gradient of `roi_align` with respect to the features.
+
+    This is the adjoint of `roi_align`, which is linear in the features: the gradient of each bin is spread
+    over the pixels that the bin averages, with the same weights.
+
+    Parameters
+    ----------
+    grad_output : ndarray, shape (K, C, PH, PW)
+        Gradient with respect to the output of `roi_align`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
+        float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
+        PW, both at least 1, are the output size.
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes, as in `roi_align`.
+    input_shape : tuple of 4 ints
+        Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    spatial_scale : float, optional
+        Feature pixels per unit of `rois`.
+    sampling_ratio : int, optional
+        Samples per bin along each axis, at most 65536; 0 or less for adaptive.
+    aligned : bool, optional
+        Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
+    mode : {"avg"}, optional
+        What was made of the samples of a bin. "max" is not available in this version.
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 4) only.
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of `grad_output`, of `input_shape` and of the result.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
+        "raise": ValueError that names the first such row. "nan": such a row adds nothing.
+    out : ndarray, optional
+        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
+        with an input; strided in any way. It is overwritten, not added to. A call that fails leaves it as it
+        was.
+
+    Returns
+    -------
+    ndarray, shape `input_shape`
+        Gradient with respect to the features, of the dtype of `grad_output`; `out` where that is given.
+
+    Raises
+    ------
+    TypeError
+        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+    ValueError
+        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
+        invalid and ``invalid="raise"``, or `out` cannot be written to.
+    NotImplementedError
+        For ``mode="max"``.
+
+    See Also
+    --------
+    roi_align : The function that this is the gradient of; conventions and systems that agree.
+    roi_align_backward_rois : Gradient with respect to the boxes.
+
+    Notes
+    -----
+    A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
+    float64 for float64 gradients, over the boxes of an image in ascending order: the result is the same, to
+    the last bit, for any number of threads. The systems that `roi_align` agrees with agree here too.
+
+    References
+    ----------
+    K. He, G. Gkioxari, P. Dollar and R. Girshick, "Mask R-CNN", IEEE International Conference on Computer
+    Vision (ICCV), 2017. https://arxiv.org/abs/1703.06870
+
+    Examples
+    --------
+    One sample where the first four pixels meet, and one where the last four do:
+
+    >>> import numpy as np
+    >>> import roicy
+    >>> grad_output = np.array([[[[1, 0], [0, 4]]]], np.float32)
+    >>> rois = np.array([[0, 0, 0, 4, 4]], np.float32)
+    >>> roicy.roi_align_backward(grad_output, rois, (1, 1, 4, 4), sampling_ratio=1)[0, 0]
+    array([[0.25, 0.25, 0.  , 0.  ],
+           [0.25, 0.25, 0.  , 0.  ],
+           [0.  , 0.  , 1.  , 1.  ],
+           [0.  , 0.  , 1.  , 1.  ]], dtype=float32)
+    """
+    kernels = kernels_for(grad_output=grad_output, rois=rois, batch_indices=batch_indices, out=out)
+    layout = settle.layout(layout)
+    return RoIAlignPlan(
+        kernels,
+        rois,
+        settle.input_shape(input_shape, layout),
+        settle.grad_output_size(grad_output, layout),
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        mode,
+        batch_indices,
+        layout,
+        invalid,
+    ).backward(grad_output, out)
+
+
+def roi_align_backward_rois(
+    grad_output,
+    features,
+    rois,
+    *,
+    spatial_scale=1.0,
+    sampling_ratio=0,
+    aligned=True,
+    mode="avg",
+    batch_indices=None,
+    layout="NCHW",
+    invalid="raise",
+    out=None,
+):
+    """Gradient of `roi_align` with respect to the boxes.
+
+    Moving an edge of a box moves its samples; this is the slope of the features along that, summed over bins
+    and channels with `grad_output` as weights.
+
+    Parameters
+    ----------
+    grad_output : ndarray, shape (K, C, PH, PW)
+        Gradient with respect to the output of `roi_align`; with ``layout="NHWC"`` of shape (K, PH, PW, C). Of
+        the dtype that `roi_align` returns for `features`, strided in any way. PH and PW, both at least 1, are
+        the output size.
+    features : ndarray, shape (N, C, H, W)
+        Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
+        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes, as in `roi_align`.
+    spatial_scale : float, optional
+        Feature pixels per unit of `rois`.
+    sampling_ratio : int, optional
+        Samples per bin along each axis, at most 65536; 0 or less for adaptive.
+    aligned : bool, optional
+        Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
+    mode : {"avg"}, optional
+        What was made of the samples of a bin. "max" is not available in this version.
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 4) only.
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of `grad_output` and `features`.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
+        "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
+    out : ndarray, optional
+        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
+        with an input; strided in any way. A call that fails leaves it as it was. Not where `rois` is a
+        sequence of arrays.
+
+    Returns
+    -------
+    ndarray, shape of `rois`, or list of ndarray
+        Gradient with respect to `rois`, in units of `rois`, float32 or float64 as `rois` is used; `out` where
+        that is given. The column of a batch index is 0. For a sequence of arrays a list of arrays (L_i, 4).
+
+    Raises
+    ------
+    TypeError
+        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+    ValueError
+        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
+        invalid and ``invalid="raise"``, or `out` cannot be written to.
+    NotImplementedError
+        For ``mode="max"``.
+
+    See Also
+    --------
+    roi_align : The function that this is the gradient of, and its conventions.
+    roi_align_backward : Gradient with respect to the features.
+
+    Notes
+    -----
+    With ``t = (q + (i + 0.5) / g) / PW`` for sample ``i`` of ``g`` in bin ``q``, the sample moves by
+    ``spatial_scale * (1 - t)`` for a unit of ``x1`` and by ``spatial_scale * t`` for a unit of ``x2``; y is
+    alike. The number of samples of an adaptive grid counts as constant. Where a box that is not aligned has
+    been enlarged to one pixel its samples move with ``x1`` alone.
+
+    The slope is that of the bilinear interpolant: between the pixels on both sides of the sample, zero
+    where the border is replicated and outside the map, and the right-hand one on a pixel's centre, where the
+    interpolant has a kink.
+
+    torchvision, detectron2, Caffe2 and ONNX have no gradient with respect to the boxes: they treat them as
+    constants.
+
+    References
+    ----------
+    K. He, G. Gkioxari, P. Dollar and R. Girshick, "Mask R-CNN", IEEE International Conference on Computer
+    Vision (ICCV), 2017. https://arxiv.org/abs/1703.06870
+
+    B. Jiang, R. Luo, J. Mao, T. Xiao and Y. Jiang, "Acquisition of Localization Confidence for Accurate
+    Object Detection", European Conference on Computer Vision (ECCV), 2018: boxes refined by such gradients.
+    https://arxiv.org/abs/1807.11590
+
+    Examples
+    --------
+    A map that rises by 1 along x and by 4 along y, and one sample in the middle of the box, which moves by
+    half of what either edge does:
+
+    >>> import numpy as np
+    >>> import roicy
+    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> rois = np.array([[0, 1, 1, 3, 3]], np.float32)
+    >>> grad_output = np.ones((1, 1, 1, 1), np.float32)
+    >>> roicy.roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
+    array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
+    """
+    kernels = kernels_for(
+        grad_output=grad_output, features=features, rois=rois, batch_indices=batch_indices, out=out
+    )
+    layout = settle.layout(layout)
+    return RoIAlignPlan(
+        kernels,
+        rois,
+        settle.features_shape(features, layout),
+        settle.grad_output_size(grad_output, layout),
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        mode,
+        batch_indices,
+        layout,
+        invalid,
+    ).backward_rois(grad_output, features, out)

@@ -1,0 +1,154 @@
+"""The adjoint of the average: ``dX = A_yᵀ · dY · A_x``, the same tables applied transposed.
+
+One task is an image and a block of LANES channels (or a band of the map's rows)::
+
+    gradient of the output       lines [p][column][lane]        tile [row][column][lane]       gradient of the features
+         │ load a RoI's bins          ▲                               ▲                              ▲
+         ▼                            │ columns: bins that touch      │ rows: bins that touch        │ transpose, store
+    bins [p][q][lane] ────────────────┘ ──────────────────────────────┘ ─────────────────────────────┘
+
+A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, and the same bits for any number of
+threads. Rows that no later RoI reaches leave the tile at once, while they are in the cache.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+from roicy.cpu.axis_table cimport Axis, AxisTable
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, element_store, lanes, lanes_fence, real
+from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_back
+from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_columns, load_bins, store_pixels, view_of
+from roicy.cpu.work cimport LINE, Scratch, Task, Work
+
+cnp.import_array()
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double SERIAL_WORK = 1 << 17
+
+
+cdef struct Call:
+    Axis* y
+    Axis* x
+    const int64_t* order
+    View grad_output, grad_features
+    int ph, pw
+    int64_t ring            # rows of the tile: row y lies at y modulo `ring`
+    bint stream
+
+
+cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+    cdef Axis* y = call.y
+    cdef Axis* x = call.x
+    cdef View* out = &call.grad_features
+    cdef lanes* tile = <lanes*> scratch.tile
+    cdef lanes* lines = <lanes*> scratch.lines
+    cdef const lanes* bins = <const lanes*> scratch.bins
+    cdef const int64_t* column
+    cdef const int32_t* rows
+    cdef int64_t k, at, row, cleared = task.top, stored = task.top
+    cdef int count, i, group, p
+    for k in range(task.first, task.last):
+        count = x.line_length[k]
+        if count == 0 or y.line_length[k] == 0:
+            continue
+        rows = y.line + y.line_start[k]
+        if rows[y.line_length[k] - 1] < task.top or rows[0] >= task.bottom:
+            continue
+        row = max(<int64_t> rows[0], task.top)
+        store_rows(call, task, tile, &stored, cleared, row)
+        cleared = clear_rows(call, tile, max(cleared, row), min(<int64_t> rows[y.line_length[k] - 1] + 1, task.bottom))
+        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels,
+                  <lanes*> scratch.bins)
+        p = 0
+        while p < call.ph:
+            group = min(GROUP, call.ph - p)
+            pass_columns(bins + p * call.pw, call.pw, group, x.bin_start + x.line_start[k],
+                         x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count,
+                         lines + p * <ptrdiff_t> count, count)
+            p += group
+        column = line_columns(x, k, scratch.column)
+        for i in range(y.line_length[k]):
+            if task.top <= rows[i] < task.bottom:
+                at = y.line_start[k] + i
+                pass_rows_back(lines, count, y.bin + y.bin_start[at], <const real*> y.bin_weight + y.bin_start[at],
+                               y.bin_count[at], column, count, <const lanes**> scratch.tap,
+                               tile + rows[i] % call.ring * out.columns + x.line[x.line_start[k]])
+    store_rows(call, task, tile, &stored, cleared, task.bottom)
+
+
+cdef inline int64_t clear_rows(Call* call, lanes* tile, int64_t first, int64_t last) noexcept nogil:
+    # Rows come into the tile as zeros; returns up to where they are there.
+    cdef int64_t row
+    for row in range(first, last):
+        memset(tile + row % call.ring * call.grad_features.columns, 0, call.grad_features.columns * sizeof(lanes))
+    return max(first, last)
+
+
+cdef inline void store_rows(Call* call, Task* task, lanes* tile, int64_t* stored, int64_t cleared,
+                            int64_t last) noexcept nogil:
+    # Rows before `last` are final: those that were cleared leave the tile, the others nobody touched.
+    cdef View* out = &call.grad_features
+    cdef char* target = block_at(out, task.image, task.channel)
+    cdef int64_t slot, rows
+    while stored[0] < min(last, cleared):
+        slot = stored[0] % call.ring
+        rows = min(min(last, cleared) - stored[0], call.ring - slot) if out.rows_joined else 1
+        store_pixels(out, target + stored[0] * out.row, task.channels, rows * out.columns,
+                     tile + slot * out.columns, call.stream)
+        stored[0] += rows
+    while stored[0] < last:
+        zero_row(out, target + stored[0] * out.row, task.channels)
+        stored[0] += 1
+
+
+cdef inline void zero_row(View* out, char* target, int channels) noexcept nogil:
+    cdef int64_t i
+    cdef int c
+    for c in range(channels):
+        if out.pixels_joined:
+            memset(target + c * out.channel, 0, out.columns * out.size)
+        else:
+            for i in range(out.columns):
+                element_store(0, target + c * out.channel + i * out.column, out.dtype)
+
+
+def backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
+    """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column)."""
+    cdef Call call
+    cdef View* out = &call.grad_features
+    cdef Work work = Work()
+    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
+    cdef int64_t channels, blocks, t
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.grad_output = view_of(grad_output)
+    call.grad_features = view_of(grad_features)
+    call.ph = table.y.bins
+    call.pw = table.x.bins
+    call.ring = max(1, table.span)
+    channels = out.channels
+    blocks = (channels + LANES - 1) // LANES
+    call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
+                   and out.images * channels * out.rows * out.columns * out.size >= STREAM_BYTES)
+    if table.work * channels + <double> out.images * channels * out.rows * out.columns / 8 < SERIAL_WORK:
+        threads = 1
+    work.divide(table, channels, LANES, 0,
+                1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
+    work.provide(table, threads, call.ring * out.columns * sizeof(lanes),
+                 <size_t> call.ph * table.widest * sizeof(lanes),
+                 (<size_t> call.ph * call.pw + LANES) * sizeof(lanes), 0)
+    with nogil:
+        if work.threads == 1:
+            for t in range(work.count):
+                spread(&call, work.tasks + t, work.scratch)
+            lanes_fence()
+        else:
+            with parallel(num_threads=work.threads):
+                for t in prange(work.count, schedule="dynamic", chunksize=1):
+                    spread(&call, work.tasks + t, work.scratch + threadid())
+                lanes_fence()

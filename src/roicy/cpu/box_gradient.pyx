@@ -1,0 +1,147 @@
+"""The gradient with respect to the boxes: the same apply with the derivative of one axis's weights.
+
+With U = A_y · X (the row pass) and V = dY · A_x (the transposed column pass), for every RoI::
+
+    d/dx1 = Σ dY · (U · ∂A_xᵀ/∂x1)            the column pass with slopes for weights
+    d/dy1 = Σ ∂A_y/∂y1 · D,   D[p, row] = Σ over columns of V[p, column] · X[row, column]
+
+and likewise for x2 and y2. One sweep over the tile gives both U and D. Lanes are channels: they are summed at the
+end, blocks of channels in ascending order and in double precision, so that the bits do not depend on the threads.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.axis_table cimport Axis, AxisTable
+from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_sum, lanes_zero, real
+from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_and_dots
+from roicy.cpu.tile cimport Ring, View, block_at, line_columns, line_rows, load_bins, load_rows, ring_for, view_of
+from roicy.cpu.work cimport Scratch, Task, Work
+
+cnp.import_array()
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double SERIAL_WORK = 1 << 17
+
+
+cdef struct Call:
+    Axis* y
+    Axis* x
+    const int64_t* order
+    View grad_output, features
+    int ph, pw
+    int widest
+    int64_t ring, blocks
+    double* partial         # (RoI in the order of the table, block, 4)
+
+
+cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+    cdef Axis* y = call.y
+    cdef Axis* x = call.x
+    cdef View* view = &call.features
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef const int64_t* column
+    cdef Ring ring = ring_for(view, x, task.first, task.last, call.ring)
+    cdef lanes* blended = <lanes*> scratch.lines                       # U: (GROUP, widest)
+    cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
+    cdef lanes* bins = <lanes*> scratch.bins                           # dY: (PH, PW)
+    cdef lanes* moved = <lanes*> scratch.spare                         # (GROUP, PW) a column pass with slopes
+    cdef lanes* dots = moved + GROUP * <ptrdiff_t> call.pw             # D of one bin: (tallest)
+    cdef lanes left, right, top, bottom
+    cdef const real* slope_start
+    cdef const real* slope_end
+    cdef double* partial
+    cdef int64_t k, first
+    cdef int count, p, r, group, i
+    for k in range(task.first, task.last):
+        count = x.line_length[k]
+        if count == 0 or y.line_length[k] == 0:
+            continue
+        column = line_columns(x, k, scratch.column)
+        load_rows(view, source, task.channels, y, k, &ring, <lanes*> scratch.tile)
+        line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
+                  sizeof(lanes), ring.rows, scratch.row)
+        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
+        left = right = top = bottom = lanes_zero()
+        p = 0
+        while p < call.ph:
+            group = min(GROUP, call.ph - p)
+            pass_columns(bins + p * call.pw, call.pw, group, x.bin_start + x.line_start[k],
+                         x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count)
+            for r in range(group):
+                first = y.tap_start[k * call.ph + p + r]
+                pass_rows_and_dots(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
+                                   y.tap_count[k * call.ph + p + r], column, count, spread + r * count,
+                                   <const lanes**> scratch.tap, blended + r * count, dots)
+                slope_start = <const real*> y.tap_slope_start + first
+                slope_end = <const real*> y.tap_slope_end + first
+                for i in range(y.tap_count[k * call.ph + p + r]):
+                    top = lanes_madd(slope_start[i], dots[i], top)
+                    bottom = lanes_madd(slope_end[i], dots[i], bottom)
+            pass_columns(blended, count, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
+                         <const real*> x.tap_slope_start, call.pw, moved, call.pw)
+            for i in range(group * call.pw):
+                left = lanes_multiply_add(moved[i], bins[p * call.pw + i], left)
+            pass_columns(blended, count, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
+                         <const real*> x.tap_slope_end, call.pw, moved, call.pw)
+            for i in range(group * call.pw):
+                right = lanes_multiply_add(moved[i], bins[p * call.pw + i], right)
+            p += group
+        partial = call.partial + (k * call.blocks + task.channel // LANES) * 4
+        partial[0] = lanes_sum(left)
+        partial[1] = lanes_sum(top)
+        partial[2] = lanes_sum(right)
+        partial[3] = lanes_sum(bottom)
+
+
+def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, double[:, ::1] grad_boxes,
+                  int threads):
+    """Fill `grad_boxes` (K, 4) with d/d(x1, y1, x2, y2); the arrays are shaped (RoI or image, channel, row, column)."""
+    cdef Call call
+    cdef Work work = Work()
+    cdef int64_t channels, busy = 0, image, t, k, block
+    cdef cnp.ndarray partial
+    cdef double total
+    cdef int j
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.grad_output = view_of(grad_output)
+    call.features = view_of(features)
+    call.ph = table.y.bins
+    call.pw = table.x.bins
+    call.widest = table.widest
+    call.ring = max(1, table.span)
+    channels = call.features.channels
+    call.blocks = (channels + LANES - 1) // LANES
+    partial = np.zeros(table.rois * call.blocks * 4 + 1)
+    call.partial = <double*> cnp.PyArray_DATA(partial)
+    for image in range(table.images):
+        busy += table.image_start[image + 1] > table.image_start[image]
+    if table.work * channels < SERIAL_WORK:
+        threads = 1
+    work.divide(table, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
+    work.provide(table, threads, call.ring * call.features.columns * sizeof(lanes),
+                 2 * GROUP * <size_t> table.widest * sizeof(lanes),
+                 (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
+                 (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes))
+    with nogil:
+        if work.threads == 1:
+            for t in range(work.count):
+                differentiate(&call, work.tasks + t, work.scratch)
+        else:
+            with parallel(num_threads=work.threads):
+                for t in prange(work.count, schedule="dynamic", chunksize=1):
+                    differentiate(&call, work.tasks + t, work.scratch + threadid())
+        for k in range(table.rois):
+            for j in range(4):
+                total = 0
+                for block in range(call.blocks):
+                    total += call.partial[(k * call.blocks + block) * 4 + j]
+                grad_boxes[table.order[k], j] = total

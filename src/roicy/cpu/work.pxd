@@ -1,0 +1,36 @@
+"""How a call is divided among threads, and the scratch memory that each gets."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+
+from roicy.cpu.axis_table cimport AxisTable
+
+cdef enum:
+    LINE = 64               # bytes of a cache line
+
+
+cdef struct Task:
+    int64_t image, first, last      # the RoIs at these places of the table
+    int64_t channel                 # first channel of the block
+    int channels
+    int64_t top, bottom             # rows of the map: all of them, or one band
+
+
+cdef struct Scratch:
+    char* tile              # planes of the block
+    char* lines             # rows between the two passes
+    char* bins              # outputs before they are stored, or gradients as they were loaded
+    char* spare             # what else a kernel needs
+    const char** row        # (tallest) where a line's rows are
+    const char** tap        # (most) where the rows of one sum are
+    int64_t* column         # (widest) offsets of a line's columns, where they are no neighbours
+
+
+cdef class Work:
+    cdef Task* tasks
+    cdef int64_t count
+    cdef int threads
+    cdef Scratch* scratch   # (threads)
+    cdef void* _memory
+    cdef int divide(self, AxisTable table, int64_t channels, int64_t block, int64_t parts, int64_t bands) except -1
+    cdef int provide(self, AxisTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare) except -1

@@ -1,0 +1,72 @@
+"""How a call is divided among threads, and the scratch memory that each gets.
+
+All memory is taken before a kernel starts, so that a call which fails has written nothing.
+"""
+
+from libc.stdlib cimport free, malloc
+
+
+cdef inline size_t lined(size_t size) noexcept:
+    return (size + LINE - 1) & ~(<size_t> LINE - 1)
+
+
+cdef class Work:
+    """The tasks of one call and the scratch of its threads."""
+
+    def __dealloc__(self):
+        free(self.tasks)
+        free(self.scratch)
+        free(self._memory)
+
+    cdef int divide(self, AxisTable table, int64_t channels, int64_t block, int64_t parts, int64_t bands) except -1:
+        """List the tasks: image by image, block of channels by block, in parts of the RoIs or bands of the map."""
+        cdef int64_t image, channel, part, rois, pieces, first, n = 0
+        cdef int64_t blocks = (channels + block - 1) // block
+        for image in range(table.images):
+            rois = table.image_start[image + 1] - table.image_start[image]
+            n += blocks * (bands if bands else min(parts, rois))
+        self.tasks = <Task*> malloc(n * sizeof(Task) + 1)
+        if self.tasks == NULL:
+            raise MemoryError(f"roicy: no memory for a list of {n} tasks")
+        self.count = 0
+        for image in range(table.images):
+            first = table.image_start[image]
+            rois = table.image_start[image + 1] - first
+            pieces = bands if bands else min(parts, rois)
+            for channel in range(0, blocks):
+                for part in range(pieces):
+                    self.tasks[self.count] = Task(
+                        image=image,
+                        first=first if bands else first + rois * part // pieces,
+                        last=first + rois if bands else first + rois * (part + 1) // pieces,
+                        channel=channel * block,
+                        channels=<int> min(block, channels - channel * block),
+                        top=table.height * part // bands if bands else 0,
+                        bottom=table.height * (part + 1) // bands if bands else table.height,
+                    )
+                    self.count += 1
+        return 0
+
+    cdef int provide(self, AxisTable table, int threads, size_t tile, size_t lines, size_t bins,
+                     size_t spare) except -1:
+        """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
+        cdef size_t most = max(table.tallest, table.widest, table.y.bins, table.x.bins) + 1
+        cdef size_t each = lined(tile) + lined(lines) + lined(bins) + lined(spare) + 3 * lined(most * sizeof(char*))
+        cdef char* at
+        cdef int t
+        self.threads = <int> max(1, min(threads, self.count))
+        self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
+        self._memory = malloc(self.threads * each + LINE)
+        if self.scratch == NULL or self._memory == NULL:
+            raise MemoryError(f"roicy: no memory for {self.threads} times {each} bytes of scratch")
+        at = <char*> lined(<size_t> self._memory)
+        for t in range(self.threads):
+            self.scratch[t].tile = at
+            self.scratch[t].lines = self.scratch[t].tile + lined(tile)
+            self.scratch[t].bins = self.scratch[t].lines + lined(lines)
+            self.scratch[t].spare = self.scratch[t].bins + lined(bins)
+            self.scratch[t].row = <const char**> (self.scratch[t].spare + lined(spare))
+            self.scratch[t].tap = <const char**> (<char*> self.scratch[t].row + lined(most * sizeof(char*)))
+            self.scratch[t].column = <int64_t*> (<char*> self.scratch[t].tap + lined(most * sizeof(char*)))
+            at += each
+        return 0
