@@ -25,7 +25,7 @@ MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 # The sources of a level and precision; the others are compiled once.
-KERNELS = ["separable", "channels_last", "adjoint", "box_gradient"]
+KERNELS = ["separable", "channels_last", "crops", "adjoint", "box_gradient"]
 
 OPENMP_PROBE = """
 #include <omp.h>

@@ -10,6 +10,9 @@ from roicy.cpu import selection, threads
 from roicy.cpu.axis_table import AxisTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
+#: Up to so many channels, lanes run along rows instead.
+FEW_CHANNELS = 4
+
 _level = selection.choose()
 
 
@@ -22,6 +25,7 @@ def _kernels(name):
 
 _separable = _kernels("separable")
 _channels_last = _kernels("channels_last")
+_crops = _kernels("crops")
 _adjoint = _kernels("adjoint")
 _box_gradient = _kernels("box_gradient")
 
@@ -56,9 +60,13 @@ def axis_table(
 
 def separable(table, features, out):
     """Fill `out` with the features pooled under the table."""
-    kernels = _separable
-    if features.strides[1] == features.itemsize and features.shape[1] >= 8 and features.dtype == table.accumulate:
+    channels = features.shape[1]
+    if channels <= FEW_CHANNELS:
+        kernels = _crops
+    elif features.strides[1] == features.itemsize and features.dtype == table.accumulate:
         kernels = _channels_last
+    else:
+        kernels = _separable
     kernels[table.accumulate].forward(table, features, out, threads.threads_to_enter())
 
 

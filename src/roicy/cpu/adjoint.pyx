@@ -141,7 +141,7 @@ def backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
     work.provide(table, threads, call.ring * out.columns * sizeof(lanes),
                  <size_t> call.ph * table.widest * sizeof(lanes),
-                 (<size_t> call.ph * call.pw + LANES) * sizeof(lanes), 0)
+                 (<size_t> call.ph * call.pw + LANES) * sizeof(lanes), 0, 0)
     with nogil:
         if work.threads == 1:
             for t in range(work.count):

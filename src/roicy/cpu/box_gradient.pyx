@@ -130,7 +130,7 @@ def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features
     work.provide(table, threads, call.ring * call.features.columns * sizeof(lanes),
                  2 * GROUP * <size_t> table.widest * sizeof(lanes),
                  (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
-                 (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes))
+                 (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes), 0)
     with nogil:
         if work.threads == 1:
             for t in range(work.count):

@@ -50,7 +50,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
         count = x.line_length[k]
         used = x.line + x.line_start[k]
         target = block_at(out, call.order[k], 0)
-        chunk = scratch.spare
+        chunk = scratch.chunk
         line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         for p in range(call.ph):
             first = y.tap_start[k * call.ph + p]
@@ -70,9 +70,9 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
                         lanes_store_pixel(bin[v], target + p * out.row + q * out.column + v * LANES * out.channel,
                                           out.channel, <int> min(LANES, channels - v * LANES), out.dtype)
         if call.stream:
-            lanes_stream_bytes(target, scratch.spare, chunk - scratch.spare)
+            lanes_stream_bytes(target, scratch.chunk, chunk - scratch.chunk)
         elif call.chunked:
-            memcpy(target, scratch.spare, chunk - scratch.spare)
+            memcpy(target, scratch.chunk, chunk - scratch.chunk)
 
 
 def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
@@ -99,7 +99,7 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     if table.work * channels < SERIAL_WORK:
         threads = 1
     work.divide(table, 1, 1, 1 if threads == 1 else 16 * threads, 0)
-    work.provide(table, threads, 0, table.widest * vectors * sizeof(lanes), vectors * sizeof(lanes),
+    work.provide(table, threads, 0, table.widest * vectors * sizeof(lanes), vectors * sizeof(lanes), 0,
                  size if call.chunked else 0)
     with nogil:
         write_invalid(table, &call.out)

@@ -128,7 +128,7 @@ cdef void store_bins(Call* call, Scratch* scratch, int64_t roi, Task* task, int 
     cdef View* out = &call.out
     cdef lanes* bins = <lanes*> scratch.bins
     cdef char* target = block_at(out, roi, task.channel) + p * out.row
-    cdef char* chunk = scratch.spare
+    cdef char* chunk = scratch.chunk
     cdef int64_t count = rows * call.pw, i
     cdef int r
     if call.chunked:
@@ -182,8 +182,9 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     work.divide(table, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
     tile = 0 if call.direct else call.ring * view.columns * sizeof(lanes)
     bins = (<size_t> call.rows_at_once * call.pw + LANES) * sizeof(lanes)
-    spare = max(bins, (view.columns + LANES) * sizeof(lanes) if call.direct else 0)
-    work.provide(table, threads, tile, GROUP * table.widest * sizeof(lanes), bins, spare)
+    spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
+    work.provide(table, threads, tile, GROUP * table.widest * sizeof(lanes), bins, spare,
+                 bins if call.chunked else 0)
     with nogil:
         write_invalid(table, &call.out)
         if work.threads == 1:

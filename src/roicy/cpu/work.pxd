@@ -21,6 +21,7 @@ cdef struct Scratch:
     char* lines             # rows between the two passes
     char* bins              # outputs before they are stored, or gradients as they were loaded
     char* spare             # what else a kernel needs
+    char* chunk             # outputs as the array outside wants them
     const char** row        # (tallest) where a line's rows are
     const char** tap        # (most) where the rows of one sum are
     int64_t* column         # (widest) offsets of a line's columns, where they are no neighbours
@@ -33,4 +34,5 @@ cdef class Work:
     cdef Scratch* scratch   # (threads)
     cdef void* _memory
     cdef int divide(self, AxisTable table, int64_t channels, int64_t block, int64_t parts, int64_t bands) except -1
-    cdef int provide(self, AxisTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare) except -1
+    cdef int provide(self, AxisTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare,
+                     size_t chunk) except -1

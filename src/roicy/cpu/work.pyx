@@ -48,10 +48,11 @@ cdef class Work:
         return 0
 
     cdef int provide(self, AxisTable table, int threads, size_t tile, size_t lines, size_t bins,
-                     size_t spare) except -1:
+                     size_t spare, size_t chunk) except -1:
         """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
         cdef size_t most = max(table.tallest, table.widest, table.y.bins, table.x.bins) + 1
-        cdef size_t each = lined(tile) + lined(lines) + lined(bins) + lined(spare) + 3 * lined(most * sizeof(char*))
+        cdef size_t each = (lined(tile) + lined(lines) + lined(bins) + lined(spare) + lined(chunk)
+                            + 3 * lined(most * sizeof(char*)))
         cdef char* at
         cdef int t
         self.threads = <int> max(1, min(threads, self.count))
@@ -65,7 +66,8 @@ cdef class Work:
             self.scratch[t].lines = self.scratch[t].tile + lined(tile)
             self.scratch[t].bins = self.scratch[t].lines + lined(lines)
             self.scratch[t].spare = self.scratch[t].bins + lined(bins)
-            self.scratch[t].row = <const char**> (self.scratch[t].spare + lined(spare))
+            self.scratch[t].chunk = self.scratch[t].spare + lined(spare)
+            self.scratch[t].row = <const char**> (self.scratch[t].chunk + lined(chunk))
             self.scratch[t].tap = <const char**> (<char*> self.scratch[t].row + lined(most * sizeof(char*)))
             self.scratch[t].column = <int64_t*> (<char*> self.scratch[t].tap + lined(most * sizeof(char*)))
             at += each

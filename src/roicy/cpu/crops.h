@@ -1,0 +1,142 @@
+/* Lanes along a row: the column pass where channels are few and output columns many.
+ *
+ * The taps of LANES neighbouring output columns are laid out one tap after the other; a column with fewer taps than
+ * its neighbours skips the last ones.
+ */
+#ifndef ROICY_CROPS_H
+#define ROICY_CROPS_H
+
+#include "lanes.h"
+
+#ifdef ROICY_DOUBLE
+typedef int64_t lane_int;
+#else
+typedef int32_t lane_int;
+#endif
+
+enum { WINDOW = 64 }; /* elements behind a line that may be read */
+
+/* LANES elements of `line`, `index` apart from `base`; `span` is more than the largest index. */
+ROICY_INLINE lanes crops_pick(const real *line, const lane_int *index, ptrdiff_t base, ptrdiff_t span) {
+#if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
+    __m512i at = _mm512_loadu_si512(index);
+    const real *window = line + base;
+    if (span <= 32)
+        return (lanes)_mm512_permutex2var_ps(_mm512_loadu_ps(window), at, _mm512_loadu_ps(window + 16));
+    if (span <= 64) {
+        __m512 low = _mm512_permutex2var_ps(_mm512_loadu_ps(window), at, _mm512_loadu_ps(window + 16));
+        __m512 high = _mm512_permutex2var_ps(_mm512_loadu_ps(window + 32), at, _mm512_loadu_ps(window + 48));
+        return (lanes)_mm512_mask_blend_ps(_mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), low, high);
+    }
+    return (lanes)_mm512_i32gather_ps(at, window, 4);
+#else
+    real copy[ROICY_LANE_COUNT];
+    lanes x;
+    (void)span;
+    ROICY_EACH(l) copy[l] = line[base + index[l]];
+    memcpy(&x, copy, sizeof x);
+    return x;
+#endif
+}
+
+/* sum + weight * x in the lanes that have more than `tap` taps */
+ROICY_INLINE lanes crops_add(const real *weight, lanes x, lanes sum, const lane_int *taps, lane_int tap) {
+    real before[ROICY_LANE_COUNT], after[ROICY_LANE_COUNT];
+    lanes w;
+    memcpy(&w, weight, sizeof w);
+    x = lanes_multiply_add(w, x, sum);
+    memcpy(before, &sum, sizeof sum);
+    memcpy(after, &x, sizeof x);
+    ROICY_EACH(l) after[l] = taps[l] > tap ? after[l] : before[l];
+    memcpy(&x, after, sizeof x);
+    return x;
+}
+
+typedef struct {
+    ptrdiff_t base, span; /* the part of the line that the group's taps lie in */
+    lane_int least, most; /* taps of its columns */
+    ptrdiff_t start;      /* of its taps, in vectors */
+} crops_group;
+
+/* One output row: `groups` groups of LANES columns. */
+ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, ptrdiff_t groups, const lane_int *index,
+                                  const real *weight, const lane_int *taps, lanes *target) {
+    for (ptrdiff_t q = 0; q < groups; q++) {
+        const ptrdiff_t base = group[q].base, span = group[q].span;
+        const lane_int *at = index + group[q].start * LANES, *count = taps + q * LANES;
+        const real *w = weight + group[q].start * LANES;
+        lanes sum = lanes_zero(), first;
+        if (group[q].most > 0) {
+            memcpy(&first, w, sizeof first);
+#if defined(__GNUC__)
+            sum = first * crops_pick(line, at, base, span);
+#else
+            sum = lanes_multiply_add(first, crops_pick(line, at, base, span), sum);
+#endif
+            if (group[q].least == 0) {
+                real masked[ROICY_LANE_COUNT];
+                memcpy(masked, &sum, sizeof sum);
+                ROICY_EACH(l) masked[l] = count[l] > 0 ? masked[l] : 0;
+                memcpy(&sum, masked, sizeof sum);
+            }
+        }
+        for (lane_int t = 1; t < group[q].least; t++) {
+            memcpy(&first, w + t * LANES, sizeof first);
+            sum = lanes_multiply_add(first, crops_pick(line, at + t * LANES, base, span), sum);
+        }
+        for (lane_int t = group[q].least > 1 ? group[q].least : 1; t < group[q].most; t++)
+            sum = crops_add(w + t * LANES, crops_pick(line, at + t * LANES, base, span), sum, count, t);
+        target[q] = sum;
+    }
+}
+
+ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype, real *line) {
+    ptrdiff_t i = 0, size = (ptrdiff_t)element_size(dtype);
+    for (; i < count; i += LANES) {
+        const int left = count - i < LANES ? (int)(count - i) : LANES;
+        lanes sum = lanes_zero();
+        for (int j = 0; j < taps; j++) {
+            const char *at = row[j] + i * size;
+            lanes x = left == LANES ? lanes_load(at, dtype) : lanes_load_part(at, left, dtype);
+            sum = j ? lanes_madd(weight[j], x, sum) : lanes_scale(weight[0], x);
+        }
+        memcpy(line + i, &sum, sizeof sum);
+    }
+}
+
+/* The row pass of one plane: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. */
+ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype,
+                               real *line) {
+    switch (dtype) {
+    case FLOAT32: rows_of(row, weight, taps, count, FLOAT32, line); break;
+    case FLOAT64: rows_of(row, weight, taps, count, FLOAT64, line); break;
+    case FLOAT16: rows_of(row, weight, taps, count, FLOAT16, line); break;
+    case BFLOAT16: rows_of(row, weight, taps, count, BFLOAT16, line); break;
+    default: rows_of(row, weight, taps, count, UINT8, line);
+    }
+}
+
+/* target[i] += weight * line[i] */
+ROICY_INLINE void crops_accumulate(real weight, const real *line, ptrdiff_t count, real *target) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        lanes x, sum;
+        memcpy(&x, line + i, sizeof x);
+        memcpy(&sum, target + i, sizeof sum);
+        sum = lanes_madd(weight, x, sum);
+        memcpy(target + i, &sum, sizeof sum);
+    }
+    if (i < count) {
+        real pad[2][ROICY_LANE_COUNT] = {{0}};
+        lanes x, sum;
+        memcpy(pad[0], line + i, (size_t)(count - i) * sizeof(real));
+        memcpy(pad[1], target + i, (size_t)(count - i) * sizeof(real));
+        memcpy(&x, pad[0], sizeof x);
+        memcpy(&sum, pad[1], sizeof sum);
+        sum = lanes_madd(weight, x, sum);
+        memcpy(pad[1], &sum, sizeof sum);
+        memcpy(target + i, pad[1], (size_t)(count - i) * sizeof(real));
+    }
+}
+
+#endif
