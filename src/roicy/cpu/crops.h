@@ -90,9 +90,11 @@ ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, pt
     }
 }
 
-ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype, real *line) {
+ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype,
+                          const char *ahead, real *line) {
     ptrdiff_t i = 0, size = (ptrdiff_t)element_size(dtype);
     for (; i < count; i += LANES) {
+        if (ahead) lanes_prefetch(ahead + i * size);
         const int left = count - i < LANES ? (int)(count - i) : LANES;
         lanes sum = lanes_zero();
         for (int j = 0; j < taps; j++) {
@@ -104,38 +106,16 @@ ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, 
     }
 }
 
-/* The row pass of one plane: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. */
+/* The row pass of one plane: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The row
+ * `ahead`, where there is one, is fetched meanwhile. */
 ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype,
-                               real *line) {
+                               const char *ahead, real *line) {
     switch (dtype) {
-    case FLOAT32: rows_of(row, weight, taps, count, FLOAT32, line); break;
-    case FLOAT64: rows_of(row, weight, taps, count, FLOAT64, line); break;
-    case FLOAT16: rows_of(row, weight, taps, count, FLOAT16, line); break;
-    case BFLOAT16: rows_of(row, weight, taps, count, BFLOAT16, line); break;
-    default: rows_of(row, weight, taps, count, UINT8, line);
-    }
-}
-
-/* target[i] += weight * line[i] */
-ROICY_INLINE void crops_accumulate(real weight, const real *line, ptrdiff_t count, real *target) {
-    ptrdiff_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        lanes x, sum;
-        memcpy(&x, line + i, sizeof x);
-        memcpy(&sum, target + i, sizeof sum);
-        sum = lanes_madd(weight, x, sum);
-        memcpy(target + i, &sum, sizeof sum);
-    }
-    if (i < count) {
-        real pad[2][ROICY_LANE_COUNT] = {{0}};
-        lanes x, sum;
-        memcpy(pad[0], line + i, (size_t)(count - i) * sizeof(real));
-        memcpy(pad[1], target + i, (size_t)(count - i) * sizeof(real));
-        memcpy(&x, pad[0], sizeof x);
-        memcpy(&sum, pad[1], sizeof sum);
-        sum = lanes_madd(weight, x, sum);
-        memcpy(pad[1], &sum, sizeof sum);
-        memcpy(target + i, pad[1], (size_t)(count - i) * sizeof(real));
+    case FLOAT32: rows_of(row, weight, taps, count, FLOAT32, ahead, line); break;
+    case FLOAT64: rows_of(row, weight, taps, count, FLOAT64, ahead, line); break;
+    case FLOAT16: rows_of(row, weight, taps, count, FLOAT16, ahead, line); break;
+    case BFLOAT16: rows_of(row, weight, taps, count, BFLOAT16, ahead, line); break;
+    default: rows_of(row, weight, taps, count, UINT8, ahead, line);
     }
 }
 

@@ -37,11 +37,12 @@ cdef extern from "crops.h" nogil:
     void crops_columns(const real* line, const crops_group* group, ptrdiff_t groups, const lane_int* index,
                        const real* weight, const lane_int* taps, lanes* target) noexcept
     void crops_rows(const char* const* row, const real* weight, int taps, ptrdiff_t count, int dtype,
-                    real* line) noexcept
+                    const char* ahead, real* line) noexcept
 
 cdef enum:
     BAND = 64                   # output rows of a task, at the least
     CHUNK_BYTES = 1 << 13       # outputs that are written together
+    AHEAD = 4                   # output rows from the one in work to the one whose first row is fetched
 
 # Multiply-adds below which a call is not worth a second thread.
 cdef double SERIAL_WORK = 1 << 18
@@ -129,6 +130,7 @@ cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image
     cdef int64_t span = 0
     cdef const int32_t* rows = y.line + y.line_start[k]
     cdef const char* source
+    cdef const char* ahead
     cdef char* gathered
     cdef real* line = <real*> scratch.lines
     cdef lanes* held = <lanes*> scratch.bins
@@ -164,7 +166,10 @@ cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image
             taps = y.tap_count[k * call.ph + p]
             for j in range(taps):
                 scratch.tap[j] = scratch.row[y.tap_position[first + j]]
-            crops_rows(scratch.tap, <const real*> y.tap_weight + first, taps, span, dtype, line)
+            ahead = NULL
+            if view.pixels_joined and p + AHEAD < end and y.tap_count[k * call.ph + p + AHEAD]:
+                ahead = scratch.row[y.tap_position[y.tap_start[k * call.ph + p + AHEAD]]]
+            crops_rows(scratch.tap, <const real*> y.tap_weight + first, taps, span, dtype, ahead, line)
             crops_columns(line, columns.group, call.groups, columns.index, columns.weight, columns.taps,
                           held + (p - begin) % call.rows_at_once * call.groups)
             if (p - begin) % call.rows_at_once == call.rows_at_once - 1 or p == end - 1:
