@@ -1,0 +1,62 @@
+"""How close a result has to be to the reference: bounds that leave room for rounding and for nothing else."""
+
+import numpy as np
+
+# Of the largest absolute value of the result. A float32 sum in another order differs by a few units in the
+# last place (6e-8 each); one sample counted once too often or a weight off by a pixel is far outside.
+RELATIVE_BOUND = {"float32": 3e-6, "float64": 2e-14}
+
+
+def finfo(dtype):
+    """`numpy.finfo`, for bfloat16 as well."""
+    if dtype.name == "bfloat16":
+        import ml_dtypes
+
+        return ml_dtypes.finfo(dtype)
+    return np.finfo(dtype)
+
+
+def ulp(values, dtype):
+    """The distance between neighbouring numbers of a dtype around float64 values."""
+    info = finfo(dtype)
+    _, exponent = np.frexp(values)  # values = mantissa * 2**exponent with a mantissa in [0.5, 1)
+    return np.maximum(np.ldexp(1.0, exponent - 1 - info.nmant), float(info.smallest_subnormal))
+
+
+def assert_close(actual, expected, *, scale=None):
+    """Hold a result of the package against float64 values of the reference.
+
+    The dtype of `actual` decides. float32 and float64: within a bound relative to `scale`, the largest
+    absolute value that is expected unless given. float16 and bfloat16: the float32 result, rounded to the
+    nearest number. NaN has to be where NaN is expected.
+    """
+    assert actual.shape == expected.shape
+    values = actual.astype(np.float64)
+    np.testing.assert_array_equal(np.isnan(values), np.isnan(expected), err_msg="NaN in other places")
+    known = ~np.isnan(expected)
+    values, expected = values[known], expected[known]
+    if scale is None:
+        scale = np.abs(expected).max(initial=0.0)
+    if actual.dtype.name in RELATIVE_BOUND:
+        bound = np.full(expected.shape, RELATIVE_BOUND[actual.dtype.name] * scale)
+    else:
+        bound = RELATIVE_BOUND["float32"] * scale + 0.5 * ulp(expected, actual.dtype)
+    error = np.abs(values - expected)
+    wrong = error > bound
+    assert not wrong.any(), (
+        f"{wrong.sum()} of {wrong.size} values are off by up to {error.max():.3g} at a scale of {scale:.3g}, "
+        f"for example {values[wrong][0]!r} where {expected[wrong][0]!r} is expected"
+    )
+
+
+def bits(array):
+    """The bytes of an array, to compare results exactly: NaN equals NaN, and 0 differs from -0."""
+    return np.ascontiguousarray(array).tobytes()
+
+
+def assert_same_bits(actual, expected):
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    if bits(actual) != bits(expected):
+        np.testing.assert_array_equal(actual.astype(np.float64), expected.astype(np.float64))
+        raise AssertionError("equal values with different bits: signs of zero or NaN payloads")

@@ -1,0 +1,79 @@
+"""Fixtures and hypothesis profiles shared by all tests.
+
+``pytest --hypothesis-profile=long`` draws fifty times as many examples, new ones in every run. The default
+draws the same few each time, so that a failure is always the fault of a change.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import roicy
+
+SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "short", max_examples=60, derandomize=True, deadline=None, suppress_health_check=SLOW_TO_DRAW
+)
+settings.register_profile("long", max_examples=3000, deadline=None, suppress_health_check=SLOW_TO_DRAW)
+settings.load_profile("short")
+
+
+@pytest.fixture(autouse=True)
+def keep_number_of_threads():
+    """A test may set the number of threads; the next one starts with the default again."""
+    before = roicy.get_num_threads()
+    yield
+    roicy.set_num_threads(before)
+
+
+@pytest.fixture(params=[1, 2, 3, 4])
+def threads(request):
+    """Numbers of threads, more than the machine has included."""
+    return request.param
+
+
+@pytest.fixture
+def cpu_levels():
+    """The CPU levels that this build and this machine have."""
+    return roicy.cpu.levels()
+
+
+@pytest.fixture
+def available_memory():
+    """Bytes of memory that can be used without swapping; tests that need gigabytes skip themselves by it."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run Python source in a process of its own and return its standard output.
+
+    For everything that a process can do only once or that may end it: choosing a CPU level, forking, counting
+    threads, reading out of bounds. The source can import the modules of this folder.
+    """
+
+    def run(source, *arguments, timeout=60, check=True, **environment):
+        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        variables = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)), **environment)
+        done = subprocess.run(
+            [sys.executable, "-c", source, *map(str, arguments)],
+            env=variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+            return done.stdout
+        return done
+
+    return run

@@ -1,0 +1,167 @@
+"""hypothesis strategies: feature maps in every shape, dtype and memory layout, and boxes of every kind."""
+
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+try:
+    import ml_dtypes
+
+    BFLOAT16 = [np.dtype(ml_dtypes.bfloat16)]
+except ImportError:
+    BFLOAT16 = []
+
+FLOAT_DTYPES = [np.dtype(t) for t in ("float32", "float64", "float16")] + BFLOAT16
+FEATURE_DTYPES = [*FLOAT_DTYPES, np.dtype("uint8")]
+BOX_DTYPES = [np.dtype("float32"), np.dtype("float64")]
+
+OUTPUT_SIZES = [(1, 1), (7, 7), (2, 2), (3, 5), (1, 33), (14, 14), (9, 1)]
+SAMPLING_RATIOS = [0, 1, 2, 3, 5, -1]
+SPATIAL_SCALES = [1.0, 0.5, 0.25, 1 / 16, 0.7, 2.0]
+
+
+def result_dtype(dtype):
+    """The dtype of a result for features of a dtype."""
+    return np.dtype("float32") if dtype == np.uint8 else dtype
+
+
+def random_values(rng, shape, dtype):
+    """Values without a sign, so that no sum cancels and bounds relative to the largest one are fair."""
+    if dtype == np.uint8:
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    return rng.random(shape).astype(dtype)
+
+
+# ---------------------------------------------------------------- memory layouts
+
+
+def contiguous(array):
+    return np.ascontiguousarray(array)
+
+
+def reordered(array):
+    """The same values with the axes in another order in memory: NHWC for an array of shape NCHW."""
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def column_major(array):
+    return np.asfortranarray(array)
+
+
+def flipped(array):
+    return np.ascontiguousarray(array[::-1, ::-1, ::-1, ::-1])[::-1, ::-1, ::-1, ::-1]
+
+
+def sliced(array):
+    """A window with gaps in a larger array whose other elements are huge."""
+    outer = [2 * n + 3 for n in array.shape]
+    whole = np.full(outer, 251 if array.dtype == np.uint8 else 6e4, dtype=array.dtype)
+    view = whole[tuple(slice(1, 1 + 2 * n, 2) for n in array.shape)]
+    view[...] = array
+    return view
+
+
+def interleaved(array):
+    """One field of an array of records: strides that are no multiple of the item size, unaligned items."""
+    records = np.zeros(array.shape, dtype=[("other", np.uint8), ("values", array.dtype)])
+    records["values"] = array
+    return records["values"]
+
+
+LAYOUTS = [contiguous, reordered, column_major, flipped, sliced, interleaved]
+
+
+# ---------------------------------------------------------------- boxes
+
+
+def interval_kinds(length, *, fixed_grid):
+    """Strategies for the two edges of a box along an axis of `length` pixels, by name.
+
+    `fixed_grid`: whether the number of samples is given, so that the reference can do with boxes of any size.
+    """
+    whole = st.integers(-2, length + 2).map(float)
+    borders = [-1.5, -1, -0.5, 0, 0.5, *(length + d for d in (-1.5, -1, -0.5, 0, 0.5, 1))]
+    inside = st.floats(0, length, width=32)
+    kinds = {
+        "inside": st.tuples(inside, inside).map(sorted),
+        "straddling": st.tuples(st.floats(-3, length / 2), st.floats(length / 2, length + 3)),
+        "far right": st.tuples(*[st.floats(length + 1.5, length + 40)] * 2).map(sorted),
+        "far left": st.tuples(*[st.floats(-40, -1.5)] * 2).map(sorted),
+        "empty": inside.map(lambda a: (a, a)),
+        "reversed": st.tuples(inside, inside).map(lambda ends: sorted(ends, reverse=True)),
+        "whole map": st.just((0.0, float(length))),
+        "whole numbers": st.tuples(whole, whole).map(sorted),
+        "half pixels": st.tuples(whole, whole).map(lambda ends: sorted(a + 0.5 for a in ends)),
+        "borders": st.tuples(*[st.sampled_from(borders)] * 2),
+        "tiny": inside.map(lambda a: (a, a + 1e-3)),
+    }
+    if fixed_grid:
+        huge = st.sampled_from([0.0, 1e9, -1e9, 1e30, -1e30, 3e38, -3e38])
+        kinds["huge"] = st.tuples(huge, huge)
+    return kinds
+
+
+@st.composite
+def boxes(draw, count, height, width, dtype, *, spatial_scale=1.0, fixed_grid=False):
+    """An array (count, 4) of boxes ``x1, y1, x2, y2`` that matter to a map of height x width pixels."""
+    out = np.empty((count, 4), dtype)
+    for k in range(count):
+        for axis, length in enumerate((width, height)):
+            kinds = interval_kinds(length, fixed_grid=fixed_grid)
+            low, high = draw(kinds[draw(st.sampled_from(sorted(kinds)))])
+            limit = float(np.finfo(dtype).max)
+            out[k, axis] = np.clip(low / spatial_scale, -limit, limit)
+            out[k, axis + 2] = np.clip(high / spatial_scale, -limit, limit)
+    return out
+
+
+# ---------------------------------------------------------------- whole problems
+
+
+class Problem(NamedTuple):
+    """A call of `roi_align`: features of shape NCHW, rois of shape (K, 5), an output size and options."""
+
+    features: np.ndarray
+    rois: np.ndarray
+    output_size: tuple[int, int]
+    options: dict
+
+    def grad_output(self, seed=1):
+        """Random gradients of the result."""
+        shape = (len(self.rois), self.features.shape[1], *self.output_size)
+        return random_values(np.random.default_rng(seed), shape, result_dtype(self.features.dtype))
+
+
+@st.composite
+def problems(
+    draw, *, dtypes=FEATURE_DTYPES, box_dtypes=BOX_DTYPES, output_sizes=OUTPUT_SIZES, most_channels=40
+):
+    """Problems that are small enough for the reference, sizes of zero included."""
+    dtype = draw(st.sampled_from(dtypes))
+    n = draw(st.integers(1, 3))
+    c = draw(st.integers(0, most_channels))
+    height, width = draw(st.integers(0, 12)), draw(st.integers(0, 12))
+    seed = draw(st.integers(0, 2**16))
+    features = random_values(np.random.default_rng(seed), (n, c, height, width), dtype)
+    features = draw(st.sampled_from(LAYOUTS))(features)
+
+    options = {
+        "spatial_scale": draw(st.sampled_from(SPATIAL_SCALES)),
+        "sampling_ratio": draw(st.sampled_from(SAMPLING_RATIOS)),
+        "aligned": draw(st.booleans()),
+    }
+    count = draw(st.integers(0, 5))
+    corners = draw(
+        boxes(
+            count,
+            height,
+            width,
+            draw(st.sampled_from(box_dtypes)),
+            spatial_scale=options["spatial_scale"],
+            fixed_grid=options["sampling_ratio"] > 0,
+        )
+    )
+    images = draw(st.lists(st.integers(0, n - 1), min_size=count, max_size=count))
+    rois = np.column_stack([np.array(images, corners.dtype), corners])
+    return Problem(features, rois, draw(st.sampled_from(output_sizes)), options)

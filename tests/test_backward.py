@@ -1,0 +1,208 @@
+"""`roi_align_backward`: the adjoint of `roi_align`."""
+
+import battery
+import numpy as np
+import pytest
+import reference
+from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import FLOAT_DTYPES, LAYOUTS, problems, random_values
+
+import roicy
+
+REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
+
+
+def backward(problem, grad_output, **more):
+    return roicy.roi_align_backward(
+        grad_output, problem.rois, problem.features.shape, **problem.options, **more
+    )
+
+
+@given(problems(dtypes=FLOAT_DTYPES), st.sampled_from(LAYOUTS))
+def test_matches_reference(problem, layout):
+    grad_output = layout(problem.grad_output())
+    grad = backward(problem, grad_output)
+    assert grad.dtype == grad_output.dtype
+    shape = problem.features.shape
+    expected = reference.roi_align_backward(grad_output, problem.rois, shape, **problem.options)
+    assert_close(grad, expected)
+
+
+@pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
+def test_battery(case):
+    assert_close(battery.backward(case), battery.expected_backward(case))
+
+
+@given(problems(dtypes=REAL_DTYPES), st.integers(0, 99))
+def test_adjoint_identity(problem, seed):
+    """<A x, g> = <x, A' g> for the linear map A from features to bins, with values of both signs."""
+    rng = np.random.default_rng(seed)
+    dtype = problem.features.dtype
+    features = rng.standard_normal(problem.features.shape).astype(dtype)
+    grad_output = rng.standard_normal(problem.grad_output().shape).astype(dtype)
+    out = roicy.roi_align(features, problem.rois, problem.output_size, **problem.options)
+    grad = backward(problem, grad_output)
+    forward_side = (out.astype(np.float64) * grad_output).sum()
+    backward_side = (features.astype(np.float64) * grad).sum()
+    # The absolute terms of the sum, so that it may cancel.
+    terms = roicy.roi_align(np.abs(features), problem.rois, problem.output_size, **problem.options)
+    scale = (terms.astype(np.float64) * np.abs(grad_output)).sum()
+    assert abs(forward_side - backward_side) <= RELATIVE_BOUND[dtype.name] * scale
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_whole_matrix(dtype, sampling_ratio, aligned):
+    """With a channel for each pixel, then for each bin, the results are columns and rows of the matrix."""
+    height, width, output_size = 5, 6, (2, 3)
+    rng = np.random.default_rng(11)
+    boxes = battery.random_boxes(rng, 12, height, width)
+    rois = np.column_stack([np.zeros(12), boxes]).astype(dtype)
+    options = {"sampling_ratio": sampling_ratio, "aligned": aligned}
+
+    pixels = np.eye(height * width, dtype=dtype).reshape(1, height * width, height, width)
+    by_columns = roicy.roi_align(pixels, rois, output_size, **options)  # (box, pixel, p, q)
+    by_columns = by_columns.transpose(0, 2, 3, 1).reshape(-1, height * width)
+
+    bins = 12 * 6
+    grad_output = np.eye(bins, dtype=dtype).reshape(bins, 12, *output_size).transpose(1, 0, 2, 3)
+    by_rows = roicy.roi_align_backward(grad_output, rois, (1, bins, height, width), **options)
+    by_rows = by_rows[0].reshape(bins, height * width)
+
+    np.testing.assert_allclose(by_rows, by_columns, rtol=0, atol=RELATIVE_BOUND[dtype])
+    assert by_columns.any()
+
+
+def test_boxes_add_up():
+    """The gradient of many boxes is the sum of the gradients of each, whatever image they are on."""
+    case = battery.CASES[battery.CASE_IDS.index("many-boxes-flat-bins")]
+    problem = battery.build(case)
+    grad_output = problem.grad_output().astype(np.float64)
+    rois = problem.rois.astype(np.float64)
+    shape = problem.features.shape
+    together = roicy.roi_align_backward(grad_output, rois, shape, **problem.options)
+    one_by_one = np.zeros(shape)
+    for k in range(len(rois)):
+        one_by_one += roicy.roi_align_backward(
+            grad_output[k : k + 1], rois[k : k + 1], shape, **problem.options
+        )
+    assert_close(together, one_by_one)
+
+
+# ---------------------------------------------------------------- forms of arguments
+
+ROIS = np.array([[2, 0, 1, 5, 6], [0, 2, 2, 9, 11], [2, 3, 0, 4, 12], [1, 1, 1, 2, 2]], np.float32)
+GRAD_OUTPUT = random_values(np.random.default_rng(3), (4, 5, 2, 3), np.dtype("float32"))
+SHAPE = (3, 5, 12, 10)
+
+
+def test_forms_of_rois():
+    expected = roicy.roi_align_backward(GRAD_OUTPUT, ROIS, SHAPE)
+    with_indices = roicy.roi_align_backward(
+        GRAD_OUTPUT, ROIS[:, 1:], SHAPE, batch_indices=ROIS[:, 0].astype(np.int8)
+    )
+    assert_same_bits(with_indices, expected)
+    order = [1, 3, 0, 2]
+    per_image = [ROIS[[1], 1:], ROIS[[3], 1:], ROIS[[0, 2], 1:]]
+    assert_same_bits(roicy.roi_align_backward(GRAD_OUTPUT[order], per_image, SHAPE), expected)
+    one = roicy.roi_align_backward(GRAD_OUTPUT, ROIS[:, 1:], (1, *SHAPE[1:]))
+    assert_close(one, expected.astype(np.float64).sum(axis=0, keepdims=True))
+
+
+@pytest.mark.parametrize("shape_type", [tuple, list, lambda shape: tuple(np.array(shape))])
+def test_forms_of_input_shape(shape_type):
+    grad = roicy.roi_align_backward(GRAD_OUTPUT, ROIS, shape_type(SHAPE))
+    assert_same_bits(grad, roicy.roi_align_backward(GRAD_OUTPUT, ROIS, SHAPE))
+
+
+def test_nhwc():
+    grad = roicy.roi_align_backward(
+        np.ascontiguousarray(GRAD_OUTPUT.transpose(0, 2, 3, 1)), ROIS, (3, 12, 10, 5), layout="NHWC"
+    )
+    assert grad.shape == (3, 12, 10, 5)
+    assert_same_bits(grad.transpose(0, 3, 1, 2), roicy.roi_align_backward(GRAD_OUTPUT, ROIS, SHAPE))
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_out_is_overwritten_and_returned(dtype, layout):
+    grad_output = battery.to_layout(GRAD_OUTPUT.astype(dtype), layout)
+    shape = battery.to_layout(np.empty(SHAPE), layout).shape
+    expected = roicy.roi_align_backward(grad_output, ROIS, shape, layout=layout)
+    out = np.full(shape, np.nan, dtype)
+    assert roicy.roi_align_backward(grad_output, ROIS, shape, layout=layout, out=out) is out
+    assert_same_bits(out, expected)
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5), (2, 33, 9, 0)])
+def test_no_boxes_no_gradient(dtype, shape):
+    grad_output = np.empty((0, shape[1], 2, 2), dtype)
+    out = np.full(shape, np.nan, dtype)
+    grad = roicy.roi_align_backward(grad_output, np.empty((0, 5), np.float32), shape, out=out)
+    assert grad.shape == shape
+    assert not grad.any()
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 4, 5), (1, 3, 0, 5), (1, 3, 4, 0)])
+def test_maps_without_pixels_or_channels(shape):
+    rois = np.array([[0, -1, -1, 3, 3]], np.float32)
+    grad = roicy.roi_align_backward(np.ones((1, shape[1], 2, 2), np.float32), rois, shape)
+    assert grad.shape == shape
+
+
+def test_images_without_boxes_get_zeros():
+    grad = roicy.roi_align_backward(
+        GRAD_OUTPUT,
+        ROIS * np.array([0, 1, 1, 1, 1], np.float32),
+        SHAPE,
+        out=np.full(SHAPE, np.nan, np.float32),
+    )
+    assert grad[0].any()
+    assert not grad[1:].any()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_invalid_rows_contribute_nothing(layout):
+    """Not even where the gradient that arrives for them is NaN."""
+    bad = np.repeat(ROIS[:1], 6, axis=0)
+    bad[0, 0], bad[1, 0], bad[2, 0] = -1, 3, np.nan
+    bad[3, 1], bad[4, 2], bad[5, 4] = np.inf, np.nan, -np.inf
+    rois = np.vstack([bad[:3], ROIS, bad[3:]])
+    spoiled = np.full((3, 5, 2, 3), np.nan, np.float32)
+    grad_output = battery.to_layout(np.concatenate([spoiled, GRAD_OUTPUT, spoiled]), layout)
+    shape = battery.to_layout(np.empty(SHAPE), layout).shape
+    grad = roicy.roi_align_backward(grad_output, rois, shape, layout=layout, invalid="nan")
+    expected = roicy.roi_align_backward(GRAD_OUTPUT, ROIS, SHAPE)
+    assert_same_bits(battery.from_layout(grad, layout), expected)
+
+
+def test_nan_gradients_reach_only_sampled_pixels():
+    rois = np.array([[0, 4, 4, 8, 8]], np.float32)
+    grad_output = np.full((1, 20, 1, 1), 1.0, np.float32)
+    grad_output[0, 7] = np.nan
+    grad = roicy.roi_align_backward(grad_output, rois, (1, 20, 12, 12), sampling_ratio=1)
+    touched = np.isnan(grad[0, 7])
+    assert touched[5:7, 5:7].all()  # the one sample lies at 5.5, between pixels 5 and 6
+    assert touched.sum() == 4
+    assert np.isfinite(np.delete(grad, 7, axis=1)).all()
+
+
+def test_float16_gradients_accumulate_in_float32():
+    """A thousand boxes on one pixel: summed in float16 they would stop growing at 2048 times the first."""
+    rois = np.repeat(np.array([[0, 1, 1, 2, 2]], np.float32), 4000, axis=0)
+    grad_output = np.full((4000, 3, 1, 1), 0.25, np.float16)
+    grad = roicy.roi_align_backward(grad_output, rois, (1, 3, 4, 4), sampling_ratio=1)
+    assert (grad[0, :, 1, 1] == 1000).all()
+    assert grad.sum() == 3000
+
+
+def test_float16_gradients_that_are_too_large_become_infinite():
+    rois = np.repeat(np.array([[0, 1, 1, 2, 2]], np.float32), 2, axis=0)
+    grad_output = np.full((2, 3, 1, 1), 60000, np.float16)
+    grad = roicy.roi_align_backward(grad_output, rois, (1, 3, 4, 4), sampling_ratio=1)
+    assert np.isposinf(grad[0, :, 1, 1]).all()
+    assert np.isfinite(np.delete(grad.reshape(3, 16), 5, axis=1)).all()

@@ -1,0 +1,284 @@
+"""`roi_align_backward_rois`: the gradient with respect to the boxes."""
+
+import battery
+import numpy as np
+import pytest
+import reference
+from closeness import assert_close, assert_same_bits
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from strategies import FEATURE_DTYPES, LAYOUTS, problems, random_values, result_dtype
+
+import roicy
+
+
+def rising_features(shape, dtype, seed):
+    """Maps that rise to the right and downwards, so that the terms of a box's gradient do not cancel.
+
+    Only then is a bound relative to the result fair. float16 and uint8 hold the values exactly. They lie
+    around zero, where the dtype has a sign, because a slope is a difference and inherits their rounding.
+    """
+    n, c, height, width = shape
+    rng = np.random.default_rng(seed)
+    steps_y, steps_x = rng.integers(2, 5, (n, c, height, 1)), rng.integers(2, 5, (n, c, 1, width))
+    level = np.cumsum(steps_y, axis=2) + np.cumsum(steps_x, axis=3) + rng.integers(0, 2, shape)
+    if dtype != np.uint8:
+        level -= 3 * (height + width) // 2
+    return level.astype(dtype)
+
+
+def backward_rois(problem, features, grad_output, **more):
+    return roicy.roi_align_backward_rois(grad_output, features, problem.rois, **problem.options, **more)
+
+
+@given(problems(), st.integers(0, 99), st.sampled_from(LAYOUTS))
+def test_matches_reference(problem, seed, layout):
+    features = layout(rising_features(problem.features.shape, problem.features.dtype, seed))
+    grad_output = layout(problem.grad_output())
+    grad = backward_rois(problem, features, grad_output)
+    assert grad.dtype == problem.rois.dtype
+    assert grad.shape == problem.rois.shape
+    assert not grad[:, 0].any()
+    expected = reference.roi_align_backward_rois(grad_output, features, problem.rois, **problem.options)
+    # The precision is that of the sums and of the result, whichever is less.
+    double = features.dtype == np.float64 and problem.rois.dtype == np.float64
+    assert_close(grad.astype(np.float64 if double else np.float32), expected)
+
+
+@pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
+def test_battery(case):
+    grad = battery.backward_rois(case)
+    double = case.dtype == "float64" and case.box_dtype == "float64"
+    assert_close(grad.astype(np.float64 if double else np.float32), battery.expected_backward_rois(case))
+
+
+# ---------------------------------------------------------------- central differences
+
+STEP = 2.0**-13  # of a box's coordinate; the positions of samples move by twice as much at most
+
+
+def has_kink(problem):
+    """Whether a small move of a box takes a sample over a pixel, or changes a count or a width."""
+    margin = 4 * STEP
+    for roi in problem.rois:
+        for axis, length in enumerate(problem.features.shape[:1:-1]):  # width, height
+            bins = problem.output_size[1 - axis]
+            edge = reference.box_edge(roi[1 + axis], roi[3 + axis], bins, **problem.options)
+            size = float(edge.bin_size) * bins
+            raw = float(roi[3 + axis] - roi[1 + axis]) * problem.options["spatial_scale"]
+            if not problem.options["aligned"] and abs(raw - 1) < margin:
+                return True
+            if problem.options["sampling_ratio"] <= 0 and abs(size / bins - round(size / bins)) < margin:
+                return True
+            positions = np.array([edge.position(p, i) for p in range(bins) for i in range(edge.count)])
+            near = positions[(positions > -2) & (positions < length + 1)]
+            if (abs(near - np.round(near)) < margin).any():
+                return True
+    return False
+
+
+@given(
+    problems(
+        dtypes=[np.dtype("float64")],
+        box_dtypes=[np.dtype("float64")],
+        output_sizes=[(1, 1), (2, 3), (3, 2)],
+        most_channels=3,
+    ),
+    st.integers(0, 99),
+)
+def test_central_differences(problem, seed):
+    """Between kinks the result is a polynomial of the box's edges, linear in each: differences are exact."""
+    assume(problem.rois.size and problem.features.size)
+    assume((abs(problem.rois) < 1e3).all())
+    rng = np.random.default_rng(seed)
+    shift = np.zeros_like(problem.rois)
+    shift[:, 1:] = rng.uniform(-0.3, 0.3, (len(shift), 4))  # away from whole numbers, where there are kinks
+    problem = problem._replace(rois=problem.rois + shift)
+    assume(not has_kink(problem))
+    features = rng.standard_normal(problem.features.shape)
+    grad_output = rng.standard_normal(problem.grad_output().shape)
+    grad = backward_rois(problem, features, grad_output)
+
+    def loss(column, move):
+        """The sum that the gradient is of, for each box on its own."""
+        rois = problem.rois.copy()
+        rois[:, column] += move
+        out = roicy.roi_align(features, rois, problem.output_size, **problem.options)
+        return (out * grad_output).sum(axis=(1, 2, 3))
+
+    for column in range(1, 5):
+        difference = (loss(column, STEP) - loss(column, -STEP)) / (2 * STEP)
+        np.testing.assert_allclose(grad[:, column], difference, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+def test_moving_a_box_over_a_ramp(aligned, sampling_ratio):
+    """On a ramp of slope 3 to the right and 5 downwards each edge of the box carries its share."""
+    y, x = np.mgrid[:20, :20].astype(np.float64)
+    ramp = (3 * x + 5 * y)[None, None]
+    rois = np.array([[0, 8.0, 12.0, 24.0, 30.0]])
+    options = {"spatial_scale": 0.5, "sampling_ratio": sampling_ratio, "aligned": aligned}
+    grad = roicy.roi_align_backward_rois(np.ones((1, 1, 1, 1)), ramp, rois, **options)
+    np.testing.assert_allclose(grad, [[0, 0.75, 1.25, 0.75, 1.25]], rtol=1e-14)
+    # The left of two columns lies a quarter of the way from x1 to x2.
+    left = np.array([1.0, 0.0]).reshape(1, 1, 1, 2)
+    grad = roicy.roi_align_backward_rois(left, ramp, rois, **options)
+    np.testing.assert_allclose(grad, [[0, 1.5 * 0.75, 1.25, 1.5 * 0.25, 1.25]], rtol=1e-14)
+
+
+# ---------------------------------------------------------------- kinks, each with its rule
+
+
+def one_sample(box, features, **options):
+    """Gradient of a single sample in the middle of a box, in pixel coordinates (not aligned)."""
+    grad_output = np.ones((1, features.shape[1], 1, 1), features.dtype)
+    rois = np.array([[0, *box]], np.float64)
+    options = {"sampling_ratio": 1, "aligned": False, **options}
+    return roicy.roi_align_backward_rois(grad_output, features, rois, **options)[0, 1:].tolist()
+
+
+def steps(*values):
+    """A map of one row with the given differences between neighbours."""
+    return np.cumsum([0.0, *values]).reshape(1, 1, 1, -1)
+
+
+def test_whole_numbers_take_the_slope_to_the_right():
+    features = steps(1, 10, 100)
+    for position, slope in [(0.5, 1), (1.0, 10), (1.5, 10), (2.0, 100), (0.0, 1)]:
+        gradient = one_sample((position - 2, 0, position + 2, 1), features)
+        assert gradient == [slope / 2, 0, slope / 2, 0]
+
+
+def test_clamped_positions_are_flat():
+    """At the left border positions below 0, at the right border everything from the last pixel on."""
+    features = steps(1, 10, 100)
+    for position in (-1.0, -0.5, -1e-9, 3.0, 3.5, 4.0):
+        assert one_sample((position - 2, 0, position + 2, 1), features) == [0, 0, 0, 0]
+
+
+def test_samples_off_the_map_are_flat():
+    features = steps(1, 10, 100)
+    for position in (-1.001, 4.001, 1e9, -1e30):
+        assert one_sample((position - 2, 0, position + 2, 1), features) == [0, 0, 0, 0]
+    # Off the map in y, though x is inside.
+    assert one_sample((0, 50, 3, 52), features) == [0, 0, 0, 0]
+
+
+def test_a_single_row_has_no_slope_in_y():
+    gradient = one_sample((0, 0, 3, 1), steps(1, 10, 100))
+    assert gradient == [5, 0, 5, 0]
+
+
+def test_boxes_widened_to_one_pixel_only_move():
+    """Not aligned, a width below 1 counts as 1 from x1 on: x2 has no say."""
+    features = steps(1, 10, 100)
+    assert one_sample((0.75, 0, 1.5, 1), features) == [10, 0, 0, 0]
+    assert one_sample((0.75, 0, -7.0, 1), features) == [10, 0, 0, 0]
+    assert one_sample((0.75, 0, 1.75, 1), features) == [5, 0, 5, 0]  # a width of exactly 1 is no less
+    assert one_sample((1.5, 0, 3.0, 2), features, spatial_scale=0.5) == [5, 0, 0, 0]
+
+
+def test_aligned_boxes_without_size():
+    features = steps(1, 10, 100)
+    assert one_sample((2, 0, 2, 1), features, aligned=True) == [5, 0, 5, 0]
+    assert one_sample((2, 0, 2, 1), features, aligned=True, sampling_ratio=0) == [0, 0, 0, 0]
+    assert one_sample((3, 0, 2, 1), features, aligned=True, sampling_ratio=0) == [0, 0, 0, 0]
+
+
+def test_mirrored_boxes():
+    """Aligned with a given number of samples, a reversed box samples from right to left."""
+    features = steps(1, 10, 100)
+    rois = np.array([[0, 3.0, 0.5, 1.0, 0.5]])
+    first_bin = np.array([1.0, 0.0]).reshape(1, 1, 1, 2)
+    grad = roicy.roi_align_backward_rois(first_bin, features, rois, sampling_ratio=1)
+    # Its sample lies at 3 - 0.5 - 0.5 = 2, a quarter of the way along the box; the slope to the right is 100.
+    assert grad.tolist() == [[0, 75, 0, 25, 0]]
+
+
+# ---------------------------------------------------------------- forms of arguments
+
+ROIS = np.array([[2, 0, 1, 5, 6], [0, 2, 2, 9, 11], [2, 3, 0, 4, 12], [1, 1, 1, 2, 2]], np.float32)
+FEATURES = random_values(np.random.default_rng(3), (3, 5, 12, 10), np.dtype("float32"))
+GRAD_OUTPUT = random_values(np.random.default_rng(4), (4, 5, 2, 3), np.dtype("float32"))
+
+
+def test_the_gradient_has_the_shape_of_the_boxes():
+    expected = roicy.roi_align_backward_rois(GRAD_OUTPUT, FEATURES, ROIS)
+    assert expected.shape == (4, 5)
+    assert expected.dtype == np.float32
+    assert not expected[:, 0].any()
+    four = roicy.roi_align_backward_rois(
+        GRAD_OUTPUT, FEATURES, ROIS[:, 1:], batch_indices=ROIS[:, 0].astype(np.uint64)
+    )
+    assert_same_bits(four, expected[:, 1:])
+    order = [1, 3, 0, 2]
+    per_image = [ROIS[[1], 1:], ROIS[[3], 1:], ROIS[[0, 2], 1:]]
+    grads = roicy.roi_align_backward_rois(GRAD_OUTPUT[order], FEATURES, per_image)
+    assert isinstance(grads, list)
+    assert [grad.shape for grad in grads] == [(1, 4), (1, 4), (2, 4)]
+    assert_same_bits(np.vstack(grads), expected[order, 1:])
+
+
+@pytest.mark.parametrize(
+    "box_dtype, dtype",
+    [("float16", "float32"), ("int16", "float32"), ("int32", "float64"), ("float64", "float64")],
+)
+def test_dtype_of_the_gradient(box_dtype, dtype):
+    grad = roicy.roi_align_backward_rois(GRAD_OUTPUT, FEATURES, ROIS.astype(box_dtype))
+    assert grad.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+@pytest.mark.parametrize("columns", [4, 5])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_out_is_overwritten_and_returned(dtype, columns, layout):
+    features = battery.to_layout(random_values(np.random.default_rng(3), FEATURES.shape, dtype), layout)
+    grad_output = battery.to_layout(GRAD_OUTPUT.astype(result_dtype(dtype)), layout)
+    rois = ROIS[:, 5 - columns :]
+    options = {"layout": layout}
+    if columns == 4:
+        options["batch_indices"] = ROIS[:, 0].astype(int)
+    expected = roicy.roi_align_backward_rois(grad_output, features, rois, **options)
+    for out in (
+        np.full((4, columns), np.nan, np.float32),
+        np.full((8, 10), np.nan, np.float32)[::2, :columns],
+    ):
+        returned = roicy.roi_align_backward_rois(grad_output, features, rois, out=out, **options)
+        assert returned is out
+        assert_same_bits(out, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5)])
+def test_no_boxes(shape):
+    grad = roicy.roi_align_backward_rois(
+        np.empty((0, shape[1], 2, 2), np.float32), np.ones(shape, np.float32), np.empty((0, 5), np.float32)
+    )
+    assert grad.shape == (0, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 4, 5), (1, 3, 0, 5), (1, 3, 4, 0)])
+def test_maps_without_pixels_or_channels(shape):
+    rois = np.array([[0, -1, -1, 3, 3]], np.float32)
+    grad_output = np.ones((1, shape[1], 2, 2), np.float32)
+    grad = roicy.roi_align_backward_rois(grad_output, np.ones(shape, np.float32), rois)
+    assert grad.tolist() == [[0, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_invalid_rows_get_zeros(layout):
+    bad = np.repeat(ROIS[:1], 5, axis=0)
+    bad[0, 0], bad[1, 0], bad[2, 0] = -1, 3, np.nan
+    bad[3, 1], bad[4, 4] = np.inf, np.nan
+    rois = np.vstack([bad[:3], ROIS, bad[3:]])
+    grad_output = np.concatenate([np.full((3, 5, 2, 3), np.nan), GRAD_OUTPUT, np.full((2, 5, 2, 3), np.nan)])
+    grad = roicy.roi_align_backward_rois(
+        battery.to_layout(grad_output.astype(np.float32), layout),
+        battery.to_layout(FEATURES, layout),
+        rois,
+        layout=layout,
+        invalid="nan",
+    )
+    assert not grad[:3].any()
+    assert not grad[7:].any()
+    assert_same_bits(grad[3:7], roicy.roi_align_backward_rois(GRAD_OUTPUT, FEATURES, ROIS))

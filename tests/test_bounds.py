@@ -1,0 +1,115 @@
+"""No read and no write outside the arrays: they lie against pages that end the process when touched."""
+
+import sys
+
+import pytest
+
+GUARDED = """
+import ctypes, mmap, sys
+import numpy as np
+import roicy
+from closeness import assert_same_bits
+from strategies import FEATURE_DTYPES, random_values, result_dtype
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+PAGE = mmap.PAGESIZE
+
+
+class Guarded:
+    '''Memory between two pages that must not be touched; arrays begin or end where it does.'''
+
+    def __init__(self, size):
+        self.room = -(-max(size, 1) // PAGE) * PAGE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.start = libc.mmap(None, self.room + 2 * PAGE, 3, flags, -1, 0)
+        assert self.start not in (None, ctypes.c_void_p(-1).value)
+        for fence in (self.start, self.start + PAGE + self.room):
+            assert libc.mprotect(fence, PAGE, 0) == 0
+
+    def hold(self, array, side):
+        offset = PAGE if side == "front" else PAGE + self.room - array.nbytes
+        memory = (ctypes.c_char * array.nbytes).from_address(self.start + offset)
+        held = np.frombuffer(memory, np.uint8).view(array.dtype).reshape(array.shape)
+        held[...] = array
+        return held
+
+    def free(self):
+        libc.munmap(self.start, self.room + 2 * PAGE)
+
+
+def call(function, arrays, result, side, **options):
+    '''Run with every array, the result included, against a fence; compare with the unfenced result.'''
+    fences = [Guarded(array.nbytes) for array in (*arrays, result)]
+    *held, out = [fence.hold(array, side) for fence, array in zip(fences, (*arrays, result))]
+    function(*held, out=out, **options)
+    assert_same_bits(out, result)
+    for fence in fences:
+        fence.free()
+
+
+def check(shape, count, output_size, dtype, layout, side):
+    n, c, height, width = shape
+    rng = np.random.default_rng(c)
+    axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+    features = np.ascontiguousarray(random_values(rng, shape, dtype).transpose(axes))
+    whole = [0, 0, 0, width, height]
+    over = [n - 1, -3, -3, width + 3, height + 3]
+    corner = [n - 1, width - 1.5, height - 1.5, width + 0.5, height + 0.5]
+    rois = np.array(([whole, over, corner, [0, 0, 0, 0.5, 0.5]] * count)[:count], np.float32)
+    options = {"layout": layout, "sampling_ratio": 2}
+    expected = roicy.roi_align(features, rois, output_size, **options)
+    call(
+        lambda f, r, **o: roicy.roi_align(f, r, output_size, **o),
+        (features, rois), expected, side, **options,
+    )
+    grad = roicy.roi_align_backward(expected, rois, features.shape, **options)
+    call(
+        lambda g, r, **o: roicy.roi_align_backward(g, r, features.shape, **o),
+        (expected, rois), grad, side, **options,
+    )
+    grad = roicy.roi_align_backward_rois(expected, features, rois, **options)
+    call(roicy.roi_align_backward_rois, (expected, features, rois), grad, side, **options)
+
+
+for side in ("front", "back"):
+    for layout in ("NCHW", "NHWC"):
+        for dtype in FEATURE_DTYPES:
+            for c in (1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 48):
+                check((1, c, 6, 7), 3, (2, 3), dtype, layout, side)
+                check((1, c, 1, 1), 2, (1, 1), dtype, layout, side)
+                check((2, c, 9, 13), 60, (7, 7), dtype, layout, side)
+            for c in (1, 3, 4):
+                check((1, c, 20, 37), 2, (17, 41), dtype, layout, side)
+print("untouched")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="makes fences of Linux memory pages")
+@pytest.mark.parametrize("level", ["baseline", "v3", "v4"])
+def test_nothing_outside_is_touched(level, cpu_levels, run_python):
+    if level not in cpu_levels:
+        pytest.skip(f"not available here: {level}")
+    assert run_python(GUARDED, ROICY_CPU_LEVEL=level, timeout=120).strip() == "untouched"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="makes fences of Linux memory pages")
+def test_the_fence_works(run_python):
+    """Without which the test above would prove nothing: one byte too far ends the process."""
+    source = (
+        GUARDED.split("for side in")[0]
+        + """
+fence = Guarded(100)
+held = fence.hold(np.zeros(100, np.uint8), sys.argv[1])
+print("inside", flush=True)
+step = 100 if sys.argv[1] == "back" else -1
+ctypes.c_char.from_address(held.ctypes.data + step).value
+"""
+    )
+    for side in ("front", "back"):
+        done = run_python(source, side, check=False)
+        assert done.stdout.strip() == "inside"
+        assert done.returncode < 0

@@ -1,0 +1,306 @@
+"""Boxes that are far larger than the map, and arrays of more elements than 32 bits can count.
+
+The reference walks over every sample of a box; for these boxes it is told which few can hit the map.
+"""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import reference
+from closeness import assert_close, assert_same_bits
+
+import roicy
+
+SIZE = 50
+MAP = np.random.default_rng(0).random((1, 5, SIZE, SIZE))
+
+
+def near_the_map(edge, p):
+    """Indices of the samples of a bin that can hit the map, and a few around them.
+
+    Where the map begins and ends among the samples is known up to the rounding of a position. On the map a
+    position is what is left of two numbers as large as the distance from there to the start of the bin, or of
+    the box: a few units in their last place.
+    """
+    distance = float(edge.bin_size) / edge.count
+    base = float(edge.start) + p * float(edge.bin_size)
+    first, last = (-1.0 - base) / distance, (SIZE - base) / distance
+    slack = 8 + 8 * float(np.spacing(max(abs(type(edge.start)(base)), abs(edge.start)))) / distance
+    low, high = max(0, math.floor(first - slack)), min(edge.count, math.ceil(last + slack))
+    assert high - low < 10**5, "the rounding of this box is too coarse to tell which samples hit"
+    for outside in (low - 1, max(low, high)):  # positions only grow with the index
+        if 0 <= outside < edge.count:
+            assert not -1 <= edge.position(p, outside) <= SIZE
+    return range(low, high)
+
+
+def axes_of(roi, output_size, **options):
+    x1, y1, x2, y2 = roi[1:]
+    ys = reference.axis(y1, y2, SIZE, output_size[0], indices=near_the_map, **options)
+    xs = reference.axis(x1, x2, SIZE, output_size[1], indices=near_the_map, **options)
+    return ys, xs
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("edges", [(-3, 1e5), (-7e4, 9e4), (-1e5, 25.3), (25.3, 1e5), (1e4, 1e5)])
+def test_the_reference_is_told_of_all_samples_that_hit(edges, dtype):
+    """For boxes that are just small enough to look at every sample."""
+    low, high = np.array(edges, dtype)
+    options = {"spatial_scale": 0.7, "sampling_ratio": 0, "aligned": True}
+    told = reference.axis(low, high, SIZE, 3, indices=near_the_map, **options)
+    assert told == reference.axis(low, high, SIZE, 3, **options)
+
+
+BOXES = {
+    "wide": (-3.0, 10.0, 1e9, 30.0),
+    "high": (20.0, -1e9, 31.0, 40.0),
+    "wide and high": (0.0, 0.0, 1e9, 1e9),
+    "around the map": (-5e8, -5e8, 5e8, 5e8),
+    "off center": (-1e9, -3.4e8, 2.3e8, 1e9),
+    "ends inside": (-1e9, -1e9, 25.3, 13.7),
+    "begins inside": (25.3, 13.7, 1e9, 1e9),
+    "more samples than int32": (0.0, 10.0, 1e10, 30.0),
+    "more samples than int64": (0.0, 10.0, 1e20, 30.0),
+    "thirty zeros wide": (0.0, 10.0, 1e30, 30.0),
+    "thirty zeros high": (10.0, 0.0, 30.0, 1e30),
+    "far right": (1e9, 1e9, 2e9, 2e9),
+    "far left": (-2e9, -2e9, -1e9, -1e9),
+    "thirty zeros away": (1e30, 0.0, 2e30, 50.0),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("output_size", [(1, 1), (7, 7)])
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
+def test_adaptive_grids(box, output_size, aligned, dtype):
+    features = MAP.astype(dtype)
+    rois = np.array([[0, *box]], dtype)
+    options = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": aligned}
+    axes = axes_of(rois[0], output_size, **options)
+    image = reference.images_of(features)[0]
+    out = roicy.roi_align(features, rois, output_size, **options)
+    expected = reference.average(image, *axes)[None]
+    assert_close(out, expected)
+
+    grad_output = np.random.default_rng(1).random(out.shape).astype(dtype)
+    grad = roicy.roi_align_backward(grad_output, rois, features.shape, **options)
+    expected = np.zeros_like(image)
+    reference.spread(expected, grad_output[0].astype(np.float64), *axes)
+    assert_close(grad, expected.transpose(2, 0, 1)[None])
+
+    # A slope upwards, so that the terms of the gradient do not cancel.
+    features = (np.mgrid[:SIZE, :SIZE].sum(axis=0) + MAP).astype(dtype)
+    grad = roicy.roi_align_backward_rois(grad_output, features, rois, **options)
+    image = reference.images_of(features)[0]
+    expected = reference.box_gradient(image, grad_output[0].astype(np.float64), *axes)
+    assert_close(grad[:, 1:], expected[None])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("half", [1e25, 1e30])
+@pytest.mark.parametrize("bins", [1, 2, 3, 7])
+def test_boxes_in_which_the_map_is_a_point(dtype, half, bins):
+    """Positions are so coarse that the map is hit at no more than one of them.
+
+    Of the samples of a bin only those that round onto the map count: a few units in its last place.
+    """
+    rois = np.array([[0, -half, 10, half, 30]], dtype)
+    out = roicy.roi_align(MAP.astype(dtype), rois, bins)
+    assert (out >= 0).all()
+    assert out.max() <= 64 * np.finfo(dtype).eps
+    grad = roicy.roi_align_backward(np.ones_like(out), rois, MAP.shape)
+    assert (grad >= 0).all()
+    assert grad.max() <= 64 * np.finfo(dtype).eps * out[0, 0].size
+    grad = roicy.roi_align_backward_rois(np.ones_like(out), MAP.astype(dtype), rois)
+    assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sampling_ratio", [0, 2, 3])
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize(
+    "columns",
+    [(-1, 1), (1, -1), (-1, -1), (1, 1), (-1, 0), (0, 1)],
+    ids=["both", "reversed", "left", "right", "low", "high"],
+)
+def test_the_largest_finite_boxes(columns, aligned, sampling_ratio, dtype):
+    """A size that overflows to infinity leaves no sample at a finite position: zeros, and no NaN."""
+    largest = np.finfo(dtype).max
+    low, high = (largest * np.array(columns, dtype)).tolist()
+    rois = np.array([[0, low, low, high, high], [0, low, 0, high, 9], [0, 0, low, 9, high]], dtype)
+    options = {"sampling_ratio": sampling_ratio, "aligned": aligned}
+    features = MAP.astype(dtype)
+    out = roicy.roi_align(features, rois, (2, 3), **options)
+    assert np.isfinite(out).all()
+    if sampling_ratio:
+        assert_close(out, reference.roi_align(features, rois, (2, 3), **options))
+    grad = roicy.roi_align_backward(np.ones_like(out), rois, features.shape, **options)
+    assert np.isfinite(grad).all()
+    grad = roicy.roi_align_backward_rois(np.ones_like(out), features, rois, **options)
+    assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_boxes_that_miss_give_exact_zeros(aligned):
+    rng = np.random.default_rng(0)
+    away = rng.choice([1e3, 1e9, 1e15, 1e30], (40, 2)) * rng.choice([-1, 1], (40, 2))
+    low = np.where(away > 0, away, 2 * away)
+    high = np.where(away > 0, 2 * away, away)
+    rois = np.column_stack([np.zeros(40), low, high]).astype(np.float32)
+    features = MAP.astype(np.float32)
+    for ratio in (0, 1, 5):
+        options = {"sampling_ratio": ratio, "aligned": aligned}
+        out = roicy.roi_align(features, rois, 7, **options)
+        assert not out.any()
+        assert not roicy.roi_align_backward(np.ones_like(out), rois, features.shape, **options).any()
+        assert not roicy.roi_align_backward_rois(np.ones_like(out), features, rois, **options).any()
+
+
+def test_many_huge_boxes_among_small_ones():
+    """The rows of small boxes do not depend on what lies between them."""
+    small = np.array([[0, 3, 4, 20, 30], [0, -5, 10, 60, 40], [0, 1, 1, 2, 2]], np.float32)
+    huge = np.array([[0, *box] for box in BOXES.values()], np.float32)
+    mixed = np.vstack([huge, small[:1], huge, small[1:], huge])
+    out = roicy.roi_align(MAP.astype(np.float32), mixed, 7)
+    picked = out[[len(huge), 2 * len(huge) + 1, 2 * len(huge) + 2]]
+    assert_close(picked, reference.roi_align(MAP.astype(np.float32), small, (7, 7)))
+
+
+@pytest.mark.parametrize("sampling_ratio", [1000, 65535, 65536])
+def test_many_samples(sampling_ratio):
+    """A ramp's average over a bin is its value in the middle, however many samples there are."""
+    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float64)
+    ramp = (3 * x + 5 * y)[None, None]
+    rois = np.array([[0, 5.0, 7.0, 33.0, 42.0]])
+    out = roicy.roi_align(ramp, rois, (2, 4), sampling_ratio=sampling_ratio)
+    middle_y, middle_x = 7 + 35 * (np.arange(2) + 0.5) / 2 - 0.5, 5 + 28 * (np.arange(4) + 0.5) / 4 - 0.5
+    expected = 3 * middle_x[None, :] + 5 * middle_y[:, None]
+    np.testing.assert_allclose(out[0, 0], expected, rtol=1e-12)
+    grad = roicy.roi_align_backward(np.ones((1, 1, 2, 4)), rois, ramp.shape, sampling_ratio=sampling_ratio)
+    assert abs(grad.sum() - 8) < 1e-12
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a Linux process")
+def test_memory_does_not_grow_with_the_box(run_python):
+    """Forward and backward with huge boxes and grids, in a process that may take 300 MB more than it has."""
+    source = """
+import resource
+import numpy as np
+import roicy
+
+roicy.set_num_threads(1)
+features = np.ones((1, 16, 50, 50), np.float32)
+far = [1e3, 1e5, 1e7, 1e9, 1e15, 1e30, 3e38]
+rois = np.array([[0, -a, -b, b, a] for a in far for b in far] * 4, np.float32)
+with open("/proc/self/statm") as statm:
+    taken = int(statm.read().split()[0]) * resource.getpagesize()
+limit = taken + 300 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    np.ones(2**27)  # a gigabyte
+except MemoryError:
+    print("limited")
+for ratio in (0, 2, 65536):
+    out = roicy.roi_align(features, rois, 14, sampling_ratio=ratio)
+    roicy.roi_align_backward(out, rois, features.shape, sampling_ratio=ratio)
+    roicy.roi_align_backward_rois(out, features, rois, sampling_ratio=ratio)
+    roicy.roi_align_plan(rois, features.shape, 14, sampling_ratio=ratio)(features)
+print("done")
+"""
+    assert run_python(source, timeout=60).split() == ["limited", "done"]
+
+
+# ---------------------------------------------------------------- more than 2**31 elements
+
+
+def need_memory(available, needed):
+    if available < 1.2 * needed:
+        pytest.skip(f"takes {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(1, 3, 30000, 30000), (1, 60000, 200, 200), (60000, 1, 200, 200)])
+def test_more_features_than_int32_can_count(shape, available_memory):
+    """Only a few pages of the features are ever touched; the others are zeros that take no memory."""
+    need_memory(available_memory, 2**31)
+    n, c, height, width = shape
+    features = np.zeros(shape, np.uint8)
+    assert features.size > 2**31
+    corner = np.random.default_rng(0).integers(1, 256, (12, 14), dtype=np.uint8)
+    features[-1, -1, -12:, -14:] = corner
+    rois = np.array([[n - 1, width - 14, height - 12, width, height], [0, 0, 0, 14, 12]], np.float64)
+    if n > 1:
+        rois = rois[:, 1:]
+        images = {"batch_indices": np.array([n - 1, 0])}
+    else:
+        images = {}
+    out = roicy.roi_align(features, rois, (12, 14), sampling_ratio=1, **images)
+    assert (out[0, -1] == corner).all()
+    assert not out[1].any()
+    assert not out[0, :-1].any()
+
+    grad_output = np.zeros((2, c, 1, 1), np.float32)
+    grad_output[0, -1] = 1
+    middle = rois[:1] + np.array([2, 2, -2, -2] if n > 1 else [0, 2, 2, -2, -2])
+    grad = roicy.roi_align_backward_rois(
+        grad_output[:1], features, middle, sampling_ratio=8, **{k: v[:1] for k, v in images.items()}
+    )
+    small = np.zeros((1, 1, 12, 14))
+    small[0, 0] = corner
+    expected = reference.roi_align_backward_rois(
+        np.ones((1, 1, 1, 1)), small, np.array([[0.0, 2, 2, 12, 10]]), sampling_ratio=8
+    )
+    np.testing.assert_allclose(grad[:, -4:], expected[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_more_results_than_int32_can_count(layout, available_memory):
+    """Many boxes with many channels: the last results lie behind 2**32 bytes."""
+    count, c, bins = 45000, 1024, 7
+    need_memory(available_memory, count * c * bins * bins * 2)
+    features = np.random.default_rng(0).random((1, c, 8, 8)).astype(np.float16)
+    rois = np.repeat(np.array([[0, 0, 0, 7, 7]], np.float32), count, axis=0)
+    rois[-1] = [0, 1, 0, 8, 7]
+    if layout == "NHWC":
+        features = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+    out = roicy.roi_align(features, rois, bins, sampling_ratio=1, layout=layout)
+    assert out.size > 2**31
+    # Samples at pixel centers: the results are crops of the map.
+    window = (0, slice(None), slice(0, 7)) if layout == "NCHW" else (0, slice(0, 7))
+    assert_same_bits(out[-1], features[(*window, slice(1, 8))])
+    for k in (0, count // 2, -2):
+        assert_same_bits(out[k], features[(*window, slice(0, 7))])
+
+
+@pytest.mark.slow
+def test_one_plane_of_results_larger_than_int32(available_memory):
+    """A single box with more bins than int32 can count."""
+    height, width = 2, 2**30 + 10
+    need_memory(available_memory, height * width * 2)
+    features = np.arange(12, dtype=np.float16).reshape(1, 1, 3, 4)
+    out = roicy.roi_align(features, np.array([[0, 0.5, 0.5, 3.5, 2.5]]), (height, width), sampling_ratio=1)
+    assert out.size > 2**31
+    # Along x the result rises from 0 to 3, in y it is sampled at rows 0.5 and 1.5: 4 to a row.
+    for column in (0, 1, width // 2, width - 2, width - 1):
+        across = 3 * (column + 0.5) / width
+        np.testing.assert_allclose(out[0, 0, :, column].astype(float), [across + 2, across + 6], atol=4e-3)
+
+
+@pytest.mark.slow
+def test_a_gradient_with_more_elements_than_int32_can_count(available_memory):
+    shape = (1, 3, 27000, 27000)
+    need_memory(available_memory, 2 * math.prod(shape))
+    rois = np.array([[0, 26990, 26985, 27000, 27000], [0, 0, 0, 10, 15]], np.float64)
+    grad_output = np.random.default_rng(0).random((2, 3, 5, 5)).astype(np.float16)
+    grad = roicy.roi_align_backward(grad_output, rois, shape, sampling_ratio=3)
+    assert grad.size > 2**31
+    small = roicy.roi_align_backward(
+        grad_output, rois - [0, 26980, 26980, 26980, 26980], (1, 3, 20, 20), sampling_ratio=3
+    )
+    assert_same_bits(np.ascontiguousarray(grad[:, :, 26980:, 26980:]), small)
+    assert grad[:, :, :16, :16].any()
+    assert not grad[:, :, 16:26980].any()

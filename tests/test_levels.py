@@ -1,0 +1,124 @@
+"""CPU levels: what each computes, and how one is chosen."""
+
+import battery
+import numpy as np
+import pytest
+from closeness import assert_close
+
+import roicy
+
+# Computes the battery in a process of its own, where another level can be chosen.
+COMPUTE = """
+import sys
+import numpy as np
+import battery, roicy
+
+assert roicy.cpu.level() == sys.argv[1], roicy.cpu.level()
+results = {}
+for case in battery.CASES:
+    for function in (battery.forward, battery.backward, battery.backward_rois):
+        results[f"{case.name}/{function.__name__}"] = function(case)
+np.savez(sys.argv[2], **results)
+"""
+
+ALL_LEVELS = ("baseline", "v3", "v4")
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The reference's results of the battery, computed once."""
+    return {
+        case.name: {
+            "forward": battery.expected_forward(case),
+            "backward": battery.expected_backward(case),
+            "backward_rois": battery.expected_backward_rois(case),
+        }
+        for case in battery.CASES
+    }
+
+
+@pytest.mark.parametrize("level", ALL_LEVELS)
+def test_each_level_matches_the_reference(level, cpu_levels, expected, run_python, tmp_path):
+    if level not in cpu_levels:
+        pytest.skip(f"not available here: {level}")
+    path = tmp_path / "results.npz"
+    run_python(COMPUTE, level, path, ROICY_CPU_LEVEL=level)
+    with np.load(path) as results:
+        for case in battery.CASES:
+            for name, wanted in expected[case.name].items():
+                result = results[f"{case.name}/{name}"]
+                if name == "backward_rois" and case.dtype != "float64":
+                    result = result.astype(
+                        np.float32
+                    )  # the precision of the sums, whatever that of the boxes
+                assert_close(result, wanted)
+
+
+SHOW_LEVEL = "import roicy; print(roicy.cpu.level())"
+
+
+def test_the_best_level_is_the_default(cpu_levels, run_python):
+    assert cpu_levels == tuple(level for level in ALL_LEVELS if level in cpu_levels)
+    assert cpu_levels[0] == "baseline"
+    assert run_python(SHOW_LEVEL, ROICY_CPU_LEVEL="").strip() == cpu_levels[-1]
+
+
+def test_the_level_is_shown(cpu_levels, run_python):
+    for level in cpu_levels:
+        shown = run_python("import roicy; roicy.show_config()", ROICY_CPU_LEVEL=level)
+        assert level in shown
+
+
+@pytest.mark.parametrize("level", ["v9", "avx2", "V3", "baseline ", "0"])
+def test_an_unknown_level_is_an_error(level, run_python):
+    done = run_python(SHOW_LEVEL, ROICY_CPU_LEVEL=level, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(("RuntimeError", "ImportError"))
+    assert "ROICY_CPU_LEVEL" in last
+    assert level in last
+    for known in ("baseline", "v3"):
+        assert known in last
+
+
+def test_a_level_that_is_not_available_is_an_error(cpu_levels, run_python):
+    missing = [level for level in ALL_LEVELS if level not in cpu_levels]
+    if not missing:
+        pytest.skip("this machine has all levels")
+    done = run_python(SHOW_LEVEL, ROICY_CPU_LEVEL=missing[-1], check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "ROICY_CPU_LEVEL" in last
+    assert missing[-1] in last
+
+
+def test_levels_agree_on_geometry(cpu_levels, run_python):
+    """Boxes at whole numbers and on the very border of the map, in dtypes whose last bit decides.
+
+    Were positions computed with fused multiply-adds on one level, a sample could be in there and out here.
+    """
+    source = """
+import sys
+import numpy as np
+import reference, roicy
+from closeness import assert_close
+assert roicy.cpu.level() == sys.argv[1]
+for dtype in (np.float32, np.float64):
+    for scale in (0.7, 1 / 3, 0.1):
+        rng = np.random.default_rng(5)
+        low = rng.integers(-3, 4, (300, 2))
+        high = rng.integers(8, 14, (300, 2))
+        rois = np.column_stack([np.zeros(300), low / scale, high / scale]).astype(dtype)
+        features = np.ones((1, 2, 10, 10), dtype)
+        for aligned in (True, False):
+            for ratio in (0, 1, 3):
+                options = {"spatial_scale": scale, "aligned": aligned, "sampling_ratio": ratio}
+                out = roicy.roi_align(features, rois, (3, 7), **options)
+                assert_close(out, reference.roi_align(features, rois, (3, 7), **options))
+"""
+    for level in cpu_levels:
+        run_python(source, level, ROICY_CPU_LEVEL=level, timeout=120)
+
+
+def test_the_level_in_use_is_one_of_those_available(cpu_levels):
+    assert roicy.cpu.level() in cpu_levels

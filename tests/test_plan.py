@@ -1,0 +1,174 @@
+"""`roi_align_plan`: the same results as the functions, from tables that are kept."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import battery
+import numpy as np
+import pytest
+from closeness import assert_same_bits
+from hypothesis import given
+from strategies import FEATURE_DTYPES, FLOAT_DTYPES, problems, random_values, result_dtype
+
+import roicy
+
+
+@given(problems())
+def test_same_bits_as_the_functions(problem):
+    features, rois, output_size, options = problem
+    plan = roicy.roi_align_plan(rois, features.shape, output_size, **options)
+    assert_same_bits(plan(features), roicy.roi_align(features, rois, output_size, **options))
+    grad_output = problem.grad_output()
+    assert_same_bits(
+        plan.backward(grad_output),
+        roicy.roi_align_backward(grad_output, rois, features.shape, **options),
+    )
+    assert_same_bits(
+        plan.backward_rois(grad_output, features),
+        roicy.roi_align_backward_rois(grad_output, features, rois, **options),
+    )
+
+
+@pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
+def test_battery(case):
+    problem = battery.build(case)
+    features = battery.to_layout(problem.features, case.layout)
+    grad_output = battery.to_layout(problem.grad_output(), case.layout)
+    plan = roicy.roi_align_plan(
+        problem.rois, features.shape, case.output_size, layout=case.layout, **problem.options
+    )
+    out = plan(features)
+    assert_same_bits(battery.from_layout(out, case.layout), battery.forward(case))
+    grad = plan.backward(grad_output)
+    assert_same_bits(battery.from_layout(grad, case.layout), battery.backward(case))
+    assert_same_bits(plan.backward_rois(grad_output, features), battery.backward_rois(case))
+    assert_same_bits(plan(features), out)  # nothing of the first round is left in the plan
+
+
+ROIS = np.array([[1, 0, 1, 5, 6], [0, 2, 2, 9, 11], [1, 3, 0, 4, 12]], np.float32)
+SHAPE = (2, 5, 12, 10)
+
+
+def test_attributes():
+    plan = roicy.roi_align_plan(ROIS, SHAPE, (2, 3))
+    assert plan.input_shape == SHAPE
+    assert plan.output_size == (2, 3)
+    assert plan.layout == "NCHW"
+    assert plan.output_shape == (3, 5, 2, 3)
+    plan = roicy.roi_align_plan(ROIS, [2, 12, 10, 5], 7, layout="NHWC")
+    assert plan.input_shape == (2, 12, 10, 5)
+    assert plan.output_size == (7, 7)
+    assert plan.layout == "NHWC"
+    assert plan.output_shape == (3, 7, 7, 5)
+    assert isinstance(plan, roicy.RoIAlignPlan)
+
+
+def test_repr_says_what_the_plan_is_for():
+    text = repr(roicy.roi_align_plan(ROIS, SHAPE, (2, 3)))
+    for part in ("RoIAlignPlan", "(2, 5, 12, 10)", "(2, 3)", "NCHW", "3"):
+        assert part in text
+
+
+@pytest.mark.parametrize("box_dtype", ["float32", "float64"])
+def test_one_plan_for_features_of_every_dtype(box_dtype):
+    """A plan does not know the dtype beforehand; the precision still is that of the features."""
+    rois = ROIS.astype(box_dtype) + np.array([0, 0.1, 0.2, 0.3, 0.4], box_dtype)
+    plan = roicy.roi_align_plan(rois, SHAPE, (2, 3), sampling_ratio=2)
+    for dtype in [*FEATURE_DTYPES, *FEATURE_DTYPES[::-1]]:
+        features = random_values(np.random.default_rng(1), SHAPE, dtype)
+        out = plan(features)
+        assert_same_bits(out, roicy.roi_align(features, rois, (2, 3), sampling_ratio=2))
+        grad_output = random_values(np.random.default_rng(2), out.shape, result_dtype(dtype))
+        assert_same_bits(
+            plan.backward(grad_output),
+            roicy.roi_align_backward(grad_output, rois, SHAPE, sampling_ratio=2),
+        )
+        assert_same_bits(
+            plan.backward_rois(grad_output, features),
+            roicy.roi_align_backward_rois(grad_output, features, rois, sampling_ratio=2),
+        )
+
+
+def test_the_plan_keeps_its_boxes():
+    """Changing the array afterwards changes nothing."""
+    rois = ROIS.copy()
+    indices = np.array([1, 0, 1])
+    with_column = roicy.roi_align_plan(rois, SHAPE, 2)
+    with_indices = roicy.roi_align_plan(rois[:, 1:], SHAPE, 2, batch_indices=indices)
+    rois[...] = 0
+    indices[...] = 0
+    features = random_values(np.random.default_rng(1), SHAPE, np.dtype("float32"))
+    grad_output = random_values(np.random.default_rng(2), (3, 5, 2, 2), np.dtype("float32"))
+    for plan in (with_column, with_indices):
+        assert_same_bits(plan(features), roicy.roi_align(features, ROIS, 2))
+        assert_same_bits(plan.backward(grad_output), roicy.roi_align_backward(grad_output, ROIS, SHAPE))
+    assert_same_bits(
+        with_column.backward_rois(grad_output, features),
+        roicy.roi_align_backward_rois(grad_output, features, ROIS),
+    )
+
+
+def test_forms_of_rois():
+    features = random_values(np.random.default_rng(1), SHAPE, np.dtype("float32"))
+    per_image = [ROIS[[1], 1:], ROIS[[0, 2], 1:]]
+    plan = roicy.roi_align_plan(per_image, SHAPE, 2)
+    assert_same_bits(plan(features), roicy.roi_align(features, per_image, 2))
+    grad_output = random_values(np.random.default_rng(2), (3, 5, 2, 2), np.dtype("float32"))
+    grads = plan.backward_rois(grad_output, features)
+    expected = roicy.roi_align_backward_rois(grad_output, features, per_image)
+    assert [grad.shape for grad in grads] == [(1, 4), (2, 4)]
+    for grad, other in zip(grads, expected, strict=True):
+        assert_same_bits(grad, other)
+    four = roicy.roi_align_plan(ROIS[:, 1:], (1, *SHAPE[1:]), 2)
+    assert four.backward_rois(grad_output, features[:1]).shape == (3, 4)
+
+
+def test_invalid_rows():
+    rois = ROIS.copy()
+    rois[1, 3] = np.nan
+    with pytest.raises(ValueError, match=r"(?s)rois.*\b1\b"):
+        roicy.roi_align_plan(rois, SHAPE, 2)
+    plan = roicy.roi_align_plan(rois, SHAPE, 2, invalid="nan")
+    features = random_values(np.random.default_rng(1), SHAPE, np.dtype("float32"))
+    assert np.isnan(plan(features)).all(axis=(1, 2, 3)).tolist() == [False, True, False]
+    grad_output = np.ones((3, 5, 2, 2), np.float32)
+    expected = roicy.roi_align_backward(grad_output, rois, SHAPE, invalid="nan")
+    assert_same_bits(plan.backward(grad_output), expected)
+    assert not plan.backward_rois(grad_output, features)[1].any()
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+def test_out(dtype):
+    plan = roicy.roi_align_plan(ROIS, SHAPE, 2)
+    features = random_values(np.random.default_rng(1), SHAPE, dtype)
+    grad_output = random_values(np.random.default_rng(2), (3, 5, 2, 2), dtype)
+    out = np.full((3, 5, 2, 2), np.nan, dtype)
+    assert plan(features, out=out) is out
+    assert_same_bits(out, plan(features))
+    out = np.full(SHAPE, np.nan, dtype)
+    assert plan.backward(grad_output, out=out) is out
+    assert_same_bits(out, plan.backward(grad_output))
+    out = np.full((3, 5), np.nan, np.float32)
+    assert plan.backward_rois(grad_output, features, out=out) is out
+    assert_same_bits(out, plan.backward_rois(grad_output, features))
+
+
+def test_no_boxes():
+    plan = roicy.roi_align_plan(np.empty((0, 5), np.float32), SHAPE, 2)
+    assert plan.output_shape == (0, 5, 2, 2)
+    assert plan(np.ones(SHAPE, np.float32)).shape == (0, 5, 2, 2)
+    assert not plan.backward(np.empty((0, 5, 2, 2), np.float32)).any()
+
+
+def test_one_plan_from_several_python_threads():
+    case = battery.CASES[battery.CASE_IDS.index("many-boxes")]
+    problem = battery.build(case)
+    plan = roicy.roi_align_plan(problem.rois, problem.features.shape, case.output_size, **problem.options)
+    doubled = problem.features.astype(np.float64)
+    expected = plan(problem.features), plan(doubled)
+
+    # A fresh plan, so that whatever it prepares on first use is prepared under contention.
+    plan = roicy.roi_align_plan(problem.rois, problem.features.shape, case.output_size, **problem.options)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(plan, [problem.features, doubled] * 6))
+    for index, out in enumerate(results):
+        assert_same_bits(out, expected[index % 2])
