@@ -32,10 +32,10 @@ cdef class AxisTable:
     cdef readonly bint double
     cdef readonly str accumulate
     cdef Axis y, x
-    cdef int64_t* order         # (K) RoIs by image, then by first row; those with an invalid box come first
+    cdef int64_t* order         # (K) RoIs by image, then by last row, for the adjoint by first row; invalid ones come first
     cdef int64_t* image_start   # (images + 1) positions in `order`
     cdef double* bin_pixels     # (images) pixels under the bins, overlaps counted: the work of pooling each RoI alone
-    cdef double* map_pixels     # (images) pixels in the rows that any RoI needs: the work of loading the map once
+    cdef double* map_pixels     # (images) pixels in the rows between the RoIs' first and last: the work of loading the map
     cdef double work            # multiply-adds for each channel
     cdef int widest             # pixels in the longest line of x
     cdef int tallest            # pixels in the longest line of y

@@ -198,20 +198,23 @@ cdef inline floating bin_base(floating start, floating bin_size, int p) noexcept
 
 
 cdef int64_t axis_room(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
-                       bint aligned, int length, int* lowest) noexcept nogil:
-    # How many taps the RoI can have at the most, and its first pixel.
+                       bint aligned, int length, int* lowest, int* highest) noexcept nogil:
+    # How many taps the RoI can have at the most, its first pixel and its last.
     cdef Side side = side_of(first, second, spatial_scale, bins, sampling_ratio, aligned)
     cdef Span span
     cdef int64_t taps = 0
-    cdef int p
+    cdef int p, pixel
     cdef floating base
     lowest[0] = length
+    highest[0] = -1
     for p in range(bins):
         base = bin_base(<floating> side.start, <floating> side.size, p)
         span = span_of(base, <floating> side.size, side.count, length)
         if span.first <= span.last:
             taps += room(base, <floating> side.size, &span, length)
             lowest[0] = min(lowest[0], pixel_below(position(base, <floating> side.size, &span, span.first), length))
+            pixel = pixel_below(position(base, <floating> side.size, &span, span.last), length)
+            highest[0] = max(highest[0], min(pixel + 1, length - 1))
     return taps
 
 
@@ -361,7 +364,7 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
     cdef Py_ssize_t k, count = table.rois
     cdef int corner = columns - 4, height = table.height, width = table.width, j
     cdef const floating* box
-    cdef bint valid
+    cdef bint valid, by_first_row = purpose == "backward"
     cdef Place* places = <Place*> reserve(table, count, sizeof(Place))
     for k in range(count):
         box = boxes + k * columns
@@ -382,11 +385,11 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
         if threads > 1:
             for k in prange(count, num_threads=threads, schedule="dynamic", chunksize=16):
                 places[k] = place_of(boxes + k * columns + corner, image[k], k, &table.y, &table.x, height, width,
-                                     spatial_scale, sampling_ratio, aligned)
+                                     spatial_scale, sampling_ratio, aligned, by_first_row)
         else:
             for k in range(count):
                 places[k] = place_of(boxes + k * columns + corner, image[k], k, &table.y, &table.x, height, width,
-                                     spatial_scale, sampling_ratio, aligned)
+                                     spatial_scale, sampling_ratio, aligned, by_first_row)
         qsort(places, count, sizeof(Place), by_place)
     table.order = <int64_t*> reserve(table, count, sizeof(int64_t))
     table.y.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
@@ -464,8 +467,8 @@ cdef int summarise(AxisTable table, const int64_t* image) except -1:
     table.widest = table.tallest = table.span = 0
     for i in range(table.images):
         table.image_start[i] = at
-        table.bin_pixels[i] = table.map_pixels[i] = 0
-        bottom = -1
+        table.bin_pixels[i] = 0
+        top, bottom = table.height, -1
         while at < count and image[table.order[at]] == i:
             table.widest = max(table.widest, table.x.line_length[at])
             table.tallest = max(table.tallest, table.y.line_length[at])
@@ -475,11 +478,11 @@ cdef int summarise(AxisTable table, const int64_t* image) except -1:
                 table.work += pixels
                 first = table.y.line[table.y.line_start[at]]
                 last = table.y.line[table.y.line_start[at] + table.y.line_length[at] - 1]
-                if last > bottom:
-                    table.map_pixels[i] += (last - max(first - 1, bottom)) * <double> table.width
-                    bottom = last
+                top = min(top, first)
+                bottom = max(bottom, last)
                 table.span = <int> max(table.span, last - first + 1)
             at += 1
+        table.map_pixels[i] = max(<int64_t> 0, bottom + 1 - top) * <double> table.width
     table.image_start[table.images] = at
     return 0
 
@@ -492,16 +495,17 @@ cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:
 
 
 cdef Place place_of(const floating* box, int64_t image, int64_t roi, Axis* y, Axis* x, int height, int width,
-                    double spatial_scale, int sampling_ratio, bint aligned) noexcept nogil:
+                    double spatial_scale, int sampling_ratio, bint aligned, bint by_first_row) noexcept nogil:
     cdef Place place
-    cdef int row = 0, column = 0
+    cdef int first = 0, last = 0, unused
     place.image = image
     place.roi = roi
     place.room_y = place.room_x = 0
     if image >= 0:
-        place.room_y = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height, &row)
-        place.room_x = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width, &column)
-    place.row = row
+        place.room_y = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height, &first, &last)
+        place.room_x = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width, &unused,
+                                 &unused)
+    place.row = first if by_first_row else last
     return place
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_sum, lanes_zero, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_and_dots
-from roicy.cpu.tile cimport Ring, View, block_at, line_columns, line_rows, load_bins, load_rows, ring_for, view_of
+from roicy.cpu.tile cimport Ring, View, block_at, end_of_rows, line_columns, line_rows, load_bins, load_rows, ring_for, view_of
 from roicy.cpu.work cimport Scratch, Task, Work
 
 cnp.import_array()
@@ -47,7 +47,7 @@ cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef const int64_t* column
-    cdef Ring ring = ring_for(view, x, task.first, task.last, call.ring)
+    cdef Ring ring = ring_for(view, y, x, task.first, task.last, call.ring)
     cdef lanes* blended = <lanes*> scratch.lines                       # U: (GROUP, widest)
     cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
     cdef lanes* bins = <lanes*> scratch.bins                           # dY: (PH, PW)
@@ -64,7 +64,7 @@ cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil
         if count == 0 or y.line_length[k] == 0:
             continue
         column = line_columns(x, k, scratch.column)
-        load_rows(view, source, task.channels, y, k, &ring, <lanes*> scratch.tile)
+        load_rows(view, source, task.channels, end_of_rows(y, k), &ring, <lanes*> scratch.tile)
         line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                   sizeof(lanes), ring.rows, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)

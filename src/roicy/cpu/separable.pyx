@@ -25,7 +25,7 @@ from roicy.cpu.lanes cimport (
 )
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows
 from roicy.cpu.tile cimport (
-    STREAM_BYTES, Ring, View, block_at, line_columns, line_rows, load_rows, ring_for, store_pixels, view_of,
+    STREAM_BYTES, Ring, View, block_at, end_of_rows, line_columns, line_rows, load_rows, ring_for, store_pixels, view_of,
     write_invalid,
 )
 from roicy.cpu.work cimport Scratch, Task, Work
@@ -62,7 +62,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef const int64_t* column = NULL
     cdef lanes* lines = <lanes*> scratch.lines
-    cdef Ring ring = ring_for(view, x, task.first, task.last, call.ring)
+    cdef Ring ring = ring_for(view, y, x, task.first, task.last, call.ring)
     cdef int64_t k, first
     cdef int p, group, r, count, held
     for k in range(task.first, task.last):
@@ -71,7 +71,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         elif count and y.line_length[k]:
             column = line_columns(x, k, scratch.column)
-            load_rows(view, source, task.channels, y, k, &ring, <lanes*> scratch.tile)
+            load_rows(view, source, task.channels, end_of_rows(y, k), &ring, <lanes*> scratch.tile)
             line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                       sizeof(lanes), ring.rows, scratch.row)
         held = p = 0

@@ -120,34 +120,34 @@ cdef inline void write_invalid(AxisTable table, View* out) noexcept nogil:
 
 cdef struct Ring:
     # A tile of `rows` rows, as many as the furthest reaching RoI needs; row y of the map lies at y modulo `rows`.
-    # RoIs come sorted by first row, so an older row is never asked for again.
+    # RoIs come sorted by last row, so an older row is never asked for again.
     int64_t rows
     int64_t left, columns   # the part of each row that is held
-    int64_t filled          # every needed row up to here is there
+    int64_t filled          # rows up to here have been there
 
 
-cdef inline Ring ring_for(View* view, Axis* x, int64_t first, int64_t last, int64_t rows) noexcept nogil:
+cdef inline Ring ring_for(View* view, Axis* y, Axis* x, int64_t first, int64_t last, int64_t rows) noexcept nogil:
     # Holds the columns that any of these RoIs uses, all of them where it is most and the rows lie joined.
     cdef Ring ring
-    cdef int64_t left = view.columns, right = 0, k
+    cdef int64_t left = view.columns, right = 0, top = view.rows, k
     for k in range(first, last):
-        if x.line_length[k]:
+        if x.line_length[k] and y.line_length[k]:
             left = min(left, x.line[x.line_start[k]])
             right = max(right, x.line[x.line_start[k] + x.line_length[k] - 1] + 1)
+            top = min(top, y.line[y.line_start[k]])
     if right <= left or 4 * (right - left) > 3 * view.columns and view.rows_joined:
         left, right = 0, view.columns
     ring.rows = rows
     ring.left = left
     ring.columns = right - left
-    ring.filled = 0
+    ring.filled = top
     return ring
 
 
-cdef inline void load_rows(View* view, const char* source, int channels, Axis* y, int64_t k, Ring* ring,
+cdef inline void load_rows(View* view, const char* source, int channels, int64_t last, Ring* ring,
                            lanes* tile) noexcept nogil:
-    # The rows of RoI k join the tile; those above it that no RoI asked for are left out.
-    cdef const int32_t* line = y.line + y.line_start[k]
-    cdef int64_t row = max(<int64_t> line[0], ring.filled), last = line[y.line_length[k] - 1] + 1, slot, rows
+    # The rows before `last` join the tile.
+    cdef int64_t row = ring.filled, slot, rows
     while row < last:
         slot = row % ring.rows
         rows = min(last - row, ring.rows - slot) if view.rows_joined and ring.columns == view.columns else 1
@@ -155,6 +155,11 @@ cdef inline void load_rows(View* view, const char* source, int channels, Axis* y
                     tile + slot * ring.columns)
         row += rows
     ring.filled = max(last, ring.filled)
+
+
+cdef inline int64_t end_of_rows(Axis* y, int64_t k) noexcept nogil:
+    # One behind the last row of RoI k, which has rows.
+    return y.line[y.line_start[k] + y.line_length[k] - 1] + 1
 
 
 cdef inline const int64_t* line_columns(Axis* x, int64_t k, int64_t* column) noexcept nogil:
