@@ -93,7 +93,7 @@ class BuildKernels(build_ext):
         return flags
 
 
-extensions = [extension(name, name) for name in ("axis_table", "work", "threads", "processor")]
+extensions = [extension(name, name) for name in ("axis_table", "memory", "work", "threads", "processor")]
 extensions += [
     extension(f"_{kernel}_{precision}_{level}", kernel, flags, macros)
     for kernel in KERNELS

@@ -4,11 +4,12 @@ How a result is computed may depend on the number of channels, of boxes and of b
 dtype; what is computed may not. The tests of threads, CPU levels and layouts run this battery too.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 import reference
-from strategies import Problem, random_values, result_dtype
+from strategies import Problem, random_values, result_dtype, rising_values
 
 
 class Case(NamedTuple):
@@ -104,16 +105,14 @@ def random_boxes(rng, count, height, width, *, reversed_edges=True):
     return out
 
 
-def build(case):
+def build(case, values=random_values):
     """The arrays of a case, features as a view of shape NCHW over memory in the layout of the case."""
     rng = np.random.default_rng(len(case.name) * 1000 + case.boxes)
-    n, c, height, width = case.shape
-    if case.layout == "NCHW":
-        features = random_values(rng, case.shape, np.dtype(case.dtype))
-    else:
-        features = random_values(rng, (n, height, width, c), np.dtype(case.dtype)).transpose(0, 3, 1, 2)
+    n, _, height, width = case.shape
     corners = random_boxes(rng, case.boxes, height, width) / case.spatial_scale
     rois = np.column_stack([rng.integers(n, size=case.boxes), corners]).astype(case.box_dtype)
+    features = values(rng, case.shape, np.dtype(case.dtype))
+    features = from_layout(np.ascontiguousarray(to_layout(features, case.layout)), case.layout)
     options = {
         "spatial_scale": case.spatial_scale,
         "sampling_ratio": case.sampling_ratio,
@@ -170,7 +169,7 @@ def backward_rois(case):
     """The package's gradient of a case with respect to the boxes."""
     import roicy
 
-    problem = build(case)
+    problem = build(case, rising_values)
     return roicy.roi_align_backward_rois(
         to_layout(problem.grad_output(), case.layout),
         to_layout(problem.features, case.layout),
@@ -180,19 +179,22 @@ def backward_rois(case):
     )
 
 
+@functools.cache
 def expected_forward(case):
     problem = build(case)
     return reference.roi_align(problem.features, problem.rois, case.output_size, **problem.options)
 
 
+@functools.cache
 def expected_backward(case):
     problem = build(case)
     shape = problem.features.shape
     return reference.roi_align_backward(problem.grad_output(), problem.rois, shape, **problem.options)
 
 
+@functools.cache
 def expected_backward_rois(case):
-    problem = build(case)
+    problem = build(case, rising_values)
     return reference.roi_align_backward_rois(
         problem.grad_output(), problem.features, problem.rois, **problem.options
     )

@@ -33,6 +33,22 @@ def random_values(rng, shape, dtype):
     return rng.random(shape).astype(dtype)
 
 
+def rising_values(rng, shape, dtype):
+    """Maps (N, C, H, W) that rise to the right and downwards by one to three per pixel, in uint8 by one.
+
+    The gradient of a box is a sum of slopes; where they have the same sign it does not cancel. All values are
+    whole numbers that the dtype holds, and lie around zero where it has a sign: a slope is a difference of
+    values and inherits their rounding.
+    """
+    height, width = shape[2:]
+    level = 2 * (np.arange(height)[:, None] + np.arange(width)) + rng.integers(0, 2, shape)
+    if dtype == np.uint8:
+        level = np.minimum(level // 2, 255)
+    else:
+        level -= height + width
+    return level.astype(dtype)
+
+
 # ---------------------------------------------------------------- memory layouts
 
 

@@ -7,24 +7,9 @@ import reference
 from closeness import assert_close, assert_same_bits
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import FEATURE_DTYPES, LAYOUTS, problems, random_values, result_dtype
+from strategies import FEATURE_DTYPES, LAYOUTS, problems, random_values, result_dtype, rising_values
 
 import roicy
-
-
-def rising_features(shape, dtype, seed):
-    """Maps that rise to the right and downwards, so that the terms of a box's gradient do not cancel.
-
-    Only then is a bound relative to the result fair. float16 and uint8 hold the values exactly. They lie
-    around zero, where the dtype has a sign, because a slope is a difference and inherits their rounding.
-    """
-    n, c, height, width = shape
-    rng = np.random.default_rng(seed)
-    steps_y, steps_x = rng.integers(2, 5, (n, c, height, 1)), rng.integers(2, 5, (n, c, 1, width))
-    level = np.cumsum(steps_y, axis=2) + np.cumsum(steps_x, axis=3) + rng.integers(0, 2, shape)
-    if dtype != np.uint8:
-        level -= 3 * (height + width) // 2
-    return level.astype(dtype)
 
 
 def backward_rois(problem, features, grad_output, **more):
@@ -33,7 +18,8 @@ def backward_rois(problem, features, grad_output, **more):
 
 @given(problems(), st.integers(0, 99), st.sampled_from(LAYOUTS))
 def test_matches_reference(problem, seed, layout):
-    features = layout(rising_features(problem.features.shape, problem.features.dtype, seed))
+    rng = np.random.default_rng(seed)
+    features = layout(rising_values(rng, problem.features.shape, problem.features.dtype))
     grad_output = layout(problem.grad_output())
     grad = backward_rois(problem, features, grad_output)
     assert grad.dtype == problem.rois.dtype

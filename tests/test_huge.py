@@ -257,12 +257,12 @@ def test_more_features_than_int32_can_count(shape, available_memory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_more_results_than_int32_can_count(layout, available_memory):
-    """Many boxes with many channels: the last results lie behind 2**32 bytes."""
+@pytest.mark.parametrize("layout, dtype", [("NCHW", "float16"), ("NHWC", "float32")])
+def test_more_results_than_int32_can_count(layout, dtype, available_memory):
+    """Many boxes with many channels."""
     count, c, bins = 45000, 1024, 7
-    need_memory(available_memory, count * c * bins * bins * 2)
-    features = np.random.default_rng(0).random((1, c, 8, 8)).astype(np.float16)
+    need_memory(available_memory, count * c * bins * bins * np.dtype(dtype).itemsize)
+    features = np.random.default_rng(0).random((1, c, 8, 8)).astype(dtype)
     rois = np.repeat(np.array([[0, 0, 0, 7, 7]], np.float32), count, axis=0)
     rois[-1] = [0, 1, 0, 8, 7]
     if layout == "NHWC":
@@ -279,15 +279,16 @@ def test_more_results_than_int32_can_count(layout, available_memory):
 @pytest.mark.slow
 def test_one_plane_of_results_larger_than_int32(available_memory):
     """A single box with more bins than int32 can count."""
-    height, width = 2, 2**30 + 10
-    need_memory(available_memory, height * width * 2)
-    features = np.arange(12, dtype=np.float16).reshape(1, 1, 3, 4)
-    out = roicy.roi_align(features, np.array([[0, 0.5, 0.5, 3.5, 2.5]]), (height, width), sampling_ratio=1)
+    size = 46400
+    need_memory(available_memory, size * size * 2)
+    y, x = np.mgrid[:3, :4].astype(np.float16)
+    features = (x + 4 * y)[None, None]
+    out = roicy.roi_align(features, np.array([[0, 0.5, 0.5, 3.5, 2.5]]), size, sampling_ratio=1)
     assert out.size > 2**31
-    # Along x the result rises from 0 to 3, in y it is sampled at rows 0.5 and 1.5: 4 to a row.
-    for column in (0, 1, width // 2, width - 2, width - 1):
-        across = 3 * (column + 0.5) / width
-        np.testing.assert_allclose(out[0, 0, :, column].astype(float), [across + 2, across + 6], atol=4e-3)
+    # From pixel center to pixel center: along x the result rises from 0 to 3, along y from 0 to 8.
+    some = np.array([0, 1, 12345, size // 2, size - 2, size - 1])
+    expected = 3 * (some + 0.5) / size + 8 * ((some + 0.5) / size)[:, None]
+    np.testing.assert_allclose(out[0, 0][np.ix_(some, some)].astype(float), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -6,7 +6,15 @@ import pytest
 from closeness import assert_same_bits
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FEATURE_DTYPES, FLOAT_DTYPES, LAYOUTS, problems, random_values, result_dtype
+from strategies import (
+    FEATURE_DTYPES,
+    FLOAT_DTYPES,
+    LAYOUTS,
+    problems,
+    random_values,
+    result_dtype,
+    rising_values,
+)
 
 import roicy
 
@@ -58,9 +66,8 @@ def test_battery_of_gradients(case, layout):
     out = empty_like_in(layout, case.shape, grad_output.dtype)
     roicy.roi_align_backward(layout(grad_output), problem.rois, case.shape, out=out, **problem.options)
     assert_same_bits(out, battery.backward(case))
-    grad = roicy.roi_align_backward_rois(
-        layout(grad_output), layout(problem.features), problem.rois, **problem.options
-    )
+    rising = battery.build(case, rising_values).features
+    grad = roicy.roi_align_backward_rois(layout(grad_output), layout(rising), problem.rois, **problem.options)
     assert_same_bits(grad, battery.backward_rois(case))
 
 
@@ -181,6 +188,82 @@ def test_a_crop_of_a_larger_map(layout):
     out = roicy.roi_align(inner, rois, 7, layout=layout)
     assert_same_bits(out, roicy.roi_align(inner.copy(), rois, 7, layout=layout))
     assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("stride", [0, -1, 1, 3, -7, 10**6])
+@pytest.mark.parametrize(
+    "channels, output_size, map_size",
+    [
+        (18, (1, 1), (1, 1)),
+        (1, (1, 1), (1, 1)),
+        (1, (3, 1), (12, 1)),
+        (18, (1, 5), (1, 10)),
+        (3, (4, 1), (5, 1)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_axes_of_length_one_may_have_any_stride(channels, output_size, map_size, stride, dtype):
+    """Nobody takes a step along them, so the step may be anything: NumPy itself leaves odd ones behind."""
+
+    def odd(array):
+        strides = [
+            stride * array.itemsize if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)
+        ]
+        return np.lib.stride_tricks.as_strided(array, array.shape, strides)
+
+    features = random_values(np.random.default_rng(0), (1, channels, *map_size), np.dtype(dtype))
+    rois = np.array([[0, 0, 0, map_size[1], map_size[0]], [0, 0.5, 0.25, 3, 3]], np.float32)
+    for count in (1, 2):
+        expected = roicy.roi_align(features, rois[:count], output_size)
+        out = np.zeros_like(expected)
+        roicy.roi_align(odd(features), rois[:count], output_size, out=odd(out))
+        assert_same_bits(out, expected)
+        grad = roicy.roi_align_backward(expected, rois[:count], features.shape)
+        grad_out = np.zeros_like(grad)
+        roicy.roi_align_backward(odd(expected), rois[:count], features.shape, out=odd(grad_out))
+        assert_same_bits(grad_out, grad)
+        assert_same_bits(
+            roicy.roi_align_backward_rois(odd(expected), odd(features), rois[:count]),
+            roicy.roi_align_backward_rois(expected, features, rois[:count]),
+        )
+
+
+@pytest.mark.parametrize("axis, channels", [(0, 2), (0, 20), (1, 2), (2, 2), (2, 20), (3, 2), (3, 20)])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_steps_beyond_32_bits(axis, dtype, channels):
+    """Neighbours more than 2**32 bytes apart, with nothing between them but pages that are never touched."""
+
+    def stretched(array):
+        step = 2**32 + 4096
+        try:
+            memory = np.zeros(step * (array.shape[axis] - 1) + array.nbytes, np.uint8)
+        except MemoryError:
+            pytest.skip("no address space for gigabytes that are not used")
+        strides = list(array.strides)
+        strides[axis] = step
+        view = np.lib.stride_tricks.as_strided(memory.view(array.dtype), array.shape, strides)
+        view[...] = array
+        return view
+
+    shape = [2, channels, 9, 10]
+    if axis > 1:
+        shape[axis] = 2
+    features = random_values(np.random.default_rng(0), shape, np.dtype(dtype))
+    rois = np.array([[0, 0, 0, shape[3], shape[2]], [1, 0.5, 0.25, 3, 3]], np.float32)
+    output_size = [2 if axis == 2 else 5, 2 if axis == 3 else 4]
+    expected = roicy.roi_align(features, rois, output_size)
+    far = stretched(features)
+    out = stretched(np.zeros_like(expected))
+    roicy.roi_align(far, rois, output_size, out=out)
+    assert_same_bits(out, expected)
+    grad = roicy.roi_align_backward(expected, rois, features.shape)
+    grad_out = stretched(np.zeros_like(grad))
+    roicy.roi_align_backward(out, rois, features.shape, out=grad_out)
+    assert_same_bits(grad_out, grad)
+    assert_same_bits(
+        roicy.roi_align_backward_rois(out, far, rois),
+        roicy.roi_align_backward_rois(expected, features, rois),
+    )
 
 
 def test_memory_mapped_files(tmp_path):

@@ -3,7 +3,9 @@
 import battery
 import numpy as np
 import pytest
+import reference
 from closeness import assert_close
+from strategies import Problem
 
 import roicy
 
@@ -92,32 +94,43 @@ def test_a_level_that_is_not_available_is_an_error(cpu_levels, run_python):
     assert missing[-1] in last
 
 
-def test_levels_agree_on_geometry(cpu_levels, run_python):
-    """Boxes at whole numbers and on the very border of the map, in dtypes whose last bit decides.
+def border_problems():
+    """Boxes whose middle lies on the very border of the map, as far as rounding allows.
 
-    Were positions computed with fused multiply-adds on one level, a sample could be in there and out here.
+    Bins and samples are odd in number, so that one sample lies in the middle of the box: on the map or off
+    it, which the last bit of its position decides.
     """
-    source = """
+    for dtype in (np.float32, np.float64):
+        for aligned in (True, False):
+            for ratio in (1, 3):
+                rng = np.random.default_rng(5)
+                scale = rng.uniform(0.1, 2)
+                middle = rng.choice([-1, 10], (100, 2)) + (0.5 if aligned else 0.0)
+                half = rng.uniform(0.6, 6, (100, 2))
+                rois = np.column_stack([np.zeros(100), (middle - half) / scale, (middle + half) / scale])
+                options = {"spatial_scale": scale, "aligned": aligned, "sampling_ratio": ratio}
+                yield Problem(np.ones((1, 1, 10, 10), dtype), rois.astype(dtype), (7, 7), options)
+
+
+POOL_AT_THE_BORDER = """
 import sys
 import numpy as np
-import reference, roicy
-from closeness import assert_close
+import roicy, test_levels
+
 assert roicy.cpu.level() == sys.argv[1]
-for dtype in (np.float32, np.float64):
-    for scale in (0.7, 1 / 3, 0.1):
-        rng = np.random.default_rng(5)
-        low = rng.integers(-3, 4, (300, 2))
-        high = rng.integers(8, 14, (300, 2))
-        rois = np.column_stack([np.zeros(300), low / scale, high / scale]).astype(dtype)
-        features = np.ones((1, 2, 10, 10), dtype)
-        for aligned in (True, False):
-            for ratio in (0, 1, 3):
-                options = {"spatial_scale": scale, "aligned": aligned, "sampling_ratio": ratio}
-                out = roicy.roi_align(features, rois, (3, 7), **options)
-                assert_close(out, reference.roi_align(features, rois, (3, 7), **options))
+np.savez(sys.argv[2], *[roicy.roi_align(*p[:3], **p.options) for p in test_levels.border_problems()])
 """
+
+
+def test_levels_agree_on_geometry(cpu_levels, run_python, tmp_path):
+    """With fused multiply-adds in the positions of one level, samples would be in there, out here."""
+    expected = [reference.roi_align(*p[:3], **p.options) for p in border_problems()]
     for level in cpu_levels:
-        run_python(source, level, ROICY_CPU_LEVEL=level, timeout=120)
+        path = tmp_path / f"{level}.npz"
+        run_python(POOL_AT_THE_BORDER, level, path, ROICY_CPU_LEVEL=level)
+        with np.load(path) as results:
+            for index, wanted in enumerate(expected):
+                assert_close(results[f"arr_{index}"], wanted)
 
 
 def test_the_level_in_use_is_one_of_those_available(cpu_levels):

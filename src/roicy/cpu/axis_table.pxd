@@ -1,6 +1,11 @@
 """What the kernels see of an axis table: plain C arrays."""
 
+from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
+
+
+cdef enum:
+    MOST_BLOCKS = 16
 
 
 cdef struct Axis:
@@ -40,4 +45,7 @@ cdef class AxisTable:
     cdef int widest             # pixels in the longest line of x
     cdef int tallest            # pixels in the longest line of y
     cdef int span               # rows from the first to the last one of the RoI that reaches furthest
-    cdef list _memory
+    cdef void* _block[MOST_BLOCKS]
+    cdef int _blocks
+    cdef char* _at
+    cdef size_t _left

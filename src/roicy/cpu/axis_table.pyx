@@ -22,12 +22,14 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
-import numpy as np
+from roicy.cpu.memory cimport borrow, give_back
 
 cnp.import_array()
 
 # Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by bisection.
 cdef double FINE_GRID = 4194304.0
+cdef enum:
+    FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
 # RoIs below which the table is filled by the calling thread alone.
 cdef Py_ssize_t SERIAL_ROIS = 64
 
@@ -327,9 +329,13 @@ cdef class AxisTable:
         First row with a batch index outside [0, N) or a number that is not finite; -1 where there is none.
     """
 
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self._blocks):
+            give_back(self._block[i])
+
     def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio,
                   bint aligned, str accumulate, str purpose, int threads):
-        self._memory = []
         self.rois = cnp.PyArray_DIM(boxes, 0)
         self.images = input_shape[0]
         self.height = input_shape[2]
@@ -352,11 +358,18 @@ cdef class AxisTable:
                       aligned, purpose, threads)
 
 
-cdef void* reserve(AxisTable table, Py_ssize_t count, Py_ssize_t size) except NULL:
-    # The table owns its memory as arrays, which NumPy counts and frees.
-    cdef cnp.ndarray block = np.empty(count * size + 1, np.uint8)
-    table._memory.append(block)
-    return cnp.PyArray_DATA(block)
+cdef void* reserve(AxisTable table, size_t count, size_t size) except NULL:
+    # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
+    cdef size_t bytes = (count * size + 63) & ~(<size_t> 63)
+    if bytes > table._left:
+        if table._blocks == MOST_BLOCKS:
+            raise MemoryError("roicy: no memory for the axis tables")
+        table._left = max(bytes, <size_t> FIRST_BLOCK << (2 * table._blocks))
+        table._block[table._blocks] = table._at = <char*> borrow(table._left)
+        table._blocks += 1
+    table._at += bytes
+    table._left -= bytes
+    return table._at - bytes
 
 
 cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* given, int64_t* image, double spatial_scale,

@@ -5,6 +5,8 @@ All memory is taken before a kernel starts, so that a call which fails has writt
 
 from libc.stdlib cimport free, malloc
 
+from roicy.cpu.memory cimport borrow, give_back
+
 
 cdef inline size_t lined(size_t size) noexcept:
     return (size + LINE - 1) & ~(<size_t> LINE - 1)
@@ -16,7 +18,7 @@ cdef class Work:
     def __dealloc__(self):
         free(self.tasks)
         free(self.scratch)
-        free(self._memory)
+        give_back(self._memory)
 
     cdef int divide(self, AxisTable table, int64_t channels, int64_t block, int64_t parts, int64_t bands) except -1:
         """List the tasks: image by image, block of channels by block, in parts of the RoIs or bands of the map."""
@@ -57,10 +59,10 @@ cdef class Work:
         cdef int t
         self.threads = <int> max(1, min(threads, self.count))
         self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
-        self._memory = malloc(self.threads * each + LINE)
-        if self.scratch == NULL or self._memory == NULL:
-            raise MemoryError(f"roicy: no memory for {self.threads} times {each} bytes of scratch")
-        at = <char*> lined(<size_t> self._memory)
+        if self.scratch == NULL:
+            raise MemoryError(f"roicy: no memory for the scratch of {self.threads} threads")
+        self._memory = borrow(self.threads * each)
+        at = <char*> self._memory
         for t in range(self.threads):
             self.scratch[t].tile = at
             self.scratch[t].lines = self.scratch[t].tile + lined(tile)
