@@ -16,10 +16,24 @@ MSVC = sys.platform == "win32"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # No contraction: results then differ between paths and levels only where the source says so.
-FLAGS = ["/O2", "/fp:precise"] if MSVC else ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = (
+    ["/O2", "/fp:precise"]
+    if MSVC
+    else ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+)
 GCC_LEVELS = {
     "v3": ["-mavx2", "-mfma", "-mf16c", "-mbmi2"],
-    "v4": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"],
+    "v4": [
+        "-mavx2",
+        "-mfma",
+        "-mf16c",
+        "-mbmi2",
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512cd",
+        "-mavx512dq",
+        "-mavx512vl",
+    ],
 }
 MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
@@ -45,7 +59,10 @@ def extension(name, source, flags=(), macros=()):
         [str(CPU / f"{source}.pyx")],
         include_dirs=[numpy.get_include(), str(CPU)],
         extra_compile_args=[*FLAGS, *flags],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), *((macro, None) for macro in macros)],
+        define_macros=[
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            *((macro, None) for macro in macros),
+        ],
         depends=[str(path) for pattern in ("*.pxd", "*.h") for path in CPU.glob(pattern)],
     )
 
@@ -79,7 +96,9 @@ class BuildKernels(build_ext):
         """Return the flags for OpenMP if a program built with them runs, else nothing."""
         if os.environ.get("ROICY_OPENMP", "1") == "0":
             return []
-        flags = {"win32": ["/openmp"], "darwin": ["-Xpreprocessor", "-fopenmp", "-lomp"]}.get(sys.platform, ["-fopenmp"])
+        flags = {"win32": ["/openmp"], "darwin": ["-Xpreprocessor", "-fopenmp", "-lomp"]}.get(
+            sys.platform, ["-fopenmp"]
+        )
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
             source.write_text(OPENMP_PROBE)

@@ -1,6 +1,6 @@
 """Fixtures and hypothesis profiles shared by all tests.
 
-``pytest --hypothesis-profile=long`` draws fifty times as many examples, new ones in every run. The default
+``pytest --hypothesis-profile=long`` draws fifteen times as many examples, new ones in every run. The default
 draws the same few each time, so that a failure is always the fault of a change.
 """
 
@@ -16,7 +16,7 @@ import roicy
 
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
-    "short", max_examples=60, derandomize=True, deadline=None, suppress_health_check=SLOW_TO_DRAW
+    "short", max_examples=200, derandomize=True, deadline=None, suppress_health_check=SLOW_TO_DRAW
 )
 settings.register_profile("long", max_examples=3000, deadline=None, suppress_health_check=SLOW_TO_DRAW)
 settings.load_profile("short")

@@ -10,6 +10,20 @@ from roicy.cpu import selection, threads
 from roicy.cpu.axis_table import AxisTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
+__all__ = [
+    "axis_table",
+    "compiler",
+    "get_num_threads",
+    "level",
+    "levels",
+    "openmp",
+    "separable",
+    "separable_adjoint",
+    "separable_box_gradient",
+    "set_num_threads",
+    "threads",
+]
+
 #: Up to so many channels, lanes run along rows instead.
 FEW_CHANNELS = 4
 

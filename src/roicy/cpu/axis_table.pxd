@@ -13,16 +13,16 @@ cdef struct Axis:
     # of the pixels that the RoI's bins touch; taps name a pixel by its position in the line. Weights are float
     # or double, as the table's `double` says.
     int32_t bins                # output size P
-    int64_t* line_start         # (K + 1)  where the RoI's line begins in `line`; room for it ends where the next begins
-    int32_t* line_length        # (K)      pixels in the line
-    int32_t* line               #          pixel numbers
-    int64_t* tap_start          # (K * P)  where the bin's taps begin
+    int64_t* line_start         # (K + 1), where the RoI's line begins in `line`, with room up to the next one's
+    int32_t* line_length        # (K), pixels in the line
+    int32_t* line               # pixel numbers
+    int64_t* tap_start          # (K * P), where the bin's taps begin
     int32_t* tap_count          # (K * P)
-    int32_t* tap_position       #          position in the line
+    int32_t* tap_position       # positions in the line
     void* tap_weight
-    void* tap_slope_start       # only for the box gradient: d weight / d (first coordinate of the box),
-    void* tap_slope_end         #          d weight / d (second coordinate)
-    # the transpose, for the adjoint: for every pixel of the line the bins that touch it, ascending
+    void* tap_slope_start       # for the box gradient alone: d weight / d (first coordinate of the box),
+    void* tap_slope_end         # d weight / d (second coordinate)
+    # the transpose, for the gradients: for every pixel of the line the bins that touch it, ascending
     int64_t* bin_start          # as long as `line`
     int32_t* bin_count
     int32_t* bin
@@ -37,10 +37,13 @@ cdef class AxisTable:
     cdef readonly bint double
     cdef readonly str accumulate
     cdef Axis y, x
-    cdef int64_t* order         # (K) RoIs by image, then by last row, for the adjoint by first row; invalid ones come first
-    cdef int64_t* image_start   # (images + 1) positions in `order`
-    cdef double* bin_pixels     # (images) pixels under the bins, overlaps counted: the work of pooling each RoI alone
-    cdef double* map_pixels     # (images) pixels in the rows between the RoIs' first and last: the work of loading the map
+    # RoIs by image, then by last row (by first row for the adjoint); those with an invalid box come first
+    cdef int64_t* order         # (K)
+    cdef int64_t* image_start   # (images + 1), positions in `order`
+    # for each image the work of pooling every RoI alone, pixels under bins with overlaps counted, and the work of
+    # loading the map, pixels in the rows from the RoIs' first to their last
+    cdef double* bin_pixels
+    cdef double* map_pixels
     cdef double work            # multiply-adds for each channel
     cdef int widest             # pixels in the longest line of x
     cdef int tallest            # pixels in the longest line of y

@@ -17,7 +17,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport ceil, floor, isfinite, nextafter, INFINITY
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -46,8 +46,8 @@ cdef struct Weight:
 
 
 cdef struct Place:
-    # where a RoI goes in the order, and the room that its taps need
-    int64_t image, row, roi, room_y, room_x
+    # where a RoI goes in the order, the room that its taps need, and the pixels from its first to its last one
+    int64_t image, row, roi, room_y, room_x, extent
 
 
 cdef inline floating scaled(floating coordinate, floating scale, floating offset) noexcept nogil:
@@ -150,7 +150,8 @@ cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, 
             if following <= index:  # indices beyond 2**53 are themselves rounded
                 following = nextafter(index, INFINITY)
         run = following - index
-        # how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the second by share
+        # how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the second
+        # by share
         share = (bin + ((span.count - 1 - index if span.mirrored else index) + 0.5) / span.count) / bins
         start = scale if unit_size else scale * (1 - share)
         end = 0 if unit_size else scale * share
@@ -233,7 +234,8 @@ cdef double get(void* source, bint double_, int64_t i) noexcept nogil:
 
 cdef void fill_axis(Axis* axis, int64_t k, floating first, floating second, double spatial_scale, int sampling_ratio,
                     bint aligned, int length, bint double_, int32_t* mark, Weight* weight) noexcept nogil:
-    # `mark` (length) is all -1 before and after; `weight` has room for a bin's taps.
+    # `mark` has room for the pixels from the first to the last one of the RoI and is all -1 before and after;
+    # `weight` has room for a bin's taps.
     cdef Side side = side_of(first, second, spatial_scale, axis.bins, sampling_ratio, aligned)
     cdef Span span
     cdef int64_t at = axis.line_start[k], start = at, row = k * axis.bins, i
@@ -251,22 +253,23 @@ cdef void fill_axis(Axis* axis, int64_t k, floating first, floating second, doub
             if axis.tap_slope_start != NULL:
                 put(axis.tap_slope_start, double_, at + i, weight[i].start)
                 put(axis.tap_slope_end, double_, at + i, weight[i].end)
-            pixel = axis.tap_position[at + i]
-            mark[pixel] = 1
-            low = min(low, pixel)
-            high = max(high, pixel)
+        if taps:
+            low = min(low, axis.tap_position[at])
+            high = max(high, axis.tap_position[at + taps - 1])
         at += taps
     # the pixels in ascending order are the line; taps then name positions in it
+    for i in range(start, at):
+        mark[axis.tap_position[i] - low] = 1
     for pixel in range(low, high + 1):
-        if mark[pixel] >= 0:
-            mark[pixel] = used
+        if mark[pixel - low] >= 0:
+            mark[pixel - low] = used
             axis.line[start + used] = pixel
             used += 1
     axis.line_length[k] = used
     for i in range(start, at):
-        axis.tap_position[i] = mark[axis.tap_position[i]]
+        axis.tap_position[i] = mark[axis.tap_position[i] - low]
     for pixel in range(low, high + 1):
-        mark[pixel] = -1
+        mark[pixel - low] = -1
     if axis.bin != NULL:
         transpose_taps(axis, k, start, at, double_)
 
@@ -352,10 +355,10 @@ cdef class AxisTable:
             given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
         if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
             fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, given, image, spatial_scale, sampling_ratio,
-                      aligned, purpose, threads)
+                 aligned, purpose, threads)
         else:
             fill(self, <const double*> cnp.PyArray_DATA(boxes), columns, given, image, spatial_scale, sampling_ratio,
-                      aligned, purpose, threads)
+                 aligned, purpose, threads)
 
 
 cdef void* reserve(AxisTable table, size_t count, size_t size) except NULL:
@@ -372,9 +375,10 @@ cdef void* reserve(AxisTable table, size_t count, size_t size) except NULL:
     return table._at - bytes
 
 
-cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* given, int64_t* image, double spatial_scale,
-              int sampling_ratio, bint aligned, str purpose, int threads) except -1:
+cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* given, int64_t* image,
+              double spatial_scale, int sampling_ratio, bint aligned, str purpose, int threads) except -1:
     cdef Py_ssize_t k, count = table.rois
+    cdef int64_t length = 1
     cdef int corner = columns - 4, height = table.height, width = table.width, j
     cdef const floating* box
     cdef bint valid, by_first_row = purpose == "backward"
@@ -410,11 +414,12 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
     table.y.line_start[0] = table.x.line_start[0] = 0
     for k in range(count):
         table.order[k] = places[k].roi
+        length = max(length, places[k].extent)
         table.y.line_start[k + 1] = table.y.line_start[k] + places[k].room_y
         table.x.line_start[k + 1] = table.x.line_start[k] + places[k].room_x
     lay_out(table, &table.y, purpose)
     lay_out(table, &table.x, purpose)
-    fill_taps(table, boxes + corner, columns, image, spatial_scale, sampling_ratio, aligned, threads)
+    fill_taps(table, boxes + corner, columns, image, spatial_scale, sampling_ratio, aligned, length, threads)
     summarise(table, image)
     return 0
 
@@ -441,9 +446,8 @@ cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
 
 
 cdef int fill_taps(AxisTable table, const floating* boxes, int columns, const int64_t* image, double spatial_scale,
-                   int sampling_ratio, bint aligned, int threads) except -1:
-    cdef Py_ssize_t length = max(table.height, table.width), chunk, count = table.rois
-    cdef Py_ssize_t chunks = min(count, 4 * threads) if threads > 1 else 1, k
+                   int sampling_ratio, bint aligned, int64_t length, int threads) except -1:
+    cdef Py_ssize_t chunk, count = table.rois, chunks = min(count, 4 * threads) if threads > 1 else 1
     # scratch of one chunk of RoIs: marks and a bin's weights
     cdef int32_t* mark = <int32_t*> malloc(chunks * length * sizeof(int32_t) + 1)
     cdef Weight* weight = <Weight*> malloc(chunks * (length + 1) * sizeof(Weight) + 1)
@@ -459,8 +463,8 @@ cdef int fill_taps(AxisTable table, const floating* boxes, int columns, const in
                           count * (chunk + 1) // chunks, table.height, table.width, spatial_scale, sampling_ratio,
                           aligned, table.double, mark + chunk * length, weight + chunk * (length + 1))
         else:
-            fill_rois(boxes, columns, image, table.order, &table.y, &table.x, 0, count, table.height, table.width, spatial_scale,
-                      sampling_ratio, aligned, table.double, mark, weight)
+            fill_rois(boxes, columns, image, table.order, &table.y, &table.x, 0, count, table.height, table.width,
+                      spatial_scale, sampling_ratio, aligned, table.double, mark, weight)
     free(mark)
     free(weight)
     return 0
@@ -510,15 +514,16 @@ cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:
 cdef Place place_of(const floating* box, int64_t image, int64_t roi, Axis* y, Axis* x, int height, int width,
                     double spatial_scale, int sampling_ratio, bint aligned, bint by_first_row) noexcept nogil:
     cdef Place place
-    cdef int first = 0, last = 0, unused
+    cdef int top = 0, bottom = 0, left = 0, right = 0
     place.image = image
     place.roi = roi
     place.room_y = place.room_x = 0
     if image >= 0:
-        place.room_y = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height, &first, &last)
-        place.room_x = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width, &unused,
-                                 &unused)
-    place.row = first if by_first_row else last
+        place.room_y = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height, &top, &bottom)
+        place.room_x = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width, &left,
+                                 &right)
+    place.row = top if by_first_row else bottom
+    place.extent = max(bottom - top, right - left) + 1
     return place
 
 

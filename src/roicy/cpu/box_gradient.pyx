@@ -11,8 +11,7 @@ end, blocks of channels in ascending order and in double precision, so that the 
 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
@@ -21,7 +20,9 @@ import numpy as np
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_sum, lanes_zero, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_and_dots
-from roicy.cpu.tile cimport Ring, View, block_at, end_of_rows, line_columns, line_rows, load_bins, load_rows, ring_for, view_of
+from roicy.cpu.tile cimport (
+    Ring, View, block_at, end_of_rows, line_columns, line_rows, load_bins, load_rows, ring_for, view_of,
+)
 from roicy.cpu.work cimport Scratch, Task, Work
 
 cnp.import_array()

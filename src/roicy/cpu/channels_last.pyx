@@ -1,11 +1,10 @@
 """Axis tables applied to channels-last arrays of the accumulation type, whose memory already is a tile.
 
 One task is a run of RoIs of an image. All channels of a pixel are taken at a time, so that memory is read in long
-runs; RoIs come sorted by first row, so that neighbours find their rows in the cache.
+runs; RoIs come sorted by row, so that neighbours find their rows in the cache.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 

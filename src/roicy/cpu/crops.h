@@ -1,7 +1,7 @@
 /* Lanes along a row: the column pass where channels are few and output columns many.
  *
- * The taps of LANES neighbouring output columns are laid out one tap after the other; a column with fewer taps than
- * its neighbours skips the last ones.
+ * The taps of LANES neighbouring output columns are laid out one tap after the other; a column with fewer
+ * taps than its neighbours skips the last ones.
  */
 #ifndef ROICY_CROPS_H
 #define ROICY_CROPS_H
@@ -59,8 +59,9 @@ typedef struct {
 } crops_group;
 
 /* One output row: `groups` groups of LANES columns. */
-ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, ptrdiff_t groups, const lane_int *index,
-                                  const real *weight, const lane_int *taps, lanes *target) {
+ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, ptrdiff_t groups,
+                                  const lane_int *index, const real *weight, const lane_int *taps,
+                                  lanes *target) {
     for (ptrdiff_t q = 0; q < groups; q++) {
         const ptrdiff_t base = group[q].base, span = group[q].span;
         const lane_int *at = index + group[q].start * LANES, *count = taps + q * LANES;
@@ -94,7 +95,8 @@ ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, 
                           const char *ahead, real *line) {
     ptrdiff_t i = 0, size = (ptrdiff_t)element_size(dtype);
     for (; i < count; i += LANES) {
-        if (ahead) lanes_prefetch(ahead + i * size);
+        if (ahead)
+            lanes_prefetch(ahead + i * size);
         const int left = count - i < LANES ? (int)(count - i) : LANES;
         lanes sum = lanes_zero();
         for (int j = 0; j < taps; j++) {
@@ -108,14 +110,23 @@ ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, 
 
 /* The row pass of one plane: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The row
  * `ahead`, where there is one, is fetched meanwhile. */
-ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype,
-                               const char *ahead, real *line) {
+ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count,
+                               int dtype, const char *ahead, real *line) {
     switch (dtype) {
-    case FLOAT32: rows_of(row, weight, taps, count, FLOAT32, ahead, line); break;
-    case FLOAT64: rows_of(row, weight, taps, count, FLOAT64, ahead, line); break;
-    case FLOAT16: rows_of(row, weight, taps, count, FLOAT16, ahead, line); break;
-    case BFLOAT16: rows_of(row, weight, taps, count, BFLOAT16, ahead, line); break;
-    default: rows_of(row, weight, taps, count, UINT8, ahead, line);
+    case FLOAT32:
+        rows_of(row, weight, taps, count, FLOAT32, ahead, line);
+        break;
+    case FLOAT64:
+        rows_of(row, weight, taps, count, FLOAT64, ahead, line);
+        break;
+    case FLOAT16:
+        rows_of(row, weight, taps, count, FLOAT16, ahead, line);
+        break;
+    case BFLOAT16:
+        rows_of(row, weight, taps, count, BFLOAT16, ahead, line);
+        break;
+    default:
+        rows_of(row, weight, taps, count, UINT8, ahead, line);
     }
 }
 

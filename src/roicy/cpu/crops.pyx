@@ -11,7 +11,6 @@ first gathered plane by plane.
 from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy
 
 cimport numpy as cnp
 
@@ -21,7 +20,7 @@ from roicy.cpu.lanes cimport (
     lanes_stream_bytes, real,
 )
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
-from roicy.cpu.work cimport Scratch, Task, Work
+from roicy.cpu.work cimport Scratch, Work
 
 cnp.import_array()
 
@@ -83,14 +82,14 @@ cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
 cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
     # From the table's list for every column to one vector for every tap of a group.
     cdef const int32_t* line = x.line + x.line_start[k]
-    cdef int64_t q, g, i, start = 0, first, last, base, end
-    cdef int l, count
+    cdef int64_t q, g, i, start = 0, first, base, end
+    cdef int lane, count
     cdef lane_int t, least, most
     for g in range((x.bins + LANES - 1) // LANES):
         base, end = 1 << 62, 0
         least, most = 1 << 30, 0
-        for l in range(LANES):
-            q = g * LANES + l
+        for lane in range(LANES):
+            q = g * LANES + lane
             count = x.tap_count[k * x.bins + q] if q < x.bins else 0
             columns.taps[q] = count
             most = max(most, <lane_int> count)
@@ -106,9 +105,9 @@ cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
         columns.group[g].most = most
         columns.group[g].start = start
         for t in range(most):
-            for l in range(LANES):
-                q = g * LANES + l
-                i = (start + t) * LANES + l
+            for lane in range(LANES):
+                q = g * LANES + lane
+                i = (start + t) * LANES + lane
                 columns.index[i] = 0
                 columns.weight[i] = 0
                 if t < columns.taps[q]:

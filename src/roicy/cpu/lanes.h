@@ -60,7 +60,8 @@ typedef struct {
 #define ROICY_LANE(x, l) ((x).lane[l])
 #endif
 
-/* ---- arithmetic ------------------------------------------------------------------------------------------- */
+/* ---- arithmetic -------------------------------------------------------------------------------------------
+ */
 
 ROICY_INLINE lanes lanes_fill(real value) {
     lanes x;
@@ -72,9 +73,7 @@ ROICY_INLINE lanes lanes_fill(real value) {
     return x;
 }
 
-ROICY_INLINE lanes lanes_zero(void) {
-    return lanes_fill(0);
-}
+ROICY_INLINE lanes lanes_zero(void) { return lanes_fill(0); }
 
 ROICY_INLINE lanes lanes_scale(real weight, lanes x) {
 #if defined(__GNUC__)
@@ -115,7 +114,8 @@ ROICY_INLINE double lanes_sum(lanes x) {
     return sum;
 }
 
-/* ---- one element ------------------------------------------------------------------------------------------ */
+/* ---- one element ------------------------------------------------------------------------------------------
+ */
 
 ROICY_INLINE float float_of_bits(uint32_t bits) {
     float value;
@@ -135,16 +135,19 @@ ROICY_INLINE float half_to_float(uint16_t half) {
     uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
     float value = float_of_bits(magnitude) * float_of_bits(0x77800000); /* 2^112 */
     uint32_t bits = bits_of_float(value);
-    if (magnitude >= 0x0f800000) bits |= 0x7f800000; /* infinity and NaN */
+    if (magnitude >= 0x0f800000)
+        bits |= 0x7f800000; /* infinity and NaN */
     return float_of_bits(bits | (uint32_t)(half & 0x8000) << 16);
 }
 
 /* to nearest, ties to even */
 ROICY_INLINE uint16_t float_to_half(float value) {
     uint32_t bits = bits_of_float(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
-    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* rounds to 2^16 or more */
-    if (magnitude < 0x38800000) {                                   /* subnormal: the adder rounds at 2^-24 */
+    if (magnitude > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+    if (magnitude >= 0x477ff000)
+        return (uint16_t)(sign | 0x7c00); /* rounds to 2^16 or more */
+    if (magnitude < 0x38800000) {         /* subnormal: the adder rounds at 2^-24 */
         float shifted = float_of_bits(magnitude) + 0.5f;
         return (uint16_t)(sign | (bits_of_float(shifted) - 0x3f000000));
     }
@@ -153,7 +156,8 @@ ROICY_INLINE uint16_t float_to_half(float value) {
 
 ROICY_INLINE uint16_t float_to_bfloat(float value) {
     uint32_t bits = bits_of_float(value);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
+    if ((bits & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
@@ -166,11 +170,20 @@ ROICY_INLINE real element_load(const char *source, int dtype) {
     float single;
     double full;
     switch (dtype) {
-    case FLOAT32: memcpy(&single, source, 4); return (real)single;
-    case FLOAT64: memcpy(&full, source, 8); return (real)full;
-    case FLOAT16: memcpy(&half, source, 2); return (real)half_to_float(half);
-    case BFLOAT16: memcpy(&half, source, 2); return (real)float_of_bits((uint32_t)half << 16);
-    default: return (real)(*(const uint8_t *)source);
+    case FLOAT32:
+        memcpy(&single, source, 4);
+        return (real)single;
+    case FLOAT64:
+        memcpy(&full, source, 8);
+        return (real)full;
+    case FLOAT16:
+        memcpy(&half, source, 2);
+        return (real)half_to_float(half);
+    case BFLOAT16:
+        memcpy(&half, source, 2);
+        return (real)float_of_bits((uint32_t)half << 16);
+    default:
+        return (real)(*(const uint8_t *)source);
     }
 }
 
@@ -179,14 +192,23 @@ ROICY_INLINE void element_store(real value, char *target, int dtype) {
     float single = (float)value;
     double full = (double)value;
     switch (dtype) {
-    case FLOAT32: memcpy(target, &single, 4); break;
-    case FLOAT64: memcpy(target, &full, 8); break;
-    case FLOAT16: half = float_to_half(single), memcpy(target, &half, 2); break;
-    default: half = float_to_bfloat(single), memcpy(target, &half, 2); break;
+    case FLOAT32:
+        memcpy(target, &single, 4);
+        break;
+    case FLOAT64:
+        memcpy(target, &full, 8);
+        break;
+    case FLOAT16:
+        half = float_to_half(single), memcpy(target, &half, 2);
+        break;
+    default:
+        half = float_to_bfloat(single), memcpy(target, &half, 2);
+        break;
     }
 }
 
-/* ---- LANES neighbouring elements --------------------------------------------------------------------------- */
+/* ---- LANES neighbouring elements
+ * --------------------------------------------------------------------------- */
 
 ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     lanes x;
@@ -201,14 +223,16 @@ ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
 #if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
     if (dtype == UINT8)
         return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)source)));
-    if (dtype == FLOAT16) return (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)source));
+    if (dtype == FLOAT16)
+        return (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)source));
     if (dtype == BFLOAT16)
-        return (lanes)_mm512_castsi512_ps(_mm512_slli_epi32(
-            _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)source)), 16));
+        return (lanes)_mm512_castsi512_ps(
+            _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)source)), 16));
 #elif defined(__AVX2__) && defined(__F16C__) && !defined(ROICY_DOUBLE)
     if (dtype == UINT8)
         return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)source)));
-    if (dtype == FLOAT16) return (lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)source));
+    if (dtype == FLOAT16)
+        return (lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)source));
     if (dtype == BFLOAT16)
         return (lanes)_mm256_castsi256_ps(
             _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)source)), 16));
@@ -250,7 +274,8 @@ ROICY_INLINE void lanes_store(lanes x, char *target, int dtype) {
 ROICY_INLINE lanes lanes_load_part(const char *source, int count, int dtype) {
     ROICY_ALIGNED(64) char copy[ROICY_LANE_BYTES * 2];
 #if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
-    if (dtype == FLOAT32) return (lanes)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), source);
+    if (dtype == FLOAT32)
+        return (lanes)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), source);
 #endif
     memset(copy, 0, sizeof copy);
     memcpy(copy, source, (size_t)count * element_size(dtype));
@@ -269,13 +294,15 @@ ROICY_INLINE void lanes_store_part(lanes x, char *target, int count, int dtype) 
     memcpy(target, copy, (size_t)count * element_size(dtype));
 }
 
-/* ---- one pixel: a lane per channel, `step` bytes apart -------------------------------------------------------- */
+/* ---- one pixel: a lane per channel, `step` bytes apart
+ * -------------------------------------------------------- */
 
 ROICY_INLINE lanes lanes_load_pixel(const char *source, ptrdiff_t step, int count, int dtype) {
     if (step == (ptrdiff_t)element_size(dtype))
         return count == LANES ? lanes_load(source, dtype) : lanes_load_part(source, count, dtype);
     lanes x = lanes_zero();
-    for (int l = 0; l < count; l++) ROICY_LANE(x, l) = element_load(source + l * step, dtype);
+    for (int l = 0; l < count; l++)
+        ROICY_LANE(x, l) = element_load(source + l * step, dtype);
     return x;
 }
 
@@ -287,10 +314,12 @@ ROICY_INLINE void lanes_store_pixel(lanes x, char *target, ptrdiff_t step, int c
             lanes_store_part(x, target, count, dtype);
         return;
     }
-    for (int l = 0; l < count; l++) element_store(ROICY_LANE(x, l), target + l * step, dtype);
+    for (int l = 0; l < count; l++)
+        element_store(ROICY_LANE(x, l), target + l * step, dtype);
 }
 
-/* ---- LANES pixels by LANES channels --------------------------------------------------------------------------
+/* ---- LANES pixels by LANES channels
+ * --------------------------------------------------------------------------
  *
  *   memory: channel-major                     registers: pixel-major
  *   c0: p0 p1 p2 ...                          p0: c0 c1 c2 ...
@@ -380,8 +409,8 @@ ROICY_INLINE void lanes_transpose(lanes r[]) {
 
 /* LANES neighbouring pixels of `channels` planes that lie `step` bytes apart, a vector a pixel into `target`.
  * Of a row's last pixels `count` are left; a load that would end past `limit` is cut short. */
-ROICY_INLINE void block_load_as(const char *source, ptrdiff_t step, int channels, int count, const char *limit,
-                                lanes *target, const int dtype) {
+ROICY_INLINE void block_load_as(const char *source, ptrdiff_t step, int channels, int count,
+                                const char *limit, lanes *target, const int dtype) {
     const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype);
     lanes r[ROICY_LANE_COUNT];
     if (channels == LANES && count == LANES) {
@@ -400,17 +429,27 @@ ROICY_INLINE void block_load_as(const char *source, ptrdiff_t step, int channels
             r[c] = lanes_load_part(row, count, dtype);
     }
     lanes_transpose(r);
-    for (int i = 0; i < count; i++) target[i] = r[i];
+    for (int i = 0; i < count; i++)
+        target[i] = r[i];
 }
 
-ROICY_NOINLINE void lanes_load_block(const char *source, ptrdiff_t step, int channels, int count, const char *limit,
-                                     lanes *target, int dtype) {
+ROICY_NOINLINE void lanes_load_block(const char *source, ptrdiff_t step, int channels, int count,
+                                     const char *limit, lanes *target, int dtype) {
     switch (dtype) {
-    case FLOAT32: block_load_as(source, step, channels, count, limit, target, FLOAT32); break;
-    case FLOAT64: block_load_as(source, step, channels, count, limit, target, FLOAT64); break;
-    case FLOAT16: block_load_as(source, step, channels, count, limit, target, FLOAT16); break;
-    case BFLOAT16: block_load_as(source, step, channels, count, limit, target, BFLOAT16); break;
-    default: block_load_as(source, step, channels, count, limit, target, UINT8);
+    case FLOAT32:
+        block_load_as(source, step, channels, count, limit, target, FLOAT32);
+        break;
+    case FLOAT64:
+        block_load_as(source, step, channels, count, limit, target, FLOAT64);
+        break;
+    case FLOAT16:
+        block_load_as(source, step, channels, count, limit, target, FLOAT16);
+        break;
+    case BFLOAT16:
+        block_load_as(source, step, channels, count, limit, target, BFLOAT16);
+        break;
+    default:
+        block_load_as(source, step, channels, count, limit, target, UINT8);
     }
 }
 
@@ -420,7 +459,8 @@ ROICY_INLINE void block_blend_as(const char *const *source, const real *weight, 
                                  const int dtype) {
     const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype);
     lanes r[ROICY_LANE_COUNT];
-    if (channels == LANES && (count == LANES || source[rows - 1] + offset + (LANES - 1) * step + full <= limit)) {
+    if (channels == LANES &&
+        (count == LANES || source[rows - 1] + offset + (LANES - 1) * step + full <= limit)) {
         const char *row = source[0] + offset;
         ROICY_EACH(c) r[c] = lanes_scale(weight[0], lanes_load(row + c * step, dtype));
         for (int j = 1; j < rows; j++) {
@@ -436,20 +476,28 @@ ROICY_INLINE void block_blend_as(const char *const *source, const real *weight, 
             }
     }
     lanes_transpose(r);
-    for (int i = 0; i < count; i++) target[i] = r[i];
+    for (int i = 0; i < count; i++)
+        target[i] = r[i];
 }
 
-ROICY_NOINLINE void lanes_blend_block(const char *const *source, const real *weight, int rows, ptrdiff_t offset,
-                                      ptrdiff_t step, int channels, int count, const char *limit, lanes *target,
-                                      int dtype) {
+ROICY_NOINLINE void lanes_blend_block(const char *const *source, const real *weight, int rows,
+                                      ptrdiff_t offset, ptrdiff_t step, int channels, int count,
+                                      const char *limit, lanes *target, int dtype) {
     switch (dtype) {
-    case FLOAT32: block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT32); break;
-    case FLOAT64: block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT64); break;
-    case FLOAT16: block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT16); break;
+    case FLOAT32:
+        block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT32);
+        break;
+    case FLOAT64:
+        block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT64);
+        break;
+    case FLOAT16:
+        block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT16);
+        break;
     case BFLOAT16:
         block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, BFLOAT16);
         break;
-    default: block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, UINT8);
+    default:
+        block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, UINT8);
     }
 }
 
@@ -478,28 +526,38 @@ ROICY_INLINE void block_store_as(const lanes *source, char *target, ptrdiff_t st
         else if (channels == LANES)
             ROICY_EACH(c) lanes_store(r[c], target + c * step, dtype);
         else
-            for (int c = 0; c < channels; c++) lanes_store(r[c], target + c * step, dtype);
+            for (int c = 0; c < channels; c++)
+                lanes_store(r[c], target + c * step, dtype);
         return;
     }
     ROICY_EACH(i) r[i] = i < count ? source[i] : lanes_zero();
     lanes_transpose(r);
-    for (int c = 0; c < channels; c++) lanes_store_part(r[c], target + c * step, count, dtype);
+    for (int c = 0; c < channels; c++)
+        lanes_store_part(r[c], target + c * step, count, dtype);
 }
 
-ROICY_NOINLINE void lanes_store_block(const lanes *source, char *target, ptrdiff_t step, int channels, int count,
-                                      int stream, int dtype) {
+ROICY_NOINLINE void lanes_store_block(const lanes *source, char *target, ptrdiff_t step, int channels,
+                                      int count, int stream, int dtype) {
     switch (dtype) {
-    case FLOAT32: block_store_as(source, target, step, channels, count, stream, FLOAT32); break;
-    case FLOAT64: block_store_as(source, target, step, channels, count, stream, FLOAT64); break;
-    case FLOAT16: block_store_as(source, target, step, channels, count, 0, FLOAT16); break;
-    default: block_store_as(source, target, step, channels, count, 0, BFLOAT16);
+    case FLOAT32:
+        block_store_as(source, target, step, channels, count, stream, FLOAT32);
+        break;
+    case FLOAT64:
+        block_store_as(source, target, step, channels, count, stream, FLOAT64);
+        break;
+    case FLOAT16:
+        block_store_as(source, target, step, channels, count, 0, FLOAT16);
+        break;
+    default:
+        block_store_as(source, target, step, channels, count, 0, BFLOAT16);
     }
 }
 
 /* Copies past the cache: whole cache lines are streamed, the ends are stored. */
 ROICY_NOINLINE void lanes_stream_bytes(char *target, const char *source, size_t size) {
     size_t head = (64 - ((uintptr_t)target & 63)) & 63;
-    if (head > size) head = size;
+    if (head > size)
+        head = size;
     memcpy(target, source, head);
     target += head, source += head, size -= head;
     for (; size >= 64; target += 64, source += 64, size -= 64)

@@ -1,7 +1,7 @@
 /* The two inner loops: weighted sums of a few vectors, many at a time so that sums stay in registers.
  *
- * A result is one chain, first a product, then multiply-adds in the order of the taps, however many results are
- * made together: no blocking here shows in the bits.
+ * A result is one chain, first a product, then multiply-adds in the order of the taps, however many results
+ * are made together: no blocking here shows in the bits.
  */
 #ifndef ROICY_PASSES_H
 #define ROICY_PASSES_H
@@ -18,50 +18,72 @@ ROICY_INLINE void rows_at(const lanes *const *row, const real *weight, const int
                           const int64_t *to, const int add, ptrdiff_t i, lanes *target, const int width) {
     lanes sum[8];
     const lanes *source = row[0] + (from ? 0 : i);
-    if (!to) target += i;
+    if (!to)
+        target += i;
     for (int v = 0; v < width; v++) {
         lanes x = source[from ? from[i + v] : v];
         sum[v] = add ? lanes_madd(weight[0], x, target[to ? to[i + v] : v]) : lanes_scale(weight[0], x);
     }
     for (int j = 1; j < taps; j++) {
         source = row[j] + (from ? 0 : i);
-        for (int v = 0; v < width; v++) sum[v] = lanes_madd(weight[j], source[from ? from[i + v] : v], sum[v]);
+        for (int v = 0; v < width; v++)
+            sum[v] = lanes_madd(weight[j], source[from ? from[i + v] : v], sum[v]);
     }
-    for (int v = 0; v < width; v++) target[to ? to[i + v] : v] = sum[v];
+    for (int v = 0; v < width; v++)
+        target[to ? to[i + v] : v] = sum[v];
 }
 
 ROICY_INLINE void rows_as(const lanes *const *row, const real *weight, const int taps, const int64_t *from,
                           const int64_t *to, const int add, ptrdiff_t count, lanes *target) {
     ptrdiff_t i = 0;
-    for (; i + 8 <= count; i += 8) rows_at(row, weight, taps, from, to, add, i, target, 8);
-    if (i == count) return;
+    for (; i + 8 <= count; i += 8)
+        rows_at(row, weight, taps, from, to, add, i, target, 8);
+    if (i == count)
+        return;
     if (i > 0 && !add) { /* once more, overlapping: cheaper than the rest one by one */
         rows_at(row, weight, taps, from, to, add, count - 8, target, 8);
         return;
     }
-    for (; i + 4 <= count; i += 4) rows_at(row, weight, taps, from, to, add, i, target, 4);
-    for (; i + 2 <= count; i += 2) rows_at(row, weight, taps, from, to, add, i, target, 2);
-    if (i < count) rows_at(row, weight, taps, from, to, add, i, target, 1);
+    for (; i + 4 <= count; i += 4)
+        rows_at(row, weight, taps, from, to, add, i, target, 4);
+    for (; i + 2 <= count; i += 2)
+        rows_at(row, weight, taps, from, to, add, i, target, 2);
+    if (i < count)
+        rows_at(row, weight, taps, from, to, add, i, target, 1);
 }
 
 ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int taps, const int64_t *from,
                                const int64_t *to, const int add, int count, lanes *target) {
     switch (taps) {
-    case 1: rows_as(row, weight, 1, from, to, add, count, target); break;
-    case 2: rows_as(row, weight, 2, from, to, add, count, target); break;
-    case 3: rows_as(row, weight, 3, from, to, add, count, target); break;
-    case 4: rows_as(row, weight, 4, from, to, add, count, target); break;
-    case 5: rows_as(row, weight, 5, from, to, add, count, target); break;
-    default: rows_as(row, weight, taps, from, to, add, count, target);
+    case 1:
+        rows_as(row, weight, 1, from, to, add, count, target);
+        break;
+    case 2:
+        rows_as(row, weight, 2, from, to, add, count, target);
+        break;
+    case 3:
+        rows_as(row, weight, 3, from, to, add, count, target);
+        break;
+    case 4:
+        rows_as(row, weight, 4, from, to, add, count, target);
+        break;
+    case 5:
+        rows_as(row, weight, 5, from, to, add, count, target);
+        break;
+    default:
+        rows_as(row, weight, taps, from, to, add, count, target);
     }
 }
 
-/* One output row before its columns: the bin's rows of the tile. `row` holds the line's rows, `tap` is scratch. */
+/* One output row before its columns: the bin's rows of the tile. `row` holds the line's rows, `tap` is
+ * scratch. */
 ROICY_NOINLINE void pass_rows(const char *const *row, const int32_t *position, const real *weight, int taps,
                               const int64_t *column, int count, const lanes **tap, lanes *target) {
-    for (int j = 0; j < taps; j++) tap[j] = (const lanes *)row[position[j]];
+    for (int j = 0; j < taps; j++)
+        tap[j] = (const lanes *)row[position[j]];
     if (taps == 0)
-        for (int i = 0; i < count; i++) target[i] = lanes_zero();
+        for (int i = 0; i < count; i++)
+            target[i] = lanes_zero();
     else if (column)
         rows_by_taps(tap, weight, taps, column, NULL, 0, count, target);
     else
@@ -69,20 +91,25 @@ ROICY_NOINLINE void pass_rows(const char *const *row, const int32_t *position, c
 }
 
 /* The way back: one row of the tile receives the lines of the bins that touch it. */
-ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const int32_t *bin, const real *weight, int taps,
-                                   const int64_t *column, int count, const lanes **tap, lanes *target) {
-    for (int j = 0; j < taps; j++) tap[j] = lines + bin[j] * stride;
+ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const int32_t *bin,
+                                   const real *weight, int taps, const int64_t *column, int count,
+                                   const lanes **tap, lanes *target) {
+    for (int j = 0; j < taps; j++)
+        tap[j] = lines + bin[j] * stride;
     if (column)
         rows_as(tap, weight, taps, NULL, column, 1, count, target);
     else
         rows_by_taps(tap, weight, taps, NULL, NULL, 1, count, target);
 }
 
-/* The row pass of one bin, and with it dots[j] = sum over i of row[position[j]][i] * other[i] for each of its rows. */
+/* The row pass of one bin, and with it dots[j] = sum over i of row[position[j]][i] * other[i] for each of its
+ * rows. */
 ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, int taps, const int64_t *from,
-                                   ptrdiff_t i, const lanes *other, lanes *target, lanes *dots, const int width) {
+                                   ptrdiff_t i, const lanes *other, lanes *target, lanes *dots,
+                                   const int width) {
     lanes sum[8], factor[8];
-    for (int v = 0; v < width; v++) factor[v] = other[i + v];
+    for (int v = 0; v < width; v++)
+        factor[v] = other[i + v];
     for (int j = 0; j < taps; j++) {
         const lanes *source = row[j] + (from ? 0 : i);
         lanes even = lanes_zero(), odd = lanes_zero();
@@ -96,33 +123,39 @@ ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, 
         }
         dots[j] = lanes_madd(1, even, lanes_madd(1, odd, dots[j]));
     }
-    for (int v = 0; v < width; v++) target[i + v] = sum[v];
+    for (int v = 0; v < width; v++)
+        target[i + v] = sum[v];
 }
 
-ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int taps, const int64_t *from, int count,
-                                const lanes *other, lanes *target, lanes *dots) {
+ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int taps, const int64_t *from,
+                                int count, const lanes *other, lanes *target, lanes *dots) {
     ptrdiff_t i = 0;
-    for (; i + 8 <= count; i += 8) rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 8);
-    for (; i + 4 <= count; i += 4) rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 4);
-    for (; i < count; i++) rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 1);
+    for (; i + 8 <= count; i += 8)
+        rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 8);
+    for (; i + 4 <= count; i += 4)
+        rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 4);
+    for (; i < count; i++)
+        rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 1);
 }
 
-ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *position, const real *weight, int taps,
-                                       const int64_t *column, int count, const lanes *other, const lanes **tap,
-                                       lanes *target, lanes *dots) {
+ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *position, const real *weight,
+                                       int taps, const int64_t *column, int count, const lanes *other,
+                                       const lanes **tap, lanes *target, lanes *dots) {
     for (int j = 0; j < taps; j++) {
         tap[j] = (const lanes *)row[position[j]];
         dots[j] = lanes_zero();
     }
     if (taps == 0)
-        for (int i = 0; i < count; i++) target[i] = lanes_zero();
+        for (int i = 0; i < count; i++)
+            target[i] = lanes_zero();
     else if (column)
         rows_and_dots(tap, weight, taps, column, count, other, target, dots);
     else
         rows_and_dots(tap, weight, taps, NULL, count, other, target, dots);
 }
 
-/* target[r][q] = sum over taps i of weight[i] * lines[r][position[i]], for `group` lines r at once and every q. */
+/* target[r][q] = sum over taps i of weight[i] * lines[r][position[i]], for `group` lines r at once and every
+ * q. */
 ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int64_t *start, const int32_t *taps,
                              const int32_t *position, const real *weight, int count, lanes *target,
                              ptrdiff_t target_stride, const int group) {
@@ -132,13 +165,17 @@ ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int64_t
         const int n = taps[q];
         lanes sum[8];
         if (n == 0) {
-            for (int r = 0; r < group; r++) target[r * target_stride + q] = lanes_zero();
+            for (int r = 0; r < group; r++)
+                target[r * target_stride + q] = lanes_zero();
             continue;
         }
-        for (int r = 0; r < group; r++) sum[r] = lanes_scale(w[0], lines[place[0] + r * stride]);
+        for (int r = 0; r < group; r++)
+            sum[r] = lanes_scale(w[0], lines[place[0] + r * stride]);
         for (int i = 1; i < n; i++)
-            for (int r = 0; r < group; r++) sum[r] = lanes_madd(w[i], lines[place[i] + r * stride], sum[r]);
-        for (int r = 0; r < group; r++) target[r * target_stride + q] = sum[r];
+            for (int r = 0; r < group; r++)
+                sum[r] = lanes_madd(w[i], lines[place[i] + r * stride], sum[r]);
+        for (int r = 0; r < group; r++)
+            target[r * target_stride + q] = sum[r];
     }
 }
 
@@ -146,18 +183,34 @@ ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int group
                                  const int32_t *taps, const int32_t *position, const real *weight, int count,
                                  lanes *target, ptrdiff_t target_stride) {
     switch (group) {
-    case 1: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 1); break;
-    case 2: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 2); break;
-    case 3: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 3); break;
-    case 4: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 4); break;
-    case 5: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 5); break;
-    case 6: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 6); break;
-    case 7: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 7); break;
-    default: columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 8);
+    case 1:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 1);
+        break;
+    case 2:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 2);
+        break;
+    case 3:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 3);
+        break;
+    case 4:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 4);
+        break;
+    case 5:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 5);
+        break;
+    case 6:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 6);
+        break;
+    case 7:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 7);
+        break;
+    default:
+        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 8);
     }
 }
 
-/* ---- channels last: a pixel is a run of vectors --------------------------------------------------------------- */
+/* ---- channels last: a pixel is a run of vectors
+ * --------------------------------------------------------------- */
 
 ROICY_INLINE lanes load_own(const char *source) {
     lanes x;
@@ -165,47 +218,58 @@ ROICY_INLINE lanes load_own(const char *source) {
     return x;
 }
 
-ROICY_INLINE void pixels_as(const char *const *row, const int32_t *position, ptrdiff_t offset, const real *weight,
-                            int taps, lanes *target, const int width) {
+ROICY_INLINE void pixels_as(const char *const *row, const int32_t *position, ptrdiff_t offset,
+                            const real *weight, int taps, lanes *target, const int width) {
     lanes sum[8];
     const char *source = row[position[0]] + offset;
-    for (int v = 0; v < width; v++) sum[v] = lanes_scale(weight[0], load_own(source + v * (ptrdiff_t)sizeof(lanes)));
+    for (int v = 0; v < width; v++)
+        sum[v] = lanes_scale(weight[0], load_own(source + v * (ptrdiff_t)sizeof(lanes)));
     for (int j = 1; j < taps; j++) {
         source = row[position[j]] + offset;
         for (int v = 0; v < width; v++)
             sum[v] = lanes_madd(weight[j], load_own(source + v * (ptrdiff_t)sizeof(lanes)), sum[v]);
     }
-    for (int v = 0; v < width; v++) target[v] = sum[v];
+    for (int v = 0; v < width; v++)
+        target[v] = sum[v];
 }
 
 /* The row pass for all channels of one column; the rows' elements are of type real. */
-ROICY_NOINLINE void pass_pixels(const char *const *row, const int32_t *position, ptrdiff_t offset, const real *weight,
-                                int taps, ptrdiff_t channels, lanes *target) {
+ROICY_NOINLINE void pass_pixels(const char *const *row, const int32_t *position, ptrdiff_t offset,
+                                const real *weight, int taps, ptrdiff_t channels, lanes *target) {
     const ptrdiff_t vectors = channels / LANES, rest = channels % LANES, size = sizeof(lanes);
     const int dtype = sizeof(real) == 4 ? FLOAT32 : FLOAT64;
     ptrdiff_t v = 0;
     if (taps == 0) {
-        for (; v < vectors + (rest > 0); v++) target[v] = lanes_zero();
+        for (; v < vectors + (rest > 0); v++)
+            target[v] = lanes_zero();
         return;
     }
-    for (; v + 8 <= vectors; v += 8) pixels_as(row, position, offset + v * size, weight, taps, target + v, 8);
-    for (; v + 4 <= vectors; v += 4) pixels_as(row, position, offset + v * size, weight, taps, target + v, 4);
-    for (; v < vectors; v++) pixels_as(row, position, offset + v * size, weight, taps, target + v, 1);
+    for (; v + 8 <= vectors; v += 8)
+        pixels_as(row, position, offset + v * size, weight, taps, target + v, 8);
+    for (; v + 4 <= vectors; v += 4)
+        pixels_as(row, position, offset + v * size, weight, taps, target + v, 4);
+    for (; v < vectors; v++)
+        pixels_as(row, position, offset + v * size, weight, taps, target + v, 1);
     if (rest) {
-        target[v] = lanes_scale(weight[0], lanes_load_part(row[position[0]] + offset + v * size, (int)rest, dtype));
+        target[v] =
+            lanes_scale(weight[0], lanes_load_part(row[position[0]] + offset + v * size, (int)rest, dtype));
         for (int j = 1; j < taps; j++)
-            target[v] = lanes_madd(weight[j], lanes_load_part(row[position[j]] + offset + v * size, (int)rest, dtype),
-                                   target[v]);
+            target[v] =
+                lanes_madd(weight[j], lanes_load_part(row[position[j]] + offset + v * size, (int)rest, dtype),
+                           target[v]);
     }
 }
 
-ROICY_INLINE void vectors_as(const lanes *line, const int32_t *position, const real *weight, int taps, ptrdiff_t step,
-                             lanes *target, const int width) {
+ROICY_INLINE void vectors_as(const lanes *line, const int32_t *position, const real *weight, int taps,
+                             ptrdiff_t step, lanes *target, const int width) {
     lanes sum[8];
-    for (int v = 0; v < width; v++) sum[v] = lanes_scale(weight[0], line[position[0] * step + v]);
+    for (int v = 0; v < width; v++)
+        sum[v] = lanes_scale(weight[0], line[position[0] * step + v]);
     for (int i = 1; i < taps; i++)
-        for (int v = 0; v < width; v++) sum[v] = lanes_madd(weight[i], line[position[i] * step + v], sum[v]);
-    for (int v = 0; v < width; v++) target[v] = sum[v];
+        for (int v = 0; v < width; v++)
+            sum[v] = lanes_madd(weight[i], line[position[i] * step + v], sum[v]);
+    for (int v = 0; v < width; v++)
+        target[v] = sum[v];
 }
 
 /* The column pass of one bin for all channels. */
@@ -213,12 +277,16 @@ ROICY_NOINLINE void pass_vectors(const lanes *line, const int32_t *position, con
                                  ptrdiff_t vectors, lanes *target) {
     ptrdiff_t v = 0;
     if (taps == 0) {
-        for (; v < vectors; v++) target[v] = lanes_zero();
+        for (; v < vectors; v++)
+            target[v] = lanes_zero();
         return;
     }
-    for (; v + 8 <= vectors; v += 8) vectors_as(line + v, position, weight, taps, vectors, target + v, 8);
-    for (; v + 4 <= vectors; v += 4) vectors_as(line + v, position, weight, taps, vectors, target + v, 4);
-    for (; v < vectors; v++) vectors_as(line + v, position, weight, taps, vectors, target + v, 1);
+    for (; v + 8 <= vectors; v += 8)
+        vectors_as(line + v, position, weight, taps, vectors, target + v, 8);
+    for (; v + 4 <= vectors; v += 4)
+        vectors_as(line + v, position, weight, taps, vectors, target + v, 4);
+    for (; v < vectors; v++)
+        vectors_as(line + v, position, weight, taps, vectors, target + v, 1);
 }
 
 #endif

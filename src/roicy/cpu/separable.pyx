@@ -25,8 +25,8 @@ from roicy.cpu.lanes cimport (
 )
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows
 from roicy.cpu.tile cimport (
-    STREAM_BYTES, Ring, View, block_at, end_of_rows, line_columns, line_rows, load_rows, ring_for, store_pixels, view_of,
-    write_invalid,
+    STREAM_BYTES, Ring, View, block_at, end_of_rows, line_columns, line_rows, load_rows, ring_for, store_pixels,
+    view_of, write_invalid,
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
