@@ -12,6 +12,10 @@ from closeness import assert_same_bits
 
 import roicy
 
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/task")
+fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+openmp_only = pytest.mark.skipif(not roicy.cpu.openmp(), reason="built without OpenMP: there is one thread")
+
 FUNCTIONS = [battery.forward, battery.backward, battery.backward_rois]
 FUNCTION_IDS = [function.__name__ for function in FUNCTIONS]
 
@@ -68,6 +72,7 @@ def test_concurrent_calls_from_python_threads(function):
 # ---------------------------------------------------------------- the setting
 
 
+@openmp_only
 def test_setting_and_reading():
     for n in (1, 2, 5, np.int64(3)):
         assert roicy.set_num_threads(n) is None
@@ -75,6 +80,7 @@ def test_setting_and_reading():
         assert type(roicy.get_num_threads()) is int
 
 
+@openmp_only
 def test_the_context_restores():
     roicy.set_num_threads(3)
     with roicy.num_threads(2):
@@ -86,6 +92,7 @@ def test_the_context_restores():
     assert roicy.get_num_threads() == 3
 
 
+@openmp_only
 def test_the_context_restores_after_an_error():
     roicy.set_num_threads(3)
     with pytest.raises(KeyError), roicy.num_threads(2):
@@ -93,6 +100,7 @@ def test_the_context_restores_after_an_error():
     assert roicy.get_num_threads() == 3
 
 
+@openmp_only
 def test_each_python_thread_has_a_number_of_its_own():
     default = roicy.get_num_threads()
     roicy.set_num_threads(default + 3)
@@ -115,6 +123,14 @@ def test_each_python_thread_has_a_number_of_its_own():
     assert seen == {"at first": default, "after": default + 1}
 
 
+@pytest.mark.skipif(roicy.cpu.openmp(), reason="built with OpenMP")
+def test_without_openmp_there_is_one_thread():
+    roicy.set_num_threads(4)
+    assert roicy.get_num_threads() == 1
+    with roicy.num_threads(3):
+        assert roicy.get_num_threads() == 1
+
+
 def test_the_default_respects_the_environment(run_python):
     show = "import roicy; print(roicy.get_num_threads())"
     assert int(run_python(show, OMP_NUM_THREADS="1")) == 1
@@ -125,10 +141,6 @@ def test_the_default_respects_the_environment(run_python):
 
 
 # ---------------------------------------------------------------- processes
-
-linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/task")
-fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
-openmp_only = pytest.mark.skipif(not roicy.cpu.openmp(), reason="built without OpenMP: there is one thread")
 
 COUNT_THREADS = """
 import os, sys

@@ -147,8 +147,8 @@ cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, 
                 following = bisect(base, bin_size, span, index, span.last, place, True)
             else:
                 following = span.last + 1
-            if following <= index:  # indices beyond 2**53 are themselves rounded
-                following = nextafter(index, INFINITY)
+        if following <= index:      # indices beyond 2**53 are themselves rounded
+            following = nextafter(index, INFINITY)
         run = following - index
         # how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the second
         # by share

@@ -108,8 +108,10 @@ ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, 
                                    ptrdiff_t i, const lanes *other, lanes *target, lanes *dots,
                                    const int width) {
     lanes sum[8], factor[8];
-    for (int v = 0; v < width; v++)
+    for (int v = 0; v < width; v++) {
         factor[v] = other[i + v];
+        sum[v] = lanes_zero();
+    }
     for (int j = 0; j < taps; j++) {
         const lanes *source = row[j] + (from ? 0 : i);
         lanes even = lanes_zero(), odd = lanes_zero();

@@ -172,7 +172,7 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
     call.direct = view.pixels_joined and pooled < DIRECT_SHARE * mapped
-    call.chunked = (call.out.rows_joined and call.out.channel == call.ph * call.out.row
+    call.chunked = (call.out.rows_joined and call.out.channel == <ptrdiff_t> call.ph * call.pw * call.out.size
                     and call.rows_at_once == call.ph)
     call.stream = call.out.images * channels * call.ph * call.pw * call.out.size >= STREAM_BYTES
     call.ring = max(1, table.span)
