@@ -92,11 +92,13 @@ ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, pt
 }
 
 ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype,
-                          const char *ahead, real *line) {
+                          const char *const *ahead, real *line) {
     ptrdiff_t i = 0, size = (ptrdiff_t)element_size(dtype);
     for (; i < count; i += LANES) {
-        if (ahead)
-            lanes_prefetch(ahead + i * size);
+        if (ahead[0]) {
+            lanes_prefetch(ahead[0] + i * size);
+            lanes_prefetch(ahead[1] + i * size);
+        }
         const int left = count - i < LANES ? (int)(count - i) : LANES;
         lanes sum = lanes_zero();
         for (int j = 0; j < taps; j++) {
@@ -108,10 +110,10 @@ ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, 
     }
 }
 
-/* The row pass of one plane: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The row
- * `ahead`, where there is one, is fetched meanwhile. */
+/* The row pass of one plane: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The two
+ * rows `ahead`, where there are any, are fetched meanwhile. */
 ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count,
-                               int dtype, const char *ahead, real *line) {
+                               int dtype, const char *const *ahead, real *line) {
     switch (dtype) {
     case FLOAT32:
         rows_of(row, weight, taps, count, FLOAT32, ahead, line);

@@ -36,7 +36,7 @@ cdef extern from "crops.h" nogil:
     void crops_columns(const real* line, const crops_group* group, ptrdiff_t groups, const lane_int* index,
                        const real* weight, const lane_int* taps, lanes* target) noexcept
     void crops_rows(const char* const* row, const real* weight, int taps, ptrdiff_t count, int dtype,
-                    const char* ahead, real* line) noexcept
+                    const char* const* ahead, real* line) noexcept
 
 cdef enum:
     BAND = 64                   # output rows of a task, at the least
@@ -122,14 +122,14 @@ cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image
     cdef Axis* x = call.x
     cdef View* view = &call.features
     cdef View* out = &call.out
-    cdef int64_t k = first_roi + task // call.bands, band = task % call.bands, first, i
+    cdef int64_t k = first_roi + task // call.bands, band = task % call.bands, first, later, i
     cdef int begin = <int> (call.ph * band // call.bands), end = <int> (call.ph * (band + 1) // call.bands)
     cdef int c, p, j, taps, dtype = view.dtype
     cdef int low = -1, high = -1, position
     cdef int64_t span = 0
     cdef const int32_t* rows = y.line + y.line_start[k]
     cdef const char* source
-    cdef const char* ahead
+    cdef const char* ahead[2]
     cdef char* gathered
     cdef real* line = <real*> scratch.lines
     cdef lanes* held = <lanes*> scratch.bins
@@ -165,9 +165,11 @@ cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image
             taps = y.tap_count[k * call.ph + p]
             for j in range(taps):
                 scratch.tap[j] = scratch.row[y.tap_position[first + j]]
-            ahead = NULL
-            if view.pixels_joined and p + AHEAD < end and y.tap_count[k * call.ph + p + AHEAD]:
-                ahead = scratch.row[y.tap_position[y.tap_start[k * call.ph + p + AHEAD]]]
+            ahead[0] = NULL
+            later = k * call.ph + p + AHEAD
+            if view.pixels_joined and p + AHEAD < end and y.tap_count[later]:
+                ahead[0] = scratch.row[y.tap_position[y.tap_start[later]]]
+                ahead[1] = scratch.row[y.tap_position[y.tap_start[later] + y.tap_count[later] - 1]]
             crops_rows(scratch.tap, <const real*> y.tap_weight + first, taps, span, dtype, ahead, line)
             crops_columns(line, columns.group, call.groups, columns.index, columns.weight, columns.taps,
                           held + (p - begin) % call.rows_at_once * call.groups)
