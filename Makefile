@@ -24,7 +24,7 @@ test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings
 lint: $(VENV)/lint.stamp ## check the style of Python, Cython and C, and the format of Python and C
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/cython-lint src
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src  # which runs pycodestyle by its name
 	@find src -name '*.h' | xargs $(BIN)/clang-format --dry-run -Werror
 
 bench: $(VENV)/bench.stamp ## race roicy against its peers; ARGS="--threads 2 --only one_box", ARGS=--help

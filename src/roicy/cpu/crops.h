@@ -132,4 +132,31 @@ ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int t
     }
 }
 
+ROICY_INLINE void gather_as(const char *source, ptrdiff_t step, ptrdiff_t count, const int dtype,
+                            real *target) {
+    for (ptrdiff_t i = 0; i < count; i++)
+        target[i] = element_load(source + i * step, dtype);
+}
+
+/* `count` elements of a row that lie `step` bytes apart. */
+ROICY_NOINLINE void crops_gather(const char *source, ptrdiff_t step, ptrdiff_t count, int dtype,
+                                 real *target) {
+    switch (dtype) {
+    case FLOAT32:
+        gather_as(source, step, count, FLOAT32, target);
+        break;
+    case FLOAT64:
+        gather_as(source, step, count, FLOAT64, target);
+        break;
+    case FLOAT16:
+        gather_as(source, step, count, FLOAT16, target);
+        break;
+    case BFLOAT16:
+        gather_as(source, step, count, BFLOAT16, target);
+        break;
+    default:
+        gather_as(source, step, count, UINT8, target);
+    }
+}
+
 #endif

@@ -16,7 +16,7 @@ cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport (
-    FLOAT32, FLOAT64, LANES, element_load, element_store, lanes, lanes_fence, lanes_store, lanes_store_part,
+    FLOAT32, FLOAT64, LANES, element_store, lanes, lanes_fence, lanes_store, lanes_store_part,
     lanes_stream_bytes, real,
 )
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
@@ -37,6 +37,7 @@ cdef extern from "crops.h" nogil:
                        const real* weight, const lane_int* taps, lanes* target) noexcept
     void crops_rows(const char* const* row, const real* weight, int taps, ptrdiff_t count, int dtype,
                     const char* const* ahead, real* line) noexcept
+    void crops_gather(const char* source, ptrdiff_t step, ptrdiff_t count, int dtype, real* target) noexcept
 
 cdef enum:
     BAND = 64                   # output rows of a task, at the least
@@ -122,7 +123,7 @@ cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image
     cdef Axis* x = call.x
     cdef View* view = &call.features
     cdef View* out = &call.out
-    cdef int64_t k = first_roi + task // call.bands, band = task % call.bands, first, later, i
+    cdef int64_t k = first_roi + task // call.bands, band = task % call.bands, first, later
     cdef int begin = <int> (call.ph * band // call.bands), end = <int> (call.ph * (band + 1) // call.bands)
     cdef int c, p, j, taps, dtype = view.dtype
     cdef int low = -1, high = -1, position
@@ -155,8 +156,7 @@ cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image
         for j in range(low if low >= 0 else 1, high + 1):
             scratch.row[j] = source + rows[j] * view.row
             if not view.pixels_joined:
-                for i in range(span):
-                    (<real*> gathered)[i] = element_load(scratch.row[j] + i * view.column, view.dtype)
+                crops_gather(scratch.row[j], view.column, span, view.dtype, <real*> gathered)
                 dtype = call.own
                 scratch.row[j] = gathered
                 gathered += span * sizeof(real)
