@@ -75,19 +75,23 @@ ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int 
     }
 }
 
-/* One output row before its columns: the bin's rows of the tile. `row` holds the line's rows, `tap` is
- * scratch. */
-ROICY_NOINLINE void pass_rows(const char *const *row, const int32_t *position, const real *weight, int taps,
-                              const int64_t *column, int count, const lanes **tap, lanes *target) {
-    for (int j = 0; j < taps; j++)
-        tap[j] = (const lanes *)row[position[j]];
-    if (taps == 0)
-        for (int i = 0; i < count; i++)
-            target[i] = lanes_zero();
-    else if (column)
-        rows_by_taps(tap, weight, taps, column, NULL, 0, count, target);
-    else
-        rows_by_taps(tap, weight, taps, NULL, NULL, 0, count, target);
+/* `group` output rows before their columns, `count` vectors each: the bins' rows of the tile. `row` holds the
+ * line's rows, `tap` is scratch. */
+ROICY_NOINLINE void pass_rows(const char *const *row, int group, const int64_t *start, const int32_t *taps,
+                              const int32_t *position, const real *weight, const int64_t *column, int count,
+                              const lanes **tap, lanes *target) {
+    for (int r = 0; r < group; r++, target += count) {
+        const int n = taps[r];
+        for (int j = 0; j < n; j++)
+            tap[j] = (const lanes *)row[position[start[r] + j]];
+        if (n == 0)
+            for (int i = 0; i < count; i++)
+                target[i] = lanes_zero();
+        else if (column)
+            rows_by_taps(tap, weight + start[r], n, column, NULL, 0, count, target);
+        else
+            rows_by_taps(tap, weight + start[r], n, NULL, NULL, 0, count, target);
+    }
 }
 
 /* The way back: one row of the tile receives the lines of the bins that touch it. */

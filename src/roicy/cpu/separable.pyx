@@ -77,14 +77,13 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
         held = p = 0
         while p < call.ph:
             group = min(call.group, call.ph - p)
-            for r in range(group):
-                if call.direct:
+            if call.direct:
+                for r in range(group):
                     blend_planes(call, k, p + r, scratch, task.channels, lines + r * count)
-                else:
-                    first = y.tap_start[k * call.ph + p + r]
-                    pass_rows(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
-                              y.tap_count[k * call.ph + p + r], column, count, <const lanes**> scratch.tap,
-                              lines + r * count)
+            else:
+                first = k * call.ph + p
+                pass_rows(scratch.row, group, y.tap_start + first, y.tap_count + first, y.tap_position,
+                          <const real*> y.tap_weight, column, count, <const lanes**> scratch.tap, lines)
             pass_columns(lines, count, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw, call.pw)
             p += group
