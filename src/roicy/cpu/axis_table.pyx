@@ -30,8 +30,8 @@ cnp.import_array()
 cdef double FINE_GRID = 4194304.0
 cdef enum:
     FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
-# RoIs below which the table is filled by the calling thread alone.
-cdef Py_ssize_t SERIAL_ROIS = 64
+# RoIs for each thread that fills the table.
+cdef Py_ssize_t ROIS_OF_A_THREAD = 64
 
 
 cdef struct Span:
@@ -397,7 +397,7 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
             image[k] = <int64_t> box[0]
         if image[k] < 0 and table.first_invalid < 0:
             table.first_invalid = k
-    threads = threads if count >= SERIAL_ROIS else 1
+    threads = <int> min(threads, count // ROIS_OF_A_THREAD + 1)
     with nogil:
         if threads > 1:
             for k in prange(count, num_threads=threads, schedule="dynamic", chunksize=16):
