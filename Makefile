@@ -15,7 +15,7 @@ help: ## say what the targets do
 	@echo "roicy: make <target> [PYTHON=python3.12]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(VENV)/demo.stamp ## pool three boxes of a photo, draw them to roicy-demo.png
+demo: $(VENV)/demo.stamp ## run the operators on a photo, draw what they make of it to roicy-demo/
 	@$(BIN)/roicy demo
 
 test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings
@@ -27,7 +27,7 @@ lint: $(VENV)/lint.stamp ## check the style of Python, Cython and C, and the for
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src  # which runs pycodestyle by its name
 	@find src -name '*.h' | xargs $(BIN)/clang-format --dry-run -Werror
 
-bench: $(VENV)/bench.stamp ## race roicy against its peers; ARGS="--threads 2 --only one_box", ARGS=--help
+bench: $(VENV)/bench.stamp ## race roicy against its peers; ARGS="--threads 2 --only pool_7x7", ARGS=--help
 	@$(BIN)/python benchmarks/compare.py $(ARGS)
 
 wheel: $(VENV)/build.stamp ## build the source distribution and the wheel into dist/

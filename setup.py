@@ -39,7 +39,23 @@ MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 # The sources of a level and precision; the others are compiled once.
-KERNELS = ["separable", "channels_last", "crops", "adjoint", "box_gradient"]
+KERNELS = [
+    "separable",
+    "channels_last",
+    "crops",
+    "adjoint",
+    "box_gradient",
+    "gather",
+    "gather_adjoint",
+    "gather_box_gradient",
+    "grid_max",
+    "grid_scatter",
+    "range_max",
+    "scatter",
+]
+
+TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
+OTHERS = ["memory", "work", "threads", "processor"]
 
 OPENMP_PROBE = """
 #include <omp.h>
@@ -112,7 +128,7 @@ class BuildKernels(build_ext):
         return flags
 
 
-extensions = [extension(name, name) for name in ("axis_table", "memory", "work", "threads", "processor")]
+extensions = [extension(name, name) for name in TABLES + OTHERS]
 extensions += [
     extension(f"_{kernel}_{precision}_{level}", kernel, flags, macros)
     for kernel in KERNELS

@@ -2,7 +2,13 @@
 
 from matplotlib.figure import Figure
 
-COLOURS = {"onnxruntime": "#4c78a8", "torchvision": "#e4572e", "openvino": "#7b5ea7", "opencv": "#3a9d5d"}
+COLOURS = {
+    "onnxruntime": "#4c78a8",
+    "torchvision": "#e4572e",
+    "openvino": "#7b5ea7",
+    "opencv": "#3a9d5d",
+    "numpy": "#c58b1b",
+}
 INK, FAINT = "#20242c", "#6b7280"
 TICKS = (1, 3, 10, 30, 100)
 
@@ -10,24 +16,25 @@ TICKS = (1, 3, 10, 30, 100)
 def draw(results, caption, path):
     """Draw a bar per contest and peer: its time in multiples of roicy's, on a log scale.
 
-    ``results`` has a pair for every contest: what to call it, and seconds by contestant.
+    ``results`` has for every contest what to call it, seconds by contestant, and which of them are stand-ins,
+    marked with a dagger.
     """
     bars, labels, y = [], [], 0.0
-    for title, seconds in results:
+    for title, seconds, stand_ins in results:
         own = seconds["roicy"]
         others = [name for name in seconds if name != "roicy"]
         labels.append((y + (len(others) - 1) / 2, f"{title}\nroicy: {1e3 * own:.3g} ms"))
         for name in others:
-            bars.append((y, seconds[name] / own, name))
+            bars.append((y, seconds[name] / own, name, " †" if name in stand_ins else ""))
             y += 1
         y += 0.8
-    ratios = [ratio for _, ratio, _ in bars]
+    ratios = [ratio for _, ratio, _, _ in bars]
 
     figure = Figure(figsize=(9, 1.3 + 0.27 * y), layout="constrained")
     axes = figure.subplots()
-    for position, ratio, name in bars:
+    for position, ratio, name, mark in bars:
         axes.barh(position, ratio - 1, left=1, height=0.82, color=COLOURS[name])
-        axes.text(1.04 * max(ratio, 1), position, f"{ratio:.1f} ×", va="center", fontsize=8, color=INK)
+        axes.text(1.04 * max(ratio, 1), position, f"{ratio:.1f} ×{mark}", va="center", fontsize=8, color=INK)
     axes.axvline(1, color=INK, linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(min(0.9, *ratios), 1.6 * max(ratios))

@@ -7,6 +7,7 @@ their results are compared. Tables go to the terminal; they, JSON and a bar char
 import argparse
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -25,8 +26,8 @@ def main():
     chosen = parse()
     workloads = select(chosen.only.split(",") if chosen.only else None)
     if chosen.quick:
-        chosen.rounds = 2
-        workloads = [dataclasses.replace(w, rois=max(1, w.rois // 10)) for w in workloads]
+        chosen.rounds = min(chosen.rounds, 2)
+        workloads = [dataclasses.replace(w, rois=math.ceil(w.rois / 10)) for w in workloads]
     entries = list(program(chosen, workloads))
     if chosen.child:
         (contest,) = [contest for contest in entries if contest.name == chosen.child]
@@ -45,7 +46,7 @@ def parse():
     add("--only", metavar="NAME[,NAME]", help="only these workloads")
     add("--fresh", action="store_true", help="a new output at each call of roicy, not a reused one")
     add("--rounds", type=int, default=9, metavar="N", help="timed rounds; three for slow peers [%(default)s]")
-    add("--quick", action="store_true", help="a tenth of the boxes, two rounds: only a trial run")
+    add("--quick", action="store_true", help="a tenth of the boxes, at most two rounds: a trial run")
     add("--child", help=argparse.SUPPRESS)  # the one contest that this process, started by another, is to run
     chosen = parser.parse_args()
     if not (chosen.forward or chosen.backward or chosen.variants):
@@ -56,9 +57,9 @@ def parse():
 def program(chosen, workloads):
     """The contests that were asked for."""
     if chosen.forward:
-        yield from contests.against_peers("forward", workloads, chosen.threads, chosen.fresh)
+        yield from contests.against_peers(workloads, chosen.threads, chosen.fresh, backward=False)
     if chosen.backward:
-        yield from contests.against_peers("backward", workloads, chosen.threads, chosen.fresh)
+        yield from contests.against_peers(workloads, chosen.threads, chosen.fresh, backward=True)
     if chosen.variants:
         yield from contests.lower_levels(workloads, chosen.threads)
         yield from contests.against_itself(workloads, chosen.threads)

@@ -1,14 +1,14 @@
 """What is raced against what: roicy against its peers, and roicy against itself."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import peers
+from peers import Peer
 
 import roicy
-from roicy import cpu
+from roicy import _passes, cpu
 from roicy._race import race
 from roicy._workloads import Workload
 
@@ -19,6 +19,14 @@ BOX, SR2, MASK, C4, CROPS = (
     "c4_14x14_adaptive",
     "crops_224_sr1",
 )
+MAX, ROTATED_SR2, ROTATED, POOL, POOL_BOX, RMAC = (
+    "max_7x7_sr2",
+    "rotated_7x7_sr2",
+    "rotated_7x7_adaptive",
+    "pool_7x7",
+    "pool_box_7x7",
+    "rmac",
+)
 
 
 @dataclass(frozen=True)
@@ -26,125 +34,120 @@ class Contest:
     """Contestants on one workload. The first one is the subject, the others are what it is compared with."""
 
     name: str
-    kind: str  # "forward", "backward" or "level": against peers; "variant": against another call of roicy
+    kind: str  # "peers", or "variant": against another call of roicy
     workload: Workload
-    contestants: Callable  # (missing) -> dict of name to prepare; appends the peers not installed to missing
-    alike: bool = True  # all contestants compute the same numbers
+    contestants: dict  # of name to Peer
+    remark: str = ""  # what else the tables say beside the workload
+    threads: int = 1
     alone: bool = False  # needs a process of its own
     environment: dict = field(default_factory=dict)  # more variables for that process
 
 
 def run(contest, rounds, progress=None):
     """Race one contest in this process: median seconds and largest relative difference by contestant."""
-    missing, subject, differences = [], [], {}
+    workload, missing, makers = contest.workload, [], {}
+    for name, contestant in contest.contestants.items():
+        try:
+            makers[name] = contestant.make(workload, contest.threads)
+        except ImportError:
+            missing.append(name)
+    subject, differences = [], {}
 
     def inspect(name, result):
         if not subject:
             subject.append(result)
-        elif contest.alike:
-            differences[name] = float(np.abs(subject[0] - result).max() / np.abs(result).max())
+        elif contest.contestants[name].alike:
+            differences[name] = difference(subject[0], result)
 
     def make_inputs(number):
         rng = np.random.default_rng(number)
-        workload = contest.workload
         return workload.features(rng), workload.boxes(rng), workload.grad_output(rng)
 
-    seconds = race(contest.contestants(missing), make_inputs, rounds, inspect, progress)
+    seconds = race(makers, make_inputs, rounds, inspect, progress)
     return {
         "name": contest.name,
         "kind": contest.kind,
-        "workload": contest.workload.name,
+        "workload": workload.name,
+        "remark": contest.remark,
         "seconds": seconds,
         "differences": differences,
+        "instead": {
+            name: it.instead for name, it in contest.contestants.items() if it.instead and name in makers
+        },
         "missing": missing,
     }
 
 
-def against_peers(kind, workloads, threads, fresh):
-    """roicy's forward or backward pass against everyone's; ``fresh``: into a new output at each call."""
-    make, others = (_forward, peers.forward) if kind == "forward" else (_backward, peers.backward)
-    own = partial(make, threads=threads, fresh=fresh)
+def difference(one, other):
+    """The largest difference of two results over the largest value; of pairs, of what both have."""
+    ones, others = (result if isinstance(result, tuple) else (result,) for result in (one, other))
+    pairs = zip(ones, others, strict=False)
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+
+
+def against_peers(workloads, threads, fresh, backward):
+    """roicy's forward or backward passes against everyone's; ``fresh``: into a new output at each call."""
     for workload in workloads:
-        entrants = partial(_with_peers, workload, threads, own, others)
-        yield Contest(f"{kind} {workload.name}", kind, workload, entrants)
+        own = {name: make for name, make in _passes.passes(workload).items() if name != "box gradient"}
+        if workload.mode == "max":
+            own["onnx's rule"] = partial(_passes.forward, max_rule="onnx")
+            del own["with argmax"]  # which no peer has
+        for name, make in own.items():
+            others = peers.of(workload, name)
+            if others and (name == "backward") == backward:
+                contestants = {"roicy": _own(partial(make, fresh=fresh)), **others}
+                remark = "" if name == "forward" else name
+                yield Contest(f"{name} {workload.name}", "peers", workload, contestants, remark, threads)
 
 
 def lower_levels(workloads, threads):
     """The CPU levels below this machine's best, each in a process of its own, against the peers."""
-    own = partial(_forward, threads=threads)
     for workload in workloads:
         for level in cpu.levels()[:-1]:
             if workload.name == BOX:
-                entrants = partial(_with_peers, workload, threads, own, peers.forward)
+                contestants = {"roicy": _own(_passes.forward), **peers.of(workload, "forward")}
                 process = {"alone": True, "environment": {"ROICY_CPU_LEVEL": level}}
-                yield Contest(f"{level} {workload.name}", "level", workload, entrants, **process)
+                name, remark = f"{level} {workload.name}", f"level {level}"
+                yield Contest(name, "peers", workload, contestants, remark, threads, **process)
 
 
 def against_itself(workloads, threads):
-    """What layouts, dtypes, new outputs, gradients and a second thread cost or bring."""
-    forward = partial(_forward, threads=threads)
-    backward = partial(_backward, threads=threads)
-    box_gradient = partial(_box_gradient, threads=threads)
-    one, two = partial(_forward, threads=1), partial(_forward, threads=2)
-    pairs = (
-        ("new output", partial(forward, fresh=True), "reused output", forward, (BOX, C4), {}),
-        ("NHWC", partial(forward, layout="NHWC"), "NCHW", forward, (BOX, CROPS), {}),
-        ("float16", partial(forward, dtype="float16"), "float32", forward, (BOX, C4), {}),
-        ("backward", backward, "forward", forward, (BOX, SR2, MASK, C4), {"alike": False}),
-        ("box gradient", box_gradient, "forward", forward, (BOX, C4), {"alike": False}),
-        # Alone: a peer's idle threads would spin on the core that the second thread needs.
-        ("two threads", two, "one thread", one, (BOX, SR2, MASK, C4, CROPS), {"alone": True}),
+    """What layouts, dtypes, new outputs, an argmax, gradients and a second thread cost or bring."""
+    forward, with_argmax = _passes.forward, _passes.with_argmax
+    backward, box_gradient = _passes.backward, _passes.box_gradient
+    gradients = (BOX, SR2, MASK, C4, MAX, ROTATED_SR2, ROTATED, POOL, POOL_BOX, RMAC)
+    comparisons = (
+        ("new output", partial(forward, fresh=True), "reused output", (BOX, C4, POOL_BOX)),
+        ("NHWC", partial(forward, layout="NHWC"), "NCHW", (BOX, CROPS)),
+        ("float16", partial(forward, dtype="float16"), "float32", (BOX, C4)),
+        ("with argmax", with_argmax, "without", (MAX, POOL, POOL_BOX)),
+        ("backward", backward, "forward", gradients),
+        ("box gradient", box_gradient, "forward", (BOX, C4, MAX, ROTATED_SR2, ROTATED)),
     )
-    for label, make, reference, make_reference, names, options in pairs:
+    for label, make, reference, names in comparisons:
+        pair = {label: _own(make), reference: _own(forward, alike=reference != "forward")}
         for workload in workloads:
             if workload.name in names:
-                entrants = partial(_pair, workload, {label: make, reference: make_reference})
-                yield Contest(f"{label} {workload.name}", "variant", workload, entrants, **options)
+                name = f"itself, {label} {workload.name}"
+                yield Contest(name, "variant", workload, pair, threads=threads)
+
+    # Alone: a peer's idle threads would spin on the core that the second thread needs.
+    pair = {"two threads": _own(forward, threads=2), "one thread": _own(forward, threads=1)}
+    for workload in workloads:
+        if workload.name in (*gradients, CROPS):
+            yield Contest(f"two threads {workload.name}", "variant", workload, pair, alone=True)
 
 
-def _with_peers(workload, threads, own, others, missing):
-    found = {"roicy": own(workload)}
-    for name, make in others(workload).items():
-        try:
-            found[name] = make(workload, threads)
-        except ImportError:
-            missing.append(name)
-    return found
+def _own(make, threads=None, alike=True):
+    """A pass of roicy as a contestant, with as many threads as the others or with its own number."""
 
+    def make_with_threads(workload, of_all):
+        prepare = make(workload)
 
-def _pair(workload, makers, missing):
-    return {name: make(workload) for name, make in makers.items()}
+        def prepare_with_threads(*inputs):
+            roicy.set_num_threads(threads or of_all)
+            return prepare(*inputs)
 
+        return prepare_with_threads
 
-def _forward(workload, threads, layout="NCHW", dtype="float32", fresh=False):
-    axes, back = ((0, 1, 2, 3), (0, 1, 2, 3)) if layout == "NCHW" else ((0, 2, 3, 1), (0, 3, 1, 2))
-    out = None if fresh else np.empty([workload.output_shape[axis] for axis in axes], dtype)
-    options = {"sampling_ratio": workload.sampling_ratio, "layout": layout, "out": out}
-
-    def prepare(features, rois, grad_output):
-        roicy.set_num_threads(threads)
-        x = np.ascontiguousarray(features.astype(dtype, copy=False).transpose(axes))
-        return lambda: roicy.roi_align(x, rois, workload.output_size, **options).transpose(back)
-
-    return prepare
-
-
-def _backward(workload, threads, fresh=False):
-    out = None if fresh else np.empty(workload.input_shape, np.float32)
-    options = {"sampling_ratio": workload.sampling_ratio, "out": out}
-
-    def prepare(features, rois, grad_output):
-        roicy.set_num_threads(threads)
-        return lambda: roicy.roi_align_backward(grad_output, rois, workload.input_shape, **options)
-
-    return prepare
-
-
-def _box_gradient(workload, threads):
-    options = {"sampling_ratio": workload.sampling_ratio}
-
-    def prepare(features, rois, grad_output):
-        roicy.set_num_threads(threads)
-        return lambda: roicy.roi_align_backward_rois(grad_output, features, rois, **options)
-
-    return prepare
+    return Peer(make_with_threads, alike=alike)

@@ -5,36 +5,126 @@ arrays of one round, converts them untimed to what the library wants, and return
 result is in NCHW. A peer that is not installed raises ImportError. Outputs are reused where it can be done.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
+
+import roicy
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A contestant, and what it does instead where it does not do the same."""
+
+    make: Callable  # (workload, threads) -> prepare
+    instead: str = ""  # a stand-in: the nearest thing that the library has
+    alike: bool = True  # its result is to be compared: the same numbers, or the first of roicy's two results
+
+
+def of(workload, name):
+    """The peers for a pass of this workload, by name."""
+    if name == "backward":
+        return _for_backward(workload)
+    return {
+        "roi_align": _for_align,
+        "roi_align_rotated": _for_rotated,
+        "roi_pool": _for_pool,
+        "rmac": _for_rmac,
+    }[workload.operator](workload, name)
+
+
+def _for_align(workload, name):
+    if name == "onnx's rule":
+        return {"onnxruntime": Peer(onnxruntime)}
+    if workload.mode == "max":
+        own_rule = Peer(onnxruntime, "the largest of a sample's four weighted corners", alike=False)
+        return {"onnxruntime": own_rule, "openvino": Peer(openvino)}
+    peers = {"onnxruntime": Peer(onnxruntime), "torchvision": Peer(torchvision), "openvino": Peer(openvino)}
+    if workload.sampling_ratio == 1 and workload.input_shape[1] <= 4:  # one sample per bin is a plain warp
+        peers["opencv"] = Peer(opencv)
+    return peers
+
+
+def _for_rotated(workload, name):
+    return {"onnxruntime": Peer(onnxruntime, "upright boxes of the same sizes", alike=False)}
+
+
+def _for_pool(workload, name):
+    if name == "with argmax":
+        without = Peer(onnxruntime_pool, "no argmax")
+        return {"onnxruntime": without, "torchvision": Peer(torchvision_pool)}
+    return {
+        "onnxruntime": Peer(onnxruntime_pool),
+        "torchvision": Peer(torchvision_pool, "finds the argmax, too"),
+        "openvino": Peer(openvino_pool),
+    }
+
+
+def _for_rmac(workload, name):
+    return {"numpy": Peer(numpy_rmac)}
+
+
+def _for_backward(workload):
+    if workload.operator == "roi_pool":
+        return {"torchvision": Peer(torchvision_pool_backward)}
+    if workload.operator == "roi_align_rotated":
+        upright = Peer(torchvision_backward, "upright boxes of the same sizes", alike=False)
+        return {"torchvision": upright}
+    if workload.operator == "roi_align" and workload.mode == "avg":
+        return {"torchvision": Peer(torchvision_backward)}
+    return {}
+
+
+# ---------------------------------------------------------------- onnxruntime
 
 
 def onnxruntime(workload, threads):
-    """A model of a single RoiAlign node; input and output arrays are bound, not copied."""
-    import onnxruntime as ort
+    """A model of a single RoiAlign node."""
     from onnx import TensorProto, helper
 
+    size, rois = workload.output_size, workload.rois
     node = helper.make_node(
         "RoiAlign",
         ["features", "rois", "images"],
         ["pooled"],
-        mode="avg",
-        output_height=workload.output_size,
-        output_width=workload.output_size,
+        mode=workload.mode,
+        output_height=size,
+        output_width=size,
         sampling_ratio=workload.sampling_ratio,
         spatial_scale=1.0,
         coordinate_transformation_mode="half_pixel",
     )
+    inputs = {"rois": (TensorProto.FLOAT, (rois, 4)), "images": (TensorProto.INT64, (rois,))}
+    bind = _onnxruntime_binder(workload, threads, node, inputs)
+    return lambda features, rois, grad_output: bind(features, *split(rois))
+
+
+def onnxruntime_pool(workload, threads):
+    """A model of a single MaxRoiPool node."""
+    from onnx import TensorProto, helper
+
+    node = helper.make_node(
+        "MaxRoiPool", ["features", "rois"], ["pooled"], pooled_shape=[workload.output_size] * 2
+    )
+    bind = _onnxruntime_binder(workload, threads, node, {"rois": (TensorProto.FLOAT, (workload.rois, 5))})
+    return lambda features, rois, grad_output: bind(features, rois)
+
+
+def _onnxruntime_binder(workload, threads, node, inputs):
+    """Make a session for the node; input and output arrays are bound to it, not copied."""
+    import onnxruntime as ort
+    from onnx import TensorProto, helper
+
+    inputs = {"features": (TensorProto.FLOAT, workload.input_shape), **inputs}
     graph = helper.make_graph(
         [node],
         workload.name,
-        [
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, workload.input_shape),
-            helper.make_tensor_value_info("rois", TensorProto.FLOAT, (workload.rois, 4)),
-            helper.make_tensor_value_info("images", TensorProto.INT64, (workload.rois,)),
-        ],
+        [helper.make_tensor_value_info(name, *of_what) for name, of_what in inputs.items()],
         [helper.make_tensor_value_info("pooled", TensorProto.FLOAT, workload.output_shape)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    ort.set_default_logger_severity(3)  # it warns that its maximum is not the bilinear one
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # Its idle workers must not spin on the core that the next contestant runs on.
@@ -43,10 +133,10 @@ def onnxruntime(workload, threads):
     out = np.empty(workload.output_shape, np.float32)
     bound = []  # a binding does not keep its arrays alive
 
-    def prepare(features, rois, grad_output):
-        bound[:] = features, *split(rois)
+    def bind(*arrays):
+        bound[:] = arrays
         binding = session.io_binding()
-        for name, array in zip(("features", "rois", "images"), bound, strict=True):
+        for name, array in zip(inputs, arrays, strict=True):
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
         binding.bind_ortvalue_output("pooled", ort.OrtValue.ortvalue_from_numpy(out))
 
@@ -56,11 +146,14 @@ def onnxruntime(workload, threads):
 
         return call
 
-    return prepare
+    return bind
+
+
+# ---------------------------------------------------------------- torchvision, which cannot reuse an output
 
 
 def torchvision(workload, threads):
-    """``torchvision.ops.roi_align`` without autograd; it has no way to reuse an output."""
+    """``torchvision.ops.roi_align`` without autograd."""
     import torch
     from torchvision.ops import roi_align
 
@@ -86,34 +179,90 @@ def torchvision_backward(workload, threads):
     torch.set_num_threads(threads)
 
     def prepare(features, rois, grad_output):
-        x = torch.from_numpy(features).requires_grad_()
-        pooled = roi_align(
-            x, torch.from_numpy(rois), workload.output_size, 1.0, workload.sampling_ratio, True
-        )
+        x, boxes = torch.from_numpy(features).requires_grad_(), torch.from_numpy(upright(rois))
+        pooled = roi_align(x, boxes, workload.output_size, 1.0, workload.sampling_ratio, True)
         grad = torch.from_numpy(grad_output)
         return lambda: torch.autograd.grad(pooled, x, grad, retain_graph=True)[0].numpy()
 
     return prepare
 
 
+def torchvision_pool(workload, threads):
+    """The operator below ``torchvision.ops.roi_pool``, which drops the argmax that this one returns."""
+    import torch
+    import torchvision.ops  # noqa: F401
+
+    torch.set_num_threads(threads)
+    size = workload.output_size
+
+    def prepare(features, rois, grad_output):
+        x, boxes = torch.from_numpy(features), torch.from_numpy(rois)
+
+        def call():
+            with torch.inference_mode():
+                pooled, argmax = torch.ops.torchvision.roi_pool(x, boxes, 1.0, size, size)
+                return pooled.numpy(), argmax.numpy()
+
+        return call
+
+    return prepare
+
+
+def torchvision_pool_backward(workload, threads):
+    """The backward pass alone: the graph is built untimed and kept."""
+    import torch
+    from torchvision.ops import roi_pool
+
+    torch.set_num_threads(threads)
+
+    def prepare(features, rois, grad_output):
+        x = torch.from_numpy(features).requires_grad_()
+        pooled = roi_pool(x, torch.from_numpy(rois), workload.output_size, 1.0)
+        grad = torch.from_numpy(grad_output)
+        return lambda: torch.autograd.grad(pooled, x, grad, retain_graph=True)[0].numpy()
+
+    return prepare
+
+
+# ---------------------------------------------------------------- OpenVINO
+
+
 def openvino(workload, threads):
     """A model of a single ROIAlign-9 node; "half_pixel_for_nn" is what others call half pixel or aligned."""
-    import openvino as ov
     from openvino import opset9
 
     features = opset9.parameter(workload.input_shape, np.float32)
     rois = opset9.parameter((workload.rois, 4), np.float32)
     images = opset9.parameter((workload.rois,), np.int64)
-    size, ratio = workload.output_size, workload.sampling_ratio
-    pooled = opset9.roi_align(features, rois, images, size, size, ratio, 1.0, "avg", "half_pixel_for_nn")
+    size, ratio, rule = workload.output_size, workload.sampling_ratio, "half_pixel_for_nn"
+    pooled = opset9.roi_align(features, rois, images, size, size, ratio, 1.0, workload.mode, rule)
+    bind = _openvino_binder(threads, pooled, [features, rois, images])
+    return lambda features, rois, grad_output: bind(features, *split(rois))
+
+
+def openvino_pool(workload, threads):
+    """A model of a single ROIPooling node."""
+    from openvino import opset2
+
+    features = opset2.parameter(workload.input_shape, np.float32)
+    rois = opset2.parameter((workload.rois, 5), np.float32)
+    pooled = opset2.roi_pooling(features, rois, [workload.output_size] * 2, 1.0, "max")
+    bind = _openvino_binder(threads, pooled, [features, rois])
+    return lambda features, rois, grad_output: bind(features, rois)
+
+
+def _openvino_binder(threads, pooled, inputs):
+    """Compile the model; input arrays are shared with it, and its output is its own, always the same one."""
+    import openvino as ov
+
     options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    model = ov.Core().compile_model(ov.Model([pooled], [features, rois, images]), "CPU", options)
+    model = ov.Core().compile_model(ov.Model([pooled], inputs), "CPU", options)
     request = model.create_infer_request()
     bound = []  # a shared tensor does not keep its array alive
 
-    def prepare(features, rois, grad_output):
-        bound[:] = features, *split(rois)
-        for index, array in enumerate(bound):
+    def bind(*arrays):
+        bound[:] = arrays
+        for index, array in enumerate(arrays):
             request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
 
         def call():
@@ -122,7 +271,10 @@ def openvino(workload, threads):
 
         return call
 
-    return prepare
+    return bind
+
+
+# ---------------------------------------------------------------- OpenCV and NumPy
 
 
 def opencv(workload, threads):
@@ -152,19 +304,38 @@ def opencv(workload, threads):
     return prepare
 
 
+def numpy_rmac(workload, threads):
+    """R-MAC as one writes it in NumPy, one slice per region; where the regions are is known beforehand."""
+    one_image = (1, *workload.input_shape[1:])
+    regions = [
+        (slice(y1, y2 + 1), slice(x1, x2 + 1))
+        for _, x1, y1, x2, y2 in roicy.rmac_regions(one_image).astype(int).tolist()
+    ]
+
+    def normalised(vectors):
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+    def prepare(features, rois, grad_output):
+        def call():
+            maxima = np.stack([features[:, :, y, x].max(axis=(2, 3)) for y, x in regions])
+            return normalised(normalised(maxima).sum(axis=0))
+
+        return call
+
+    return prepare
+
+
+# ---------------------------------------------------------------- boxes
+
+
+def upright(rois):
+    """Rows [image, x1, y1, x2, y2]: of rotated boxes [image, cx, cy, w, h, angle], those at angle 0."""
+    if rois.shape[1] == 5:
+        return rois
+    half = rois[:, 3:5] / 2
+    return np.concatenate([rois[:, :1], rois[:, 1:3] - half, rois[:, 1:3] + half], axis=1)
+
+
 def split(rois):
-    """(K, 5) rows as boxes (K, 4) and image numbers (K,)."""
-    return np.ascontiguousarray(rois[:, 1:]), rois[:, 0].astype(np.int64)
-
-
-def forward(workload):
-    """The peers that can do this workload's forward pass, by name."""
-    peers = {"onnxruntime": onnxruntime, "torchvision": torchvision, "openvino": openvino}
-    if workload.sampling_ratio == 1 and workload.input_shape[1] <= 4:  # one sample per bin is a plain warp
-        peers["opencv"] = opencv
-    return peers
-
-
-def backward(workload):
-    """The peers that have a backward pass, by name."""
-    return {"torchvision": torchvision_backward}
+    """Upright boxes (K, 4) and image numbers (K,)."""
+    return np.ascontiguousarray(upright(rois)[:, 1:]), rois[:, 0].astype(np.int64)

@@ -37,6 +37,8 @@ def write(results, chosen):
             ["workload", "this", ">ms", "compared with", ">ms", ">time ratio"],
             [variant_row(result) for result in variants],
         )
+    for note in footnotes(against_peers):
+        print(note)
     missing = sorted({name for result in results for name in result["missing"]})
     if missing:
         print(f"not installed, so left out: {', '.join(missing)}")
@@ -49,9 +51,16 @@ def write(results, chosen):
     path.with_suffix(".md").write_text(markdown(against_peers, variants))
     print(f"results: {path.with_suffix('.json')}")
     print(f"table:   {path.with_suffix('.md')}")
-    pairs = [(title(result), result["seconds"]) for result in against_peers if len(result["seconds"]) > 1]
-    if pairs:
-        chart.draw(pairs, f"{conditions}; {machine['processor']}", path.with_suffix(".png"))
+    shown = [
+        (title(result), result["seconds"], result["instead"])
+        for result in against_peers
+        if len(result["seconds"]) > 1
+    ]
+    if shown:
+        caption = f"{conditions}; {machine['processor']}"
+        if any(instead for *_, instead in shown):
+            caption += "; † a stand-in"
+        chart.draw(shown, caption, path.with_suffix(".png"))
         print(f"chart:   {path.with_suffix('.png')}")
     return complain(results)
 
@@ -68,15 +77,28 @@ def complain(results):
 
 def title(result):
     """The contest's workload, and what else there is to say."""
-    remark = {"forward": "", "backward": ", backward", "level": f", level {result['name'].split()[0]}"}
-    return result["workload"] + remark[result["kind"]]
+    return ", ".join(filter(None, [result["workload"], result["remark"]]))
+
+
+def mark(result, name):
+    """A dagger after the ratio of a stand-in; `footnotes` say what it does instead."""
+    return " †" if name in result["instead"] else ""
+
+
+def footnotes(results):
+    """A line per peer and thing that it does instead, and on which workloads."""
+    found = {}
+    for result in results:
+        for name, instead in result["instead"].items():
+            found.setdefault((name, instead), []).append(title(result))
+    return [f"† {name}: {instead} ({'; '.join(titles)})" for (name, instead), titles in found.items()]
 
 
 def peer_rows(result):
     own, differences = result["seconds"]["roicy"], result["differences"]
     for name, seconds in result["seconds"].items():
         first = name == "roicy"
-        ratio = "" if first else f"{seconds / own:.1f} x"
+        ratio = "" if first else f"{seconds / own:.1f} x{mark(result, name)}"
         difference = f"{differences[name]:.0e}" if name in differences else ""
         yield [title(result) if first else "", name, milliseconds(seconds), ratio, difference]
 
@@ -95,9 +117,12 @@ def markdown(against_peers, variants):
         lines += [f"| | roicy, ms | {' | '.join(peers)} |", "|---" + "|--:" * (1 + len(peers)) + "|"]
         for result in against_peers:
             times = result["seconds"]
-            ratios = [f"{times[name] / times['roicy']:.1f} ×" if name in times else "" for name in peers]
+            ratios = [
+                f"{times[name] / times['roicy']:.1f} ×{mark(result, name)}" if name in times else ""
+                for name in peers
+            ]
             lines.append(f"| {title(result)} | {milliseconds(times['roicy'])} | {' | '.join(ratios)} |")
-        lines.append("")
+        lines += ["", *(f"{note}  " for note in footnotes(against_peers)), ""]
     if variants:
         lines += ["| | this | compared with | takes |", "|---|---|---|--:|"]
         for workload, name, _, other, _, ratio in map(variant_row, variants):

@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import reference
-from strategies import Problem, random_values, result_dtype, rising_values
+import reference_max
+import reference_pool
+import reference_rotated
+from strategies import Problem, contested_values, random_values, result_dtype, rising_values
 
 
 class Case(NamedTuple):
@@ -177,6 +180,262 @@ def backward_rois(case):
         layout=case.layout,
         **problem.options,
     )
+
+
+# ---------------------------------------------------------------- rotated boxes
+
+
+def turned_boxes(rng, corners):
+    """Middles, sizes and angles of boxes: the given ones, turned by any angle and by quarters."""
+    low, high = corners[:, :2], corners[:, 2:]
+    angle = np.where(rng.random(len(corners)) < 0.8, rng.uniform(-200, 200, len(corners)), 90.0)
+    return np.column_stack([(low + high) / 2, high - low, angle])
+
+
+def rotated_rois(case):
+    rois = build(case).rois
+    boxes = turned_boxes(np.random.default_rng(case.boxes), rois[:, 1:].astype(np.float64))
+    return np.column_stack([rois[:, 0], boxes]).astype(case.box_dtype)
+
+
+def rotated_forward(case):
+    """The package's averages over turned boxes, as NCHW."""
+    import roicy
+
+    problem = build(case)
+    out = roicy.roi_align_rotated(
+        to_layout(problem.features, case.layout),
+        rotated_rois(case),
+        case.output_size,
+        layout=case.layout,
+        **problem.options,
+    )
+    return from_layout(out, case.layout)
+
+
+def rotated_backward(case):
+    """Their gradient with respect to the features, as NCHW."""
+    import roicy
+
+    problem = build(case)
+    grad = roicy.roi_align_rotated_backward(
+        to_layout(problem.grad_output(), case.layout),
+        rotated_rois(case),
+        to_layout(problem.features, case.layout).shape,
+        layout=case.layout,
+        **problem.options,
+    )
+    return from_layout(grad, case.layout)
+
+
+def rotated_backward_rois(case):
+    """Their gradient with respect to the boxes."""
+    import roicy
+
+    problem = build(case, rising_values)
+    return roicy.roi_align_rotated_backward_rois(
+        to_layout(problem.grad_output(), case.layout),
+        to_layout(problem.features, case.layout),
+        rotated_rois(case),
+        layout=case.layout,
+        **problem.options,
+    )
+
+
+@functools.cache
+def expected_rotated_forward(case):
+    problem = build(case)
+    rois = rotated_rois(case)
+    return reference_rotated.roi_align_rotated(problem.features, rois, case.output_size, **problem.options)
+
+
+@functools.cache
+def expected_rotated_backward(case):
+    problem = build(case)
+    return reference_rotated.roi_align_rotated_backward(
+        problem.grad_output(), rotated_rois(case), problem.features.shape, **problem.options
+    )
+
+
+@functools.cache
+def expected_rotated_backward_rois(case):
+    """The gradient, and the sums of its absolute terms."""
+    problem = build(case, rising_values)
+    return reference_rotated.roi_align_rotated_backward_rois(
+        problem.grad_output(), problem.features, rotated_rois(case), **problem.options
+    )
+
+
+# ---------------------------------------------------------------- maxima
+
+
+def bins_shape(case):
+    return (case.boxes, case.shape[1], *case.output_size)
+
+
+def max_forward(case, *, return_argmax=False):
+    """The package's largest samples, as NCHW; with their indices if asked for."""
+    import roicy
+
+    problem = build(case)
+    found = roicy.roi_align(
+        to_layout(problem.features, case.layout),
+        problem.rois,
+        case.output_size,
+        mode="max",
+        layout=case.layout,
+        return_argmax=return_argmax,
+        **problem.options,
+    )
+    if return_argmax:
+        return tuple(from_layout(array, case.layout) for array in found)
+    return from_layout(found, case.layout)
+
+
+def max_argmax(case):
+    return max_forward(case, return_argmax=True)[1]
+
+
+@functools.cache
+def samples_of_bins(case):
+    """How many samples a bin of each box has, (K, 1, 1, 1)."""
+    problem = build(case)
+    counts = []
+    for _, x1, y1, x2, y2 in problem.rois:
+        ends = ((y1, y2, case.output_size[0]), (x1, x2, case.output_size[1]))
+        y, x = (reference.box_edge(*end, **problem.options) for end in ends)
+        counts.append(y.count * x.count)
+    return np.array(counts).reshape(-1, 1, 1, 1)
+
+
+def sample_argmax(case):
+    """An argmax that names any sample of each bin, or none."""
+    rng = np.random.default_rng(case.boxes)
+    limits = np.broadcast_to(samples_of_bins(case), bins_shape(case))
+    return rng.integers(-1, limits).astype(np.int32)
+
+
+def max_backward(case):
+    """Gradient of samples chosen at random with respect to the features, as NCHW."""
+    import roicy
+
+    problem = build(case)
+    grad = roicy.roi_align_backward(
+        to_layout(problem.grad_output(), case.layout),
+        problem.rois,
+        to_layout(problem.features, case.layout).shape,
+        mode="max",
+        argmax=to_layout(sample_argmax(case), case.layout),
+        layout=case.layout,
+        **problem.options,
+    )
+    return from_layout(grad, case.layout)
+
+
+def max_backward_rois(case):
+    """Gradient of samples chosen at random with respect to the boxes."""
+    import roicy
+
+    problem = build(case, rising_values)
+    return roicy.roi_align_backward_rois(
+        to_layout(problem.grad_output(), case.layout),
+        to_layout(problem.features, case.layout),
+        problem.rois,
+        mode="max",
+        argmax=to_layout(sample_argmax(case), case.layout),
+        layout=case.layout,
+        **problem.options,
+    )
+
+
+@functools.cache
+def expected_max_forward(case):
+    problem = build(case)
+    call = (problem.features, problem.rois, case.output_size)
+    return reference_max.roi_align_max(*call, **problem.options)[0]
+
+
+@functools.cache
+def expected_max_backward(case):
+    problem = build(case)
+    return reference_max.roi_align_max_backward(
+        problem.grad_output(), sample_argmax(case), problem.rois, case.shape, **problem.options
+    )
+
+
+@functools.cache
+def expected_max_backward_rois(case):
+    """The gradient, and the sums of its absolute terms."""
+    problem = build(case, rising_values)
+    return reference_max.roi_align_max_backward_rois(
+        problem.grad_output(), sample_argmax(case), problem.features, problem.rois, **problem.options
+    )
+
+
+# ---------------------------------------------------------------- maxima of pixels
+
+
+def pool_forward(case, *, return_argmax=False):
+    """The package's largest pixels, as NCHW; with their indices if asked for."""
+    import roicy
+
+    problem = build(case, contested_values)
+    found = roicy.roi_pool(
+        to_layout(problem.features, case.layout),
+        problem.rois,
+        case.output_size,
+        spatial_scale=case.spatial_scale,
+        layout=case.layout,
+        return_argmax=return_argmax,
+    )
+    if return_argmax:
+        return tuple(from_layout(array, case.layout) for array in found)
+    return from_layout(found, case.layout)
+
+
+def pool_argmax(case):
+    return pool_forward(case, return_argmax=True)[1]
+
+
+def pixel_argmax(case):
+    """An argmax that names any pixels, or none for some bins."""
+    rng = np.random.default_rng(case.boxes)
+    return rng.integers(-1, case.shape[2] * case.shape[3], bins_shape(case)).astype(np.int32)
+
+
+def pool_backward(case):
+    """Gradient of pixels chosen at random, as NCHW."""
+    import roicy
+
+    problem = build(case)
+    grad = roicy.roi_pool_backward(
+        to_layout(problem.grad_output(), case.layout),
+        to_layout(pixel_argmax(case), case.layout),
+        problem.rois,
+        to_layout(problem.features, case.layout).shape,
+        layout=case.layout,
+    )
+    return from_layout(grad, case.layout)
+
+
+@functools.cache
+def expected_pool(case):
+    """Values and argmax."""
+    problem = build(case, contested_values)
+    return reference_pool.roi_pool(
+        problem.features, problem.rois, case.output_size, spatial_scale=case.spatial_scale
+    )
+
+
+@functools.cache
+def expected_pool_backward(case):
+    problem = build(case)
+    return reference_pool.roi_pool_backward(
+        problem.grad_output(), pixel_argmax(case), problem.rois, case.shape
+    )
+
+
+# ---------------------------------------------------------------- averages
 
 
 @functools.cache

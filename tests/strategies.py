@@ -33,6 +33,28 @@ def random_values(rng, shape, dtype):
     return rng.random(shape).astype(dtype)
 
 
+def contested_values(rng, shape, dtype):
+    """A handful of numbers, so that a maximum is often taken by several; NaN, infinities and both zeros."""
+    if dtype == np.uint8:
+        return rng.integers(0, 4, shape, dtype=np.uint8)
+    numbers = [-2.0, -0.5, -0.0, 0.0, 1.0, 1.0, 3.0, np.nan, np.inf, -np.inf]
+    weights = np.array([8, 8, 8, 8, 8, 8, 8, 4, 1, 4]) / 65
+    # Maps of mostly NaN and -inf too: what is chosen where nothing can be?
+    if rng.integers(4) == 0:
+        weights = np.array([1, 0, 0, 0, 0, 0, 0, 20, 0, 20]) / 41
+    return rng.choice(numbers, size=shape, p=weights).astype(dtype)
+
+
+def distinct_values(rng, shape, dtype):
+    """Whole numbers of both signs, no two of an image's channel alike as far as the dtype has enough."""
+    n, c, height, width = shape
+    count = height * width
+    values = np.argsort(rng.random((n, c, count)), axis=2).reshape(shape)
+    if dtype == np.uint8:
+        return (values % 256).astype(np.uint8)
+    return (values - count // 2).astype(dtype)
+
+
 def rising_values(rng, shape, dtype):
     """Maps (N, C, H, W) that rise to the right and downwards by one to three per pixel, in uint8 by one.
 
@@ -91,10 +113,13 @@ LAYOUTS = [contiguous, reordered, column_major, flipped, sliced, interleaved]
 # ---------------------------------------------------------------- boxes
 
 
-def interval_kinds(length, *, fixed_grid):
+HUGE = [0.0, 1e9, -1e9, 1e30, -1e30, 3e38, -3e38]
+
+
+def interval_kinds(length, *, huge):
     """Strategies for the two edges of a box along an axis of `length` pixels, by name.
 
-    `fixed_grid`: whether the number of samples is given, so that the reference can do with boxes of any size.
+    `huge`: edges far beyond the map, for which the reference may have more samples than it can look at.
     """
     whole = st.integers(-2, length + 2).map(float)
     borders = [-1.5, -1, -0.5, 0, 0.5, *(length + d for d in (-1.5, -1, -0.5, 0, 0.5, 1))]
@@ -112,24 +137,50 @@ def interval_kinds(length, *, fixed_grid):
         "borders": st.tuples(*[st.sampled_from(borders)] * 2),
         "tiny": inside.map(lambda a: (a, a + 1e-3)),
     }
-    if fixed_grid:
-        huge = st.sampled_from([0.0, 1e9, -1e9, 1e30, -1e30, 3e38, -3e38])
-        kinds["huge"] = st.tuples(huge, huge)
+    if huge:
+        kinds["huge"] = st.tuples(*[st.sampled_from(huge)] * 2)
     return kinds
 
 
 @st.composite
-def boxes(draw, count, height, width, dtype, *, spatial_scale=1.0, fixed_grid=False):
+def boxes(draw, count, height, width, dtype, *, spatial_scale=1.0, huge=()):
     """An array (count, 4) of boxes ``x1, y1, x2, y2`` that matter to a map of height x width pixels."""
     out = np.empty((count, 4), dtype)
     for k in range(count):
         for axis, length in enumerate((width, height)):
-            kinds = interval_kinds(length, fixed_grid=fixed_grid)
+            kinds = interval_kinds(length, huge=huge)
             low, high = draw(kinds[draw(st.sampled_from(sorted(kinds)))])
             limit = float(np.finfo(dtype).max)
             out[k, axis] = np.clip(low / spatial_scale, -limit, limit)
             out[k, axis + 2] = np.clip(high / spatial_scale, -limit, limit)
     return out
+
+
+# ---------------------------------------------------------------- rotated boxes
+
+DEGREES = st.one_of(
+    st.sampled_from([0.0, 90.0, -90.0, 180.0, 270.0, -360.0, 45.0, 30.0, 1e-3, 1e6]),
+    st.floats(-720, 720, width=32),
+)
+
+
+def middles(length):
+    """Strategies for the middle of a box along an axis of `length` pixels."""
+    return st.one_of(
+        st.floats(0, length, width=32),
+        st.integers(-1, length + 1).map(float),
+        st.floats(-5, length + 5, width=32),
+        st.sampled_from([-30.0, length + 30.0, 1e9, -1e30]),
+    )
+
+
+def sizes(length, *, huge):
+    """Strategies for a side of a box in pixels, one for which a middle on the axis is drawn."""
+    return st.one_of(
+        st.floats(0, length, width=32),
+        st.integers(0, 2 * length).map(float),
+        st.sampled_from([0.0, 1e-3, 1.0, -1.0, -2.5, 2.5 * length, *huge]),
+    )
 
 
 # ---------------------------------------------------------------- whole problems
@@ -150,18 +201,37 @@ class Problem(NamedTuple):
 
 
 @st.composite
-def problems(
-    draw, *, dtypes=FEATURE_DTYPES, box_dtypes=BOX_DTYPES, output_sizes=OUTPUT_SIZES, most_channels=40
-):
-    """Problems that are small enough for the reference, sizes of zero included."""
+def feature_maps(draw, dtypes, most_channels, values):
+    """Feature maps of shape NCHW in any memory layout, sizes of zero included."""
     dtype = draw(st.sampled_from(dtypes))
     n = draw(st.integers(1, 3))
     c = draw(st.integers(0, most_channels))
     height, width = draw(st.integers(0, 12)), draw(st.integers(0, 12))
     seed = draw(st.integers(0, 2**16))
-    features = random_values(np.random.default_rng(seed), (n, c, height, width), dtype)
-    features = draw(st.sampled_from(LAYOUTS))(features)
+    features = values(np.random.default_rng(seed), (n, c, height, width), dtype)
+    return draw(st.sampled_from(LAYOUTS))(features)
 
+
+@st.composite
+def on_images(draw, boxes, images):
+    """Rows of `boxes` behind batch indices below `images`."""
+    indices = draw(st.lists(st.integers(0, images - 1), min_size=len(boxes), max_size=len(boxes)))
+    return np.column_stack([np.array(indices, boxes.dtype), boxes])
+
+
+@st.composite
+def problems(
+    draw,
+    *,
+    dtypes=FEATURE_DTYPES,
+    box_dtypes=BOX_DTYPES,
+    output_sizes=OUTPUT_SIZES,
+    most_channels=40,
+    values=random_values,
+):
+    """Problems that are small enough for the reference."""
+    features = draw(feature_maps(dtypes, most_channels, values))
+    n, _, height, width = features.shape
     options = {
         "spatial_scale": draw(st.sampled_from(SPATIAL_SCALES)),
         "sampling_ratio": draw(st.sampled_from(SAMPLING_RATIOS)),
@@ -175,9 +245,54 @@ def problems(
             width,
             draw(st.sampled_from(box_dtypes)),
             spatial_scale=options["spatial_scale"],
-            fixed_grid=options["sampling_ratio"] > 0,
+            huge=HUGE if options["sampling_ratio"] > 0 else (),
         )
     )
-    images = draw(st.lists(st.integers(0, n - 1), min_size=count, max_size=count))
-    rois = np.column_stack([np.array(images, corners.dtype), corners])
+    rois = draw(on_images(corners, n))
     return Problem(features, rois, draw(st.sampled_from(output_sizes)), options)
+
+
+@st.composite
+def pool_problems(draw, *, dtypes=FEATURE_DTYPES, most_channels=40, roundings=("round", "none")):
+    """Problems of `roi_pool`, with features among which many are equal."""
+    features = draw(feature_maps(dtypes, most_channels, contested_values))
+    n, _, height, width = features.shape
+    options = {
+        "spatial_scale": draw(st.sampled_from(SPATIAL_SCALES)),
+        "rounding": draw(st.sampled_from(roundings)),
+    }
+    scale, dtype = options["spatial_scale"], draw(st.sampled_from(BOX_DTYPES))
+    huge = [0.0, 1e9, -1e9, 1e30, -1e30]
+    corners = draw(boxes(draw(st.integers(0, 5)), height, width, dtype, spatial_scale=scale, huge=huge))
+    return Problem(features, draw(on_images(corners, n)), draw(st.sampled_from(OUTPUT_SIZES)), options)
+
+
+@st.composite
+def rotated_problems(
+    draw,
+    *,
+    dtypes=FEATURE_DTYPES,
+    box_dtypes=BOX_DTYPES,
+    output_sizes=OUTPUT_SIZES,
+    most_channels=40,
+    values=random_values,
+):
+    """Problems of `roi_align_rotated`: rois of shape (K, 6)."""
+    features = draw(feature_maps(dtypes, most_channels, values))
+    n, _, height, width = features.shape
+    options = {
+        "spatial_scale": draw(st.sampled_from(SPATIAL_SCALES)),
+        "sampling_ratio": draw(st.sampled_from(SAMPLING_RATIOS)),
+        "aligned": draw(st.booleans()),
+        "angle_unit": draw(st.sampled_from(["degrees", "radians"])),
+        "clockwise": draw(st.booleans()),
+    }
+    dtype = draw(st.sampled_from(box_dtypes))
+    boxes = np.empty((draw(st.integers(0, 5)), 5), dtype)
+    huge = [1e9, 1e30, -1e30] if options["sampling_ratio"] > 0 else []
+    for box in boxes:
+        for axis, length in enumerate((width, height)):
+            box[axis] = draw(middles(length)) / options["spatial_scale"]
+            box[axis + 2] = draw(sizes(length, huge=huge)) / options["spatial_scale"]
+        box[4] = draw(DEGREES) * (1 if options["angle_unit"] == "degrees" else np.pi / 180)
+    return Problem(features, draw(on_images(boxes, n)), draw(st.sampled_from(output_sizes)), options)

@@ -1,5 +1,6 @@
 """Bad input: an error that names the argument, says what it was and what is expected, and nothing written."""
 
+import inspect
 import re
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ import roicy
 SHAPE = (2, 5, 12, 10)
 BINS = (3, 5, 2, 4)  # the shape of the result: boxes, channels, bins
 ROIS = np.array([[1, 0, 1, 5, 6], [0, 2, 2, 9, 11], [1, 3, 0, 4, 12]], np.float32)
+TURNED = np.array([[1, 3, 4, 5, 6, 30], [0, 5, 6, 9, 3, -80], [1, 3, 2, 4, 12, 200]], np.float32)
 FEATURES = random_values(np.random.default_rng(0), SHAPE, np.dtype("float32"))
 GRAD_OUTPUT = random_values(np.random.default_rng(1), BINS, np.dtype("float32"))
+ARGMAX = np.zeros(BINS, np.int32)
 
 TYPE, VALUE = TypeError, ValueError
 EITHER = (TypeError, ValueError)
@@ -29,26 +32,48 @@ class Bad(NamedTuple):
     says: tuple[str, ...]  # the argument at fault comes first; each of them a regular expression
 
 
+GOOD = {
+    "features": FEATURES,
+    "grad_output": GRAD_OUTPUT,
+    "argmax": ARGMAX,
+    "input_shape": SHAPE,
+    "output_size": BINS[2:],
+}
+
+
 def good_arguments(function):
-    """Arguments for which a function of the package succeeds, by name."""
-    arguments = {"rois": ROIS}
-    if function is roicy.roi_align:
-        arguments.update(features=FEATURES, output_size=BINS[2:])
-    elif function is roicy.roi_align_backward:
-        arguments.update(grad_output=GRAD_OUTPUT, input_shape=SHAPE)
-    elif function is roicy.roi_align_backward_rois:
-        arguments.update(grad_output=GRAD_OUTPUT, features=FEATURES)
-    elif function is roicy.roi_align_plan:
-        arguments.update(input_shape=SHAPE, output_size=BINS[2:])
-    return arguments
+    """Arguments for which a function of the package succeeds, by name: those that have to be given."""
+    parameters = inspect.signature(function).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty]
+    return {name: rois_of(function) if name == "rois" else GOOD[name] for name in needed}
 
 
-FUNCTIONS = [
+ALONG_AXES = [
     roicy.roi_align,
     roicy.roi_align_backward,
     roicy.roi_align_backward_rois,
     roicy.roi_align_plan,
+    roicy.roi_pool,
+    roicy.roi_pool_backward,
 ]
+ROTATED = [
+    roicy.roi_align_rotated,
+    roicy.roi_align_rotated_backward,
+    roicy.roi_align_rotated_backward_rois,
+    roicy.roi_align_rotated_plan,
+]
+FUNCTIONS = [*ALONG_AXES, *ROTATED]
+PLANS = [roicy.roi_align_plan, roicy.roi_align_rotated_plan]
+WRITERS = [function for function in FUNCTIONS if function not in PLANS]
+
+
+def rois_of(function):
+    return TURNED if function in ROTATED else ROIS
+
+
+def that_take(name):
+    """The functions that have a parameter."""
+    return [function for function in FUNCTIONS if name in inspect.signature(function).parameters]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -59,9 +84,9 @@ def test_the_good_arguments_are_good(function):
 
 def out_for(function, arguments):
     """An array that fits as `out`, where the arguments are good enough to say what fits; None without one."""
-    if function is roicy.roi_align_plan:
+    if function in PLANS:
         return None
-    if function is roicy.roi_align_backward_rois:
+    if function in (roicy.roi_align_backward_rois, roicy.roi_align_rotated_backward_rois):
         rois = arguments["rois"]
         if isinstance(rois, list):
             return None  # the result is a list, and an `out` would be the first error
@@ -208,9 +233,51 @@ BAD_ROIS = [
 ]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ALONG_AXES)
 @cases(*BAD_ROIS)
 def test_rois(function, bad):
+    check(function, bad)
+
+
+FIVE = TURNED[:, 1:].copy()
+
+
+def turned_row(column, value, dtype=np.float32):
+    """The good rotated boxes with one number of row 1 replaced."""
+    rois = TURNED.astype(dtype)
+    rois[1, column] = value
+    return rois
+
+
+BAD_TURNED = [
+    Bad("rank-1", VALUE, {"rois": TURNED[0]}, (word("rois"), r"\(6,\)")),
+    Bad("rank-3", VALUE, {"rois": TURNED[None]}, (word("rois"), r"\(1, 3, 6\)")),
+    Bad("4-columns", VALUE, {"rois": ROIS[:, 1:].copy()}, (word("rois"), r"\(3, 4\)")),
+    Bad("7-columns", VALUE, {"rois": np.zeros((3, 7), np.float32)}, (word("rois"), r"\(3, 7\)", "angle")),
+    Bad("complex", TYPE, {"rois": TURNED.astype(np.complex64)}, (word("rois"), "complex64")),
+    Bad("none", TYPE, {"rois": None}, (word("rois"), "None")),
+    Bad("short-list", VALUE, {"rois": [FIVE]}, (word("rois"), r"\b1\b", r"\b2\b")),
+    Bad("list-of-six-columns", VALUE, {"rois": [TURNED[:1], TURNED[1:]]}, (word("rois"), r"\(1, 6\)")),
+    Bad("list-of-four-columns", VALUE, {"rois": [FIVE[:1, :4], FIVE[1:, :4]]}, (word("rois"), r"\(1, 4\)")),
+    Bad("five-columns-two-images", VALUE, {"rois": FIVE}, (word("rois"), word("batch_indices"), r"\(K, 6\)")),
+    Bad(
+        "six-columns-and-indices", VALUE, {"rois": TURNED, "batch_indices": INDICES}, (word("batch_indices"),)
+    ),
+    Bad("index-too-large", VALUE, {"rois": FIVE, "batch_indices": np.array([0, 2, 1])}, (*ROW, r"\b2\b")),
+    Bad("image-minus-one", VALUE, {"rois": turned_row(0, -1)}, (*ROW, r"-1\b")),
+    Bad("image-nan", VALUE, {"rois": turned_row(0, np.nan)}, (*ROW, "nan")),
+    *[
+        Bad(f"{label}-{value}", VALUE, {"rois": turned_row(column, value)}, (*ROW, str(value)))
+        for column, label in enumerate(["cx", "cy", "w", "h", "angle"], start=1)
+        for value in (np.nan, np.inf, -np.inf)
+    ],
+    Bad("float64-nan", VALUE, {"rois": turned_row(5, np.nan, np.float64)}, (*ROW, "nan")),
+]
+
+
+@pytest.mark.parametrize("function", ROTATED)
+@cases(*BAD_TURNED)
+def test_rotated_rois(function, bad):
     check(function, bad)
 
 
@@ -218,11 +285,12 @@ def test_rois(function, bad):
 def test_the_first_of_many_invalid_rows_is_named(function):
     """Also where several threads look for it."""
     count = 20000
-    rois = np.repeat(ROIS[:1], count, axis=0)
+    rois = np.repeat(rois_of(function)[:1], count, axis=0)
     rois[[11111, 12345, 19999], 2] = np.nan
     arguments = {**good_arguments(function), "rois": rois}
-    if "grad_output" in arguments:
-        arguments["grad_output"] = np.ones((count, *BINS[1:]), np.float32)
+    for name in ("grad_output", "argmax"):
+        if name in arguments:
+            arguments[name] = np.ones((count, *BINS[1:]), arguments[name].dtype)
     for threads in (1, 4):
         with roicy.num_threads(threads), pytest.raises(ValueError, match=r"rois.*11111"):
             function(**arguments)
@@ -284,26 +352,44 @@ BAD_OPTIONS = [
         Bad(f"invalid={value!r}", error, {"invalid": value}, (word("invalid"), "raise", "nan"))
         for value, error in [("ignore", VALUE), ("NaN", VALUE), (None, EITHER), (float("nan"), EITHER)]
     ],
-    Bad("mode-max", NotImplementedError, {"mode": "max"}, (word("mode"), "max")),
+    *[
+        Bad(f"{name}={value!r}", error, {name: value}, (word(name), *allowed))
+        for name, allowed, values in [
+            ("max_rule", ("bilinear", "onnx"), ("max", "ONNX", "")),
+            ("angle_unit", ("degrees", "radians"), ("degree", "rad", "")),
+            ("rounding", ("round", "none"), ("nearest", "ROUND", "")),
+        ]
+        for value, error in [*[(value, VALUE) for value in values], (None, EITHER), (1, EITHER)]
+    ],
+    *[
+        Bad(f"{name}={value!r}", TYPE, {name: value}, (word(name), type(value).__name__))
+        for name in ("aligned", "clockwise", "return_argmax")
+        for value in (None, 1, "yes", 0.0)
+    ],
 ]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-@cases(*BAD_OPTIONS)
+@pytest.mark.parametrize(
+    "function, bad",
+    [(function, bad) for bad in BAD_OPTIONS for function in that_take(next(iter(bad.changes)))],
+    ids=lambda value: value.name if isinstance(value, Bad) else value.__name__,
+)
 def test_options(function, bad):
     check(function, bad)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("name", ["max_rule", "argmax", "return_argmax", "scale", "output"])
-def test_unknown_options(function, name):
-    with pytest.raises(TypeError, match=name):
-        function(**good_arguments(function), **{name: None})
+def test_unknown_options(function):
+    names = ["scale", "output", "max_rule", "argmax", "return_argmax", "rounding", "angle_unit", "clockwise"]
+    for name in set(names) - set(inspect.signature(function).parameters):
+        with pytest.raises(TypeError, match=name):
+            function(**good_arguments(function), **{name: None})
 
 
-def test_options_have_to_be_named():
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_options_have_to_be_named(function):
     with pytest.raises(TypeError, match="positional"):
-        roicy.roi_align(FEATURES, ROIS, 7, 0.25)
+        function(*good_arguments(function).values(), 0.25)
 
 
 @pytest.mark.parametrize("scale", [1e300, 1e-300])
@@ -317,7 +403,7 @@ def test_spatial_scales_beyond_the_dtype_of_the_boxes(scale):
         assert np.isfinite(out).all()
 
 
-@pytest.mark.parametrize("function", [roicy.roi_align, roicy.roi_align_plan])
+@pytest.mark.parametrize("function", that_take("output_size"))
 @cases(
     *[
         Bad(f"output_size={value!r}", error, {"output_size": value}, (word("output_size"), says))
@@ -347,7 +433,7 @@ def test_output_size(function, bad):
     check(function, bad)
 
 
-@pytest.mark.parametrize("function", [roicy.roi_align_backward, roicy.roi_align_plan])
+@pytest.mark.parametrize("function", that_take("input_shape"))
 @cases(
     *[
         Bad(f"input_shape={value!r}", error, {"input_shape": value}, (word("input_shape"), says))
@@ -403,7 +489,7 @@ def other_byte_order(array):
     return array.astype(array.dtype.newbyteorder())
 
 
-@pytest.mark.parametrize("function", [roicy.roi_align, roicy.roi_align_backward_rois])
+@pytest.mark.parametrize("function", that_take("features"))
 @cases(
     *[
         Bad(type(value).__name__, TYPE, {"features": value}, (word("features"), type(value).__name__))
@@ -440,7 +526,7 @@ def test_features(function, bad):
     check(function, bad)
 
 
-@pytest.mark.parametrize("function", [roicy.roi_align_backward, roicy.roi_align_backward_rois])
+@pytest.mark.parametrize("function", that_take("grad_output"))
 @cases(
     *[
         Bad(type(value).__name__, TYPE, {"grad_output": value}, (word("grad_output"), type(value).__name__))
@@ -471,13 +557,14 @@ def test_grad_output(function, bad):
     check(function, bad)
 
 
+@pytest.mark.parametrize("function", [roicy.roi_align_backward_rois, roicy.roi_align_rotated_backward_rois])
 @cases(
     Bad("float64-for-float32", EITHER, {"grad_output": GRAD_OUTPUT.astype(np.float64)}, ("float64",)),
     Bad("float32-for-float64", EITHER, {"features": FEATURES.astype(np.float64)}, ("float64",)),
     Bad("float32-for-float16", EITHER, {"features": FEATURES.astype(np.float16)}, ("float16",)),
 )
-def test_grad_output_has_the_dtype_of_the_result(bad):
-    check(roicy.roi_align_backward_rois, bad._replace(says=(word("grad_output"), *bad.says)))
+def test_grad_output_has_the_dtype_of_the_result(function, bad):
+    check(function, bad._replace(says=(word("grad_output"), *bad.says)))
 
 
 def test_float32_gradients_for_uint8_features():
@@ -521,9 +608,6 @@ def test_masked_arrays():
 
 def result_of(function):
     return function(**good_arguments(function))
-
-
-WRITERS = FUNCTIONS[:3]
 
 
 @pytest.mark.parametrize("function", WRITERS)
@@ -588,9 +672,9 @@ def test_out_that_overlaps_itself(function, kind):
     assert not base.any()
 
 
-def as_float32(memory, shape):
-    """An array of a shape at the start of a piece of memory."""
-    return memory[: int(np.prod(shape)) * 4].view(np.float32).reshape(shape)
+def as_array(memory, shape, dtype):
+    """An array of a shape and of four bytes per item at the start of a piece of memory."""
+    return memory[: int(np.prod(shape)) * 4].view(dtype).reshape(shape)
 
 
 @pytest.mark.parametrize(
@@ -605,19 +689,20 @@ def as_float32(memory, shape):
 def test_out_that_overlaps_an_input(function, argument):
     arguments = good_arguments(function)
     result = result_of(function)
-    memory = np.zeros(4 * (arguments[argument].size + result.size), np.uint8)
-    for offset in (0, 8, 4 * (arguments[argument].size - 1)):
-        taken = as_float32(memory, arguments[argument].shape)
-        taken[...] = arguments[argument]
+    given = arguments[argument]
+    memory = np.zeros(4 * (given.size + result.size), np.uint8)
+    for offset in (0, 8, 4 * (given.size - 1)):
+        taken = as_array(memory, given.shape, given.dtype)
+        taken[...] = given
         before = memory.copy()
-        out = as_float32(memory[offset:], result.shape)
+        out = as_array(memory[offset:], result.shape, result.dtype)
         with pytest.raises(ValueError, match=r"\bout\b"):
             function(**{**arguments, argument: taken}, out=out)
         assert_same_bits(memory, before)
     # The byte behind the last is not part of the input.
-    taken = as_float32(memory, arguments[argument].shape)
-    taken[...] = arguments[argument]
-    out = as_float32(memory[taken.nbytes :], result.shape)
+    taken = as_array(memory, given.shape, given.dtype)
+    taken[...] = given
+    out = as_array(memory[taken.nbytes :], result.shape, result.dtype)
     function(**{**arguments, argument: taken}, out=out)
     assert_same_bits(out, result)
 
@@ -649,6 +734,172 @@ def test_out_for_a_list_of_boxes():
     with pytest.raises(ValueError, match=r"\bout\b"):
         roicy.roi_align_backward_rois(GRAD_OUTPUT, FEATURES, per_image, out=out)
     assert (out == 7).all()
+
+
+# ---------------------------------------------------------------- maxima
+
+MAX = {"mode": "max"}
+WITH_ARGMAX = {"mode": "max", "argmax": ARGMAX}
+GRADIENTS = [roicy.roi_align_backward, roicy.roi_align_backward_rois]
+
+
+def test_an_average_has_no_argmax():
+    check(roicy.roi_align, Bad("", VALUE, {"return_argmax": True}, (word("return_argmax"), "max")))
+    plan = roicy.roi_align_plan(ROIS, SHAPE, BINS[2:])
+    with pytest.raises(ValueError, match=r"\breturn_argmax\b"):
+        plan(FEATURES, return_argmax=True)
+
+
+def test_the_rule_of_onnx_has_no_argmax_and_no_gradient():
+    changes = {**MAX, "max_rule": "onnx", "return_argmax": True}
+    check(roicy.roi_align, Bad("", VALUE, changes, (word("return_argmax"), "onnx")))
+    plan = roicy.roi_align_plan(ROIS, SHAPE, BINS[2:], mode="max", max_rule="onnx")
+    assert_same_bits(plan(FEATURES), roicy.roi_align(FEATURES, ROIS, BINS[2:], mode="max", max_rule="onnx"))
+    with pytest.raises(ValueError, match=r"onnx"):
+        plan(FEATURES, return_argmax=True)
+    with pytest.raises(ValueError, match=r"onnx"):
+        plan.backward(GRAD_OUTPUT, argmax=ARGMAX)
+    with pytest.raises(ValueError, match=r"onnx"):
+        plan.backward_rois(GRAD_OUTPUT, FEATURES, argmax=ARGMAX)
+
+
+@pytest.mark.parametrize("function", GRADIENTS)
+def test_the_gradient_of_a_maximum_needs_an_argmax(function):
+    check(function, Bad("missing", VALUE, MAX, (word("argmax"), "max")))
+    check(function, Bad("not wanted", VALUE, {"argmax": ARGMAX}, (word("argmax"), "avg")))
+    plan = roicy.roi_align_plan(ROIS, SHAPE, BINS[2:])
+    maximum = roicy.roi_align_plan(ROIS, SHAPE, BINS[2:], mode="max")
+    with pytest.raises(ValueError, match=r"\bargmax\b"):
+        plan.backward(GRAD_OUTPUT, argmax=ARGMAX)
+    with pytest.raises(ValueError, match=r"\bargmax\b"):
+        plan.backward_rois(GRAD_OUTPUT, FEATURES, argmax=ARGMAX)
+    with pytest.raises(ValueError, match=r"\bargmax\b"):
+        maximum.backward(GRAD_OUTPUT)
+    with pytest.raises(ValueError, match=r"\bargmax\b"):
+        maximum.backward_rois(GRAD_OUTPUT, FEATURES)
+
+
+@pytest.mark.parametrize("function", [*GRADIENTS, roicy.roi_pool_backward])
+@cases(
+    *[
+        Bad(dtype, TYPE, {"argmax": np.zeros(BINS, dtype)}, (word("argmax"), dtype, "int32"))
+        for dtype in ("int64", "uint32", "int16", "bool", "float32", "object")
+    ],
+    *[
+        Bad(
+            f"shape-{shape}",
+            VALUE,
+            {"argmax": np.zeros(shape, np.int32)},
+            (word("argmax"), re.escape(str(shape)), re.escape(str(BINS))),
+        )
+        for shape in [(), (3,), (3, 5, 2), (3, 5, 2, 3), (4, 5, 2, 4), (3, 2, 4, 5), (1, 3, 5, 2, 4)]
+    ],
+    Bad("list", TYPE, {"argmax": ARGMAX.tolist()}, (word("argmax"), "list")),
+    Bad("number", TYPE, {"argmax": 0}, (word("argmax"), "int")),
+    Bad("byte-order", TYPE, {"argmax": other_byte_order(ARGMAX)}, (word("argmax"),)),
+    Bad("masked", TYPE, {"argmax": np.ma.masked_array(ARGMAX)}, (word("argmax"), "mask")),
+    Bad("below", VALUE, {"argmax": ARGMAX - 2}, (r"argmax\[0, 0, 0, 0\]", "-2")),
+    Bad("beyond", VALUE, {"argmax": ARGMAX + 120}, (r"argmax\[0, 0, 0, 0\]", "120")),
+)
+def test_argmax(function, bad):
+    mode = {} if function is roicy.roi_pool_backward else {"mode": "max"}
+    check(function, bad._replace(changes={**mode, **bad.changes}))
+
+
+def test_no_argmax_for_pooling():
+    check(roicy.roi_pool_backward, Bad("none", TYPE, {"argmax": None}, (word("argmax"), "None")))
+
+
+@pytest.mark.parametrize("function", [*GRADIENTS, roicy.roi_pool_backward])
+def test_out_that_overlaps_the_argmax(function):
+    mode = {} if function is roicy.roi_pool_backward else {"mode": "max"}
+    arguments = {**good_arguments(function), **mode, "argmax": ARGMAX}
+    result = function(**arguments)
+    memory = np.zeros(4 * max(ARGMAX.size, result.size), np.uint8)
+    arguments["argmax"] = as_array(memory, BINS, np.int32)
+    with pytest.raises(ValueError, match=r"\bout\b"):
+        function(**arguments, out=as_array(memory, result.shape, result.dtype))
+    assert not memory.any()
+
+
+POOLS = [
+    pytest.param(
+        lambda **more: roicy.roi_align(FEATURES, ROIS, BINS[2:], mode="max", **more), id="roi_align"
+    ),
+    pytest.param(lambda **more: roicy.roi_pool(FEATURES, ROIS, BINS[2:], **more), id="roi_pool"),
+]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    "error, out, says",
+    [
+        (VALUE, (np.zeros(BINS, np.float32),), "1"),
+        (VALUE, (np.zeros(BINS, np.float32), np.zeros(BINS, np.int32), np.zeros(BINS, np.int32)), "3"),
+        (EITHER, (np.zeros(BINS, np.float64), np.zeros(BINS, np.int32)), r"out\[0\].*float32"),
+        (EITHER, (np.zeros(BINS, np.float32), np.zeros(BINS, np.int64)), r"out\[1\].*int32"),
+        (VALUE, (np.zeros(BINS, np.float32), np.zeros(BINS[:3], np.int32)), r"out\[1\]"),
+        (VALUE, (np.zeros(BINS[1:], np.float32), np.zeros(BINS, np.int32)), r"out\[0\]"),
+        (TYPE, (np.zeros(BINS, np.float32), [1]), r"out\[1\].*list"),
+        (VALUE, (np.zeros(BINS, np.float32), np.broadcast_to(np.int32(0), BINS)), r"out\[1\].*read-only"),
+    ],
+)
+def test_pairs_that_do_not_fit(pool, error, out, says):
+    with pytest.raises(error, match=says):
+        pool(out=out, return_argmax=True)
+    for array in out:
+        assert not np.any(array) or isinstance(array, list)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_pair_only_where_two_are_returned(pool):
+    pair = (np.zeros(BINS, np.float32), np.zeros(BINS, np.int32))
+    with pytest.raises(EITHER, match=r"\bout\b"):
+        pool(out=pair)
+    memory = np.zeros(BINS, np.float32)
+    with pytest.raises(ValueError, match=r"\bout\b.*overlap"):
+        pool(out=(memory, memory.view(np.int32)), return_argmax=True)
+    assert not memory.any()
+    aliased = FEATURES.copy()
+    with pytest.raises(ValueError, match=r"\bout\b|out\["):
+        roicy.roi_pool(
+            aliased,
+            ROIS,
+            (3, 4),
+            return_argmax=True,
+            out=(
+                np.zeros((3, 5, 3, 4), np.float32),
+                aliased.reshape(-1)[:180].view(np.int32).reshape(3, 5, 3, 4),
+            ),
+        )
+    assert_same_bits(aliased, FEATURES)
+
+
+def test_more_samples_than_an_argmax_can_count():
+    """The row is named; without an argmax there is a result, and nobody counts."""
+    rois = np.array([[0, 1, 1, 9, 9], [0, 0, 0, 2**16, 2**15], [0, 0, 0, 1e30, 1e30]], np.float32)
+    call = (FEATURES[:1], rois, 1)
+    assert np.isfinite(roicy.roi_align(*call, mode="max")).all()
+    with pytest.raises(ValueError, match=r"\brois\b.*\b1\b"):
+        roicy.roi_align(*call, mode="max", return_argmax=True)
+    argmax = np.zeros((3, 5, 1, 1), np.int32)
+    gradient = np.ones((3, 5, 1, 1), np.float32)
+    with pytest.raises(ValueError, match=r"\brois\b.*\b1\b"):
+        roicy.roi_align_backward(gradient, rois, (1, *SHAPE[1:]), mode="max", argmax=argmax)
+    # One sample less than that: 2**16 - 1 by 2**15.
+    rois[1, 3] = 2**16 - 1
+    roicy.roi_align(FEATURES[:1], rois[:2], 1, mode="max", return_argmax=True)
+
+
+def test_more_pixels_than_an_argmax_can_count():
+    features = np.broadcast_to(np.float32(1), (1, 1, 2**16, 2**15))
+    rois = np.array([[0, 0, 0, 5, 5]], np.float32)
+    assert roicy.roi_pool(features, rois, 1).item() == 1
+    with pytest.raises(ValueError, match=r"(?s)\bfeatures\b.*2147483647"):
+        roicy.roi_pool(features, rois, 1, return_argmax=True)
+    fewer = features[:, :, 1:]
+    _, argmax = roicy.roi_pool(fewer, rois, 1, return_argmax=True)
+    assert argmax.item() == 0
 
 
 # ---------------------------------------------------------------- plans

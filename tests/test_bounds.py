@@ -42,11 +42,15 @@ class Guarded:
 
 
 def call(function, arrays, result, side, **options):
-    '''Run with every array, the result included, against a fence; compare with the unfenced result.'''
-    fences = [Guarded(array.nbytes) for array in (*arrays, result)]
-    *held, out = [fence.hold(array, side) for fence, array in zip(fences, (*arrays, result))]
-    function(*held, out=out, **options)
-    assert_same_bits(out, result)
+    '''Run with every array, the results included, against a fence; compare with the unfenced results.'''
+    results = result if isinstance(result, tuple) else (result,)
+    everything = (*arrays, *results)
+    fences = [Guarded(array.nbytes) for array in everything]
+    held = [fence.hold(array, side) for fence, array in zip(fences, everything)]
+    outs = tuple(held[len(arrays):])
+    function(*held[: len(arrays)], out=outs if isinstance(result, tuple) else outs[0], **options)
+    for out, wanted in zip(outs, results):
+        assert_same_bits(out, wanted)
     for fence in fences:
         fence.free()
 
@@ -73,6 +77,70 @@ def check(shape, count, output_size, dtype, layout, side):
     )
     grad = roicy.roi_align_backward_rois(expected, features, rois, **options)
     call(roicy.roi_align_backward_rois, (expected, features, rois), grad, side, **options)
+    check_maxima(features, rois, output_size, side, options)
+    check_pooling(features, rois, output_size, side, layout)
+    low, high = rois[:, 1:3], rois[:, 3:]
+    turned = np.column_stack([rois[:, 0], (low + high) / 2, high - low, np.arange(len(rois)) * 40])
+    check_rotated(features, turned.astype(np.float32), output_size, side, options)
+
+
+def check_maxima(features, rois, output_size, side, options):
+    expected = roicy.roi_align(features, rois, output_size, mode="max", return_argmax=True, **options)
+    call(
+        lambda f, r, **o: roicy.roi_align(f, r, output_size, mode="max", return_argmax=True, **o),
+        (features, rois), expected, side, **options,
+    )
+    values, argmax = expected
+    alone = roicy.roi_align(features, rois, output_size, mode="max", max_rule="onnx", **options)
+    call(
+        lambda f, r, **o: roicy.roi_align(f, r, output_size, mode="max", max_rule="onnx", **o),
+        (features, rois), alone, side, **options,
+    )
+    shape = features.shape
+    grad = roicy.roi_align_backward(values, rois, shape, mode="max", argmax=argmax, **options)
+    call(
+        lambda g, r, a, **o: roicy.roi_align_backward(g, r, shape, mode="max", argmax=a, **o),
+        (values, rois, argmax), grad, side, **options,
+    )
+    grad = roicy.roi_align_backward_rois(values, features, rois, mode="max", argmax=argmax, **options)
+    call(
+        lambda g, f, r, a, **o: roicy.roi_align_backward_rois(g, f, r, mode="max", argmax=a, **o),
+        (values, features, rois, argmax), grad, side, **options,
+    )
+
+
+def check_pooling(features, rois, output_size, side, layout):
+    options = {"layout": layout}
+    alone = roicy.roi_pool(features, rois, output_size, **options)
+    call(lambda f, r, **o: roicy.roi_pool(f, r, output_size, **o), (features, rois), alone, side, **options)
+    expected = roicy.roi_pool(features, rois, output_size, return_argmax=True, **options)
+    call(
+        lambda f, r, **o: roicy.roi_pool(f, r, output_size, return_argmax=True, **o),
+        (features, rois), expected, side, **options,
+    )
+    values, argmax = expected
+    grad = roicy.roi_pool_backward(values, argmax, rois, features.shape, **options)
+    call(
+        lambda g, a, r, **o: roicy.roi_pool_backward(g, a, r, features.shape, **o),
+        (values, argmax, rois), grad, side, **options,
+    )
+
+
+def check_rotated(features, rois, output_size, side, options):
+    expected = roicy.roi_align_rotated(features, rois, output_size, **options)
+    call(
+        lambda f, r, **o: roicy.roi_align_rotated(f, r, output_size, **o),
+        (features, rois), expected, side, **options,
+    )
+    grad = roicy.roi_align_rotated_backward(expected, rois, features.shape, **options)
+    call(
+        lambda g, r, **o: roicy.roi_align_rotated_backward(g, r, features.shape, **o),
+        (expected, rois), grad, side, **options,
+    )
+    grad = roicy.roi_align_rotated_backward_rois(expected, features, rois, **options)
+    call(
+        roicy.roi_align_rotated_backward_rois, (expected, features, rois), grad, side, **options,
+    )
 
 
 for side in ("front", "back"):

@@ -2,6 +2,7 @@
 
 import battery
 import numpy as np
+import operators
 import pytest
 from closeness import assert_same_bits
 from hypothesis import given
@@ -128,17 +129,18 @@ def test_repeated_values(axis, dtype):
     )
 
 
+def shifted(array):
+    """The same values from an odd address on."""
+    memory = np.zeros(array.nbytes + 1, np.uint8)
+    odd = memory[1:].view(array.dtype).reshape(array.shape)
+    odd[...] = array
+    return odd
+
+
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_unaligned_memory(dtype, layout):
     """Arrays that start at an odd address, as slices of a file in memory do."""
-
-    def shifted(array):
-        memory = np.zeros(array.nbytes + 1, np.uint8)
-        odd = memory[1:].view(array.dtype).reshape(array.shape)
-        odd[...] = array
-        return odd
-
     features = battery.to_layout(random_values(np.random.default_rng(0), (2, 40, 12, 10), dtype), layout)
     features = np.ascontiguousarray(features)
     expected = roicy.roi_align(features, ROIS, 3, layout=layout)
@@ -190,30 +192,36 @@ def test_a_crop_of_a_larger_map(layout):
     assert np.isfinite(out).all()
 
 
+def with_odd_steps(array, stride):
+    """The same array with other strides of its axes of length one, in items."""
+    strides = [
+        stride * array.itemsize if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)
+    ]
+    return np.lib.stride_tricks.as_strided(array, array.shape, strides)
+
+
+def spaced(array):
+    """Every second channel of a larger array: a step that a stride of an axis of length one may equal."""
+    return np.repeat(array, 2, axis=1)[:, ::2]
+
+
+SMALL_SIZES = [
+    (18, (1, 1), (1, 1)),
+    (1, (1, 1), (1, 1)),
+    (1, (3, 1), (12, 1)),
+    (18, (1, 5), (1, 10)),
+    (3, (4, 1), (5, 1)),
+]
+
+
 @pytest.mark.parametrize("stride", [0, -1, 1, 2, 3, -7, 10**6])
-@pytest.mark.parametrize(
-    "channels, output_size, map_size",
-    [
-        (18, (1, 1), (1, 1)),
-        (1, (1, 1), (1, 1)),
-        (1, (3, 1), (12, 1)),
-        (18, (1, 5), (1, 10)),
-        (3, (4, 1), (5, 1)),
-    ],
-)
+@pytest.mark.parametrize("channels, output_size, map_size", SMALL_SIZES)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_axes_of_length_one_may_have_any_stride(channels, output_size, map_size, stride, dtype):
     """Nobody takes a step along them, so the step may be anything: NumPy itself leaves odd ones behind."""
 
     def odd(array):
-        strides = [
-            stride * array.itemsize if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)
-        ]
-        return np.lib.stride_tricks.as_strided(array, array.shape, strides)
-
-    def spaced(array):
-        """Every second channel of a larger array: a step that a stride of an axis of length one may equal."""
-        return np.repeat(array, 2, axis=1)[:, ::2]
+        return with_odd_steps(array, stride)
 
     features = random_values(np.random.default_rng(0), (1, channels, *map_size), np.dtype(dtype))
     rois = np.array([[0, 0, 0, map_size[1], map_size[0]], [0, 0.5, 0.25, 3, 3]], np.float32)
@@ -232,22 +240,27 @@ def test_axes_of_length_one_may_have_any_stride(channels, output_size, map_size,
         )
 
 
+def with_wide_steps(array, axis):
+    """The same values more than 2**32 bytes apart along an axis."""
+    step = 2**32 + 4096
+    try:
+        memory = np.zeros(step * (array.shape[axis] - 1) + array.nbytes, np.uint8)
+    except MemoryError:
+        pytest.skip("no address space for gigabytes that are not used")
+    strides = list(array.strides)
+    strides[axis] = step
+    view = np.lib.stride_tricks.as_strided(memory.view(array.dtype), array.shape, strides)
+    view[...] = array
+    return view
+
+
 @pytest.mark.parametrize("axis, channels", [(0, 2), (0, 20), (1, 2), (2, 2), (2, 20), (3, 2), (3, 20)])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_steps_beyond_32_bits(axis, dtype, channels):
     """Neighbours more than 2**32 bytes apart, with nothing between them but pages that are never touched."""
 
     def stretched(array):
-        step = 2**32 + 4096
-        try:
-            memory = np.zeros(step * (array.shape[axis] - 1) + array.nbytes, np.uint8)
-        except MemoryError:
-            pytest.skip("no address space for gigabytes that are not used")
-        strides = list(array.strides)
-        strides[axis] = step
-        view = np.lib.stride_tricks.as_strided(memory.view(array.dtype), array.shape, strides)
-        view[...] = array
-        return view
+        return with_wide_steps(array, axis)
 
     shape = [2, channels, 9, 10]
     if axis > 1:
@@ -279,3 +292,143 @@ def test_memory_mapped_files(tmp_path):
     assert roicy.roi_align(mapped, ROIS, 7, out=out) is out
     out.flush()
     assert_same_bits(np.load(tmp_path / "out.npy"), roicy.roi_align(features, ROIS, 7))
+
+
+# ---------------------------------------------------------------- the same of all other operators
+
+
+of_all = pytest.mark.parametrize("operator", operators.NAMES)
+
+
+def assert_same_outputs(found, expected, layout="NCHW"):
+    for array, wanted in zip(found, expected, strict=True):
+        assert_same_bits(battery.from_layout(array, layout) if array.ndim == 4 else array, wanted)
+
+
+@of_all
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 8, 17, 40])
+@pytest.mark.parametrize("boxes", [2, 150])
+def test_nhwc_equals_nchw_for_all(operator, dtype, channels, boxes):
+    rng = np.random.default_rng(channels)
+    features = random_values(rng, (2, channels, 25, 30), dtype)
+    corners = battery.random_boxes(rng, boxes, 25, 30)
+    rois = np.column_stack([rng.integers(2, size=boxes), corners]).astype(np.float32)
+    expected = operators.outputs(operator, features, rois, (3, 5))
+    assert_same_outputs(operators.outputs(operator, features, rois, (3, 5), layout="NHWC"), expected, "NHWC")
+
+
+@of_all
+@pytest.mark.parametrize("axis", range(4))
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+def test_repeated_values_for_all(operator, axis, dtype):
+    def repeated(array):
+        return np.broadcast_to(np.take(array, [0], axis), array.shape)
+
+    features = random_values(np.random.default_rng(0), (2, 18, 12, 10), dtype)
+    expected = operators.outputs(operator, features, ROIS, (3, 2), take=lambda array: repeated(array).copy())
+    assert_same_outputs(operators.outputs(operator, features, ROIS, (3, 2), take=repeated), expected)
+
+
+@of_all
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_unaligned_memory_for_all(operator, dtype, layout):
+    features = random_values(np.random.default_rng(0), (2, 40, 12, 10), dtype)
+    expected = operators.outputs(operator, features, ROIS, (3, 2), layout=layout)
+    found = operators.outputs(
+        operator,
+        features,
+        ROIS,
+        (3, 2),
+        layout=layout,
+        take=shifted,
+        give=lambda shape, dtype: shifted(np.full(shape, 7, dtype)),
+    )
+    assert_same_outputs(found, expected)
+
+
+@of_all
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_strided_outputs_leave_their_neighbours_alone(operator, layout):
+    features = random_values(np.random.default_rng(0), (2, 21, 12, 10), np.dtype("float32"))
+    expected = operators.outputs(operator, features, ROIS, (3, 5), layout=layout)
+    for step in (1, 2, 3):
+        wholes = []
+
+        def window(shape, dtype, step=step, wholes=wholes):
+            whole = np.full([step * n + 5 for n in shape], 7, dtype)
+            inner = whole[tuple(slice(2, 2 + step * n, step) for n in shape)]
+            wholes.append((whole, inner))
+            return inner
+
+        found = operators.outputs(operator, features, ROIS, (3, 5), layout=layout, give=window)
+        assert_same_outputs(found, expected)
+        for whole, inner in wholes:
+            inner[...] = 7
+            assert (whole == 7).all()
+
+
+@of_all
+@pytest.mark.parametrize("stride", [0, -1, 2, -7, 10**6])
+@pytest.mark.parametrize("channels, output_size, map_size", SMALL_SIZES)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_axes_of_length_one_for_all(operator, channels, output_size, map_size, stride, dtype):
+    features = random_values(np.random.default_rng(0), (1, channels, *map_size), np.dtype(dtype))
+    rois = np.array([[0, 0, 0, map_size[1], map_size[0]], [0, 0.5, 0.25, 3, 3]], np.float32)
+    for count in (1, 2):
+        expected = operators.outputs(operator, features, rois[:count], output_size)
+        for memory in (spaced, np.copy):
+            found = operators.outputs(
+                operator,
+                features,
+                rois[:count],
+                output_size,
+                take=lambda array, memory=memory: with_odd_steps(memory(array), stride),
+                give=lambda shape, dtype, memory=memory: with_odd_steps(
+                    memory(np.full(shape, 7, dtype)), stride
+                ),
+            )
+            assert_same_outputs(found, expected)
+
+
+@of_all
+@pytest.mark.parametrize("axis, channels", [(0, 2), (0, 20), (1, 2), (2, 2), (2, 20), (3, 2), (3, 20)])
+def test_steps_beyond_32_bits_for_all(operator, axis, channels):
+    shape = [2, channels, 9, 10]
+    if axis > 1:
+        shape[axis] = 2
+    features = random_values(np.random.default_rng(0), shape, np.dtype("float16"))
+    rois = np.array([[0, 0, 0, shape[3], shape[2]], [1, 0.5, 0.25, 3, 3]], np.float32)
+    output_size = (2 if axis == 2 else 5, 2 if axis == 3 else 4)
+    expected = operators.outputs(operator, features, rois, output_size)
+    found = operators.outputs(
+        operator,
+        features,
+        rois,
+        output_size,
+        take=lambda array: with_wide_steps(array, axis),
+        give=lambda shape, dtype: with_wide_steps(np.full(shape, 7, dtype), axis),
+    )
+    assert_same_outputs(found, expected)
+
+
+@of_all
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_crop_of_a_larger_map_for_all(operator, layout):
+    """What lies around a window of an array is not looked at."""
+    features = np.random.default_rng(0).random((1, 32, 20, 30)).astype(np.float32)
+    rois = np.array([[0, -5, -5, 60, 60], [0, 0, 0, 30, 20], [0, 28, 18, 33, 22]], np.float32)
+
+    def window(array):
+        if array.dtype.kind != "f":
+            return array
+        whole = np.full([n + 9 for n in array.shape], np.nan, array.dtype)
+        inner = whole[tuple(slice(4, 4 + n) for n in array.shape)]
+        inner[...] = array
+        return inner
+
+    expected = operators.outputs(operator, features, rois, (7, 7), layout=layout)
+    assert_same_outputs(
+        operators.outputs(operator, features, rois, (7, 7), layout=layout, take=window), expected
+    )

@@ -4,7 +4,9 @@ import battery
 import numpy as np
 import pytest
 import reference
-from closeness import assert_close
+import reference_max
+import reference_rotated
+from closeness import assert_close, assert_sums_close
 from strategies import Problem
 
 import roicy
@@ -13,47 +15,50 @@ import roicy
 COMPUTE = """
 import sys
 import numpy as np
-import battery, roicy
+import battery, roicy, test_levels
 
 assert roicy.cpu.level() == sys.argv[1], roicy.cpu.level()
-results = {}
-for case in battery.CASES:
-    for function in (battery.forward, battery.backward, battery.backward_rois):
-        results[f"{case.name}/{function.__name__}"] = function(case)
-np.savez(sys.argv[2], **results)
+calls = test_levels.calls()
+np.savez(sys.argv[2], *[function(case) for case, function in calls])
 """
 
 ALL_LEVELS = ("baseline", "v3", "v4")
 
 
-@pytest.fixture(scope="module")
-def expected():
-    """The reference's results of the battery, computed once."""
-    return {
-        case.name: {
-            "forward": battery.expected_forward(case),
-            "backward": battery.expected_backward(case),
-            "backward_rois": battery.expected_backward_rois(case),
-        }
-        for case in battery.CASES
-    }
+def calls():
+    """The battery: all cases of most functions, a selection for maxima, whose reference is slow."""
+    of_all = [battery.forward, battery.backward, battery.backward_rois]
+    of_all += [battery.rotated_forward, battery.rotated_backward, battery.rotated_backward_rois]
+    of_all += [battery.pool_forward, battery.pool_argmax, battery.pool_backward]
+    of_some = [battery.max_forward, battery.max_backward, battery.max_backward_rois]
+    selected = [(case, function) for case in battery.SELECTION for function in of_some]
+    return [(case, function) for case in battery.CASES for function in of_all] + selected
+
+
+def check(case, function, result):
+    """Hold the result of a function of the battery against the reference."""
+    name = function.__name__
+    precision = "float64" if case.dtype == case.box_dtype == "float64" else "float32"
+    if name in ("pool_forward", "pool_argmax"):
+        expected = battery.expected_pool(case)[name == "pool_argmax"]
+        np.testing.assert_array_equal(result.astype(np.float64), expected.astype(result.dtype))
+    elif name in ("rotated_backward_rois", "max_backward_rois"):
+        assert_sums_close(result, *getattr(battery, f"expected_{name}")(case), precision)
+    else:
+        if name == "backward_rois":  # the precision of the sums, whatever that of the boxes
+            result = result.astype(precision)
+        assert_close(result, getattr(battery, f"expected_{name}")(case))
 
 
 @pytest.mark.parametrize("level", ALL_LEVELS)
-def test_each_level_matches_the_reference(level, cpu_levels, expected, run_python, tmp_path):
+def test_each_level_matches_the_reference(level, cpu_levels, run_python, tmp_path):
     if level not in cpu_levels:
         pytest.skip(f"not available here: {level}")
     path = tmp_path / "results.npz"
     run_python(COMPUTE, level, path, ROICY_CPU_LEVEL=level)
     with np.load(path) as results:
-        for case in battery.CASES:
-            for name, wanted in expected[case.name].items():
-                result = results[f"{case.name}/{name}"]
-                if name == "backward_rois" and case.dtype != "float64":
-                    result = result.astype(
-                        np.float32
-                    )  # the precision of the sums, whatever that of the boxes
-                assert_close(result, wanted)
+        for index, (case, function) in enumerate(calls()):
+            check(case, function, results[f"arr_{index}"])
 
 
 SHOW_LEVEL = "import roicy; print(roicy.cpu.level())"
@@ -112,19 +117,33 @@ def border_problems():
                 yield Problem(np.ones((1, 1, 10, 10), dtype), rois.astype(dtype), (7, 7), options)
 
 
+def turned_border_problems():
+    """Rotated boxes of one sample, or of some around one, in the same place; and bins that end on pixels."""
+    for problem in border_problems():
+        rois, real = problem.rois, problem.rois.dtype.type
+        angle = np.random.default_rng(7).choice([0, 30, 45, 90, 180, 211.5], len(rois))
+        middle, size = (rois[:, 1:3] + rois[:, 3:]) / real(2), rois[:, 3:] - rois[:, 1:3]
+        yield problem._replace(rois=np.column_stack([rois[:, 0], middle, size, angle]).astype(real))
+
+
 POOL_AT_THE_BORDER = """
 import sys
 import numpy as np
 import roicy, test_levels
 
 assert roicy.cpu.level() == sys.argv[1]
-np.savez(sys.argv[2], *[roicy.roi_align(*p[:3], **p.options) for p in test_levels.border_problems()])
+found = [roicy.roi_align(*p[:3], **p.options) for p in test_levels.border_problems()]
+found += [roicy.roi_align(*p[:3], mode="max", **p.options) for p in test_levels.border_problems()]
+found += [roicy.roi_align_rotated(*p[:3], **p.options) for p in test_levels.turned_border_problems()]
+np.savez(sys.argv[2], *found)
 """
 
 
 def test_levels_agree_on_geometry(cpu_levels, run_python, tmp_path):
     """With fused multiply-adds in the positions of one level, samples would be in there, out here."""
     expected = [reference.roi_align(*p[:3], **p.options) for p in border_problems()]
+    expected += [reference_max.roi_align_max(*p[:3], **p.options)[0] for p in border_problems()]
+    expected += [reference_rotated.roi_align_rotated(*p[:3], **p.options) for p in turned_border_problems()]
     for level in cpu_levels:
         path = tmp_path / f"{level}.npz"
         run_python(POOL_AT_THE_BORDER, level, path, ROICY_CPU_LEVEL=level)

@@ -16,7 +16,21 @@ linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
 openmp_only = pytest.mark.skipif(not roicy.cpu.openmp(), reason="built without OpenMP: there is one thread")
 
-FUNCTIONS = [battery.forward, battery.backward, battery.backward_rois]
+FUNCTIONS = [
+    battery.forward,
+    battery.backward,
+    battery.backward_rois,
+    battery.max_forward,
+    battery.max_argmax,
+    battery.max_backward,
+    battery.max_backward_rois,
+    battery.rotated_forward,
+    battery.rotated_backward,
+    battery.rotated_backward_rois,
+    battery.pool_forward,
+    battery.pool_argmax,
+    battery.pool_backward,
+]
 FUNCTION_IDS = [function.__name__ for function in FUNCTIONS]
 
 # Enough work for every thread, in all the ways in which it can be divided: over images and blocks of

@@ -1,29 +1,54 @@
 """Region-of-interest operators of object detection as functions on NumPy arrays.
 
-========================= =======================================================
-`roi_align`               pool boxes of a feature map by averaging samples
-`roi_align_backward`      its gradient with respect to the features
-`roi_align_backward_rois` its gradient with respect to the boxes
-`roi_align_plan`          the same for several feature maps of one shape
-`set_num_threads`         threads that calls from this Python thread may use
-`get_num_threads`         how many those are
-`num_threads`             the same within a ``with`` block
-`show_config`             versions, CPU level, threads
-========================= =======================================================
+================================= ==========================================================
+`roi_align`                       pool boxes of a feature map: average or maximum of samples
+`roi_align_backward`              its gradient with respect to the features
+`roi_align_backward_rois`         its gradient with respect to the boxes
+`roi_align_plan`                  the same for several feature maps of one shape
+`roi_align_rotated`               pool rotated boxes by averaging samples
+`roi_align_rotated_backward`      its gradient with respect to the features
+`roi_align_rotated_backward_rois` its gradient with respect to the boxes
+`roi_align_rotated_plan`          the same for several feature maps of one shape
+`roi_pool`                        pool boxes rounded to pixels by their maximum
+`roi_pool_backward`               its gradient with respect to the features
+`rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
+`rmac`                            R-MAC: one vector for each image
+`rmac_backward`                   its gradient with respect to the features
+`set_num_threads`                 threads that calls from this Python thread may use
+`get_num_threads`                 how many those are
+`num_threads`                     the same within a ``with`` block
+`show_config`                     versions, CPU level, threads
+================================= ==========================================================
+
+`roicy.compat.caffe2` and `roicy.compat.mxnet` have the operators of these systems, under the names and with
+the arguments that they have there.
 """
 
 from roicy._config import get_num_threads, num_threads, set_num_threads, show_config
 from roicy.align import roi_align, roi_align_backward, roi_align_backward_rois
-from roicy.plan import RoIAlignPlan, roi_align_plan
+from roicy.plan import RoIAlignPlan, RoIAlignRotatedPlan, roi_align_plan, roi_align_rotated_plan
+from roicy.pool import roi_pool, roi_pool_backward
+from roicy.rmac import rmac, rmac_backward, rmac_regions
+from roicy.rotated import roi_align_rotated, roi_align_rotated_backward, roi_align_rotated_backward_rois
 
 __all__ = [
     "RoIAlignPlan",
+    "RoIAlignRotatedPlan",
     "get_num_threads",
     "num_threads",
+    "rmac",
+    "rmac_backward",
+    "rmac_regions",
     "roi_align",
     "roi_align_backward",
     "roi_align_backward_rois",
     "roi_align_plan",
+    "roi_align_rotated",
+    "roi_align_rotated_backward",
+    "roi_align_rotated_backward_rois",
+    "roi_align_rotated_plan",
+    "roi_pool",
+    "roi_pool_backward",
     "set_num_threads",
     "show_config",
 ]
@@ -35,4 +60,8 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("roicy")
+    if name == "compat":
+        import importlib
+
+        return importlib.import_module("roicy.compat")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

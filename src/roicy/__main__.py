@@ -19,8 +19,8 @@ def _parser():
     info = commands.add_parser("info", help="print versions, CPU level, OpenMP and threads")
     info.set_defaults(run=_info)
 
-    demo = commands.add_parser("demo", help="pool three boxes of a photo and draw what happened")
-    demo.add_argument("--output", default="roicy-demo.png", metavar="PATH", help="picture [%(default)s]")
+    demo = commands.add_parser("demo", help="run the operators on a photo and draw what happened")
+    demo.add_argument("--output", default="roicy-demo", metavar="FOLDER", help="for pictures [%(default)s]")
     demo.set_defaults(run=_demo)
 
     bench = commands.add_parser("bench", help="time this installation on this machine")
@@ -58,9 +58,10 @@ def _demo(chosen):
     try:
         import matplotlib  # noqa: F401
         import PIL  # noqa: F401
+        import skimage  # noqa: F401
     except ImportError as error:
-        print(f"The demo draws with matplotlib and Pillow: {error}. Install them with", file=sys.stderr)
-        print("    python -m pip install matplotlib pillow", file=sys.stderr)
+        print(f"The demo needs more than roicy: {error}. Install it with", file=sys.stderr)
+        print("    python -m pip install matplotlib pillow scikit-image", file=sys.stderr)
         return 1
     from roicy._demo import demo
 

@@ -20,6 +20,11 @@ _MAX_THREADS = 4096
 # How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
 _OVERLAP_WORK = 1_000_000
 
+#: What a row of boxes holds after the batch index.
+CORNERS = ("x1", "y1", "x2", "y2")
+ROTATED = ("cx", "cy", "w", "h", "angle")
+
+_INT32 = np.dtype(np.int32)
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
 _FLOAT32_MAX = float(np.finfo(_FLOAT32).max)
@@ -49,19 +54,37 @@ def invalid(value):
 
 
 def mode(value):
-    """Return the pooling mode, "avg"."""
-    if isinstance(value, str) and value == "max":
-        raise NotImplementedError("mode='max' is not available in this version; mode must be 'avg'")
-    return _choice("mode", value, ("avg",))
+    """Return what is made of the samples of a bin, "avg" or "max"."""
+    return _choice("mode", value, ("avg", "max"))
 
 
-def aligned(value):
-    """Return whether positions are shifted by half a pixel."""
+def max_rule(value):
+    """Return what the value of a sample is for a maximum, "bilinear" or "onnx"."""
+    return _choice("max_rule", value, ("bilinear", "onnx"))
+
+
+def angle_unit(value):
+    """Return the unit of angles, "degrees" or "radians"."""
+    return _choice("angle_unit", value, ("degrees", "radians"))
+
+
+def rounding(value):
+    """Return what becomes of the corners of a box, "round" or "none"."""
+    return _choice("rounding", value, ("round", "none"))
+
+
+def aggregate(value):
+    """Return how the regions of an image are put together, "sum" or "concat"."""
+    return _choice("aggregate", value, ("sum", "concat"))
+
+
+def flag(name, value):
+    """Return a switch, True or False."""
     if value is True or value is False:
         return value
     if isinstance(value, np.bool_):
         return bool(value)
-    raise TypeError(f"aligned must be True or False, got {_shown(value)}")
+    raise TypeError(f"{name} must be True or False, got {_shown(value)}")
 
 
 def output_size(value):
@@ -89,19 +112,36 @@ def sampling_ratio(value):
 
 def spatial_scale(value, boxes_dtype):
     """Return the scale as a float that is finite and positive in the boxes' dtype too."""
-    scale = value
-    if type(scale) is not float:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
-            raise TypeError(f"spatial_scale must be a real number, got {_shown(value)}")
-        try:
-            scale = float(value)
-        except OverflowError:
-            scale = math.inf
+    scale = _real("spatial_scale", value)
     if not 0.0 < scale < math.inf:
         raise ValueError(f"spatial_scale must be finite and greater than 0, got {short_repr(value)}")
     if boxes_dtype == _FLOAT32 and not _FLOAT32_LEAST <= scale <= _FLOAT32_MAX:
         raise ValueError(f"spatial_scale must be finite and above 0 in float32, as rois are, got {scale}")
     return scale
+
+
+def scales(value):
+    """Return the number of scales of regions."""
+    count = _integer("scales", value)
+    if count < 1:
+        raise ValueError(f"scales must be at least 1, got {count}")
+    return count
+
+
+def overlap(value):
+    """Return the overlap of neighbouring regions that is aimed at, as a part of their size."""
+    part = _real("overlap", value)
+    if not 0.0 <= part <= 1.0:
+        raise ValueError(f"overlap must lie between 0 and 1, got {short_repr(value)}")
+    return part
+
+
+def eps(value):
+    """Return the least length that a vector is divided by."""
+    least = _real("eps", value)
+    if not 0.0 < least < math.inf:
+        raise ValueError(f"eps must be finite and greater than 0, got {short_repr(value)}")
+    return least
 
 
 def thread_count(value):
@@ -132,6 +172,17 @@ def _integer(name, value, expected="an int"):
     except TypeError:
         pass
     raise TypeError(f"{name} must be {expected}, got {_shown(value)}")
+
+
+def _real(name, value):
+    if type(value) is float:
+        return value
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a real number, got {_shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _shown(value):
@@ -248,6 +299,35 @@ def _output_axes(layout):
     return "(K, C, PH, PW)" if layout == "NCHW" else "(K, PH, PW, C)"
 
 
+# ---------------------------------------------------------------- whitening
+
+
+def whiten(value, channels, dtype):
+    """Return what whitens rows: None, a function, or mean and matrix of a dtype."""
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"whiten must be None, a function or a pair (mean, matrix), got {_shown(value)}")
+    mean, matrix = value
+    for index, array in enumerate(value):
+        if array.dtype.kind not in "fiu" and not _is_bfloat16(array.dtype):
+            raise TypeError(f"whiten[{index}] must be real numbers, got {array.dtype}")
+    if mean.shape != (channels,):
+        raise ValueError(f"whiten[0] must be a mean of shape {(channels,)}, got {mean.shape}")
+    if matrix.ndim != 2 or matrix.shape[1] != channels:
+        raise ValueError(f"whiten[1] must be a matrix of shape (D, {channels}), got {matrix.shape}")
+    return mean.astype(dtype), matrix.astype(dtype)
+
+
+def whitened(value, rows):
+    """Check what a function made of rows."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        raise TypeError(f"whiten must return a numpy.ndarray of real numbers, got {_shown(value)}")
+    if value.ndim != 2 or len(value) != rows:
+        raise ValueError(f"whiten must return an array of shape ({rows}, D), got {value.shape}")
+    return value
+
+
 # ---------------------------------------------------------------- boxes
 
 
@@ -256,9 +336,11 @@ class Rois:
 
     Attributes
     ----------
-    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
-        Corners x1, y1, x2, y2; with five columns the batch index comes first.
-    images : ndarray, (K,), int64, C-contiguous, or None with five columns
+    boxes : ndarray, (K, columns) or (K, columns + 1), float32 or float64, C-contiguous
+        The numbers of each box: `CORNERS` or `ROTATED`. With one column more the batch index comes first.
+    columns : int
+        How many numbers a box has.
+    images : ndarray, (K,), int64, C-contiguous, or None where the batch index is a column
         Batch indices, in range or not.
     lengths : list of int or None
         How many boxes each image has, where the caller gave one array per image.
@@ -266,10 +348,11 @@ class Rois:
         The caller's own arrays, which an output must not overlap.
     """
 
-    __slots__ = ("boxes", "given", "images", "lengths")
+    __slots__ = ("boxes", "columns", "given", "images", "lengths")
 
-    def __init__(self, boxes, images, lengths, given):
+    def __init__(self, boxes, columns, images, lengths, given):
         self.boxes = boxes
+        self.columns = columns
         self.images = images
         self.lengths = lengths
         self.given = given
@@ -277,16 +360,11 @@ class Rois:
     def copy(self):
         """Return these boxes in memory of their own."""
         images = None if self.images is None else self.images.copy()
-        return Rois(self.boxes.copy(), images, self.lengths, self.given)
+        return Rois(self.boxes.copy(), self.columns, images, self.lengths, self.given)
 
     def invalid_row(self, row, images):
         """Return the error for a row that no pooling can be done for."""
         values = self.boxes[row]
-        if self.lengths is not None:
-            image = int(self.images[row])
-            place = f"rois[{image}] row {row - sum(self.lengths[:image])}"
-        else:
-            place = f"rois row {row}"
         if not np.isfinite(values).all():
             found, expected = "is not finite", "finite numbers only"
         else:
@@ -295,33 +373,47 @@ class Rois:
             else:  # as the caller gave it: one beyond int64 has not survived the conversion
                 found = f"has batch_indices[{row}] = {self.given[-1][row]}"
             expected = f"a batch index of at least 0 and below N = {images}"
+        return ValueError(f"{self._place(row)} {found}: expected {expected}; invalid='nan' accepts such rows")
+
+    def too_fine_row(self, row):
+        """Return the error for a row with more samples in a bin than argmax can count."""
         return ValueError(
-            f"{place}, [{', '.join(map(str, values))}], {found}: expected {expected}; "
-            "invalid='nan' accepts such rows"
+            f"{self._place(row)} has more than {_INT32_MAX} samples in a bin, which argmax cannot count: "
+            "expected a smaller box, or a sampling_ratio"
         )
 
+    def _place(self, row):
+        if self.lengths is None:
+            place = f"rois row {row}"
+        else:
+            image = int(self.images[row])
+            place = f"rois[{image}] row {row - sum(self.lengths[:image])}"
+        return f"{place}, [{', '.join(map(str, self.boxes[row]))}],"
 
-def rois(value, batch_indices, images):
-    """Return the boxes of a call on so many images as `Rois`."""
+
+def rois(value, batch_indices, images, names=CORNERS):
+    """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box."""
     if not isinstance(value, np.ndarray):
-        return _rois_per_image(value, batch_indices, images)
+        return _rois_per_image(value, batch_indices, images, names)
     shape = value.shape
-    if len(shape) != 2 or shape[1] not in (4, 5):
+    columns = len(names)
+    if len(shape) != 2 or not columns <= shape[1] <= columns + 1:
+        row = ", ".join(names)
         raise ValueError(
-            "rois must have shape (K, 5), rows [batch index, x1, y1, x2, y2], "
-            f"or (K, 4), rows [x1, y1, x2, y2], got {shape}"
+            f"rois must have shape (K, {columns + 1}), rows [batch index, {row}], "
+            f"or (K, {columns}), rows [{row}], got {shape}"
         )
     boxes = _contiguous(value, _box_dtype("rois", value.dtype))
     if batch_indices is None:
-        if shape[1] == 5:
-            return Rois(boxes, None, None, (value,))
+        if shape[1] != columns:
+            return Rois(boxes, columns, None, None, (value,))
         if images != 1:
             raise ValueError(
                 f"rois of shape {shape} say no batch index and N is {images}, not 1: "
-                "pass batch_indices, or rois of shape (K, 5) with the batch index in column 0"
+                f"pass batch_indices, or rois of shape (K, {columns + 1}) with the batch index in column 0"
             )
-        return Rois(boxes, np.zeros(len(boxes), np.int64), None, (value,))
-    if shape[1] == 5:
+        return Rois(boxes, columns, np.zeros(len(boxes), np.int64), None, (value,))
+    if shape[1] != columns:
         raise ValueError(
             f"batch_indices must be None for rois of shape {shape}, which have the batch index in column 0"
         )
@@ -332,24 +424,27 @@ def rois(value, batch_indices, images):
             f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
         )
     # Unsigned numbers beyond int64 become negative ones: out of range as well.
-    return Rois(boxes, _contiguous(batch_indices, np.dtype(np.int64)), None, (value, batch_indices))
+    images = _contiguous(batch_indices, np.dtype(np.int64))
+    return Rois(boxes, columns, images, None, (value, batch_indices))
 
 
-def _rois_per_image(arrays, batch_indices, images):
+def _rois_per_image(arrays, batch_indices, images, names):
     if batch_indices is not None:
         raise ValueError("batch_indices must be None for rois that are one array of boxes per image")
     if len(arrays) != images:
         raise ValueError(f"rois must be one array for each of N = {images} images, got {len(arrays)} arrays")
     dtype = _FLOAT32
+    columns = len(names)
     for image, array in enumerate(arrays):
-        if array.ndim != 2 or array.shape[1] != 4:
-            row = "[x1, y1, x2, y2]"
-            raise ValueError(f"rois[{image}] must have shape (L, 4), rows {row}, got {array.shape}")
+        if array.ndim != 2 or array.shape[1] != columns:
+            row = ", ".join(names)
+            raise ValueError(f"rois[{image}] must have shape (L, {columns}), rows [{row}], got {array.shape}")
         if _box_dtype(f"rois[{image}]", array.dtype) == _FLOAT64:
             dtype = _FLOAT64
     lengths = [len(array) for array in arrays]
-    boxes = np.concatenate([np.empty((0, 4), dtype), *(array.astype(dtype) for array in arrays)])
-    return Rois(boxes, np.repeat(np.arange(images, dtype=np.int64), lengths), lengths, tuple(arrays))
+    boxes = np.concatenate([np.empty((0, columns), dtype), *(array.astype(dtype) for array in arrays)])
+    indices = np.repeat(np.arange(images, dtype=np.int64), lengths)
+    return Rois(boxes, columns, indices, lengths, tuple(arrays))
 
 
 def _box_dtype(name, dtype):
@@ -372,28 +467,71 @@ def _contiguous(array, dtype):
     return np.array(array, dtype, order="C")
 
 
+# ---------------------------------------------------------------- the chosen samples of a maximum
+
+
+def argmax(array, shape):
+    """Check that an array can hold the argmax of an output of a shape."""
+    if array is None:
+        raise TypeError(f"argmax must be a numpy.ndarray of int32 and shape {shape}, got None")
+    if array.dtype != _INT32:
+        raise TypeError(f"argmax must be int32 in native byte order, got {array.dtype}")
+    _same_shape("argmax", array, shape)
+
+
+def pixel_count(shape, pixels):
+    """Check that argmax can count the pixels of a feature map of a shape."""
+    if pixels > _INT32_MAX:
+        raise ValueError(f"features must have at most {_INT32_MAX} pixels for argmax, got shape {shape}")
+
+
+def argmax_error(found, layout):
+    """Return the error for a value of argmax, found at ((k, c, p, q), value, limit)."""
+    (k, c, p, q), value, limit = found
+    index = (k, c, p, q) if layout == "NCHW" else (k, p, q, c)
+    return ValueError(
+        f"argmax[{', '.join(map(str, index))}] must lie between -1 and {limit - 1}, got {value}; "
+        "-1 stands for nothing chosen"
+    )
+
+
 # ---------------------------------------------------------------- output
 
 
-def out(value, shape, dtype, *inputs):
+def out(value, shape, dtype, *inputs, name="out"):
     """Return the array that is the result: the caller's, once it is known to do no harm, or a new one."""
     if value is None:
         return np.empty(shape, dtype)
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be one numpy.ndarray, got a {type(value).__name__}")
     if value.shape != shape:
-        raise ValueError(f"out must have shape {shape}, got {value.shape}")
+        raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
     if value.dtype != dtype:
-        raise ValueError(f"out must have dtype {dtype} in native byte order, got {value.dtype}")
+        raise ValueError(f"{name} must have dtype {dtype} in native byte order, got {value.dtype}")
     if not value.flags.carray:
         if not value.flags.writeable:
-            raise ValueError("out must be writeable, got a read-only array")
+            raise ValueError(f"{name} must be writeable, got a read-only array")
         if _overlaps_itself(value):
             raise ValueError(
-                f"out must not overlap itself, got strides {value.strides} for shape {shape} of {dtype}"
+                f"{name} must not overlap itself, got strides {value.strides} for shape {shape} of {dtype}"
             )
     for array in inputs:
         if np.may_share_memory(value, array) and _overlap(value, array):
-            raise ValueError("out must not overlap an input array, got memory that both use")
+            raise ValueError(f"{name} must not overlap an input array, got memory that both use")
     return value
+
+
+def outs(value, shape, dtype, *inputs):
+    """Return the two arrays that are the result: pooled values and their argmax."""
+    if type(value) is not tuple:
+        return out(value, shape, dtype, *inputs), np.empty(shape, _INT32)
+    if len(value) != 2:
+        raise ValueError(f"out must be an array or a tuple (values, argmax), got a tuple of {len(value)}")
+    values = out(value[0], shape, dtype, *inputs, name="out[0]")
+    chosen = out(value[1], shape, _INT32, *inputs, name="out[1]")
+    if np.may_share_memory(values, chosen) and _overlap(values, chosen):
+        raise ValueError("out[0] must not overlap out[1], got memory that both use")
+    return values, chosen
 
 
 def written_to(out):

@@ -4,7 +4,7 @@ import numpy as np
 
 from roicy import cpu
 
-_OPTIONAL = frozenset(("batch_indices", "out"))
+_OPTIONAL = frozenset(("argmax", "batch_indices", "out"))
 
 
 def kernels_for(**arrays):
@@ -13,8 +13,8 @@ def kernels_for(**arrays):
     Parameters
     ----------
     **arrays
-        The arrays of one call. ``batch_indices`` and ``out`` may be None, ``rois`` may be a list or tuple of
-        arrays.
+        The arrays of one call. ``argmax``, ``batch_indices`` and ``out`` may be None, ``rois`` may be a list
+        or tuple of arrays, ``out`` a tuple.
 
     Returns
     -------
@@ -57,8 +57,8 @@ def _check(arrays):
 
 def _each(arrays):
     for name, array in arrays.items():
-        if name == "rois" and isinstance(array, (list, tuple)):
-            yield from ((f"rois[{image}]", item) for image, item in enumerate(array))
+        if (name == "rois" and isinstance(array, (list, tuple))) or (name == "out" and type(array) is tuple):
+            yield from ((f"{name}[{index}]", item) for index, item in enumerate(array))
         elif array is not None or name not in _OPTIONAL:
             yield name, array
 

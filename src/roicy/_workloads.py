@@ -1,4 +1,4 @@
-"""The RoIAlign workloads that roicy is measured on: what real detectors and croppers ask for.
+"""The workloads that roicy is measured on: what real detectors, croppers and image searches ask for.
 
 ``roicy bench`` times this installation on them; ``benchmarks/`` in the repository adds the peers.
 """
@@ -11,30 +11,60 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Workload:
-    """One call of ``roi_align`` on random data: spatial scale 1, aligned, float32 unless said otherwise."""
+    """A call of an operator on random data: spatial scale 1, aligned, float32 unless said otherwise."""
 
     name: str
     about: str
+    operator: str  # the function of roicy
     input_shape: tuple  # (N, C, H, W)
-    rois: int
-    output_size: int
-    sampling_ratio: int
-    side: tuple  # the shortest and the longest side of a square box, in feature pixels
+    rois: int = 0  # none where the operator makes its own
+    output_size: int = 1
+    sampling_ratio: int = 0
+    side: tuple = ()  # the shortest and the longest side of a square box, in feature pixels
+    mode: str = "avg"
 
     @property
     def output_shape(self):
+        if self.operator == "rmac":
+            return self.input_shape[:2]
         return (self.rois, self.input_shape[1], self.output_size, self.output_size)
 
+    @property
+    def takes_maxima(self):
+        return self.mode == "max" or self.operator in ("roi_pool", "rmac")
+
+    @property
+    def options(self):
+        """Keyword arguments of the operator and its gradients, those aside that say where things go."""
+        options = {}
+        if self.operator in ("roi_align", "roi_align_rotated"):
+            options["sampling_ratio"] = self.sampling_ratio
+        if self.mode != "avg":
+            options["mode"] = self.mode
+        return options
+
     def features(self, rng, dtype="float32"):
-        """Draw normally distributed feature maps, (N, C, H, W)."""
-        return rng.standard_normal(self.input_shape, dtype=np.float32).astype(dtype, copy=False)
+        """Draw normally distributed feature maps, (N, C, H, W).
+
+        For maxima, their absolute values: what a ReLU leaves is not negative, and where it were, peers would
+        disagree about a maximum below zero.
+        """
+        features = rng.standard_normal(self.input_shape, dtype=np.float32)
+        if self.takes_maxima:
+            np.abs(features, out=features)
+        return features.astype(dtype, copy=False)
 
     def grad_output(self, rng):
-        """Draw a normally distributed gradient for the output, (K, C, PH, PW)."""
+        """Draw a normally distributed gradient for the output."""
         return rng.standard_normal(self.output_shape, dtype=np.float32)
 
     def boxes(self, rng):
-        """Draw rows [image, x1, y1, x2, y2] inside the map, sizes and shapes even on a log scale."""
+        """Draw rows [image, x1, y1, x2, y2] inside the map, sizes and shapes even on a log scale.
+
+        For rotated boxes, rows [image, cx, cy, w, h, angle] with any angle. None where `rois` is 0.
+        """
+        if not self.rois:
+            return None
         images, _, height, width = self.input_shape
         side = np.exp(rng.uniform(math.log(self.side[0]), math.log(self.side[1]), self.rois))
         aspect = np.exp(rng.uniform(math.log(0.5), math.log(2.0), self.rois))
@@ -43,7 +73,12 @@ class Workload:
         x1 = rng.uniform(0.0, 1.0, self.rois) * (width - box_width)
         y1 = rng.uniform(0.0, 1.0, self.rois) * (height - box_height)
         image = rng.integers(0, images, self.rois)
-        return np.stack([image, x1, y1, x1 + box_width, y1 + box_height], axis=1).astype(np.float32)
+        if self.operator == "roi_align_rotated":
+            angle = rng.uniform(-180.0, 180.0, self.rois)
+            rows = [image, x1 + box_width / 2, y1 + box_height / 2, box_width, box_height, angle]
+        else:
+            rows = [image, x1, y1, x1 + box_width, y1 + box_height]
+        return np.stack(rows, axis=1).astype(np.float32)
 
 
 WORKLOADS = {
@@ -52,32 +87,62 @@ WORKLOADS = {
         Workload(
             "box_7x7_adaptive",
             "box head of a detector, adaptive sampling",
-            (2, 256, 200, 272), 1000, 7, 0, (4.0, 60.0),
+            "roi_align", (2, 256, 200, 272), 1000, 7, 0, (4.0, 60.0),
         ),
         Workload(
             "box_7x7_sr2",
             "box head of a detector, 2 x 2 samples per bin",
-            (2, 256, 200, 272), 1000, 7, 2, (4.0, 60.0),
+            "roi_align", (2, 256, 200, 272), 1000, 7, 2, (4.0, 60.0),
         ),
         Workload(
             "mask_14x14_sr2",
             "mask head of a detector",
-            (1, 256, 200, 272), 100, 14, 2, (8.0, 100.0),
+            "roi_align", (1, 256, 200, 272), 100, 14, 2, (8.0, 100.0),
         ),
         Workload(
             "c4_14x14_adaptive",
             "detector with one coarse, deep feature map",
-            (1, 1024, 50, 68), 300, 14, 0, (4.0, 45.0),
+            "roi_align", (1, 1024, 50, 68), 300, 14, 0, (4.0, 45.0),
         ),
         Workload(
             "crops_224_sr1",
             "crops of a video frame for a classifier",
-            (1, 3, 1080, 1920), 32, 224, 1, (100.0, 700.0),
+            "roi_align", (1, 3, 1080, 1920), 32, 224, 1, (100.0, 700.0),
         ),
         Workload(
             "one_box",
             "a single box: what a call costs",
-            (1, 256, 50, 68), 1, 7, 2, (10.0, 30.0),
+            "roi_align", (1, 256, 50, 68), 1, 7, 2, (10.0, 30.0),
+        ),
+        Workload(
+            "max_7x7_sr2",
+            "box head with the largest of 2 x 2 samples per bin",
+            "roi_align", (2, 256, 200, 272), 1000, 7, 2, (4.0, 60.0), mode="max",
+        ),
+        Workload(
+            "rotated_7x7_sr2",
+            "rotated boxes, 2 x 2 samples per bin",
+            "roi_align_rotated", (1, 256, 200, 272), 500, 7, 2, (4.0, 60.0),
+        ),
+        Workload(
+            "rotated_7x7_adaptive",
+            "rotated boxes, adaptive sampling",
+            "roi_align_rotated", (1, 256, 200, 272), 500, 7, 0, (4.0, 60.0),
+        ),
+        Workload(
+            "pool_7x7",
+            "RoIPool on one coarse feature map",
+            "roi_pool", (1, 512, 38, 63), 300, 7, side=(3.0, 35.0),
+        ),
+        Workload(
+            "pool_box_7x7",
+            "RoIPool on the box head's feature map",
+            "roi_pool", (2, 256, 200, 272), 1000, 7, side=(4.0, 60.0),
+        ),
+        Workload(
+            "rmac",
+            "descriptors of eight images for a search",
+            "rmac", (8, 512, 24, 32),
         ),
     )
 }  # fmt: skip

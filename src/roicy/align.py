@@ -1,4 +1,4 @@
-"""RoIAlign: average a feature map over the bins of boxes, and the gradients of that.
+"""RoIAlign: the average of a feature map, or its largest sample, over the bins of boxes, and the gradients.
 
 Each function settles its arguments and uses a plan (`roicy.plan`) once.
 """
@@ -17,15 +17,17 @@ def roi_align(
     sampling_ratio=0,
     aligned=True,
     mode="avg",
+    max_rule="bilinear",
     batch_indices=None,
     layout="NCHW",
+    return_argmax=False,
     invalid="raise",
     out=None,
 ):
-    """Pool each box of a feature map to a fixed size by averaging bilinear samples.
+    """Pool each box of a feature map to a fixed size by averaging bilinear samples, or by their maximum.
 
     A box is divided into ``output_size`` bins, each bin is sampled at the points of a regular grid, and the
-    bilinear values of the samples are averaged. Nothing is rounded to pixels.
+    bilinear values of the samples are averaged, or the largest is taken. Nothing is rounded to pixels.
 
     Parameters
     ----------
@@ -53,24 +55,36 @@ def roi_align(
         True: coordinates are continuous and the centre of pixel ``i`` lies at ``i + 0.5``, so the box of the
         whole map is ``[0, 0, W, H]``. False: the centre of pixel ``i`` lies at ``i``, and boxes of less than
         one feature pixel are enlarged to one.
-    mode : {"avg"}, optional
-        What is made of the samples of a bin. "max" is not available in this version.
+    mode : {"avg", "max"}, optional
+        What is made of the samples of a bin: their average or their maximum.
+    max_rule : {"bilinear", "onnx"}, optional
+        For ``mode="max"``: what the value of a sample is. "bilinear": the sum of its four pixels, each times
+        its bilinear weight, as for the average. "onnx": the largest of these four products, as the ONNX
+        specification has it; this one has no argmax and no gradient.
     batch_indices : ndarray, shape (K,), any integer dtype, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
+    return_argmax : bool, optional
+        For ``mode="max"`` with ``max_rule="bilinear"``: whether to return which sample each maximum is, too.
+        The gradients need it.
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
-        "raise": ValueError that names the first such row. "nan": the output of such a row is NaN.
-    out : ndarray, optional
+        "raise": ValueError that names the first such row. "nan": the output of such a row is NaN, its argmax
+        -1.
+    out : ndarray or tuple of two ndarrays, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. A call that fails leaves it as it was.
+        with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
+        both results go; an array is for the values alone. A call that fails leaves it as it was.
 
     Returns
     -------
-    ndarray, shape (K, C, PH, PW)
+    pooled : ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
         dtype of `features`, float32 for uint8.
+    argmax : ndarray, shape of `pooled`, int32
+        With ``return_argmax=True`` only: the chosen sample of each bin, counted row by row,
+        ``iy * samples along x + ix``, or -1 where there is none.
 
     Raises
     ------
@@ -78,15 +92,17 @@ def roi_align(
         Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, or `out` cannot be written to.
-    NotImplementedError
-        For ``mode="max"``.
+        invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True where no
+        argmax exists: for ``mode="avg"``, for ``max_rule="onnx"``, and where a bin has more than 2**31 - 1
+        samples.
 
     See Also
     --------
     roi_align_plan : For several feature maps of one shape.
     roi_align_backward : Gradient with respect to the features.
     roi_align_backward_rois : Gradient with respect to the boxes.
+    roi_align_rotated : For boxes that are turned by an angle.
+    roi_pool : Maximum over whole pixels, of boxes rounded to pixels.
 
     Notes
     -----
@@ -105,6 +121,11 @@ def roi_align(
     Sums are accumulated in float32, in float64 for float64 features. Results do not depend on the number of
     threads, the layout or the strides, to the last bit.
 
+    For ``mode="max"``, a sample outside the map takes part as a zero. Of equal samples the first counts, row
+    by row, and a NaN is never chosen. The maximum starts at the lowest finite float32: a bin in which no
+    sample is greater than that (all are NaN, say) has that value and argmax -1. A bin without samples has
+    value 0 and argmax -1.
+
     These systems agree, to the rounding of a sum:
 
     - ``aligned=True``: torchvision ``roi_align(aligned=True)``, detectron2 ``ROIAlign`` (its default), and
@@ -112,10 +133,17 @@ def roi_align(
     - ``aligned=False``: torchvision ``roi_align`` (its default), Caffe2 ``RoIAlign``, and ONNX ``RoiAlign``
       with ``coordinate_transformation_mode="output_half_pixel"`` (what opset 10 does).
 
+    The maximum is that of mmcv ``roi_align(pool_mode="max")``, whose argmax is the position of the sample
+    instead, and with ``max_rule="onnx"`` that of ONNX ``RoiAlign(mode="max")`` and of ONNX Runtime, whose CPU
+    and CUDA kernels take the largest product, too. OpenVINO ``ROIAlign(mode="max")`` takes bilinear samples,
+    but its maximum is at least 0. torchvision, detectron2 and Caffe2 know the average only.
+
     References
     ----------
     K. He, G. Gkioxari, P. Dollar and R. Girshick, "Mask R-CNN", IEEE International Conference on Computer
     Vision (ICCV), 2017. https://arxiv.org/abs/1703.06870
+
+    ONNX operator specification, RoiAlign. https://onnx.ai/onnx/operators/onnx__RoiAlign.html
 
     Examples
     --------
@@ -138,6 +166,16 @@ def roi_align(
            [18., 19., 20., 21.],
            [26., 27., 28., 29.],
            [34., 35., 36., 37.]], dtype=float32)
+
+    The maximum of two samples along each axis: of sample 3, the last of the four, as the map rises.
+
+    >>> pooled, argmax = roicy.roi_align(features, rois, 2, sampling_ratio=2, mode="max", return_argmax=True)
+    >>> pooled[0, 0]
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    >>> argmax[0, 0]
+    array([[3, 3],
+           [3, 3]], dtype=int32)
     """
     kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
     layout = settle.layout(layout)
@@ -150,10 +188,11 @@ def roi_align(
         sampling_ratio,
         aligned,
         mode,
+        max_rule,
         batch_indices,
         layout,
         invalid,
-    )(features, out)
+    )(features, out, return_argmax=return_argmax)
 
 
 def roi_align_backward(
@@ -165,6 +204,7 @@ def roi_align_backward(
     sampling_ratio=0,
     aligned=True,
     mode="avg",
+    argmax=None,
     batch_indices=None,
     layout="NCHW",
     invalid="raise",
@@ -173,7 +213,8 @@ def roi_align_backward(
     """Gradient of `roi_align` with respect to the features.
 
     This is the adjoint of `roi_align`, which is linear in the features: the gradient of each bin is spread
-    over the pixels that the bin averages, with the same weights.
+    over the pixels that the bin averages, with the same weights. With ``mode="max"`` it goes to the four
+    pixels around the chosen sample, with their bilinear weights.
 
     Parameters
     ----------
@@ -191,8 +232,11 @@ def roi_align_backward(
         Samples per bin along each axis, at most 65536; 0 or less for adaptive.
     aligned : bool, optional
         Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
-    mode : {"avg"}, optional
-        What was made of the samples of a bin. "max" is not available in this version.
+    mode : {"avg", "max"}, optional
+        What was made of the samples of a bin.
+    argmax : ndarray, shape of `grad_output`, int32, optional
+        For ``mode="max"``, and required there: the chosen samples as `roi_align` returns them with
+        ``return_argmax=True``, strided in any way.
     batch_indices : ndarray, shape (K,), any integer dtype, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
@@ -216,20 +260,21 @@ def roi_align_backward(
         Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, or `out` cannot be written to.
-    NotImplementedError
-        For ``mode="max"``.
+        invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or
+        given for ``mode="avg"``, or it holds a number that is neither -1 nor that of a sample of its bin.
 
     See Also
     --------
     roi_align : The function that this is the gradient of; conventions and systems that agree.
     roi_align_backward_rois : Gradient with respect to the boxes.
+    roi_align_plan : Keeps what both derive from the boxes.
 
     Notes
     -----
     A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
     float64 for float64 gradients, over the boxes of an image in ascending order: the result is the same, to
-    the last bit, for any number of threads. The systems that `roi_align` agrees with agree here too.
+    the last bit, for any number of threads. The systems that `roi_align` agrees with agree here too, mmcv for
+    the maximum; ONNX has no gradients.
 
     References
     ----------
@@ -249,8 +294,22 @@ def roi_align_backward(
            [0.25, 0.25, 0.  , 0.  ],
            [0.  , 0.  , 1.  , 1.  ],
            [0.  , 0.  , 1.  , 1.  ]], dtype=float32)
+
+    With ``mode="max"`` and two samples along each axis, on the centres of the pixels: sample 3, the last one,
+    gets all of the gradient of its bin.
+
+    >>> argmax = np.full((1, 1, 2, 2), 3, np.int32)
+    >>> roicy.roi_align_backward(
+    ...     grad_output, rois, (1, 1, 4, 4), sampling_ratio=2, mode="max", argmax=argmax
+    ... )[0, 0]
+    array([[0., 0., 0., 0.],
+           [0., 1., 0., 0.],
+           [0., 0., 0., 0.],
+           [0., 0., 0., 4.]], dtype=float32)
     """
-    kernels = kernels_for(grad_output=grad_output, rois=rois, batch_indices=batch_indices, out=out)
+    kernels = kernels_for(
+        grad_output=grad_output, rois=rois, argmax=argmax, batch_indices=batch_indices, out=out
+    )
     layout = settle.layout(layout)
     return RoIAlignPlan(
         kernels,
@@ -261,10 +320,11 @@ def roi_align_backward(
         sampling_ratio,
         aligned,
         mode,
+        "bilinear",
         batch_indices,
         layout,
         invalid,
-    ).backward(grad_output, out)
+    ).backward(grad_output, out, argmax=argmax)
 
 
 def roi_align_backward_rois(
@@ -276,6 +336,7 @@ def roi_align_backward_rois(
     sampling_ratio=0,
     aligned=True,
     mode="avg",
+    argmax=None,
     batch_indices=None,
     layout="NCHW",
     invalid="raise",
@@ -284,7 +345,7 @@ def roi_align_backward_rois(
     """Gradient of `roi_align` with respect to the boxes.
 
     Moving an edge of a box moves its samples; this is the slope of the features along that, summed over bins
-    and channels with `grad_output` as weights.
+    and channels with `grad_output` as weights. With ``mode="max"`` the chosen sample alone counts.
 
     Parameters
     ----------
@@ -303,8 +364,11 @@ def roi_align_backward_rois(
         Samples per bin along each axis, at most 65536; 0 or less for adaptive.
     aligned : bool, optional
         Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
-    mode : {"avg"}, optional
-        What was made of the samples of a bin. "max" is not available in this version.
+    mode : {"avg", "max"}, optional
+        What was made of the samples of a bin.
+    argmax : ndarray, shape of `grad_output`, int32, optional
+        For ``mode="max"``, and required there: the chosen samples as `roi_align` returns them with
+        ``return_argmax=True``, strided in any way.
     batch_indices : ndarray, shape (K,), any integer dtype, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
@@ -329,14 +393,14 @@ def roi_align_backward_rois(
         Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, or `out` cannot be written to.
-    NotImplementedError
-        For ``mode="max"``.
+        invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or
+        given for ``mode="avg"``, or it holds a number that is neither -1 nor that of a sample of its bin.
 
     See Also
     --------
     roi_align : The function that this is the gradient of, and its conventions.
     roi_align_backward : Gradient with respect to the features.
+    roi_align_rotated_backward_rois : The same for rotated boxes.
 
     Notes
     -----
@@ -349,8 +413,8 @@ def roi_align_backward_rois(
     where the border is replicated and outside the map, and the right-hand one on a pixel's centre, where the
     interpolant has a kink.
 
-    torchvision, detectron2, Caffe2 and ONNX have no gradient with respect to the boxes: they treat them as
-    constants.
+    torchvision, detectron2, mmcv, Caffe2 and ONNX have no gradient with respect to the boxes: they treat them
+    as constants.
 
     References
     ----------
@@ -375,7 +439,12 @@ def roi_align_backward_rois(
     array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
     kernels = kernels_for(
-        grad_output=grad_output, features=features, rois=rois, batch_indices=batch_indices, out=out
+        grad_output=grad_output,
+        features=features,
+        rois=rois,
+        argmax=argmax,
+        batch_indices=batch_indices,
+        out=out,
     )
     layout = settle.layout(layout)
     return RoIAlignPlan(
@@ -387,7 +456,8 @@ def roi_align_backward_rois(
         sampling_ratio,
         aligned,
         mode,
+        "bilinear",
         batch_indices,
         layout,
         invalid,
-    ).backward_rois(grad_output, features, out)
+    ).backward_rois(grad_output, features, out, argmax=argmax)

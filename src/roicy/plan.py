@@ -1,29 +1,18 @@
-"""A plan: where boxes sample maps of one shape, settled once and applied to one map after another."""
-
-import numpy as np
+"""Plans: where boxes sample maps of one shape, settled once and applied to one map after another."""
 
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
+from roicy._pooling import Pooling
 
 
-class RoIAlignPlan:
+class RoIAlignPlan(Pooling):
     """RoIAlign of fixed boxes on feature maps of a fixed shape; made by `roicy.roi_align_plan`.
 
     Call it with a feature map to pool, `backward` and `backward_rois` are the gradients. The functions of
     `roicy.align` are plans that are used once.
     """
 
-    __slots__ = (
-        "_geometry",
-        "_input_shape",
-        "_invalid",
-        "_kernels",
-        "_layout",
-        "_output_shape",
-        "_output_size",
-        "_rois",
-        "_tables",
-    )
+    __slots__ = ("_geometry", "_max_rule", "_mode")
 
     def __init__(
         self,
@@ -35,35 +24,181 @@ class RoIAlignPlan:
         sampling_ratio,
         aligned,
         mode,
+        max_rule,
         batch_indices,
         layout,
         invalid,
     ):
         # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
-        settle.mode(mode)
-        if layout == "NCHW":
-            n, c, h, w = input_shape
-        else:
-            n, h, w, c = input_shape
-        rois = settle.rois(rois, batch_indices, n)
-        boxes = rois.boxes
-        k = len(boxes)
-        rows, columns = output_size
-        self._kernels = kernels
-        self._rois = rois
-        self._layout = layout
-        self._input_shape = input_shape
-        self._output_size = output_size
-        self._output_shape = (k, c, rows, columns) if layout == "NCHW" else (k, rows, columns, c)
-        self._invalid = settle.invalid(invalid)
+        self._mode = settle.mode(mode)
+        self._max_rule = settle.max_rule(max_rule)
+        super().__init__(kernels, rois, input_shape, output_size, batch_indices, layout, invalid)
         self._geometry = (
-            (n, c, h, w),
+            self._shape,
             output_size,
-            settle.spatial_scale(spatial_scale, boxes.dtype),
+            settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
             settle.sampling_ratio(sampling_ratio),
-            settle.aligned(aligned),
+            settle.flag("aligned", aligned),
         )
-        self._tables = {}
+
+    def __call__(self, features, out=None, *, return_argmax=False):
+        """Pool a feature map.
+
+        Parameters
+        ----------
+        features : ndarray, shape `input_shape`
+            float16, bfloat16, float32, float64 or uint8, strided as it likes.
+        out : ndarray, shape `output_shape`, or tuple of two, optional
+            Where to write the result; of the result's dtype and without overlap with `features`. With
+            `return_argmax`, a tuple says where the argmax goes too.
+        return_argmax : bool, optional
+            For ``mode="max"``: whether to return the chosen samples as well.
+
+        Returns
+        -------
+        ndarray, shape `output_shape`, or tuple of two
+            As `roicy.roi_align` returns it: `out` where that is given.
+        """
+        if settle.flag("return_argmax", return_argmax):
+            if self._mode == "avg":
+                raise ValueError(
+                    "return_argmax must be False for mode='avg', which chooses no sample, got True"
+                )
+            if self._max_rule == "onnx":
+                raise ValueError("return_argmax must be False for max_rule='onnx', got True")
+        return self._forward(features, out, return_argmax)
+
+    def backward(self, grad_output, out=None, *, argmax=None):
+        """Return the gradient with respect to the feature map.
+
+        Parameters
+        ----------
+        grad_output : ndarray, shape `output_shape`
+            Gradient with respect to what the plan returns; float16, bfloat16, float32 or float64.
+        out : ndarray, shape `input_shape`, optional
+            Where to write the result; overwritten, not added to.
+        argmax : ndarray, shape `output_shape`, int32, optional
+            For ``mode="max"``: the chosen samples, as the plan returns them.
+
+        Returns
+        -------
+        ndarray, shape `input_shape`, dtype of `grad_output`
+            As `roicy.roi_align_backward` returns it: `out` where that is given.
+        """
+        self._check_gradient(argmax)
+        return self._backward(grad_output, argmax, out)
+
+    def backward_rois(self, grad_output, features, out=None, *, argmax=None):
+        """Return the gradient with respect to the boxes.
+
+        Parameters
+        ----------
+        grad_output : ndarray, shape `output_shape`
+            Gradient with respect to what the plan returns for `features`, and of the dtype of that.
+        features : ndarray, shape `input_shape`
+            The feature map that was pooled.
+        out : ndarray, optional
+            Where to write the result; not where the plan was made from a sequence of arrays.
+        argmax : ndarray, shape `output_shape`, int32, optional
+            For ``mode="max"``: the chosen samples, as the plan returns them.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            As `roicy.roi_align_backward_rois` returns it: `out` where that is given.
+        """
+        self._check_gradient(argmax)
+        return self._backward_rois(grad_output, features, argmax, out)
+
+    def __repr__(self):
+        _, _, spatial_scale, sampling_ratio, aligned = self._geometry
+        mode = "" if self._mode == "avg" else f"mode='max', max_rule={self._max_rule!r}, "
+        return (
+            f"RoIAlignPlan({len(self._rois.boxes)} rois, input_shape={self._input_shape}, "
+            f"output_size={self._output_size}, spatial_scale={spatial_scale}, "
+            f"sampling_ratio={sampling_ratio}, aligned={aligned}, {mode}layout={self._layout!r})"
+        )
+
+    def _check_gradient(self, argmax):
+        if self._mode == "avg":
+            if argmax is not None:
+                raise ValueError("argmax must be None for mode='avg', which chooses no sample")
+        elif self._max_rule == "onnx":
+            raise ValueError("max_rule must be 'bilinear' for a gradient, got 'onnx'")
+        elif argmax is None:
+            raise ValueError(
+                "argmax must be given for mode='max': roi_align returns it with return_argmax=True"
+            )
+
+    def _table(self, accumulate, purpose):
+        # the samples of a maximum serve every purpose
+        return super()._table(accumulate, purpose if self._mode == "avg" else "forward")
+
+    def _fill(self, accumulate, purpose):
+        rois = self._rois
+        if self._mode == "avg":
+            return self._kernels.axis_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
+        return self._kernels.grid_table(rois.boxes, rois.images, *self._geometry, accumulate)
+
+    def _pool(self, table, features, out, argmax):
+        if self._mode == "avg":
+            self._kernels.separable(table, features, out)
+        else:
+            self._kernels.grid_max(table, features, out, argmax, self._max_rule)
+
+    def _argmax_error(self, table, argmax):
+        return self._kernels.grid_argmax_error(table, argmax)
+
+    def _spread(self, table, grad_output, argmax, grad_features):
+        if self._mode == "avg":
+            self._kernels.separable_adjoint(table, grad_output, grad_features)
+        else:
+            self._kernels.grid_max_adjoint(table, grad_output, argmax, grad_features)
+
+    def _slope(self, table, grad_output, argmax, features, grad_boxes):
+        if self._mode == "avg":
+            self._kernels.separable_box_gradient(table, grad_output, features, grad_boxes)
+        else:
+            self._kernels.grid_max_box_gradient(table, grad_output, argmax, features, grad_boxes)
+
+
+class RoIAlignRotatedPlan(Pooling):
+    """RoIAlign of fixed rotated boxes on maps of a fixed shape; made by `roicy.roi_align_rotated_plan`.
+
+    Call it with a feature map to pool, `backward` and `backward_rois` are the gradients. The functions of
+    `roicy.rotated` are plans that are used once.
+    """
+
+    __slots__ = ("_geometry",)
+
+    def __init__(
+        self,
+        kernels,
+        rois,
+        input_shape,
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        angle_unit,
+        clockwise,
+        batch_indices,
+        layout,
+        invalid,
+    ):
+        # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
+        super().__init__(
+            kernels, rois, input_shape, output_size, batch_indices, layout, invalid, settle.ROTATED
+        )
+        self._geometry = (
+            self._shape,
+            output_size,
+            settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
+            settle.sampling_ratio(sampling_ratio),
+            settle.flag("aligned", aligned),
+            settle.angle_unit(angle_unit) == "degrees",
+            settle.flag("clockwise", clockwise),
+        )
 
     def __call__(self, features, out=None):
         """Pool a feature map.
@@ -78,18 +213,9 @@ class RoIAlignPlan:
         Returns
         -------
         ndarray, shape `output_shape`
-            As `roicy.roi_align` returns it: `out` where that is given.
+            As `roicy.roi_align_rotated` returns it: `out` where that is given.
         """
-        kernels = kernels_for(features=features, rois=self._rois.boxes, out=out)
-        accumulate, dtype = settle.features(features, self._input_shape)
-        out = settle.out(out, self._output_shape, dtype, features, *self._rois.given)
-        table = self._table(accumulate, "forward")
-        if out.size:
-            pooled = settle.written_to(out)
-            kernels.separable(table, settle.nchw(features, self._layout), settle.nchw(pooled, self._layout))
-            if pooled is not out:
-                out[...] = pooled
-        return out
+        return self._forward(features, out, False)
 
     def backward(self, grad_output, out=None):
         """Return the gradient with respect to the feature map.
@@ -104,22 +230,9 @@ class RoIAlignPlan:
         Returns
         -------
         ndarray, shape `input_shape`, dtype of `grad_output`
-            As `roicy.roi_align_backward` returns it: `out` where that is given.
+            As `roicy.roi_align_rotated_backward` returns it: `out` where that is given.
         """
-        kernels = kernels_for(grad_output=grad_output, rois=self._rois.boxes, out=out)
-        accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
-        out = settle.out(out, self._input_shape, dtype, grad_output, *self._rois.given)
-        table = self._table(accumulate, "backward")
-        if table is None:
-            out[...] = 0
-        elif out.size:
-            gradient = settle.written_to(out)
-            kernels.separable_adjoint(
-                table, settle.nchw(grad_output, self._layout), settle.nchw(gradient, self._layout)
-            )
-            if gradient is not out:
-                out[...] = gradient
-        return out
+        return self._backward(grad_output, None, out)
 
     def backward_rois(self, grad_output, features, out=None):
         """Return the gradient with respect to the boxes.
@@ -136,74 +249,32 @@ class RoIAlignPlan:
         Returns
         -------
         ndarray or list of ndarray
-            As `roicy.roi_align_backward_rois` returns it: `out` where that is given.
+            As `roicy.roi_align_rotated_backward_rois` returns it: `out` where that is given.
         """
-        kernels = kernels_for(grad_output=grad_output, features=features, rois=self._rois.boxes, out=out)
-        rois = self._rois
-        accumulate, _ = settle.features(features, self._input_shape)
-        settle.grad_output_of(features, grad_output, self._output_shape)
-        if out is not None and rois.lengths is not None:
-            raise ValueError("out must be None for rois that are one array per image: the result is a list")
-        out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, grad_output, features, *rois.given)
-        table = self._table(accumulate, "backward_rois")
-        gradient = np.zeros((len(rois.boxes), 4))
-        if table is not None and features.size:
-            kernels.separable_box_gradient(
-                table, settle.nchw(grad_output, self._layout), settle.nchw(features, self._layout), gradient
-            )
-        with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
-            out[:, -4:] = gradient
-        out[:, :-4] = 0  # the batch index has no gradient
-        if rois.lengths is None:
-            return out
-        return np.split(out, np.cumsum(rois.lengths)[:-1]) if rois.lengths else []
-
-    @property
-    def input_shape(self):
-        """Shape of the feature maps, in the order of `layout`."""
-        return self._input_shape
-
-    @property
-    def output_size(self):
-        """Rows and columns of the output."""
-        return self._output_size
-
-    @property
-    def output_shape(self):
-        """Shape of the output, in the order of `layout`."""
-        return self._output_shape
-
-    @property
-    def layout(self):
-        """Order of the axes, "NCHW" or "NHWC"."""
-        return self._layout
+        return self._backward_rois(grad_output, features, None, out)
 
     def __repr__(self):
-        _, _, spatial_scale, sampling_ratio, aligned = self._geometry
+        _, _, spatial_scale, sampling_ratio, aligned, degrees, clockwise = self._geometry
         return (
-            f"RoIAlignPlan({len(self._rois.boxes)} rois, input_shape={self._input_shape}, "
+            f"RoIAlignRotatedPlan({len(self._rois.boxes)} rois, input_shape={self._input_shape}, "
             f"output_size={self._output_size}, spatial_scale={spatial_scale}, "
-            f"sampling_ratio={sampling_ratio}, aligned={aligned}, layout={self._layout!r})"
+            f"sampling_ratio={sampling_ratio}, aligned={aligned}, "
+            f"angle_unit={'degrees' if degrees else 'radians'!r}, clockwise={clockwise}, "
+            f"layout={self._layout!r})"
         )
 
-    def _keep(self):
-        # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
-        self._rois = self._rois.copy()
-        self._table("float32", "forward")
-        self._rois.given = ()
+    def _fill(self, accumulate, purpose):
+        rois = self._rois
+        return self._kernels.sample_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
 
-    def _table(self, accumulate, purpose):
-        # Built when first asked for, and before anything is written: this is where invalid rows show.
-        if not len(self._rois.boxes):
-            return None
-        table = self._tables.get((accumulate, purpose))
-        if table is None:
-            rois = self._rois
-            table = self._kernels.axis_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
-            if table.first_invalid >= 0 and self._invalid == "raise":
-                raise rois.invalid_row(table.first_invalid, self._geometry[0][0])
-            self._tables[accumulate, purpose] = table
-        return table
+    def _pool(self, table, features, out, _argmax):
+        self._kernels.gather(table, features, out)
+
+    def _spread(self, table, grad_output, _argmax, grad_features):
+        self._kernels.gather_adjoint(table, grad_output, grad_features)
+
+    def _slope(self, table, grad_output, _argmax, features, grad_boxes):
+        self._kernels.gather_box_gradient(table, grad_output, features, grad_boxes)
 
 
 def roi_align_plan(
@@ -215,6 +286,7 @@ def roi_align_plan(
     sampling_ratio=0,
     aligned=True,
     mode="avg",
+    max_rule="bilinear",
     batch_indices=None,
     layout="NCHW",
     invalid="raise",
@@ -240,8 +312,10 @@ def roi_align_plan(
         Samples per bin and axis, 0 or less for adaptive, as in `roi_align`.
     aligned : bool, optional
         Whether pixel centres lie at half-integer coordinates, as in `roi_align`.
-    mode : {"avg"}, optional
-        What is made of the samples of a bin.
+    mode : {"avg", "max"}, optional
+        What is made of the samples of a bin, as in `roi_align`.
+    max_rule : {"bilinear", "onnx"}, optional
+        For ``mode="max"``: the value of a sample, as in `roi_align`.
     batch_indices : ndarray, shape (K,), any integer dtype, optional
         The image of each box, for `rois` of shape (K, 4).
     layout : {"NCHW", "NHWC"}, optional
@@ -252,23 +326,27 @@ def roi_align_plan(
     Returns
     -------
     RoIAlignPlan
-        ``plan(features, out=None)`` pools, ``plan.backward(grad_output, out=None)`` and
-        ``plan.backward_rois(grad_output, features, out=None)`` are the gradients. Its attributes are
-        `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by several threads.
+        ``plan(features, out=None, *, return_argmax=False)`` pools,
+        ``plan.backward(grad_output, out=None, *, argmax=None)`` and
+        ``plan.backward_rois(grad_output, features, out=None, *, argmax=None)`` are the gradients. Its
+        attributes are `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by
+        several threads.
 
     Raises
     ------
-    TypeError, ValueError, NotImplementedError
+    TypeError, ValueError
         As `roi_align` does; invalid rows are found when the plan is made.
 
     See Also
     --------
     roi_align : The function of which this is the part that depends on the boxes.
+    roi_align_rotated_plan : The same for rotated boxes.
 
     Notes
     -----
     The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
-    maps and for the gradients when they are first asked for. All are kept as long as the plan.
+    maps and for the gradients when they are first asked for. All are kept as long as the plan. With
+    ``mode="max"`` one table serves pooling and gradients.
 
     Examples
     --------
@@ -296,6 +374,108 @@ def roi_align_plan(
         sampling_ratio,
         aligned,
         mode,
+        max_rule,
+        batch_indices,
+        layout,
+        invalid,
+    )
+    plan._keep()
+    return plan
+
+
+def roi_align_rotated_plan(
+    rois,
+    input_shape,
+    output_size,
+    *,
+    spatial_scale=1.0,
+    sampling_ratio=0,
+    aligned=True,
+    angle_unit="degrees",
+    clockwise=False,
+    batch_indices=None,
+    layout="NCHW",
+    invalid="raise",
+):
+    """Settle once what `roi_align_rotated` derives from the boxes, for several feature maps of one shape.
+
+    The samples of each box and their weights depend on the boxes and on the shape of the map, not on its
+    values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass that
+    has been computed. The results are the same, bit for bit, as those of `roi_align_rotated`,
+    `roi_align_rotated_backward` and `roi_align_rotated_backward_rois`.
+
+    Parameters
+    ----------
+    rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
+        Rotated boxes as in `roi_align_rotated`. They are copied: changing the array later does not change
+        the plan.
+    input_shape : tuple of 4 ints
+        Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    output_size : int or (int, int)
+        Rows and columns of bins, as in `roi_align_rotated`.
+    spatial_scale : float, optional
+        Feature pixels per unit of `rois`, as in `roi_align_rotated`.
+    sampling_ratio : int, optional
+        Samples per bin and axis, 0 or less for adaptive, as in `roi_align_rotated`.
+    aligned : bool, optional
+        Whether pixel centres lie at half-integer coordinates, as in `roi_align_rotated`.
+    angle_unit : {"degrees", "radians"}, optional
+        Unit of the angles.
+    clockwise : bool, optional
+        Whether positive angles turn boxes clockwise.
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 5).
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of feature maps, of results and of `input_shape`.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows that no pooling can be done for, as in `roi_align_rotated`.
+
+    Returns
+    -------
+    RoIAlignRotatedPlan
+        ``plan(features, out=None)`` pools, ``plan.backward(grad_output, out=None)`` and
+        ``plan.backward_rois(grad_output, features, out=None)`` are the gradients. Its attributes are
+        `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by several threads.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roi_align_rotated` does; invalid rows are found when the plan is made.
+
+    See Also
+    --------
+    roi_align_rotated : The function of which this is the part that depends on the boxes.
+    roi_align_plan : The same for boxes along the axes.
+
+    Notes
+    -----
+    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
+    maps and for the gradients when they are first asked for. All are kept as long as the plan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roicy
+    >>> rois = np.array([[0, 2, 2, 4, 4, 90]], np.float32)
+    >>> plan = roicy.roi_align_rotated_plan(rois, (1, 1, 4, 4), 2, sampling_ratio=1)
+    >>> plan.output_shape
+    (1, 1, 2, 2)
+    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> plan(features)[0, 0].round(3)
+    array([[10.5,  2.5],
+           [12.5,  4.5]], dtype=float32)
+    """
+    layout = settle.layout(layout)
+    plan = RoIAlignRotatedPlan(
+        kernels_for(rois=rois, batch_indices=batch_indices),
+        rois,
+        settle.input_shape(input_shape, layout),
+        settle.output_size(output_size),
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        angle_unit,
+        clockwise,
         batch_indices,
         layout,
         invalid,

@@ -6,17 +6,38 @@ adds a backend writes a package with the same functions.
 
 import importlib
 
+import numpy as np
+
 from roicy.cpu import selection, threads
 from roicy.cpu.axis_table import AxisTable
+from roicy.cpu.grid_table import GridTable, entries
+from roicy.cpu.range_table import RangeTable
+from roicy.cpu.roi_table import ImageTable
+from roicy.cpu.sample_table import SampleTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
 __all__ = [
     "axis_table",
     "compiler",
+    "edge_grid_table",
+    "gather",
+    "gather_adjoint",
+    "gather_box_gradient",
     "get_num_threads",
+    "grid_argmax_error",
+    "grid_max",
+    "grid_max_adjoint",
+    "grid_max_box_gradient",
+    "grid_table",
+    "image_table",
     "level",
     "levels",
     "openmp",
+    "range_argmax_error",
+    "range_max",
+    "range_max_adjoint",
+    "range_table",
+    "sample_table",
     "separable",
     "separable_adjoint",
     "separable_box_gradient",
@@ -26,6 +47,10 @@ __all__ = [
 
 #: Up to so many channels, lanes run along rows instead.
 FEW_CHANNELS = 4
+#: Samples that grid tables list at a time, of some 24 bytes each.
+GRID_SAMPLES = 1 << 20
+#: Channels whose gradient is kept in the accumulation type before it is rounded to a shorter one.
+ADJOINT_CHANNELS = 32
 
 _level = selection.choose()
 
@@ -42,6 +67,13 @@ _channels_last = _kernels("channels_last")
 _crops = _kernels("crops")
 _adjoint = _kernels("adjoint")
 _box_gradient = _kernels("box_gradient")
+_range_max = _kernels("range_max")
+_scatter = _kernels("scatter")
+_grid_max = _kernels("grid_max")
+_grid_scatter = _kernels("grid_scatter")
+_gather = _kernels("gather")
+_gather_adjoint = _kernels("gather_adjoint")
+_gather_box_gradient = _kernels("gather_box_gradient")
 
 
 def level():
@@ -77,11 +109,16 @@ def separable(table, features, out):
     channels = features.shape[1]
     if channels <= FEW_CHANNELS:
         kernels = _crops
-    elif features.strides[1] == features.itemsize and features.dtype == table.accumulate:
+    elif _channels_last_as(table, features):
         kernels = _channels_last
     else:
         kernels = _separable
     kernels[table.accumulate].forward(table, features, out, threads.threads_to_enter())
+
+
+def _channels_last_as(table, features):
+    # whether the map's memory already is a tile
+    return features.strides[1] == features.itemsize and features.dtype == table.accumulate
 
 
 def separable_adjoint(table, grad_output, grad_features):
@@ -94,3 +131,187 @@ def separable_box_gradient(table, grad_output, features, grad_boxes):
     _box_gradient[table.accumulate].backward_rois(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )
+
+
+def range_table(boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate):
+    """Return the range tables of the boxes; see `roicy.cpu.range_table.RangeTable`."""
+    return RangeTable(boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate)
+
+
+def range_max(table, features, out, argmax):
+    """Fill `out` with the largest features of each bin and `argmax`, unless it is None, with where they are."""
+    _range_max[table.accumulate].forward(table, features, out, argmax, threads.threads_to_enter())
+
+
+def image_table(boxes, images, input_shape, output_size):
+    """Return which image each box belongs to; see `roicy.cpu.roi_table.ImageTable`."""
+    return ImageTable(boxes, images, input_shape, output_size)
+
+
+def range_max_adjoint(table, grad_output, argmax, grad_features):
+    """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
+    accumulate = "float64" if grad_features.dtype == "float64" else "float32"
+    _scatter[accumulate].backward(table, grad_output, argmax, grad_features, threads.threads_to_enter())
+
+
+def range_argmax_error(argmax, limit):
+    """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
+    return _scatter["float32"].index_error(argmax, limit)
+
+
+def sample_table(
+    boxes,
+    images,
+    input_shape,
+    output_size,
+    spatial_scale,
+    sampling_ratio,
+    aligned,
+    degrees,
+    clockwise,
+    accumulate,
+    purpose,
+):
+    """Return the sample tables of rotated boxes; see `roicy.cpu.sample_table.SampleTable`."""
+    return SampleTable(
+        boxes,
+        images,
+        input_shape,
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        degrees,
+        clockwise,
+        accumulate,
+        purpose,
+        threads.threads_to_enter(),
+    )
+
+
+def gather(table, features, out):
+    """Fill `out` with the features pooled under the sample table."""
+    whole = _channels_last_as(table, features)
+    _gather[table.accumulate].forward(table, features, out, whole, threads.threads_to_enter())
+
+
+def gather_adjoint(table, grad_output, grad_features):
+    """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
+    kernel = _gather_adjoint[table.accumulate].backward
+    enter = threads.threads_to_enter()
+    if table.chunks == 1 or grad_features.dtype == table.accumulate:
+        kernel(table, grad_output, grad_features, enter)
+        return
+    # Chunk after chunk adds to the gradient: in the accumulation type, and to a few channels at a time.
+    for first in range(0, grad_features.shape[1], ADJOINT_CHANNELS):
+        part = np.s_[:, first : first + ADJOINT_CHANNELS]
+        wide = np.empty(grad_features[part].shape, table.accumulate)
+        kernel(table, grad_output[part], wide, enter)
+        grad_features[part] = wide
+
+
+def gather_box_gradient(table, grad_output, features, grad_boxes):
+    """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
+    _gather_box_gradient[table.accumulate].backward_rois(
+        table, grad_output, features, grad_boxes, threads.threads_to_enter()
+    )
+
+
+class _GridTables:
+    """Grid tables of runs of RoIs, each of which is small enough to be held; made anew where there are several."""
+
+    def __init__(self, boxes, images, accumulate, *geometry):
+        self.accumulate = accumulate
+        self._boxes, self._images, self._geometry = boxes, images, geometry
+        listed = np.cumsum(entries(boxes, images, *geometry))
+        self._runs, first = [], 0
+        while first < len(boxes):
+            before = listed[first - 1] if first else 0
+            last = max(int(np.searchsorted(listed, before + GRID_SAMPLES, side="right")), first + 1)
+            self._runs.append(slice(first, last))
+            first = last
+        self._only = self._make(self._runs[0]) if len(self._runs) == 1 else None
+        self.first_invalid = self._first("first_invalid")
+        self.first_too_fine = self._first("first_too_fine")
+
+    def _make(self, run):
+        images = None if self._images is None else self._images[run]
+        return GridTable(self._boxes[run], images, *self._geometry, self.accumulate)
+
+    def _first(self, attribute):
+        for run, table in self:
+            if getattr(table, attribute) >= 0:
+                return run.start + getattr(table, attribute)
+        return -1
+
+    def __len__(self):
+        return len(self._runs)
+
+    def __iter__(self):
+        if self._only is not None:
+            yield self._runs[0], self._only
+            return
+        for run in self._runs:
+            yield run, self._make(run)
+
+
+def grid_table(
+    boxes, images, input_shape, output_size, spatial_scale, sampling_ratio, aligned, accumulate
+):
+    """Return the grid tables of the boxes; see `roicy.cpu.grid_table.GridTable`."""
+    geometry = (input_shape, output_size, spatial_scale, sampling_ratio, aligned, False)
+    return _GridTables(boxes, images, accumulate, *geometry)
+
+
+def edge_grid_table(boxes, images, input_shape, output_size, spatial_scale, accumulate):
+    """Return grid tables with samples in steps of one pixel from the edge of each bin."""
+    return _GridTables(boxes, images, accumulate, input_shape, output_size, spatial_scale, 0, False, True)
+
+
+def grid_max(tables, features, out, argmax, rule):
+    """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
+
+    `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
+    """
+    forward = _grid_max[tables.accumulate].forward
+    for run, table in tables:
+        indices = None if argmax is None else argmax[run]
+        forward(table, features, out[run], indices, rule == "onnx", threads.threads_to_enter())
+
+
+def grid_max_adjoint(tables, grad_output, argmax, grad_features):
+    """Fill `grad_features` with `grad_output` at the samples `argmax`."""
+    backward = _grid_scatter[tables.accumulate].backward
+    channels = grad_features.shape[1]
+    step = channels if len(tables) == 1 else ADJOINT_CHANNELS
+    for first in range(0, channels, step):
+        part = np.s_[:, first : first + step]
+        total = None
+        for run, table in tables:
+            # the first run's share where it belongs, if it is the only one
+            share = grad_features
+            if len(tables) > 1:
+                share = np.empty(grad_features[part].shape, tables.accumulate)
+            backward(table, grad_output[run][part], argmax[run][part], share, threads.threads_to_enter())
+            total = share if total is None else np.add(total, share, out=total)
+        if len(tables) > 1:
+            grad_features[part] = total
+
+
+def grid_max_box_gradient(tables, grad_output, argmax, features, grad_boxes):
+    """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
+    backward_rois = _grid_scatter[tables.accumulate].backward_rois
+    for run, table in tables:
+        backward_rois(
+            table, grad_output[run], argmax[run], features, grad_boxes[run], threads.threads_to_enter()
+        )
+
+
+def grid_argmax_error(tables, argmax):
+    """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
+    for run, table in tables:
+        wrong = _grid_scatter[tables.accumulate].index_error(table, argmax[run])
+        if wrong:
+            (k, *place), value, limit = wrong
+            return (run.start + k, *place), value, limit
+    return None

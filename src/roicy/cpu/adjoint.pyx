@@ -19,9 +19,9 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
-from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, element_store, lanes, lanes_fence, real
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_back
-from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_columns, load_bins, store_pixels, view_of
+from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_columns, load_bins, store_pixels, view_of, zero_row
 from roicy.cpu.work cimport LINE, Scratch, Task, Work
 
 cnp.import_array()
@@ -98,22 +98,11 @@ cdef inline void store_rows(Call* call, Task* task, lanes* tile, int64_t* stored
         slot = stored[0] % call.ring
         rows = min(min(last, cleared) - stored[0], call.ring - slot) if out.rows_joined else 1
         store_pixels(out, target + stored[0] * out.row, task.channels, rows * out.columns,
-                     tile + slot * out.columns, call.stream)
+                     tile + slot * out.columns, 1, call.stream)
         stored[0] += rows
     while stored[0] < last:
         zero_row(out, target + stored[0] * out.row, task.channels)
         stored[0] += 1
-
-
-cdef inline void zero_row(View* out, char* target, int channels) noexcept nogil:
-    cdef int64_t i
-    cdef int c
-    for c in range(channels):
-        if out.pixels_joined:
-            memset(target + c * out.channel, 0, out.columns * out.size)
-        else:
-            for i in range(out.columns):
-                element_store(0, target + c * out.channel + i * out.column, out.dtype)
 
 
 def backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
@@ -137,7 +126,7 @@ def backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features
                    and out.images * channels * out.rows * out.columns * out.size >= STREAM_BYTES)
     if table.work * channels + <double> out.images * channels * out.rows * out.columns / 8 < SERIAL_WORK:
         threads = 1
-    work.divide(table, channels, LANES, 0,
+    work.divide(table, 0, table.rois, channels, LANES, 0,
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
     work.provide(table, threads, call.ring * out.columns * sizeof(lanes),
                  <size_t> call.ph * table.widest * sizeof(lanes),

@@ -1,11 +1,8 @@
 """What the kernels see of an axis table: plain C arrays."""
 
-from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
-
-cdef enum:
-    MOST_BLOCKS = 16
+from roicy.cpu.roi_table cimport RoiTable
 
 
 cdef struct Axis:
@@ -29,26 +26,5 @@ cdef struct Axis:
     void* bin_weight
 
 
-cdef class AxisTable:
-    cdef readonly Py_ssize_t rois
-    cdef readonly Py_ssize_t first_invalid
-    cdef readonly Py_ssize_t images
-    cdef readonly int height, width
-    cdef readonly bint double
-    cdef readonly str accumulate
+cdef class AxisTable(RoiTable):
     cdef Axis y, x
-    # RoIs by image, then by last row (by first row for the adjoint); those with an invalid box come first
-    cdef int64_t* order         # (K)
-    cdef int64_t* image_start   # (images + 1), positions in `order`
-    # for each image the work of pooling every RoI alone, pixels under bins with overlaps counted, and the work of
-    # loading the map, pixels in the rows from the RoIs' first to their last
-    cdef double* bin_pixels
-    cdef double* map_pixels
-    cdef double work            # multiply-adds for each channel
-    cdef int widest             # pixels in the longest line of x
-    cdef int tallest            # pixels in the longest line of y
-    cdef int span               # rows from the first to the last one of the RoI that reaches furthest
-    cdef void* _block[MOST_BLOCKS]
-    cdef int _blocks
-    cdef char* _at
-    cdef size_t _left

@@ -6,104 +6,29 @@ one short list of (pixel, weight) taps for its row and one for its column::
 
     box ──▶ sample positions ──▶ taps of bin p: (pixel, weight) (pixel, weight) ...
                                  samples on the same pixel merge, weights are divided by the count
-
-Positions are computed in the boxes' own dtype, in the operation order of torchvision and without contraction,
-so that sample positions, grid counts and out-of-range decisions are the same bits. Positions never decrease
-with the sample index: the samples that hit the map are found by bisection, and no box, however large, costs
-more than the map.
 """
 
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.math cimport ceil, floor, isfinite, nextafter, INFINITY
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
 
-from roicy.cpu.memory cimport borrow, give_back
+from roicy.cpu.roi_table cimport Place, Window
+from roicy.cpu.samples cimport (
+    Side, Span, bin_base, next_position, pixel_below, position, side_of, span_of,
+)
 
 cnp.import_array()
 
-# Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by bisection.
-cdef double FINE_GRID = 4194304.0
-cdef enum:
-    FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
 # RoIs for each thread that fills the table.
 cdef Py_ssize_t ROIS_OF_A_THREAD = 64
 
 
-cdef struct Span:
-    # The samples of one bin. `index` counts them in the order of ascending position.
-    double count            # samples on this axis, hit or not
-    double first, last      # the ones that hit the map; first > last where none does
-    bint mirrored           # a reversed box: position falls with the sample index
-
-
 cdef struct Weight:
     double value, start, end
-
-
-cdef struct Place:
-    # where a RoI goes in the order, the room that its taps need, and the pixels from its first to its last one
-    int64_t image, row, roi, room_y, room_x, extent
-
-
-cdef inline floating scaled(floating coordinate, floating scale, floating offset) noexcept nogil:
-    cdef floating product = coordinate * scale
-    return product - offset
-
-
-cdef inline floating position(floating base, floating bin_size, Span* span, double index) noexcept nogil:
-    cdef double sample = span.count - 1 - index if span.mirrored else index
-    cdef floating shift = (<floating> sample + <floating> 0.5) * bin_size
-    return base + shift / <floating> span.count
-
-
-cdef inline double bisect(floating base, floating bin_size, Span* span, double low, double high,
-                          floating bound, bint above) noexcept nogil:
-    # The smallest index in (low, high] whose position is >= bound (> bound if `above`), given that it holds at high.
-    cdef double middle
-    cdef floating value
-    while high - low > 1:
-        middle = low + floor((high - low) / 2)
-        if middle <= low or middle >= high:
-            break
-        value = position(base, bin_size, span, middle)
-        if value > bound or (not above and value == bound):
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-cdef inline Span span_of(floating base, floating bin_size, double count, int length) noexcept nogil:
-    cdef Span span
-    cdef double last = count - 1
-    span.count = count
-    span.mirrored = bin_size < 0
-    span.first = 0
-    span.last = -1
-    if count < 1 or length == 0 or not isfinite(base) or not isfinite(bin_size):
-        return span
-    if not (position(base, bin_size, &span, last) >= -1) or not (position(base, bin_size, &span, 0) <= length):
-        return span
-    if not (position(base, bin_size, &span, 0) >= -1):
-        span.first = bisect(base, bin_size, &span, 0, last, <floating> -1, False)
-    if position(base, bin_size, &span, last) <= length:
-        span.last = last
-    else:
-        span.last = bisect(base, bin_size, &span, 0, last, <floating> length, True) - 1
-    return span
-
-
-cdef inline int pixel_below(floating place, int length) noexcept nogil:
-    if not (place > 0):
-        return 0
-    if place >= length - 1:
-        return length - 1
-    return <int> place
 
 
 cdef inline int64_t room(floating base, floating bin_size, Span* span, int length) noexcept nogil:
@@ -141,14 +66,7 @@ cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, 
     cdef floating place
     while index <= span.last:
         place = position(base, bin_size, span, index)
-        following = index + 1
-        if span.count > FINE_GRID and span.last > index:
-            if position(base, bin_size, span, span.last) > place:
-                following = bisect(base, bin_size, span, index, span.last, place, True)
-            else:
-                following = span.last + 1
-        if following <= index:      # indices beyond 2**53 are themselves rounded
-            following = nextafter(index, INFINITY)
+        following = next_position(base, bin_size, span, index)
         run = following - index
         # how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the second
         # by share
@@ -167,37 +85,6 @@ cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, 
             taps = add_tap(pixel, weight, taps, below + 1, part * fraction, part * start, part * end)
         index = following
     return taps
-
-
-cdef struct Side:
-    # one axis of one box, before its taps are known
-    double start, size      # exact: the boxes' dtype fits in a double
-    double count
-    bint unit_size          # the size was raised to 1
-
-
-cdef inline Side side_of(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
-                         bint aligned) noexcept nogil:
-    cdef Side side
-    cdef floating scale = <floating> spatial_scale
-    cdef floating offset = <floating> 0.5 if aligned else <floating> 0
-    cdef floating low = scaled(first, scale, offset)
-    cdef floating high = scaled(second, scale, offset)
-    cdef floating size = high - low
-    cdef floating bin_size
-    side.unit_size = not aligned and size < 1
-    if side.unit_size:
-        size = 1
-    bin_size = size / <floating> bins
-    side.start = low
-    side.size = bin_size
-    side.count = sampling_ratio if sampling_ratio > 0 else ceil(bin_size)
-    return side
-
-
-cdef inline floating bin_base(floating start, floating bin_size, int p) noexcept nogil:
-    cdef floating shift = p * bin_size
-    return start + shift
 
 
 cdef int64_t axis_room(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
@@ -294,18 +181,8 @@ cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint
             axis.bin_count[start + position] += 1
 
 
-cdef int by_place(const void* a, const void* b) noexcept nogil:
-    cdef const Place* p = <const Place*> a
-    cdef const Place* q = <const Place*> b
-    if p.image != q.image:
-        return -1 if p.image < q.image else 1
-    if p.row != q.row:
-        return -1 if p.row < q.row else 1
-    return -1 if p.roi < q.roi else 1
-
-
-cdef class AxisTable:
-    """Axis tables of K RoIs, in both axes.
+cdef class AxisTable(RoiTable):
+    """Axis tables of K RoIs, in both axes; RoIs by image, then by last row (by first row for the adjoint).
 
     Parameters
     ----------
@@ -325,78 +202,31 @@ cdef class AxisTable:
         What the table is for; the gradients need the transpose, the last one derivatives too.
     threads : int
         Threads that may be used.
-
-    Attributes
-    ----------
-    first_invalid : int
-        First row with a batch index outside [0, N) or a number that is not finite; -1 where there is none.
     """
-
-    def __dealloc__(self):
-        cdef int i
-        for i in range(self._blocks):
-            give_back(self._block[i])
 
     def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio,
                   bint aligned, str accumulate, str purpose, int threads):
-        self.rois = cnp.PyArray_DIM(boxes, 0)
-        self.images = input_shape[0]
-        self.height = input_shape[2]
-        self.width = input_shape[3]
-        self.accumulate = accumulate
-        self.double = accumulate == "float64"
-        self.y.bins = output_size[0]
-        self.x.bins = output_size[1]
-        self.first_invalid = -1
         cdef int columns = <int> cnp.PyArray_DIM(boxes, 1)
-        cdef int64_t* image = <int64_t*> reserve(self, self.rois, sizeof(int64_t))
-        cdef const int64_t* given = NULL
-        if images is not None:
-            given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
+        cdef int64_t* image
+        self.describe(input_shape, output_size, accumulate, boxes)
+        self.y.bins = self.rows
+        self.x.bins = self.columns
+        image = self.find_images(boxes, images)
         if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
-            fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, given, image, spatial_scale, sampling_ratio,
+            fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, image, spatial_scale, sampling_ratio,
                  aligned, purpose, threads)
         else:
-            fill(self, <const double*> cnp.PyArray_DATA(boxes), columns, given, image, spatial_scale, sampling_ratio,
+            fill(self, <const double*> cnp.PyArray_DATA(boxes), columns, image, spatial_scale, sampling_ratio,
                  aligned, purpose, threads)
 
 
-cdef void* reserve(AxisTable table, size_t count, size_t size) except NULL:
-    # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
-    cdef size_t bytes = (count * size + 63) & ~(<size_t> 63)
-    if bytes > table._left:
-        if table._blocks == MOST_BLOCKS:
-            raise MemoryError("roicy: no memory for the axis tables")
-        table._left = max(bytes, <size_t> FIRST_BLOCK << (2 * table._blocks))
-        table._block[table._blocks] = table._at = <char*> borrow(table._left)
-        table._blocks += 1
-    table._at += bytes
-    table._left -= bytes
-    return table._at - bytes
-
-
-cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* given, int64_t* image,
-              double spatial_scale, int sampling_ratio, bint aligned, str purpose, int threads) except -1:
+cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* image, double spatial_scale,
+              int sampling_ratio, bint aligned, str purpose, int threads) except -1:
     cdef Py_ssize_t k, count = table.rois
     cdef int64_t length = 1
-    cdef int corner = columns - 4, height = table.height, width = table.width, j
-    cdef const floating* box
-    cdef bint valid, by_first_row = purpose == "backward"
-    cdef Place* places = <Place*> reserve(table, count, sizeof(Place))
-    for k in range(count):
-        box = boxes + k * columns
-        valid = True
-        for j in range(columns):
-            valid = valid and isfinite(box[j])
-        image[k] = -1
-        if not valid:
-            pass
-        elif given != NULL:
-            image[k] = given[k] if 0 <= given[k] < table.images else -1
-        elif -1 < box[0] < table.images:
-            image[k] = <int64_t> box[0]
-        if image[k] < 0 and table.first_invalid < 0:
-            table.first_invalid = k
+    cdef int corner = columns - 4, height = table.height, width = table.width
+    cdef bint by_first_row = purpose == "backward"
+    cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
     threads = <int> min(threads, count // ROIS_OF_A_THREAD + 1)
     with nogil:
         if threads > 1:
@@ -407,41 +237,39 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
             for k in range(count):
                 places[k] = place_of(boxes + k * columns + corner, image[k], k, &table.y, &table.x, height, width,
                                      spatial_scale, sampling_ratio, aligned, by_first_row)
-        qsort(places, count, sizeof(Place), by_place)
-    table.order = <int64_t*> reserve(table, count, sizeof(int64_t))
-    table.y.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
-    table.x.line_start = <int64_t*> reserve(table, count + 1, sizeof(int64_t))
+    table.arrange(places)
+    table.y.line_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
+    table.x.line_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     table.y.line_start[0] = table.x.line_start[0] = 0
     for k in range(count):
-        table.order[k] = places[k].roi
         length = max(length, places[k].extent)
         table.y.line_start[k + 1] = table.y.line_start[k] + places[k].room_y
         table.x.line_start[k + 1] = table.x.line_start[k] + places[k].room_x
     lay_out(table, &table.y, purpose)
     lay_out(table, &table.x, purpose)
     fill_taps(table, boxes + corner, columns, image, spatial_scale, sampling_ratio, aligned, length, threads)
-    summarise(table, image)
+    note_windows(table, image)
     return 0
 
 
 cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
     cdef int64_t total = axis.line_start[table.rois]
     cdef Py_ssize_t weight = sizeof(double) if table.double else sizeof(float)
-    axis.line_length = <int32_t*> reserve(table, table.rois, sizeof(int32_t))
-    axis.line = <int32_t*> reserve(table, total, sizeof(int32_t))
-    axis.tap_start = <int64_t*> reserve(table, table.rois * axis.bins, sizeof(int64_t))
-    axis.tap_count = <int32_t*> reserve(table, table.rois * axis.bins, sizeof(int32_t))
-    axis.tap_position = <int32_t*> reserve(table, total, sizeof(int32_t))
-    axis.tap_weight = reserve(table, total, weight)
+    axis.line_length = <int32_t*> table.reserve(table.rois, sizeof(int32_t))
+    axis.line = <int32_t*> table.reserve(total, sizeof(int32_t))
+    axis.tap_start = <int64_t*> table.reserve(table.rois * axis.bins, sizeof(int64_t))
+    axis.tap_count = <int32_t*> table.reserve(table.rois * axis.bins, sizeof(int32_t))
+    axis.tap_position = <int32_t*> table.reserve(total, sizeof(int32_t))
+    axis.tap_weight = table.reserve(total, weight)
     if purpose == "forward":
         return 0
-    axis.bin_start = <int64_t*> reserve(table, total, sizeof(int64_t))
-    axis.bin_count = <int32_t*> reserve(table, total, sizeof(int32_t))
-    axis.bin = <int32_t*> reserve(table, total, sizeof(int32_t))
-    axis.bin_weight = reserve(table, total, weight)
+    axis.bin_start = <int64_t*> table.reserve(total, sizeof(int64_t))
+    axis.bin_count = <int32_t*> table.reserve(total, sizeof(int32_t))
+    axis.bin = <int32_t*> table.reserve(total, sizeof(int32_t))
+    axis.bin_weight = table.reserve(total, weight)
     if purpose == "backward_rois":
-        axis.tap_slope_start = reserve(table, total, weight)
-        axis.tap_slope_end = reserve(table, total, weight)
+        axis.tap_slope_start = table.reserve(total, weight)
+        axis.tap_slope_end = table.reserve(total, weight)
     return 0
 
 
@@ -470,38 +298,27 @@ cdef int fill_taps(AxisTable table, const floating* boxes, int columns, const in
     return 0
 
 
-cdef int summarise(AxisTable table, const int64_t* image) except -1:
-    # Where each image's RoIs are, and how much work they are.
-    cdef Py_ssize_t at = 0, i, count = table.rois
-    cdef int64_t first, last, bottom
-    cdef double pixels
-    table.image_start = <int64_t*> reserve(table, table.images + 1, sizeof(int64_t))
-    table.bin_pixels = <double*> reserve(table, table.images, sizeof(double))
-    table.map_pixels = <double*> reserve(table, table.images, sizeof(double))
-    while at < count and image[table.order[at]] < 0:
-        at += 1
-    table.work = 0
-    table.widest = table.tallest = table.span = 0
-    for i in range(table.images):
-        table.image_start[i] = at
-        table.bin_pixels[i] = 0
-        top, bottom = table.height, -1
-        while at < count and image[table.order[at]] == i:
-            table.widest = max(table.widest, table.x.line_length[at])
-            table.tallest = max(table.tallest, table.y.line_length[at])
-            if table.x.line_length[at] and table.y.line_length[at]:
-                pixels = row_taps(&table.y, at) * <double> table.x.line_length[at]
-                table.bin_pixels[i] += pixels
-                table.work += pixels
-                first = table.y.line[table.y.line_start[at]]
-                last = table.y.line[table.y.line_start[at] + table.y.line_length[at] - 1]
-                top = min(top, first)
-                bottom = max(bottom, last)
-                table.span = <int> max(table.span, last - first + 1)
-            at += 1
-        table.map_pixels[i] = max(<int64_t> 0, bottom + 1 - top) * <double> table.width
-    table.image_start[table.images] = at
-    return 0
+cdef int note_windows(AxisTable table, const int64_t* image) except -1:
+    cdef Axis* y = &table.y
+    cdef Axis* x = &table.x
+    cdef const int32_t* rows
+    cdef const int32_t* columns
+    cdef double* cost = <double*> table.reserve(table.rois, sizeof(double))
+    cdef int64_t k
+    table.window = <Window*> table.reserve(table.rois, sizeof(Window))
+    table.widest = table.tallest = 0
+    for k in range(table.rois):
+        table.window[k] = Window(top=0, bottom=0, left=0, right=0)
+        cost[k] = 0
+        table.widest = max(table.widest, x.line_length[k])
+        table.tallest = max(table.tallest, y.line_length[k])
+        if x.line_length[k] and y.line_length[k]:
+            rows = y.line + y.line_start[k]
+            columns = x.line + x.line_start[k]
+            table.window[k] = Window(top=rows[0], bottom=rows[y.line_length[k] - 1] + 1,
+                                     left=columns[0], right=columns[x.line_length[k] - 1] + 1)
+            cost[k] = row_taps(y, k) * <double> x.line_length[k]
+    return table.summarise(image, cost)
 
 
 cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:

@@ -20,8 +20,9 @@ import numpy as np
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_sum, lanes_zero, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_and_dots
+from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
-    Ring, View, block_at, end_of_rows, line_columns, line_rows, load_bins, load_rows, ring_for, view_of,
+    Ring, View, block_at, line_columns, line_rows, load_bins, load_rows, ring_for, view_of,
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
@@ -35,6 +36,7 @@ cdef struct Call:
     Axis* y
     Axis* x
     const int64_t* order
+    const Window* window
     View grad_output, features
     int ph, pw
     int widest
@@ -48,7 +50,7 @@ cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef const int64_t* column
-    cdef Ring ring = ring_for(view, y, x, task.first, task.last, call.ring)
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef lanes* blended = <lanes*> scratch.lines                       # U: (GROUP, widest)
     cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
     cdef lanes* bins = <lanes*> scratch.bins                           # dY: (PH, PW)
@@ -65,7 +67,7 @@ cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil
         if count == 0 or y.line_length[k] == 0:
             continue
         column = line_columns(x, k, scratch.column)
-        load_rows(view, source, task.channels, end_of_rows(y, k), &ring, <lanes*> scratch.tile)
+        load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
         line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                   sizeof(lanes), ring.rows, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
@@ -101,18 +103,19 @@ cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil
         partial[3] = lanes_sum(bottom)
 
 
-def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, double[:, ::1] grad_boxes,
-                  int threads):
+def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes, int threads):
     """Fill `grad_boxes` (K, 4) with d/d(x1, y1, x2, y2); the arrays are shaped (RoI or image, channel, row, column)."""
     cdef Call call
     cdef Work work = Work()
     cdef int64_t channels, busy = 0, image, t, k, block
     cdef cnp.ndarray partial
+    cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
     cdef double total
     cdef int j
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
+    call.window = table.window
     call.grad_output = view_of(grad_output)
     call.features = view_of(features)
     call.ph = table.y.bins
@@ -127,7 +130,7 @@ def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features
         busy += table.image_start[image + 1] > table.image_start[image]
     if table.work * channels < SERIAL_WORK:
         threads = 1
-    work.divide(table, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
+    work.divide(table, 0, table.rois, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
     work.provide(table, threads, call.ring * call.features.columns * sizeof(lanes),
                  2 * GROUP * <size_t> table.widest * sizeof(lanes),
                  (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
@@ -145,4 +148,4 @@ def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features
                 total = 0
                 for block in range(call.blocks):
                     total += call.partial[(k * call.blocks + block) * 4 + j]
-                grad_boxes[table.order[k], j] = total
+                target[4 * table.order[k] + j] = total

@@ -137,7 +137,7 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     call.stream = call.chunked and call.out.images * size >= STREAM_BYTES
     if table.work * channels < SERIAL_WORK:
         threads = 1
-    work.divide(table, 1, 1, 1 if threads == 1 else 16 * threads, 0)
+    work.divide(table, 0, table.rois, 1, 1, 1 if threads == 1 else 16 * threads, 0)
     work.provide(table, threads, 0, table.widest * vectors * sizeof(lanes), vectors * sizeof(lanes), 0,
                  size if call.chunked else 0)
     visited = <int64_t*> borrow(table.rois * (sizeof(int64_t) + sizeof(Stop)) + 1)

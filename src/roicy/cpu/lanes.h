@@ -45,8 +45,8 @@ typedef float real;
 #endif
 enum { LANES = ROICY_LANE_COUNT };
 
-/* Element types of the arrays outside. */
-enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8 };
+/* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. */
+enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8, INDEX };
 
 #if defined(__GNUC__)
 typedef real lanes __attribute__((vector_size(ROICY_LANE_BYTES)));
@@ -162,7 +162,7 @@ ROICY_INLINE uint16_t float_to_bfloat(float value) {
 }
 
 ROICY_INLINE size_t element_size(int dtype) {
-    return dtype == FLOAT64 ? 8 : dtype == FLOAT32 ? 4 : dtype == UINT8 ? 1 : 2;
+    return dtype == FLOAT64 ? 8 : dtype == FLOAT32 || dtype == INDEX ? 4 : dtype == UINT8 ? 1 : 2;
 }
 
 ROICY_INLINE real element_load(const char *source, int dtype) {
@@ -187,6 +187,17 @@ ROICY_INLINE real element_load(const char *source, int dtype) {
     }
 }
 
+ROICY_INLINE void index_store(real value, char *target) {
+#ifdef ROICY_DOUBLE
+    int64_t wide;
+    memcpy(&wide, &value, 8);
+    int32_t index = (int32_t)wide;
+    memcpy(target, &index, 4);
+#else
+    memcpy(target, &value, 4);
+#endif
+}
+
 ROICY_INLINE void element_store(real value, char *target, int dtype) {
     uint16_t half;
     float single = (float)value;
@@ -200,6 +211,9 @@ ROICY_INLINE void element_store(real value, char *target, int dtype) {
         break;
     case FLOAT16:
         half = float_to_half(single), memcpy(target, &half, 2);
+        break;
+    case INDEX:
+        index_store(value, target);
         break;
     default:
         half = float_to_bfloat(single), memcpy(target, &half, 2);
@@ -248,7 +262,7 @@ ROICY_INLINE void lanes_store(lanes x, char *target, int dtype) {
 #ifdef ROICY_DOUBLE
     if (dtype == FLOAT64) {
 #else
-    if (dtype == FLOAT32) {
+    if (dtype == FLOAT32 || dtype == INDEX) {
 #endif
         memcpy(target, &x, sizeof x);
         return;
@@ -285,7 +299,7 @@ ROICY_INLINE lanes lanes_load_part(const char *source, int count, int dtype) {
 ROICY_INLINE void lanes_store_part(lanes x, char *target, int count, int dtype) {
     ROICY_ALIGNED(64) char copy[ROICY_LANE_BYTES * 2];
 #if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
-    if (dtype == FLOAT32) {
+    if (dtype == FLOAT32 || dtype == INDEX) {
         _mm512_mask_storeu_ps(target, (__mmask16)((1u << count) - 1), (__m512)x);
         return;
     }
@@ -407,16 +421,17 @@ ROICY_INLINE void lanes_transpose(lanes r[]) {
 #endif
 }
 
-/* LANES neighbouring pixels of `channels` planes that lie `step` bytes apart, a vector a pixel into `target`.
+/* LANES neighbouring pixels of `channels` planes that lie `step` bytes apart, a vector a pixel, `stride` vectors
+ * apart, into `target`.
  * Of a row's last pixels `count` are left; a load that would end past `limit` is cut short. */
 ROICY_INLINE void block_load_as(const char *source, ptrdiff_t step, int channels, int count,
-                                const char *limit, lanes *target, const int dtype) {
+                                const char *limit, lanes *target, ptrdiff_t stride, const int dtype) {
     const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype);
     lanes r[ROICY_LANE_COUNT];
     if (channels == LANES && count == LANES) {
         ROICY_EACH(c) r[c] = lanes_load(source + c * step, dtype);
         lanes_transpose(r);
-        ROICY_EACH(i) target[i] = r[i];
+        ROICY_EACH(i) target[i * stride] = r[i];
         return;
     }
     ROICY_EACH(c) {
@@ -430,26 +445,26 @@ ROICY_INLINE void block_load_as(const char *source, ptrdiff_t step, int channels
     }
     lanes_transpose(r);
     for (int i = 0; i < count; i++)
-        target[i] = r[i];
+        target[i * stride] = r[i];
 }
 
 ROICY_NOINLINE void lanes_load_block(const char *source, ptrdiff_t step, int channels, int count,
-                                     const char *limit, lanes *target, int dtype) {
+                                     const char *limit, lanes *target, ptrdiff_t stride, int dtype) {
     switch (dtype) {
     case FLOAT32:
-        block_load_as(source, step, channels, count, limit, target, FLOAT32);
+        block_load_as(source, step, channels, count, limit, target, stride, FLOAT32);
         break;
     case FLOAT64:
-        block_load_as(source, step, channels, count, limit, target, FLOAT64);
+        block_load_as(source, step, channels, count, limit, target, stride, FLOAT64);
         break;
     case FLOAT16:
-        block_load_as(source, step, channels, count, limit, target, FLOAT16);
+        block_load_as(source, step, channels, count, limit, target, stride, FLOAT16);
         break;
     case BFLOAT16:
-        block_load_as(source, step, channels, count, limit, target, BFLOAT16);
+        block_load_as(source, step, channels, count, limit, target, stride, BFLOAT16);
         break;
     default:
-        block_load_as(source, step, channels, count, limit, target, UINT8);
+        block_load_as(source, step, channels, count, limit, target, stride, UINT8);
     }
 }
 
@@ -513,13 +528,13 @@ ROICY_INLINE void lanes_stream(lanes x, char *target) {
 #endif
 }
 
-/* The way back: `count` pixels, a vector each, into `channels` planes. `stream`: every target is aligned, the
+/* The way back: `count` pixels, a vector each and `stride` vectors apart, into `channels` planes. `stream`: every target is aligned, the
  * elements are of type real, and nobody reads them soon, so they pass by the cache. */
-ROICY_INLINE void block_store_as(const lanes *source, char *target, ptrdiff_t step, int channels, int count,
-                                 int stream, const int dtype) {
+ROICY_INLINE void block_store_as(const lanes *source, ptrdiff_t stride, char *target, ptrdiff_t step, int channels,
+                                 int count, int stream, const int dtype) {
     lanes r[ROICY_LANE_COUNT];
     if (count == LANES) {
-        ROICY_EACH(i) r[i] = source[i];
+        ROICY_EACH(i) r[i] = source[i * stride];
         lanes_transpose(r);
         if (channels == LANES && stream)
             ROICY_EACH(c) lanes_stream(r[c], target + c * step);
@@ -530,26 +545,58 @@ ROICY_INLINE void block_store_as(const lanes *source, char *target, ptrdiff_t st
                 lanes_store(r[c], target + c * step, dtype);
         return;
     }
-    ROICY_EACH(i) r[i] = i < count ? source[i] : lanes_zero();
+    ROICY_EACH(i) r[i] = i < count ? source[i * stride] : lanes_zero();
     lanes_transpose(r);
     for (int c = 0; c < channels; c++)
         lanes_store_part(r[c], target + c * step, count, dtype);
 }
 
-ROICY_NOINLINE void lanes_store_block(const lanes *source, char *target, ptrdiff_t step, int channels,
-                                      int count, int stream, int dtype) {
+ROICY_NOINLINE void lanes_store_block(const lanes *source, ptrdiff_t stride, char *target, ptrdiff_t step,
+                                      int channels, int count, int stream, int dtype) {
     switch (dtype) {
     case FLOAT32:
-        block_store_as(source, target, step, channels, count, stream, FLOAT32);
+        block_store_as(source, stride, target, step, channels, count, stream, FLOAT32);
         break;
     case FLOAT64:
-        block_store_as(source, target, step, channels, count, stream, FLOAT64);
+        block_store_as(source, stride, target, step, channels, count, stream, FLOAT64);
         break;
     case FLOAT16:
-        block_store_as(source, target, step, channels, count, 0, FLOAT16);
+        block_store_as(source, stride, target, step, channels, count, 0, FLOAT16);
+        break;
+    case INDEX:
+        block_store_as(source, stride, target, step, channels, count, 0, INDEX);
         break;
     default:
-        block_store_as(source, target, step, channels, count, 0, BFLOAT16);
+        block_store_as(source, stride, target, step, channels, count, 0, BFLOAT16);
+    }
+}
+
+/* `count` pixels channel by channel into one piece of memory, with room for LANES elements more behind it. The last
+ * vectors of a channel may overlap the next one's start: they go first. */
+ROICY_INLINE void chunk_store_as(const lanes *source, char *target, ptrdiff_t count, int channels,
+                                 const int dtype) {
+    const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
+    for (ptrdiff_t i = (count - 1) / LANES * LANES; i >= 0; i -= LANES)
+        block_store_as(source + i, 1, target + i * size, count * size, channels, LANES, 0, dtype);
+}
+
+ROICY_NOINLINE void lanes_store_chunk(const lanes *source, char *target, ptrdiff_t count, int channels,
+                                      int dtype) {
+    switch (dtype) {
+    case FLOAT32:
+        chunk_store_as(source, target, count, channels, FLOAT32);
+        break;
+    case FLOAT64:
+        chunk_store_as(source, target, count, channels, FLOAT64);
+        break;
+    case FLOAT16:
+        chunk_store_as(source, target, count, channels, FLOAT16);
+        break;
+    case INDEX:
+        chunk_store_as(source, target, count, channels, INDEX);
+        break;
+    default:
+        chunk_store_as(source, target, count, channels, BFLOAT16);
     }
 }
 

@@ -11,6 +11,7 @@ cdef extern from "lanes.h" nogil:
         FLOAT16
         BFLOAT16
         UINT8
+        INDEX
 
     ctypedef float real  # a double where the module is compiled for float64
     ctypedef struct lanes:
@@ -35,12 +36,13 @@ cdef extern from "lanes.h" nogil:
     void lanes_store_pixel(lanes x, char* target, ptrdiff_t step, int count, int dtype) noexcept
 
     void lanes_load_block(const char* source, ptrdiff_t step, int channels, int count, const char* limit,
-                          lanes* target, int dtype) noexcept
+                          lanes* target, ptrdiff_t stride, int dtype) noexcept
     void lanes_blend_block(const char* const* source, const real* weight, int rows, ptrdiff_t offset,
                            ptrdiff_t step, int channels, int count, const char* limit, lanes* target,
                            int dtype) noexcept
-    void lanes_store_block(const lanes* source, char* target, ptrdiff_t step, int channels, int count,
-                           int stream, int dtype) noexcept
+    void lanes_store_block(const lanes* source, ptrdiff_t stride, char* target, ptrdiff_t step, int channels,
+                           int count, int stream, int dtype) noexcept
+    void lanes_store_chunk(const lanes* source, char* target, ptrdiff_t count, int channels, int dtype) noexcept
     void lanes_stream_bytes(char* target, const char* source, size_t size) noexcept
     void lanes_fence() noexcept
     void lanes_prefetch(const char* source) noexcept

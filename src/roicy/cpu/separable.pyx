@@ -15,25 +15,20 @@ whichever way it is reached: the bits do not depend on the threads, the strides 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy
 
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
-from roicy.cpu.lanes cimport (
-    LANES, lanes, lanes_blend_block, lanes_fence, lanes_store_block, lanes_stream_bytes, lanes_zero, real,
-)
+from roicy.cpu.lanes cimport LANES, lanes, lanes_blend_block, lanes_fence, lanes_zero, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows
+from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
-    STREAM_BYTES, Ring, View, block_at, end_of_rows, line_columns, line_rows, load_rows, ring_for, store_pixels,
+    Outlet, Ring, View, bins_bytes, block_at, line_columns, line_rows, load_rows, outlet_for, ring_for, store_bins,
     view_of, write_invalid,
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
 cnp.import_array()
-
-cdef enum:
-    WHOLE_BINS = 1024       # up to here a RoI's bins are stored at once, else a group of rows at a time
 
 # Multiply-adds below which a call is not worth a second thread.
 cdef double SERIAL_WORK = 1 << 18
@@ -45,14 +40,13 @@ cdef struct Call:
     Axis* y
     Axis* x
     const int64_t* order
-    View features, out
+    const Window* window
+    View features
+    Outlet out
     int ph, pw
     int group               # rows of bins that go through the column pass together
-    int rows_at_once        # rows of bins that are stored together
     int64_t ring            # rows of the tile
     bint direct             # no tile
-    bint chunked            # a block's outputs for a RoI are one piece of memory
-    bint stream
 
 
 cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
@@ -62,7 +56,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef const int64_t* column = NULL
     cdef lanes* lines = <lanes*> scratch.lines
-    cdef Ring ring = ring_for(view, y, x, task.first, task.last, call.ring)
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef int64_t k, first
     cdef int p, group, r, count, held
     for k in range(task.first, task.last):
@@ -71,7 +65,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         elif count and y.line_length[k]:
             column = line_columns(x, k, scratch.column)
-            load_rows(view, source, task.channels, end_of_rows(y, k), &ring, <lanes*> scratch.tile)
+            load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
             line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                       sizeof(lanes), ring.rows, scratch.row)
         held = p = 0
@@ -88,8 +82,9 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
                          <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw, call.pw)
             p += group
             held += group
-            if held >= call.rows_at_once or p == call.ph:
-                store_bins(call, scratch, call.order[k], task, p - held, held)
+            if held >= call.out.rows_at_once or p == call.ph:
+                store_bins(&call.out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
+                           p - held, held)
                 held = 0
 
 
@@ -122,31 +117,6 @@ cdef inline void blend_planes(Call* call, int64_t k, int p, Scratch* scratch, in
             line[i] = target[used[i] - used[0]]
 
 
-cdef void store_bins(Call* call, Scratch* scratch, int64_t roi, Task* task, int p, int rows) noexcept nogil:
-    # Rows p to p + rows of the RoI, from scratch.bins.
-    cdef View* out = &call.out
-    cdef lanes* bins = <lanes*> scratch.bins
-    cdef char* target = block_at(out, roi, task.channel) + p * out.row
-    cdef char* chunk = scratch.chunk
-    cdef int64_t count = rows * call.pw, i
-    cdef int r
-    if call.chunked:
-        # Channel by channel into one piece. The last vectors may overlap the next channel's start: they go first.
-        i = (count - 1) // LANES * LANES
-        while i >= 0:
-            lanes_store_block(bins + i, chunk + i * out.size, count * out.size, task.channels, LANES, False, out.dtype)
-            i -= LANES
-        if call.stream:
-            lanes_stream_bytes(target, chunk, task.channels * count * out.size)
-        else:
-            memcpy(target, chunk, task.channels * count * out.size)
-    elif out.rows_joined:
-        store_pixels(out, target, task.channels, count, bins, False)
-    else:
-        for r in range(rows):
-            store_pixels(out, target + r * out.row, task.channels, call.pw, bins + r * call.pw, False)
-
-
 def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
     cdef Call call
@@ -158,12 +128,12 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
+    call.window = table.window
     call.features = view_of(features)
-    call.out = view_of(out)
     call.ph = table.y.bins
     call.pw = table.x.bins
     call.group = (call.ph - 1) // ((call.ph + GROUP - 1) // GROUP) + 1
-    call.rows_at_once = call.ph if <int64_t> call.ph * call.pw <= WHOLE_BINS else call.group
+    call.out = outlet_for(out, call.group)
     channels = view.channels
     blocks = (channels + LANES - 1) // LANES
     for image in range(table.images):
@@ -171,21 +141,18 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
     call.direct = view.pixels_joined and pooled < DIRECT_SHARE * mapped
-    call.chunked = (call.out.rows_joined and call.out.channel == <ptrdiff_t> call.ph * call.pw * call.out.size
-                    and call.rows_at_once == call.ph)
-    call.stream = call.out.images * channels * call.ph * call.pw * call.out.size >= STREAM_BYTES
     call.ring = max(1, table.span)
     if table.work * channels < SERIAL_WORK:
         threads = 1
     # enough tasks for an even load, but RoIs in a part share the rows that they load
-    work.divide(table, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
+    work.divide(table, 0, table.rois, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
     tile = 0 if call.direct else call.ring * view.columns * sizeof(lanes)
-    bins = (<size_t> call.rows_at_once * call.pw + LANES) * sizeof(lanes)
+    bins = bins_bytes(&call.out)
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
     work.provide(table, threads, tile, GROUP * table.widest * sizeof(lanes), bins, spare,
-                 bins if call.chunked else 0)
+                 bins if call.out.chunked else 0)
     with nogil:
-        write_invalid(table, &call.out)
+        write_invalid(table, &call.out.view)
         if work.threads == 1:
             for t in range(work.count):
                 pool(&call, work.tasks + t, work.scratch)

@@ -5,16 +5,18 @@ nowhere else, strides and element types matter: a layout is just strides, so nei
 """
 
 from libc.math cimport NAN
-from libc.stddef cimport ptrdiff_t
+from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy, memmove, memset
 
 cimport numpy as cnp
 
-from roicy.cpu.axis_table cimport Axis, AxisTable
+from roicy.cpu.axis_table cimport Axis
 from roicy.cpu.lanes cimport (
-    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, LANES, UINT8, element_size, element_store, lanes, lanes_load_block,
-    lanes_load_pixel, lanes_prefetch, lanes_store_block, lanes_store_pixel, real,
+    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INDEX, LANES, UINT8, element_size, element_store, lanes, lanes_load_block,
+    lanes_load_pixel, lanes_prefetch, lanes_store_block, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes, real,
 )
+from roicy.cpu.roi_table cimport RoiTable, Window
 
 cdef enum:
     PREFETCH_BYTES = 256        # how far ahead of the loader the planes are fetched
@@ -49,6 +51,8 @@ cdef inline View view_of(cnp.ndarray array):
         view.dtype = FLOAT16
     elif kind == cnp.NPY_UINT8:
         view.dtype = UINT8
+    elif kind == cnp.NPY_INT32:
+        view.dtype = INDEX
     else:
         view.dtype = BFLOAT16
     view.size = element_size(view.dtype)
@@ -65,45 +69,58 @@ cdef inline char* block_at(View* view, int64_t image, int64_t channel) noexcept 
     return view.data + image * view.image + channel * view.channel
 
 
-cdef inline void load_pixels(View* view, const char* source, int channels, int64_t count, lanes* target) noexcept nogil:
-    # `count` neighbours of a row (or of joined rows) of the block whose first pixel is at `source`
+cdef inline void load_pixels(View* view, const char* source, int channels, int64_t count, lanes* target,
+                             int stride) noexcept nogil:
+    # `count` neighbours of a row (or of joined rows) of the block whose first pixel is at `source`, every `stride`
+    # vectors one
     cdef int64_t i = 0
     cdef int c
     if not view.pixels_joined:
         for i in range(count):
-            target[i] = lanes_load_pixel(source + i * view.column, view.channel, channels, view.dtype)
+            target[i * stride] = lanes_load_pixel(source + i * view.column, view.channel, channels, view.dtype)
         return
     while i < count:
         if i + LANES <= count:
             for c in range(channels):
                 lanes_prefetch(source + i * view.size + c * view.channel + PREFETCH_BYTES)
         lanes_load_block(source + i * view.size, view.channel, channels, <int> min(LANES, count - i), view.limit,
-                         target + i, view.dtype)
+                         target + i * stride, stride, view.dtype)
         i += LANES
 
 
-cdef inline void store_pixels(View* view, char* target, int channels, int64_t count, const lanes* source,
+cdef inline void store_pixels(View* view, char* target, int channels, int64_t count, const lanes* source, int stride,
                               bint stream) noexcept nogil:
     # The way back. To stream, the planes must lie whole cache lines apart.
     cdef int64_t i = 0
-    cdef int head
+    cdef int part
     if not view.pixels_joined:
         for i in range(count):
-            lanes_store_pixel(source[i], target + i * view.column, view.channel, channels, view.dtype)
+            lanes_store_pixel(source[i * stride], target + i * view.column, view.channel, channels, view.dtype)
         return
     if stream:
-        head = <int> min(count, ((64 - (<size_t> target & 63)) & 63) // view.size)
-        while i < head:
-            lanes_store_block(source + i, target + i * view.size, view.channel, channels, <int> min(LANES, head - i),
-                              False, view.dtype)
-            i += min(LANES, head - i)
+        part = <int> min(count, ((64 - (<size_t> target & 63)) & 63) // view.size)
+        while i < part:
+            lanes_store_block(source + i * stride, stride, target + i * view.size, view.channel, channels,
+                              <int> min(LANES, part - i), False, view.dtype)
+            i += min(LANES, part - i)
     while i < count:
-        lanes_store_block(source + i, target + i * view.size, view.channel, channels, <int> min(LANES, count - i),
-                          stream, view.dtype)
+        lanes_store_block(source + i * stride, stride, target + i * view.size, view.channel, channels,
+                          <int> min(LANES, count - i), stream, view.dtype)
         i += LANES
 
 
-cdef inline void write_invalid(AxisTable table, View* out) noexcept nogil:
+cdef inline void zero_row(View* view, char* target, int channels) noexcept nogil:
+    cdef int64_t i
+    cdef int c
+    for c in range(channels):
+        if view.pixels_joined:
+            memset(target + c * view.channel, 0, view.columns * view.size)
+        else:
+            for i in range(view.columns):
+                element_store(0, target + c * view.channel + i * view.column, view.dtype)
+
+
+cdef inline void write_invalid(RoiTable table, View* out) noexcept nogil:
     # Rows with an invalid box are NaN.
     cdef int64_t at, c, y, x
     cdef char* target
@@ -115,6 +132,18 @@ cdef inline void write_invalid(AxisTable table, View* out) noexcept nogil:
                     element_store(<real> NAN, target + x * out.column, out.dtype)
 
 
+cdef inline void write_index(RoiTable table, View* out, int32_t index) noexcept nogil:
+    # Rows with an invalid box get this index.
+    cdef int64_t at, c, y, x
+    cdef char* target
+    for at in range(table.image_start[0] if table.images else table.rois):
+        for c in range(out.channels):
+            for y in range(out.rows):
+                target = block_at(out, table.order[at], c) + y * out.row
+                for x in range(out.columns):
+                    (<int32_t*> (target + x * out.column))[0] = index
+
+
 # ---- a ring of rows ---
 
 
@@ -124,23 +153,25 @@ cdef struct Ring:
     int64_t rows
     int64_t left, columns   # the part of each row that is held
     int64_t filled          # rows up to here have been there
+    int depth               # vectors a pixel: blocks of channels that are held side by side
 
 
-cdef inline Ring ring_for(View* view, Axis* y, Axis* x, int64_t first, int64_t last, int64_t rows) noexcept nogil:
+cdef inline Ring ring_for(View* view, const Window* window, int64_t first, int64_t last, int64_t rows) noexcept nogil:
     # Holds the columns that any of these RoIs uses, all of them where it is most and the rows lie joined.
     cdef Ring ring
     cdef int64_t left = view.columns, right = 0, top = view.rows, k
     for k in range(first, last):
-        if x.line_length[k] and y.line_length[k]:
-            left = min(left, x.line[x.line_start[k]])
-            right = max(right, x.line[x.line_start[k] + x.line_length[k] - 1] + 1)
-            top = min(top, y.line[y.line_start[k]])
+        if window[k].bottom > window[k].top:
+            left = min(left, <int64_t> window[k].left)
+            right = max(right, <int64_t> window[k].right)
+            top = min(top, <int64_t> window[k].top)
     if right <= left or 4 * (right - left) > 3 * view.columns and view.rows_joined:
         left, right = 0, view.columns
     ring.rows = rows
     ring.left = left
     ring.columns = right - left
     ring.filled = top
+    ring.depth = 1
     return ring
 
 
@@ -148,18 +179,26 @@ cdef inline void load_rows(View* view, const char* source, int channels, int64_t
                            lanes* tile) noexcept nogil:
     # The rows before `last` join the tile.
     cdef int64_t row = ring.filled, slot, rows
+    cdef int v
     while row < last:
         slot = row % ring.rows
         rows = min(last - row, ring.rows - slot) if view.rows_joined and ring.columns == view.columns else 1
-        load_pixels(view, source + row * view.row + ring.left * view.column, channels, rows * ring.columns,
-                    tile + slot * ring.columns)
+        for v in range(min(ring.depth, (channels + LANES - 1) // LANES)):
+            load_pixels(view, source + row * view.row + ring.left * view.column + v * LANES * view.channel,
+                        min(LANES, channels - v * LANES), rows * ring.columns,
+                        tile + slot * ring.columns * ring.depth + v, ring.depth)
         row += rows
     ring.filled = max(last, ring.filled)
 
 
-cdef inline int64_t end_of_rows(Axis* y, int64_t k) noexcept nogil:
-    # One behind the last row of RoI k, which has rows.
-    return y.line[y.line_start[k] + y.line_length[k] - 1] + 1
+cdef inline void window_rows(const Window* window, Ring* ring, const char* tile, const char** row) noexcept nogil:
+    # Where the rows of a RoI's window begin in the tile.
+    cdef int64_t slot = window.top % ring.rows, i
+    for i in range(window.bottom - window.top):
+        row[i] = tile + (slot * ring.columns + window.left - ring.left) * ring.depth * <ptrdiff_t> sizeof(lanes)
+        slot += 1
+        if slot == ring.rows:
+            slot = 0
 
 
 cdef inline const int64_t* line_columns(Axis* x, int64_t k, int64_t* column) noexcept nogil:
@@ -193,7 +232,99 @@ cdef inline void load_bins(View* view, const char* source, int channels, lanes* 
     # All bins of one RoI's block.
     cdef int64_t p
     if view.rows_joined:
-        load_pixels(view, source, channels, view.rows * view.columns, bins)
+        load_pixels(view, source, channels, view.rows * view.columns, bins, 1)
         return
     for p in range(view.rows):
-        load_pixels(view, source + p * view.row, channels, view.columns, bins + p * view.columns)
+        load_pixels(view, source + p * view.row, channels, view.columns, bins + p * view.columns, 1)
+
+
+# ---- a sheet of rows: as a ring, but a RoI's rows lie one after the other ---
+
+
+cdef struct Sheet:
+    int64_t rows            # that there is room for
+    int64_t first           # row of the map that comes first
+    int64_t left, columns   # the part of each row that is held
+    int64_t filled          # rows up to here have been there
+    int depth               # vectors a pixel: blocks of channels that are held side by side
+
+
+cdef inline lanes* sheet_at(Sheet* sheet, char* tile, int64_t row, int64_t column) noexcept nogil:
+    return <lanes*> tile + ((row - sheet.first) * sheet.columns + column - sheet.left) * sheet.depth
+
+
+cdef inline void turn_sheet(Sheet* sheet, char* tile, int64_t first) noexcept nogil:
+    # Rows before `first` go, the others move up.
+    if sheet.filled > first:
+        memmove(tile, sheet_at(sheet, tile, first, sheet.left),
+                (sheet.filled - first) * sheet.columns * sheet.depth * sizeof(lanes))
+    sheet.first = first
+    sheet.filled = max(sheet.filled, first)
+
+
+cdef inline void load_sheet(View* view, const char* source, int channels, const Window* window, int64_t span,
+                            Sheet* sheet, char* tile) noexcept nogil:
+    # The window's rows join the sheet. RoIs come sorted by last row and none spans more than `span` rows.
+    cdef int64_t rows, row
+    cdef int v
+    if window.bottom > sheet.first + sheet.rows:
+        turn_sheet(sheet, tile, window.bottom - span)
+    row = sheet.filled
+    while row < window.bottom:
+        rows = window.bottom - row if view.rows_joined and sheet.columns == view.columns else 1
+        for v in range(min(sheet.depth, (channels + LANES - 1) // LANES)):
+            load_pixels(view, source + row * view.row + sheet.left * view.column + v * LANES * view.channel,
+                        min(LANES, channels - v * LANES), rows * sheet.columns,
+                        sheet_at(sheet, tile, row, sheet.left) + v, sheet.depth)
+        row += rows
+    sheet.filled = max(sheet.filled, <int64_t> window.bottom)
+
+
+# ---- outputs on their way out ---
+
+
+cdef enum:
+    WHOLE_BINS = 1024       # up to here a RoI's bins are stored at once, else a group of rows at a time
+
+
+cdef struct Outlet:
+    View view               # (RoI, channel, row, column)
+    int rows_at_once        # rows of bins that are stored together
+    bint chunked            # a block's outputs for a RoI are one piece of memory
+    bint stream
+
+
+cdef inline Outlet outlet_for(cnp.ndarray out, int group):
+    # `group`: rows of bins that a kernel makes at a time
+    cdef Outlet outlet
+    cdef View* view = &outlet.view
+    outlet.view = view_of(out)
+    outlet.rows_at_once = <int> (view.rows if view.rows * view.columns <= WHOLE_BINS else group)
+    outlet.chunked = (view.rows_joined and view.channel == view.rows * view.columns * view.size
+                      and outlet.rows_at_once == view.rows)
+    outlet.stream = view.images * view.channels * view.rows * view.columns * view.size >= STREAM_BYTES
+    return outlet
+
+
+cdef inline size_t bins_bytes(Outlet* outlet) noexcept:
+    # What the bins that are stored together take as lanes.
+    return (outlet.rows_at_once * <size_t> outlet.view.columns + LANES) * sizeof(lanes)
+
+
+cdef inline void store_bins(Outlet* outlet, const lanes* bins, char* chunk, int64_t roi, int64_t channel, int channels,
+                            int64_t p, int64_t rows) noexcept nogil:
+    # Rows p to p + rows of the RoI's bins.
+    cdef View* out = &outlet.view
+    cdef char* target = block_at(out, roi, channel) + p * out.row
+    cdef int64_t count = rows * out.columns, r
+    if outlet.chunked:
+        lanes_store_chunk(bins, chunk, count, channels, out.dtype)
+        if outlet.stream:
+            lanes_stream_bytes(target, chunk, channels * count * out.size)
+        else:
+            memcpy(target, chunk, channels * count * out.size)
+    elif out.rows_joined:
+        store_pixels(out, target, channels, count, bins, 1, False)
+    else:
+        for r in range(rows):
+            store_pixels(out, target + r * out.row, channels, out.columns, bins + r * out.columns, 1, False)

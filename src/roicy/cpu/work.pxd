@@ -3,7 +3,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
-from roicy.cpu.axis_table cimport AxisTable
+from roicy.cpu.roi_table cimport RoiTable
 
 cdef enum:
     LINE = 64               # bytes of a cache line
@@ -33,6 +33,7 @@ cdef class Work:
     cdef int threads
     cdef Scratch* scratch   # (threads)
     cdef void* _memory
-    cdef int divide(self, AxisTable table, int64_t channels, int64_t block, int64_t parts, int64_t bands) except -1
-    cdef int provide(self, AxisTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare,
+    cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
+                    int64_t bands) except -1
+    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare,
                      size_t chunk) except -1

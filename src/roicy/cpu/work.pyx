@@ -20,27 +20,30 @@ cdef class Work:
         free(self.scratch)
         give_back(self._memory)
 
-    cdef int divide(self, AxisTable table, int64_t channels, int64_t block, int64_t parts, int64_t bands) except -1:
-        """List the tasks: image by image, block of channels by block, in parts of the RoIs or bands of the map."""
-        cdef int64_t image, channel, part, rois, pieces, first, n = 0
+    cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
+                    int64_t bands) except -1:
+        """List the tasks for the RoIs at places begin to end of the table: image by image, block of channels by block,
+        in parts of the RoIs or bands of the map."""
+        cdef int64_t image, channel, part, first, last, pieces, n = 0
         cdef int64_t blocks = (channels + block - 1) // block
         for image in range(table.images):
-            rois = table.image_start[image + 1] - table.image_start[image]
-            n += blocks * (bands if bands else min(parts, rois))
+            first, last = max(begin, table.image_start[image]), min(end, table.image_start[image + 1])
+            n += blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
+        free(self.tasks)
         self.tasks = <Task*> malloc(n * sizeof(Task) + 1)
         if self.tasks == NULL:
             raise MemoryError(f"roicy: no memory for a list of {n} tasks")
         self.count = 0
         for image in range(table.images):
-            first = table.image_start[image]
-            rois = table.image_start[image + 1] - first
-            pieces = bands if bands else min(parts, rois)
+            first = max(begin, table.image_start[image])
+            last = max(first, min(end, table.image_start[image + 1]))
+            pieces = bands if bands else min(parts, last - first)
             for channel in range(0, blocks):
                 for part in range(pieces):
                     self.tasks[self.count] = Task(
                         image=image,
-                        first=first if bands else first + rois * part // pieces,
-                        last=first + rois if bands else first + rois * (part + 1) // pieces,
+                        first=first if bands else first + (last - first) * part // pieces,
+                        last=last if bands else first + (last - first) * (part + 1) // pieces,
                         channel=channel * block,
                         channels=<int> min(block, channels - channel * block),
                         top=table.height * part // bands if bands else 0,
@@ -49,10 +52,10 @@ cdef class Work:
                     self.count += 1
         return 0
 
-    cdef int provide(self, AxisTable table, int threads, size_t tile, size_t lines, size_t bins,
+    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins,
                      size_t spare, size_t chunk) except -1:
         """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
-        cdef size_t most = max(table.tallest, table.widest, table.y.bins, table.x.bins) + 1
+        cdef size_t most = max(table.tallest, table.widest, table.rows, table.columns) + 1
         cdef size_t each = (lined(tile) + lined(lines) + lined(bins) + lined(spare) + lined(chunk)
                             + 3 * lined(most * sizeof(char*)))
         cdef char* at

@@ -1,0 +1,87 @@
+"""roicy's own calls on a workload: the forward pass, with its argmax or without, and the gradients.
+
+A pass is a function ``(workload, ...) -> prepare``, and ``prepare(features, rois, grad_output)`` gets the
+arrays of one round and returns the call that is timed. Results go to the same arrays again and again, with
+``fresh=True`` to new ones.
+"""
+
+import numpy as np
+
+import roicy
+
+AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
+BACK = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}
+
+
+def forward(workload, fresh=False, layout="NCHW", dtype="float32", **options):
+    """Prepare the operator itself; the call's result is in NCHW."""
+    if workload.operator == "rmac":  # which has no out
+        return lambda features, rois, grad_output: lambda: roicy.rmac(features)
+    function, axes, back = getattr(roicy, workload.operator), AXES[layout], BACK[layout]
+    out = None if fresh else np.empty([workload.output_shape[axis] for axis in axes], dtype)
+    options = {**workload.options, "layout": layout, "out": out, **options}
+
+    def prepare(features, rois, grad_output):
+        x = np.ascontiguousarray(features.astype(dtype, copy=False).transpose(axes))
+        return lambda: function(x, rois, workload.output_size, **options).transpose(back)
+
+    return prepare
+
+
+def with_argmax(workload, fresh=False):
+    """Prepare the operator with its argmax; the call returns both."""
+    function, shape = getattr(roicy, workload.operator), workload.output_shape
+    out = None if fresh else (np.empty(shape, np.float32), np.empty(shape, np.int32))
+    options = {**workload.options, "return_argmax": True, "out": out}
+
+    def prepare(features, rois, grad_output):
+        return lambda: function(features, rois, workload.output_size, **options)
+
+    return prepare
+
+
+def backward(workload, fresh=False):
+    """Prepare the gradient with respect to the features; an argmax is found untimed."""
+    gradient, shape = getattr(roicy, f"{workload.operator}_backward"), workload.input_shape
+    options = {**workload.options, "out": None if fresh else np.empty(shape, np.float32)}
+
+    def prepare(features, rois, grad_output):
+        if workload.operator == "rmac":
+            return lambda: gradient(grad_output, features, **options)
+        if workload.operator == "roi_pool":
+            argmax = _argmax(workload, features, rois)
+            return lambda: gradient(grad_output, argmax, rois, shape, **options)
+        more = {**options, **_argmax_option(workload, features, rois)}
+        return lambda: gradient(grad_output, rois, shape, **more)
+
+    return prepare
+
+
+def box_gradient(workload):
+    """Prepare the gradient with respect to the boxes; an argmax is found untimed."""
+    gradient = getattr(roicy, f"{workload.operator}_backward_rois")
+
+    def prepare(features, rois, grad_output):
+        options = {**workload.options, **_argmax_option(workload, features, rois)}
+        return lambda: gradient(grad_output, features, rois, **options)
+
+    return prepare
+
+
+def passes(workload):
+    """Return the passes that the workload's operator has, by name."""
+    found = {"forward": forward}
+    if workload.takes_maxima and workload.operator != "rmac":
+        found["with argmax"] = with_argmax
+    found["backward"] = backward
+    if workload.operator in ("roi_align", "roi_align_rotated"):
+        found["box gradient"] = box_gradient
+    return found
+
+
+def _argmax_option(workload, features, rois):
+    return {"argmax": _argmax(workload, features, rois)} if workload.mode == "max" else {}
+
+
+def _argmax(workload, features, rois):
+    return with_argmax(workload, fresh=True)(features, rois, None)()[1]

@@ -1,0 +1,182 @@
+"""What all pooling of boxes has in common: boxes on maps of one shape, tables that are kept, `out`."""
+
+import numpy as np
+
+from roicy import _arguments as settle
+from roicy._backend import kernels_for
+
+
+class Pooling:
+    """Boxes on feature maps of one shape.
+
+    Each call checks its arrays, gets a table and only then writes. What the table is, and what kernels are
+    applied with it, a subclass says:
+
+    - ``_fill(accumulate, purpose)`` makes the table for sums in a type, for the purpose "forward", "backward"
+      or "backward_rois";
+    - ``_pool(table, features, out, argmax)``, ``_spread(table, grad_output, argmax, grad_features)`` and
+      ``_slope(table, grad_output, argmax, features, grad_boxes)`` apply it, with arrays as the kernels take
+      them and `argmax` None where there is none;
+    - ``_argmax_error(table, argmax)`` finds a value of argmax that is out of range: None, or
+      ``((k, c, p, q), value, limit)``.
+    """
+
+    __slots__ = (
+        "_input_shape",
+        "_invalid",
+        "_kernels",
+        "_layout",
+        "_output_shape",
+        "_output_size",
+        "_rois",
+        "_shape",
+        "_tables",
+    )
+
+    def __init__(
+        self, kernels, rois, input_shape, output_size, batch_indices, layout, invalid, names=settle.CORNERS
+    ):
+        # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
+        if layout == "NCHW":
+            n, c, h, w = input_shape
+        else:
+            n, h, w, c = input_shape
+        rois = settle.rois(rois, batch_indices, n, names)
+        k = len(rois.boxes)
+        rows, columns = output_size
+        self._kernels = kernels
+        self._rois = rois
+        self._layout = layout
+        self._shape = (n, c, h, w)
+        self._input_shape = input_shape
+        self._output_size = output_size
+        self._output_shape = (k, c, rows, columns) if layout == "NCHW" else (k, rows, columns, c)
+        self._invalid = settle.invalid(invalid)
+        self._tables = {}
+
+    @property
+    def input_shape(self):
+        """Shape of the feature maps, in the order of `layout`."""
+        return self._input_shape
+
+    @property
+    def output_size(self):
+        """Rows and columns of the output."""
+        return self._output_size
+
+    @property
+    def output_shape(self):
+        """Shape of the output, in the order of `layout`."""
+        return self._output_shape
+
+    @property
+    def layout(self):
+        """Order of the axes, "NCHW" or "NHWC"."""
+        return self._layout
+
+    def _forward(self, features, out, return_argmax):
+        kernels_for(features=features, rois=self._rois.boxes, out=out)
+        accumulate, dtype = settle.features(features, self._input_shape)
+        inputs = (features, *self._rois.given)
+        if return_argmax:
+            out, argmax = settle.outs(out, self._output_shape, dtype, *inputs)
+        else:
+            out, argmax = settle.out(out, self._output_shape, dtype, *inputs), None
+        table = self._table(accumulate, "forward")
+        if return_argmax and table is not None:
+            self._check_countable(table)
+        if out.size:
+            layout = self._layout
+            pooled = settle.written_to(out)
+            chosen = None if argmax is None else settle.written_to(argmax)
+            self._pool(
+                table,
+                settle.nchw(features, layout),
+                settle.nchw(pooled, layout),
+                None if chosen is None else settle.nchw(chosen, layout),
+            )
+            if pooled is not out:
+                out[...] = pooled
+            if chosen is not argmax:
+                argmax[...] = chosen
+        return out if argmax is None else (out, argmax)
+
+    def _backward(self, grad_output, argmax, out):
+        kernels_for(grad_output=grad_output, argmax=argmax, rois=self._rois.boxes, out=out)
+        accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
+        argmax, inputs = self._settled_argmax(argmax, grad_output)
+        out = settle.out(out, self._input_shape, dtype, *inputs)
+        table = self._table(accumulate, "backward")
+        self._check_argmax(table, argmax)
+        if table is None:
+            out[...] = 0
+        elif out.size:
+            gradient = settle.written_to(out)
+            self._spread(
+                table, settle.nchw(grad_output, self._layout), argmax, settle.nchw(gradient, self._layout)
+            )
+            if gradient is not out:
+                out[...] = gradient
+        return out
+
+    def _backward_rois(self, grad_output, features, argmax, out):
+        rois = self._rois
+        kernels_for(grad_output=grad_output, features=features, argmax=argmax, rois=rois.boxes, out=out)
+        accumulate, _ = settle.features(features, self._input_shape)
+        settle.grad_output_of(features, grad_output, self._output_shape)
+        argmax, inputs = self._settled_argmax(argmax, grad_output, features)
+        if out is not None and rois.lengths is not None:
+            raise ValueError("out must be None for rois that are one array per image: the result is a list")
+        out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, *inputs)
+        table = self._table(accumulate, "backward_rois")
+        self._check_argmax(table, argmax)
+        gradient = np.zeros((len(rois.boxes), rois.columns))
+        if table is not None and features.size:
+            self._slope(
+                table,
+                settle.nchw(grad_output, self._layout),
+                argmax,
+                settle.nchw(features, self._layout),
+                gradient,
+            )
+        with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
+            out[:, -rois.columns :] = gradient
+        out[:, : -rois.columns] = 0  # the batch index has no gradient
+        if rois.lengths is None:
+            return out
+        return np.split(out, np.cumsum(rois.lengths)[:-1]) if rois.lengths else []
+
+    def _settled_argmax(self, argmax, *inputs):
+        # argmax as the kernels take it, and the arrays that an output must not overlap
+        if argmax is None:
+            return None, (*inputs, *self._rois.given)
+        settle.argmax(argmax, self._output_shape)
+        return settle.nchw(argmax, self._layout), (argmax, *inputs, *self._rois.given)
+
+    def _check_countable(self, table):
+        if table.first_too_fine >= 0:
+            raise self._rois.too_fine_row(table.first_too_fine)
+
+    def _check_argmax(self, table, argmax):
+        if argmax is not None and argmax.size:
+            found = self._argmax_error(table, argmax)
+            if found is not None:
+                raise settle.argmax_error(found, self._layout)
+
+    def _keep(self):
+        # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
+        self._rois = self._rois.copy()
+        self._table("float32", "forward")
+        self._rois.given = ()
+
+    def _table(self, accumulate, purpose):
+        # Made when first asked for, and before anything is written: this is where invalid rows show.
+        if not len(self._rois.boxes):
+            return None
+        table = self._tables.get((accumulate, purpose))
+        if table is None:
+            table = self._fill(accumulate, purpose)
+            if table.first_invalid >= 0 and self._invalid == "raise":
+                raise self._rois.invalid_row(table.first_invalid, self._shape[0])
+            self._tables[accumulate, purpose] = table
+        return table

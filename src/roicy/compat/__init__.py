@@ -1,0 +1,13 @@
+"""The operators of other systems, over the same kernels: their names, arguments, defaults and conventions.
+
+======== ===========================================================================================
+`caffe2` RoIAlign, RoIAlignRotated, RoIPool and their gradients, RMACRegions, and a way to run them by name
+`mxnet`  ROIPooling, the contributed ROIAlign, an example's maximum ROIAlign, and their gradients
+======== ===========================================================================================
+
+Not imported by ``import roicy``; ``import roicy.compat`` or ``from roicy.compat import caffe2`` does.
+"""
+
+from roicy.compat import caffe2, mxnet
+
+__all__ = ["caffe2", "mxnet"]

@@ -1,0 +1,22 @@
+"""What the operators of other systems ask about boxes before they pool."""
+
+import numpy as np
+
+from roicy import _arguments as settle
+
+
+@np.errstate(all="ignore")
+def aligned_sizes(boxes, scale, names=settle.CORNERS):
+    """Return width and height in feature pixels of boxes (K, columns), with the roundings of the kernels."""
+    scaled = boxes * boxes.dtype.type(scale)
+    if names is settle.ROTATED:
+        return scaled[:, 2:4]
+    half = boxes.dtype.type(0.5)
+    return (scaled[:, 2:] - half) - (scaled[:, :2] - half)
+
+
+def check_rows(good, rois, expected):
+    """Raise an error that names the first row of `rois` that is not good, if there is one."""
+    if not good.all():
+        row = int(good.argmin())
+        raise ValueError(f"rois row {row}, [{', '.join(map(str, rois[row]))}]: expected {expected}")

@@ -1,0 +1,578 @@
+"""MXNet's operators on regions of interest: its names, arguments and conventions.
+
+================================================ ================================================
+`ROIPooling`, `ROIPooling_backward`              maximum over boxes rounded to pixels
+`ROIAlign`, `ROIAlign_backward`                  ``contrib.ROIAlign``: average over boxes
+`MaxROIAlign`, `MaxROIAlign_backward`            maximum of samples one pixel apart
+================================================ ================================================
+
+Feature maps are NCHW. `rois` has shape (R, 5), rows ``[batch index, x1, y1, x2, y2]``. Gradients are with
+respect to the features; MXNet gives boxes the gradient 0.
+"""
+
+import numpy as np
+
+import roicy
+from roicy import _arguments as settle
+from roicy._backend import kernels_for
+from roicy._pooling import Pooling
+from roicy.compat._boxes import aligned_sizes, check_rows
+from roicy.compat._words import Words
+
+__all__ = [
+    "MaxROIAlign",
+    "MaxROIAlign_backward",
+    "ROIAlign",
+    "ROIAlign_backward",
+    "ROIPooling",
+    "ROIPooling_backward",
+]
+
+_WORDS = Words(
+    features="data",
+    grad_output="out_grad",
+    input_shape="data_shape",
+    output_size="pooled_size",
+    sampling_ratio="sample_ratio",
+)
+
+
+def ROIPooling(data, rois, pooled_size, spatial_scale, *, return_argmax=False):
+    """Take the maximum over the bins of boxes rounded to pixels, as MXNet's ROIPooling.
+
+    Parameters
+    ----------
+    data : ndarray, shape (N, C, H, W)
+        Feature maps.
+    rois : ndarray, shape (R, 5)
+        Rows ``[batch index, x1, y1, x2, y2]``; the last pixel belongs to a box.
+    pooled_size : int or (int, int)
+        Rows and columns of bins (PH, PW).
+    spatial_scale : float
+        Feature pixels per unit of `rois`.
+    return_argmax : bool, optional
+        Whether to return the operator's second output, which the gradient needs. MXNet hides it.
+
+    Returns
+    -------
+    out : ndarray, shape (R, C, PH, PW)
+        Pooled features.
+    argmax : ndarray, shape of `out`, int64
+        With ``return_argmax=True`` only: the chosen elements, counted through all of `data`,
+        ``((image * C + channel) * H + row) * W + column``, or -1 where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roicy.roi_pool` does, but not for a batch index out of range.
+
+    See Also
+    --------
+    roicy.roi_pool : The same with argmax counted within a plane, and its conventions.
+    ROIPooling_backward : Its gradient.
+
+    Notes
+    -----
+    Kept of MXNet, as of version 1.6: argmax counts through all images and channels, and a box whose batch
+    index is out of range gives 0 and -1.
+
+    Not kept: NaN or infinite coordinates, whose conversion to an integer is undefined there, are an error;
+    `spatial_scale` may be greater than 1, and not 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from roicy.compat import mxnet
+    >>> data = np.arange(48, dtype=np.float32).reshape(1, 1, 8, 6)
+    >>> rois = np.array([[0, 0, 0, 4, 4]], np.float32)
+    >>> mxnet.ROIPooling(data, rois, (2, 2), 1.0)[0, 0]
+    array([[14., 16.],
+           [26., 28.]], dtype=float32)
+    """
+    with _WORDS:
+        kernels_for(data=data, rois=rois)
+        n, c, h, w = settle.features_shape(data, "NCHW")
+        images = _images(rois, n)
+        skipped = (images < 0) | (images >= n)
+        options = {"spatial_scale": spatial_scale, "invalid": "nan"}
+        if not settle.flag("return_argmax", return_argmax):
+            out = roicy.roi_pool(data, rois, pooled_size, **options)
+            out[skipped] = 0
+            return out
+        out, pixels = roicy.roi_pool(data, rois, pooled_size, return_argmax=True, **options)
+        out[skipped] = 0
+        argmax = pixels + _planes(images, c) * (h * w)
+        argmax[pixels < 0] = -1
+        return out, argmax
+
+
+def ROIPooling_backward(out_grad, rois, argmax, data_shape):
+    """Gradient of `ROIPooling` with respect to the features.
+
+    Parameters
+    ----------
+    out_grad : ndarray, shape (R, C, PH, PW)
+        Gradient with respect to the first output of `ROIPooling`.
+    rois : ndarray, shape (R, 5)
+        Boxes, as in `ROIPooling`; only their batch indices are used.
+    argmax : ndarray, shape of `out_grad`, int64
+        The chosen elements, as `ROIPooling` returns them.
+    data_shape : tuple of 4 ints
+        Shape of the features, (N, C, H, W).
+
+    Returns
+    -------
+    ndarray, shape `data_shape`
+        Gradient with respect to the features, of the dtype of `out_grad`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roicy.roi_pool_backward` does, and ValueError where `argmax` holds a number that is neither -1 nor
+        that of a pixel in the plane of its image and channel.
+
+    See Also
+    --------
+    ROIPooling : The operator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from roicy.compat import mxnet
+    >>> data = np.array([[[[1, 5], [3, 2]]]], np.float32)
+    >>> rois = np.array([[0, 0, 0, 1, 1]], np.float32)
+    >>> out, argmax = mxnet.ROIPooling(data, rois, 1, 1.0, return_argmax=True)
+    >>> mxnet.ROIPooling_backward(np.ones_like(out), rois, argmax, data.shape)[0, 0]
+    array([[0., 1.],
+           [0., 0.]], dtype=float32)
+    """
+    with _WORDS:
+        kernels_for(out_grad=out_grad, rois=rois, argmax=argmax)
+        n, c, h, w = settle.input_shape(data_shape, "NCHW")
+        images = _images(rois, n)
+        rows, columns = settle.grad_output_size(out_grad, "NCHW")
+        _elements("argmax", argmax, "iu", (len(rois), c, rows, columns))
+        pixels = argmax.astype(np.int64) - _planes(images, c) * (h * w)
+        good = (pixels >= 0) & (pixels < h * w) & ((images >= 0) & (images < n))[:, None, None, None]
+        nothing = argmax == -1
+        _check_elements("argmax", argmax, good | nothing, "a pixel of its image and channel")
+        pixels[nothing] = -1
+        return roicy.roi_pool_backward(out_grad, pixels.astype(np.int32), rois, (n, c, h, w), invalid="nan")
+
+
+def ROIAlign(
+    data, rois, pooled_size, spatial_scale, sample_ratio=-1, position_sensitive=False, aligned=False
+):
+    """Average each box of a feature map over bins, as MXNet's contrib.ROIAlign.
+
+    Parameters
+    ----------
+    data : ndarray, shape (N, C, H, W)
+        Feature maps.
+    rois : ndarray, shape (R, 5)
+        Rows ``[batch index, x1, y1, x2, y2]``.
+    pooled_size : int or (int, int)
+        Rows and columns of bins (PH, PW).
+    spatial_scale : float
+        Feature pixels per unit of `rois`.
+    sample_ratio : int, optional
+        Samples per bin along each axis; 0 or less for adaptive.
+    position_sensitive : bool, optional
+        Whether every bin has channels of its own: bin ``(p, q)`` of output channel ``c`` averages channel
+        ``(c * PH + p) * PW + q``.
+    aligned : bool, optional
+        Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
+
+    Returns
+    -------
+    ndarray, shape (R, C, PH, PW)
+        Pooled features; if `position_sensitive` of shape (R, C / (PH * PW), PH, PW).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roicy.roi_align` does, but not for a negative batch index; ValueError where ``aligned=True`` and a
+        box has no width or height or a negative one, and where C is no multiple of PH * PW for
+        `position_sensitive`.
+
+    See Also
+    --------
+    roicy.roi_align : The same with other defaults, and its conventions.
+    ROIAlign_backward : Its gradient.
+
+    Notes
+    -----
+    Kept of MXNet: a negative batch index, truncated toward zero, gives 0 (its CUDA version; the one for CPUs
+    leaves most of that box's output as it was); ``aligned=True`` and a box whose size is not greater than 0
+    is an error (its CPU version).
+
+    Not kept: a batch index of N or more is read from memory there, and an error here; `spatial_scale` may be
+    greater than 1, and not 0.
+
+    If `position_sensitive`, all channels are pooled to all bins, of which one in PH * PW is returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from roicy.compat import mxnet
+    >>> data = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> rois = np.array([[0, 0.5, 0.5, 2.5, 2.5], [-1, 0, 0, 1, 1]], np.float32)
+    >>> mxnet.ROIAlign(data, rois, 2, 1.0, sample_ratio=1)[:, 0]
+    array([[[ 5.,  6.],
+            [ 9., 10.]],
+    <BLANKLINE>
+           [[ 0.,  0.],
+            [ 0.,  0.]]], dtype=float32)
+    """
+    with _WORDS:
+        kernels_for(data=data, rois=rois)
+        shape = settle.features_shape(data, "NCHW")
+        skipped, options = _align_options(rois, shape[0], spatial_scale, sample_ratio, aligned)
+        rows, columns = size = settle.output_size(pooled_size)
+        if not settle.flag("position_sensitive", position_sensitive):
+            out = roicy.roi_align(data, rois, size, **options)
+        else:
+            _, dtype = settle.features(data, shape)
+            channels = _channels_of_a_bin(shape, size)
+            plan = roicy.roi_align_plan(rois, (shape[0], channels, *shape[2:]), size, **options)
+            out = np.empty(plan.output_shape, dtype)
+            for p, q in np.ndindex(size):
+                out[:, :, p, q] = plan(data[:, p * columns + q :: rows * columns])[:, :, p, q]
+        out[skipped] = 0
+        return out
+
+
+def ROIAlign_backward(
+    out_grad, rois, data_shape, spatial_scale, sample_ratio=-1, position_sensitive=False, aligned=False
+):
+    """Gradient of `ROIAlign` with respect to the features.
+
+    Parameters
+    ----------
+    out_grad : ndarray, shape (R, C, PH, PW)
+        Gradient with respect to the output of `ROIAlign`, and of the shape of that.
+    rois : ndarray, shape (R, 5)
+        Boxes, as in `ROIAlign`.
+    data_shape : tuple of 4 ints
+        Shape of the features, (N, C, H, W).
+    spatial_scale, sample_ratio, position_sensitive, aligned
+        As in `ROIAlign`.
+
+    Returns
+    -------
+    ndarray, shape `data_shape`
+        Gradient with respect to the features, of the dtype of `out_grad`. A box with a negative batch index
+        adds nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `ROIAlign` does.
+
+    See Also
+    --------
+    ROIAlign : The operator, and what is kept of MXNet.
+    roicy.roi_align_backward : The same with other defaults.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from roicy.compat import mxnet
+    >>> out_grad = np.array([[[[4, 8]]]], np.float32)
+    >>> rois = np.array([[0, 0, 0, 2, 1]], np.float32)
+    >>> mxnet.ROIAlign_backward(out_grad, rois, (1, 1, 2, 3), 1.0)[0, 0]
+    array([[1., 3., 2.],
+           [1., 3., 2.]], dtype=float32)
+    >>> mxnet.ROIAlign_backward(out_grad, rois, (1, 2, 2, 3), 1.0, position_sensitive=True)[0]
+    array([[[1., 1., 0.],
+            [1., 1., 0.]],
+    <BLANKLINE>
+           [[0., 2., 2.],
+            [0., 2., 2.]]], dtype=float32)
+    """
+    with _WORDS:
+        kernels_for(out_grad=out_grad, rois=rois)
+        shape = settle.input_shape(data_shape, "NCHW")
+        _, options = _align_options(rois, shape[0], spatial_scale, sample_ratio, aligned)
+        if not settle.flag("position_sensitive", position_sensitive):
+            return roicy.roi_align_backward(out_grad, rois, shape, **options)
+        rows, columns = size = settle.grad_output_size(out_grad, "NCHW")
+        channels = _channels_of_a_bin(shape, size)
+        plan = roicy.roi_align_plan(rois, (shape[0], channels, *shape[2:]), size, **options)
+        _, dtype = settle.grad_output(out_grad, plan.output_shape)
+        grad = np.empty(shape, dtype)
+        for p, q in np.ndindex(size):
+            alone = np.zeros(out_grad.shape, dtype)
+            alone[:, :, p, q] = out_grad[:, :, p, q]
+            plan.backward(alone, out=grad[:, p * columns + q :: rows * columns])
+        return grad
+
+
+def MaxROIAlign(data, rois, pooled_size, spatial_scale):
+    """Take the maximum of bilinear samples that lie one pixel apart, from the edge of each bin on.
+
+    Neither edges of boxes nor those of bins are rounded. The samples of a bin are at its upper left corner
+    and at steps of one pixel from there, as long as they lie within the bin.
+
+    Parameters
+    ----------
+    data : ndarray, shape (N, C, H, W)
+        Feature maps.
+    rois : ndarray, shape (R, 5)
+        Rows ``[batch index, x1, y1, x2, y2]``; the last pixel belongs to a box.
+    pooled_size : int or (int, int)
+        Rows and columns of bins (PH, PW).
+    spatial_scale : float
+        Feature pixels per unit of `rois`.
+
+    Returns
+    -------
+    out : ndarray, shape (R, C, PH, PW)
+        Pooled features.
+    max_idx_x, max_idx_y : ndarray, shape of `out`, float32 or float64 as `rois` is used
+        Position of the chosen sample in feature pixels, -1 where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roicy.roi_align` does.
+
+    See Also
+    --------
+    roicy.roi_align : With ``mode="max"``, the maximum of samples centred in the bin.
+    ROIPooling : The maximum over whole pixels.
+    MaxROIAlign_backward : Its gradient.
+
+    Notes
+    -----
+    This is the ``ROIAlign`` of a variant of MXNet's example ``rcnn``, in the revision whose samples are
+    bilinear. With ``size = (x2 - x1) * spatial_scale + 1``, bin ``q`` along x reaches from
+    ``x1 * spatial_scale + q * size / PW`` to the next one, clipped to 0 ... W. Pixels beyond the last one are
+    0: values fade out there. A bin that does not reach the map has the value 0.
+
+    Not kept: a negative batch index, which is 0 there on CUDA, is an error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from roicy.compat import mxnet
+    >>> data = np.arange(48, dtype=np.float32).reshape(1, 1, 8, 6)
+    >>> rois = np.array([[0, 0, 0, 4, 4]], np.float32)
+    >>> out, max_idx_x, max_idx_y = mxnet.MaxROIAlign(data, rois, 2, 1.0)
+    >>> out[0, 0]
+    array([[14. , 16.5],
+           [29. , 31.5]], dtype=float32)
+    >>> max_idx_x[0, 0]
+    array([[2. , 4.5],
+           [2. , 4.5]], dtype=float32)
+    """
+    with _WORDS:
+        kernels = kernels_for(data=data, rois=rois)
+        pooling = _MaxROIAlign(
+            kernels,
+            rois,
+            settle.features_shape(data, "NCHW"),
+            settle.output_size(pooled_size),
+            spatial_scale,
+        )
+        out, argmax = pooling._forward(data, None, True)
+        return out, *pooling.positions(argmax)
+
+
+def MaxROIAlign_backward(out_grad, rois, max_idx_x, max_idx_y, data_shape, spatial_scale):
+    """Gradient of `MaxROIAlign` with respect to the features.
+
+    Parameters
+    ----------
+    out_grad : ndarray, shape (R, C, PH, PW)
+        Gradient with respect to the first output of `MaxROIAlign`.
+    rois : ndarray, shape (R, 5)
+        Boxes, as in `MaxROIAlign`.
+    max_idx_x, max_idx_y : ndarray, shape of `out_grad`
+        Positions of the chosen samples, as `MaxROIAlign` returns them.
+    data_shape : tuple of 4 ints
+        Shape of the features, (N, C, H, W).
+    spatial_scale : float
+        Feature pixels per unit of `rois`.
+
+    Returns
+    -------
+    ndarray, shape `data_shape`
+        Gradient with respect to the features, of the dtype of `out_grad`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `MaxROIAlign` does, and ValueError where `max_idx_x` or `max_idx_y` holds a number that is neither
+        -1 nor the position of a sample of its bin.
+
+    See Also
+    --------
+    MaxROIAlign : The operator.
+
+    Notes
+    -----
+    This is the adjoint: each bin's gradient goes to the pixels around its sample, with their bilinear
+    weights. Not kept: the operator's own gradient computes bins anew from rounded boxes, and misses some
+    samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from roicy.compat import mxnet
+    >>> data = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
+    >>> rois = np.array([[0, 0.5, 0, 1.5, 1]], np.float32)
+    >>> out, max_idx_x, max_idx_y = mxnet.MaxROIAlign(data, rois, 1, 1.0)
+    >>> out, max_idx_x, max_idx_y
+    (array([[[[5.5]]]], dtype=float32), array([[[[1.5]]]], dtype=float32), array([[[[1.]]]], dtype=float32))
+    >>> mxnet.MaxROIAlign_backward(np.ones_like(out), rois, max_idx_x, max_idx_y, data.shape, 1.0)[0, 0]
+    array([[0. , 0. , 0. , 0. ],
+           [0. , 0.5, 0.5, 0. ],
+           [0. , 0. , 0. , 0. ]], dtype=float32)
+    """
+    with _WORDS:
+        kernels = kernels_for(out_grad=out_grad, rois=rois, max_idx_x=max_idx_x, max_idx_y=max_idx_y)
+        pooling = _MaxROIAlign(
+            kernels,
+            rois,
+            settle.input_shape(data_shape, "NCHW"),
+            settle.grad_output_size(out_grad, "NCHW"),
+            spatial_scale,
+        )
+        return pooling._backward(out_grad, pooling.argmax(max_idx_x, max_idx_y), None)
+
+
+class _MaxROIAlign(Pooling):
+    # `argmax` of the kernels counts the samples of a bin row by row; the operator's outputs are positions
+    __slots__ = ("_scale",)
+
+    def __init__(self, kernels, rois, input_shape, output_size, spatial_scale):
+        _five_columns(rois)
+        super().__init__(kernels, rois, input_shape, output_size, None, "NCHW", "raise")
+        check_rows(np.isfinite(self._rois.boxes).all(axis=1), rois, "finite numbers")
+        self._scale = settle.spatial_scale(spatial_scale, self._rois.boxes.dtype)
+
+    def positions(self, argmax):
+        # x and y of the samples that were chosen
+        (xs, nx), (ys, _) = self._samples(1), self._samples(0)
+        k, _, p, q = np.ogrid[tuple(map(slice, argmax.shape))]
+        none = argmax < 0
+        iy, ix = np.divmod(np.where(none, 0, argmax), np.maximum(nx, 1)[:, None, None, :])
+        return np.where(none, -1, xs[k, q, ix]), np.where(none, -1, ys[k, p, iy])
+
+    def argmax(self, max_idx_x, max_idx_y):
+        # the samples that are at these positions
+        _elements("max_idx_x", max_idx_x, "fiu", self._output_shape)
+        _elements("max_idx_y", max_idx_y, "fiu", self._output_shape)
+        nothing = (max_idx_x == -1) & (max_idx_y == -1)
+        ix, nx = self._indices(1, "max_idx_x", max_idx_x, nothing)
+        iy, _ = self._indices(0, "max_idx_y", max_idx_y, nothing)
+        return np.where(nothing, -1, iy * nx[:, None, None, :] + ix).astype(np.int32)
+
+    def _indices(self, axis, name, given, nothing):
+        # which sample along an axis each position is, and how many samples the bins have
+        positions, counts = self._samples(axis)
+        k, _, p, q = np.ogrid[tuple(map(slice, given.shape))]
+        bins = (k, p if axis == 0 else q)
+        with np.errstate(all="ignore"):  # what is NaN or far away is no sample's position
+            index = np.clip(np.rint(given - positions[*bins, 0]), 0, positions.shape[-1] - 1)
+            index = np.nan_to_num(index).astype(np.int64)
+        good = (index < counts[bins]) & (positions[*bins, index] == given)
+        _check_elements(name, given, good | nothing, "the position of a sample of its bin")
+        return index, counts
+
+    def _samples(self, axis):
+        # The positions of the samples of each bin along an axis, (K, bins, samples of the longest), and how
+        # many each bin has. They are summed up by ones, in the precision of the boxes.
+        boxes = self._rois.boxes[:, -4:]
+        real = boxes.dtype.type
+        length, bins = self._shape[2 + axis], self._output_size[axis]
+        with np.errstate(all="ignore"):
+            start, end = (boxes[:, corner] * real(self._scale) for corner in (1 - axis, 3 - axis))
+            step = ((end - start + real(1)) / real(bins))[:, None]
+            edges = np.arange(bins + 1, dtype=boxes.dtype) * step + start[:, None]
+        edges = np.nan_to_num(np.clip(edges, 0, length))  # NaN where a box is beyond the precision
+        first, end = edges[:, :-1], edges[:, 1:]
+        longest = int(np.ceil(np.max(end - first, initial=0))) + 1
+        positions = np.ones((*first.shape, longest), boxes.dtype)
+        positions[:, :, 0] = first
+        np.add.accumulate(positions, axis=-1, out=positions)
+        return positions, np.count_nonzero(positions < end[:, :, None], axis=-1)
+
+    def _fill(self, accumulate, _purpose):
+        rois = self._rois
+        return self._kernels.edge_grid_table(
+            rois.boxes, rois.images, self._shape, self._output_size, self._scale, accumulate
+        )
+
+    def _pool(self, table, features, out, argmax):
+        self._kernels.grid_max(table, features, out, argmax, "bilinear")
+
+    def _argmax_error(self, table, argmax):
+        return self._kernels.grid_argmax_error(table, argmax)
+
+    def _spread(self, table, grad_output, argmax, grad_features):
+        self._kernels.grid_max_adjoint(table, grad_output, argmax, grad_features)
+
+
+def _images(rois, images):
+    # which image each box belongs to, as int64; -1 and N stand for all that is below or beyond
+    _five_columns(rois)
+    boxes = settle.rois(rois, None, images).boxes
+    check_rows(np.isfinite(boxes).all(axis=1), rois, "finite numbers")
+    return np.trunc(np.clip(boxes[:, 0].astype(np.float64), -1, images)).astype(np.int64)
+
+
+def _planes(images, channels):
+    # which plane of the features each plane of the output is made of
+    return (images[:, None] * channels + np.arange(channels))[:, :, None, None]
+
+
+def _align_options(rois, images, spatial_scale, sample_ratio, aligned):
+    # which boxes are left out, and what the functions of roicy are called with
+    image = _images(rois, images)
+    check_rows(image < images, rois, f"a batch index below N = {images}")
+    boxes = settle.rois(rois, None, images).boxes[:, 1:]
+    scale = settle.spatial_scale(spatial_scale, boxes.dtype)
+    skipped = image < 0
+    if settle.flag("aligned", aligned):
+        sizes = (aligned_sizes(boxes, scale) > 0).all(axis=1)
+        check_rows(sizes | skipped, rois, "width and height greater than 0, as aligned is True")
+    return skipped, {
+        "spatial_scale": scale,
+        "sampling_ratio": sample_ratio,
+        "aligned": aligned,
+        "invalid": "nan",
+    }
+
+
+def _channels_of_a_bin(shape, size):
+    rows, columns = size
+    if shape[1] % (rows * columns):
+        raise ValueError(
+            f"data must have a multiple of {rows} * {columns} channels, as position_sensitive is True, "
+            f"got {shape[1]}"
+        )
+    return shape[1] // (rows * columns)
+
+
+def _five_columns(rois):
+    if rois.ndim != 2 or rois.shape[1] != 5:
+        raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")
+
+
+def _elements(name, array, kinds, shape):
+    if array is None:
+        raise TypeError(f"{name} must be a numpy.ndarray, got None")
+    if array.dtype.kind not in kinds:
+        raise TypeError(
+            f"{name} must be {'integers' if kinds == 'iu' else 'real numbers'}, got {array.dtype}"
+        )
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+
+
+def _check_elements(name, array, good, expected):
+    if not good.all():
+        index = tuple(map(int, np.argwhere(~good)[0]))
+        raise ValueError(f"{name}[{', '.join(map(str, index))}] must be -1 or {expected}, got {array[index]}")

@@ -1,0 +1,179 @@
+"""The adjoint of the weighted sum: every pixel of a bin's taps receives its share of the bin's gradient.
+
+One task is an image and a few blocks of LANES channels (or a band of the map's rows)::
+
+    gradient of the output          tile [row][column][lane]        gradient of the features
+         │ load a RoI's bins             ▲                              ▲
+         ▼                               │ taps of each bin             │ transpose, store
+    bins [bin][lane] ────────────────────┘ ─────────────────────────────┘
+
+A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, and the same bits for any number of
+threads. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks, the gradient starts as
+zeros, and each chunk adds to the rows that the last one left.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+from roicy.cpu.gathering cimport DEPTH, pass_spread, pass_spread_within
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
+from roicy.cpu.roi_table cimport Window
+from roicy.cpu.sample_table cimport SampleChunk, Samples, SampleTable
+from roicy.cpu.tile cimport (
+    STREAM_BYTES, Sheet, View, block_at, load_bins, load_pixels, sheet_at, store_pixels, turn_sheet, view_of, zero_row,
+)
+from roicy.cpu.work cimport LINE, Scratch, Task, Work
+
+cnp.import_array()
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double SERIAL_WORK = 1 << 17
+
+
+cdef struct Call:
+    const int64_t* order
+    const Window* window
+    const int32_t* tile_columns
+    Samples* samples
+    View grad_output, grad_features
+    bint alone              # offsets are in rows of the RoI's own window, not of the tile
+    bint adding             # to what the gradient holds; else it is made from nothing
+    bint stream
+    int depth               # blocks of channels of a task
+    int64_t rows            # of the tile
+    int64_t block           # bins of a block of channels
+
+
+cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+    cdef View* out = &call.grad_features
+    cdef View* gradient = &call.grad_output
+    cdef Samples* samples = call.samples
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef const Window* window
+    cdef const int32_t* taps
+    cdef lanes* corner
+    cdef Sheet sheet
+    cdef int64_t k, at, top, bottom, stored = task.top, count = gradient.rows * gradient.columns
+    cdef int v
+    sheet.rows = call.rows
+    sheet.first = sheet.filled = task.top
+    sheet.left = 0
+    sheet.columns = out.columns
+    sheet.depth = call.depth
+    for k in range(task.first, task.last):
+        window = call.window + k
+        top, bottom = max(<int64_t> window.top, task.top), min(<int64_t> window.bottom, task.bottom)
+        if bottom <= top:
+            continue
+        finish_rows(call, task, &sheet, scratch.tile, &stored, top)
+        if bottom > sheet.first + sheet.rows:
+            turn_sheet(&sheet, scratch.tile, top)
+        start_rows(call, task, &sheet, scratch.tile, bottom)
+        for v in range((task.channels + LANES - 1) // LANES):
+            load_bins(gradient, block_at(gradient, call.order[k], task.channel + v * LANES),
+                      min(LANES, task.channels - v * LANES), bins + v * call.block)
+        taps = samples.tap_count + (k - samples.first) * count
+        at = samples.tap_start[k - samples.first]
+        corner = sheet_at(&sheet, scratch.tile, window.top, window.left)
+        if top == window.top and bottom == window.bottom:
+            pass_spread(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count, call.depth,
+                        bins, call.block)
+        else:
+            pass_spread_within(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count,
+                               call.depth, bins, call.block, (top - window.top) * out.columns - window.left,
+                               (bottom - window.top) * out.columns - window.left)
+    finish_rows(call, task, &sheet, scratch.tile, &stored, task.bottom)
+
+
+cdef inline void start_rows(Call* call, Task* task, Sheet* sheet, char* tile, int64_t last) noexcept nogil:
+    # Rows before `last` come into the tile, as zeros or as the gradient has them.
+    cdef View* out = &call.grad_features
+    cdef char* source = block_at(out, task.image, task.channel)
+    cdef int64_t row
+    cdef int v
+    for row in range(sheet.filled, last):
+        if not call.adding:
+            memset(sheet_at(sheet, tile, row, 0), 0, out.columns * sheet.depth * sizeof(lanes))
+            continue
+        for v in range((task.channels + LANES - 1) // LANES):
+            load_pixels(out, source + row * out.row + v * LANES * out.channel, min(LANES, task.channels - v * LANES),
+                        out.columns, sheet_at(sheet, tile, row, 0) + v, sheet.depth)
+    sheet.filled = max(sheet.filled, last)
+
+
+cdef inline void finish_rows(Call* call, Task* task, Sheet* sheet, char* tile, int64_t* stored,
+                             int64_t last) noexcept nogil:
+    # Rows before `last` are final: those that were started leave the tile, the others nobody touched.
+    cdef View* out = &call.grad_features
+    cdef char* target
+    cdef int64_t rows
+    cdef int v
+    while stored[0] < min(last, sheet.filled):
+        rows = min(last, sheet.filled) - stored[0] if out.rows_joined else 1
+        for v in range((task.channels + LANES - 1) // LANES):
+            target = block_at(out, task.image, task.channel + v * LANES) + stored[0] * out.row
+            store_pixels(out, target, min(LANES, task.channels - v * LANES), rows * out.columns,
+                         sheet_at(sheet, tile, stored[0], 0) + v, sheet.depth, call.stream)
+        stored[0] += rows
+    while stored[0] < last:
+        if not call.adding:
+            zero_row(out, block_at(out, task.image, task.channel) + stored[0] * out.row, task.channels)
+        stored[0] += 1
+    sheet.filled = max(sheet.filled, last)
+    if sheet.filled == last:
+        sheet.first = last
+
+
+def backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
+    """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column).
+
+    A table in several chunks needs a gradient of the accumulation type.
+    """
+    cdef Call call
+    cdef View* out = &call.grad_features
+    cdef Work work = Work()
+    cdef SampleChunk chunks = SampleChunk(table)
+    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
+    cdef int64_t blocks, bands, t
+    cdef size_t bins
+    cdef int number, entered
+    call.order = table.order
+    call.window = table.window
+    call.grad_output = view_of(grad_output)
+    call.grad_features = view_of(grad_features)
+    call.adding = table.chunks > 1
+    if call.adding:
+        if out.dtype != own:
+            raise TypeError("roicy: a table in several chunks needs a gradient of its accumulation type")
+        grad_features[...] = 0
+    call.rows = min(<int64_t> table.height, 2 * max(1, table.span))
+    call.depth = DEPTH if out.channels > LANES else 1
+    blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
+    call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
+                   and not call.adding and out.images * out.channels * out.rows * out.columns * out.size >= STREAM_BYTES)
+    call.block = call.grad_output.rows * call.grad_output.columns + LANES
+    bins = call.block * call.depth * sizeof(lanes)
+    entered = threads
+    if (table.room[table.rois] * <double> out.channels
+            + <double> out.images * out.channels * out.rows * out.columns / 8 < SERIAL_WORK):
+        entered = 1
+    bands = 1 if entered == 1 else max(1, min(out.rows, 4 * entered // max(1, blocks * out.images)))
+    for number in range(table.chunks):
+        call.samples = chunks.take(number, threads)
+        work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
+        if number == 0:
+            work.provide(table, entered, call.rows * out.columns * call.depth * sizeof(lanes), 0, bins, 0, 0)
+        with nogil:
+            if work.threads == 1:
+                for t in range(work.count):
+                    spread(&call, work.tasks + t, work.scratch)
+                lanes_fence()
+            else:
+                with parallel(num_threads=work.threads):
+                    for t in prange(work.count, schedule="dynamic", chunksize=1):
+                        spread(&call, work.tasks + t, work.scratch + threadid())
+                    lanes_fence()

@@ -1,0 +1,164 @@
+/* Weighted sums of pixels named one by one.
+ *
+ * A sum is four chains of multiply-adds, over every fourth tap each, however many vectors are summed side by side: no
+ * blocking here shows in the bits. */
+#ifndef ROICY_GATHERING_H
+#define ROICY_GATHERING_H
+
+#include "lanes.h"
+
+/* Blocks of channels that are gathered side by side: the shorter the vectors, the more, so that what a tap costs is
+ * shared. */
+enum { DEPTH = 64 / ROICY_LANE_BYTES };
+
+ROICY_INLINE void sum_chains(lanes chain[4][DEPTH], lanes *target, ptrdiff_t block, const int depth) {
+    for (int v = 0; v < depth; v++)
+        target[v * block] = lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]),
+                                       lanes_madd(1, chain[1][v], chain[0][v]));
+}
+
+ROICY_INLINE void gather_as(const lanes *pixels, const int32_t *offset, const real *weight, int taps,
+                            lanes *target, ptrdiff_t block, const int depth) {
+    lanes chain[4][DEPTH];
+    int t = 0;
+    for (int i = 0; i < 4; i++)
+        for (int v = 0; v < depth; v++)
+            chain[i][v] = lanes_zero();
+    for (; t + 4 <= taps; t += 4)
+        for (int i = 0; i < 4; i++) {
+            const lanes *pixel = pixels + (ptrdiff_t)offset[t + i] * depth;
+            for (int v = 0; v < depth; v++)
+                chain[i][v] = lanes_madd(weight[t + i], pixel[v], chain[i][v]);
+        }
+    for (int i = 0; i < 3 && t < taps; i++, t++) {
+        const lanes *pixel = pixels + (ptrdiff_t)offset[t] * depth;
+        for (int v = 0; v < depth; v++)
+            chain[i][v] = lanes_madd(weight[t], pixel[v], chain[i][v]);
+    }
+    sum_chains(chain, target, block, depth);
+}
+
+/* target[v * block + i] = sum over the taps of bin i of weight * pixels[offset * depth + v], for `bins` bins whose
+ * taps follow each other. `depth` is DEPTH or 1. */
+ROICY_NOINLINE void pass_gather(const lanes *pixels, const int32_t *offset, const real *weight,
+                                const int32_t *taps, int bins, int depth, lanes *target, ptrdiff_t block) {
+    for (int i = 0; i < bins; i++) {
+        if (depth == DEPTH)
+            gather_as(pixels, offset, weight, taps[i], target + i, block, DEPTH);
+        else
+            gather_as(pixels, offset, weight, taps[i], target + i, block, 1);
+        offset += taps[i];
+        weight += taps[i];
+    }
+}
+
+/* The way back: every pixel of a bin's taps receives weight * source. */
+ROICY_INLINE void spread_as(lanes *pixels, const int32_t *offset, const real *weight, int taps,
+                            const lanes *source, ptrdiff_t block, const int depth) {
+    lanes value[DEPTH];
+    for (int v = 0; v < depth; v++)
+        value[v] = source[v * block];
+    for (int t = 0; t < taps; t++) {
+        lanes *pixel = pixels + (ptrdiff_t)offset[t] * depth;
+        for (int v = 0; v < depth; v++)
+            pixel[v] = lanes_madd(weight[t], value[v], pixel[v]);
+    }
+}
+
+ROICY_NOINLINE void pass_spread(lanes *pixels, const int32_t *offset, const real *weight, const int32_t *taps,
+                                int bins, int depth, const lanes *source, ptrdiff_t block) {
+    for (int i = 0; i < bins; i++) {
+        if (depth == DEPTH)
+            spread_as(pixels, offset, weight, taps[i], source + i, block, DEPTH);
+        else
+            spread_as(pixels, offset, weight, taps[i], source + i, block, 1);
+        offset += taps[i];
+        weight += taps[i];
+    }
+}
+
+/* The same for the pixels whose offsets lie in [low, high) alone. */
+ROICY_NOINLINE void pass_spread_within(lanes *pixels, const int32_t *offset, const real *weight,
+                                       const int32_t *taps, int bins, int depth, const lanes *source,
+                                       ptrdiff_t block, int64_t low, int64_t high) {
+    for (int i = 0; i < bins; i++)
+        for (int t = 0; t < taps[i]; t++, offset++, weight++)
+            if (*offset >= low && *offset < high)
+                spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
+}
+
+/* total[j] += sum over bins of bins[i] * sum over its taps of slope[j] * pixels[offset], for the five slopes. */
+ROICY_NOINLINE void pass_gather_slopes(const lanes *pixels, const int32_t *offset, const real *slope,
+                                       const int32_t *taps, int bins, const lanes *factor, lanes *total) {
+    lanes all[5];
+    for (int j = 0; j < 5; j++)
+        all[j] = lanes_zero();
+    for (int i = 0; i < bins; i++) {
+        lanes sum[5];
+        for (int j = 0; j < 5; j++)
+            sum[j] = lanes_zero();
+        for (int t = 0; t < taps[i]; t++, offset++, slope += 5) {
+            const lanes pixel = pixels[*offset];
+            for (int j = 0; j < 5; j++)
+                sum[j] = lanes_madd(slope[j], pixel, sum[j]);
+        }
+        for (int j = 0; j < 5; j++)
+            all[j] = lanes_multiply_add(factor[i], sum[j], all[j]);
+    }
+    for (int j = 0; j < 5; j++)
+        total[j] = all[j];
+}
+
+/* ---- channels last: pixels where they are in the array, a run of vectors each ---- */
+
+ROICY_INLINE lanes load_own(const char *source) {
+    lanes x;
+    memcpy(&x, source, sizeof x);
+    return x;
+}
+
+ROICY_INLINE void gather_run_as(const char *pixels, const int64_t *offset, const real *weight, int taps,
+                                lanes *target, const int width) {
+    lanes chain[4][2];
+    int t = 0;
+    for (int i = 0; i < 4; i++)
+        for (int v = 0; v < width; v++)
+            chain[i][v] = lanes_zero();
+    for (; t + 4 <= taps; t += 4)
+        for (int i = 0; i < 4; i++)
+            for (int v = 0; v < width; v++)
+                chain[i][v] = lanes_madd(
+                    weight[t + i], load_own(pixels + offset[t + i] + v * (ptrdiff_t)sizeof(lanes)), chain[i][v]);
+    for (int i = 0; i < 3 && t < taps; i++, t++)
+        for (int v = 0; v < width; v++)
+            chain[i][v] = lanes_madd(weight[t], load_own(pixels + offset[t] + v * (ptrdiff_t)sizeof(lanes)),
+                                     chain[i][v]);
+    for (int v = 0; v < width; v++)
+        target[v] = lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]),
+                               lanes_madd(1, chain[1][v], chain[0][v]));
+}
+
+/* All channels of one bin; `offset` in bytes. The elements are of type real. */
+ROICY_NOINLINE void pass_gather_runs(const char *pixels, const int64_t *offset, const real *weight, int taps,
+                                     ptrdiff_t channels, lanes *target) {
+    const ptrdiff_t vectors = channels / LANES, rest = channels % LANES, size = sizeof(lanes);
+    ptrdiff_t v = 0;
+    for (; v + 2 <= vectors; v += 2)
+        gather_run_as(pixels + v * size, offset, weight, taps, target + v, 2);
+    if (v < vectors) {
+        gather_run_as(pixels + v * size, offset, weight, taps, target + v, 1);
+        v++;
+    }
+    if (rest) {
+        const int dtype = sizeof(real) == 4 ? FLOAT32 : FLOAT64;
+        lanes chain[4];
+        for (int i = 0; i < 4; i++)
+            chain[i] = lanes_zero();
+        for (int t = 0; t < taps; t++)
+            chain[t % 4] = lanes_madd(weight[t], lanes_load_part(pixels + offset[t] + v * size, (int)rest, dtype),
+                                      chain[t % 4]);
+        target[v] = lanes_madd(1, lanes_madd(1, chain[3], chain[2]), lanes_madd(1, chain[1], chain[0]));
+    }
+}
+
+#endif

@@ -1,0 +1,22 @@
+"""The inner loops of ``gathering.h``."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+from roicy.cpu.lanes cimport lanes, real
+
+
+cdef extern from "gathering.h" nogil:
+    enum:
+        DEPTH               # blocks of channels that are gathered side by side
+
+    void pass_gather(const lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins,
+                     int depth, lanes* target, ptrdiff_t block) noexcept
+    void pass_spread(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins, int depth,
+                     const lanes* source, ptrdiff_t block) noexcept
+    void pass_spread_within(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins,
+                            int depth, const lanes* source, ptrdiff_t block, int64_t low, int64_t high) noexcept
+    void pass_gather_slopes(const lanes* pixels, const int32_t* offset, const real* slope, const int32_t* taps,
+                            int bins, const lanes* factor, lanes* total) noexcept
+    void pass_gather_runs(const char* pixels, const int64_t* offset, const real* weight, int taps, ptrdiff_t channels,
+                          lanes* target) noexcept

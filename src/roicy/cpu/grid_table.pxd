@@ -1,0 +1,28 @@
+"""What the kernels see of a grid table: plain C arrays."""
+
+from libc.stdint cimport int8_t, int32_t, int64_t
+
+from roicy.cpu.roi_table cimport RoiTable
+
+
+cdef struct Grid:
+    # One axis of every RoI, in the order of the table: the samples of each bin that hit the map, in ascending order of
+    # their number in the bin. Weights are float or double, as the table's `double` says.
+    int32_t bins
+    int64_t* start          # (K * bins), where the bin's samples begin
+    int32_t* count          # (K * bins)
+    int32_t* total          # (K * bins), samples of the bin, hit or not; at most 2**31 - 1
+    int32_t* missed         # (K * bins), number of the first one that misses the map, -1 where none does
+    int32_t* number         # number in the bin
+    int32_t* low            # the pixels around the sample, after the first one of the RoI's window
+    int32_t* high
+    void* low_weight
+    void* high_weight
+    int8_t* level           # whether the value there does not follow the position
+
+
+cdef class GridTable(RoiTable):
+    cdef Grid y, x
+    cdef readonly Py_ssize_t first_too_fine
+    cdef bint* widened      # (K, 2): whether the RoI's size along y and x was raised to 1
+    cdef double spatial_scale

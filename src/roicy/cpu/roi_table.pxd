@@ -1,0 +1,54 @@
+"""What every table knows of the RoIs of a call."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t
+
+cimport numpy as cnp
+
+cdef enum:
+    MOST_BLOCKS = 24
+
+
+cdef struct Window:
+    # the part of the map that a RoI reads: rows [top, bottom), columns [left, right); all zero where there is none
+    int32_t top, bottom, left, right
+
+
+cdef struct Place:
+    # where a RoI goes in the order, and the room that what is noted of it needs
+    int64_t image, row, roi, room_y, room_x, extent
+
+
+cdef class RoiTable:
+    cdef readonly Py_ssize_t rois
+    cdef readonly Py_ssize_t first_invalid
+    cdef readonly Py_ssize_t images
+    cdef readonly int height, width
+    cdef readonly bint double
+    cdef readonly str accumulate
+    cdef int rows, columns      # of bins
+    # RoIs by image, then by a row of the map; those with an invalid box come first
+    cdef int64_t* order         # (K)
+    cdef int64_t* image_start   # (images + 1), positions in `order`
+    cdef Window* window         # (K) in that order
+    # for each image the work of pooling every RoI alone, pixels under bins with overlaps counted, and the work of
+    # loading the map, pixels in the rows from the RoIs' first to their last
+    cdef double* bin_pixels
+    cdef double* map_pixels
+    cdef double work            # multiply-adds for each channel
+    cdef int widest             # columns of the widest RoI
+    cdef int tallest            # rows of the tallest one
+    cdef int span               # rows from the first to the last one of the RoI that reaches furthest
+    cdef void* _block[MOST_BLOCKS]
+    cdef int _blocks
+    cdef char* _at
+    cdef size_t _left
+    cdef void* reserve(self, size_t count, size_t size) except NULL
+    cdef int describe(self, input_shape, output_size, str accumulate, cnp.ndarray boxes) except -1
+    cdef int64_t* find_images(self, cnp.ndarray boxes, images) except NULL
+    cdef int arrange(self, Place* places) except -1
+    cdef int summarise(self, const int64_t* image, const double* cost) except -1
+
+
+cdef class ImageTable(RoiTable):
+    pass

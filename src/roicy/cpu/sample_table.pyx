@@ -1,0 +1,683 @@
+"""Sample tables: which pixels each bin of a rotated box averages, and with what weights.
+
+Turned samples lie on no grid of rows and columns, so every bin has a list of pixels of its own::
+
+    box ──▶ sample positions ──▶ bin (p, q): (pixel, weight) (pixel, weight) ...
+                                 samples on the same pixel merge, weights are divided by the count
+
+Positions are computed in the boxes' own dtype, in the operation order of Caffe2 and detectron2 and without contraction,
+so that sample positions, grid counts and out-of-range decisions are the same bits. Along either axis of the box only
+samples that can reach the map are visited, found by bisection: no box, however large, costs more than the map.
+
+Lists can be long. They are held for as many RoIs at a time as fit into a fixed amount of memory, a chunk.
+"""
+
+from cython cimport floating
+from cython.parallel cimport prange, threadid
+from libc.math cimport M_PI, ceil, cos, fabs, floor, isfinite, signbit, sin
+from libc.stdlib cimport free, malloc
+
+cimport numpy as cnp
+
+from roicy.cpu.memory cimport borrow, give_back
+from roicy.cpu.roi_table cimport Place, Window
+from roicy.cpu.samples cimport Span, bin_base, bisect, next_position, position, scaled
+
+cnp.import_array()
+
+cdef enum:
+    CHUNK_BYTES = 3 << 23       # of the taps that are held at a time
+    MERGED_FROM = 5             # samples a bin from which on those on the same pixel merge
+    PIECE = 512                 # columns of samples that are turned at a time
+
+# RoIs for each thread that fills a table.
+cdef Py_ssize_t ROIS_OF_A_THREAD = 16
+# Loading each RoI alone pays while their windows hold less than this part of the map's pixels in use.
+cdef double ALONE_SHARE = 0.7
+
+
+# ---- geometry ---
+
+
+cdef struct Reach:
+    # the part of a RoI's own axes from which the map can be reached, and what rounding may move a sample by
+    double low_y, high_y, low_x, high_x, error
+
+
+cdef struct Run:
+    # samples of one bin along one axis of the box
+    double low, high        # positions of the first and last one that can reach the map
+    Span span
+
+
+cdef inline double coarseness(floating sample) noexcept nogil:
+    # The distance from 1 to the next number.
+    return 1.1920929e-07 if floating is float else 2.220446049250313e-16
+
+
+cdef RotatedBox box_of(const floating* row, double spatial_scale, int sampling_ratio, bint aligned, bint degrees,
+                       bint clockwise, int rows, int columns) noexcept nogil:
+    cdef RotatedBox box
+    cdef floating scale = <floating> spatial_scale
+    cdef floating offset = <floating> 0.5 if aligned else <floating> 0
+    cdef floating width = row[2] * scale, height = row[3] * scale, angle, bin_size
+    angle = <floating> (row[4] * M_PI / 180.0) if degrees else row[4]
+    if clockwise:
+        angle = -angle
+    box.unit_x = not aligned and width < 1
+    box.unit_y = not aligned and height < 1
+    if box.unit_x:
+        width = 1
+    if box.unit_y:
+        height = 1
+    box.cx = scaled(row[0], scale, offset)
+    box.cy = scaled(row[1], scale, offset)
+    box.cos = <floating> cos(angle)
+    box.sin = <floating> sin(angle)
+    box.start_x = -width / 2
+    box.start_y = -height / 2
+    bin_size = width / <floating> columns
+    box.bin_x = bin_size
+    box.count_x = sampling_ratio if sampling_ratio > 0 else ceil(bin_size)
+    bin_size = height / <floating> rows
+    box.bin_y = bin_size
+    box.count_y = sampling_ratio if sampling_ratio > 0 else ceil(bin_size)
+    return box
+
+
+cdef bint finite(RotatedBox* box) noexcept nogil:
+    return (isfinite(box.cx) and isfinite(box.cy) and isfinite(box.start_x) and isfinite(box.start_y)
+            and isfinite(box.bin_x) and isfinite(box.bin_y) and box.count_x >= 1 and box.count_y >= 1)
+
+
+cdef Reach reach_of(RotatedBox* box, floating sample, int height, int width) noexcept nogil:
+    # The map's corners, turned back into the box's axes. A sample that is computed to hit the map lies no further from
+    # its centre than the map does.
+    cdef Reach reach
+    cdef double top, bottom, left, right, y, x, far = height + width + 2 + fabs(box.cx) + fabs(box.cy)
+    cdef int corner
+    reach.error = 16 * coarseness(sample) * far
+    top = -1 - reach.error - box.cy
+    bottom = height + reach.error - box.cy
+    left = -1 - reach.error - box.cx
+    right = width + reach.error - box.cx
+    for corner in range(4):
+        y = (bottom if corner & 1 else top) * box.cos + (right if corner & 2 else left) * box.sin
+        x = (right if corner & 2 else left) * box.cos - (bottom if corner & 1 else top) * box.sin
+        if corner == 0:
+            reach.low_y = reach.high_y = y
+            reach.low_x = reach.high_x = x
+        reach.low_y, reach.high_y = min(reach.low_y, y), max(reach.high_y, y)
+        reach.low_x, reach.high_x = min(reach.low_x, x), max(reach.high_x, x)
+    reach.low_y -= reach.error
+    reach.high_y += reach.error
+    reach.low_x -= reach.error
+    reach.high_x += reach.error
+    return reach
+
+
+cdef inline Run run_of(floating base, floating bin_size, double count, double low, double high) noexcept nogil:
+    # The samples with positions in [low, high]; first > last where there are none.
+    cdef Run run
+    cdef Span* span = &run.span
+    cdef double last = count - 1
+    span.count = count
+    span.mirrored = bin_size < 0
+    span.first = 0
+    span.last = -1
+    run.low = run.high = 0
+    if position(base, bin_size, span, last) < low or position(base, bin_size, span, 0) > high:
+        return run
+    if position(base, bin_size, span, 0) < low:
+        span.first = bisect(base, bin_size, span, 0, last, <floating> low, False)
+    if position(base, bin_size, span, last) <= high:
+        span.last = last
+    else:
+        span.last = bisect(base, bin_size, span, 0, last, <floating> high, True) - 1
+    if span.first <= span.last:
+        run.low = position(base, bin_size, span, span.first)
+        run.high = position(base, bin_size, span, span.last)
+    return run
+
+
+cdef inline Run row_run(RotatedBox* box, Reach* reach, floating sample, int p) noexcept nogil:
+    return run_of(bin_base(<floating> box.start_y, <floating> box.bin_y, p), <floating> box.bin_y, box.count_y,
+                  reach.low_y, reach.high_y)
+
+
+cdef inline Run column_run(RotatedBox* box, Reach* reach, floating sample, int q) noexcept nogil:
+    return run_of(bin_base(<floating> box.start_x, <floating> box.bin_x, q), <floating> box.bin_x, box.count_x,
+                  reach.low_x, reach.high_x)
+
+
+cdef inline int clipped(double value, int length) noexcept nogil:
+    return <int> min(max(value, 0.0), <double> length)
+
+
+cdef Window window_of(RotatedBox* box, double low_y, double high_y, double low_x, double high_x, double error, int height,
+                      int width) noexcept nogil:
+    # The pixels that samples in this part of the box can touch.
+    cdef Window window
+    cdef double along_y = min(low_y * box.cos, high_y * box.cos), along_x = min(low_y * box.sin, high_y * box.sin)
+    cdef double top = along_y - max(low_x * box.sin, high_x * box.sin) + box.cy - error
+    cdef double left = along_x + min(low_x * box.cos, high_x * box.cos) + box.cx - error
+    cdef double bottom = (max(low_y * box.cos, high_y * box.cos) - min(low_x * box.sin, high_x * box.sin) + box.cy
+                          + error)
+    cdef double right = (max(low_y * box.sin, high_y * box.sin) + max(low_x * box.cos, high_x * box.cos) + box.cx
+                         + error)
+    window = Window(top=0, bottom=0, left=0, right=0)
+    if bottom >= -1 and top <= height and right >= -1 and left <= width and height and width:
+        window.top = clipped(floor(top), height - 1)
+        window.bottom = clipped(floor(max(bottom, 0.0)) + 2, height)
+        window.left = clipped(floor(left), width - 1)
+        window.right = clipped(floor(max(right, 0.0)) + 2, width)
+        window.bottom = max(window.bottom, window.top + 1)
+        window.right = max(window.right, window.left + 1)
+    return window
+
+
+cdef inline double samples_in(Span* span) noexcept nogil:
+    return span.last - span.first + 1 if span.last >= span.first else 0
+
+
+cdef bint merged(RotatedBox* box) noexcept nogil:
+    return box.count_y * box.count_x >= MERGED_FROM
+
+
+cdef Place place_of(RotatedBox* box, floating sample, int64_t image, int64_t roi, int rows, int columns, int height,
+                    int width, Window* window) noexcept nogil:
+    # The RoI's window, and room for its taps.
+    cdef Place place = Place(image=image, row=0, roi=roi, room_y=0, room_x=0, extent=0)
+    cdef Reach reach
+    cdef Run run
+    cdef Window part
+    cdef double low_y = 0, high_y = -1, low_x = 0, high_x = -1, most_y = 0, most_x = 0, area
+    cdef int p, q
+    window[0] = Window(top=0, bottom=0, left=0, right=0)
+    if image < 0 or not finite(box):
+        return place
+    reach = reach_of(box, sample, height, width)
+    if not isfinite(reach.error):
+        return place
+    for p in range(rows):
+        run = row_run(box, &reach, sample, p)
+        if run.span.first <= run.span.last:
+            low_y = run.low if low_y > high_y else min(low_y, run.low)
+            high_y = max(high_y, run.high) if most_y else run.high
+            most_y = max(most_y, samples_in(&run.span))
+    for q in range(columns):
+        run = column_run(box, &reach, sample, q)
+        if run.span.first <= run.span.last:
+            low_x = run.low if low_x > high_x else min(low_x, run.low)
+            high_x = max(high_x, run.high) if most_x else run.high
+            most_x = max(most_x, samples_in(&run.span))
+    if most_y == 0 or most_x == 0:
+        return place
+    window[0] = window_of(box, low_y, high_y, low_x, high_x, reach.error, height, width)
+    place.row = window.bottom
+    if window.bottom == window.top:
+        return place
+    if not merged(box):
+        place.room_y = <int64_t> (4 * most_y * most_x) * rows * columns
+        return place
+    for p in range(rows):
+        run = row_run(box, &reach, sample, p)
+        if run.span.first > run.span.last:
+            continue
+        low_y, high_y, most_y = run.low, run.high, samples_in(&run.span)
+        for q in range(columns):
+            run = column_run(box, &reach, sample, q)
+            if run.span.first <= run.span.last:
+                part = window_of(box, low_y, high_y, run.low, run.high, reach.error, height, width)
+                area = (part.bottom - part.top) * <double> (part.right - part.left)
+                place.extent = max(place.extent, <int64_t> area)
+                place.room_y += <int64_t> min(area, 4 * most_y * samples_in(&run.span))
+    return place
+
+
+# ---- taps ---
+
+
+cdef struct Turned:
+    # one column of a bin's samples, turned: its part of their positions
+    double y, x
+    double share            # how far along the box, from its middle
+    double run              # samples that lie there
+
+
+cdef struct Scratch:
+    # what the samples of a bin leave on the pixels around it, all of it as it was once the bin is done
+    double* weight          # -0.0 where no sample was
+    double* slope           # (pixels, SLOPES)
+    Turned column[PIECE]
+
+
+cdef inline void put(void* target, bint double_, int64_t i, double value) noexcept nogil:
+    if double_:
+        (<double*> target)[i] = value
+    else:
+        (<float*> target)[i] = <float> value
+
+
+cdef struct Sample:
+    # the pixels of one sample and their weights, and how the position follows the box and the weights the position
+    int row[2]
+    int column[2]
+    double weight[4]
+    double slope[4][SLOPES]
+
+
+cdef inline void slopes_of(SampleTable table, RotatedBox* box, Sample* sample, double ly, double lx, bint level_y,
+                           bint level_x, double share_y, double share_x, double by_angle_y,
+                           double by_angle_x) noexcept nogil:
+    cdef double y, x, scale = table.spatial_scale
+    cdef int corner
+    for corner in range(4):
+        y = 0 if level_y else (lx if corner & 1 else 1 - lx) * (1 if corner & 2 else -1)
+        x = 0 if level_x else (ly if corner & 2 else 1 - ly) * (1 if corner & 1 else -1)
+        sample.slope[corner][0] = x * scale
+        sample.slope[corner][1] = y * scale
+        sample.slope[corner][2] = 0 if box.unit_x else share_x * scale * (x * box.cos - y * box.sin)
+        sample.slope[corner][3] = 0 if box.unit_y else share_y * scale * (x * box.sin + y * box.cos)
+        sample.slope[corner][4] = table.turn * (x * by_angle_x + y * by_angle_y)
+
+
+cdef inline bint locate(floating* place, int length, int* low, int* high) noexcept nogil:
+    # The pixels around a position that hits the map; whether the value there does not follow the position.
+    cdef bint level = place[0] < 0
+    if level:
+        place[0] = 0
+    low[0] = <int> place[0]
+    high[0] = low[0] + 1
+    if low[0] >= length - 1:
+        low[0] = high[0] = length - 1
+        place[0] = <floating> low[0]
+        return True
+    return level
+
+
+cdef inline int turn_columns(RotatedBox* box, Span* span, floating base, int q, int bins, double* index,
+                             Turned* column) noexcept nogil:
+    # The next columns of samples from `index` on, as many as there is room for; returns how many.
+    cdef floating local, product
+    cdef double following, sample
+    cdef int n = 0
+    while index[0] <= span.last and n < PIECE:
+        following = next_position(base, <floating> box.bin_x, span, index[0])
+        local = position(base, <floating> box.bin_x, span, index[0])
+        product = local * <floating> box.sin
+        column[n].y = product
+        product = local * <floating> box.cos
+        column[n].x = product
+        column[n].run = min(following, span.last + 1) - index[0]
+        sample = span.count - 1 - index[0] if span.mirrored else index[0]
+        column[n].share = (q + (sample + 0.5) / span.count) / bins - 0.5
+        index[0] = following
+        n += 1
+    return n
+
+
+cdef int64_t fill_bin(SampleTable table, Samples* samples, int64_t k, RotatedBox* box, Run* down, floating base_y, int p,
+                      int columns_turned, const Window* part, int stride, bint merge, Scratch* scratch,
+                      int64_t at) noexcept nogil:
+    # The samples of a bin in the columns that have been turned. Merging: onto the scratch, else from tap `at` on.
+    cdef Window* window = table.window + k
+    cdef Sample sample
+    cdef Turned* turned
+    cdef floating local, turned_y, turned_x, y, x
+    cdef double index = down.span.first, following, run, share, count = box.count_y * box.count_x, ly, lx
+    cdef int64_t pixel
+    cdef int i, j, corner, width = part.right - part.left
+    cdef bint level_y, level_x
+    while index <= down.span.last:
+        following = next_position(base_y, <floating> box.bin_y, &down.span, index)
+        local = position(base_y, <floating> box.bin_y, &down.span, index)
+        turned_y = local * <floating> box.cos
+        turned_x = local * <floating> box.sin
+        run = (min(following, down.span.last + 1) - index) / count
+        share = down.span.count - 1 - index if down.span.mirrored else index
+        share = (p + (share + 0.5) / down.span.count) / table.rows - 0.5
+        index = following
+        for i in range(columns_turned):
+            turned = scratch.column + i
+            y = turned_y - <floating> turned.y
+            y = y + <floating> box.cy
+            x = turned_x + <floating> turned.x
+            x = x + <floating> box.cx
+            if not (y >= -1 and y <= table.height and x >= -1 and x <= table.width):
+                continue
+            level_y = locate(&y, table.height, &sample.row[0], &sample.row[1])
+            level_x = locate(&x, table.width, &sample.column[0], &sample.column[1])
+            ly = y - sample.row[0]
+            lx = x - sample.column[0]
+            sample.weight[0] = run * turned.run * (1 - ly) * (1 - lx)
+            sample.weight[1] = run * turned.run * (1 - ly) * lx
+            sample.weight[2] = run * turned.run * ly * (1 - lx)
+            sample.weight[3] = run * turned.run * ly * lx
+            if table.sloped:
+                slopes_of(table, box, &sample, ly, lx, level_y, level_x, share, turned.share,
+                          -local * box.sin - turned.x, turned_y - turned.y)
+            for corner in range(4):
+                if merge:
+                    pixel = ((sample.row[corner >> 1] - part.top) * <int64_t> width
+                             + sample.column[corner & 1] - part.left)
+                    scratch.weight[pixel] += sample.weight[corner]
+                    if table.sloped:
+                        for j in range(SLOPES):
+                            scratch.slope[pixel * SLOPES + j] += run * turned.run * sample.slope[corner][j]
+                else:
+                    samples.offset[at] = ((sample.row[corner >> 1] - window.top) * stride
+                                          + sample.column[corner & 1] - window.left)
+                    put(samples.weight, table.double, at, sample.weight[corner])
+                    if table.sloped:
+                        for j in range(SLOPES):
+                            put(samples.slope, table.double, at * SLOPES + j,
+                                run * turned.run * sample.slope[corner][j])
+                    at += 1
+    return at
+
+
+cdef int64_t collect(SampleTable table, Samples* samples, int64_t k, const Window* part, int stride, Scratch* scratch,
+                     int64_t at) noexcept nogil:
+    # What a merged bin left on the scratch becomes taps.
+    cdef Window* window = table.window + k
+    cdef double* weight = scratch.weight
+    cdef double* slope = scratch.slope
+    cdef int row, column, j
+    for row in range(part.top - window.top, part.bottom - window.top):
+        for column in range(part.left - window.left, part.right - window.left):
+            if not signbit(weight[0]):
+                samples.offset[at] = row * stride + column
+                put(samples.weight, table.double, at, weight[0])
+                weight[0] = -0.0
+                if table.sloped:
+                    for j in range(SLOPES):
+                        put(samples.slope, table.double, at * SLOPES + j, slope[j])
+                        slope[j] = 0
+                at += 1
+            weight += 1
+            slope += SLOPES
+    return at
+
+
+cdef void fill_box(SampleTable table, Samples* samples, int64_t k, floating sample, int stride,
+                   Scratch* scratch) noexcept nogil:
+    # The taps of one RoI.
+    cdef RotatedBox* box = table.box + k
+    cdef Window* window = table.window + k
+    cdef Window part
+    cdef Reach reach
+    cdef Run down, along
+    cdef floating base_y, base_x
+    cdef double index
+    cdef int64_t at = table.room[k] - table.room[samples.first], begin
+    cdef int32_t* counts = samples.tap_count + (k - samples.first) * table.rows * table.columns
+    cdef int p, q, n
+    cdef bint merge
+    samples.tap_start[k - samples.first] = at
+    for p in range(table.rows * table.columns):
+        counts[p] = 0
+    if window.bottom == window.top:
+        return
+    reach = reach_of(box, sample, table.height, table.width)
+    merge = merged(box)
+    for p in range(table.rows):
+        down = row_run(box, &reach, sample, p)
+        if down.span.first > down.span.last:
+            continue
+        base_y = bin_base(<floating> box.start_y, <floating> box.bin_y, p)
+        for q in range(table.columns):
+            along = column_run(box, &reach, sample, q)
+            if along.span.first > along.span.last:
+                continue
+            part = window_of(box, down.low, down.high, along.low, along.high, reach.error, table.height, table.width)
+            if part.bottom == part.top:
+                continue
+            base_x = bin_base(<floating> box.start_x, <floating> box.bin_x, q)
+            begin = at
+            index = along.span.first
+            while index <= along.span.last:
+                n = turn_columns(box, &along.span, base_x, q, table.columns, &index, scratch.column)
+                at = fill_bin(table, samples, k, box, &down, base_y, p, n, &part, stride, merge, scratch, at)
+            if merge:
+                at = collect(table, samples, k, &part, stride, scratch, at)
+            counts[p * table.columns + q] = <int32_t> (at - begin)
+
+
+# ---- the table ---
+
+
+cdef class SampleTable(RoiTable):
+    """The geometry of K rotated RoIs, and their taps where all of them fit into one chunk; RoIs by image, then by last
+    row (by first row for the adjoint).
+
+    Parameters
+    ----------
+    boxes : ndarray, (K, 5) or (K, 6), float32 or float64, C-contiguous
+        Centre, width, height and angle; with six columns the batch index comes first.
+    images : ndarray, (K,), int64, C-contiguous, or None with six columns
+        Batch indices.
+    input_shape : tuple of int
+        N, C, H, W.
+    output_size : tuple of int
+        Output rows and columns.
+    spatial_scale, sampling_ratio, aligned, clockwise
+        As in `roicy.roi_align_rotated`.
+    degrees : bool
+        Whether angles are in degrees, else in radians.
+    accumulate : {"float32", "float64"}
+        Type of the weights.
+    purpose : {"forward", "backward", "backward_rois"}
+        What the table is for.
+    threads : int
+        Threads that may be used.
+    """
+
+    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio,
+                  bint aligned, bint degrees, bint clockwise, str accumulate, str purpose, int threads):
+        cdef int columns = <int> cnp.PyArray_DIM(boxes, 1)
+        cdef bint by_first_row = purpose == "backward"
+        cdef int64_t* image
+        self.describe(input_shape, output_size, accumulate, boxes)
+        if self.height * <int64_t> self.width > 0x7fffffff:
+            raise ValueError(f"features must have at most 2147483647 pixels a plane, got {self.height} x {self.width}")
+        self.sloped = purpose == "backward_rois"
+        self.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
+        self.spatial_scale = spatial_scale
+        self.turn = (-1 if clockwise else 1) * (M_PI / 180 if degrees else 1)
+        image = self.find_images(boxes, images)
+        if self.single:
+            note_boxes(self, <const float*> cnp.PyArray_DATA(boxes), columns, image, sampling_ratio, aligned, degrees,
+                       clockwise, by_first_row, threads)
+        else:
+            note_boxes(self, <const double*> cnp.PyArray_DATA(boxes), columns, image, sampling_ratio, aligned, degrees,
+                       clockwise, by_first_row, threads)
+        divide(self, by_first_row)
+        if self.chunks == 1:
+            lay_out(self, &self.samples, self.rois, self.room[self.rois], NULL)
+            fill_chunk(self, &self.samples, 0, threads)
+
+    cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
+        # Pixels from a row to the next where the RoI's pixels are loaded.
+        return self.window[k].right - self.window[k].left if self.alone else self.tile_columns[image]
+
+
+cdef int note_boxes(SampleTable table, const floating* boxes, int columns, const int64_t* image, int sampling_ratio,
+                    bint aligned, bint degrees, bint clockwise, bint by_first_row, int threads) except -1:
+    cdef int64_t count = table.rois, k, i
+    cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
+    cdef Window* given = <Window*> table.reserve(count, sizeof(Window))
+    cdef RotatedBox* box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
+    cdef double* cost = <double*> table.reserve(count, sizeof(double))
+    cdef Window* window
+    table.box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
+    table.window = <Window*> table.reserve(count, sizeof(Window))
+    table.room = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
+    threads = <int> min(threads, count // ROIS_OF_A_THREAD + 1)
+    with nogil:
+        if threads > 1:
+            for k in prange(count, num_threads=threads, schedule="dynamic", chunksize=8):
+                note_box(table, boxes + k * columns + columns - 5, image[k], k, sampling_ratio, aligned, degrees,
+                         clockwise, by_first_row, box + k, given + k, places + k)
+        else:
+            for k in range(count):
+                note_box(table, boxes + k * columns + columns - 5, image[k], k, sampling_ratio, aligned, degrees,
+                         clockwise, by_first_row, box + k, given + k, places + k)
+    table.arrange(places)
+    table.room[0] = 0
+    table.widest = table.tallest = 0
+    for k in range(count):
+        table.box[k] = box[places[k].roi]
+        table.window[k] = given[places[k].roi]
+        table.room[k + 1] = table.room[k] + places[k].room_y
+        table.most_pixels = max(table.most_pixels, places[k].extent)
+        window = table.window + k
+        cost[k] = (window.bottom - window.top) * <double> (window.right - window.left)
+        table.tallest = max(table.tallest, window.bottom - window.top)
+        table.widest = max(table.widest, window.right - window.left)
+    table.summarise(image, cost)
+    table.tile_left = <int32_t*> table.reserve(table.images, sizeof(int32_t))
+    table.tile_columns = <int32_t*> table.reserve(table.images, sizeof(int32_t))
+    for i in range(table.images):
+        table.tile_left[i] = table.width
+        table.tile_columns[i] = 0
+        for k in range(table.image_start[i], table.image_start[i + 1]):
+            if table.window[k].bottom > table.window[k].top:
+                table.tile_left[i] = min(table.tile_left[i], table.window[k].left)
+                table.tile_columns[i] = max(table.tile_columns[i], table.window[k].right)
+        table.tile_columns[i] = max(0, table.tile_columns[i] - table.tile_left[i])
+    return 0
+
+
+cdef void note_box(SampleTable table, const floating* row, int64_t image, int64_t roi, int sampling_ratio, bint aligned,
+                   bint degrees, bint clockwise, bint by_first_row, RotatedBox* box, Window* window,
+                   Place* place) noexcept nogil:
+    box[0] = box_of(row, table.spatial_scale, sampling_ratio, aligned, degrees, clockwise, table.rows, table.columns)
+    place[0] = place_of(box, row[0], image, roi, table.rows, table.columns, table.height, table.width, window)
+    place.row = window.top if by_first_row else window.bottom
+
+
+cdef inline size_t tap_bytes(SampleTable table) noexcept:
+    cdef size_t real = sizeof(double) if table.double else sizeof(float)
+    return sizeof(int32_t) + real * (1 + (SLOPES if table.sloped else 0))
+
+
+cdef int divide(SampleTable table, bint whole_rows) except -1:
+    # Chunks of as many RoIs as fit, one at the least, and how pixels are loaded; `whole_rows` for the adjoint.
+    cdef double pooled = 0, mapped = 0
+    cdef int64_t k, i, begin = 0, most = CHUNK_BYTES // tap_bytes(table)
+    table.chunk = <int64_t*> table.reserve(table.rois + 1, sizeof(int64_t))
+    table.chunk[0] = 0
+    table.chunks = 0
+    for k in range(table.rois):
+        if k > begin and table.room[k + 1] - table.room[begin] > most:
+            table.chunks += 1
+            table.chunk[table.chunks] = begin = k
+    table.chunks += 1
+    table.chunk[table.chunks] = table.rois
+    for i in range(table.images):
+        pooled += table.bin_pixels[i]
+        mapped += table.map_pixels[i]
+        if whole_rows or 4 * <int64_t> table.tile_columns[i] > 3 * <int64_t> table.width or table.tile_columns[i] == 0:
+            table.tile_left[i], table.tile_columns[i] = 0, table.width
+    table.alone = not whole_rows and pooled < ALONE_SHARE * mapped
+    return 0
+
+
+cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t taps, char* memory) except? 0:
+    # Arrays for so many RoIs and taps, in the table's own memory or in `memory`; returns the bytes that they take.
+    cdef size_t real = sizeof(double) if table.double else sizeof(float), bins = table.rows * <size_t> table.columns
+    cdef size_t size[5]
+    cdef void* part[5]
+    cdef size_t total = 0
+    cdef int i
+    size[0] = rois * sizeof(int64_t)
+    size[1] = rois * bins * sizeof(int32_t)
+    size[2] = taps * sizeof(int32_t)
+    size[3] = taps * real
+    size[4] = taps * real * SLOPES if table.sloped else 0
+    for i in range(5):
+        size[i] = (size[i] + 63) & ~(<size_t> 63)
+        if memory == NULL and samples != NULL:
+            part[i] = table.reserve(size[i], 1)
+        else:
+            part[i] = memory + total
+        total += size[i]
+    if samples != NULL:
+        samples.first = 0
+        samples.tap_start = <int64_t*> part[0]
+        samples.tap_count = <int32_t*> part[1]
+        samples.offset = <int32_t*> part[2]
+        samples.weight = part[3]
+        samples.slope = part[4]
+    return total
+
+
+cdef int fill_chunk(SampleTable table, Samples* samples, int chunk, int threads) except -1:
+    cdef int64_t first = table.chunk[chunk], last = table.chunk[chunk + 1], pixels = max(1, table.most_pixels), i, part
+    cdef int64_t parts
+    cdef Scratch* scratch
+    cdef double* memory
+    threads = <int> max(1, min(threads, (last - first) // ROIS_OF_A_THREAD + 1))
+    parts = min(last - first, 16 * threads) if threads > 1 else 1
+    samples.first = first
+    scratch = <Scratch*> malloc(threads * sizeof(Scratch))
+    memory = <double*> malloc(threads * pixels * (1 + (SLOPES if table.sloped else 0)) * sizeof(double))
+    if scratch == NULL or memory == NULL:
+        free(scratch)
+        free(memory)
+        raise MemoryError("roicy: no memory for the sample tables' scratch")
+    with nogil:
+        for i in range(threads * pixels):
+            memory[i] = -0.0
+        for i in range(threads * pixels, threads * pixels * (1 + (SLOPES if table.sloped else 0))):
+            memory[i] = 0
+        for i in range(threads):
+            scratch[i].weight = memory + i * pixels
+            scratch[i].slope = memory + threads * pixels + i * pixels * SLOPES if table.sloped else memory
+        if threads > 1:
+            for part in prange(parts, num_threads=threads, schedule="dynamic", chunksize=1):
+                fill_rois(table, samples, first + (last - first) * part // parts,
+                          first + (last - first) * (part + 1) // parts, scratch + threadid())
+        else:
+            fill_rois(table, samples, first, last, scratch)
+    free(scratch)
+    free(memory)
+    return 0
+
+
+cdef void fill_rois(SampleTable table, Samples* samples, int64_t begin, int64_t end, Scratch* scratch) noexcept nogil:
+    cdef int64_t k, image = 0
+    for k in range(begin, end):
+        while image < table.images and table.image_start[image + 1] <= k:
+            image += 1
+        if table.single:
+            fill_box(table, samples, k, <float> 0, table.stride(image, k), scratch)
+        else:
+            fill_box(table, samples, k, <double> 0, table.stride(image, k), scratch)
+
+
+cdef class SampleChunk:
+    """The taps of a table, one chunk at a time; of a table with one chunk, those that it holds itself."""
+
+    def __cinit__(self, SampleTable table):
+        cdef int64_t rois = 0, taps = 0
+        cdef int i
+        self.table = table
+        if table.chunks == 1:
+            self.samples = table.samples
+            return
+        for i in range(table.chunks):
+            rois = max(rois, table.chunk[i + 1] - table.chunk[i])
+            taps = max(taps, table.room[table.chunk[i + 1]] - table.room[table.chunk[i]])
+        self._memory = borrow(lay_out(table, NULL, rois, taps, NULL))
+        lay_out(table, &self.samples, rois, taps, <char*> self._memory)
+
+    def __dealloc__(self):
+        give_back(self._memory)
+
+    cdef Samples* take(self, int chunk, int threads) except NULL:
+        """Return the taps of this chunk, in place of those of the last one."""
+        if self.table.chunks > 1:
+            fill_chunk(self.table, &self.samples, chunk, threads)
+        return &self.samples

@@ -1,0 +1,147 @@
+"""The way back from a maximum: each output's gradient goes to the pixel that it came from.
+
+One task is an image and a few channels (or a band of the map's rows). Where the gradient of the features lies plane by
+plane in the accumulation type it is summed in place, else in a tile ``[row][column][lane]`` that is stored at the end.
+A pixel sums its RoIs in ascending order and their bins in row-major order, whoever owns it: no atomics, and the same
+bits for any number of threads.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, element_load, lanes, lanes_fence, real
+from roicy.cpu.roi_table cimport ImageTable
+from roicy.cpu.tile cimport View, block_at, store_pixels, view_of
+from roicy.cpu.work cimport Scratch, Task, Work
+
+cnp.import_array()
+
+cdef enum:
+    PLANES = 4              # summed together where they are summed in place
+
+# Sums below which a call is not worth a second thread.
+cdef double SERIAL_WORK = 1 << 16
+
+
+cdef struct Call:
+    const int64_t* order
+    View grad_output, argmax, grad_features
+    bint in_place
+
+
+cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint32_t pixels,
+                          real* plane) noexcept nogil:
+    # A negative index, no pixel, becomes a large number.
+    cdef uint32_t at
+    cdef int64_t i
+    for i in range(count):
+        at = <uint32_t> (index[i] - first)
+        if at < pixels:
+            plane[at] += gradient[i]
+
+
+cdef void scatter(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+    cdef View* out = &call.grad_features
+    cdef View* gradient = &call.grad_output
+    cdef View* index = &call.argmax
+    cdef int64_t first = task.top * out.columns, pixels = (task.bottom - task.top) * out.columns
+    cdef int64_t k, c, p, q, y, at, count = gradient.rows * gradient.columns
+    cdef lanes* tile = <lanes*> scratch.tile
+    cdef const char* values
+    cdef const char* places
+    cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
+    if call.in_place:
+        for c in range(task.channels):
+            memset(target + c * out.channel, 0, pixels * sizeof(real))
+        for k in range(task.first, task.last):
+            values = block_at(gradient, call.order[k], task.channel)
+            places = block_at(index, call.order[k], task.channel)
+            for c in range(task.channels):
+                add_bins(<const real*> (values + c * gradient.channel), <const int32_t*> (places + c * index.channel),
+                         count, first, <uint32_t> pixels, <real*> (target + c * out.channel))
+        return
+    memset(tile, 0, pixels * sizeof(lanes))
+    for k in range(task.first, task.last):
+        for p in range(gradient.rows):
+            for q in range(gradient.columns):
+                values = block_at(gradient, call.order[k], task.channel) + p * gradient.row + q * gradient.column
+                places = block_at(index, call.order[k], task.channel) + p * index.row + q * index.column
+                for c in range(task.channels):
+                    at = (<const int32_t*> (places + c * index.channel))[0] - first
+                    if 0 <= at < pixels:
+                        (<real*> (tile + at))[c] += element_load(values + c * gradient.channel, gradient.dtype)
+    for y in range(task.bottom - task.top):
+        store_pixels(out, target + y * out.row, task.channels, out.columns, tile + y * out.columns, 1, False)
+
+
+def backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):
+    """Fill `grad_features` with `grad_output` at the pixels `argmax`, shaped (RoI or image, channel, row, column)."""
+    cdef Call call
+    cdef View* out = &call.grad_features
+    cdef Work work = Work()
+    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
+    cdef int64_t block, blocks, t
+    call.order = table.order
+    call.grad_output = view_of(grad_output)
+    call.argmax = view_of(argmax)
+    call.grad_features = view_of(grad_features)
+    call.in_place = (out.dtype == own and call.grad_output.dtype == own and out.rows_joined
+                     and call.grad_output.rows_joined and call.argmax.rows_joined)
+    block = PLANES if call.in_place else LANES
+    blocks = (out.channels + block - 1) // block
+    if table.work * out.channels + <double> out.images * out.channels * out.rows * out.columns / 8 < SERIAL_WORK:
+        threads = 1
+    work.divide(table, 0, table.rois, out.channels, block, 0,
+                1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
+    work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes), 0, 0, 0, 0)
+    with nogil:
+        if work.threads == 1:
+            for t in range(work.count):
+                scatter(&call, work.tasks + t, work.scratch)
+            lanes_fence()
+        else:
+            with parallel(num_threads=work.threads):
+                for t in prange(work.count, schedule="dynamic", chunksize=1):
+                    scatter(&call, work.tasks + t, work.scratch + threadid())
+                lanes_fence()
+
+
+def index_error(cnp.ndarray argmax, int64_t limit):
+    """Return ((k, c, p, q), value) of an index that is not in -1 ... limit - 1, None where there is none."""
+    cdef View view
+    cdef uint32_t largest
+    if argmax.size == 0:
+        return None
+    view = view_of(argmax)
+    with nogil:
+        largest = largest_index(&view)
+    if largest <= limit:
+        return None
+    wrong = np.argwhere((argmax < -1) | (argmax >= limit))[0]
+    return tuple(map(int, wrong)), int(argmax[tuple(wrong)])
+
+
+cdef uint32_t largest_index(View* view) noexcept nogil:
+    # One more than the largest index; as unsigned numbers, so that those below -1 are large.
+    cdef uint32_t largest = 0
+    cdef int64_t k, c, p, q
+    cdef const char* source
+    cdef const int32_t* joined
+    for k in range(view.images):
+        if view.rows_joined and view.channel == view.rows * view.columns * view.size:
+            joined = <const int32_t*> block_at(view, k, 0)
+            for q in range(view.channels * view.rows * view.columns):
+                largest = max(largest, <uint32_t> joined[q] + 1)
+            continue
+        for p in range(view.rows):
+            for q in range(view.columns):
+                source = block_at(view, k, 0) + p * view.row + q * view.column
+                for c in range(view.channels):
+                    largest = max(largest, <uint32_t> (<const int32_t*> (source + c * view.channel))[0] + 1)
+    return largest

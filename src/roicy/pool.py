@@ -1,0 +1,281 @@
+"""RoIPool: the maximum of a feature map over the bins of boxes rounded to pixels, and its gradient."""
+
+from roicy import _arguments as settle
+from roicy._backend import kernels_for
+from roicy._pooling import Pooling
+
+
+def roi_pool(
+    features,
+    rois,
+    output_size,
+    *,
+    spatial_scale=1.0,
+    rounding="round",
+    batch_indices=None,
+    layout="NCHW",
+    return_argmax=False,
+    invalid="raise",
+    out=None,
+):
+    """Pool each box of a feature map to a fixed size by the maximum over whole pixels.
+
+    The corners of a box are rounded to pixels, the box is divided into ``output_size`` bins whose edges are
+    rounded outwards to pixels, and the largest pixel of each bin is taken. Bins may share pixels.
+
+    Parameters
+    ----------
+    features : ndarray, shape (N, C, H, W)
+        Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
+        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes in one of these forms:
+
+        - (K, 5): rows ``[batch index, x1, y1, x2, y2]``, the batch index truncated toward zero;
+        - (K, 4): rows ``[x1, y1, x2, y2]``, with `batch_indices`, or without where N is 1;
+        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i.
+
+        Coordinates are in units of `spatial_scale`, and count pixels: ``x2`` and ``y2`` are the last pixel
+        that belongs to the box, so ``[0, 0, W - 1, H - 1]`` is the whole map. float32 and float64 are used as
+        they are and decide in which precision bins are computed; float16, bfloat16 and integers of up to 16
+        bits are converted to float32, wider integers to float64.
+    output_size : int or (int, int)
+        Rows and columns of bins (PH, PW); an int is both.
+    spatial_scale : float, optional
+        Feature pixels per unit of `rois`: 1/16 for boxes in image pixels and a map of stride 16.
+    rounding : {"round", "none"}, optional
+        "round": corners are rounded to the nearest pixel, halves away from zero, and a box is at least one
+        pixel wide and high. "none": corners are not rounded, ``x2 + 1`` and ``y2 + 1`` are scaled instead of
+        ``x2`` and ``y2``, and a box without width or height is empty.
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 4) only.
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of `features` and of the result.
+    return_argmax : bool, optional
+        Whether to return which pixel each maximum is, too. The gradient needs it.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
+        "raise": ValueError that names the first such row. "nan": the output of such a row is NaN, its argmax
+        -1.
+    out : ndarray or tuple of two ndarrays, optional
+        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
+        with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
+        both results go; an array is for the values alone. A call that fails leaves it as it was.
+
+    Returns
+    -------
+    pooled : ndarray, shape (K, C, PH, PW)
+        Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
+        dtype of `features`, float32 for uint8.
+    argmax : ndarray, shape of `pooled`, int32
+        With ``return_argmax=True`` only: the chosen pixel of each bin, ``row * W + column`` whatever the
+        layout, or -1 where there is none.
+
+    Raises
+    ------
+    TypeError
+        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+    ValueError
+        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
+        invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True for a map of
+        more than 2**31 - 1 pixels.
+
+    See Also
+    --------
+    roi_pool_backward : Gradient with respect to the features.
+    roi_align : Without rounding to pixels; also with the maximum of samples.
+    rmac : Regions that cover a map, pooled and put together as one vector.
+
+    Notes
+    -----
+    With ``start = round(x1 * spatial_scale)``, ``size = max(round(x2 * spatial_scale) - start + 1, 1)`` and
+    ``step = size / PW``, bin ``q`` along x takes the pixels from ``start + floor(q * step)`` up to, but not
+    including, ``start + ceil((q + 1) * step)``, as far as they lie on the map. With ``rounding="none"``,
+    ``start = x1 * spatial_scale``, ``size = (x2 + 1) * spatial_scale - start``, and bin ``q`` takes those
+    from ``floor(q * step + start)`` up to ``ceil((q + 1) * step + start)``. y is alike.
+
+    A bin without pixels has value 0 and argmax -1. Of equal pixels the first counts, row by row, and a NaN is
+    never chosen. The maximum starts at the lowest finite float32: a bin in which no pixel is greater than
+    that (all are NaN, say) has that value and argmax -1.
+
+    These systems agree, bit for bit:
+
+    - ``rounding="round"``: Caffe2 ``RoIPool``, torchvision ``roi_pool`` and detectron2 ``ROIPool``, argmax
+      included; MXNet ``ROIPooling``, whose argmax counts through all images and channels
+      (`roicy.compat.mxnet`);
+    - ``rounding="none"``: mmcv ``roi_pool``, except that its argmax of an empty box is 0.
+
+    ONNX Runtime ``MaxRoiPool`` and OpenVINO ``ROIPooling`` take the same bins; the former never returns less
+    than the smallest positive float, and both treat NaN otherwise.
+
+    References
+    ----------
+    R. Girshick, "Fast R-CNN", IEEE International Conference on Computer Vision (ICCV), 2015.
+    https://arxiv.org/abs/1504.08083
+
+    Examples
+    --------
+    A map of 4 x 4 pixels in 2 x 2 bins; as the values count pixels, each is its own argmax:
+
+    >>> import numpy as np
+    >>> import roicy
+    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> rois = np.array([[0, 0, 0, 3, 3]], np.float32)
+    >>> pooled, argmax = roicy.roi_pool(features, rois, 2, return_argmax=True)
+    >>> pooled[0, 0]
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    >>> argmax[0, 0]
+    array([[ 5,  7],
+           [13, 15]], dtype=int32)
+
+    A box of 3 x 3 pixels: its bins share the pixels of the middle row and column.
+
+    >>> box = np.array([[0, 0, 2, 2]], np.float32)
+    >>> roicy.roi_pool(features, box, 2)[0, 0]
+    array([[ 5.,  6.],
+           [ 9., 10.]], dtype=float32)
+    """
+    kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
+    layout = settle.layout(layout)
+    pooling = _RoIPool(
+        kernels,
+        rois,
+        settle.features_shape(features, layout),
+        settle.output_size(output_size),
+        batch_indices,
+        layout,
+        invalid,
+    )
+    pooling.ranges(spatial_scale, rounding)
+    return pooling._forward(features, out, settle.flag("return_argmax", return_argmax))
+
+
+def roi_pool_backward(
+    grad_output,
+    argmax,
+    rois,
+    input_shape,
+    *,
+    batch_indices=None,
+    layout="NCHW",
+    invalid="raise",
+    out=None,
+):
+    """Gradient of `roi_pool` with respect to the features.
+
+    The gradient of each bin is added to the pixel that was its maximum.
+
+    Parameters
+    ----------
+    grad_output : ndarray, shape (K, C, PH, PW)
+        Gradient with respect to the output of `roi_pool`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
+        float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
+        PW, both at least 1, are the output size.
+    argmax : ndarray, shape of `grad_output`, int32
+        The chosen pixels as `roi_pool` returns them with ``return_argmax=True``, strided in any way.
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes, as in `roi_pool`. Only the image that each one belongs to is used.
+    input_shape : tuple of 4 ints
+        Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 4) only.
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of `grad_output`, of `argmax`, of `input_shape` and of the result.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
+        "raise": ValueError that names the first such row. "nan": such a row adds nothing.
+    out : ndarray, optional
+        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
+        with an input; strided in any way. It is overwritten, not added to. A call that fails leaves it as it
+        was.
+
+    Returns
+    -------
+    ndarray, shape `input_shape`
+        Gradient with respect to the features, of the dtype of `grad_output`; `out` where that is given.
+
+    Raises
+    ------
+    TypeError
+        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+    ValueError
+        Where an array has the wrong shape, a word is not one of those listed, a row of `rois` is invalid and
+        ``invalid="raise"``, `out` cannot be written to, or `argmax` holds a number outside -1 ... H * W - 1.
+
+    See Also
+    --------
+    roi_pool : The function that this is the gradient of; conventions and systems that agree.
+
+    Notes
+    -----
+    Where argmax is -1 nothing is added. Sums are accumulated in float32, in float64 for float64 gradients,
+    over the boxes of an image in ascending order: the result is the same, to the last bit, for any number of
+    threads. Boxes have no gradient: rounding makes the output constant between jumps.
+
+    References
+    ----------
+    R. Girshick, "Fast R-CNN", IEEE International Conference on Computer Vision (ICCV), 2015.
+    https://arxiv.org/abs/1504.08083
+
+    Examples
+    --------
+    Two bins that chose pixel 5, one that chose pixel 2, and one that is empty:
+
+    >>> import numpy as np
+    >>> import roicy
+    >>> grad_output = np.array([[[[1, 10], [100, 1000]]]], np.float32)
+    >>> argmax = np.array([[[[5, 2], [5, -1]]]], np.int32)
+    >>> rois = np.array([[0, 0, 0, 2, 2]], np.float32)
+    >>> roicy.roi_pool_backward(grad_output, argmax, rois, (1, 1, 2, 3))[0, 0]
+    array([[  0.,   0.,  10.],
+           [  0.,   0., 101.]], dtype=float32)
+    """
+    kernels = kernels_for(
+        grad_output=grad_output, argmax=argmax, rois=rois, batch_indices=batch_indices, out=out
+    )
+    layout = settle.layout(layout)
+    size = settle.grad_output_size(grad_output, layout)
+    pooling = _RoIPool(
+        kernels,
+        rois,
+        settle.input_shape(input_shape, layout),
+        size,
+        batch_indices,
+        layout,
+        invalid,
+    )
+    settle.argmax(argmax, pooling.output_shape)
+    return pooling._backward(grad_output, argmax, out)
+
+
+class _RoIPool(Pooling):
+    __slots__ = ("_ranges",)
+
+    def ranges(self, spatial_scale, rounding):
+        # what the maximum needs to know; where it was is all that the gradient needs
+        self._ranges = (
+            settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
+            settle.rounding(rounding),
+        )
+
+    def _check_countable(self, _table):
+        settle.pixel_count(self._input_shape, self._shape[2] * self._shape[3])
+
+    def _fill(self, accumulate, purpose):
+        rois = self._rois
+        geometry = rois.boxes, rois.images, self._shape, self._output_size
+        if purpose == "forward":
+            return self._kernels.range_table(*geometry, *self._ranges, accumulate)
+        return self._kernels.image_table(*geometry)
+
+    def _pool(self, table, features, out, argmax):
+        self._kernels.range_max(table, features, out, argmax)
+
+    def _argmax_error(self, _table, argmax):
+        limit = self._shape[2] * self._shape[3]
+        found = self._kernels.range_argmax_error(argmax, limit)
+        return found and (*found, limit)
+
+    def _spread(self, table, grad_output, argmax, grad_features):
+        self._kernels.range_max_adjoint(table, grad_output, argmax, grad_features)
