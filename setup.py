@@ -5,6 +5,8 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
+from collections import defaultdict
 from pathlib import Path
 
 import numpy
@@ -57,6 +59,9 @@ KERNELS = [
 TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
 OTHERS = ["memory", "work", "threads", "processor"]
 
+# Stands for the last part of a module's name in the C text that its extensions share.
+MODULE_NAME = "module_of_a_level"
+
 OPENMP_PROBE = """
 #include <omp.h>
 int main(void) {
@@ -84,11 +89,13 @@ def extension(name, source, flags=(), macros=()):
 
 
 class BuildKernels(build_ext):
-    """Translate each source under its extension's own name, then compile, all of them in parallel."""
+    """Translate each source once, then compile it under each extension's name, all of them in parallel."""
 
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
+        self.translating = defaultdict(threading.Lock)
+        self.done = set()
 
     def build_extensions(self):
         openmp = self.openmp_flags()
@@ -98,15 +105,26 @@ class BuildKernels(build_ext):
         super().build_extensions()
 
     def build_extension(self, ext):
+        source = ext.sources[0]
         generated = Path(self.build_temp) / f"{ext.name}.c"
         generated.parent.mkdir(parents=True, exist_ok=True)
-        cython = [sys.executable, "-m", "cython", "-3", "-I", "src", "--module-name", ext.name]
-        directives = "boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False"
-        source = ext.sources[0]
-        subprocess.run([*cython, "-X", directives, "-o", str(generated), source], check=True)
+        generated.write_text(self.translated(source).replace(MODULE_NAME, ext.name.rpartition(".")[2]))
         ext.sources = [str(generated)]
         super().build_extension(ext)
         ext.sources = [source]
+
+    def translated(self, source):
+        """Return the C text of a source under a stand-in for the module's name, made once for all extensions."""
+        with self.translating[source]:
+            target = Path(self.build_temp) / f"{Path(source).stem}.c"
+            if source not in self.done:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
+                directives = "boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False"
+                name = ["--module-name", f"roicy.cpu.{MODULE_NAME}"]
+                subprocess.run([*cython, *name, "-X", directives, "-o", str(target), source], check=True)
+                self.done.add(source)
+            return target.read_text()
 
     def openmp_flags(self):
         """Return the flags for OpenMP if a program built with them runs, else nothing."""

@@ -47,7 +47,7 @@ def usual_axis(low, high, length, bins, *, indices=None, **options):
     t = (p + (i + 0.5) / max(edge.count, 1)) / bins
     by_low, by_high = (np.ones_like(t), np.zeros_like(t)) if edge.widened else (1 - t, t)
     scale = options["spatial_scale"]
-    counts = np.full(bins, edge.count)
+    counts = np.full(bins, min(edge.count, 2**62))
     return Axis(p, i, counts, places(position, length), scale * by_low, scale * by_high)
 
 
@@ -97,7 +97,7 @@ def maxima(image, ys, xs, rule="bilinear"):
     values = RULES[rule](image, rows, columns)  # (samples along y, along x, C)
     out = np.zeros((channels, len(ys.counts), len(xs.counts)))
     argmax = np.full(out.shape, -1, np.int64)
-    for p, q in np.argwhere(ys.counts[:, None] * xs.counts > 0):
+    for p, q in np.argwhere((ys.counts[:, None] > 0) & (xs.counts > 0)):
         own_y, own_x = ys.of_bin(p), xs.of_bin(q)
         index = (ys.index[own_y, None] * xs.counts[q] + xs.index[own_x]).reshape(-1)
         found = values[own_y, own_x].reshape(len(index), channels)

@@ -45,7 +45,8 @@ def turned(row, output_size, *, spatial_scale, sampling_ratio, aligned, angle_un
         theta, radians = real(float(angle) * math.pi / 180.0), math.pi / 180.0
     if clockwise:
         theta, radians = -theta, -radians
-    cos, sin = real(math.cos(theta)), real(math.sin(theta))
+    turns = math.isfinite(theta)  # the largest angles have no radians in their dtype
+    cos, sin = (real(math.cos(theta)), real(math.sin(theta))) if turns else (real(np.nan), real(np.nan))
     return Turned(cy * scale - offset, cx * scale - offset, height, width, cos, sin, radians, grown, counts)
 
 

@@ -9,7 +9,10 @@ import sys
 import numpy as np
 import pytest
 import reference
-from closeness import assert_close, assert_same_bits
+import reference_max
+import reference_pool
+import reference_rotated
+from closeness import assert_close, assert_same_bits, assert_sums_close
 
 import roicy
 
@@ -183,6 +186,286 @@ def test_many_samples(sampling_ratio):
     assert abs(grad.sum() - 8) < 1e-12
 
 
+# ---------------------------------------------------------------- maxima
+
+
+def with_the_first(edge, p):
+    """Indices near the map, and the first one of all: off the map, it may be the zero that is chosen."""
+    return sorted({0, *near_the_map(edge, p)} if edge.count else set())
+
+
+def maxima_of(features, roi, output_size, **options):
+    y, x = reference_max.axes(
+        reference_max.usual_axis, roi, (SIZE, SIZE), output_size, indices=with_the_first, **options
+    )
+    return reference_max.maxima(reference.images_of(features)[0], y, x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("output_size", [(1, 1), (3, 2)])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
+def test_maxima(box, sign, output_size, dtype):
+    """Where every number is negative, the zero of a sample off the map is the maximum."""
+    features = (sign * (MAP[:, :2] + 0.1)).astype(dtype)
+    rois = np.array([[0, *box]], dtype)
+    options = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}
+    out = roicy.roi_align(features, rois, output_size, mode="max", **options)
+    expected, _ = maxima_of(features, rois[0], output_size, **options)
+    assert_close(out, expected[None])
+
+
+LONG_BOXES = {
+    "wide": (-3.0, 10.0, 1e8, 12.0),
+    "high": (20.0, -1e8, 21.5, 40.0),
+    "wide, from afar": (-1e8, 3.5, 30.0, 7.5),
+    "on both sides": (-5e7, -1.0, 4e7, 4.0),
+    "square": (-2e4, -1.5e4, 1e4, 2e4),
+    "off the map": (1e8, 0.0, 2e8, 3.0),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("output_size", [(1, 1), (3, 2)])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("box", LONG_BOXES.values(), ids=LONG_BOXES)
+def test_which_sample_is_the_maximum(box, sign, output_size, dtype):
+    rng = np.random.default_rng(2)
+    features = (sign * (rng.permutation(2 * SIZE * SIZE).reshape(1, 2, SIZE, SIZE) + 1)).astype(dtype)
+    rois = np.array([[0, *box]], dtype)
+    options = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}
+    values, argmax = roicy.roi_align(features, rois, output_size, mode="max", return_argmax=True, **options)
+    expected, expected_argmax = maxima_of(features, rois[0], output_size, **options)
+    assert_close(values, expected[None])
+    np.testing.assert_array_equal(argmax[0], expected_argmax)
+
+    grad_output = rng.random(values.shape).astype(dtype)
+    call = {"mode": "max", "argmax": argmax, **options}
+    y, x = reference_max.axes(
+        reference_max.usual_axis, rois[0], (SIZE, SIZE), output_size, indices=with_the_first, **options
+    )
+    image, gradient = np.zeros((SIZE, SIZE, 2)), grad_output[0].astype(np.float64)
+    reference_max.spread_to_chosen(image, gradient, expected_argmax, y, x)
+    grad = roicy.roi_align_backward(grad_output, rois, features.shape, **call)
+    assert_close(grad, image.transpose(2, 0, 1)[None])
+    grad = roicy.roi_align_backward_rois(grad_output, features, rois, **call)
+    image = reference.images_of(features)[0]
+    expected, terms = reference_max.box_gradient(image, gradient, expected_argmax, y, x)
+    assert_sums_close(grad[0, 1:], np.array(expected), np.array(terms), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rounding", ["round", "none"])
+@pytest.mark.parametrize("output_size", [(1, 1), (7, 7)])
+def test_pooling(rounding, output_size, dtype):
+    rois = np.array([[0, *box] for box in BOXES.values()], dtype)
+    features = MAP.astype(dtype)
+    values, argmax = roicy.roi_pool(features, rois, output_size, rounding=rounding, return_argmax=True)
+    expected, expected_argmax = reference_pool.roi_pool(features, rois, output_size, rounding=rounding)
+    assert_same_bits(values, expected.astype(dtype))
+    assert_same_bits(argmax, expected_argmax.astype(np.int32))
+
+
+# ---------------------------------------------------------------- rotated boxes
+
+
+def turned_near_the_map(output_size):
+    """What names the samples of a rotated box that can hit the map, and a few around them."""
+
+    def indices(box):
+        cos, sin = float(box.cos), float(box.sin)
+        y, x = (np.array([-1.0, -1.0, SIZE, SIZE]), np.array([-1.0, SIZE, -1.0, SIZE]))
+        y, x = y - float(box.center_y), x - float(box.center_x)
+        # The corners of the map in the axes of the box, and how far a position may be rounded away.
+        along = (y * cos + x * sin, x * cos - y * sin)
+        sizes, real = (float(box.height), float(box.width)), type(box.height)
+        far = sum(map(abs, sizes)) + abs(float(box.center_y)) + abs(float(box.center_x)) + SIZE
+        slack = 3 + 8 * float(np.finfo(real).eps) * far
+        found = []
+        for corners, size, bins, count in zip(along, sizes, output_size, box.counts, strict=True):
+            step = size / bins / max(count, 1)
+            base = -size / 2 + np.arange(bins) * (size / bins)
+            low = np.floor((corners.min() - slack - base) / step) - 2
+            high = np.ceil((corners.max() + slack - base) / step) + 2
+            ranges = [
+                range(int(min(max(a, 0), count)), int(min(max(b, 0), count)))
+                for a, b in zip(low, high, strict=True)
+            ]
+            found.append([(p, i) for p, inside in enumerate(ranges) for i in inside])
+        assert math.prod(map(len, found)) < 10**6, "the rounding of this box is too coarse"
+        (p, iy), (q, ix) = (np.array(pairs, np.int64).reshape(-1, 2).T for pairs in found)
+        grid = np.broadcast_arrays(p[:, None], q[None], iy[:, None], ix[None])
+        return [array.reshape(-1) for array in grid]
+
+    return indices
+
+
+TURNED_OPTIONS = {"spatial_scale": 1.0, "sampling_ratio": 0, "angle_unit": "degrees", "clockwise": False}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("angle", [0, 30, 90, -121.7])
+def test_the_rotated_reference_is_told_of_all_samples_that_hit(angle, dtype):
+    """For a box that is just small enough to look at every sample."""
+    row = np.array([300, -200, 1500, 900, angle], dtype)
+    options = {"aligned": True, **TURNED_OPTIONS}
+    image = reference.images_of(MAP)[0]
+    whole = reference_rotated.sampled(row, (SIZE, SIZE), (3, 2), **options)
+    told = reference_rotated.sampled(
+        row, (SIZE, SIZE), (3, 2), indices=turned_near_the_map((3, 2)), **options
+    )
+    assert len(told.bin[0]) < len(whole.bin[0]) / 10
+    expected = reference_rotated.average(image, whole, (3, 2))
+    assert expected.any()
+    np.testing.assert_allclose(reference_rotated.average(image, told, (3, 2)), expected, rtol=1e-13)
+
+
+TURNED_BOXES = {
+    "around the map": (25.0, 25.0, 1e6, 1e6),
+    "long": (20.0, 30.0, 1e7, 20.0),
+    "high": (20.0, 30.0, 15.0, 1e7),
+    "off center": (-3e5, 2e5, 2e6, 1e6),
+    "elsewhere": (1e7, 1e7, 1e6, 1e6),
+}
+FARTHER = {
+    "far around": (25.0, 25.0, 1e12, 1e12),
+    "far off center": (-3e11, 2e11, 2e12, 1e12),
+    "far and long": (20.0, 30.0, 1e14, 20.0),
+    "far away": (1e15, 25.0, 1e9, 1e9),
+}
+TURNED_CASES = [(name, box, "float32") for name, box in TURNED_BOXES.items()]
+TURNED_CASES += [(name, box, "float64") for name, box in {**TURNED_BOXES, **FARTHER}.items()]
+
+
+@pytest.mark.parametrize("output_size", [(1, 1), (3, 2)])
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("angle", [0, 30, 90, -121.7])
+@pytest.mark.parametrize(
+    "box, dtype", [case[1:] for case in TURNED_CASES], ids=[f"{c[0]}-{c[2]}" for c in TURNED_CASES]
+)
+def test_rotated_boxes(box, dtype, angle, aligned, output_size):
+    features = MAP.astype(dtype)
+    rois = np.array([[0, *box, angle]], dtype)
+    options = {"aligned": aligned, **TURNED_OPTIONS}
+    found = reference_rotated.sampled(
+        rois[0, 1:], (SIZE, SIZE), output_size, indices=turned_near_the_map(output_size), **options
+    )
+    image = reference.images_of(features)[0]
+    out = roicy.roi_align_rotated(features, rois, output_size, **options)
+    assert_close(out, reference_rotated.average(image, found, output_size)[None])
+
+    grad_output = np.random.default_rng(1).random(out.shape).astype(dtype)
+    grad = roicy.roi_align_rotated_backward(grad_output, rois, features.shape, **options)
+    expected = np.zeros_like(image)
+    reference_rotated.add_gradient(expected, grad_output[0].astype(np.float64), found)
+    assert_close(grad, expected.transpose(2, 0, 1)[None])
+
+    grad = roicy.roi_align_rotated_backward_rois(grad_output, features, rois, **options)
+    expected, terms = reference_rotated.box_gradient(image, grad_output[0].astype(np.float64), found)
+    assert_sums_close(grad[0, 1:], np.array(expected), np.array(terms), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("angle", [0, 33, 90])
+@pytest.mark.parametrize("size", [1e20, 1e25, 1e30])
+def test_rotated_boxes_in_which_the_map_is_a_point(size, angle, dtype):
+    """Of the samples of a bin only those that round onto the map count: a few units in its last place."""
+    features = MAP.astype(dtype)
+    for middle in ((25, 25), (1e30, 25), (0, -1e30)):
+        for w, h in ((size, size), (size, 20), (20, size)):
+            rois = np.array([[0, *middle, w, h, angle]], dtype)
+            out = roicy.roi_align_rotated(features, rois, 3)
+            assert (out >= 0).all()
+            assert out.max() <= 64 * np.finfo(dtype).eps
+            grad = roicy.roi_align_rotated_backward(np.ones_like(out), rois, MAP.shape)
+            assert (grad >= 0).all()
+            assert grad.max() <= 64 * np.finfo(dtype).eps * out[0, 0].size
+            grad = roicy.roi_align_rotated_backward_rois(np.ones_like(out), features, rois)
+            assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sampling_ratio", [0, 2, 3])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_largest_finite_rotated_boxes(aligned, sampling_ratio, dtype):
+    """Zeros, and no NaN, where positions overflow."""
+    largest = float(np.finfo(dtype).max)
+    edges = [largest, -largest, 20.0]
+    rows = [
+        (x, y, w, h, a) for x in edges for y in edges for w in edges for h in edges for a in (0, 77, largest)
+    ]
+    rois = np.column_stack([np.zeros(len(rows)), rows]).astype(dtype)
+    features = MAP.astype(dtype)
+    for unit in ("degrees", "radians"):
+        options = {"sampling_ratio": sampling_ratio, "aligned": aligned, "angle_unit": unit}
+        out = roicy.roi_align_rotated(features, rois, (2, 3), **options)
+        assert np.isfinite(out).all()
+        if sampling_ratio:
+            assert_close(out, reference_rotated.roi_align_rotated(features, rois, (2, 3), **options))
+        grad = roicy.roi_align_rotated_backward(np.ones_like(out), rois, features.shape, **options)
+        assert np.isfinite(grad).all()
+        grad = roicy.roi_align_rotated_backward_rois(np.ones_like(out), features, rois, **options)
+        assert not np.isnan(grad).any()
+
+
+# ---------------------------------------------------------------- memory
+
+PEAK = """
+import sys
+import numpy as np
+import battery, roicy
+
+def peak():
+    '''Bytes at the most; unlike getrusage, of this program alone, not of the process that it replaced.'''
+    with open("/proc/self/status") as status:
+        (line,) = [line for line in status if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+roicy.set_num_threads(1)
+rng = np.random.default_rng(0)
+corners = battery.random_boxes(rng, 3000, 60, 80)
+rois = np.column_stack([np.zeros(3000), corners]).astype(np.float32)
+turned = np.column_stack([np.zeros(3000), battery.turned_boxes(rng, corners)]).astype(np.float32)
+features = np.ones((1, 16, 60, 80), np.float32)
+small = features[:, :, :8, :8]
+few = (small, rois[:1], 14), (small, turned[:1], 14)  # once, so that what is loaded late is loaded
+roicy.roi_align(*few[0], mode="max"), roicy.roi_pool(*few[0]), roicy.roi_align_rotated(*few[1])
+out = np.ones((3000, 16, 14, 14), np.float32)
+argmax = np.ones(out.shape, np.int32)
+grad = np.ones(features.shape, np.float32)
+before = peak()
+for step in sys.argv[1].split():
+    if step == "rotated":
+        roicy.roi_align_rotated(features, turned, 14, sampling_ratio=3, out=out)
+        roicy.roi_align_rotated_backward(out, turned, features.shape, sampling_ratio=3, out=grad)
+        roicy.roi_align_rotated_backward_rois(out, features, turned, sampling_ratio=3)
+    elif step == "max":
+        options = {"sampling_ratio": 3, "mode": "max"}
+        roicy.roi_align(features, rois, 14, return_argmax=True, out=(out, argmax), **options)
+        roicy.roi_align_backward(out, rois, features.shape, argmax=argmax, out=grad, **options)
+        roicy.roi_align_backward_rois(out, features, rois, argmax=argmax, **options)
+    elif step == "pool":
+        roicy.roi_pool(features, rois, 14, return_argmax=True, out=(out, argmax))
+        roicy.roi_pool_backward(out, argmax, rois, features.shape, out=grad)
+    elif step == "nothing":
+        np.ones(2**25)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a Linux process")
+@pytest.mark.parametrize("operator", ["rotated", "max", "pool"])
+def test_memory_does_not_grow_with_the_boxes(operator, run_python):
+    """3000 boxes of 14 x 14 x 9 samples, whose pixels and weights would fill 170 MB: at most 64 MB."""
+    assert int(run_python(PEAK, operator)) < 64 * 2**20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a Linux process")
+def test_the_peak_is_seen(run_python):
+    """Without which the test above would prove nothing: an array of 256 MB."""
+    assert int(run_python(PEAK, "nothing")) > 200 * 2**20
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a Linux process")
 def test_memory_does_not_grow_with_the_box(run_python):
     """Forward and backward with huge boxes and grids, in a process that may take 300 MB more than it has."""
@@ -208,6 +491,13 @@ for ratio in (0, 2, 65536):
     roicy.roi_align_backward(out, rois, features.shape, sampling_ratio=ratio)
     roicy.roi_align_backward_rois(out, features, rois, sampling_ratio=ratio)
     roicy.roi_align_plan(rois, features.shape, 14, sampling_ratio=ratio)(features)
+    roicy.roi_align(features, rois, 14, sampling_ratio=ratio, mode="max")
+    roicy.roi_pool(features, rois, 14)
+turned = np.array([[0, x, 20, a, b, 30] for x in (20, 1e9) for a in far for b in far] * 2, np.float32)
+for ratio in (0, 2):
+    out = roicy.roi_align_rotated(features, turned, 14, sampling_ratio=ratio)
+    roicy.roi_align_rotated_backward(out, turned, features.shape, sampling_ratio=ratio)
+    roicy.roi_align_rotated_backward_rois(out, features, turned, sampling_ratio=ratio)
 print("done")
 """
     assert run_python(source, timeout=60).split() == ["limited", "done"]

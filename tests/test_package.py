@@ -11,25 +11,57 @@ import pytest
 
 import roicy
 
-FORWARD_NAMES = ["roi_align", "roi_align_backward", "roi_align_backward_rois", "roi_align_plan"]
-THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
-NAMES = [*FORWARD_NAMES, *THREAD_NAMES, "show_config", "RoIAlignPlan"]
-
-# What all functions share, in this order, by name only.
-OPTIONS = {
-    "spatial_scale": 1.0,
-    "sampling_ratio": 0,
-    "aligned": True,
-    "mode": "avg",
-    "batch_indices": None,
-    "layout": "NCHW",
-    "invalid": "raise",
-}
+# What has to be given to each function, in this order; everything else is by name only.
 POSITIONAL = {
     "roi_align": ["features", "rois", "output_size"],
     "roi_align_backward": ["grad_output", "rois", "input_shape"],
     "roi_align_backward_rois": ["grad_output", "features", "rois"],
     "roi_align_plan": ["rois", "input_shape", "output_size"],
+    "roi_align_rotated": ["features", "rois", "output_size"],
+    "roi_align_rotated_backward": ["grad_output", "rois", "input_shape"],
+    "roi_align_rotated_backward_rois": ["grad_output", "features", "rois"],
+    "roi_align_rotated_plan": ["rois", "input_shape", "output_size"],
+    "roi_pool": ["features", "rois", "output_size"],
+    "roi_pool_backward": ["grad_output", "argmax", "rois", "input_shape"],
+    "rmac": ["features"],
+    "rmac_backward": ["grad_output", "features"],
+    "rmac_regions": ["input_shape"],
+}
+OPERATOR_NAMES = list(POSITIONAL)
+THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
+NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", "RoIAlignPlan", "RoIAlignRotatedPlan"]
+
+BOXES = {"batch_indices": None, "layout": "NCHW"}
+SAMPLES = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}
+ANGLE = {"angle_unit": "degrees", "clockwise": False}
+REGIONS = {"scales": 3, "overlap": 0.4, "layout": "NCHW"}
+VECTORS = {**REGIONS, "whiten": None, "aggregate": "sum", "eps": 1e-12}
+INVALID, OUT = {"invalid": "raise"}, {"out": None}
+ROTATED = {**SAMPLES, **ANGLE, **BOXES, **INVALID}
+GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **INVALID, **OUT}
+MAXIMUM = {"mode": "avg", "max_rule": "bilinear"}
+
+OPTIONS = {
+    "roi_align": {**SAMPLES, **MAXIMUM, **BOXES, "return_argmax": False, **INVALID, **OUT},
+    "roi_align_backward": GRADIENT,
+    "roi_align_backward_rois": GRADIENT,
+    "roi_align_plan": {**SAMPLES, **MAXIMUM, **BOXES, **INVALID},
+    "roi_align_rotated": {**ROTATED, **OUT},
+    "roi_align_rotated_backward": {**ROTATED, **OUT},
+    "roi_align_rotated_backward_rois": {**ROTATED, **OUT},
+    "roi_align_rotated_plan": ROTATED,
+    "roi_pool": {
+        "spatial_scale": 1.0,
+        "rounding": "round",
+        **BOXES,
+        "return_argmax": False,
+        **INVALID,
+        **OUT,
+    },
+    "roi_pool_backward": {**BOXES, **INVALID, **OUT},
+    "rmac": VECTORS,
+    "rmac_backward": {**VECTORS, **OUT},
+    "rmac_regions": REGIONS,
 }
 
 
@@ -47,18 +79,31 @@ def test_all_lists_only_what_exists_and_is_documented():
             assert value.__doc__
 
 
-@pytest.mark.parametrize("name", FORWARD_NAMES)
+@pytest.mark.parametrize("name", OPERATOR_NAMES)
 def test_signatures(name):
     parameters = inspect.signature(getattr(roicy, name)).parameters
     positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     options = {p.name: p.default for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
     assert [p.name for p in positional] == POSITIONAL[name]
     assert all(p.default is p.empty for p in positional)
-    expected = OPTIONS if name == "roi_align_plan" else {**OPTIONS, "out": None}
-    assert list(options.items()) == list(expected.items())
+    assert list(options.items()) == list(OPTIONS[name].items())
 
 
-@pytest.mark.parametrize("name", FORWARD_NAMES)
+@pytest.mark.parametrize("plan", ["RoIAlignPlan", "RoIAlignRotatedPlan"])
+def test_methods_of_plans(plan):
+    maximum = plan == "RoIAlignPlan"
+    for method, arguments, option in [
+        ("__call__", ["self", "features", "out"], {"return_argmax": False}),
+        ("backward", ["self", "grad_output", "out"], {"argmax": None}),
+        ("backward_rois", ["self", "grad_output", "features", "out"], {"argmax": None}),
+    ]:
+        parameters = inspect.signature(getattr(getattr(roicy, plan), method)).parameters.values()
+        assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == arguments
+        options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        assert options == (option if maximum else {})
+
+
+@pytest.mark.parametrize("name", OPERATOR_NAMES)
 def test_docstrings_have_their_sections(name):
     text = inspect.getdoc(getattr(roicy, name))
     for section in ("Parameters", "Returns", "Raises", "Examples"):
@@ -104,6 +149,7 @@ try:
     roicy.roi_align([1], [2], 2)  # the way to an error loads nothing either
 except TypeError:
     pass
+assert "roicy.compat" not in sys.modules
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(loaded - set(sys.stdlib_module_names)))
 """
@@ -176,7 +222,16 @@ def test_unknown_commands():
 
 # ---------------------------------------------------------------- documentation
 
-DOCUMENTED = ["roicy", "roicy.align", "roicy.plan", "roicy._config"]
+DOCUMENTED = [
+    "roicy",
+    "roicy.align",
+    "roicy.rotated",
+    "roicy.pool",
+    "roicy.rmac",
+    "roicy.plan",
+    "roicy._config",
+]
+DOCUMENTED += ["roicy.compat", "roicy.compat.caffe2", "roicy.compat.mxnet"]
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -186,7 +241,7 @@ def test_doctests(name):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("name", FORWARD_NAMES)
+@pytest.mark.parametrize("name", OPERATOR_NAMES)
 def test_the_functions_have_examples(name):
     function = getattr(roicy, name)
     examples = doctest.DocTestFinder().find(function, name, globs={})

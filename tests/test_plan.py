@@ -1,4 +1,4 @@
-"""`roi_align_plan`: the same results as the functions, from tables that are kept."""
+"""Plans of `roi_align` and `roi_align_rotated`: the same results, from tables that are kept."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from closeness import assert_same_bits
 from hypothesis import given
-from strategies import FEATURE_DTYPES, FLOAT_DTYPES, problems, random_values, result_dtype, rising_values
+from hypothesis import strategies as st
+from strategies import (
+    FEATURE_DTYPES,
+    FLOAT_DTYPES,
+    problems,
+    random_values,
+    result_dtype,
+    rising_values,
+    rotated_problems,
+)
 
 import roicy
 
@@ -169,6 +178,151 @@ def test_one_plan_from_several_python_threads():
 
     # A fresh plan, so that whatever it prepares on first use is prepared under contention.
     plan = roicy.roi_align_plan(problem.rois, problem.features.shape, case.output_size, **problem.options)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(plan, [problem.features, doubled] * 6))
+    for index, out in enumerate(results):
+        assert_same_bits(out, expected[index % 2])
+
+
+# ---------------------------------------------------------------- maxima
+
+
+@given(problems(), st.integers(0, 99))
+def test_same_bits_for_maxima(problem, seed):
+    features, rois, output_size, options = problem
+    plan = roicy.roi_align_plan(rois, features.shape, output_size, mode="max", **options)
+    call = {"mode": "max", **options}
+    values, argmax = roicy.roi_align(features, rois, output_size, return_argmax=True, **call)
+    assert_same_bits(plan(features), values)
+    for found, expected in zip(plan(features, return_argmax=True), (values, argmax), strict=True):
+        assert_same_bits(found, expected)
+    out = np.full_like(values, np.nan), np.full_like(argmax, 99)
+    assert plan(features, out, return_argmax=True)[1] is out[1]
+    assert_same_bits(out[0], values)
+    assert_same_bits(out[1], argmax)
+    grad_output = problem.grad_output(seed)
+    assert_same_bits(
+        plan.backward(grad_output, argmax=argmax),
+        roicy.roi_align_backward(grad_output, rois, features.shape, argmax=argmax, **call),
+    )
+    assert_same_bits(
+        plan.backward_rois(grad_output, features, argmax=argmax),
+        roicy.roi_align_backward_rois(grad_output, features, rois, argmax=argmax, **call),
+    )
+    plan = roicy.roi_align_plan(rois, features.shape, output_size, max_rule="onnx", **call)
+    assert_same_bits(plan(features), roicy.roi_align(features, rois, output_size, max_rule="onnx", **call))
+
+
+def test_maxima_of_every_dtype():
+    plan = roicy.roi_align_plan(ROIS, SHAPE, (2, 3), mode="max")
+    for dtype in [*FEATURE_DTYPES, *FEATURE_DTYPES[::-1]]:
+        features = random_values(np.random.default_rng(1), SHAPE, dtype)
+        values, argmax = plan(features, return_argmax=True)
+        expected, _ = roicy.roi_align(features, ROIS, (2, 3), mode="max", return_argmax=True)
+        assert_same_bits(values, expected)
+        grad_output = random_values(np.random.default_rng(2), values.shape, result_dtype(dtype))
+        assert_same_bits(
+            plan.backward(grad_output, argmax=argmax),
+            roicy.roi_align_backward(grad_output, ROIS, SHAPE, mode="max", argmax=argmax),
+        )
+
+
+def test_a_plan_says_that_it_takes_maxima():
+    assert "max" in repr(roicy.roi_align_plan(ROIS, SHAPE, 2, mode="max"))
+    assert "onnx" in repr(roicy.roi_align_plan(ROIS, SHAPE, 2, mode="max", max_rule="onnx"))
+
+
+# ---------------------------------------------------------------- rotated boxes
+
+
+@given(rotated_problems())
+def test_same_bits_for_rotated_boxes(problem):
+    features, rois, output_size, options = problem
+    plan = roicy.roi_align_rotated_plan(rois, features.shape, output_size, **options)
+    assert_same_bits(plan(features), roicy.roi_align_rotated(features, rois, output_size, **options))
+    grad_output = problem.grad_output()
+    assert_same_bits(
+        plan.backward(grad_output),
+        roicy.roi_align_rotated_backward(grad_output, rois, features.shape, **options),
+    )
+    assert_same_bits(
+        plan.backward_rois(grad_output, features),
+        roicy.roi_align_rotated_backward_rois(grad_output, features, rois, **options),
+    )
+
+
+TURNED = np.array([[1, 3, 4, 5, 6, 30], [0, 5, 6, 7, 5, 200], [1, 6, 6, 4, 12, -45]], np.float32)
+
+
+def test_attributes_of_a_rotated_plan():
+    plan = roicy.roi_align_rotated_plan(TURNED, (2, 12, 10, 5), 7, layout="NHWC", clockwise=True)
+    assert isinstance(plan, roicy.RoIAlignRotatedPlan)
+    assert plan.input_shape == (2, 12, 10, 5)
+    assert plan.output_size == (7, 7)
+    assert plan.layout == "NHWC"
+    assert plan.output_shape == (3, 7, 7, 5)
+    for part in ("RoIAlignRotatedPlan", "(2, 12, 10, 5)", "(7, 7)", "NHWC", "3", "degrees", "clockwise=True"):
+        assert part in repr(plan)
+    text = repr(roicy.roi_align_rotated_plan(TURNED, SHAPE, 7, angle_unit="radians"))
+    assert "radians" in text
+    assert "clockwise=False" in text
+
+
+def test_one_rotated_plan_for_features_of_every_dtype():
+    plan = roicy.roi_align_rotated_plan(TURNED, SHAPE, (2, 3), sampling_ratio=2)
+    for dtype in [*FEATURE_DTYPES, *FEATURE_DTYPES[::-1]]:
+        features = random_values(np.random.default_rng(1), SHAPE, dtype)
+        out = plan(features)
+        assert_same_bits(out, roicy.roi_align_rotated(features, TURNED, (2, 3), sampling_ratio=2))
+        grad_output = random_values(np.random.default_rng(2), out.shape, result_dtype(dtype))
+        assert_same_bits(
+            plan.backward(grad_output),
+            roicy.roi_align_rotated_backward(grad_output, TURNED, SHAPE, sampling_ratio=2),
+        )
+        assert_same_bits(
+            plan.backward_rois(grad_output, features),
+            roicy.roi_align_rotated_backward_rois(grad_output, features, TURNED, sampling_ratio=2),
+        )
+
+
+def test_a_rotated_plan_keeps_its_boxes():
+    rois = TURNED.copy()
+    plan = roicy.roi_align_rotated_plan(rois, SHAPE, 2)
+    rois[...] = 0
+    features = random_values(np.random.default_rng(1), SHAPE, np.dtype("float32"))
+    grad_output = random_values(np.random.default_rng(2), (3, 5, 2, 2), np.dtype("float32"))
+    assert_same_bits(plan(features), roicy.roi_align_rotated(features, TURNED, 2))
+    expected = roicy.roi_align_rotated_backward(grad_output, TURNED, SHAPE)
+    assert_same_bits(plan.backward(grad_output), expected)
+    expected = roicy.roi_align_rotated_backward_rois(grad_output, features, TURNED)
+    assert_same_bits(plan.backward_rois(grad_output, features), expected)
+
+
+def test_forms_of_rotated_rois_and_invalid_rows():
+    features = random_values(np.random.default_rng(1), SHAPE, np.dtype("float32"))
+    grad_output = random_values(np.random.default_rng(2), (3, 5, 2, 2), np.dtype("float32"))
+    per_image = [TURNED[[1], 1:], TURNED[[0, 2], 1:]]
+    plan = roicy.roi_align_rotated_plan(per_image, SHAPE, 2)
+    assert_same_bits(plan(features), roicy.roi_align_rotated(features, per_image, 2))
+    assert [grad.shape for grad in plan.backward_rois(grad_output, features)] == [(1, 5), (2, 5)]
+
+    rois = TURNED.copy()
+    rois[1, 5] = np.nan
+    with pytest.raises(ValueError, match=r"(?s)rois.*\b1\b"):
+        roicy.roi_align_rotated_plan(rois, SHAPE, 2)
+    plan = roicy.roi_align_rotated_plan(rois, SHAPE, 2, invalid="nan")
+    assert np.isnan(plan(features)).all(axis=(1, 2, 3)).tolist() == [False, True, False]
+    assert not plan.backward_rois(grad_output, features)[1].any()
+
+
+def test_one_rotated_plan_from_several_python_threads():
+    case = battery.CASES[battery.CASE_IDS.index("many-boxes")]
+    problem, rois = battery.build(case), battery.rotated_rois(case)
+    call = (rois, problem.features.shape, case.output_size)
+    doubled = problem.features.astype(np.float64)
+    plan = roicy.roi_align_rotated_plan(*call, **problem.options)
+    expected = plan(problem.features), plan(doubled)
+    plan = roicy.roi_align_rotated_plan(*call, **problem.options)
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(plan, [problem.features, doubled] * 6))
     for index, out in enumerate(results):

@@ -131,8 +131,8 @@ def scales(value):
 def overlap(value):
     """Return the overlap of neighbouring regions that is aimed at, as a part of their size."""
     part = _real("overlap", value)
-    if not 0.0 <= part <= 1.0:
-        raise ValueError(f"overlap must lie between 0 and 1, got {short_repr(value)}")
+    if not 0.0 <= part < 1.0:
+        raise ValueError(f"overlap must be at least 0 and less than 1, got {short_repr(value)}")
     return part
 
 

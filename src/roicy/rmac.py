@@ -23,8 +23,8 @@ def rmac_regions(input_shape, *, scales=3, overlap=0.4, layout="NCHW"):
     scales : int, optional
         Number of scales, at least 1. Scales whose regions would be smaller than a pixel are left out.
     overlap : float, optional
-        Which part of a region, between 0 and 1, its neighbour at scale 1 should cover. Of 1 to 6 additional
-        regions along the longer side, the number is taken that comes closest.
+        Which part of a region, at least 0 and less than 1, its neighbour at scale 1 should cover. Of 1 to 6
+        additional regions along the longer side, the number is taken that comes closest.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `input_shape`.
 

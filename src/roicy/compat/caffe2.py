@@ -458,7 +458,7 @@ def RMACRegions(X, *, scales=3, overlap=0.4):
     scales : int, optional
         Number of scales, at least 1.
     overlap : float, optional
-        Overlap of neighbouring regions that is aimed at, between 0 and 1.
+        Overlap of neighbouring regions that is aimed at, at least 0 and less than 1.
 
     Returns
     -------

@@ -4,6 +4,7 @@ Arrays come shaped (image or RoI, channel, row, column) with any strides: a layo
 adds a backend writes a package with the same functions.
 """
 
+import functools
 import importlib
 
 import numpy as np
@@ -55,25 +56,10 @@ ADJOINT_CHANNELS = 32
 _level = selection.choose()
 
 
-def _kernels(name):
-    # a module of kernels for each type of accumulation, compiled for the level in use
-    return {
-        f"float{bits}": importlib.import_module(f"roicy.cpu._{name}_f{bits}_{_level}") for bits in (32, 64)
-    }
-
-
-_separable = _kernels("separable")
-_channels_last = _kernels("channels_last")
-_crops = _kernels("crops")
-_adjoint = _kernels("adjoint")
-_box_gradient = _kernels("box_gradient")
-_range_max = _kernels("range_max")
-_scatter = _kernels("scatter")
-_grid_max = _kernels("grid_max")
-_grid_scatter = _kernels("grid_scatter")
-_gather = _kernels("gather")
-_gather_adjoint = _kernels("gather_adjoint")
-_gather_box_gradient = _kernels("gather_box_gradient")
+@functools.cache
+def _kernel(name, accumulate):
+    # the kernels for a type of accumulation, compiled for the level in use; loaded when first asked for
+    return importlib.import_module(f"roicy.cpu._{name}_f{accumulate.removeprefix('float')}_{_level}")
 
 
 def level():
@@ -108,12 +94,12 @@ def separable(table, features, out):
     """Fill `out` with the features pooled under the table."""
     channels = features.shape[1]
     if channels <= FEW_CHANNELS:
-        kernels = _crops
+        name = "crops"
     elif _channels_last_as(table, features):
-        kernels = _channels_last
+        name = "channels_last"
     else:
-        kernels = _separable
-    kernels[table.accumulate].forward(table, features, out, threads.threads_to_enter())
+        name = "separable"
+    _kernel(name, table.accumulate).forward(table, features, out, threads.threads_to_enter())
 
 
 def _channels_last_as(table, features):
@@ -123,12 +109,14 @@ def _channels_last_as(table, features):
 
 def separable_adjoint(table, grad_output, grad_features):
     """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
-    _adjoint[table.accumulate].backward(table, grad_output, grad_features, threads.threads_to_enter())
+    _kernel("adjoint", table.accumulate).backward(
+        table, grad_output, grad_features, threads.threads_to_enter()
+    )
 
 
 def separable_box_gradient(table, grad_output, features, grad_boxes):
     """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
-    _box_gradient[table.accumulate].backward_rois(
+    _kernel("box_gradient", table.accumulate).backward_rois(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )
 
@@ -139,8 +127,8 @@ def range_table(boxes, images, input_shape, output_size, spatial_scale, rounding
 
 
 def range_max(table, features, out, argmax):
-    """Fill `out` with the largest features of each bin and `argmax`, unless it is None, with where they are."""
-    _range_max[table.accumulate].forward(table, features, out, argmax, threads.threads_to_enter())
+    """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
+    _kernel("range_max", table.accumulate).forward(table, features, out, argmax, threads.threads_to_enter())
 
 
 def image_table(boxes, images, input_shape, output_size):
@@ -151,12 +139,14 @@ def image_table(boxes, images, input_shape, output_size):
 def range_max_adjoint(table, grad_output, argmax, grad_features):
     """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
     accumulate = "float64" if grad_features.dtype == "float64" else "float32"
-    _scatter[accumulate].backward(table, grad_output, argmax, grad_features, threads.threads_to_enter())
+    _kernel("scatter", accumulate).backward(
+        table, grad_output, argmax, grad_features, threads.threads_to_enter()
+    )
 
 
 def range_argmax_error(argmax, limit):
     """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
-    return _scatter["float32"].index_error(argmax, limit)
+    return _kernel("scatter", "float32").index_error(argmax, limit)
 
 
 def sample_table(
@@ -192,12 +182,12 @@ def sample_table(
 def gather(table, features, out):
     """Fill `out` with the features pooled under the sample table."""
     whole = _channels_last_as(table, features)
-    _gather[table.accumulate].forward(table, features, out, whole, threads.threads_to_enter())
+    _kernel("gather", table.accumulate).forward(table, features, out, whole, threads.threads_to_enter())
 
 
 def gather_adjoint(table, grad_output, grad_features):
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
-    kernel = _gather_adjoint[table.accumulate].backward
+    kernel = _kernel("gather_adjoint", table.accumulate).backward
     enter = threads.threads_to_enter()
     if table.chunks == 1 or grad_features.dtype == table.accumulate:
         kernel(table, grad_output, grad_features, enter)
@@ -212,13 +202,13 @@ def gather_adjoint(table, grad_output, grad_features):
 
 def gather_box_gradient(table, grad_output, features, grad_boxes):
     """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
-    _gather_box_gradient[table.accumulate].backward_rois(
+    _kernel("gather_box_gradient", table.accumulate).backward_rois(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )
 
 
 class _GridTables:
-    """Grid tables of runs of RoIs, each of which is small enough to be held; made anew where there are several."""
+    """Grid tables of runs of RoIs, each small enough to be held; made anew where there are several."""
 
     def __init__(self, boxes, images, accumulate, *geometry):
         self.accumulate = accumulate
@@ -255,9 +245,7 @@ class _GridTables:
             yield run, self._make(run)
 
 
-def grid_table(
-    boxes, images, input_shape, output_size, spatial_scale, sampling_ratio, aligned, accumulate
-):
+def grid_table(boxes, images, input_shape, output_size, spatial_scale, sampling_ratio, aligned, accumulate):
     """Return the grid tables of the boxes; see `roicy.cpu.grid_table.GridTable`."""
     geometry = (input_shape, output_size, spatial_scale, sampling_ratio, aligned, False)
     return _GridTables(boxes, images, accumulate, *geometry)
@@ -273,7 +261,7 @@ def grid_max(tables, features, out, argmax, rule):
 
     `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
     """
-    forward = _grid_max[tables.accumulate].forward
+    forward = _kernel("grid_max", tables.accumulate).forward
     for run, table in tables:
         indices = None if argmax is None else argmax[run]
         forward(table, features, out[run], indices, rule == "onnx", threads.threads_to_enter())
@@ -281,7 +269,7 @@ def grid_max(tables, features, out, argmax, rule):
 
 def grid_max_adjoint(tables, grad_output, argmax, grad_features):
     """Fill `grad_features` with `grad_output` at the samples `argmax`."""
-    backward = _grid_scatter[tables.accumulate].backward
+    backward = _kernel("grid_scatter", tables.accumulate).backward
     channels = grad_features.shape[1]
     step = channels if len(tables) == 1 else ADJOINT_CHANNELS
     for first in range(0, channels, step):
@@ -300,7 +288,7 @@ def grid_max_adjoint(tables, grad_output, argmax, grad_features):
 
 def grid_max_box_gradient(tables, grad_output, argmax, features, grad_boxes):
     """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
-    backward_rois = _grid_scatter[tables.accumulate].backward_rois
+    backward_rois = _kernel("grid_scatter", tables.accumulate).backward_rois
     for run, table in tables:
         backward_rois(
             table, grad_output[run], argmax[run], features, grad_boxes[run], threads.threads_to_enter()
@@ -310,7 +298,7 @@ def grid_max_box_gradient(tables, grad_output, argmax, features, grad_boxes):
 def grid_argmax_error(tables, argmax):
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
     for run, table in tables:
-        wrong = _grid_scatter[tables.accumulate].index_error(table, argmax[run])
+        wrong = _kernel("grid_scatter", tables.accumulate).index_error(table, argmax[run])
         if wrong:
             (k, *place), value, limit = wrong
             return (run.start + k, *place), value, limit

@@ -315,19 +315,29 @@ cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t
 
 
 cdef int64_t last_row(floating first, floating second, Rule* rule, int bins, int length) noexcept nogil:
-    # The last row that a sample can touch: that of the first or of the last bin that hits the map.
+    # The last row that a sample touches.
     cdef Bin bin
+    cdef Entry entry
     cdef int64_t row = 0
+    cdef double index
     cdef int p
     cdef floating place
     for p in range(bins):
         bin = bin_of(first, second, rule, p, bins, length)
-        if bin.span.first <= bin.span.last:
-            if rule.from_edge:
-                place = <floating> (bin.base + bin.total)
-            else:
-                place = position(<floating> bin.base, <floating> bin.step, &bin.span, bin.span.last)
-            row = max(row, <int64_t> min(pixel_below(place, length) + 1, length - 1))
+        if bin.span.first > bin.span.last:
+            continue
+        if not rule.from_edge:
+            place = position(<floating> bin.base, <floating> bin.step, &bin.span, bin.span.last)
+            entry = entry_at(place, 0, length)
+            row = max(row, <int64_t> entry.high)
+            continue
+        place = <floating> bin.base
+        index = bin.span.first
+        while index <= bin.span.last:
+            entry = edge_entry(place, 0, length)
+            row = max(row, <int64_t> entry.high)
+            place = place + 1
+            index += 1
     return row
 
 
