@@ -21,6 +21,7 @@ cimport numpy as cnp
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_back
+from roicy.cpu.roi_table cimport BAND
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_columns, load_bins, store_pixels, view_of, zero_row
 from roicy.cpu.work cimport LINE, Scratch, Task, Work
 
@@ -58,7 +59,7 @@ cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
         rows = y.line + y.line_start[k]
         if rows[y.line_length[k] - 1] < task.top or rows[0] >= task.bottom:
             continue
-        row = max(<int64_t> rows[0], task.top)
+        row = max(<int64_t> rows[0] // BAND * BAND, task.top)    # later RoIs may begin before this one
         store_rows(call, task, tile, &stored, cleared, row)
         cleared = clear_rows(call, tile, max(cleared, row), min(<int64_t> rows[y.line_length[k] - 1] + 1, task.bottom))
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels,

@@ -182,7 +182,7 @@ cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint
 
 
 cdef class AxisTable(RoiTable):
-    """Axis tables of K RoIs, in both axes; RoIs by image, then by last row (by first row for the adjoint).
+    """Axis tables of K RoIs, in both axes; RoIs by bands of their last rows (of their first ones for the adjoint).
 
     Parameters
     ----------
@@ -340,6 +340,7 @@ cdef Place place_of(const floating* box, int64_t image, int64_t roi, Axis* y, Ax
         place.room_x = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width, &left,
                                  &right)
     place.row = top if by_first_row else bottom
+    place.column = left
     place.extent = max(bottom - top, right - left) + 1
     return place
 

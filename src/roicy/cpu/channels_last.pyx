@@ -1,28 +1,22 @@
 """Axis tables applied to channels-last arrays of the accumulation type, whose memory already is a tile.
 
 One task is a run of RoIs of an image. All channels of a pixel are taken at a time, so that memory is read in long
-runs. RoIs are visited band by band of the map, to and fro along it, so that each finds its neighbour's pixels in
-the cache.
+runs.
 """
 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport qsort
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_fence, lanes_store_pixel, lanes_stream_bytes, real
-from roicy.cpu.memory cimport borrow, give_back
 from roicy.cpu.passes cimport pass_pixels, pass_vectors
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_rows, view_of, write_invalid
 from roicy.cpu.work cimport Scratch, Task, Work
 
 cnp.import_array()
-
-cdef enum:
-    BAND = 32               # rows of the map in which RoIs begin that are visited on one way along it
 
 # Multiply-adds below which a call is not worth a second thread.
 cdef double SERIAL_WORK = 1 << 18
@@ -32,7 +26,6 @@ cdef struct Call:
     Axis* y
     Axis* x
     const int64_t* order
-    const int64_t* visited  # RoIs in the order in which they are pooled
     View features, out
     int ph, pw
     bint chunked            # a RoI's outputs are one piece of memory
@@ -50,10 +43,9 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef lanes* bin = <lanes*> scratch.bins
     cdef char* target
     cdef char* chunk
-    cdef int64_t at, k, first, channels = view.channels, vectors = (channels + LANES - 1) // LANES
+    cdef int64_t k, first, channels = view.channels, vectors = (channels + LANES - 1) // LANES
     cdef int p, q, i, v, count
-    for at in range(task.first, task.last):
-        k = call.visited[at]
+    for k in range(task.first, task.last):
         count = x.line_length[k]
         used = x.line + x.line_start[k]
         target = block_at(out, call.order[k], 0)
@@ -82,36 +74,6 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             memcpy(target, scratch.chunk, chunk - scratch.chunk)
 
 
-cdef struct Stop:
-    int64_t band, along, roi
-
-
-cdef int by_stop(const void* a, const void* b) noexcept nogil:
-    cdef const Stop* p = <const Stop*> a
-    cdef const Stop* q = <const Stop*> b
-    if p.band != q.band:
-        return -1 if p.band < q.band else 1
-    if p.along != q.along:
-        return -1 if p.along < q.along else 1
-    return -1 if p.roi < q.roi else 1
-
-
-cdef void plan_visits(AxisTable table, Stop* stops, int64_t* visited) noexcept nogil:
-    # Along every second band from right to left.
-    cdef int64_t image, k, begin, end
-    for image in range(table.images):
-        begin, end = table.image_start[image], table.image_start[image + 1]
-        for k in range(begin, end):
-            stops[k].roi = k
-            stops[k].band = table.y.line[table.y.line_start[k]] // BAND if table.y.line_length[k] else 0
-            stops[k].along = table.x.line[table.x.line_start[k]] if table.x.line_length[k] else 0
-            if stops[k].band % 2:
-                stops[k].along = -stops[k].along
-        qsort(stops + begin, end - begin, sizeof(Stop), by_stop)
-        for k in range(begin, end):
-            visited[k] = stops[k].roi
-
-
 def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
 
@@ -120,8 +82,6 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     cdef Call call
     cdef Work work = Work()
     cdef int64_t channels, vectors, t, size
-    cdef int64_t* visited
-    cdef Stop* stops
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
@@ -140,11 +100,7 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     work.divide(table, 0, table.rois, 1, 1, 1 if threads == 1 else 16 * threads, 0)
     work.provide(table, threads, 0, table.widest * vectors * sizeof(lanes), vectors * sizeof(lanes), 0,
                  size if call.chunked else 0)
-    visited = <int64_t*> borrow(table.rois * (sizeof(int64_t) + sizeof(Stop)) + 1)
-    stops = <Stop*> (visited + table.rois)
-    call.visited = visited
     with nogil:
-        plan_visits(table, stops, visited)
         write_invalid(table, &call.out)
         if work.threads == 1:
             for t in range(work.count):
@@ -155,4 +111,3 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
                     pool(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()
-    give_back(visited)

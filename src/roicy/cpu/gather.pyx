@@ -54,7 +54,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef const Window* window
     cdef Sheet sheet
     cdef const int32_t* taps
-    cdef int64_t k, p, q, held, at, columns = call.out.view.columns
+    cdef int64_t k, p, at, rows, columns = call.out.view.columns
     sheet.rows = call.rows
     sheet.first = sheet.filled = first_row(call.window, task.first, task.last)
     sheet.left = call.tile_left[task.image]
@@ -70,17 +70,14 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             load_sheet(view, source, task.channels, window, call.span, &sheet, scratch.tile)
         taps = samples.tap_count + (k - samples.first) * call.out.view.rows * columns
         at = samples.tap_start[k - samples.first]
-        held = 0
-        for p in range(call.out.view.rows):
-            pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
-                        <const real*> samples.weight + at, taps + p * columns, <int> columns, call.depth,
-                        bins + held * columns, call.block)
-            for q in range(columns):
-                at += taps[p * columns + q]
-            held += 1
-            if held >= call.out.rows_at_once or p + 1 == call.out.view.rows:
-                store(call, task, scratch, call.order[k], p + 1 - held, held)
-                held = 0
+        p = 0
+        while p < call.out.view.rows:
+            rows = min(<int64_t> call.out.rows_at_once, call.out.view.rows - p)
+            at += pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
+                              <const real*> samples.weight + at, taps + p * columns, <int> (rows * columns), call.depth,
+                              bins, call.block)
+            store(call, task, scratch, call.order[k], p, rows)
+            p += rows
 
 
 cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last) noexcept nogil:

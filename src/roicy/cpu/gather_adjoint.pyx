@@ -21,7 +21,7 @@ cimport numpy as cnp
 
 from roicy.cpu.gathering cimport DEPTH, pass_spread, pass_spread_within
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
-from roicy.cpu.roi_table cimport Window
+from roicy.cpu.roi_table cimport BAND, Window
 from roicy.cpu.sample_table cimport SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport (
     STREAM_BYTES, Sheet, View, block_at, load_bins, load_pixels, sheet_at, store_pixels, turn_sheet, view_of, zero_row,
@@ -57,7 +57,7 @@ cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef const int32_t* taps
     cdef lanes* corner
     cdef Sheet sheet
-    cdef int64_t k, at, top, bottom, stored = task.top, count = gradient.rows * gradient.columns
+    cdef int64_t k, at, top, bottom, first, stored = task.top, count = gradient.rows * gradient.columns
     cdef int v
     sheet.rows = call.rows
     sheet.first = sheet.filled = task.top
@@ -69,9 +69,10 @@ cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
         top, bottom = max(<int64_t> window.top, task.top), min(<int64_t> window.bottom, task.bottom)
         if bottom <= top:
             continue
-        finish_rows(call, task, &sheet, scratch.tile, &stored, top)
+        first = max(<int64_t> window.top // BAND * BAND, task.top)   # later RoIs may begin before this one
+        finish_rows(call, task, &sheet, scratch.tile, &stored, first)
         if bottom > sheet.first + sheet.rows:
-            turn_sheet(&sheet, scratch.tile, top)
+            turn_sheet(&sheet, scratch.tile, first)
         start_rows(call, task, &sheet, scratch.tile, bottom)
         for v in range((task.channels + LANES - 1) // LANES):
             load_bins(gradient, block_at(gradient, call.order[k], task.channel + v * LANES),

@@ -39,9 +39,11 @@ ROICY_INLINE void gather_as(const lanes *pixels, const int32_t *offset, const re
 }
 
 /* target[v * block + i] = sum over the taps of bin i of weight * pixels[offset * depth + v], for `bins` bins whose
- * taps follow each other. `depth` is DEPTH or 1. */
-ROICY_NOINLINE void pass_gather(const lanes *pixels, const int32_t *offset, const real *weight,
-                                const int32_t *taps, int bins, int depth, lanes *target, ptrdiff_t block) {
+ * taps follow each other; returns how many those are. `depth` is DEPTH or 1. */
+ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const int32_t *offset, const real *weight,
+                                     const int32_t *taps, int bins, int depth, lanes *target,
+                                     ptrdiff_t block) {
+    const int32_t *const begin = offset;
     for (int i = 0; i < bins; i++) {
         if (depth == DEPTH)
             gather_as(pixels, offset, weight, taps[i], target + i, block, DEPTH);
@@ -50,6 +52,7 @@ ROICY_NOINLINE void pass_gather(const lanes *pixels, const int32_t *offset, cons
         offset += taps[i];
         weight += taps[i];
     }
+    return offset - begin;
 }
 
 /* The way back: every pixel of a bin's taps receives weight * source. */

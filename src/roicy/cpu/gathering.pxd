@@ -10,8 +10,8 @@ cdef extern from "gathering.h" nogil:
     enum:
         DEPTH               # blocks of channels that are gathered side by side
 
-    void pass_gather(const lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins,
-                     int depth, lanes* target, ptrdiff_t block) noexcept
+    ptrdiff_t pass_gather(const lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps,
+                          int bins, int depth, lanes* target, ptrdiff_t block) noexcept
     void pass_spread(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins, int depth,
                      const lanes* source, ptrdiff_t block) noexcept
     void pass_spread_within(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins,

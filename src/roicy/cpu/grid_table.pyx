@@ -218,7 +218,7 @@ cdef int64_t fill_axis(Grid* axis, int64_t k, floating first, floating second, R
 
 
 cdef class GridTable(RoiTable):
-    """Grid tables of K RoIs, in both axes; RoIs by image, then by last row.
+    """Grid tables of K RoIs, in both axes; RoIs by bands of their last rows.
 
     Parameters
     ----------
@@ -272,11 +272,12 @@ cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t
     with nogil:
         for k in range(count):
             box = boxes + k * columns + columns - 4
-            places[k] = Place(image=image[k], row=0, roi=k, room_y=0, room_x=0, extent=0)
+            places[k] = Place(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             if image[k] >= 0:
                 places[k].room_y = room(box[1], box[3], rule, table.rows, table.height)
                 places[k].room_x = room(box[0], box[2], rule, table.columns, table.width)
                 places[k].row = last_row(box[1], box[3], rule, table.rows, table.height)
+                places[k].column = <int64_t> max(0.0, min(box[0] * rule.spatial_scale, <double> table.width))
             total_y += places[k].room_y
             total_x += places[k].room_x
     table.arrange(places)

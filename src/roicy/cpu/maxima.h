@@ -168,17 +168,20 @@ ROICY_INLINE void max_rows_at(const char *const *row, const int rows, ptrdiff_t 
 
 ROICY_INLINE void max_rows_as(const char *const *row, const int rows, const int with_places, place first,
                               place step, ptrdiff_t count, lanes *target, places *at) {
+    /* as many columns at once as leave their maxima in registers */
+    const int most = with_places && ROICY_LANE_BYTES < 64 ? 4 : 8;
     ptrdiff_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        max_rows_at(row, rows, i, with_places, first, step, target, at, 8);
+    for (; i + most <= count; i += most)
+        max_rows_at(row, rows, i, with_places, first, step, target, at, most);
     if (i == count)
         return;
     if (i > 0) { /* once more, overlapping: cheaper than the rest one by one */
-        max_rows_at(row, rows, count - 8, with_places, first, step, target, at, 8);
+        max_rows_at(row, rows, count - most, with_places, first, step, target, at, most);
         return;
     }
-    for (; i + 4 <= count; i += 4)
-        max_rows_at(row, rows, i, with_places, first, step, target, at, 4);
+    if (most > 4)
+        for (; i + 4 <= count; i += 4)
+            max_rows_at(row, rows, i, with_places, first, step, target, at, 4);
     for (; i + 2 <= count; i += 2)
         max_rows_at(row, rows, i, with_places, first, step, target, at, 2);
     if (i < count)

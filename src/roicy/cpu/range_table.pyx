@@ -83,7 +83,7 @@ cdef void fill_axis(Ranges* axis, int64_t k, Extent* extent, floating size, int 
 
 
 cdef class RangeTable(RoiTable):
-    """Range tables of K RoIs, in both axes; RoIs by image, then by last row.
+    """Range tables of K RoIs, in both axes; RoIs by bands of their last rows.
 
     Parameters
     ----------
@@ -137,7 +137,9 @@ cdef int fill(RangeTable table, const floating* boxes, int columns, const int64_
             if image[k] >= 0:
                 y = rounded(box[1], box[3], scale) if whole else unrounded(box[1], box[3], scale)
                 fill_axis(&table.y, 0, &y, <floating> y.size, table.height, &window.top, &window.bottom)
-            places[k] = Place(image=image[k], row=window.bottom, roi=k, room_y=0, room_x=0, extent=0)
+            places[k] = Place(image=image[k], row=window.bottom, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            if image[k] >= 0:
+                places[k].column = <int64_t> clipped(box[0] * spatial_scale, table.width)
     table.arrange(places)
     table.widest = table.tallest = 0
     with nogil:

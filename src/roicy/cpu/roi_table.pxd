@@ -7,6 +7,7 @@ cimport numpy as cnp
 
 cdef enum:
     MOST_BLOCKS = 24
+    BAND = 32               # rows of the map whose RoIs are visited on one way along it
 
 
 cdef struct Window:
@@ -16,7 +17,7 @@ cdef struct Window:
 
 cdef struct Place:
     # where a RoI goes in the order, and the room that what is noted of it needs
-    int64_t image, row, roi, room_y, room_x, extent
+    int64_t image, row, column, roi, room_y, room_x, extent
 
 
 cdef class RoiTable:
@@ -27,7 +28,8 @@ cdef class RoiTable:
     cdef readonly bint double
     cdef readonly str accumulate
     cdef int rows, columns      # of bins
-    # RoIs by image, then by a row of the map; those with an invalid box come first
+    # RoIs by image, then by bands of a row of theirs (the last one, for the adjoint the first), then along the band, to
+    # and fro, so that each finds its neighbour's pixels in the cache; those with an invalid box come first
     cdef int64_t* order         # (K)
     cdef int64_t* image_start   # (images + 1), positions in `order`
     cdef Window* window         # (K) in that order
@@ -38,7 +40,7 @@ cdef class RoiTable:
     cdef double work            # multiply-adds for each channel
     cdef int widest             # columns of the widest RoI
     cdef int tallest            # rows of the tallest one
-    cdef int span               # rows from the first to the last one of the RoI that reaches furthest
+    cdef int span               # rows in which a RoI's and those of any that come later in its band lie
     cdef void* _block[MOST_BLOCKS]
     cdef int _blocks
     cdef char* _at

@@ -68,6 +68,10 @@ cdef class RoiTable:
     cdef int arrange(self, Place* places) except -1:
         """Sort the places and note the order."""
         cdef int64_t k
+        for k in range(self.rois):
+            places[k].row //= BAND
+            if places[k].row % 2:
+                places[k].column = -places[k].column
         qsort(places, self.rois, sizeof(Place), by_place)
         self.order = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
         for k in range(self.rois):
@@ -97,7 +101,7 @@ cdef class RoiTable:
                     self.work += cost[at]
                     top = min(top, <int64_t> window.top)
                     bottom = max(bottom, <int64_t> window.bottom)
-                    self.span = max(self.span, window.bottom - window.top)
+                    self.span = max(self.span, min(self.height, window.bottom - window.top + BAND))
                 at += 1
             self.map_pixels[i] = max(<int64_t> 0, bottom - top) * <double> self.width
         self.image_start[self.images] = at
@@ -134,6 +138,8 @@ cdef int by_place(const void* a, const void* b) noexcept nogil:
         return -1 if p.image < q.image else 1
     if p.row != q.row:
         return -1 if p.row < q.row else 1
+    if p.column != q.column:
+        return -1 if p.column < q.column else 1
     return -1 if p.roi < q.roi else 1
 
 
@@ -161,7 +167,7 @@ cdef class ImageTable(RoiTable):
         cost = <double*> self.reserve(self.rois, sizeof(double))
         self.window = <Window*> self.reserve(self.rois, sizeof(Window))
         for k in range(self.rois):
-            places[k] = Place(image=image[k], row=0, roi=k, room_y=0, room_x=0, extent=0)
+            places[k] = Place(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             self.window[k] = Window(top=0, bottom=self.height, left=0, right=self.width)
             cost[k] = <double> self.rows * self.columns
         self.arrange(places)

@@ -187,7 +187,7 @@ cdef bint merged(RotatedBox* box) noexcept nogil:
 cdef Place place_of(RotatedBox* box, floating sample, int64_t image, int64_t roi, int rows, int columns, int height,
                     int width, Window* window) noexcept nogil:
     # The RoI's window, and room for its taps.
-    cdef Place place = Place(image=image, row=0, roi=roi, room_y=0, room_x=0, extent=0)
+    cdef Place place = Place(image=image, row=0, column=0, roi=roi, room_y=0, room_x=0, extent=0)
     cdef Reach reach
     cdef Run run
     cdef Window part
@@ -214,7 +214,6 @@ cdef Place place_of(RotatedBox* box, floating sample, int64_t image, int64_t roi
     if most_y == 0 or most_x == 0:
         return place
     window[0] = window_of(box, low_y, high_y, low_x, high_x, reach.error, height, width)
-    place.row = window.bottom
     if window.bottom == window.top:
         return place
     if not merged(box):
@@ -321,14 +320,9 @@ cdef int64_t fill_bin(SampleTable table, Samples* samples, int64_t k, RotatedBox
                       int columns_turned, const Window* part, int stride, bint merge, Scratch* scratch,
                       int64_t at) noexcept nogil:
     # The samples of a bin in the columns that have been turned. Merging: onto the scratch, else from tap `at` on.
-    cdef Window* window = table.window + k
-    cdef Sample sample
-    cdef Turned* turned
-    cdef floating local, turned_y, turned_x, y, x
-    cdef double index = down.span.first, following, run, share, count = box.count_y * box.count_x, ly, lx
-    cdef int64_t pixel
-    cdef int i, j, corner, width = part.right - part.left
-    cdef bint level_y, level_x
+    cdef floating local, turned_y, turned_x
+    cdef double index = down.span.first, following, run, share, count = box.count_y * box.count_x
+    cdef int i
     while index <= down.span.last:
         following = next_position(base_y, <floating> box.bin_y, &down.span, index)
         local = position(base_y, <floating> box.bin_y, &down.span, index)
@@ -339,41 +333,89 @@ cdef int64_t fill_bin(SampleTable table, Samples* samples, int64_t k, RotatedBox
         share = (p + (share + 0.5) / down.span.count) / table.rows - 0.5
         index = following
         for i in range(columns_turned):
-            turned = scratch.column + i
-            y = turned_y - <floating> turned.y
-            y = y + <floating> box.cy
-            x = turned_x + <floating> turned.x
-            x = x + <floating> box.cx
-            if not (y >= -1 and y <= table.height and x >= -1 and x <= table.width):
-                continue
-            level_y = locate(&y, table.height, &sample.row[0], &sample.row[1])
-            level_x = locate(&x, table.width, &sample.column[0], &sample.column[1])
-            ly = y - sample.row[0]
-            lx = x - sample.column[0]
-            sample.weight[0] = run * turned.run * (1 - ly) * (1 - lx)
-            sample.weight[1] = run * turned.run * (1 - ly) * lx
-            sample.weight[2] = run * turned.run * ly * (1 - lx)
-            sample.weight[3] = run * turned.run * ly * lx
-            if table.sloped:
-                slopes_of(table, box, &sample, ly, lx, level_y, level_x, share, turned.share,
-                          -local * box.sin - turned.x, turned_y - turned.y)
-            for corner in range(4):
-                if merge:
-                    pixel = ((sample.row[corner >> 1] - part.top) * <int64_t> width
-                             + sample.column[corner & 1] - part.left)
-                    scratch.weight[pixel] += sample.weight[corner]
-                    if table.sloped:
-                        for j in range(SLOPES):
-                            scratch.slope[pixel * SLOPES + j] += run * turned.run * sample.slope[corner][j]
-                else:
-                    samples.offset[at] = ((sample.row[corner >> 1] - window.top) * stride
-                                          + sample.column[corner & 1] - window.left)
-                    put(samples.weight, table.double, at, sample.weight[corner])
-                    if table.sloped:
-                        for j in range(SLOPES):
-                            put(samples.slope, table.double, at * SLOPES + j,
-                                run * turned.run * sample.slope[corner][j])
-                    at += 1
+            if merge and not table.sloped:
+                merge_sample(table, box, scratch.column + i, turned_y, turned_x, run, part, scratch.weight)
+            else:
+                at = note_sample(table, samples, table.window + k, box, scratch.column + i, turned_y, turned_x, run, share,
+                                 -local * box.sin, part, stride, merge, scratch, at)
+    return at
+
+
+cdef inline void merge_sample(SampleTable table, RotatedBox* box, Turned* turned, floating turned_y, floating turned_x,
+                              double run, const Window* part, double* weight) noexcept nogil:
+    cdef floating y = turned_y - <floating> turned.y, x = turned_x + <floating> turned.x
+    cdef double ly, lx, above, below
+    cdef int64_t down = part.right - part.left, right = 1
+    cdef int row, column
+    cdef double* pixel
+    y = y + <floating> box.cy
+    x = x + <floating> box.cx
+    if not (y >= -1 and y <= table.height and x >= -1 and x <= table.width):
+        return
+    y = max(y, <floating> 0)
+    x = max(x, <floating> 0)
+    row = <int> y
+    column = <int> x
+    ly = y - row
+    lx = x - column
+    if row >= table.height - 1:
+        row = table.height - 1
+        ly = 0
+        down = 0
+    if column >= table.width - 1:
+        column = table.width - 1
+        lx = 0
+        right = 0
+    run = run * turned.run
+    below = run * ly
+    above = run - below
+    pixel = weight + (row - part.top) * <int64_t> (part.right - part.left) + column - part.left
+    pixel[0] += above - above * lx
+    pixel[right] += above * lx
+    pixel[down] += below - below * lx
+    pixel[down + right] += below * lx
+
+
+cdef int64_t note_sample(SampleTable table, Samples* samples, const Window* window, RotatedBox* box, Turned* turned,
+                         floating turned_y, floating turned_x, double run, double share, double by_angle_y,
+                         const Window* part, int stride, bint merge, Scratch* scratch, int64_t at) noexcept nogil:
+    cdef Sample sample
+    cdef floating y = turned_y - <floating> turned.y, x = turned_x + <floating> turned.x
+    cdef double ly, lx
+    cdef int64_t pixel
+    cdef int corner, j
+    cdef bint level_y, level_x
+    y = y + <floating> box.cy
+    x = x + <floating> box.cx
+    if not (y >= -1 and y <= table.height and x >= -1 and x <= table.width):
+        return at
+    level_y = locate(&y, table.height, &sample.row[0], &sample.row[1])
+    level_x = locate(&x, table.width, &sample.column[0], &sample.column[1])
+    ly = y - sample.row[0]
+    lx = x - sample.column[0]
+    run = run * turned.run
+    sample.weight[0] = run * (1 - ly) * (1 - lx)
+    sample.weight[1] = run * (1 - ly) * lx
+    sample.weight[2] = run * ly * (1 - lx)
+    sample.weight[3] = run * ly * lx
+    if table.sloped:
+        slopes_of(table, box, &sample, ly, lx, level_y, level_x, share, turned.share, by_angle_y - turned.x,
+                  turned_y - turned.y)
+    for corner in range(4):
+        if merge:
+            pixel = ((sample.row[corner >> 1] - part.top) * <int64_t> (part.right - part.left)
+                     + sample.column[corner & 1] - part.left)
+            scratch.weight[pixel] += sample.weight[corner]
+            for j in range(SLOPES):
+                scratch.slope[pixel * SLOPES + j] += run * sample.slope[corner][j]
+            continue
+        samples.offset[at] = ((sample.row[corner >> 1] - window.top) * stride
+                              + sample.column[corner & 1] - window.left)
+        put(samples.weight, table.double, at, sample.weight[corner])
+        if table.sloped:
+            for j in range(SLOPES):
+                put(samples.slope, table.double, at * SLOPES + j, run * sample.slope[corner][j])
+        at += 1
     return at
 
 
@@ -430,9 +472,12 @@ cdef void fill_box(SampleTable table, Samples* samples, int64_t k, floating samp
             along = column_run(box, &reach, sample, q)
             if along.span.first > along.span.last:
                 continue
-            part = window_of(box, down.low, down.high, along.low, along.high, reach.error, table.height, table.width)
-            if part.bottom == part.top:
-                continue
+            part = window[0]
+            if merge:
+                part = window_of(box, down.low, down.high, along.low, along.high, reach.error, table.height,
+                                 table.width)
+                if part.bottom == part.top:
+                    continue
             base_x = bin_base(<floating> box.start_x, <floating> box.bin_x, q)
             begin = at
             index = along.span.first
@@ -555,6 +600,7 @@ cdef void note_box(SampleTable table, const floating* row, int64_t image, int64_
     box[0] = box_of(row, table.spatial_scale, sampling_ratio, aligned, degrees, clockwise, table.rows, table.columns)
     place[0] = place_of(box, row[0], image, roi, table.rows, table.columns, table.height, table.width, window)
     place.row = window.top if by_first_row else window.bottom
+    place.column = window.left
 
 
 cdef inline size_t tap_bytes(SampleTable table) noexcept:

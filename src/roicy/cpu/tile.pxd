@@ -149,7 +149,7 @@ cdef inline void write_index(RoiTable table, View* out, int32_t index) noexcept 
 
 cdef struct Ring:
     # A tile of `rows` rows, as many as the furthest reaching RoI needs; row y of the map lies at y modulo `rows`.
-    # RoIs come sorted by last row, so an older row is never asked for again.
+    # RoIs come by bands of their last rows, so that an older row is never asked for again.
     int64_t rows
     int64_t left, columns   # the part of each row that is held
     int64_t filled          # rows up to here have been there
@@ -264,7 +264,7 @@ cdef inline void turn_sheet(Sheet* sheet, char* tile, int64_t first) noexcept no
 
 cdef inline void load_sheet(View* view, const char* source, int channels, const Window* window, int64_t span,
                             Sheet* sheet, char* tile) noexcept nogil:
-    # The window's rows join the sheet. RoIs come sorted by last row and none spans more than `span` rows.
+    # The rows of the window join the sheet. None that comes later begins more than `span` rows before its end.
     cdef int64_t rows, row
     cdef int v
     if window.bottom > sheet.first + sheet.rows:
