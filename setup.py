@@ -114,7 +114,7 @@ class BuildKernels(build_ext):
         ext.sources = [source]
 
     def translated(self, source):
-        """Return the C text of a source under a stand-in for the module's name, made once for all extensions."""
+        """Return the C text of a source under a stand-in for the module's name, made once for all."""
         with self.translating[source]:
             target = Path(self.build_temp) / f"{Path(source).stem}.c"
             if source not in self.done:

@@ -163,7 +163,7 @@ cdef void fill_axis(Axis* axis, int64_t k, floating first, floating second, doub
 
 cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint double_) noexcept nogil:
     cdef int64_t i, at = start, row = k * axis.bins
-    cdef int used = axis.line_length[k], p, position
+    cdef int used = axis.line_length[k], p, place
     for i in range(used):
         axis.bin_count[start + i] = 0
     for i in range(start, end):
@@ -174,11 +174,11 @@ cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint
         axis.bin_count[start + i] = 0
     for p in range(axis.bins):
         for i in range(axis.tap_start[row + p], axis.tap_start[row + p] + axis.tap_count[row + p]):
-            position = axis.tap_position[i]
-            at = axis.bin_start[start + position] + axis.bin_count[start + position]
+            place = axis.tap_position[i]
+            at = axis.bin_start[start + place] + axis.bin_count[start + place]
             axis.bin[at] = p
             put(axis.bin_weight, double_, at, get(axis.tap_weight, double_, i))
-            axis.bin_count[start + position] += 1
+            axis.bin_count[start + place] += 1
 
 
 cdef class AxisTable(RoiTable):

@@ -130,7 +130,8 @@ def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features
         busy += table.image_start[image + 1] > table.image_start[image]
     if table.work * channels < SERIAL_WORK:
         threads = 1
-    work.divide(table, 0, table.rois, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
+    work.divide(table, 0, table.rois, channels, LANES,
+                1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
     work.provide(table, threads, call.ring * call.features.columns * sizeof(lanes),
                  2 * GROUP * <size_t> table.widest * sizeof(lanes),
                  (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),

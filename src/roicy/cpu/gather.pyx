@@ -11,7 +11,7 @@ Channels-last arrays of the accumulation type already are such a tile: there all
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stddef cimport ptrdiff_t, size_t
+from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
@@ -173,7 +173,8 @@ def forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint chann
                 work.provide(table, entered, 0, 0, (view.channels + LANES) * sizeof(real),
                              most_taps(table) * sizeof(int64_t), 0)
         else:
-            work.divide(table, table.chunk[number], table.chunk[number + 1], view.channels, call.depth * LANES, parts, 0)
+            work.divide(table, table.chunk[number], table.chunk[number + 1], view.channels, call.depth * LANES, parts,
+                        0)
             if number == 0:
                 work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
                              * sizeof(lanes), 0, call.depth * chunk, 0, chunk if call.out.chunked else 0)

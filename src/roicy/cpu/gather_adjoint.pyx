@@ -13,7 +13,7 @@ zeros, and each chunk adds to the rows that the last one left.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stddef cimport ptrdiff_t, size_t
+from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
@@ -155,7 +155,8 @@ def backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_featur
     call.depth = DEPTH if out.channels > LANES else 1
     blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
     call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
-                   and not call.adding and out.images * out.channels * out.rows * out.columns * out.size >= STREAM_BYTES)
+                   and not call.adding
+                   and out.images * out.channels * out.rows * out.columns * out.size >= STREAM_BYTES)
     call.block = call.grad_output.rows * call.grad_output.columns + LANES
     bins = call.block * call.depth * sizeof(lanes)
     entered = threads

@@ -6,7 +6,6 @@ not depend on the threads.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp

@@ -1,20 +1,20 @@
 /* Weighted sums of pixels named one by one.
  *
- * A sum is four chains of multiply-adds, over every fourth tap each, however many vectors are summed side by side: no
- * blocking here shows in the bits. */
+ * A sum is four chains of multiply-adds, over every fourth tap each, however many vectors are summed side by
+ * side: no blocking here shows in the bits. */
 #ifndef ROICY_GATHERING_H
 #define ROICY_GATHERING_H
 
 #include "lanes.h"
 
-/* Blocks of channels that are gathered side by side: the shorter the vectors, the more, so that what a tap costs is
- * shared. */
+/* Blocks of channels that are gathered side by side: the shorter the vectors, the more, so that what a tap
+ * costs is shared. */
 enum { DEPTH = 64 / ROICY_LANE_BYTES };
 
 ROICY_INLINE void sum_chains(lanes chain[4][DEPTH], lanes *target, ptrdiff_t block, const int depth) {
     for (int v = 0; v < depth; v++)
-        target[v * block] = lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]),
-                                       lanes_madd(1, chain[1][v], chain[0][v]));
+        target[v * block] =
+            lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]), lanes_madd(1, chain[1][v], chain[0][v]));
 }
 
 ROICY_INLINE void gather_as(const lanes *pixels, const int32_t *offset, const real *weight, int taps,
@@ -38,8 +38,8 @@ ROICY_INLINE void gather_as(const lanes *pixels, const int32_t *offset, const re
     sum_chains(chain, target, block, depth);
 }
 
-/* target[v * block + i] = sum over the taps of bin i of weight * pixels[offset * depth + v], for `bins` bins whose
- * taps follow each other; returns how many those are. `depth` is DEPTH or 1. */
+/* target[v * block + i] = sum over the taps of bin i of weight * pixels[offset * depth + v], for `bins` bins
+ * whose taps follow each other; returns how many those are. `depth` is DEPTH or 1. */
 ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const int32_t *offset, const real *weight,
                                      const int32_t *taps, int bins, int depth, lanes *target,
                                      ptrdiff_t block) {
@@ -90,7 +90,8 @@ ROICY_NOINLINE void pass_spread_within(lanes *pixels, const int32_t *offset, con
                 spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
 }
 
-/* total[j] += sum over bins of bins[i] * sum over its taps of slope[j] * pixels[offset], for the five slopes. */
+/* total[j] += sum over bins of bins[i] * sum over its taps of slope[j] * pixels[offset], for the five slopes.
+ */
 ROICY_NOINLINE void pass_gather_slopes(const lanes *pixels, const int32_t *offset, const real *slope,
                                        const int32_t *taps, int bins, const lanes *factor, lanes *total) {
     lanes all[5];
@@ -130,15 +131,16 @@ ROICY_INLINE void gather_run_as(const char *pixels, const int64_t *offset, const
     for (; t + 4 <= taps; t += 4)
         for (int i = 0; i < 4; i++)
             for (int v = 0; v < width; v++)
-                chain[i][v] = lanes_madd(
-                    weight[t + i], load_own(pixels + offset[t + i] + v * (ptrdiff_t)sizeof(lanes)), chain[i][v]);
+                chain[i][v] =
+                    lanes_madd(weight[t + i], load_own(pixels + offset[t + i] + v * (ptrdiff_t)sizeof(lanes)),
+                               chain[i][v]);
     for (int i = 0; i < 3 && t < taps; i++, t++)
         for (int v = 0; v < width; v++)
             chain[i][v] = lanes_madd(weight[t], load_own(pixels + offset[t] + v * (ptrdiff_t)sizeof(lanes)),
                                      chain[i][v]);
     for (int v = 0; v < width; v++)
-        target[v] = lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]),
-                               lanes_madd(1, chain[1][v], chain[0][v]));
+        target[v] =
+            lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]), lanes_madd(1, chain[1][v], chain[0][v]));
 }
 
 /* All channels of one bin; `offset` in bytes. The elements are of type real. */
@@ -158,8 +160,8 @@ ROICY_NOINLINE void pass_gather_runs(const char *pixels, const int64_t *offset, 
         for (int i = 0; i < 4; i++)
             chain[i] = lanes_zero();
         for (int t = 0; t < taps; t++)
-            chain[t % 4] = lanes_madd(weight[t], lanes_load_part(pixels + offset[t] + v * size, (int)rest, dtype),
-                                      chain[t % 4]);
+            chain[t % 4] = lanes_madd(
+                weight[t], lanes_load_part(pixels + offset[t] + v * size, (int)rest, dtype), chain[t % 4]);
         target[v] = lanes_madd(1, lanes_madd(1, chain[3], chain[2]), lanes_madd(1, chain[1], chain[0]));
     }
 }

@@ -12,7 +12,7 @@ Those that miss the map are zeros: of a bin's, the first one is enough.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stddef cimport ptrdiff_t, size_t
+from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp

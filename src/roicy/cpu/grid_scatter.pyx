@@ -1,12 +1,11 @@
 """The way back from a maximum of bilinear samples: to the pixels around the chosen one, and to the box.
 
-One task is an image and one block of channels (or a band of the map's rows), summed in a tile ``[row][column][lane]``.
-A pixel sums its RoIs in ascending order of their places in the table and their bins in row-major order, whoever owns it:
-the same bits for any number of threads.
+One task is an image and one block of channels (or a band of the map's rows), summed in a tile
+``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order, whoever owns
+it: the same bits for any number of threads.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 

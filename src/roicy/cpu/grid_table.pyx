@@ -1,7 +1,7 @@
 """Grid tables: where the samples of each bin lie, one by one, along either axis of a RoI.
 
-A maximum over a bin's samples does not separate into rows and columns, but the samples do: they lie on a grid, so that a
-list of rows and a list of columns describe them all::
+A maximum over a bin's samples does not separate into rows and columns, but the samples do: they lie on a grid, so that
+a list of rows and a list of columns describe them all::
 
     box ──▶ sample rows of bin p: (pixels, weights) ...      sample columns of bin q: (pixels, weights) ...
 
@@ -166,7 +166,8 @@ cdef inline void put(void* target, bint double_, int64_t i, double value) noexce
         (<float*> target)[i] = <float> value
 
 
-cdef inline int64_t note(Grid* axis, int64_t at, Entry* entry, bint double_, int32_t* low, int32_t* high) noexcept nogil:
+cdef inline int64_t note(Grid* axis, int64_t at, Entry* entry, bint double_, int32_t* low,
+                         int32_t* high) noexcept nogil:
     axis.number[at] = entry.number
     axis.low[at] = entry.low
     axis.high[at] = entry.high
@@ -368,9 +369,11 @@ def entries(cnp.ndarray boxes, images, input_shape, output_size, double spatial_
     cdef int columns = <int> cnp.PyArray_DIM(boxes, 1), rows = output_size[0], bins = output_size[1]
     cdef int height = input_shape[2], width = input_shape[3]
     if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
-        count_entries(<const float*> cnp.PyArray_DATA(boxes), columns, len(boxes), &rule, rows, bins, height, width, target)
+        count_entries(<const float*> cnp.PyArray_DATA(boxes), columns, len(boxes), &rule, rows, bins, height, width,
+                      target)
     else:
-        count_entries(<const double*> cnp.PyArray_DATA(boxes), columns, len(boxes), &rule, rows, bins, height, width, target)
+        count_entries(<const double*> cnp.PyArray_DATA(boxes), columns, len(boxes), &rule, rows, bins, height, width,
+                      target)
     return found
 
 

@@ -421,9 +421,9 @@ ROICY_INLINE void lanes_transpose(lanes r[]) {
 #endif
 }
 
-/* LANES neighbouring pixels of `channels` planes that lie `step` bytes apart, a vector a pixel, `stride` vectors
- * apart, into `target`.
- * Of a row's last pixels `count` are left; a load that would end past `limit` is cut short. */
+/* LANES neighbouring pixels of `channels` planes that lie `step` bytes apart, a vector a pixel, `stride`
+ * vectors apart, into `target`. Of a row's last pixels `count` are left; a load that would end past `limit`
+ * is cut short. */
 ROICY_INLINE void block_load_as(const char *source, ptrdiff_t step, int channels, int count,
                                 const char *limit, lanes *target, ptrdiff_t stride, const int dtype) {
     const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype);
@@ -528,10 +528,11 @@ ROICY_INLINE void lanes_stream(lanes x, char *target) {
 #endif
 }
 
-/* The way back: `count` pixels, a vector each and `stride` vectors apart, into `channels` planes. `stream`: every target is aligned, the
- * elements are of type real, and nobody reads them soon, so they pass by the cache. */
-ROICY_INLINE void block_store_as(const lanes *source, ptrdiff_t stride, char *target, ptrdiff_t step, int channels,
-                                 int count, int stream, const int dtype) {
+/* The way back: `count` pixels, a vector each and `stride` vectors apart, into `channels` planes. `stream`:
+ * every target is aligned, the elements are of type real, and nobody reads them soon, so they pass by the
+ * cache. */
+ROICY_INLINE void block_store_as(const lanes *source, ptrdiff_t stride, char *target, ptrdiff_t step,
+                                 int channels, int count, int stream, const int dtype) {
     lanes r[ROICY_LANE_COUNT];
     if (count == LANES) {
         ROICY_EACH(i) r[i] = source[i * stride];
@@ -571,8 +572,8 @@ ROICY_NOINLINE void lanes_store_block(const lanes *source, ptrdiff_t stride, cha
     }
 }
 
-/* `count` pixels channel by channel into one piece of memory, with room for LANES elements more behind it. The last
- * vectors of a channel may overlap the next one's start: they go first. */
+/* `count` pixels channel by channel into one piece of memory, with room for LANES elements more behind it.
+ * The last vectors of a channel may overlap the next one's start: they go first. */
 ROICY_INLINE void chunk_store_as(const lanes *source, char *target, ptrdiff_t count, int channels,
                                  const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);

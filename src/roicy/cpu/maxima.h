@@ -21,8 +21,8 @@ typedef struct {
 } places;
 #endif
 
-/* Blocks of channels that a maximum is taken of side by side: the shorter the vectors, the more, so that what a loop
- * costs is shared. */
+/* Blocks of channels that a maximum is taken of side by side: the shorter the vectors, the more, so that what
+ * a loop costs is shared. */
 enum { DEPTH = 64 / ROICY_LANE_BYTES };
 
 /* Where nothing was found. Stays negative when a column is added. */
@@ -121,8 +121,8 @@ ROICY_INLINE void lanes_take_first(lanes x, places at, lanes *best, places *best
     *best_at = (places)_mm512_mask_mov_epi64((__m512i)*best_at, take, (__m512i)at);
 #elif defined(__AVX512F__)
     __mmask16 take = _mm512_cmp_ps_mask((__m512)x, (__m512)*best, _CMP_GT_OQ) |
-                     _mm512_mask_cmplt_epi32_mask(
-                         _mm512_cmp_ps_mask((__m512)x, (__m512)*best, _CMP_EQ_OQ), (__m512i)at, (__m512i)*best_at);
+                     _mm512_mask_cmplt_epi32_mask(_mm512_cmp_ps_mask((__m512)x, (__m512)*best, _CMP_EQ_OQ),
+                                                  (__m512i)at, (__m512i)*best_at);
     *best = (lanes)_mm512_mask_mov_ps((__m512)*best, take, (__m512)x);
     *best_at = (places)_mm512_mask_mov_epi32((__m512i)*best_at, take, (__m512i)at);
 #elif defined(__GNUC__)
@@ -130,8 +130,8 @@ ROICY_INLINE void lanes_take_first(lanes x, places at, lanes *best, places *best
     *best = (lanes)((take & (places)x) | (~take & (places)*best));
     *best_at = (take & at) | (~take & *best_at);
 #else
-    ROICY_EACH(l) if (x.lane[l] > best->lane[l] ||
-                      (x.lane[l] == best->lane[l] && at.lane[l] < best_at->lane[l])) {
+    ROICY_EACH(l)
+    if (x.lane[l] > best->lane[l] || (x.lane[l] == best->lane[l] && at.lane[l] < best_at->lane[l])) {
         best->lane[l] = x.lane[l];
         best_at->lane[l] = at.lane[l];
     }
@@ -140,8 +140,8 @@ ROICY_INLINE void lanes_take_first(lanes x, places at, lanes *best, places *best
 
 /* ---- down the rows of a window, then along its columns ---- */
 
-/* target[i] = largest of row[j][i] over the rows j, for i < count; at[i] becomes the place of the row it is in, the
- * first one's being `first` and the others `step` apart. */
+/* target[i] = largest of row[j][i] over the rows j, for i < count; at[i] becomes the place of the row it is
+ * in, the first one's being `first` and the others `step` apart. */
 ROICY_INLINE void max_rows_at(const char *const *row, const int rows, ptrdiff_t i, const int with_places,
                               place first, place step, lanes *target, places *at, const int width) {
     lanes best[8];
@@ -188,10 +188,11 @@ ROICY_INLINE void max_rows_as(const char *const *row, const int rows, const int 
         max_rows_at(row, rows, i, with_places, first, step, target, at, 1);
 }
 
-/* The rows of `group` bins, `count` vectors each: bin r has the rows start[r] to start[r] + length[r]. `first` is
- * the place of row[0], rows lie `step` places apart; `at` may be NULL. */
-ROICY_NOINLINE void pass_max_rows(const char *const *row, int group, const int32_t *start, const int32_t *length,
-                                  place first, place step, ptrdiff_t count, lanes *target, places *at) {
+/* The rows of `group` bins, `count` vectors each: bin r has the rows start[r] to start[r] + length[r].
+ * `first` is the place of row[0], rows lie `step` places apart; `at` may be NULL. */
+ROICY_NOINLINE void pass_max_rows(const char *const *row, int group, const int32_t *start,
+                                  const int32_t *length, place first, place step, ptrdiff_t count,
+                                  lanes *target, places *at) {
     for (int r = 0; r < group; r++, target += count) {
         const char *const *rows = row + start[r];
         if (at) {
@@ -253,11 +254,11 @@ ROICY_INLINE void max_columns_and_places_as(const lanes *lines, const places *at
 }
 
 /* The columns of `group` bins' lines, of 1 to 4 at once, for `count` bins: bin q has the columns start[q] to
- * start[q] + length[q] of a line, `depth` vectors each. Block v of the channels goes to target + v * block. Empty
- * bins are left alone; `at` may be NULL. */
-ROICY_NOINLINE void pass_max_columns(const lanes *lines, const places *at, ptrdiff_t stride, int group, int depth,
-                                     const int32_t *start, const int32_t *length, int count, lanes *target,
-                                     lanes *target_at, ptrdiff_t block) {
+ * start[q] + length[q] of a line, `depth` vectors each. Block v of the channels goes to target + v * block.
+ * Empty bins are left alone; `at` may be NULL. */
+ROICY_NOINLINE void pass_max_columns(const lanes *lines, const places *at, ptrdiff_t stride, int group,
+                                     int depth, const int32_t *start, const int32_t *length, int count,
+                                     lanes *target, lanes *target_at, ptrdiff_t block) {
     for (int q = 0; q < count; q++)
         for (int v = 0; length[q] && v < depth; v++) {
             const lanes *line = lines + start[q] * depth + v;
@@ -265,16 +266,20 @@ ROICY_NOINLINE void pass_max_columns(const lanes *lines, const places *at, ptrdi
             lanes *to = target + v * block + q, *to_at = target_at + v * block + q;
             switch (at ? group : group + 4) {
             case 1:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count, 1);
+                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
+                                          1);
                 break;
             case 2:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count, 2);
+                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
+                                          2);
                 break;
             case 3:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count, 3);
+                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
+                                          3);
                 break;
             case 4:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count, 4);
+                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
+                                          4);
                 break;
             case 5:
                 max_columns_as(line, stride, depth, length[q], to, count, 1);
@@ -295,8 +300,8 @@ ROICY_NOINLINE void pass_max_columns(const lanes *lines, const places *at, ptrdi
 
 enum { SAMPLE_ROWS = 4 };
 
-/* One row of samples before its columns: two rows of the window, blended, or under the rule of ONNX weighted and the
- * larger of the two. */
+/* One row of samples before its columns: two rows of the window, blended, or under the rule of ONNX weighted
+ * and the larger of the two. */
 ROICY_NOINLINE void pass_sample_row(const lanes *low, const lanes *high, real low_weight, real high_weight,
                                     int by_corner, ptrdiff_t count, lanes *target) {
     if (by_corner)
@@ -308,9 +313,9 @@ ROICY_NOINLINE void pass_sample_row(const lanes *low, const lanes *high, real lo
 }
 
 ROICY_INLINE void samples_as(const lanes *const line, ptrdiff_t stride, const int rows, const int32_t *low,
-                             const int32_t *high, const real *low_weight, const real *high_weight, int samples,
-                             int depth, const place *first, const int32_t *number, const int by_corner,
-                             const int with_places, lanes *best, places *best_at) {
+                             const int32_t *high, const real *low_weight, const real *high_weight,
+                             int samples, int depth, const place *first, const int32_t *number,
+                             const int by_corner, const int with_places, lanes *best, places *best_at) {
     lanes top = *best;
     places top_at;
     if (with_places)
@@ -321,8 +326,9 @@ ROICY_INLINE void samples_as(const lanes *const line, ptrdiff_t stride, const in
         for (int i = 0; i < samples; i++) {
             const lanes left = line[r * stride + low[i] * depth], right = line[r * stride + high[i] * depth];
             const lanes value =
-                by_corner ? lanes_greater(lanes_scale(high_weight[i], right), lanes_scale(low_weight[i], left))
-                          : lanes_madd(high_weight[i], right, lanes_scale(low_weight[i], left));
+                by_corner
+                    ? lanes_greater(lanes_scale(high_weight[i], right), lanes_scale(low_weight[i], left))
+                    : lanes_madd(high_weight[i], right, lanes_scale(low_weight[i], left));
             if (with_places)
                 lanes_take(value, places_fill(first[r] + number[i]), &top, &top_at);
             else
@@ -333,21 +339,21 @@ ROICY_INLINE void samples_as(const lanes *const line, ptrdiff_t stride, const in
         *best_at = top_at;
 }
 
-/* A bin's samples on `rows` of their rows, joining the largest so far. `first` holds the places that the rows' numbers
- * begin with, `number` those of the columns; `best_at` may be NULL. */
+/* A bin's samples on `rows` of their rows, joining the largest so far. `first` holds the places that the
+ * rows' numbers begin with, `number` those of the columns; `best_at` may be NULL. */
 ROICY_NOINLINE void pass_samples(const lanes *line, ptrdiff_t stride, int rows, const int32_t *low,
-                                 const int32_t *high, const real *low_weight, const real *high_weight, int samples,
-                                 int depth, const place *first, const int32_t *number, int by_corner, lanes *best,
-                                 places *best_at) {
+                                 const int32_t *high, const real *low_weight, const real *high_weight,
+                                 int samples, int depth, const place *first, const int32_t *number,
+                                 int by_corner, lanes *best, places *best_at) {
     if (by_corner)
-        samples_as(line, stride, rows, low, high, low_weight, high_weight, samples, depth, first, number, 1, 0, best,
-                   best_at);
+        samples_as(line, stride, rows, low, high, low_weight, high_weight, samples, depth, first, number, 1,
+                   0, best, best_at);
     else if (best_at)
-        samples_as(line, stride, rows, low, high, low_weight, high_weight, samples, depth, first, number, 0, 1, best,
-                   best_at);
+        samples_as(line, stride, rows, low, high, low_weight, high_weight, samples, depth, first, number, 0,
+                   1, best, best_at);
     else
-        samples_as(line, stride, rows, low, high, low_weight, high_weight, samples, depth, first, number, 0, 0, best,
-                   best_at);
+        samples_as(line, stride, rows, low, high, low_weight, high_weight, samples, depth, first, number, 0,
+                   0, best, best_at);
 }
 
 #endif

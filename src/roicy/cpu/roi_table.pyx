@@ -79,7 +79,7 @@ cdef class RoiTable:
         return 0
 
     cdef int summarise(self, const int64_t* image, const double* cost) except -1:
-        """Note where each image's RoIs are and how much work they are, given the windows and (K) each RoI's own work."""
+        """Note where each image's RoIs are and how much work they are, given the windows and (K) their own work."""
         cdef Py_ssize_t at = 0, i, count = self.rois
         cdef int64_t top, bottom
         cdef Window* window

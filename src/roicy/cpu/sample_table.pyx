@@ -154,8 +154,8 @@ cdef inline int clipped(double value, int length) noexcept nogil:
     return <int> min(max(value, 0.0), <double> length)
 
 
-cdef Window window_of(RotatedBox* box, double low_y, double high_y, double low_x, double high_x, double error, int height,
-                      int width) noexcept nogil:
+cdef Window window_of(RotatedBox* box, double low_y, double high_y, double low_x, double high_x, double error,
+                      int height, int width) noexcept nogil:
     # The pixels that samples in this part of the box can touch.
     cdef Window window
     cdef double along_y = min(low_y * box.cos, high_y * box.cos), along_x = min(low_y * box.sin, high_y * box.sin)
@@ -316,8 +316,8 @@ cdef inline int turn_columns(RotatedBox* box, Span* span, floating base, int q, 
     return n
 
 
-cdef int64_t fill_bin(SampleTable table, Samples* samples, int64_t k, RotatedBox* box, Run* down, floating base_y, int p,
-                      int columns_turned, const Window* part, int stride, bint merge, Scratch* scratch,
+cdef int64_t fill_bin(SampleTable table, Samples* samples, int64_t k, RotatedBox* box, Run* down, floating base_y,
+                      int p, int columns_turned, const Window* part, int stride, bint merge, Scratch* scratch,
                       int64_t at) noexcept nogil:
     # The samples of a bin in the columns that have been turned. Merging: onto the scratch, else from tap `at` on.
     cdef floating local, turned_y, turned_x
@@ -336,8 +336,8 @@ cdef int64_t fill_bin(SampleTable table, Samples* samples, int64_t k, RotatedBox
             if merge and not table.sloped:
                 merge_sample(table, box, scratch.column + i, turned_y, turned_x, run, part, scratch.weight)
             else:
-                at = note_sample(table, samples, table.window + k, box, scratch.column + i, turned_y, turned_x, run, share,
-                                 -local * box.sin, part, stride, merge, scratch, at)
+                at = note_sample(table, samples, table.window + k, box, scratch.column + i, turned_y, turned_x, run,
+                                 share, -local * box.sin, part, stride, merge, scratch, at)
     return at
 
 
@@ -493,8 +493,8 @@ cdef void fill_box(SampleTable table, Samples* samples, int64_t k, floating samp
 
 
 cdef class SampleTable(RoiTable):
-    """The geometry of K rotated RoIs, and their taps where all of them fit into one chunk; RoIs by image, then by last
-    row (by first row for the adjoint).
+    """The geometry of K rotated RoIs, and their taps where all of them fit into one chunk; RoIs by bands of their last
+    rows (of their first ones for the adjoint).
 
     Parameters
     ----------

@@ -145,7 +145,8 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     if table.work * channels < SERIAL_WORK:
         threads = 1
     # enough tasks for an even load, but RoIs in a part share the rows that they load
-    work.divide(table, 0, table.rois, channels, LANES, 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
+    work.divide(table, 0, table.rois, channels, LANES,
+                1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
     tile = 0 if call.direct else call.ring * view.columns * sizeof(lanes)
     bins = bins_bytes(&call.out)
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
