@@ -59,8 +59,8 @@ KERNELS = [
 TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
 OTHERS = ["memory", "work", "threads", "processor"]
 
-# Stands for the last part of a module's name in the C text that its extensions share.
-MODULE_NAME = "module_of_a_level"
+# Stands for a kernel's name in the C text that its extensions share.
+STAND_IN = "kernel_of_a_level"
 
 OPENMP_PROBE = """
 #include <omp.h>
@@ -105,24 +105,35 @@ class BuildKernels(build_ext):
         super().build_extensions()
 
     def build_extension(self, ext):
-        source = ext.sources[0]
+        source = Path(ext.sources[0])
+        name = ext.name.rpartition(".")[2]
+        # A module that other sources know is translated under its own name, a kernel under a stand-in.
+        known = name == source.stem
+        text = self.translated(source, name if known else STAND_IN).replace(STAND_IN, name)
         generated = Path(self.build_temp) / f"{ext.name}.c"
-        generated.parent.mkdir(parents=True, exist_ok=True)
-        generated.write_text(self.translated(source).replace(MODULE_NAME, ext.name.rpartition(".")[2]))
+        generated.write_text(text)
         ext.sources = [str(generated)]
         super().build_extension(ext)
-        ext.sources = [source]
+        ext.sources = [str(source)]
 
-    def translated(self, source):
-        """Return the C text of a source under a stand-in for the module's name, made once for all."""
+    def translated(self, source, name):
+        """Return the C text of a source as a module of this name; translated once, for all levels."""
         with self.translating[source]:
-            target = Path(self.build_temp) / f"{Path(source).stem}.c"
+            target = Path(self.build_temp) / f"{source.stem}.c"
             if source not in self.done:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
+                cython = [
+                    sys.executable,
+                    "-m",
+                    "cython",
+                    "-3",
+                    "-I",
+                    "src",
+                    "--module-name",
+                    f"roicy.cpu.{name}",
+                ]
                 directives = "boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False"
-                name = ["--module-name", f"roicy.cpu.{MODULE_NAME}"]
-                subprocess.run([*cython, *name, "-X", directives, "-o", str(target), source], check=True)
+                subprocess.run([*cython, "-X", directives, "-o", str(target), str(source)], check=True)
                 self.done.add(source)
             return target.read_text()
 

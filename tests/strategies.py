@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 try:
@@ -12,9 +13,18 @@ try:
 except ImportError:
     BFLOAT16 = []
 
+
+def given_some(*arguments):
+    """`hypothesis.given` with a third of the examples, for the many tests that hold operators like others."""
+    return lambda test: settings(max_examples=settings.default.max_examples // 3)(given(*arguments)(test))
+
+
 FLOAT_DTYPES = [np.dtype(t) for t in ("float32", "float64", "float16")] + BFLOAT16
 FEATURE_DTYPES = [*FLOAT_DTYPES, np.dtype("uint8")]
 BOX_DTYPES = [np.dtype("float32"), np.dtype("float64")]
+
+# Numbers of channels around those that kernels take at a time.
+CHANNELS = [*range(1, 18), 31, 32, 33, 48, 63, 64, 65, 100]
 
 OUTPUT_SIZES = [(1, 1), (7, 7), (2, 2), (3, 5), (1, 33), (14, 14), (9, 1)]
 SAMPLING_RATIOS = [0, 1, 2, 3, 5, -1]

@@ -8,8 +8,7 @@ import reference
 import reference_pool
 import reference_rotated
 from closeness import assert_close, assert_same_bits
-from hypothesis import given
-from strategies import contested_values, pool_problems, problems, random_values, rotated_problems
+from strategies import contested_values, given_some, pool_problems, problems, random_values, rotated_problems
 
 import roicy
 from roicy.compat import caffe2
@@ -95,7 +94,7 @@ def check_align(problem, function, gradient, twin, twin_gradient, *, rotated):
     assert_close(gradient(features, rois, grad_output, **arguments), expected)
 
 
-@given(problems(dtypes=FLOAT32, box_dtypes=FLOAT32, most_channels=9))
+@given_some(problems(dtypes=FLOAT32, box_dtypes=FLOAT32, most_channels=9))
 def test_roi_align(problem):
     check_align(
         problem,
@@ -107,7 +106,7 @@ def test_roi_align(problem):
     )
 
 
-@given(rotated_problems(dtypes=FLOAT32, box_dtypes=FLOAT32, most_channels=9))
+@given_some(rotated_problems(dtypes=FLOAT32, box_dtypes=FLOAT32, most_channels=9))
 def test_roi_align_rotated(problem):
     check_align(
         problem,
@@ -119,7 +118,7 @@ def test_roi_align_rotated(problem):
     )
 
 
-@given(pool_problems(dtypes=FLOAT32, most_channels=9, roundings=("round",)))
+@given_some(pool_problems(dtypes=FLOAT32, most_channels=9, roundings=("round",)))
 def test_roi_pool(problem):
     arguments = arguments_of(problem)
     features, rois = problem.features, problem.rois

@@ -308,7 +308,7 @@ def assert_same_outputs(found, expected, layout="NCHW"):
 @of_all
 @pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 8, 17, 40])
-@pytest.mark.parametrize("boxes", [2, 150])
+@pytest.mark.parametrize("boxes", [2, 60])
 def test_nhwc_equals_nchw_for_all(operator, dtype, channels, boxes):
     rng = np.random.default_rng(channels)
     features = random_values(rng, (2, channels, 25, 30), dtype)
@@ -370,7 +370,7 @@ def test_strided_outputs_leave_their_neighbours_alone(operator, layout):
 
 
 @of_all
-@pytest.mark.parametrize("stride", [0, -1, 2, -7, 10**6])
+@pytest.mark.parametrize("stride", [0, -7, 10**6])
 @pytest.mark.parametrize("channels, output_size, map_size", SMALL_SIZES)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_axes_of_length_one_for_all(operator, channels, output_size, map_size, stride, dtype):

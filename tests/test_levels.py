@@ -41,7 +41,8 @@ def check(case, function, result):
     precision = "float64" if case.dtype == case.box_dtype == "float64" else "float32"
     if name in ("pool_forward", "pool_argmax"):
         expected = battery.expected_pool(case)[name == "pool_argmax"]
-        np.testing.assert_array_equal(result.astype(np.float64), expected.astype(result.dtype))
+        with np.errstate(over="ignore"):  # the lowest float32 in half precision
+            np.testing.assert_array_equal(result, expected.astype(result.dtype))
     elif name in ("rotated_backward_rois", "max_backward_rois"):
         assert_sums_close(result, *getattr(battery, f"expected_{name}")(case), precision)
     else:

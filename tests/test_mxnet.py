@@ -8,9 +8,8 @@ import reference
 import reference_max
 import reference_pool
 from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
-from hypothesis import given
 from hypothesis import strategies as st
-from strategies import OUTPUT_SIZES, contested_values, pool_problems, problems, random_values
+from strategies import OUTPUT_SIZES, contested_values, given_some, pool_problems, problems, random_values
 
 from roicy.compat import mxnet
 
@@ -55,7 +54,7 @@ def out_of_range(rois, images):
     return mixed, np.arange(len(mixed)) % 2 == 0
 
 
-@given(pool_problems(dtypes=REAL_DTYPES, most_channels=9, roundings=("round",)))
+@given_some(pool_problems(dtypes=REAL_DTYPES, most_channels=9, roundings=("round",)))
 def test_pooling(problem):
     """Its argmax counts through the whole array: the element that it names is the maximum."""
     data = problem.features
@@ -113,7 +112,7 @@ def sizes_are_positive(problem):
         return (boxes[:, 2:] - boxes[:, :2] > 0).all()
 
 
-@given(problems(dtypes=REAL_DTYPES, most_channels=9))
+@given_some(problems(dtypes=REAL_DTYPES, most_channels=9))
 def test_align(problem):
     scale, ratio, aligned = (problem.options[name] for name in ("spatial_scale", "sampling_ratio", "aligned"))
     call = {"sample_ratio": ratio, "aligned": aligned}
@@ -179,7 +178,7 @@ def test_channels_that_cannot_be_divided():
 # ---------------------------------------------------------------- MaxROIAlign
 
 
-@given(problems(dtypes=REAL_DTYPES, most_channels=9), st.sampled_from(OUTPUT_SIZES))
+@given_some(problems(dtypes=REAL_DTYPES, most_channels=9), st.sampled_from(OUTPUT_SIZES))
 def test_max_align(problem, output_size):
     scale = problem.options["spatial_scale"]
     rois = np.clip(problem.rois, -1e4, 1e4)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import (
     FEATURE_DTYPES,
     FLOAT_DTYPES,
+    given_some,
     problems,
     random_values,
     result_dtype,
@@ -187,7 +188,7 @@ def test_one_plan_from_several_python_threads():
 # ---------------------------------------------------------------- maxima
 
 
-@given(problems(), st.integers(0, 99))
+@given_some(problems(), st.integers(0, 99))
 def test_same_bits_for_maxima(problem, seed):
     features, rois, output_size, options = problem
     plan = roicy.roi_align_plan(rois, features.shape, output_size, mode="max", **options)
@@ -235,7 +236,7 @@ def test_a_plan_says_that_it_takes_maxima():
 # ---------------------------------------------------------------- rotated boxes
 
 
-@given(rotated_problems())
+@given_some(rotated_problems())
 def test_same_bits_for_rotated_boxes(problem):
     features, rois, output_size, options = problem
     plan = roicy.roi_align_rotated_plan(rois, features.shape, output_size, **options)

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import reference_pool
 from closeness import assert_close, assert_same_bits
-from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
+    CHANNELS,
     FEATURE_DTYPES,
     FLOAT_DTYPES,
     LAYOUTS,
     contested_values,
+    given_some,
     pool_problems,
     random_values,
     result_dtype,
@@ -39,7 +40,7 @@ def pool(problem, **more):
     return roicy.roi_pool(problem.features, problem.rois, problem.output_size, **problem.options, **more)
 
 
-@given(pool_problems())
+@given_some(pool_problems())
 def test_matches_reference(problem):
     values, argmax = pool(problem, return_argmax=True)
     expected, expected_argmax = expected_of(problem)
@@ -49,20 +50,31 @@ def test_matches_reference(problem):
 
 
 @pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
-@pytest.mark.parametrize("rounding", ["round", "none"])
-def test_battery(case, rounding):
+def test_battery(case):
+    values, argmax = battery.pool_forward(case, return_argmax=True)
+    expected, expected_argmax = battery.expected_pool(case)
+    with np.errstate(over="ignore"):  # the lowest float32 in half precision
+        assert_same_bits(values, expected.astype(values.dtype))
+    assert_same_bits(argmax, expected_argmax.astype(np.int32))
+    assert_same_numbers(battery.pool_forward(case), values)
+
+
+@pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
+def test_battery_without_rounding(case):
     problem = battery.build(case, contested_values)
-    options = {"spatial_scale": case.spatial_scale, "rounding": rounding}
-    problem = problem._replace(options=options)
-    layout = {"layout": case.layout, "return_argmax": True}
-    features = battery.to_layout(problem.features, case.layout)
-    values, argmax = roicy.roi_pool(features, problem.rois, case.output_size, **options, **layout)
+    problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": "none"})
+    values, argmax = pool(problem, return_argmax=True)
     expected, expected_argmax = expected_of(problem)
-    assert_same_bits(battery.from_layout(values, case.layout), expected)
-    assert_same_bits(battery.from_layout(argmax, case.layout), expected_argmax)
+    assert_same_bits(values, expected)
+    assert_same_bits(argmax, expected_argmax)
 
 
-@pytest.mark.parametrize("channels", [*range(1, 36), 63, 64, 65, 100])
+@pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
+def test_battery_of_gradients(case):
+    assert_close(battery.pool_backward(case), battery.expected_pool_backward(case))
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("with_argmax", [True, False])
 def test_any_number_of_channels(channels, layout, with_argmax):
@@ -204,7 +216,7 @@ def test_without_rounding_boxes_may_have_no_size(high):
     assert (argmax == -1).all()
 
 
-@given(pool_problems(roundings=("round",)), st.integers(0, 2**16))
+@given_some(pool_problems(roundings=("round",)), st.integers(0, 2**16))
 def test_without_rounding_whole_boxes_are_the_same(problem, seed):
     """Boxes of whole pixels, in bins whose size is exact: there is nothing to round."""
     rng = np.random.default_rng(seed)
@@ -386,7 +398,7 @@ def random_argmax(rng, shape, pixels):
     return rng.integers(-1, pixels, shape).astype(np.int32)
 
 
-@given(pool_problems(dtypes=FLOAT_DTYPES), st.sampled_from(LAYOUTS), st.integers(0, 99))
+@given_some(pool_problems(dtypes=FLOAT_DTYPES), st.sampled_from(LAYOUTS), st.integers(0, 99))
 def test_backward_matches_reference(problem, layout, seed):
     grad_output = problem.grad_output(seed)
     shape = problem.features.shape
@@ -403,8 +415,8 @@ def test_backward_matches_reference(problem, layout, seed):
 def test_gradients_are_added_box_by_box_and_bin_by_bin(dtype, layout, channels):
     """In the order of the rows and then of the bins: the same roundings as in a plain loop."""
     rng = np.random.default_rng(channels)
-    shape, bins = (2, channels, 3, 4), (300, channels, 3, 5)
-    rois = np.column_stack([rng.integers(2, size=300), np.zeros((300, 4))]).astype(np.float32)
+    shape, bins = (2, channels, 3, 4), (100, channels, 3, 5)
+    rois = np.column_stack([rng.integers(2, size=100), np.zeros((100, 4))]).astype(np.float32)
     grad_output = rng.standard_normal(bins).astype(dtype)
     argmax = random_argmax(rng, bins, 12)
     expected = np.zeros(shape, dtype)
@@ -417,7 +429,7 @@ def test_gradients_are_added_box_by_box_and_bin_by_bin(dtype, layout, channels):
     assert_same_bits(battery.from_layout(grad, layout), expected)
 
 
-@given(pool_problems(dtypes=[np.dtype("float64")], roundings=("round",)), st.integers(0, 99))
+@given_some(pool_problems(dtypes=[np.dtype("float64")], roundings=("round",)), st.integers(0, 99))
 def test_the_gradient_is_that_of_the_maximum(problem, seed):
     """Moving the features a little moves each maximum as its own pixel moves."""
     rng = np.random.default_rng(seed)
