@@ -59,8 +59,8 @@ KERNELS = [
 TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
 OTHERS = ["memory", "work", "threads", "processor"]
 
-# Stands for a kernel's name in the C text that its extensions share.
-STAND_IN = "kernel_of_a_level"
+# Stands for a kernel's name, filled up to its length, in the C text that its extensions share.
+STAND_IN = "kernel_of_"
 
 OPENMP_PROBE = """
 #include <omp.h>
@@ -82,6 +82,7 @@ def extension(name, source, flags=(), macros=()):
         extra_compile_args=[*FLAGS, *flags],
         define_macros=[
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            ("CYTHON_COMPRESS_STRINGS", "0"),  # names are replaced in them
             *((macro, None) for macro in macros),
         ],
         depends=[str(path) for pattern in ("*.pxd", "*.h") for path in CPU.glob(pattern)],
@@ -107,34 +108,28 @@ class BuildKernels(build_ext):
     def build_extension(self, ext):
         source = Path(ext.sources[0])
         name = ext.name.rpartition(".")[2]
-        # A module that other sources know is translated under its own name, a kernel under a stand-in.
-        known = name == source.stem
-        text = self.translated(source, name if known else STAND_IN).replace(STAND_IN, name)
+        # A module that other sources know is translated under its own name, a kernel under a stand-in of the
+        # same length: the C text counts the characters of its strings.
+        stand_in = name if name == source.stem else STAND_IN.ljust(len(name), "_")
         generated = Path(self.build_temp) / f"{ext.name}.c"
-        generated.write_text(text)
+        generated.parent.mkdir(parents=True, exist_ok=True)
+        generated.write_text(self.translated(source, stand_in).replace(stand_in, name))
         ext.sources = [str(generated)]
         super().build_extension(ext)
         ext.sources = [str(source)]
 
     def translated(self, source, name):
-        """Return the C text of a source as a module of this name; translated once, for all levels."""
-        with self.translating[source]:
-            target = Path(self.build_temp) / f"{source.stem}.c"
-            if source not in self.done:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                cython = [
-                    sys.executable,
-                    "-m",
-                    "cython",
-                    "-3",
-                    "-I",
-                    "src",
-                    "--module-name",
-                    f"roicy.cpu.{name}",
-                ]
+        """Return the C text of a source as a module of this name, which all its extensions share."""
+        with self.translating[source, name]:
+            target = Path(self.build_temp) / f"{source.stem}-{len(name)}.c"
+            if (source, name) not in self.done:
+                cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
                 directives = "boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False"
-                subprocess.run([*cython, "-X", directives, "-o", str(target), str(source)], check=True)
-                self.done.add(source)
+                module = ["--module-name", f"roicy.cpu.{name}"]
+                subprocess.run(
+                    [*cython, *module, "-X", directives, "-o", str(target), str(source)], check=True
+                )
+                self.done.add((source, name))
             return target.read_text()
 
     def openmp_flags(self):
