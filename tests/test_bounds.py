@@ -146,12 +146,12 @@ def check_rotated(features, rois, output_size, side, options):
 for side in ("front", "back"):
     for layout in ("NCHW", "NHWC"):
         for dtype in FEATURE_DTYPES:
-            for c in (1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 48):
+            for c in (1, 3, 4, 7, 8, 16, 17, 33):
                 check((1, c, 6, 7), 3, (2, 3), dtype, layout, side)
                 check((1, c, 1, 1), 2, (1, 1), dtype, layout, side)
-                check((2, c, 9, 13), 60, (7, 7), dtype, layout, side)
-            for c in (1, 3, 4):
-                check((1, c, 20, 37), 2, (17, 41), dtype, layout, side)
+                check((2, c, 9, 13), 12, (7, 7), dtype, layout, side)
+            for c in (1, 4):
+                check((1, c, 20, 37), 1, (17, 41), dtype, layout, side)
 print("untouched")
 """
 
