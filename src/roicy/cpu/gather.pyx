@@ -19,7 +19,7 @@ cimport numpy as cnp
 from roicy.cpu.gathering cimport DEPTH, pass_gather, pass_gather_runs
 from roicy.cpu.lanes cimport LANES, lanes, lanes_fence, lanes_store_pixel, real
 from roicy.cpu.roi_table cimport Window
-from roicy.cpu.sample_table cimport SampleChunk, Samples, SampleTable
+from roicy.cpu.sample_table cimport MERGED_FROM, SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport (
     Outlet, Sheet, View, bins_bytes, block_at, load_sheet, outlet_for, sheet_at, store_bins, view_of, write_invalid,
 )
@@ -171,7 +171,7 @@ def forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint chann
             work.divide(table, table.chunk[number], table.chunk[number + 1], 1, 1, parts, 0)
             if number == 0:
                 work.provide(table, entered, 0, 0, (view.channels + LANES) * sizeof(real),
-                             most_taps(table) * sizeof(int64_t), 0)
+                             max(4 * MERGED_FROM, table.most_pixels) * sizeof(int64_t), 0)
         else:
             work.divide(table, table.chunk[number], table.chunk[number + 1], view.channels, call.depth * LANES, parts,
                         0)
@@ -188,11 +188,3 @@ def forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint chann
                     for t in prange(work.count, schedule="dynamic", chunksize=1):
                         (pool_runs if channels_last else pool)(&call, work.tasks + t, work.scratch + threadid())
                     lanes_fence()
-
-
-cdef int64_t most_taps(SampleTable table) noexcept:
-    # Of one bin.
-    cdef int64_t k, most = 1
-    for k in range(table.rois):
-        most = max(most, table.room[k + 1] - table.room[k])
-    return most

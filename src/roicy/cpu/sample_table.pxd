@@ -7,6 +7,7 @@ from roicy.cpu.roi_table cimport RoiTable
 
 cdef enum:
     SLOPES = 5              # cx, cy, w, h, angle
+    MERGED_FROM = 5         # samples a bin from which on those on the same pixel merge
 
 
 cdef struct RotatedBox:

@@ -27,7 +27,6 @@ cnp.import_array()
 
 cdef enum:
     CHUNK_BYTES = 3 << 23       # of the taps that are held at a time
-    MERGED_FROM = 5             # samples a bin from which on those on the same pixel merge
     PIECE = 512                 # columns of samples that are turned at a time
 
 # RoIs for each thread that fills a table.
