@@ -6,14 +6,19 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # What an installed roicy is made of: a change in any of it installs roicy anew.
 SOURCES := pyproject.toml setup.py README.md LICENSE \
-	$(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+	$(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help demo test lint bench wheel clean
+# make cuda-check: compute capabilities (10 * major + minor) by line of CUDA, with a virtual environment for each.
+# CUDA 13 knows none below 7.5 any more.
+CUDA_13 := 75 80 90 100
+CUDA_12 := 70
+
+.PHONY: help demo test lint bench wheel clean cuda-check bench-cuda
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
 	@echo "roicy: make <target> [PYTHON=python3.12]"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 17
 
 demo: $(VENV)/demo.stamp ## run the operators on a photo, draw what they make of it to roicy-demo/
 	@$(BIN)/roicy demo
@@ -21,21 +26,33 @@ demo: $(VENV)/demo.stamp ## run the operators on a photo, draw what they make of
 test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings
 	@$(BIN)/python -m pytest -q --doctest-modules --doctest-ignore-import-errors --pyargs roicy tests
 
-lint: $(VENV)/lint.stamp ## check the style of Python, Cython and C, and the format of Python and C
+lint: $(VENV)/lint.stamp ## check the style of Python, Cython, C and CUDA, and the format of all but Cython
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src  # which runs pycodestyle by its name
-	@find src -name '*.h' | xargs $(BIN)/clang-format --dry-run -Werror
+	@find src -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run -Werror
 
 bench: $(VENV)/bench.stamp ## race roicy against its peers; ARGS="--threads 2 --only pool_7x7", ARGS=--help
 	@$(BIN)/python benchmarks/compare.py $(ARGS)
+
+cuda-check: ## compile all CUDA kernels for all GPUs, without one; needs PyPI (ROICY_OFFLINE=1: leaves it out)
+ifeq ($(ROICY_OFFLINE),1)
+	@echo "cuda-check left out: ROICY_OFFLINE=1"
+else
+	@$(MAKE) --no-print-directory $(VENV)-cuda13/roicy.stamp $(VENV)-cuda12/roicy.stamp
+	@$(VENV)-cuda13/bin/python tests/cuda_check.py $(CUDA_13) $(ARGS)
+	@$(VENV)-cuda12/bin/python tests/cuda_check.py $(CUDA_12) $(ARGS)
+endif
+
+bench-cuda: $(VENV)/roicy.stamp ## race roicy on a GPU against torchvision; needs CuPy in .venv; ARGS=--help
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 wheel: $(VENV)/build.stamp ## build the source distribution and the wheel into dist/
 	@rm -rf build dist
 	@$(BIN)/python -m build
 
-clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-cuda* and everything that was built
+	rm -rf $(VENV) $(VENV)-cuda* build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	find src -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -71,3 +88,20 @@ $(VENV)/lint.stamp: $(VENV)/made.stamp pyproject.toml
 $(VENV)/build.stamp: $(VENV)/made.stamp
 	@$(PIP) install build
 	@touch $@
+
+# The same wheel in environments with CuPy: what the extras install is what the check has.
+$(VENV)-cuda%/made.stamp:
+	@echo "making $(VENV)-cuda$* with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)-cuda$*
+	@touch $@
+
+$(VENV)-cuda%/roicy.stamp: $(VENV)-cuda%/made.stamp $(VENV)/roicy.stamp
+	@echo "installing roicy[cuda$*] into $(VENV)-cuda$*"
+	@$(VENV)-cuda$*/bin/python -m pip --quiet --disable-pip-version-check install \
+		--no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@$(VENV)-cuda$*/bin/python -m pip --quiet --disable-pip-version-check install \
+		"$$(echo $(VENV)/wheel/*.whl)[cuda$*]" rich || \
+		{ echo "CuPy could not be installed; where PyPI is out of reach, ROICY_OFFLINE=1 leaves this out"; exit 1; }
+	@touch $@
+
+.PRECIOUS: $(VENV)-cuda%/made.stamp

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 import roicy
+from roicy import _backend
 
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
@@ -20,6 +22,45 @@ settings.register_profile(
 )
 settings.register_profile("long", max_examples=3000, deadline=None, suppress_health_check=SLOW_TO_DRAW)
 settings.load_profile("short")
+
+
+#: Of the examples of a hypothesis test, the share that the CUDA kernels on the processor are tried with.
+SHARE_ON_CUDA = 1 / 10
+
+
+@pytest.fixture(scope="session")
+def host_kernels():
+    """The CUDA kernels over NumPy arrays, compiled for the processor."""
+    from cuda_host import module
+
+    if module.compiler() is None:
+        pytest.skip("the CUDA kernels run on the processor where there is a C++ compiler: g++, c++ or $CXX")
+    from roicy.cuda import Kernels
+
+    return Kernels(np, module.HostModule, lambda: 0)
+
+
+@pytest.fixture
+def on_cuda(host_kernels, monkeypatch):
+    """Public functions hand NumPy arrays to the CUDA kernels, compiled for the processor."""
+    monkeypatch.setattr(_backend, "cpu", host_kernels)
+    return host_kernels
+
+
+@pytest.fixture(scope="module", params=["cpu", "cuda"])
+def backend(request):
+    """The tests of a module that uses this run twice, the second time as with `on_cuda`."""
+    if request.param == "cpu":
+        yield request.param
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_backend, "cpu", request.getfixturevalue("host_kernels"))
+        for test in vars(request.module).values():
+            chosen = getattr(test, "_hypothesis_internal_use_settings", None)
+            if chosen is not None:
+                fewer = settings(chosen, max_examples=max(int(chosen.max_examples * SHARE_ON_CUDA), 5))
+                patch.setattr(test, "_hypothesis_internal_use_settings", fewer)
+        yield request.param
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ from strategies import random_values
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SHAPE = (2, 5, 12, 10)
 BINS = (3, 5, 2, 4)  # the shape of the result: boxes, channels, bins
 ROIS = np.array([[1, 0, 1, 5, 6], [0, 2, 2, 9, 11], [1, 3, 0, 4, 12]], np.float32)

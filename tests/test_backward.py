@@ -11,6 +11,8 @@ from strategies import FLOAT_DTYPES, LAYOUTS, problems, random_values
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
 
 

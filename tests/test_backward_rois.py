@@ -11,6 +11,8 @@ from strategies import FEATURE_DTYPES, LAYOUTS, problems, random_values, result_
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def backward_rois(problem, features, grad_output, **more):
     return roicy.roi_align_backward_rois(grad_output, features, problem.rois, **problem.options, **more)

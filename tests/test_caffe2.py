@@ -13,6 +13,8 @@ from strategies import contested_values, given_some, pool_problems, problems, ra
 import roicy
 from roicy.compat import caffe2
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FLOAT32 = [np.dtype("float32")]
 TYPE, VALUE = TypeError, ValueError
 EITHER = (TypeError, ValueError)

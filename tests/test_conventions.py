@@ -9,6 +9,8 @@ from strategies import FEATURE_DTYPES, random_values
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def ramps(height, width, dtype=np.float64):
     """Two channels: the column and the row of every pixel."""

@@ -19,6 +19,8 @@ from strategies import (
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 LAYOUT_IDS = [layout.__name__ for layout in LAYOUTS]
 
 

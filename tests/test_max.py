@@ -23,6 +23,8 @@ from strategies import (
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
 LOWEST = float(np.finfo(np.float32).min)
 

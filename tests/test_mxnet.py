@@ -13,6 +13,8 @@ from strategies import OUTPUT_SIZES, contested_values, given_some, pool_problems
 
 from roicy.compat import mxnet
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
 TYPE, VALUE = TypeError, ValueError
 EITHER = (TypeError, ValueError)

@@ -21,6 +21,8 @@ from strategies import (
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @given(problems())
 def test_same_bits_as_the_functions(problem):

@@ -11,6 +11,8 @@ from strategies import FEATURE_DTYPES, FLOAT_DTYPES, LAYOUTS, random_values, res
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 # ---------------------------------------------------------------- regions
 
 

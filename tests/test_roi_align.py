@@ -11,6 +11,8 @@ from strategies import FEATURE_DTYPES, FLOAT_DTYPES, problems, random_values, re
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @given(problems())
 def test_matches_reference(problem):

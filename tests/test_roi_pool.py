@@ -20,6 +20,8 @@ from strategies import (
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def expected_of(problem):
     """What the reference says, in the dtypes of the package."""

@@ -21,6 +21,8 @@ from strategies import (
 
 import roicy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
 
 

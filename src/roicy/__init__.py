@@ -1,4 +1,4 @@
-"""Region-of-interest operators of object detection as functions on NumPy arrays.
+"""Region-of-interest operators of object detection as functions on NumPy and CuPy arrays.
 
 ================================= ==========================================================
 `roi_align`                       pool boxes of a feature map: average or maximum of samples
@@ -17,7 +17,7 @@
 `set_num_threads`                 threads that calls from this Python thread may use
 `get_num_threads`                 how many those are
 `num_threads`                     the same within a ``with`` block
-`show_config`                     versions, CPU level, threads
+`show_config`                     versions, CPU level, threads, CUDA
 ================================= ==========================================================
 
 `roicy.compat.caffe2` and `roicy.compat.mxnet` have the operators of these systems, under the names and with

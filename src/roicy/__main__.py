@@ -12,11 +12,11 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="roicy", description="RoI operators for NumPy arrays, fast on every CPU."
+        prog="roicy", description="RoI operators for NumPy and CuPy arrays."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    info = commands.add_parser("info", help="print versions, CPU level, OpenMP and threads")
+    info = commands.add_parser("info", help="print versions, CPU level, threads and the state of CUDA")
     info.set_defaults(run=_info)
 
     demo = commands.add_parser("demo", help="run the operators on a photo and draw what happened")

@@ -9,6 +9,7 @@ ValueError where its value or shape is. Nothing is written anywhere. That arrays
 import math
 import numbers
 import operator
+import sys
 from reprlib import repr as short_repr
 
 import numpy as np
@@ -286,7 +287,7 @@ def _is_bfloat16(dtype):
 
 def nchw(array, layout):
     """Return the array seen as (image or RoI, channel, row, column); a copy where its items are unaligned."""
-    if not array.flags.aligned:
+    if not _aligned(array):
         array = array.copy()
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
@@ -319,10 +320,10 @@ def whiten(value, channels, dtype):
     return mean.astype(dtype), matrix.astype(dtype)
 
 
-def whitened(value, rows):
+def whitened(value, rows, xp=np):
     """Check what a function made of rows."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-        raise TypeError(f"whiten must return a numpy.ndarray of real numbers, got {_shown(value)}")
+    if not isinstance(value, xp.ndarray) or value.dtype.kind not in "fiu":
+        raise TypeError(f"whiten must return a {xp.__name__}.ndarray of real numbers, got {_shown(value)}")
     if value.ndim != 2 or len(value) != rows:
         raise ValueError(f"whiten must return an array of shape ({rows}, D), got {value.shape}")
     return value
@@ -336,15 +337,15 @@ class Rois:
 
     Attributes
     ----------
-    boxes : ndarray, (K, columns) or (K, columns + 1), float32 or float64, C-contiguous
+    boxes : array, (K, columns) or (K, columns + 1), float32 or float64, C-contiguous
         The numbers of each box: `CORNERS` or `ROTATED`. With one column more the batch index comes first.
     columns : int
         How many numbers a box has.
-    images : ndarray, (K,), int64, C-contiguous, or None where the batch index is a column
+    images : array, (K,), int64, C-contiguous, or None where the batch index is a column
         Batch indices, in range or not.
     lengths : list of int or None
         How many boxes each image has, where the caller gave one array per image.
-    given : tuple of ndarray
+    given : tuple of array
         The caller's own arrays, which an output must not overlap.
     """
 
@@ -364,7 +365,7 @@ class Rois:
 
     def invalid_row(self, row, images):
         """Return the error for a row that no pooling can be done for."""
-        values = self.boxes[row]
+        values = on_host(self.boxes[row])
         if not np.isfinite(values).all():
             found, expected = "is not finite", "finite numbers only"
         else:
@@ -388,13 +389,16 @@ class Rois:
         else:
             image = int(self.images[row])
             place = f"rois[{image}] row {row - sum(self.lengths[:image])}"
-        return f"{place}, [{', '.join(map(str, self.boxes[row]))}],"
+        return f"{place}, [{', '.join(map(str, on_host(self.boxes[row])))}],"
 
 
-def rois(value, batch_indices, images, names=CORNERS):
-    """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box."""
-    if not isinstance(value, np.ndarray):
-        return _rois_per_image(value, batch_indices, images, names)
+def rois(value, batch_indices, images, xp=np, names=CORNERS):
+    """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box.
+
+    `xp` is the library of the call's arrays.
+    """
+    if isinstance(value, (list, tuple)):
+        return _rois_per_image(value, batch_indices, images, xp, names)
     shape = value.shape
     columns = len(names)
     if len(shape) != 2 or not columns <= shape[1] <= columns + 1:
@@ -412,7 +416,7 @@ def rois(value, batch_indices, images, names=CORNERS):
                 f"rois of shape {shape} say no batch index and N is {images}, not 1: "
                 f"pass batch_indices, or rois of shape (K, {columns + 1}) with the batch index in column 0"
             )
-        return Rois(boxes, columns, np.zeros(len(boxes), np.int64), None, (value,))
+        return Rois(boxes, columns, xp.zeros(len(boxes), np.int64), None, (value,))
     if shape[1] != columns:
         raise ValueError(
             f"batch_indices must be None for rois of shape {shape}, which have the batch index in column 0"
@@ -428,7 +432,7 @@ def rois(value, batch_indices, images, names=CORNERS):
     return Rois(boxes, columns, images, None, (value, batch_indices))
 
 
-def _rois_per_image(arrays, batch_indices, images, names):
+def _rois_per_image(arrays, batch_indices, images, xp, names):
     if batch_indices is not None:
         raise ValueError("batch_indices must be None for rois that are one array of boxes per image")
     if len(arrays) != images:
@@ -442,8 +446,8 @@ def _rois_per_image(arrays, batch_indices, images, names):
         if _box_dtype(f"rois[{image}]", array.dtype) == _FLOAT64:
             dtype = _FLOAT64
     lengths = [len(array) for array in arrays]
-    boxes = np.concatenate([np.empty((0, columns), dtype), *(array.astype(dtype) for array in arrays)])
-    indices = np.repeat(np.arange(images, dtype=np.int64), lengths)
+    boxes = xp.concatenate([xp.empty((0, columns), dtype), *(array.astype(dtype) for array in arrays)])
+    indices = xp.asarray(np.repeat(np.arange(images, dtype=np.int64), lengths))
     return Rois(boxes, columns, indices, lengths, tuple(arrays))
 
 
@@ -461,10 +465,10 @@ def _box_dtype(name, dtype):
 
 
 def _contiguous(array, dtype):
-    flags = array.flags
-    if array.dtype == dtype and flags.c_contiguous and flags.aligned and type(array) is np.ndarray:
+    plain = type(array) is np.ndarray or not isinstance(array, np.ndarray)
+    if array.dtype == dtype and array.flags.c_contiguous and plain and _aligned(array):
         return array
-    return np.array(array, dtype, order="C")
+    return library_of(array).array(array, dtype, order="C")
 
 
 # ---------------------------------------------------------------- the chosen samples of a maximum
@@ -473,7 +477,7 @@ def _contiguous(array, dtype):
 def argmax(array, shape):
     """Check that an array can hold the argmax of an output of a shape."""
     if array is None:
-        raise TypeError(f"argmax must be a numpy.ndarray of int32 and shape {shape}, got None")
+        raise TypeError(f"argmax must be an array of int32 and shape {shape}, got None")
     if array.dtype != _INT32:
         raise TypeError(f"argmax must be int32 in native byte order, got {array.dtype}")
     _same_shape("argmax", array, shape)
@@ -500,23 +504,25 @@ def argmax_error(found, layout):
 
 def out(value, shape, dtype, *inputs, name="out"):
     """Return the array that is the result: the caller's, once it is known to do no harm, or a new one."""
+    xp = library_of(inputs[0])
     if value is None:
-        return np.empty(shape, dtype)
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be one numpy.ndarray, got a {type(value).__name__}")
+        return xp.empty(shape, dtype)
+    if not isinstance(value, xp.ndarray):
+        raise TypeError(f"{name} must be one {xp.__name__}.ndarray, got a {type(value).__name__}")
     if value.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
     if value.dtype != dtype:
         raise ValueError(f"{name} must have dtype {dtype} in native byte order, got {value.dtype}")
-    if not value.flags.carray:
-        if not value.flags.writeable:
+    memory = _memory(value)
+    if not memory.flags.carray:
+        if not memory.flags.writeable:
             raise ValueError(f"{name} must be writeable, got a read-only array")
         if _overlaps_itself(value):
             raise ValueError(
                 f"{name} must not overlap itself, got strides {value.strides} for shape {shape} of {dtype}"
             )
     for array in inputs:
-        if np.may_share_memory(value, array) and _overlap(value, array):
+        if _overlap(memory, _memory(array)):
             raise ValueError(f"{name} must not overlap an input array, got memory that both use")
     return value
 
@@ -524,19 +530,19 @@ def out(value, shape, dtype, *inputs, name="out"):
 def outs(value, shape, dtype, *inputs):
     """Return the two arrays that are the result: pooled values and their argmax."""
     if type(value) is not tuple:
-        return out(value, shape, dtype, *inputs), np.empty(shape, _INT32)
+        return out(value, shape, dtype, *inputs), library_of(inputs[0]).empty(shape, _INT32)
     if len(value) != 2:
         raise ValueError(f"out must be an array or a tuple (values, argmax), got a tuple of {len(value)}")
     values = out(value[0], shape, dtype, *inputs, name="out[0]")
     chosen = out(value[1], shape, _INT32, *inputs, name="out[1]")
-    if np.may_share_memory(values, chosen) and _overlap(values, chosen):
+    if _overlap(_memory(values), _memory(chosen)):
         raise ValueError("out[0] must not overlap out[1], got memory that both use")
     return values, chosen
 
 
 def written_to(out):
     """Return the array that the kernels fill: `out`, or where its items are unaligned one to copy from."""
-    return out if out.flags.aligned else np.empty(out.shape, out.dtype)
+    return out if _aligned(out) else np.empty(out.shape, out.dtype)
 
 
 def _overlaps_itself(array):
@@ -551,7 +557,47 @@ def _overlaps_itself(array):
 
 
 def _overlap(first, second):
+    if not np.may_share_memory(first, second):
+        return False
     try:
         return np.shares_memory(first, second, max_work=_OVERLAP_WORK)
     except np.exceptions.TooHardError:
         return True
+
+
+# ---------------------------------------------------------------- arrays of either library
+
+
+def library_of(array):
+    """Return the library that an array comes from: `numpy`, or `cupy`, which made it."""
+    return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
+
+
+def on_host(array):
+    """Return an array as a NumPy array; waits for the device."""
+    return array if isinstance(array, (np.ndarray, np.generic)) else array.get()
+
+
+def _aligned(array):
+    # those of a device are known to be (`roicy.cuda.Kernels.check_arrays`)
+    return array.flags.aligned if isinstance(array, np.ndarray) else True
+
+
+class _Memory:
+    # What a device's array occupies, described as NumPy describes its own.
+
+    def __init__(self, array):
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (array.data.ptr, False),
+            "shape": array.shape,
+            "strides": array.strides,
+            "typestr": f"|V{array.itemsize}",
+        }
+
+
+def _memory(array):
+    # An array whose addresses can be compared, and only those: what it shows may lie on a device.
+    if isinstance(array, np.ndarray):
+        return array
+    return np.asarray(_Memory(array)) if array.size else np.empty(0)

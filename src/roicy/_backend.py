@@ -18,29 +18,32 @@ def kernels_for(**arrays):
 
     Returns
     -------
-    module
-        The package that holds the kernels for arrays of this type.
+    module or roicy.cuda.Kernels
+        What holds the kernels for arrays of this type: `roicy.cpu`, or an object with the same functions.
 
     Raises
     ------
     TypeError
         Where an argument is no array, or an array of another library, or the arguments are mixed.
+    ValueError
+        Where CuPy arrays are not all on the device in use.
+    ImportError, RuntimeError
+        Where CuPy arrays cannot be handled by this installation or on this machine.
     """
     for name, array in arrays.items():
         if type(array) is not np.ndarray and (array is not None or name not in _OPTIONAL):
-            _check(arrays)
-            break
+            return _kernels_of(arrays)
     return cpu
 
 
-def _check(arrays):
+def _kernels_of(arrays):
     # Sorts the arguments by the library that their arrays come from, so that a mixture can be told apart.
     libraries, found = set(), []
     for name, array in _each(arrays):
         if type(array).__module__.partition(".")[0] == "cupy":
             libraries.add("CuPy")
         elif not isinstance(array, np.ndarray):
-            raise TypeError(f"{name} must be a numpy.ndarray, got {_type_name(array)}")
+            raise TypeError(f"{name} must be a numpy.ndarray or cupy.ndarray, got {_type_name(array)}")
         elif type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
             raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
         else:
@@ -48,11 +51,13 @@ def _check(arrays):
         found.append(f"{name} ({_type_name(array)})")
     if len(libraries) == 2:
         raise TypeError(f"all arrays of a call must come from one library, got {', '.join(found)}")
-    if "CuPy" in libraries:
-        raise TypeError(
-            f"this build handles NumPy arrays, got {', '.join(found)}; "
-            "a CUDA backend comes in a later version"
-        )
+    if "CuPy" not in libraries:
+        return cpu
+    from roicy import cuda  # a CuPy array has arrived
+
+    kernels = cuda.kernels()
+    kernels.check_arrays(_each(arrays))
+    return kernels
 
 
 def _each(arrays):

@@ -1,7 +1,6 @@
 """Threads, and what this installation consists of."""
 
 import contextlib
-import importlib.util
 import os
 import platform
 import sys
@@ -108,8 +107,10 @@ def show_config(mode="stdout"):
     dict or None
         With ``mode="dicts"``, the sections "Versions" (roicy, Python, NumPy, the C compiler), "CPU" (the
         level that the kernels in use were compiled for, the levels that this machine can run, and what
-        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether OpenMP was built in, and how many) and "CUDA" (CuPy
-        where it is installed, and the device, which is none in this version).
+        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether OpenMP was built in, and how many) and "CUDA" (the
+        state, "ready" or what is missing, and what to do about it; the versions of CuPy, of its compiler
+        NVRTC and of CUDA in the driver; the devices with their compute capabilities). For the latter CuPy
+        is imported where it is installed.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def show_config(mode="stdout"):
             "ROICY_CPU_LEVEL": os.environ.get("ROICY_CPU_LEVEL", ""),
         },
         "Threads": {"OpenMP": cpu.openmp(), "threads": cpu.get_num_threads()},
-        "CUDA": {"CuPy": _cupy_version() or "not installed", "device": "none"},
+        "CUDA": _cuda(),
     }
     if mode == "dicts":
         return config
@@ -166,10 +167,15 @@ def _version(distribution):
         return None
 
 
-def _cupy_version():
-    # Read from what is installed: importing CuPy takes seconds and may start a device.
-    if importlib.util.find_spec("cupy") is None:
-        return None
-    from importlib.metadata import packages_distributions
+def _cuda():
+    from roicy.cuda import state
 
-    return next(map(_version, packages_distributions().get("cupy", [])), None)
+    found = state.find()
+    return {
+        "state": found.name,
+        "problem": found.problem or "none",
+        "CuPy": found.cupy or "not installed",
+        "NVRTC": found.nvrtc or "not found",
+        "driver": found.driver or "none",
+        "devices": list(found.devices) or "none",
+    }

@@ -2,7 +2,8 @@
 
 A pass is a function ``(workload, ...) -> prepare``, and ``prepare(features, rois, grad_output)`` gets the
 arrays of one round and returns the call that is timed. Results go to the same arrays again and again, with
-``fresh=True`` to new ones.
+``fresh=True`` to new ones. ``xp`` is the library that all arrays come from, further options are the
+operator's.
 """
 
 import numpy as np
@@ -13,26 +14,26 @@ AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
 BACK = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}
 
 
-def forward(workload, fresh=False, layout="NCHW", dtype="float32", **options):
+def forward(workload, fresh=False, layout="NCHW", dtype="float32", xp=np, **options):
     """Prepare the operator itself; the call's result is in NCHW."""
     if workload.operator == "rmac":  # which has no out
         return lambda features, rois, grad_output: lambda: roicy.rmac(features)
     function, axes, back = getattr(roicy, workload.operator), AXES[layout], BACK[layout]
-    out = None if fresh else np.empty([workload.output_shape[axis] for axis in axes], dtype)
+    out = None if fresh else xp.empty([workload.output_shape[axis] for axis in axes], dtype)
     options = {**workload.options, "layout": layout, "out": out, **options}
 
     def prepare(features, rois, grad_output):
-        x = np.ascontiguousarray(features.astype(dtype, copy=False).transpose(axes))
+        x = xp.ascontiguousarray(features.astype(dtype, copy=False).transpose(axes))
         return lambda: function(x, rois, workload.output_size, **options).transpose(back)
 
     return prepare
 
 
-def with_argmax(workload, fresh=False):
+def with_argmax(workload, fresh=False, xp=np, **options):
     """Prepare the operator with its argmax; the call returns both."""
     function, shape = getattr(roicy, workload.operator), workload.output_shape
-    out = None if fresh else (np.empty(shape, np.float32), np.empty(shape, np.int32))
-    options = {**workload.options, "return_argmax": True, "out": out}
+    out = None if fresh else (xp.empty(shape, np.float32), xp.empty(shape, np.int32))
+    options = {**workload.options, "return_argmax": True, "out": out, **options}
 
     def prepare(features, rois, grad_output):
         return lambda: function(features, rois, workload.output_size, **options)
@@ -40,10 +41,10 @@ def with_argmax(workload, fresh=False):
     return prepare
 
 
-def backward(workload, fresh=False):
+def backward(workload, fresh=False, xp=np, **options):
     """Prepare the gradient with respect to the features; an argmax is found untimed."""
     gradient, shape = getattr(roicy, f"{workload.operator}_backward"), workload.input_shape
-    options = {**workload.options, "out": None if fresh else np.empty(shape, np.float32)}
+    options = {**workload.options, "out": None if fresh else xp.empty(shape, np.float32), **options}
 
     def prepare(features, rois, grad_output):
         if workload.operator == "rmac":
@@ -57,13 +58,13 @@ def backward(workload, fresh=False):
     return prepare
 
 
-def box_gradient(workload):
+def box_gradient(workload, xp=np, **options):
     """Prepare the gradient with respect to the boxes; an argmax is found untimed."""
     gradient = getattr(roicy, f"{workload.operator}_backward_rois")
 
     def prepare(features, rois, grad_output):
-        options = {**workload.options, **_argmax_option(workload, features, rois)}
-        return lambda: gradient(grad_output, features, rois, **options)
+        more = {**workload.options, **options, **_argmax_option(workload, features, rois)}
+        return lambda: gradient(grad_output, features, rois, **more)
 
     return prepare
 

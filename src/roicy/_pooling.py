@@ -41,7 +41,7 @@ class Pooling:
             n, c, h, w = input_shape
         else:
             n, h, w, c = input_shape
-        rois = settle.rois(rois, batch_indices, n, names)
+        rois = settle.rois(rois, batch_indices, n, kernels.xp, names)
         k = len(rois.boxes)
         rows, columns = output_size
         self._kernels = kernels
@@ -130,7 +130,7 @@ class Pooling:
         out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, *inputs)
         table = self._table(accumulate, "backward_rois")
         self._check_argmax(table, argmax)
-        gradient = np.zeros((len(rois.boxes), rois.columns))
+        gradient = self._kernels.xp.zeros((len(rois.boxes), rois.columns))
         if table is not None and features.size:
             self._slope(
                 table,
@@ -144,7 +144,8 @@ class Pooling:
         out[:, : -rois.columns] = 0  # the batch index has no gradient
         if rois.lengths is None:
             return out
-        return np.split(out, np.cumsum(rois.lengths)[:-1]) if rois.lengths else []
+        ends = np.cumsum(rois.lengths)
+        return [out[end - length : end] for end, length in zip(ends, rois.lengths, strict=True)]
 
     def _settled_argmax(self, argmax, *inputs):
         # argmax as the kernels take it, and the arrays that an output must not overlap
@@ -153,12 +154,16 @@ class Pooling:
         settle.argmax(argmax, self._output_shape)
         return settle.nchw(argmax, self._layout), (argmax, *inputs, *self._rois.given)
 
+    def _may_wait(self):
+        # whether a question that needs the tables' or the arrays' values may be asked
+        return self._invalid == "raise" or not self._kernels.asynchronous
+
     def _check_countable(self, table):
-        if table.first_too_fine >= 0:
+        if self._may_wait() and table.first_too_fine >= 0:
             raise self._rois.too_fine_row(table.first_too_fine)
 
     def _check_argmax(self, table, argmax):
-        if argmax is not None and argmax.size:
+        if argmax is not None and argmax.size and self._may_wait():
             found = self._argmax_error(table, argmax)
             if found is not None:
                 raise settle.argmax_error(found, self._layout)
@@ -176,7 +181,7 @@ class Pooling:
         table = self._tables.get((accumulate, purpose))
         if table is None:
             table = self._fill(accumulate, purpose)
-            if table.first_invalid >= 0 and self._invalid == "raise":
+            if self._invalid == "raise" and table.first_invalid >= 0:
                 raise self._rois.invalid_row(table.first_invalid, self._shape[0])
             self._tables[accumulate, purpose] = table
         return table

@@ -157,12 +157,9 @@ def rmac(
     >>> roicy.rmac(features, scales=1)
     array([[0.6, 0.8]], dtype=float32)
     """
-    kernels_for(features=features, **_whiten_arrays(whiten))
-    description = _Description(features, scales, overlap, layout, whiten, aggregate, eps)
-    pooled = roi_pool(
-        features, description.boxes, 1, batch_indices=description.images, layout=description.layout
-    )
-    return description.of(pooled)
+    kernels = kernels_for(features=features, **_whiten_arrays(whiten))
+    description = _Description(kernels, features, scales, overlap, layout, whiten, aggregate, eps)
+    return description.of(roi_pool(features, description.boxes, 1, **description.options))
 
 
 def rmac_backward(
@@ -254,17 +251,15 @@ def rmac_backward(
     if callable(whiten):
         raise TypeError(f"whiten must be None or a pair (mean, matrix) for a gradient, got {whiten!r}")
     whitening = _whiten_arrays(whiten)
-    kernels_for(grad_output=grad_output, features=features, out=out, **whitening)
-    description = _Description(features, scales, overlap, layout, whiten, aggregate, eps)
+    kernels = kernels_for(grad_output=grad_output, features=features, out=out, **whitening)
+    description = _Description(kernels, features, scales, overlap, layout, whiten, aggregate, eps)
     settle.grad_output_of(features, grad_output, description.shape)
     out = settle.out(out, features.shape, grad_output.dtype, grad_output, features, *whitening.values())
-    boxes = {"batch_indices": description.images, "layout": description.layout}
-    pooled, argmax = roi_pool(features, description.boxes, 1, return_argmax=True, **boxes)
+    boxes, options = description.boxes, description.options
+    pooled, argmax = roi_pool(features, boxes, 1, return_argmax=True, **options)
     description.of(pooled)
-    grad = description.adjoint(grad_output)
-    return roi_pool_backward(
-        grad.reshape(pooled.shape), argmax, description.boxes, features.shape, out=out, **boxes
-    )
+    grad = description.adjoint(grad_output).reshape(pooled.shape)
+    return roi_pool_backward(grad, argmax, boxes, features.shape, out=out, **options)
 
 
 class _Description:
@@ -272,28 +267,32 @@ class _Description:
 
     Attributes
     ----------
-    layout : str
-        Layout of the feature maps.
-    boxes : ndarray, shape (N * R, 4), float32
+    boxes : array, shape (N * R, 4), float32
         The regions of all images.
-    images : ndarray, shape (N * R,), int64
-        Which image each one belongs to.
+    options : dict
+        What else `roi_pool` and its gradient are told about them: which image each one belongs to, and that
+        no one needs to look for invalid ones.
     shape : tuple of int
         Shape of the vectors; the number of columns is not known where a function whitens.
     """
 
-    def __init__(self, features, scales, overlap, layout, whiten, aggregate, eps):
-        self.layout = settle.layout(layout)
-        shape = settle.features_shape(features, self.layout)
+    def __init__(self, kernels, features, scales, overlap, layout, whiten, aggregate, eps):
+        layout = settle.layout(layout)
+        shape = settle.features_shape(features, layout)
         accumulate, _ = settle.features(features, shape)
-        if self.layout == "NCHW":
+        if layout == "NCHW":
             n, c, h, w = shape
         else:
             n, h, w, c = shape
         boxes = _boxes(h, w, settle.scales(scales), settle.overlap(overlap))
         r = len(boxes)
-        self.boxes = np.tile(boxes, (n, 1))
-        self.images = np.repeat(np.arange(n), r)
+        self.boxes = kernels.xp.asarray(np.tile(boxes, (n, 1)))
+        self.options = {
+            "batch_indices": kernels.xp.asarray(np.repeat(np.arange(n), r)),
+            "layout": layout,
+            "invalid": "nan",
+        }
+        self._kernels = kernels
         self._accumulate = np.dtype(accumulate)
         self._eps = settle.eps(eps)
         self._joined = settle.aggregate(aggregate) == "concat"
@@ -321,32 +320,38 @@ class _Description:
         if self._joined:
             grad_rows = grad_rows.reshape(self._units[-1][0].shape)
         else:
-            grad_rows = np.repeat(grad_rows, self._regions[1], axis=0)
+            grad_rows = self._kernels.xp.repeat(grad_rows, self._regions[1], axis=0)
         if self._whiten is not None:
-            grad_rows = self._unit_adjoint(grad_rows) @ self._whiten[1]
+            grad_rows = self._kernels.product(self._unit_adjoint(grad_rows), self._whiten[1])
         return self._unit_adjoint(grad_rows).astype(grad.dtype, copy=False)
 
     def _whitened(self, rows):
         if callable(self._whiten):
-            return settle.whitened(self._whiten(rows), len(rows)).astype(self._accumulate, copy=False)
+            whitened = settle.whitened(self._whiten(rows), len(rows), self._kernels.xp)
+            return whitened.astype(self._accumulate, copy=False)
         mean, matrix = self._whiten
         with np.errstate(all="ignore"):
-            return (rows - mean) @ matrix.T
+            return self._kernels.product(rows - mean, matrix.T)
 
     @np.errstate(all="ignore")
     def _unit(self, rows):
         # Lengths are in float64, where squares of float32 do not overflow. They are kept for `adjoint`.
-        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
-        units = (rows / np.maximum(lengths, self._eps)).astype(rows.dtype)
+        xp = self._kernels.xp
+        lengths = xp.sqrt(self._dots(rows, rows))
+        units = (rows / xp.maximum(lengths, self._eps)).astype(rows.dtype)
         self._units.append((units, lengths))
         return units
 
     def _unit_adjoint(self, grad):
         # A unit vector only turns: what lies along it is taken away. A shorter one was divided by a constant.
+        xp = self._kernels.xp
         units, lengths = self._units.pop()
-        along = np.einsum("ij,ij->i", grad, units, dtype=np.float64)[:, None]
-        across = grad - np.where(lengths > self._eps, along, 0) * units
-        return (across / np.maximum(lengths, self._eps)).astype(self._accumulate)
+        across = grad - xp.where(lengths > self._eps, self._dots(grad, units), 0) * units
+        return (across / xp.maximum(lengths, self._eps)).astype(self._accumulate)
+
+    def _dots(self, rows, others):
+        # each row times the other, (rows, 1)
+        return self._kernels.xp.multiply(rows, others, dtype=np.float64).sum(axis=1, keepdims=True)
 
 
 def _whiten_arrays(whiten):

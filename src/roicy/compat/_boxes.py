@@ -17,6 +17,8 @@ def aligned_sizes(boxes, scale, names=settle.CORNERS):
 
 def check_rows(good, rois, expected):
     """Raise an error that names the first row of `rois` that is not good, if there is one."""
+    good = settle.on_host(good)
     if not good.all():
         row = int(good.argmin())
-        raise ValueError(f"rois row {row}, [{', '.join(map(str, rois[row]))}]: expected {expected}")
+        values = ", ".join(map(str, settle.on_host(rois[row])))
+        raise ValueError(f"rois row {row}, [{values}]: expected {expected}")

@@ -489,9 +489,9 @@ def RMACRegions(X, *, scales=3, overlap=0.4):
            [0., 2., 0., 5., 3.]], dtype=float32)
     """
     with _WORDS:
-        kernels_for(X=X)
+        xp = kernels_for(X=X).xp
         regions = roicy.rmac_regions(settle.features_shape(X, "NCHW"), scales=scales, overlap=overlap)
-        return regions if X.size else regions[:0]
+        return xp.asarray(regions if X.size else regions[:0])
 
 
 def run_operator(name, inputs, device=None, **arguments):
@@ -504,8 +504,8 @@ def run_operator(name, inputs, device=None, **arguments):
         "RoIAlignRotatedGradient", "RoIPool", "RoIPoolGradient", "RMACRegions".
     inputs : sequence of ndarray
         The operator's inputs, in its order.
-    device : {None, "cpu"}, optional
-        Where to run; the arrays say it as well. There is no other device in this version.
+    device : {None, "cpu", "cuda"}, optional
+        Where to run: with NumPy arrays "cpu", with CuPy arrays "cuda". The arrays say it as well.
     **arguments
         The operator's arguments.
 
@@ -546,8 +546,11 @@ def run_operator(name, inputs, device=None, **arguments):
         raise TypeError(f"inputs must be a list or tuple of arrays, got {type(inputs).__name__}")
     if len(inputs) != len(names):
         raise ValueError(f"inputs must be the {len(names)} of {name} ({', '.join(names)}), got {len(inputs)}")
-    if device not in (None, "cpu"):
-        raise ValueError(f"device must be None or 'cpu', as there is no other backend here, got {device!r}")
+    if device not in (None, *_LIBRARIES):
+        raise ValueError(f"device must be None, 'cpu' or 'cuda', got {device!r}")
+    library = kernels_for(**dict(zip(names, inputs, strict=True))).xp.__name__
+    if device is not None and library != _LIBRARIES[device]:
+        raise ValueError(f"device must be None or where the {library} arrays are, got {device!r}")
     known = function.__kwdefaults__
     for argument in arguments:
         if argument not in known:
@@ -591,6 +594,8 @@ def gradient_operator(name):
     return gradient
 
 
+# whose arrays are on a device
+_LIBRARIES = {"cpu": "numpy", "cuda": "cupy"}
 # name of an operator: the function, the names of its inputs, the name of its gradient
 _OPERATORS = {
     "RMACRegions": (RMACRegions, ("X",), None),
@@ -611,32 +616,33 @@ def _operator(name):
 
 def _align(function, names, X, rois, size, order, spatial_scale, sampling_ratio, aligned):
     with _WORDS:
-        kernels_for(X=X, rois=rois)
+        xp = kernels_for(X=X, rois=rois).xp
         if not rois.size:
-            rois = np.empty((0, 1 + len(names)), np.float32)
+            rois = xp.empty((0, 1 + len(names)), np.float32)
         size = settle.output_size(size)
-        options, boxes = _options(names, rois, order, spatial_scale, sampling_ratio, aligned)
+        options, boxes = _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned)
         pooled = function(X, rois, size, **options)
         if options["aligned"] and options["sampling_ratio"] == 0:
-            bins = aligned_sizes(boxes, options["spatial_scale"], names) / np.array(size[::-1], boxes.dtype)
-            pooled[(np.ceil(bins) == 0).any(axis=1)] = np.nan  # 0 / 0: no samples
+            bins = xp.asarray(np.array(size[::-1], boxes.dtype))
+            sizes = aligned_sizes(boxes, options["spatial_scale"], names) / bins
+            pooled[(sizes == 0).any(axis=1)] = np.nan  # 0 / 0: no samples
         return pooled
 
 
 def _align_gradient(function, names, X, rois, dY, size, order, spatial_scale, sampling_ratio, aligned):
     with _WORDS:
-        kernels_for(X=X, rois=rois, dY=dY)
-        options, _ = _options(names, rois, order, spatial_scale, sampling_ratio, aligned)
+        xp = kernels_for(X=X, rois=rois, dY=dY).xp
+        options, _ = _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned)
         _bins(dY, settle.output_size(size), options["layout"])
         return function(dY, rois, X.shape, **options)
 
 
-def _options(names, rois, order, spatial_scale, sampling_ratio, aligned):
+def _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned):
     # what the functions of roicy are called with, and the boxes as they use them, without batch indices
     images = None
     if rois.ndim == 2 and rois.shape[1] == len(names):
-        images = np.zeros(len(rois), np.int64)
-    boxes = settle.rois(rois, images, 1, names).boxes[:, -len(names) :]
+        images = xp.zeros(len(rois), np.int64)
+    boxes = settle.rois(rois, images, 1, xp, names).boxes[:, -len(names) :]
     scale = settle.spatial_scale(spatial_scale, boxes.dtype)
     aligned = _switch("aligned", aligned)
     if aligned:

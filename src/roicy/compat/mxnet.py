@@ -90,9 +90,9 @@ def ROIPooling(data, rois, pooled_size, spatial_scale, *, return_argmax=False):
            [26., 28.]], dtype=float32)
     """
     with _WORDS:
-        kernels_for(data=data, rois=rois)
+        xp = kernels_for(data=data, rois=rois).xp
         n, c, h, w = settle.features_shape(data, "NCHW")
-        images = _images(rois, n)
+        images = _images(xp, rois, n)
         skipped = (images < 0) | (images >= n)
         options = {"spatial_scale": spatial_scale, "invalid": "nan"}
         if not settle.flag("return_argmax", return_argmax):
@@ -101,7 +101,7 @@ def ROIPooling(data, rois, pooled_size, spatial_scale, *, return_argmax=False):
             return out
         out, pixels = roicy.roi_pool(data, rois, pooled_size, return_argmax=True, **options)
         out[skipped] = 0
-        argmax = pixels + _planes(images, c) * (h * w)
+        argmax = pixels + _planes(xp, images, c) * (h * w)
         argmax[pixels < 0] = -1
         return out, argmax
 
@@ -147,12 +147,12 @@ def ROIPooling_backward(out_grad, rois, argmax, data_shape):
            [0., 0.]], dtype=float32)
     """
     with _WORDS:
-        kernels_for(out_grad=out_grad, rois=rois, argmax=argmax)
+        xp = kernels_for(out_grad=out_grad, rois=rois, argmax=argmax).xp
         n, c, h, w = settle.input_shape(data_shape, "NCHW")
-        images = _images(rois, n)
+        images = _images(xp, rois, n)
         rows, columns = settle.grad_output_size(out_grad, "NCHW")
         _elements("argmax", argmax, "iu", (len(rois), c, rows, columns))
-        pixels = argmax.astype(np.int64) - _planes(images, c) * (h * w)
+        pixels = argmax.astype(np.int64) - _planes(xp, images, c) * (h * w)
         good = (pixels >= 0) & (pixels < h * w) & ((images >= 0) & (images < n))[:, None, None, None]
         nothing = argmax == -1
         _check_elements("argmax", argmax, good | nothing, "a pixel of its image and channel")
@@ -225,9 +225,9 @@ def ROIAlign(
             [ 0.,  0.]]], dtype=float32)
     """
     with _WORDS:
-        kernels_for(data=data, rois=rois)
+        xp = kernels_for(data=data, rois=rois).xp
         shape = settle.features_shape(data, "NCHW")
-        skipped, options = _align_options(rois, shape[0], spatial_scale, sample_ratio, aligned)
+        skipped, options = _align_options(xp, rois, shape[0], spatial_scale, sample_ratio, aligned)
         rows, columns = size = settle.output_size(pooled_size)
         if not settle.flag("position_sensitive", position_sensitive):
             out = roicy.roi_align(data, rois, size, **options)
@@ -235,7 +235,7 @@ def ROIAlign(
             _, dtype = settle.features(data, shape)
             channels = _channels_of_a_bin(shape, size)
             plan = roicy.roi_align_plan(rois, (shape[0], channels, *shape[2:]), size, **options)
-            out = np.empty(plan.output_shape, dtype)
+            out = xp.empty(plan.output_shape, dtype)
             for p, q in np.ndindex(size):
                 out[:, :, p, q] = plan(data[:, p * columns + q :: rows * columns])[:, :, p, q]
         out[skipped] = 0
@@ -291,18 +291,18 @@ def ROIAlign_backward(
             [0., 2., 2.]]], dtype=float32)
     """
     with _WORDS:
-        kernels_for(out_grad=out_grad, rois=rois)
+        xp = kernels_for(out_grad=out_grad, rois=rois).xp
         shape = settle.input_shape(data_shape, "NCHW")
-        _, options = _align_options(rois, shape[0], spatial_scale, sample_ratio, aligned)
+        _, options = _align_options(xp, rois, shape[0], spatial_scale, sample_ratio, aligned)
         if not settle.flag("position_sensitive", position_sensitive):
             return roicy.roi_align_backward(out_grad, rois, shape, **options)
         rows, columns = size = settle.grad_output_size(out_grad, "NCHW")
         channels = _channels_of_a_bin(shape, size)
         plan = roicy.roi_align_plan(rois, (shape[0], channels, *shape[2:]), size, **options)
         _, dtype = settle.grad_output(out_grad, plan.output_shape)
-        grad = np.empty(shape, dtype)
+        grad = xp.empty(shape, dtype)
         for p, q in np.ndindex(size):
-            alone = np.zeros(out_grad.shape, dtype)
+            alone = xp.zeros(out_grad.shape, dtype)
             alone[:, :, p, q] = out_grad[:, :, p, q]
             plan.backward(alone, out=grad[:, p * columns + q :: rows * columns])
         return grad
@@ -449,16 +449,17 @@ class _MaxROIAlign(Pooling):
     def __init__(self, kernels, rois, input_shape, output_size, spatial_scale):
         _five_columns(rois)
         super().__init__(kernels, rois, input_shape, output_size, None, "NCHW", "raise")
-        check_rows(np.isfinite(self._rois.boxes).all(axis=1), rois, "finite numbers")
+        check_rows(kernels.xp.isfinite(self._rois.boxes).all(axis=1), rois, "finite numbers")
         self._scale = settle.spatial_scale(spatial_scale, self._rois.boxes.dtype)
 
     def positions(self, argmax):
         # x and y of the samples that were chosen
+        xp = self._kernels.xp
         (xs, nx), (ys, _) = self._samples(1), self._samples(0)
-        k, _, p, q = np.ogrid[tuple(map(slice, argmax.shape))]
+        k, p, q = self._numbers()
         none = argmax < 0
-        iy, ix = np.divmod(np.where(none, 0, argmax), np.maximum(nx, 1)[:, None, None, :])
-        return np.where(none, -1, xs[k, q, ix]), np.where(none, -1, ys[k, p, iy])
+        iy, ix = xp.divmod(xp.where(none, 0, argmax), xp.maximum(nx, 1)[:, None, None, :])
+        return xp.where(none, -1, xs[k, q, ix]), xp.where(none, -1, ys[k, p, iy])
 
     def argmax(self, max_idx_x, max_idx_y):
         # the samples that are at these positions
@@ -467,37 +468,45 @@ class _MaxROIAlign(Pooling):
         nothing = (max_idx_x == -1) & (max_idx_y == -1)
         ix, nx = self._indices(1, "max_idx_x", max_idx_x, nothing)
         iy, _ = self._indices(0, "max_idx_y", max_idx_y, nothing)
-        return np.where(nothing, -1, iy * nx[:, None, None, :] + ix).astype(np.int32)
+        return self._kernels.xp.where(nothing, -1, iy * nx[:, None, None, :] + ix).astype(np.int32)
 
     def _indices(self, axis, name, given, nothing):
         # which sample along an axis each position is, and how many samples the bins have
+        xp = self._kernels.xp
         positions, counts = self._samples(axis)
-        k, _, p, q = np.ogrid[tuple(map(slice, given.shape))]
+        k, p, q = self._numbers()
         bins = (k, p if axis == 0 else q)
         with np.errstate(all="ignore"):  # what is NaN or far away is no sample's position
-            index = np.clip(np.rint(given - positions[*bins, 0]), 0, positions.shape[-1] - 1)
-            index = np.nan_to_num(index).astype(np.int64)
+            index = xp.clip(xp.rint(given - positions[*bins, 0]), 0, positions.shape[-1] - 1)
+            index = xp.nan_to_num(index).astype(np.int64)
         good = (index < counts[bins]) & (positions[*bins, index] == given)
         _check_elements(name, given, good | nothing, "the position of a sample of its bin")
         return index, counts
 
+    def _numbers(self):
+        # those of boxes, of rows and of columns of bins, as they go with the outputs
+        rois, _, rows, columns = map(self._kernels.xp.arange, self._output_shape)
+        return rois[:, None, None, None], rows[:, None], columns
+
     def _samples(self, axis):
         # The positions of the samples of each bin along an axis, (K, bins, samples of the longest), and how
         # many each bin has. They are summed up by ones, in the precision of the boxes.
+        xp = self._kernels.xp
         boxes = self._rois.boxes[:, -4:]
         real = boxes.dtype.type
         length, bins = self._shape[2 + axis], self._output_size[axis]
         with np.errstate(all="ignore"):
             start, end = (boxes[:, corner] * real(self._scale) for corner in (1 - axis, 3 - axis))
             step = ((end - start + real(1)) / real(bins))[:, None]
-            edges = np.arange(bins + 1, dtype=boxes.dtype) * step + start[:, None]
-        edges = np.nan_to_num(np.clip(edges, 0, length))  # NaN where a box is beyond the precision
+            edges = xp.arange(bins + 1, dtype=boxes.dtype) * step + start[:, None]
+        edges = xp.nan_to_num(xp.clip(edges, 0, length))  # NaN where a box is beyond the precision
         first, end = edges[:, :-1], edges[:, 1:]
-        longest = int(np.ceil(np.max(end - first, initial=0))) + 1
-        positions = np.ones((*first.shape, longest), boxes.dtype)
+        longest = int((end - first).max()) + 2 if len(boxes) else 1
+        positions = xp.empty((*first.shape, longest), boxes.dtype)
         positions[:, :, 0] = first
-        np.add.accumulate(positions, axis=-1, out=positions)
-        return positions, np.count_nonzero(positions < end[:, :, None], axis=-1)
+        for i in range(1, longest):
+            positions[:, :, i] = positions[:, :, i - 1] + real(1)
+        return positions, (positions < end[:, :, None]).sum(axis=-1)
 
     def _fill(self, accumulate, _purpose):
         rois = self._rois
@@ -515,24 +524,24 @@ class _MaxROIAlign(Pooling):
         self._kernels.grid_max_adjoint(table, grad_output, argmax, grad_features)
 
 
-def _images(rois, images):
+def _images(xp, rois, images):
     # which image each box belongs to, as int64; -1 and N stand for all that is below or beyond
     _five_columns(rois)
-    boxes = settle.rois(rois, None, images).boxes
-    check_rows(np.isfinite(boxes).all(axis=1), rois, "finite numbers")
-    return np.trunc(np.clip(boxes[:, 0].astype(np.float64), -1, images)).astype(np.int64)
+    boxes = settle.rois(rois, None, images, xp).boxes
+    check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
+    return xp.trunc(xp.clip(boxes[:, 0].astype(np.float64), -1, images)).astype(np.int64)
 
 
-def _planes(images, channels):
+def _planes(xp, images, channels):
     # which plane of the features each plane of the output is made of
-    return (images[:, None] * channels + np.arange(channels))[:, :, None, None]
+    return (images[:, None] * channels + xp.arange(channels))[:, :, None, None]
 
 
-def _align_options(rois, images, spatial_scale, sample_ratio, aligned):
+def _align_options(xp, rois, images, spatial_scale, sample_ratio, aligned):
     # which boxes are left out, and what the functions of roicy are called with
-    image = _images(rois, images)
+    image = _images(xp, rois, images)
     check_rows(image < images, rois, f"a batch index below N = {images}")
-    boxes = settle.rois(rois, None, images).boxes[:, 1:]
+    boxes = settle.rois(rois, None, images, xp).boxes[:, 1:]
     scale = settle.spatial_scale(spatial_scale, boxes.dtype)
     skipped = image < 0
     if settle.flag("aligned", aligned):
@@ -573,6 +582,7 @@ def _elements(name, array, kinds, shape):
 
 
 def _check_elements(name, array, good, expected):
-    if not good.all():
-        index = tuple(map(int, np.argwhere(~good)[0]))
-        raise ValueError(f"{name}[{', '.join(map(str, index))}] must be -1 or {expected}, got {array[index]}")
+    if not bool(good.all()):
+        index = tuple(map(int, np.argwhere(~settle.on_host(good))[0]))
+        found = settle.on_host(array[index])
+        raise ValueError(f"{name}[{', '.join(map(str, index))}] must be -1 or {expected}, got {found}")

@@ -18,6 +18,7 @@ from roicy.cpu.sample_table import SampleTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
 __all__ = [
+    "asynchronous",
     "axis_table",
     "compiler",
     "edge_grid_table",
@@ -34,6 +35,7 @@ __all__ = [
     "level",
     "levels",
     "openmp",
+    "product",
     "range_argmax_error",
     "range_max",
     "range_max_adjoint",
@@ -44,7 +46,13 @@ __all__ = [
     "separable_box_gradient",
     "set_num_threads",
     "threads",
+    "xp",
 ]
+
+#: The library whose arrays these kernels take.
+xp = np
+#: Whether results are written after a call has returned.
+asynchronous = False
 
 #: Up to so many channels, lanes run along rows instead.
 FEW_CHANNELS = 4
@@ -119,6 +127,11 @@ def separable_box_gradient(table, grad_output, features, grad_boxes):
     _kernel("box_gradient", table.accumulate).backward_rois(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )
+
+
+def product(left, right):
+    """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
+    return left @ right
 
 
 def range_table(boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate):

@@ -1,0 +1,298 @@
+"""Race roicy on CuPy arrays against torchvision: ``make bench-cuda``, ``ARGS="--only one_box"``.
+
+Both work on the same memory. Every call is timed by CUDA events, on input sets that take turns and together
+exceed the device's cache. Each time is also given as a multiple of what a plain copy takes for the bytes that
+must move.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import traffic
+from clocks import Cpu, Gpu, bandwidth, handing_over
+from peers import upright
+
+from roicy import _passes
+from roicy._table import print_table
+from roicy._workloads import select
+from roicy.cuda import state
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("roicy", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "torchvision")
+PASSES = ("forward", "with argmax", "backward", "box gradient")
+TOLERANCE = 1e-5
+COLUMNS = ("workload", "pass", "contestant", ">ms", ">ratio", ">GB/s", ">copies", ">call, µs", ">difference")
+
+
+def main(arguments=None):
+    chosen = parse(arguments)
+    if not chosen.dry:
+        found = state.find()
+        if found.name != state.READY:
+            print(f"bench-cuda needs a GPU and CuPy. {found.problem}", file=sys.stderr)
+            return 2
+    clock = Cpu() if chosen.dry else Gpu()
+    speed = bandwidth(clock)
+    results = []
+    for workload in chosen.workloads:
+        for name in _passes.passes(workload):
+            if name in chosen.passes:
+                print(f"{workload.name}, {name} ...", flush=True)
+                taken = shrunk(workload) if chosen.dry else workload
+                results.append(run(clock, taken, name, chosen.rounds, chosen.sets))
+    return report(clock, results, speed, chosen)
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(description="Race roicy on a GPU against torchvision's CUDA operators.")
+    add = parser.add_argument
+    add("--only", metavar="NAME[,NAME]", help="only these workloads")
+    add("--passes", metavar="NAME[,NAME]", help=f"of {', '.join(PASSES)} [all]")
+    add("--rounds", type=int, default=15, metavar="N", help="rounds over all input sets [%(default)s]")
+    add("--sets", type=int, metavar="N", help="input sets [enough to exceed the device's cache four times]")
+    add("--dry", action="store_true", help="tiny workloads on the CPU: does the program run?")
+    chosen = parser.parse_args(arguments)
+    try:
+        chosen.workloads = select(chosen.only.split(",") if chosen.only else None)
+    except ValueError as error:
+        parser.error(str(error))
+    chosen.passes = chosen.passes.split(",") if chosen.passes else list(PASSES)
+    if set(chosen.passes) - set(PASSES):
+        parser.error(f"--passes takes {', '.join(PASSES)}, got {','.join(chosen.passes)}")
+    return chosen
+
+
+def shrunk(workload):
+    """A workload that a CPU does in no time."""
+    images, channels, height, width = workload.input_shape
+    few = {"rois": min(workload.rois, 20), "output_size": min(workload.output_size, 7)}
+    return dataclasses.replace(
+        workload, input_shape=(images, min(channels, 8), height // 8, width // 8), **few
+    )
+
+
+# ---------------------------------------------------------------- contestants
+
+
+def contestants(clock, workload, name):
+    """Who takes part in a pass: {name: (prepare, what it does instead)}, and who is not installed."""
+    own, missing = _passes.passes(workload)[name], []
+    if workload.operator == "rmac":  # which checks nothing on the device
+        found = {"roicy": (own(workload, xp=clock.xp), "")}
+    else:
+        found = {
+            who: (own(workload, xp=clock.xp, invalid=invalid), "")
+            for who, invalid in (("roicy", "nan"), ("roicy, raise", "raise"))
+        }
+    peer, instead = torchvision_pass(workload, name)
+    if peer:
+        try:
+            clock.check_torch()
+            found["torchvision"] = (peer, instead)
+        except ImportError as error:
+            missing.append(f"torchvision ({error})")
+    return found, missing
+
+
+def torchvision_pass(workload, name):
+    """torchvision's call for a pass, below autograd, and what it does instead; None where it has none."""
+    instead = "upright boxes of the same sizes" if workload.operator == "roi_align_rotated" else ""
+    if workload.mode == "max":
+        return None, ""
+    if workload.operator in ("roi_align", "roi_align_rotated"):
+        peers = {"forward": torchvision_align, "backward": torchvision_align_backward}
+    elif workload.operator == "roi_pool":
+        instead = "finds the argmax, too" if name == "forward" else ""
+        peers = {"backward": torchvision_pool_backward}
+        peers |= dict.fromkeys(("forward", "with argmax"), torchvision_pool)
+    else:
+        peers = {}
+    if name not in peers:
+        return None, ""
+    return lambda *arrays: peers[name](workload, *map(tensor, arrays)), instead
+
+
+def tensor(array):
+    """The array's memory as a tensor, on its device."""
+    import torch
+
+    return torch.from_dlpack(array)
+
+
+def torchvision_align(workload, features, rois, grad_output):
+    import torch
+    from torchvision.ops import roi_align
+
+    boxes = upright_tensor(rois)
+
+    def call():
+        with torch.inference_mode():
+            return roi_align(features, boxes, workload.output_size, 1.0, workload.sampling_ratio, True)
+
+    return call
+
+
+def torchvision_align_backward(workload, features, rois, grad_output):
+    import torch
+
+    size, ratio = workload.output_size, workload.sampling_ratio
+    boxes, shape = upright_tensor(rois), workload.input_shape
+    backward = torch.ops.torchvision._roi_align_backward
+    return lambda: backward(grad_output, boxes, 1.0, size, size, *shape, ratio, True)
+
+
+def torchvision_pool(workload, features, rois, grad_output):
+    import torch
+
+    size, pool = workload.output_size, torch.ops.torchvision.roi_pool
+
+    def call():
+        with torch.inference_mode():
+            return pool(features, rois, 1.0, size, size)
+
+    return call
+
+
+def torchvision_pool_backward(workload, features, rois, grad_output):
+    import torch
+
+    size, shape = workload.output_size, workload.input_shape
+    _, argmax = torch.ops.torchvision.roi_pool(features, rois, 1.0, size, size)
+    backward = torch.ops.torchvision._roi_pool_backward
+    return lambda: backward(grad_output, rois, argmax, 1.0, size, size, *shape)
+
+
+def upright_tensor(rois):
+    import torch
+
+    return torch.from_numpy(upright(rois.cpu().numpy())).to(rois.device)
+
+
+# ---------------------------------------------------------------- one race
+
+
+def run(clock, workload, name, rounds, sets=None):
+    """Race a pass: seconds on the device and in Python, bytes, differences, by contestant."""
+    makers, missing = contestants(clock, workload, name)
+    first = draw(workload, 0)
+    sets = sets or clock.input_sets(sum(array.nbytes for array in first if array is not None))
+    inputs = [first, *(draw(workload, number) for number in range(1, sets))]
+    inputs = [[array if array is None else clock.xp.asarray(array) for array in arrays] for arrays in inputs]
+    calls = {who: [prepare(*arrays) for arrays in inputs] for who, (prepare, _) in makers.items()}
+    # at once: roicy's calls all write to the same array
+    alike = {who: calls[who][0]() for who in calls if not makers[who][1].startswith("upright")}
+    differences = compare(clock, alike)
+    seconds = race(clock, calls, rounds)
+    return {
+        "workload": workload.name,
+        "pass": name,
+        "sets": sets,
+        "bytes": traffic.least_bytes(workload, name, first[1]),
+        "seconds": seconds,
+        "python": {who: handing_over(clock, calls[who], min(rounds, 5)) for who in calls},
+        "differences": differences,
+        "instead": {who: instead for who, (_, instead) in makers.items() if instead},
+        "missing": missing,
+    }
+
+
+def draw(workload, number):
+    rng = np.random.default_rng(number)
+    return workload.features(rng), workload.boxes(rng), workload.grad_output(rng)
+
+
+def race(clock, calls, rounds):
+    """The median seconds of a call, by contestant, who take turns round by round."""
+    names, timings = list(calls), {who: [] for who in calls}
+    for who in names:  # compiles, fills the memory pools
+        clock.times(calls[who])
+    for number in range(rounds):
+        shift = number % len(names)
+        for who in names[shift:] + names[:shift]:
+            timings[who] += clock.times(calls[who])
+    return {who: median(timings[who]) for who in names}
+
+
+def compare(clock, results):
+    """The largest difference from roicy's result over the largest value; of pairs, of the first results."""
+    first = {
+        who: clock.to_host(to_array(clock, result[0] if isinstance(result, tuple) else result))
+        for who, result in results.items()
+    }
+    own = first.pop("roicy")
+    return {who: float(np.abs(own - other).max() / np.abs(other).max()) for who, other in first.items()}
+
+
+def to_array(clock, result):
+    return result if isinstance(result, clock.xp.ndarray) else clock.xp.from_dlpack(result.detach())
+
+
+# ---------------------------------------------------------------- what came of it
+
+
+def report(clock, results, speed, chosen):
+    """Print the table, write it as JSON; return the exit status, 1 where results do not agree."""
+    title = f"{clock.describe()['device']}, copying {speed / 1e9:.0f} GB/s, median of {chosen.rounds} rounds"
+    print_table(title, COLUMNS, [row for result in results for row in rows(result, speed)])
+    print("copies: time over that of copying the bytes that must move; call: time of the Python call alone")
+    for who, instead in sorted({pair for result in results for pair in result["instead"].items()}):
+        print(f"† {who}: {instead}")
+    missing = sorted({who for result in results for who in result["missing"]})
+    if any("roicy, raise" in result["seconds"] for result in results):
+        print('roicy: invalid="nan", which waits for nothing; roicy, raise: invalid="raise", the default')
+    if missing:
+        print(f"left out: {', '.join(missing)}")
+    record = {
+        "machine": {**clock.describe(), "bytes per second of a copy": speed, "versions": versions()},
+        "options": {name: value for name, value in vars(chosen).items() if name != "workloads"},
+        "results": results,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / ("cuda-dry.json" if chosen.dry else "cuda.json")
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"results: {path}")
+    status = 0
+    for result in results:
+        for who, difference in result["differences"].items():
+            if not difference <= TOLERANCE:
+                print(f"results differ: {result['workload']}, {result['pass']}, {who}, by {difference:.1e}")
+                status = 1
+    return status
+
+
+def rows(result, speed):
+    """A row per contestant; the ratio is of its time to roicy's."""
+    own = result["seconds"]["roicy"]
+    for who, seconds in result["seconds"].items():
+        first, mark = who == "roicy", " †" if who in result["instead"] else ""
+        difference = result["differences"].get(who)
+        yield [
+            result["workload"] if first else "",
+            result["pass"] if first else "",
+            who,
+            f"{1e3 * seconds:.3g}",
+            "" if first else f"{seconds / own:.2f} x{mark}",
+            f"{result['bytes'] / seconds / 1e9:.0f}",
+            f"{seconds * speed / result['bytes']:.1f} x",
+            f"{1e6 * result['python'][who]:.0f}",
+            "" if difference is None else f"{difference:.0e}",
+        ]
+
+
+def versions():
+    found = {}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

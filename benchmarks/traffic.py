@@ -1,0 +1,78 @@
+"""The least that a pass moves between a device and its memory: each item once, none in a cache before."""
+
+import math
+
+import numpy as np
+
+FLOAT, INDEX = 4, 4  # bytes
+
+
+def least_bytes(workload, name, rois):
+    """Bytes that a pass of the workload must read and write, given its rows of boxes (or None).
+
+    Of the features those pixels count that a sample or a bin touches; a gradient of them is written whole.
+    """
+    channels, output = workload.input_shape[1], math.prod(workload.output_shape) * FLOAT
+    maps = math.prod(workload.input_shape) * FLOAT
+    boxes = 0 if rois is None else rois.nbytes
+    touched = touched_pixels(workload, rois) * channels * FLOAT
+    argmax = math.prod(workload.output_shape) * INDEX
+    if name == "forward":
+        return boxes + touched + output
+    if name == "with argmax":
+        return boxes + touched + output + argmax
+    if name == "backward" and workload.operator == "rmac":
+        return maps + output + maps  # where the maxima are is found again
+    if name == "backward":
+        return boxes + output + (argmax if workload.takes_maxima else 0) + maps
+    assert name == "box gradient"
+    return boxes + output + touched + (argmax if workload.takes_maxima else 0) + boxes
+
+
+def touched_pixels(workload, rois):
+    """Pixels of the maps that any box of the workload reads, over all images."""
+    images, _, height, width = workload.input_shape
+    if rois is None:
+        return images * height * width
+    seen = np.zeros((images, height, width), bool)
+    mark = {"roi_align": _mark_upright, "roi_align_rotated": _mark_rotated, "roi_pool": _mark_whole}
+    for image, *box in rois.astype(np.float64).tolist():
+        mark[workload.operator](seen[int(image)], box, workload)
+    return int(seen.sum())
+
+
+def _samples(workload, size):
+    # offsets of a box's samples from its start along one axis
+    per_bin = workload.sampling_ratio or math.ceil(size / workload.output_size)
+    number = workload.output_size * per_bin
+    return (np.arange(number) + 0.5) * size / number
+
+
+def _pixels(places, length):
+    # of each place the pixel below and the one above, as far as they are on the map
+    below = np.floor(np.clip(places, 0, length - 1)).astype(int)
+    return below, np.minimum(below + 1, length - 1)
+
+
+def _mark_upright(seen, box, workload):
+    x1, y1, x2, y2 = box
+    rows = np.concatenate(_pixels(y1 - 0.5 + _samples(workload, y2 - y1), seen.shape[0]))
+    columns = np.concatenate(_pixels(x1 - 0.5 + _samples(workload, x2 - x1), seen.shape[1]))
+    seen[np.ix_(rows, columns)] = True
+
+
+def _mark_rotated(seen, box, workload):
+    centre_x, centre_y, width, height, angle = box
+    across, down = np.meshgrid(_samples(workload, width) - width / 2, _samples(workload, height) - height / 2)
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    y = centre_y - 0.5 + down * cosine - across * sine
+    x = centre_x - 0.5 + down * sine + across * cosine
+    inside = (y >= -1) & (y <= seen.shape[0]) & (x >= -1) & (x <= seen.shape[1])
+    for rows in _pixels(y[inside], seen.shape[0]):
+        for columns in _pixels(x[inside], seen.shape[1]):
+            seen[rows, columns] = True
+
+
+def _mark_whole(seen, box, workload):
+    x1, y1, x2, y2 = (max(0, math.floor(edge + 0.5)) for edge in box)
+    seen[y1 : y2 + 1, x1 : x2 + 1] = True

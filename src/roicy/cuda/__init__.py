@@ -1,0 +1,70 @@
+"""The CUDA backend: what the public functions call with CuPy arrays, the twin of `roicy.cpu`.
+
+Its kernels are the ``.cu`` texts of this folder, compiled by CuPy for the device in use when they are first
+needed. Importing this package imports no CuPy.
+"""
+
+import functools
+
+from roicy.cuda import state
+from roicy.cuda.axis_table import AxisKernels
+from roicy.cuda.grid_table import GridKernels
+from roicy.cuda.product import ProductKernels
+from roicy.cuda.range_table import RangeKernels
+from roicy.cuda.sample_table import SampleKernels
+
+
+class Kernels(AxisKernels, GridKernels, ProductKernels, RangeKernels, SampleKernels):
+    """All kernels on one kind of device; its methods are the functions of `roicy.cpu`.
+
+    Parameters
+    ----------
+    xp : module
+        The array library: `cupy`.
+    module : callable
+        ``module(code=, options=)`` compiles a source, as `cupy.RawModule` does.
+    current_device : callable
+        Returns the number of the device in use.
+    """
+
+    def check_arrays(self, arrays):
+        """Check that named arrays of a call are on the device in use, and their items where items can be.
+
+        Parameters
+        ----------
+        arrays : iterable of (str, array)
+            The arrays with what to call them.
+
+        Raises
+        ------
+        ValueError
+            Where an array is on another device, or not aligned to the size of its items.
+        """
+        current = self._current_device()
+        for name, array in arrays:
+            if array.device.id != current:
+                raise ValueError(
+                    f"{name} must be on the device in use, {current}, as all arrays of a call, got one on "
+                    f"device {array.device.id}: choose that with cupy.cuda.Device({array.device.id})"
+                )
+            size = array.itemsize
+            if array.data.ptr % size or any(stride % size for stride in array.strides):
+                raise ValueError(
+                    f"{name} must have items at multiples of their size of {size} bytes, got address "
+                    f"{array.data.ptr:#x} and strides {array.strides}"
+                )
+
+
+@functools.cache
+def kernels():
+    """Return the kernels for CuPy arrays.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        Where CuPy cannot be imported, finds no device or cannot compile; the message says what to do.
+    """
+    state.check()
+    import cupy
+
+    return Kernels(cupy, cupy.RawModule, cupy.cuda.runtime.getDevice)

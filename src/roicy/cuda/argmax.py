@@ -1,0 +1,55 @@
+"""Where maxima were found: as the kernels write it, and looked at when a caller hands it back."""
+
+import numpy as np
+
+from roicy.cuda.device import view
+
+# As in argmax.cuh: threads of a block.
+SURVEYORS = 256
+
+
+def argmax_view(argmax, instead):
+    """Return the arguments for an argmax that may be None: another array of int32 `instead`, and whether it is."""
+    if argmax is None:
+        return instead, *[np.int64(0)] * 4, np.int32(False)
+    return *view(argmax), np.int32(True)
+
+
+def channels_last(array):
+    """Whether the channels of an array are closer in memory than its columns."""
+    return array.shape[1] > 1 and abs(array.strides[1]) < abs(array.strides[3])
+
+
+def survey(device, argmax, kernel, *arguments):
+    """Run a kernel of argmax.cu that looks at all numbers of each RoI."""
+    rois, channels, rows, columns = argmax.shape
+    sizes = map(np.int32, (channels, rows, columns, channels_last(argmax)))
+    arguments = (*view(argmax), np.int64(rois), *sizes, *arguments)
+    device.launch("argmax", kernel, (), rois, SURVEYORS, arguments)
+
+
+def first_wrong(device, argmax, wrong, total=None):
+    """Return ((k, c, p, q), value, samples of the bin) of the first wrong number, or None; waits for the device.
+
+    `wrong` holds, for each RoI, which of its numbers is the first one that is out of range; `total` is that of a
+    grid table.
+    """
+    rois, _, rows, columns = argmax.shape
+    found = device.xp.empty(4, np.int64)
+    of_samples = total is not None
+    arguments = (
+        *view(argmax),
+        np.int64(rois),
+        np.int32(rows),
+        np.int32(columns),
+        total if of_samples else argmax[:1, :1, :1, :1],
+        np.int32(of_samples),
+        wrong,
+        found,
+    )
+    device.launch("argmax", "first_wrong", (), 1, SURVEYORS, arguments)
+    k, number, *values = found.tolist()
+    if k == rois:
+        return None
+    c, b = divmod(number, rows * columns)
+    return (k, c, *divmod(b, columns)), *values

@@ -1,0 +1,261 @@
+"""Axis tables on the device, and the kernels that apply them.
+
+The lists of taps have room for as many as any box could have on a map of that size: then nothing has to be waited
+for. Where that would be too much memory the device is asked what the boxes need.
+"""
+
+import numpy as np
+
+from roicy.cuda.device import Device, view
+from roicy.cuda.roi_table import RoiTable
+
+#: Bytes of tables that are set aside without asking what the boxes need.
+UNASKED_BYTES = 1 << 28
+#: Bins that a warp pools at a time, rows of them, and threads of a block: as in separable.cu.
+WARP_BINS, WARP_ROWS, WARP_CHANNELS, WARP_CHUNK, WARPS = 64, 8, 4, 8, 4
+#: Warps below which the rows of bins of a RoI are divided among several.
+BUSY_WARPS = 8192
+#: Warps of a block in channels_last.cu.
+CHANNELS_LAST_WARPS = 8
+#: Tile and channels of a block in adjoint.cu, with lanes along rows and across channels.
+TILES = {False: (8, 32, 8), True: (2, 4, 256)}
+#: Channels of a block in box_gradient.cu.
+GRADIENT_CHANNELS = 64
+
+_NONE = np.int64(0)
+
+
+class _Axis:
+    """Lists of taps of every RoI along one axis."""
+
+    def __init__(self, table, bins, length, sampling_ratio):
+        self.bins = bins
+        self.length = length
+        #: taps that a RoI has at the most: a bin has no more than it spans pixels, and neighbours share a few
+        self.room = max(1, min(bins * length, length + (length * bins >> 20) + 4 * bins + 2))
+        if sampling_ratio:
+            self.room = min(self.room, 2 * sampling_ratio * bins)
+        self.pixels = length + 1
+        self.first = self.line = None
+        self._table = table
+
+    def bytes(self, sloped, turned):
+        """Return how much memory the lists take."""
+        item = 16 if self._table.accumulate == "float64" else 8
+        taps = item * (1 + sloped + turned)
+        return self._table.rois * (8 * self.bins + self.room * taps + 4 * self.pixels * turned)
+
+    def fit(self, room, pixels):
+        """Give each RoI the room it needs: (K,) taps and pixels."""
+        xp = self._table.device.xp
+        starts = xp.zeros((2, len(room) + 1), np.int64)
+        xp.cumsum(room, out=starts[0, 1:])
+        xp.cumsum(pixels, out=starts[1, 1:])
+        self.first, self.line = starts
+        self.room = self.pixels = 0
+
+    def reserve(self, sloped, turned):
+        table, xp = self._table, self._table.device.xp
+        k, real = table.rois, np.dtype(table.accumulate)
+        taps = max(1, self.room * k if self.first is None else int(self.first[-1]))
+        pixels = max(1, self.pixels * k if self.line is None else int(self.line[-1]))
+        self.start = xp.empty((k, self.bins), np.int32)
+        self.count = xp.empty((k, self.bins), np.int32)
+        self.taps = xp.empty((taps, 2), real)
+        self.slopes = xp.empty((taps, 2), real) if sloped else self.taps
+        self.turned_start = xp.empty(pixels, np.int32) if turned else self.start
+        self.turned = xp.empty((taps, 2), real) if turned else self.taps
+
+    def _room(self):
+        return np.int64(self.room), self._table.image if self.first is None else self.first
+
+    def _pixels(self):
+        return np.int64(self.pixels), self._table.image if self.line is None else self.line
+
+    def filled(self):
+        """Return the arguments that the macro FILLED stands for."""
+        return (
+            np.int32(self.length),
+            np.int32(self.bins),
+            *self._room(),
+            *self._pixels(),
+            self.start,
+            self.count,
+            self.taps,
+            self.slopes,
+            self.turned_start,
+            self.turned,
+        )
+
+    def lists(self):
+        """Return the arguments that the macro AXIS stands for."""
+        return self.start, self.count, self.taps, *self._room(), np.int32(self.bins)
+
+    def transpose(self):
+        """Return the arguments that the macro TRANSPOSE stands for."""
+        return self.turned_start, self.turned, *self._room(), *self._pixels()
+
+
+class AxisTable(RoiTable):
+    """Axis tables of K RoIs, in both axes; the parameters are those of `roicy.cpu.axis_table`.
+
+    Attributes
+    ----------
+    y, x : _Axis
+        Lists of taps along either axis.
+    """
+
+    def __init__(
+        self,
+        device,
+        boxes,
+        images,
+        input_shape,
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        accumulate,
+        purpose,
+    ):
+        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
+        geometry = np.float64(spatial_scale), np.int32(sampling_ratio), np.int32(aligned)
+        sloped, turned = purpose == "backward_rois", purpose == "backward"
+        self.y = _Axis(self, output_size[0], input_shape[2], sampling_ratio)
+        self.x = _Axis(self, output_size[1], input_shape[3], sampling_ratio)
+        if self.y.bytes(sloped, turned) + self.x.bytes(sloped, turned) > UNASKED_BYTES:
+            self._measure(geometry)
+        self.y.reserve(sloped, turned)
+        self.x.reserve(sloped, turned)
+        arguments = (
+            *self.rows(),
+            *self.y.filled(),
+            *self.x.filled(),
+            *geometry,
+            np.int32(sloped),
+            np.int32(turned),
+            self.image,
+            self.window,
+        )
+        self.launch_table("fill", -(-self.rois // 2), 128, arguments, "axis_table")
+
+    def _measure(self, geometry):
+        room, pixels = self.device.xp.empty((2, 2, self.rois), np.int64)
+        sizes = map(np.int32, (*self.input_shape[2:], *self.output_size))
+        arguments = (*self.rows(), *sizes, *geometry, room, pixels)
+        self.launch_table("measure", -(-self.rois // 2), 128, arguments, "axis_table")
+        self.y.fit(room[0], pixels[0])
+        self.x.fit(room[1], pixels[1])
+
+
+class AxisKernels(Device):
+    """RoIAlign by the average of the samples of a bin."""
+
+    def axis_table(
+        self,
+        boxes,
+        images,
+        input_shape,
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        accumulate,
+        purpose,
+    ):
+        """Return the axis tables of the boxes; see `AxisTable`."""
+        return AxisTable(
+            self,
+            boxes,
+            images,
+            input_shape,
+            output_size,
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+            accumulate,
+            purpose,
+        )
+
+    def separable(self, table, features, out):
+        """Fill `out` with the features pooled under the table."""
+        channels = features.shape[1]
+        rows, columns = table.output_size
+        lists = *table.y.lists(), *table.x.lists(), table.image, table.window, np.int64(table.rois)
+        arguments = (*view(features), *view(out), *lists, np.int32(channels))
+        options = self.feature_options(features.dtype, table.accumulate, features, out)
+        if channels_last(features) and channels_last(out):
+            packed = _packs_of_4(features, channels) and _packs_of_4(out, channels)
+            chunks = -(-channels // (128 if packed else 32))
+            warps = chunks * table.rois * rows * columns
+            kernel = "forward_4" if packed else "forward"
+            blocks = -(-warps // CHANNELS_LAST_WARPS)
+            self.launch("channels_last", kernel, options, blocks, 32 * CHANNELS_LAST_WARPS, arguments)
+            return
+        columns_at_once = min(columns, WARP_BINS)
+        groups = -(-channels // (WARP_CHANNELS * WARP_CHUNK)) * table.rois * WARP_CHUNK
+        groups *= -(-columns // columns_at_once)
+        # few RoIs are divided further: a sum is the same, whichever warp makes it
+        rows_at_once = min(rows, WARP_ROWS, WARP_BINS // columns_at_once, 1 + groups * rows // BUSY_WARPS)
+        warps = groups * -(-rows // rows_at_once)
+        arguments += np.int32(rows_at_once), np.int32(columns_at_once)
+        self.launch("separable", "forward", options, -(-warps // WARPS), 32 * WARPS, arguments)
+
+    def separable_adjoint(self, table, grad_output, grad_features):
+        """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
+        n, c, h, w = grad_features.shape
+        across = channels_last(grad_features)
+        rows, columns, channels = TILES[across]
+        blocks = -(-c // channels) * n * -(-h // rows) * -(-w // columns)
+        arguments = (
+            *view(grad_output),
+            *view(grad_features),
+            *table.y.transpose(),
+            *table.x.transpose(),
+            *table.by_image(),
+            table.window,
+            np.int64(n),
+            *map(np.int32, (c, h, w, across)),
+        )
+        options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
+        self.launch("adjoint", "backward", options, blocks, 256, arguments)
+
+    def separable_box_gradient(self, table, grad_output, features, grad_boxes):
+        """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
+        channels = features.shape[1]
+        parts = -(-channels // GRADIENT_CHANNELS)
+        partial = self.xp.empty((parts, table.rois, 4)) if parts > 1 else grad_boxes
+        y, x = table.y, table.x
+        arguments = (
+            *view(grad_output),
+            *view(features),
+            *y.lists(),
+            y.slopes,
+            *x.lists(),
+            x.slopes,
+            table.image,
+            np.int64(table.rois),
+            *map(np.int32, (channels, GRADIENT_CHANNELS, parts, channels_last(features))),
+            partial,
+        )
+        options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
+        self.launch("box_gradient", "backward_rois", options, table.rois * parts, 128, arguments)
+        if parts > 1:
+            arguments = partial, np.int64(4 * table.rois), np.int32(parts), grad_boxes
+            self.launch("box_gradient", "add_parts", options, -(-table.rois // 32), 128, arguments)
+
+
+def channels_last(array):
+    """Return whether the channels of a pixel lie side by side."""
+    return array.shape[1] > 1 and array.strides[1] == array.itemsize
+
+
+def _packs_of_4(array, channels):
+    # whether four channels at a time can be read at once
+    size = 4 * array.itemsize
+    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return (
+        channels % 4 == 0
+        and address % min(size, 16) == 0
+        and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
+    )

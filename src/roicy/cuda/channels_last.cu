@@ -1,0 +1,73 @@
+/* Axis tables applied to maps that lie pixel by pixel: lanes are channels, a warp takes a bin.
+ *
+ * All lanes read the same taps and neighbouring items of the same pixels; nothing is shared, nothing waits.
+ * `forward_4` reads and writes four channels of a lane at once, where all of them lie on multiples of that.
+ *
+ * Tasks run through the channels in chunks, and through all RoIs for each. */
+#include "axis_table.cuh"
+
+#define WARPS 8 /* of a block */
+
+template <class T, int COUNT> struct alignas(sizeof(T) * COUNT < 16 ? sizeof(T) * COUNT : 16) Pack {
+    T item[COUNT];
+};
+
+template <int COUNT>
+INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),
+                 const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {
+    typedef Pack<STORED, COUNT> Source;
+    typedef Pack<RESULT, COUNT> Target;
+    const int lane = threadIdx.x & 31;
+    const int64 chunks = (channels - 1) / (32 * COUNT) + 1, tasks = chunks * rois * y_bins * x_bins;
+    for (int64 task = (blockIdx.x * (32LL * WARPS) + threadIdx.x) >> 5; task < tasks;
+         task += gridDim.x * (int64)WARPS) {
+        const int q = (int)(task % x_bins), p = (int)(task / x_bins % y_bins);
+        const int64 of_roi = task / x_bins / y_bins, k = of_roi % rois, n = image[k];
+        const int c = (int)(of_roi / rois * 32 + lane) * COUNT;
+        if (c >= channels)
+            continue;
+        REAL sum[COUNT];
+#pragma unroll
+        for (int v = 0; v < COUNT; v++)
+            sum[v] = n < 0 ? not_a_number() : 0;
+        if (n >= 0) {
+            const Tap *row = taps_at(y_taps, begin_of(k, y_room, y_first)) + y_start[k * y_bins + p];
+            const Tap *columns = taps_at(x_taps, begin_of(k, x_room, x_first)) + x_start[k * x_bins + q];
+            const int count = x_count[k * x_bins + q];
+            for (int i = y_count[k * y_bins + p]; i > 0; i--, row++) {
+                const STORED *source = features + AT(features, n, c, row->place, 0);
+                REAL line[COUNT];
+#pragma unroll
+                for (int v = 0; v < COUNT; v++)
+                    line[v] = 0;
+                for (int j = 0; j < count; j++) {
+                    const Source pixel =
+                        *reinterpret_cast<const Source *>(source + (INDEX)features_x * columns[j].place);
+#pragma unroll
+                    for (int v = 0; v < COUNT; v++)
+                        line[v] = madd(columns[j].weight, real_of(pixel.item[v]), line[v]);
+                }
+#pragma unroll
+                for (int v = 0; v < COUNT; v++)
+                    sum[v] = madd(row->weight, line[v], sum[v]);
+            }
+        }
+        Target bin;
+#pragma unroll
+        for (int v = 0; v < COUNT; v++)
+            bin.item[v] = rounded_to<RESULT>(sum[v]);
+        *reinterpret_cast<Target *>(out + AT(out, k, c, p, q)) = bin;
+    }
+}
+
+#define FORWARD(name, COUNT)                                                                                 \
+    KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)                                         \
+        name(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),                              \
+             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {    \
+        pool<COUNT>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,      \
+                    out_x, y_start, y_count, y_taps, y_room, y_first, y_bins, x_start, x_count, x_taps,      \
+                    x_room, x_first, x_bins, image, window, rois, channels);                                 \
+    }
+
+FORWARD(forward, 1)
+FORWARD(forward_4, 4)

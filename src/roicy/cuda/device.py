@@ -1,0 +1,160 @@
+"""Kernels on one kind of device: their sources, specialised and compiled when first used, and their launches.
+
+A source is a text of this folder, ``NAME.cu``, in which each ``#include "NAME.cuh"`` is replaced by that text:
+what is compiled, and kept on disk by CuPy, is then one whole. It is specialised by ``-D`` options alone.
+"""
+
+import functools
+import re
+from importlib import resources
+
+import numpy as np
+
+#: The options of every source: what decides is computed as the CPU does, one rounding an operation.
+OPTIONS = ("--std=c++17", "--fmad=false")
+#: Blocks that a launch may have.
+MOST_BLOCKS = 2**31 - 1
+
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
+_INT32_ITEMS = 2**31 - 1
+
+_STORED = {
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "float32": "float",
+    "float64": "double",
+    "uint8": "uint8",
+}
+_REAL = {"float32": "float", "float64": "double"}
+
+
+class Device:
+    """A kind of device: where its arrays come from and how its kernels are compiled.
+
+    Parameters
+    ----------
+    xp : module
+        The array library, `cupy`, or another one that makes arrays which `module` accepts.
+    module : callable
+        ``module(code=, options=)`` compiles a source, as `cupy.RawModule` does.
+    current_device : callable
+        Returns the number of the device in use.
+    """
+
+    #: Results are not waited for.
+    asynchronous = True
+
+    def __init__(self, xp, module, current_device):
+        self.xp = xp
+        self.most_blocks = MOST_BLOCKS
+        self.index = None  # a type of INDEX for all launches, where it is not to be chosen
+        self._module = module
+        self._current_device = current_device
+        self._modules = {}
+        self._functions = {}
+
+    def launch(self, source, kernel, options, blocks, threads, arguments, shared=0):
+        """Run a kernel on so many blocks, or on fewer ones that share the work; on none where there is none."""
+        if blocks <= 0:
+            return
+        device = self._current_device()
+        key = device, source, kernel, options
+        function = self._functions.get(key)
+        if function is None:
+            module = self._modules.get((device, source, options))
+            if module is None:
+                module = self._module(code=source_text(source), options=OPTIONS + options)
+                self._modules[device, source, options] = module
+            function = self._functions[key] = module.get_function(kernel)
+        function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
+
+    def feature_options(self, dtype, accumulate, *arrays):
+        """Return the options of a source that reads or writes `arrays`, the items of the maps being of `dtype`."""
+        return feature_options(dtype.name, accumulate, self.index or index_type(*arrays))
+
+
+@functools.cache
+def source_text(name):
+    """Return the text of a source with what it includes."""
+    folder, seen = resources.files(__package__), set()
+
+    def with_includes(path):
+        def included(match):
+            if match[1] in seen:
+                return ""
+            seen.add(match[1])
+            return with_includes(match[1]).replace("#pragma once\n", "")
+
+        return _INCLUDE.sub(included, folder.joinpath(path).read_text(encoding="utf-8"))
+
+    return with_includes(f"{name}.cu")
+
+
+@functools.cache
+def feature_options(stored, accumulate, index):
+    """Return the options of a source for feature maps of a dtype, sums in a type and offsets of a type."""
+    result = "float" if stored == "uint8" else _STORED[stored]
+    half = (f"-D{stored.upper()}",) if stored in ("float16", "bfloat16") else ()
+    return (
+        *half,
+        f"-DSTORED={_STORED[stored]}",
+        f"-DRESULT={result}",
+        f"-DREAL={_REAL[accumulate]}",
+        f"-DINDEX={index}",
+    )
+
+
+@functools.cache
+def table_options(boxes, accumulate):
+    """Return the options of a source for boxes of a dtype and weights of a type."""
+    return (f"-DBOX={_REAL[boxes]}", f"-DREAL={_REAL[accumulate]}")
+
+
+def index_type(*arrays):
+    """Return the type in which every offset into the arrays fits."""
+    for array in arrays:
+        pairs = zip(array.shape, array.strides, strict=True)
+        reach = sum((length - 1) * abs(stride) for length, stride in pairs if length > 1)
+        if reach // array.itemsize > _INT32_ITEMS:
+            return "int64"
+    return "int"
+
+
+def view(array):
+    """Return an array as the kernels take it: its first item and its four strides, in items."""
+    first = array if array.flags.c_contiguous else array[:1, :1, :1, :1]
+    return first, *_steps(array.strides, array.itemsize)
+
+
+@functools.lru_cache(256)
+def _steps(strides, size):
+    return tuple(np.int64(stride // size) for stride in strides)
+
+
+def specialisations():
+    """Yield (source, options) for all that the launches can ask for.
+
+    The options are those that stand beside `OPTIONS`.
+    """
+    yield "argmax", ()
+    for accumulate in _REAL:
+        yield "product", table_options("float32", accumulate)[1:]
+    for boxes in _REAL:
+        for accumulate in _REAL:
+            for source in ("roi_table", "axis_table", "sample_table", "range_table", "grid_table"):
+                yield source, table_options(boxes, accumulate)
+    pairs = [(stored, "float64" if stored == "float64" else "float32") for stored in _STORED]
+    for index in ("int", "int64"):
+        for stored, accumulate in pairs:
+            options = feature_options(stored, accumulate, index)
+            for source in ("separable", "channels_last", "box_gradient", "range_max"):
+                yield source, options
+            for boxes in _REAL:
+                for source in ("gather", "gather_box_gradient", "grid_max", "grid_box_gradient"):
+                    yield source, options + table_options(boxes, accumulate)[:1]
+                if stored != "uint8":
+                    for source in ("gather_adjoint", "grid_scatter"):
+                        yield source, options + table_options(boxes, accumulate)[:1]
+            if stored != "uint8":
+                for source in ("adjoint", "scatter"):
+                    yield source, options

@@ -1,0 +1,205 @@
+/* Sample tables applied to feature maps: the average of the samples of each bin.
+ *
+ * A block takes a RoI, some of its bins and some channels. Its threads compute the samples once, a stage at a
+ * time, and apply them to all of the channels:
+ *
+ *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
+ *
+ * Lanes lie along the samples of a few bins, so that they read what lies close to each other, and each has
+ * GROUP channels; where `across`, maps that lie pixel by pixel, a warp takes a bin and lanes lie along the
+ * channels.
+ *
+ * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
+ */
+#include "sample_stage.cuh"
+
+#define RUN 32              /* samples that are summed at a time */
+#define SUMS 16             /* runs of bins with more than one, in a stage */
+#define PART 64             /* channels of a block at the most */
+#define GROUP 4             /* channels of a lane */
+#define GROUP_ACROSS 2      /* channels of a lane, 32 apart */
+constexpr int RESIDENT = sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 3 : 2; /* blocks of a multiprocessor */
+
+struct alignas(16) Corners {
+    /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its
+     * neighbours; where the map ends they are 0 */
+    INDEX pixel, right, down, hit;
+};
+
+struct alignas(16) Weights {
+    REAL upper_left, upper_right, lower_left, lower_right;
+};
+
+struct Block {
+    RotatedBox box;
+    Lists lists;
+    Corners corners[STAGE];
+    Weights weights[STAGE];
+    REAL sums[SUMS][PART];
+};
+
+INLINE REAL sampled(const STORED *__restrict__ pixel, const Corners &at, const Weights &weights, REAL sum) {
+    sum = madd(weights.upper_left, real_of(pixel[0]), sum);
+    sum = madd(weights.upper_right, real_of(pixel[at.right]), sum);
+    sum = madd(weights.lower_left, real_of(pixel[at.down]), sum);
+    return madd(weights.lower_right, real_of(pixel[at.down + at.right]), sum);
+}
+
+/* How many lanes share a run of samples: as many as leave at most a quarter of their turns unused. */
+INLINE int lanes_for(int samples) {
+    int lanes = 1;
+    for (int more = 2; more <= 32; more *= 2)
+        if (3 * ((samples + more - 1) / more * more) <= 4 * samples)
+            lanes = more;
+    return lanes;
+}
+
+template <bool ACROSS>
+INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,
+                 const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
+                 int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {
+    __shared__ Block block;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
+    const int64 parts = (channels - 1) / channels_at_once + 1;
+    for (int64 task = blockIdx.x; task < parts * rois * groups; task += gridDim.x) {
+        const int64 k = task / groups % rois, n = image[k];
+        const int first = (int)(task % groups * bins_at_once),
+                  c = (int)(task / groups / rois) * channels_at_once;
+        const int last = (int)min(bins, (int64)first + bins_at_once),
+                  live = min(channels_at_once, channels - c);
+        const Window w = window_at(window, k);
+        RESULT *target = out + AT(out, k, c, 0, 0);
+        if (n < 0 || w.bottom == w.top) {
+            for (int i = threadIdx.x; i < (last - first) * live; i += THREADS) {
+                const int bin = first + (ACROSS ? i / live : i % (last - first));
+                const int v = ACROSS ? i % live : i / (last - first);
+                target[AT(out, 0, v, bin / bins_x, bin % bins_x)] =
+                    rounded_to<RESULT>(n < 0 ? not_a_number() : 0);
+            }
+            continue;
+        }
+        if (threadIdx.x < BOX_NUMBERS)
+            reinterpret_cast<BOX *>(&block.box)[threadIdx.x] = boxes[k * BOX_NUMBERS + threadIdx.x];
+        __syncthreads();
+        const STORED *plane = features + AT(features, n, c, 0, 0);
+        REAL total = 0; /* of a bin that comes in pieces, for a channel of the thread's own */
+
+        auto put = [&](int slot, int bin, const Line &row, const Line &column) {
+            const Point at = turned(block.box, row.place, column.place);
+            Corners corners = {0, 0, 0, 0};
+            if (hits(at, height, width)) {
+                const Between y = between(at.y, height), x = between(at.x, width);
+                const REAL weight = row.run * column.run;
+                const REAL lower = weight * y.part, upper = weight - lower;
+                corners = {(INDEX)features_y * y.low + (INDEX)features_x * x.low,
+                           x.last ? 0 : (INDEX)features_x, y.last ? 0 : (INDEX)features_y, 1};
+                block.weights[slot] = {upper - upper * x.part, upper * x.part, lower - lower * x.part,
+                                       lower * x.part};
+            }
+            block.corners[slot] = corners;
+        };
+
+        auto apply = [&](int bin, int count, int samples, bool begins, bool ends) {
+            const int runs = max(1, (samples + RUN - 1) / RUN), sums = count * runs;
+            const bool whole = runs == 1 && begins && ends;
+            const int length = runs == 1 ? samples : RUN;
+            auto give = [&](int run, int v, REAL sum) {
+                if (whole)
+                    target[AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x)] =
+                        rounded_to<RESULT>(sum);
+                else
+                    block.sums[run][v] = sum;
+            };
+            if (ACROSS) {
+                const int chunks = (live - 1) / (32 * GROUP_ACROSS) + 1;
+                for (int unit = warp; unit < sums * chunks; unit += THREADS / 32) {
+                    const int run = unit / chunks, v = unit % chunks * 32 * GROUP_ACROSS + lane;
+                    const int begin = run / runs * samples + run % runs * RUN;
+                    const int end = min(begin + length, (run / runs + 1) * samples);
+                    REAL sum[GROUP_ACROSS];
+#pragma unroll
+                    for (int i = 0; i < GROUP_ACROSS; i++)
+                        sum[i] = 0;
+#pragma unroll 1
+                    for (int slot = begin; slot < end; slot++) {
+                        const Corners at = block.corners[slot];
+                        if (!at.hit)
+                            continue;
+                        const Weights weights = block.weights[slot];
+                        const STORED *pixel = plane + at.pixel + (INDEX)features_c * v;
+#pragma unroll
+                        for (int i = 0; i < GROUP_ACROSS; i++)
+                            if (v + 32 * i < live)
+                                sum[i] = sampled(pixel + (INDEX)features_c * 32 * i, at, weights, sum[i]);
+                    }
+#pragma unroll
+                    for (int i = 0; i < GROUP_ACROSS; i++)
+                        if (v + 32 * i < live)
+                            give(run, v + 32 * i, sum[i]);
+                }
+            } else {
+                const int lanes = lanes_for(length), runs_at_once = 32 / lanes;
+                const int turns = (sums - 1) / runs_at_once + 1, chunks = (live - 1) / GROUP + 1;
+                const int of_run = lane & (lanes - 1);
+                for (int unit = warp; unit < turns * chunks; unit += THREADS / 32) {
+                    const int run = unit % turns * runs_at_once + lane / lanes, v = unit / turns * GROUP;
+                    const int begin = run / runs * samples + run % runs * RUN;
+                    const int end = run < sums ? min(begin + length, (run / runs + 1) * samples) : 0;
+                    INDEX step[GROUP]; /* beyond the last channel that one again */
+                    REAL sum[GROUP];
+#pragma unroll
+                    for (int i = 0; i < GROUP; i++) {
+                        step[i] = (INDEX)features_c * min(v + i, live - 1);
+                        sum[i] = 0;
+                    }
+#pragma unroll 1
+                    for (int slot = begin + of_run; slot < end; slot += lanes) {
+                        const Corners at = block.corners[slot];
+                        if (!at.hit)
+                            continue;
+                        const Weights weights = block.weights[slot];
+#pragma unroll
+                        for (int i = 0; i < GROUP; i++)
+                            sum[i] = sampled(plane + at.pixel + step[i], at, weights, sum[i]);
+                    }
+                    for (int other = 1; other < lanes; other *= 2)
+#pragma unroll
+                        for (int i = 0; i < GROUP; i++)
+                            sum[i] += __shfl_xor_sync(~0u, sum[i], other);
+#pragma unroll
+                    for (int i = 0; i < GROUP; i++)
+                        if ((i & (lanes - 1)) == of_run && run < sums && v + i < live)
+                            give(run, v + i, sum[i]);
+                }
+            }
+            if (whole)
+                return;
+            __syncthreads();
+            for (int i = threadIdx.x; i < count * live; i += THREADS) {
+                const int b = i / live, v = i % live;
+                REAL sum = begins ? 0 : total;
+                for (int run = 0; run < runs; run++)
+                    sum += block.sums[b * runs + run][v];
+                total = sum;
+                if (ends)
+                    target[AT(out, 0, v, (bin + b) / bins_x, (bin + b) % bins_x)] = rounded_to<RESULT>(sum);
+            }
+        };
+
+        stages(block.box, first, last, bins_y, bins_x, block.lists, put, apply);
+    }
+}
+
+#define FORWARD(name, ACROSS)                                                                                \
+    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
+        name(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,                 \
+             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
+             int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {        \
+        pool<ACROSS>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,     \
+                     out_x, boxes, image, window, rois, channels, height, width, bins_y, bins_x,             \
+                     bins_at_once, channels_at_once);                                                        \
+    }
+
+FORWARD(forward, false)
+FORWARD(forward_across, true)

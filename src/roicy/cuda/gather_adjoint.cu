@@ -1,0 +1,294 @@
+/* The transpose of sample tables: every pixel gathers its share of the gradients of the bins, without
+ * atomics.
+ *
+ * A block takes a tile of pixels and some channels, and goes through the RoIs of the image in ascending
+ * order. Its threads turn to a pixel and a RoI each, find the few samples that can touch the pixel and list
+ * what each bin weighs; then to the sums, where a pixel's channels are the threads' own:
+ *
+ *     (pixel, RoI) ──▶ list of (bin, weight) ──▶ sum over RoIs and bins, ascending, of weight * gradient
+ *
+ * So each weight is computed once for all channels of the block, and the bits are the same in every run.
+ * Lanes lie along the pixels; where `across`, maps that lie pixel by pixel, they lie along the channels. */
+#include "sample_table.cuh"
+
+#define THREADS 256
+#define OWN ((int)(64 / sizeof(REAL))) /* sums of a thread */
+#define PIXELS_ACROSS 4                /* of a thread, where lanes lie along the channels */
+#define ENTRIES ((int)(64 / (sizeof(REAL) + sizeof(INDEX)))) /* of the list of a pixel and a RoI */
+#define COLUMNS 4                                            /* of samples that are turned at a time */
+
+constexpr int RESIDENT = sizeof(BOX) == 4 ? 2 : 1; /* blocks of a multiprocessor */
+
+typedef decltype(REAL() + BOX()) WIDE;
+
+struct Block {
+    int64 met[THREADS];
+    int counts[THREADS / 32], pending[THREADS / 32];
+    int listed[THREADS];
+    REAL weights[ENTRIES][THREADS];
+    INDEX places[ENTRIES][THREADS];
+};
+
+struct Near {
+    /* the part of a side of the box in which samples can touch a pixel, and the bins that reach into it */
+    BOX low, high, per; /* per: samples in one unit of length */
+    int first, last;
+};
+
+struct Samples {
+    int first, last;
+};
+
+INLINE Near near_of(BOX middle, BOX margin, BOX start, BOX bin_size, BOX count, int bins) {
+    const BOX coarseness = sizeof(BOX) == sizeof(float) ? (BOX)1.1920929e-07 : (BOX)2.220446049250313e-16;
+    Near near;
+    margin += 16 * coarseness * fabs(start);
+    near.low = middle - margin;
+    near.high = middle + margin;
+    near.per = count / bin_size;
+    near.first = 0;
+    near.last = bins - 1;
+    const BOX a = (near.low - start) / bin_size, b = (near.high - start) / bin_size;
+    const BOX from = a < b ? a : b, to = a < b ? b : a;
+    if (from > 0)
+        near.first = from < bins ? (int)from : bins;
+    if (to < bins)
+        near.last = to >= 0 ? (int)to : -1;
+    return near;
+}
+
+/* Samples of a bin that may lie between `low` and `high`; all of them where bins have no size. */
+INLINE Samples samples_of(const Near &near, BOX base, int count) {
+    Samples samples = {0, count - 1};
+    if (isfinite(near.per)) {
+        const BOX a = (near.low - base) * near.per - (BOX)0.5, b = (near.high - base) * near.per - (BOX)0.5;
+        const BOX from = ceil(a < b ? a : b), to = floor(a < b ? b : a);
+        if (from > 0)
+            samples.first = from < count ? (int)from : count;
+        if (to < count)
+            samples.last = to >= 0 ? (int)to : -1;
+    }
+    return samples;
+}
+
+/* The weight of a sample on a pixel, below 0 where it does not touch it: samples beyond the centres of the
+ * first and the last pixel belong to those. */
+INLINE WIDE weight_on(BOX place, int pixel, int length) {
+    const BOX inside = place < 0 ? (BOX)0 : (place > length - 1 ? (BOX)(length - 1) : place);
+    const WIDE distance = (WIDE)inside - (WIDE)pixel;
+    return distance < 1 ? 1 - fabs(distance) : (WIDE)-1;
+}
+
+struct Touch {
+    /* what a bin weighs on a pixel, if any of its samples touches that */
+    REAL weight;
+    bool any;
+};
+
+INLINE void add(Touch &touch, const RotatedBox &box, Point at, int row, int column, int height, int width,
+                REAL run) {
+    if (hits(at, height, width)) {
+        const WIDE y = weight_on(at.y, row, height), x = weight_on(at.x, column, width);
+        if (y >= 0 && x >= 0) {
+            touch.weight = madd((REAL)y * run, (REAL)x, touch.weight);
+            touch.any = true;
+        }
+    }
+}
+
+INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &near_x, int p, int q, int row,
+                      int column, int height, int width) {
+    Touch touch = {0, false};
+    const BOX base_y = bin_base(box.start_y, box.bin_y, p), base_x = bin_base(box.start_x, box.bin_x, q);
+    if (box.count_y <= (BOX)FINE_GRID && box.count_x <= (BOX)FINE_GRID) {
+        const Samples down = samples_of(near_y, base_y, (int)box.count_y);
+        const Samples along = samples_of(near_x, base_x, (int)box.count_x);
+        const REAL run = 1 / ((REAL)box.count_y * (REAL)box.count_x);
+        for (int first = along.first; first <= along.last; first += COLUMNS) {
+            BOX by_sin[COLUMNS], by_cos[COLUMNS];
+#pragma unroll
+            for (int i = 0; i < COLUMNS; i++) {
+                const BOX place = position_of(base_x, box.bin_x, box.count_x, first + i);
+                by_sin[i] = place * box.sin;
+                by_cos[i] = place * box.cos;
+            }
+            for (int iy = down.first; iy <= down.last; iy++) {
+                const BOX place = position_of(base_y, box.bin_y, box.count_y, iy);
+                const BOX y = place * box.cos, x = place * box.sin;
+#pragma unroll
+                for (int i = 0; i < COLUMNS; i++)
+                    if (first + i <= along.last)
+                        add(touch, box, {(y - by_sin[i]) + box.cy, (x + by_cos[i]) + box.cx}, row, column,
+                            height, width, run);
+            }
+        }
+        return touch;
+    }
+    const Span down = run_of(base_y, box.bin_y, box.count_y, near_y.low, near_y.high);
+    const Span along = run_of(base_x, box.bin_x, box.count_x, near_x.low, near_x.high);
+    for (double iy = down.first, next_y; iy <= down.last; iy = next_y) {
+        next_y = next_position(base_y, box.bin_y, down, iy);
+        const BOX y = position(base_y, box.bin_y, down, iy);
+        const double run_y = (fmin(next_y, down.last + 1) - iy) / down.count;
+        for (double ix = along.first, next_x; ix <= along.last; ix = next_x) {
+            next_x = next_position(base_x, box.bin_x, along, ix);
+            const BOX x = position(base_x, box.bin_x, along, ix);
+            const double run_x = (fmin(next_x, along.last + 1) - ix) / along.count;
+            add(touch, box, turned(box, y, x), row, column, height, width, (REAL)(run_y * run_x));
+        }
+    }
+    return touch;
+}
+
+struct Cursor {
+    /* a bin, p below 0 before the first one; `more` until there is none left */
+    int p, q;
+    bool more;
+};
+
+/* Goes on through the bins of a box that can touch a pixel, and calls note(p, q, weight) for `most` that do.
+ */
+template <class Note>
+INLINE void list_bins(const RotatedBox &box, int row, int column, int height, int width, int bins_y,
+                      int bins_x, int most, Cursor &at, Note note) {
+    const BOX y = row - box.cy, x = column - box.cx, margin = fabs(box.cos) + fabs(box.sin) + box.error;
+    const Near near_y =
+        near_of(y * box.cos + x * box.sin, margin, box.start_y, box.bin_y, box.count_y, bins_y);
+    const Near near_x =
+        near_of(x * box.cos - y * box.sin, margin, box.start_x, box.bin_x, box.count_x, bins_x);
+    if (at.p < 0) {
+        at.p = near_y.first;
+        at.q = near_x.first;
+        at.more = near_y.first <= near_y.last && near_x.first <= near_x.last;
+    }
+    while (at.more && most > 0) {
+        const Touch touch = touch_of(box, near_y, near_x, at.p, at.q, row, column, height, width);
+        if (touch.any) {
+            note(at.p, at.q, touch.weight);
+            most--;
+        }
+        if (++at.q > near_x.last) {
+            at.q = near_x.first;
+            at.more = ++at.p <= near_y.last;
+        }
+    }
+}
+
+/* Adds what the lists of a few pixels say to as many of their channels. */
+template <int PIXELS, bool ALL>
+INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, INDEX step, int live,
+                      REAL *sum) {
+    const int channels = OWN / PIXELS;
+#pragma unroll
+    for (int i = 0; i < PIXELS; i++) {
+        const int listed = block.listed[pair + i];
+#pragma unroll 1
+        for (int e = 0; e < listed; e++) {
+            const REAL weight = block.weights[e][pair + i];
+            const STORED *source = grad + block.places[e][pair + i];
+#pragma unroll
+            for (int v = 0; v < channels; v++)
+                if (ALL || v < live)
+                    sum[i * channels + v] = madd(weight, real_of(source[step * v]), sum[i * channels + v]);
+        }
+    }
+}
+
+/* PIXELS of a thread: 1, or more where lanes lie along the channels. */
+template <int PIXELS>
+INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__restrict__ boxes,
+                   const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,
+                   const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,
+                   int channels, int height, int width, int bins_y, int bins_x, int tile_rows,
+                   int tile_columns) {
+    __shared__ Block block;
+    const bool across = PIXELS > 1;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, most = OWN / PIXELS;
+    const int pixels = tile_rows * tile_columns, at_once = THREADS / pixels;
+    const int channels_at_once = (across ? 32 : at_once) * most;
+    const int64 tiles_x = (width - 1) / tile_columns + 1, tiles = ((height - 1) / tile_rows + 1) * tiles_x;
+    const int64 parts = (channels - 1) / channels_at_once + 1;
+    const int own = across ? warp * PIXELS : warp / at_once * 32 + lane; /* pixel of the thread's sums */
+    const int between = across ? 32 : 1;
+    const INDEX step = (INDEX)grad_c * between;
+    for (int64 task = blockIdx.x; task < parts * images * tiles; task += gridDim.x) {
+        const int64 n = task / tiles % images, tile = task % tiles;
+        const int top = (int)(tile / tiles_x) * tile_rows, left = (int)(tile % tiles_x) * tile_columns;
+        const int bottom = min(top + tile_rows, height), right = min(left + tile_columns, width);
+        const int c =
+            (int)(task / tiles / images) * channels_at_once + (across ? lane : warp % at_once * most);
+        const int live = c < channels ? min(most, (channels - 1 - c) / between + 1) : 0;
+        const STORED *source = grad + (INDEX)grad_c * c;
+        REAL sum[OWN];
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+            sum[i] = 0;
+        const Candidates candidates = candidates_of(n, rois, start, sorted);
+        for (int64 begin = candidates.begin; begin < candidates.end; begin += THREADS) {
+            const int64 i = begin + threadIdx.x, roi = i < candidates.end && sorted ? order[i] : i;
+            bool meets = i < candidates.end && image[roi] == n;
+            if (meets) {
+                const Window w = window_at(window, roi);
+                meets = w.top < bottom && w.bottom > top && w.left < right && w.right > left;
+            }
+            const int found = gather_met(meets, roi, block.met, block.counts);
+            for (int first = 0; first < found; first += at_once) {
+                Cursor at = {-1, 0, first + (int)threadIdx.x / pixels < found};
+                for (bool pending = true; pending;) {
+                    int listed = 0;
+                    if (at.more) {
+                        const int turn = threadIdx.x % pixels;
+                        const int row = top + turn / tile_columns, column = left + turn % tile_columns;
+                        const int64 k = block.met[first + threadIdx.x / pixels];
+                        const Window w = window_at(window, k);
+                        at.more = row >= w.top && row < min(bottom, w.bottom) && column >= w.left &&
+                                  column < min(right, w.right);
+                        if (at.more)
+                            list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], row, column, height,
+                                      width, bins_y, bins_x, ENTRIES, at, [&](int p, int q, REAL weight) {
+                                          block.weights[listed][threadIdx.x] = weight;
+                                          block.places[listed][threadIdx.x] = AT(grad, k, 0, p, q);
+                                          listed++;
+                                      });
+                    }
+                    block.listed[threadIdx.x] = listed;
+                    const unsigned votes = __ballot_sync(~0u, at.more);
+                    if (lane == 0)
+                        block.pending[warp] = votes != 0;
+                    __syncthreads();
+                    pending = false;
+                    for (int j = 0; j < THREADS / 32; j++)
+                        pending = pending || block.pending[j];
+                    for (int j = 0; j < at_once && first + j < found && live; j++) {
+                        if (live == most)
+                            add_lists<PIXELS, true>(block, j * pixels + own, source, step, live, sum);
+                        else
+                            add_lists<PIXELS, false>(block, j * pixels + own, source, step, live, sum);
+                    }
+                    __syncthreads();
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < OWN; i++) {
+            const int v = i % most, pixel = own + i / most;
+            const int y = top + pixel / tile_columns, x = left + pixel % tile_columns;
+            if (v < live && y < bottom && x < right)
+                out[AT(out, n, c + between * v, y, x)] = rounded_to<STORED>(sum[i]);
+        }
+    }
+}
+
+#define BACKWARD(name, PIXELS)                                                                               \
+    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
+        name(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__restrict__ boxes,                     \
+             const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,                   \
+             const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,      \
+             int channels, int height, int width, int bins_y, int bins_x, int tile_rows, int tile_columns) { \
+        spread<PIXELS>(grad, grad_n, grad_c, grad_y, grad_x, out, out_n, out_c, out_y, out_x, boxes, image,  \
+                       rois, order, start, sorted, window, images, channels, height, width, bins_y, bins_x,  \
+                       tile_rows, tile_columns);                                                             \
+    }
+
+BACKWARD(backward, 1)
+BACKWARD(backward_across, PIXELS_ACROSS)

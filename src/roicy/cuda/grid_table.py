@@ -1,0 +1,208 @@
+"""Grid tables: where the samples of each bin lie, one by one, along either axis of a RoI."""
+
+import numpy as np
+
+from roicy.cuda.argmax import SURVEYORS, argmax_view, channels_last, first_wrong, survey
+from roicy.cuda.device import Device, table_options, view
+from roicy.cuda.range_table import Owned, chunk_of
+from roicy.cuda.roi_table import RoiTable
+
+# As in grid_table.cu, grid_max.cu and owned.cuh: warps of a block, or its threads.
+_WARPS, _THREADS, _OWNERS = 4, 128, 8
+# Bins along an axis that a block takes at a time, so that each has room for a few samples.
+_RUN = 64
+
+
+class GridTable(RoiTable):
+    """Grid tables of K RoIs, in both axes.
+
+    Parameters
+    ----------
+    device : Device
+        Where the table is.
+    boxes : array, (K, 4) or (K, 5), float32 or float64, C-contiguous
+        Corners x1, y1, x2, y2; with five columns the batch index comes first.
+    images : array, (K,), int64, C-contiguous, or None with five columns
+        Batch indices.
+    input_shape : tuple of int
+        N, C, H, W.
+    output_size : tuple of int
+        Output rows and columns.
+    spatial_scale, sampling_ratio, aligned
+        As in `roicy.roi_align`.
+    from_edge : bool
+        Samples lie in steps of one pixel from the edge of each bin instead.
+    accumulate : {"float32", "float64"}
+        Type of the weights.
+
+    Attributes
+    ----------
+    bins : array, (K, PH + PW, 4), float64
+        Of each bin along y, then along x: where it begins, the first and the last of its samples that hit the
+        map, and how many it has.
+    steps : array, (K, 2, 2), float64
+        Along y and x: how far bins are apart, and whether the RoI's size was raised to 1.
+    listed, total : array, (K, PH + PW), int32
+        How many samples of each bin hit the map at positions of their own; how many there are, 2**31 - 1 where
+        they are more.
+    """
+
+    def __init__(
+        self,
+        device,
+        boxes,
+        images,
+        input_shape,
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        from_edge,
+        accumulate,
+    ):
+        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
+        height, width = input_shape[2:]
+        rows, columns = output_size
+        self.spatial_scale = spatial_scale
+        self.bins = device.xp.empty((self.rois, rows + columns, 4), np.float64)
+        self.steps = device.xp.empty((self.rois, 2, 2), np.float64)
+        self.listed = device.xp.empty((self.rois, rows + columns), np.int32)
+        self.total = device.xp.empty((self.rois, rows + columns), np.int32)
+        self._first_bad = None
+        self._box_option = table_options(boxes.dtype.name, accumulate)[:1]
+        #: What the kernels see of the table, from the bins to the size of the map.
+        self.grid = (
+            self.bins,
+            self.listed,
+            self.total,
+            self.steps,
+            *map(np.int32, (from_edge, rows, columns, height, width)),
+        )
+        arguments = (
+            *self.rows(),
+            np.float64(spatial_scale),
+            *map(np.int32, (sampling_ratio, aligned, from_edge, height, width, rows, columns)),
+            self.image,
+            self.window,
+            self.bins,
+            self.listed,
+            self.total,
+            self.steps,
+        )
+        self.launch_table("grid_table", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "grid_table")
+
+    @property
+    def first_invalid(self):
+        """First row that no pooling can be done for, -1 where there is none; waits for the device."""
+        return self._first()[0]
+
+    @property
+    def first_too_fine(self):
+        """First row with more than 2**31 - 1 samples in a bin, -1 where there is none; waits likewise."""
+        return self._first()[1]
+
+    def _first(self):
+        # both together, as each time to wait counts
+        if self._first_bad is None:
+            first = self.device.xp.empty(2, np.int64)
+            arguments = (self.image, self.bins, np.int64(self.rois), *map(np.int32, self.output_size), first)
+            self.launch_table("first_bad", 1, 256, arguments, "grid_table")
+            self._first_bad = [-1 if found == self.rois else found for found in first.tolist()]
+        return self._first_bad
+
+    def launch(self, source, kernel, features, arrays, blocks, threads, arguments, shared=0):
+        """Run a kernel that is specialised for feature maps like `features`, too; it accesses `arrays`."""
+        options = self.device.feature_options(features.dtype, self.accumulate, *arrays)
+        self.device.launch(source, kernel, options + self._box_option, blocks, threads, arguments, shared)
+
+
+class GridKernels(Device):
+    """What `roicy.cpu` has for grid tables."""
+
+    def grid_table(
+        self, boxes, images, input_shape, output_size, spatial_scale, sampling_ratio, aligned, accumulate
+    ):
+        """Return the grid tables of the boxes; see `GridTable`."""
+        geometry = input_shape, output_size, spatial_scale, sampling_ratio, aligned, False
+        return GridTable(self, boxes, images, *geometry, accumulate)
+
+    def edge_grid_table(self, boxes, images, input_shape, output_size, spatial_scale, accumulate):
+        """Return grid tables with samples in steps of one pixel from the edge of each bin."""
+        geometry = input_shape, output_size, spatial_scale, 0, False, True
+        return GridTable(self, boxes, images, *geometry, accumulate)
+
+    def grid_max(self, tables, features, out, argmax, rule):
+        """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
+
+        `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
+        """
+        channels = features.shape[1]
+        rows, columns = tables.output_size
+        arrays = (features, out) if argmax is None else (features, out, argmax)
+        chunk = chunk_of(channels, tables.rois)
+        run_y, run_x = min(rows, _RUN), min(columns, _RUN)
+        runs = -(-rows // run_y) * -(-columns // run_x)
+        tasks = -(-channels // chunk) * tables.rois * runs
+        arguments = (
+            *view(features),
+            *view(out),
+            *argmax_view(argmax, tables.window),
+            np.int32(rule == "onnx"),
+            tables.image,
+            *tables.grid,
+            np.int64(tables.rois),
+            *map(np.int32, (channels, chunk, run_y, run_x, channels_last(features))),
+            np.int64(tasks),
+        )
+        tables.launch("grid_max", "grid_max", features, arrays, tasks, _THREADS, arguments)
+
+    def grid_max_adjoint(self, tables, grad_output, argmax, grad_features):
+        """Fill `grad_features` with `grad_output` at the samples `argmax`."""
+        owned = Owned(grad_features, tables.accumulate)
+        arrays = grad_output, argmax, grad_features
+        arguments = (
+            *view(grad_output),
+            *view(argmax),
+            *view(grad_features),
+            *tables.grid,
+            tables.window,
+            *tables.by_image(),
+            *owned.arguments(),
+        )
+        tables.launch(
+            "grid_scatter",
+            "grid_scatter",
+            grad_features,
+            arrays,
+            owned.tasks,
+            32 * _OWNERS,
+            arguments,
+            owned.shared,
+        )
+
+    def grid_max_box_gradient(self, tables, grad_output, argmax, features, grad_boxes):
+        """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
+        arrays = grad_output, argmax, features
+        arguments = (
+            *view(grad_output),
+            *view(argmax),
+            *view(features),
+            *tables.grid,
+            tables.image,
+            np.int64(tables.rois),
+            np.int32(features.shape[1]),
+            np.int32(channels_last(argmax)),
+            np.float64(tables.spatial_scale),
+            grad_boxes,
+        )
+        tables.launch(
+            "grid_box_gradient", "grid_box_gradient", features, arrays, tables.rois, SURVEYORS, arguments
+        )
+
+    def grid_argmax_error(self, tables, argmax):
+        """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None; waits."""
+        if not argmax.size:
+            return None
+        wrong = self.xp.empty(len(argmax), np.int64)
+        survey(self, argmax, "survey_of_samples", tables.image, tables.total, wrong)
+        return first_wrong(self, argmax, wrong, tables.total)

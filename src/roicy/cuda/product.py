@@ -1,0 +1,27 @@
+"""The product of two matrices."""
+
+import numpy as np
+
+from roicy.cuda.device import Device, table_options
+
+# As in product.cu: rows and columns that a block makes.
+_SIDE = 16
+
+
+class ProductKernels(Device):
+    """What `roicy.cpu` has for matrices."""
+
+    def product(self, left, right):
+        """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
+        (rows, inner), columns = left.shape, right.shape[1]
+        out = self.xp.empty((rows, columns), left.dtype)
+        tasks = -(-rows // _SIDE) * -(-columns // _SIDE)
+        arguments = (*_view(left), *_view(right), out, *map(np.int64, (rows, inner, columns, tasks)))
+        options = table_options("float32", left.dtype.name)[1:]
+        self.launch("product", "product", options, tasks, _SIDE * _SIDE, arguments)
+        return out
+
+
+def _view(array):
+    y, x = (np.int64(stride // array.itemsize) for stride in array.strides)
+    return array if array.flags.c_contiguous else array[:1, :1], y, x

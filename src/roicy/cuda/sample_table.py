@@ -1,0 +1,197 @@
+"""Sample tables on the device, and the kernels that apply them: RoIAlign of rotated boxes."""
+
+import numpy as np
+
+from roicy.cuda.axis_table import channels_last
+from roicy.cuda.device import Device, view
+from roicy.cuda.roi_table import RoiTable
+
+#: Numbers that are kept of a box, as BOX_NUMBERS in sample_table.cuh.
+BOX_NUMBERS = 16
+#: Threads of a block of the kernels that apply tables.
+THREADS = 256
+#: Bins and channels of a block in gather.cu, at the most and at the least.
+MOST_BINS, LEAST_BINS = 64, 8
+MOST_CHANNELS, LEAST_CHANNELS = 64, 16
+#: Sums of a thread in gather_adjoint.cu, and its pixels where lanes lie across channels.
+OWN = {"float32": 16, "float64": 8}
+PIXELS_ACROSS = 4
+WARP = 32
+#: Blocks below which work is divided further.
+FEW_BLOCKS = 1024
+#: Channels and bins of a block in gather_box_gradient.cu.
+GRADIENT_CHANNELS, GRADIENT_BINS = 64, 64
+_MOST_PIXELS = 2**31 - 1
+
+
+class SampleTable(RoiTable):
+    """The geometry of K rotated RoIs; the parameters are those of `roicy.cpu.sample_table`.
+
+    Attributes
+    ----------
+    rotated : array, (K, 16), of the dtype of the boxes
+        What sample_table.cuh keeps of each box.
+    turn : float
+        Radians per unit of the angle, with its sign.
+    """
+
+    def __init__(
+        self,
+        device,
+        boxes,
+        images,
+        input_shape,
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        degrees,
+        clockwise,
+        accumulate,
+    ):
+        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
+        height, width = input_shape[2:]
+        if height * width > _MOST_PIXELS:
+            raise ValueError(
+                f"features must have at most {_MOST_PIXELS} pixels a plane, got {height} x {width}"
+            )
+        self.rotated = device.xp.empty((self.rois, BOX_NUMBERS), boxes.dtype)
+        self.spatial_scale = spatial_scale
+        self.turn = (-1 if clockwise else 1) * (np.pi / 180 if degrees else 1)
+        self.box_options = self._options[:1]
+        arguments = (
+            *self.rows(),
+            *map(np.int32, (height, width, *output_size)),
+            np.float64(spatial_scale),
+            *map(np.int32, (sampling_ratio, aligned, degrees, clockwise)),
+            self.rotated,
+            self.image,
+            self.window,
+        )
+        self.launch_table("fill", -(-self.rois // 4), 128, arguments, "sample_table")
+
+
+class SampleKernels(Device):
+    """RoIAlign of rotated boxes."""
+
+    def sample_table(
+        self,
+        boxes,
+        images,
+        input_shape,
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+        degrees,
+        clockwise,
+        accumulate,
+        purpose,
+    ):
+        """Return the sample table of rotated boxes, the same for any purpose; see `SampleTable`."""
+        return SampleTable(
+            self,
+            boxes,
+            images,
+            input_shape,
+            output_size,
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+            degrees,
+            clockwise,
+            accumulate,
+        )
+
+    def gather(self, table, features, out):
+        """Fill `out` with the features pooled under the sample table."""
+        _, channels, height, width = features.shape
+        rows, columns = table.output_size
+        part, run = _divided(channels, rows * columns, table.rois)
+        arguments = (
+            *view(features),
+            *view(out),
+            table.rotated,
+            table.image,
+            table.window,
+            np.int64(table.rois),
+            *map(np.int32, (channels, height, width, rows, columns, run, part)),
+        )
+        options = self.feature_options(features.dtype, table.accumulate, features, out) + table.box_options
+        blocks = -(-channels // part) * table.rois * -(-rows * columns // run) if out.size else 0
+        kernel = "forward_across" if channels_last(features) else "forward"
+        self.launch("gather", kernel, options, blocks, THREADS, arguments)
+
+    def gather_adjoint(self, table, grad_output, grad_features):
+        """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
+        n, c, h, w = grad_features.shape
+        across = c >= WARP and channels_last(grad_features)
+        rows, columns, channels = _tile(c, across, OWN[table.accumulate])
+        arguments = (
+            *view(grad_output),
+            *view(grad_features),
+            table.rotated,
+            *table.by_image(),
+            table.window,
+            np.int64(n),
+            *map(np.int32, (c, h, w, *table.output_size, rows, columns)),
+        )
+        options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
+        blocks = -(-c // channels) * n * -(-h // rows) * -(-w // columns)
+        kernel = "backward_across" if across else "backward"
+        self.launch("gather_adjoint", kernel, options + table.box_options, blocks, THREADS, arguments)
+
+    def gather_box_gradient(self, table, grad_output, features, grad_boxes):
+        """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
+        _, channels, height, width = features.shape
+        rows, columns = table.output_size
+        parts = max(1, -(-channels // GRADIENT_CHANNELS) * -(-rows * columns // GRADIENT_BINS))
+        partial = self.xp.empty((parts, table.rois, 5)) if parts > 1 else grad_boxes
+        sizes = channels, height, width, rows, columns, GRADIENT_BINS, GRADIENT_CHANNELS
+        arguments = (
+            *view(grad_output),
+            *view(features),
+            table.rotated,
+            table.image,
+            table.window,
+            np.int64(table.rois),
+            *map(np.int32, (*sizes, channels_last(features))),
+            np.float64(table.spatial_scale),
+            np.float64(table.turn),
+            partial,
+        )
+        options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
+        options += table.box_options
+        blocks = table.rois * parts
+        self.launch("gather_box_gradient", "backward_rois", options, blocks, THREADS, arguments)
+        if parts > 1:
+            numbers = 5 * table.rois
+            arguments = partial, np.int64(numbers), np.int64(parts), grad_boxes
+            blocks = -(-numbers // THREADS)
+            self.launch("gather_box_gradient", "add_parts", options, blocks, THREADS, arguments)
+
+
+def _divided(channels, bins, rois):
+    # channels and bins of a block, fewer where there are few boxes
+    part, run = MOST_CHANNELS, max(1, min(bins, MOST_BINS))
+
+    def blocks():
+        return -(-channels // part) * -(-bins // run) * rois
+
+    while blocks() < FEW_BLOCKS and run > LEAST_BINS:
+        run = -(-run // 2)
+    while blocks() < FEW_BLOCKS and part > LEAST_CHANNELS:
+        part //= 2
+    return part, run
+
+
+def _tile(channels, across, own):
+    # rows, columns and channels of a block in gather_adjoint.cu
+    if across:
+        return 4, 8, WARP * own // PIXELS_ACROSS
+    warps = 1
+    while warps < THREADS // WARP and warps * own < channels:
+        warps *= 2
+    pixels = THREADS // warps
+    columns = 8 if pixels <= 64 else 16
+    return pixels // columns, columns, warps * own

@@ -1,0 +1,55 @@
+/* The types that a source is specialised for, and how numbers are read and written.
+ *
+ *     STORED   items of the features or of a gradient: float16, bfloat16, float, double or uint8
+ *     RESULT   items of what is pooled from them: STORED, but float for uint8
+ *     REAL     what sums are kept in: float, but double for double
+ *     BOX      numbers of a box: float or double
+ *     INDEX    offsets into the arrays: int where they fit, else int64
+ *
+ * Nothing is contracted: a fused multiply-add is written as one. */
+#pragma once
+#ifdef FLOAT16
+#include <cuda_fp16.h>
+typedef __half float16;
+#endif
+#ifdef BFLOAT16
+#include <cuda_bf16.h>
+typedef __nv_bfloat16 bfloat16;
+#endif
+
+typedef long long int64;
+typedef unsigned char uint8;
+
+#define KERNEL extern "C" __global__ void
+#define INLINE __device__ __forceinline__
+
+/* An array shaped (image or RoI, channel, row, column): its first item and its strides, in items. */
+#define VIEW(type, name)                                                                                     \
+    type *__restrict__ name, int64 name##_n, int64 name##_c, int64 name##_y, int64 name##_x
+
+/* Where an item of such an array lies. */
+#define AT(name, n, c, y, x)                                                                                 \
+    ((INDEX)name##_n * (INDEX)(n) + (INDEX)name##_c * (INDEX)(c) + (INDEX)name##_y * (INDEX)(y) +            \
+     (INDEX)name##_x * (INDEX)(x))
+
+#ifdef REAL
+INLINE REAL madd(REAL a, REAL b, REAL c) { return fma(a, b, c); }
+
+template <class T> INLINE REAL real_of(T value) { return (REAL)value; }
+template <class T> INLINE T rounded_to(REAL value) { return (T)value; }
+#ifdef FLOAT16
+template <> INLINE REAL real_of(float16 value) { return __half2float(value); }
+template <> INLINE float16 rounded_to<float16>(REAL value) { return __float2half_rn(value); }
+#endif
+#ifdef BFLOAT16
+template <> INLINE REAL real_of(bfloat16 value) { return __bfloat162float(value); }
+template <> INLINE bfloat16 rounded_to<bfloat16>(REAL value) { return __float2bfloat16_rn(value); }
+#endif
+
+INLINE REAL not_a_number() { return (REAL)__int_as_float(0x7fc00000); }
+#endif
+
+/* A whole number of the kind that bins and pixels are counted in, from one that may lie far outside. */
+INLINE int clipped(double value, double low, double high) {
+    return (int)(value > low ? (value < high ? value : high) : low);
+}

@@ -1,0 +1,189 @@
+"""The benchmark on GPUs as far as it goes without one: bytes, statistics, table, a trial run on the CPU."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roicy._workloads import Workload
+from roicy.cuda import state
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks are not beside the tests")
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """The module that is the command; it writes to a folder of the test's."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
+    return gpu
+
+
+def workload(operator="roi_align", **changes):
+    fields = {
+        "input_shape": (2, 3, 20, 30),
+        "rois": 1,
+        "output_size": 2,
+        "sampling_ratio": 1,
+        "side": (4.0, 8.0),
+    }
+    return Workload("w", "", operator, **{**fields, **changes})
+
+
+# ---------------------------------------------------------------- bytes
+
+
+def rows(*values):
+    return np.array(values, np.float32)
+
+
+def test_pixels_that_samples_touch(gpu):
+    """A box from 4 to 12 in two bins of one sample: samples at 5.5 and 9.5, each between two pixels."""
+    from traffic import touched_pixels
+
+    assert touched_pixels(workload(), rows([0, 4, 4, 12, 12])) == 4 * 4
+    assert touched_pixels(workload(), rows([0, 4, 4, 12, 12], [0, 4, 4, 12, 12])) == 16
+    assert touched_pixels(workload(), rows([0, 4, 4, 12, 12], [1, 4, 4, 12, 12])) == 32
+    adaptive = workload(sampling_ratio=0)  # four samples a bin and axis, at 4, 5 ... 11
+    assert touched_pixels(adaptive, rows([0, 4, 4, 12, 12])) == 9 * 9
+
+
+def test_pixels_at_the_border(gpu):
+    from traffic import touched_pixels
+
+    assert touched_pixels(workload(), rows([0, 26, 16, 30, 20])) == 4 * 4
+    assert touched_pixels(workload(operator="roi_pool"), rows([0, 28, 18, 40, 40])) == 2 * 2
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180, -90])
+def test_rotated_boxes_at_right_angles_touch_as_many_as_upright_ones(gpu, angle):
+    from traffic import touched_pixels
+
+    upright = touched_pixels(workload(), rows([0, 4, 4, 12, 12]))
+    rotated = workload(operator="roi_align_rotated")
+    assert touched_pixels(rotated, rows([0, 8, 8, 8, 8, angle + 1e-4])) == upright
+
+
+def test_bytes_of_passes(gpu):
+    from traffic import least_bytes
+
+    boxes, touched, maps, out = rows([0, 4, 4, 12, 12]), 16 * 3 * 4, 2 * 3 * 20 * 30 * 4, 3 * 2 * 2 * 4
+    align, pool = workload(), workload(operator="roi_pool")
+    assert least_bytes(align, "forward", boxes) == boxes.nbytes + touched + out
+    assert least_bytes(align, "backward", boxes) == boxes.nbytes + out + maps
+    assert least_bytes(align, "box gradient", boxes) == 2 * boxes.nbytes + out + touched
+    pooled = 9 * 9 * 3 * 4
+    assert least_bytes(pool, "with argmax", boxes) == boxes.nbytes + pooled + 2 * out
+    assert least_bytes(pool, "backward", boxes) == boxes.nbytes + 2 * out + maps
+    vectors = workload(operator="rmac", rois=0)
+    assert least_bytes(vectors, "forward", None) == maps + 2 * 3 * 4
+    assert least_bytes(vectors, "backward", None) == 2 * maps + 2 * 3 * 4
+
+
+# ---------------------------------------------------------------- times
+
+
+class Planned:
+    """A clock whose calls take what they return."""
+
+    copied = 1000
+    xp = np
+
+    def __init__(self):
+        self.turns = []
+
+    def times(self, calls):
+        seconds = [call() or 0.5 for call in calls]
+        self.turns.append(seconds[0])
+        return seconds
+
+    def copy(self, target, source):
+        np.copyto(target, source)
+
+
+def test_medians_and_turns(gpu):
+    clock = Planned()
+    calls = {
+        "roicy": [lambda: 1.0, lambda: 3.0, lambda: 8.0],
+        "other": [lambda: 2.0, lambda: 2.0, lambda: 9.0],
+    }
+    assert gpu.race(clock, calls, 4) == {"roicy": 3.0, "other": 2.0}
+    warm_up = 2
+    assert clock.turns[warm_up:] == [1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0]
+
+
+def test_bandwidth_counts_reading_and_writing(gpu):
+    from clocks import bandwidth
+
+    assert bandwidth(Planned()) == 2 * 1000 / 0.5
+
+
+def test_rows(gpu):
+    result = {
+        "workload": "pool_7x7",
+        "pass": "forward",
+        "bytes": 2_000_000,
+        "seconds": {"roicy": 2e-5, "torchvision": 5e-5},
+        "python": {"roicy": 1.1e-5, "torchvision": 2.2e-5},
+        "differences": {"torchvision": 0.0},
+        "instead": {"torchvision": "finds the argmax, too"},
+    }
+    assert list(gpu.rows(result, speed=4e11)) == [
+        ["pool_7x7", "forward", "roicy", "0.02", "", "100", "4.0 x", "11", ""],
+        ["", "", "torchvision", "0.05", "2.50 x †", "40", "10.0 x", "22", "0e+00"],
+    ]
+
+
+def test_differences(gpu):
+    from clocks import Cpu
+
+    ones = np.ones(3)
+    results = {"roicy": (ones, None), "same": ones, "other": np.array([1, 1, 2.0])}
+    assert gpu.compare(Cpu(), results) == {"same": 0.0, "other": 0.5}
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_trial_run(gpu, capsys):
+    """Every pass of an operator of each kind, in NumPy; torchvision takes part where it is installed."""
+    names = "one_box,max_7x7_sr2,rotated_7x7_sr2,pool_7x7,rmac"
+    assert gpu.main(["--dry", "--rounds", "1", "--sets", "2", "--only", names]) == 0
+    shown = capsys.readouterr().out
+    for part in (*names.split(","), "box gradient", "with argmax", "trial run"):
+        assert part in shown
+    record = json.loads((gpu.RESULTS / "cuda-dry.json").read_text())
+    assert len(record["results"]) == 3 + 4 + 3 + 3 + 2
+    assert all(result["seconds"]["roicy"] > 0 for result in record["results"])
+
+
+def test_without_a_device(gpu, monkeypatch, capsys):
+    found = state.State(state.NO_DEVICE, "There is none, and this is why.")
+    monkeypatch.setattr(state, "find", lambda: found)
+    assert gpu.main([]) == 2
+    assert "this is why" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--only", "one_bo"], "one_bo"), (["--passes", "upward"], "upward")]
+)
+def test_wrong_names(gpu, arguments, words, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(arguments)
+    assert words in capsys.readouterr().err
+
+
+def test_help_needs_no_gpu(run_python):
+    source = f"""
+import sys
+sys.path.insert(0, {str(BENCHMARKS)!r})
+import gpu
+assert "cupy" not in sys.modules and "torch" not in sys.modules
+sys.argv = ["gpu.py", "--help"]
+gpu.main()
+"""
+    assert "--dry" in run_python(source)

@@ -1,0 +1,234 @@
+"""CuPy arrays through the public functions, on a machine without a GPU.
+
+The arrays are those of `cuda_host.arrays`: what the library does with CuPy's is run, on the processor.
+"""
+
+import shutil
+
+import numpy as np
+import pytest
+from cuda_host import arrays
+from cuda_host.arrays import Waits, ndarray
+
+import roicy
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+RNG = np.random.default_rng(5)
+FEATURES = RNG.standard_normal((2, 5, 12, 17)).astype(np.float32)
+ROIS = np.array([[0, 1, 2, 9, 8], [1, -3, 0.5, 5, 11], [1, 4, 4, 4.5, 6], [0, 8, 8, 2, 2]], np.float32)
+TURNED = np.array([[0, 5, 6, 8, 4, 30], [1, 8, 2, 5, 9, -75], [1, 0, 0, 30, 30, 400]], np.float32)
+GRAD = RNG.standard_normal((4, 5, 3, 2)).astype(np.float32)
+GRAD_TURNED = GRAD[:3]
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """A module in the place of ``cupy``."""
+    return arrays.install(monkeypatch)
+
+
+def on_device(value):
+    return ndarray(value.copy()) if isinstance(value, np.ndarray) else value
+
+
+def on_host(value):
+    if isinstance(value, ndarray):
+        return value._array
+    return type(value)(map(on_host, value)) if isinstance(value, (list, tuple)) else value
+
+
+def close(found, expected):
+    if isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            close(one, other)
+        return
+    assert isinstance(found, ndarray)
+    found = on_host(found)
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    scale = np.nanmax(np.abs(expected), initial=1e-30)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * scale)
+
+
+def argmax_of(mode_or_pool):
+    if mode_or_pool == "pool":
+        return roicy.roi_pool(FEATURES, ROIS, (3, 2), return_argmax=True)[1]
+    return roicy.roi_align(FEATURES, ROIS, (3, 2), mode="max", return_argmax=True)[1]
+
+
+WHITENING = (RNG.standard_normal(5).astype(np.float32), RNG.standard_normal((4, 5)).astype(np.float32))
+CALLS = {
+    "roi_align": lambda f: f("roi_align", FEATURES, ROIS, (3, 2)),
+    "roi_align list": lambda f: f("roi_align", FEATURES, [ROIS[::2, 1:], ROIS[1:2, 1:]], (3, 2)),
+    "roi_align batch_indices": lambda f: f(
+        "roi_align", FEATURES, ROIS[:, 1:], 3, batch_indices=ROIS[:, 0].astype(np.uint8)
+    ),
+    "roi_align max": lambda f: f("roi_align", FEATURES, ROIS, (3, 2), mode="max", return_argmax=True),
+    "roi_align onnx": lambda f: f("roi_align", FEATURES, ROIS, (3, 2), mode="max", max_rule="onnx"),
+    "roi_align_backward": lambda f: f("roi_align_backward", GRAD, ROIS, FEATURES.shape),
+    "roi_align_backward max": lambda f: f(
+        "roi_align_backward", GRAD, ROIS, FEATURES.shape, mode="max", argmax=argmax_of("max")
+    ),
+    "roi_align_backward_rois": lambda f: f("roi_align_backward_rois", GRAD, FEATURES, ROIS),
+    "roi_align_backward_rois list": lambda f: f(
+        "roi_align_backward_rois", GRAD[:3], FEATURES, [ROIS[:2, 1:], ROIS[2:3, 1:]]
+    ),
+    "roi_align_backward_rois max": lambda f: f(
+        "roi_align_backward_rois", GRAD, FEATURES, ROIS, mode="max", argmax=argmax_of("max")
+    ),
+    "roi_align_rotated": lambda f: f("roi_align_rotated", FEATURES, TURNED, (3, 2)),
+    "roi_align_rotated_backward": lambda f: f(
+        "roi_align_rotated_backward", GRAD_TURNED, TURNED, FEATURES.shape
+    ),
+    "roi_align_rotated_backward_rois": lambda f: f(
+        "roi_align_rotated_backward_rois", GRAD_TURNED, FEATURES, TURNED
+    ),
+    "roi_pool": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), return_argmax=True),
+    "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
+    "rmac": lambda f: f("rmac", FEATURES),
+    "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
+    "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),
+}
+
+
+def call(name, *arguments, **options):
+    return getattr(roicy, name)(*arguments, **options)
+
+
+def call_on_device(name, *arguments, **options):
+    def moved(value):
+        return type(value)(map(on_device, value)) if isinstance(value, (list, tuple)) else on_device(value)
+
+    return call(name, *map(moved, arguments), **{key: moved(value) for key, value in options.items()})
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_results_are_arrays_of_the_library_that_was_given(cupy, name):
+    close(CALLS[name](call_on_device), CALLS[name](call))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_only_looking_for_invalid_rows_waits(cupy, name):
+    asked = {}
+
+    def asking(function, *arguments, **options):
+        if function.startswith("rmac"):  # whose boxes are its own
+            return call_on_device(function, *arguments, **options)
+        return call_on_device(function, *arguments, **options, **asked)
+
+    CALLS[name](asking)
+    most = 0 if name.startswith("rmac") else 3
+    assert Waits.count <= most
+    Waits.count = 0
+    asked["invalid"] = "nan"
+    CALLS[name](asking)
+    assert Waits.count == 0
+
+
+def test_plans(cupy):
+    for rois, make in ((ROIS, roicy.roi_align_plan), (TURNED, roicy.roi_align_rotated_plan)):
+        grad = GRAD[: len(rois)]
+        host, device = make(rois, FEATURES.shape, (3, 2)), make(on_device(rois), FEATURES.shape, (3, 2))
+        for _ in range(2):
+            close(device(on_device(FEATURES)), host(FEATURES))
+            close(device.backward(on_device(grad)), host.backward(grad))
+            close(
+                device.backward_rois(on_device(grad), on_device(FEATURES)), host.backward_rois(grad, FEATURES)
+            )
+
+
+def test_out_is_written_and_returned(cupy):
+    out = ndarray(np.full((4, 2, 3, 5), 7, np.float32)).transpose(0, 3, 2, 1)
+    found = roicy.roi_align(on_device(FEATURES), on_device(ROIS), (3, 2), out=out)
+    assert found is out
+    close(out, roicy.roi_align(FEATURES, ROIS, (3, 2)))
+
+
+def test_libraries_are_not_mixed(cupy):
+    with pytest.raises(TypeError, match=r"from one library, got features \(cupy.ndarray\), rois \(numpy"):
+        roicy.roi_align(on_device(FEATURES), ROIS, 3)
+    with pytest.raises(TypeError, match=r"out \(numpy.ndarray\)"):
+        roicy.roi_align(on_device(FEATURES), on_device(ROIS), 3, out=np.zeros((4, 5, 3, 3), np.float32))
+    with pytest.raises(TypeError, match=r"one library, got out \(cupy.ndarray\)|from one library"):
+        roicy.roi_align(FEATURES, ROIS, 3, out=on_device(np.zeros((4, 5, 3, 3), np.float32)))
+
+
+def test_a_plan_takes_arrays_of_its_own_library_only(cupy):
+    with pytest.raises(TypeError, match="from one library"):
+        roicy.roi_align_plan(on_device(ROIS), FEATURES.shape, 3)(FEATURES)
+    with pytest.raises(TypeError, match="from one library"):
+        roicy.roi_align_plan(ROIS, FEATURES.shape, 3)(on_device(FEATURES))
+
+
+def test_arrays_of_another_device(cupy):
+    elsewhere = ndarray(ROIS, device=1)
+    with pytest.raises(ValueError, match=r"rois must be on the device in use, 0, .* device 1: .*Device\(1\)"):
+        roicy.roi_align(on_device(FEATURES), elsewhere, 3)
+
+
+def test_items_at_odd_addresses(cupy):
+    odd = np.frombuffer(bytearray(FEATURES.nbytes + 1), np.uint8)[1:].view(np.float32).reshape(FEATURES.shape)
+    with pytest.raises(ValueError, match="features must have items at multiples of their size of 4 bytes"):
+        roicy.roi_align(ndarray(odd), on_device(ROIS), 3)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([2, 0, 0, 1, 1], r"rois row 2, \[2.0, 0.0, 0.0, 1.0, 1.0\], has batch index 2.0"),
+        ([0, 0, np.nan, 1, 1], r"rois row 2, .* is not finite"),
+    ],
+)
+def test_invalid_rows_are_named(cupy, row, message):
+    rois = ROIS.copy()
+    rois[2] = row
+    out = on_device(np.full((4, 5, 3, 3), 7, np.float32))
+    with pytest.raises(ValueError, match=message):
+        roicy.roi_align(on_device(FEATURES), on_device(rois), 3, out=out)
+    assert (out._array == 7).all()
+    found = roicy.roi_align(on_device(FEATURES), on_device(rois), 3, out=out, invalid="nan")
+    assert np.isnan(on_host(found)[2]).all()
+    assert not np.isnan(on_host(found)[[0, 1, 3]]).any()
+
+
+@pytest.mark.parametrize("pool", ["pool", "max"])
+def test_wrong_argmax_is_found_or_ignored(cupy, pool):
+    argmax = argmax_of(pool)
+    argmax[1, 2, 0, 1] = 1_000_000
+
+    def backward(**options):
+        if pool == "pool":
+            given = map(on_device, (GRAD, argmax, ROIS))
+            return roicy.roi_pool_backward(*given, FEATURES.shape, **options)
+        options |= {"mode": "max", "argmax": on_device(argmax)}
+        return roicy.roi_align_backward(on_device(GRAD), on_device(ROIS), FEATURES.shape, **options)
+
+    with pytest.raises(ValueError, match=r"argmax\[1, 2, 0, 1\] must lie between -1 and .*, got 1000000"):
+        backward()
+    assert np.isfinite(on_host(backward(invalid="nan"))).all()
+
+
+def test_out_must_not_overlap_an_input(cupy):
+    both = np.zeros((4, 5, 12, 17), np.float32)
+    features, out = ndarray(both[:2]), ndarray(both[:, :, :3, :2])
+    with pytest.raises(ValueError, match="out must not overlap an input array"):
+        roicy.roi_align(features, on_device(ROIS), (3, 2), out=out)
+    with pytest.raises(ValueError, match="out must not overlap itself"):
+        twice = np.broadcast_to(np.zeros((1, 5, 3, 2), np.float32), (4, 5, 3, 2))
+        roicy.roi_align(on_device(FEATURES), on_device(ROIS), (3, 2), out=ndarray(twice))
+
+
+def test_a_wrong_out_is_named(cupy):
+    out = on_device(np.zeros((4, 5, 3, 2), np.float64))
+    with pytest.raises(ValueError, match="out must have dtype float32"):
+        roicy.roi_align(on_device(FEATURES), on_device(ROIS), (3, 2), out=out)
+
+
+def test_nothing_to_do(cupy):
+    for features, rois in ((FEATURES, ROIS[:0]), (FEATURES[:, :0], ROIS), (FEATURES[:0], ROIS[:0])):
+        found = roicy.roi_align(on_device(features), on_device(rois), 3)
+        assert found.shape == (len(rois), features.shape[1], 3, 3)
+        grad = roicy.roi_align_backward(found, on_device(rois), features.shape)
+        assert grad.shape == features.shape
+        assert not on_host(grad).any()
