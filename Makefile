@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help demo test lint bench wheel clean cuda-check bench-cuda
+.PHONY: help demo test lint bench wheel clean cuda-check sanitize-cuda bench-cuda
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -43,6 +43,14 @@ else
 	@$(VENV)-cuda13/bin/python tests/cuda_check.py $(CUDA_13) $(ARGS)
 	@$(VENV)-cuda12/bin/python tests/cuda_check.py $(CUDA_12) $(ARGS)
 endif
+
+# Arrays are left where they are: the address sanitizer's fences stand closer than the tests' own.
+SANITIZED_TESTS := tests/test_cuda.py tests/test_cuda_host.py tests/test_cuda_arrays.py tests/test_conventions.py
+sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc's address and undefined-behaviour sanitizers
+	@LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc ROICY_HOST_FENCES= \
+		ROICY_HOST_FLAGS="-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
+		$(BIN)/python -m pytest -q -k cuda -m "not slow" $(SANITIZED_TESTS) $(ARGS)
 
 bench-cuda: $(VENV)/roicy.stamp ## race roicy on a GPU against torchvision; needs CuPy in .venv; ARGS=--help
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)

@@ -37,30 +37,16 @@ GCC_LEVELS = {
         "-mavx512vl",
     ],
 }
+# Kernels are many to an extension: GCC is to inline their functions as if each had one of its own.
+INLINING = ["--param", "large-unit-insns=1000000"]
 MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
-# The sources of a level and precision; the others are compiled once.
-KERNELS = [
-    "separable",
-    "channels_last",
-    "crops",
-    "adjoint",
-    "box_gradient",
-    "gather",
-    "gather_adjoint",
-    "gather_box_gradient",
-    "grid_max",
-    "grid_scatter",
-    "range_max",
-    "scatter",
-]
-
 TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
 OTHERS = ["memory", "work", "threads", "processor"]
 
-# Stands for a kernel's name, filled up to its length, in the C text that its extensions share.
-STAND_IN = "kernel_of_"
+# Stands for the name of an extension of kernels, filled up to its length, in the C text that they share.
+STAND_IN = "kernels_of_"
 
 OPENMP_PROBE = """
 #include <omp.h>
@@ -100,9 +86,11 @@ class BuildKernels(build_ext):
 
     def build_extensions(self):
         openmp = self.openmp_flags()
+        inlining = INLINING if not MSVC and self.runs(INLINING, "int main(void) { return 0; }") else []
         for ext in self.extensions:
-            ext.extra_compile_args += openmp
+            ext.extra_compile_args += openmp + inlining
             ext.extra_link_args += openmp if not MSVC else []
+            ext.extra_link_args += ["-Wl,-s"] if sys.platform == "linux" else []
         super().build_extensions()
 
     def build_extension(self, ext):
@@ -139,23 +127,29 @@ class BuildKernels(build_ext):
         flags = {"win32": ["/openmp"], "darwin": ["-Xpreprocessor", "-fopenmp", "-lomp"]}.get(
             sys.platform, ["-fopenmp"]
         )
+        if self.runs(flags, OPENMP_PROBE):
+            return flags
+        print("roicy: building without OpenMP", file=sys.stderr)
+        return []
+
+    def runs(self, flags, program):
+        """Return whether a C program that is built with these flags runs."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
-            source.write_text(OPENMP_PROBE)
+            source.write_text(program)
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
                 self.compiler.link_executable(objects, str(Path(folder) / "probe"), extra_postargs=flags)
                 subprocess.run([str(Path(folder) / "probe")], check=True, timeout=60)
-            except Exception as error:  # any failure means the same: build without
-                print(f"roicy: building without OpenMP ({error})", file=sys.stderr)
-                return []
-        return flags
+            except Exception as error:  # any failure means the same
+                print(f"roicy: no {' '.join(flags)} ({error})", file=sys.stderr)
+                return False
+        return True
 
 
 extensions = [extension(name, name) for name in TABLES + OTHERS]
 extensions += [
-    extension(f"_{kernel}_{precision}_{level}", kernel, flags, macros)
-    for kernel in KERNELS
+    extension(f"_kernels_{precision}_{level}", "kernels", flags, macros)
     for precision, macros in PRECISIONS.items()
     for level, flags in LEVELS.items()
 ]

@@ -4,9 +4,13 @@
 draws the same few each time, so that a failure is always the fault of a change.
 """
 
+import collections
+import contextlib
 import os
 import subprocess
 import sys
+import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +28,68 @@ settings.register_profile("long", max_examples=3000, deadline=None, suppress_hea
 settings.load_profile("short")
 
 
-#: Of the examples of a hypothesis test, the share that the CUDA kernels on the processor are tried with.
-SHARE_ON_CUDA = 1 / 10
+#: What the CUDA kernels on the processor are tried with, which takes longer: of the examples of a hypothesis
+#: test a tenth; of the cases of a test that has many, a quarter.
+EXAMPLES_ON_CUDA, CASES_ON_CUDA, MANY_CASES = 1 / 10, 1 / 4, 12
+#: From so many tests on, most of the kernels will be needed.
+MANY_TESTS = 300
+STOP_COMPILING = pytest.StashKey[threading.Event]()
+
+
+def pytest_configure(config):
+    """Register the marker of tests that the CUDA kernels are not asked."""
+    config.addinivalue_line("markers", "cpu_only(reason): no test of the CUDA backend")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out on CUDA what is marked so, and cases; which ones does not depend on the other tests."""
+    cases = collections.Counter(_on_cuda(item) for item in items)
+    chosen, rest = [], []
+    for item in items:
+        test = _on_cuda(item)
+        many = cases[test] >= MANY_CASES and zlib.crc32(item.nodeid.encode()) >= CASES_ON_CUDA * 2**32
+        left_out = test is not None and (many or item.get_closest_marker("cpu_only"))
+        (rest if left_out else chosen).append(item)
+    if rest:
+        config.hook.pytest_deselected(items=rest)
+        items[:] = chosen
+
+
+def pytest_collection_finish(session):
+    """Where most kernels will be needed, begin to compile them, while the CPU backend's tests run."""
+    if sum(_on_cuda(item) is not None for item in session.items) < MANY_TESTS:
+        return
+    from cuda_host import module
+
+    from roicy.cuda import device
+
+    if module.compiler() is None:
+        return
+    stop = session.config.stash[STOP_COMPILING] = threading.Event()
+
+    def compile_all():
+        for source, options in device.specialisations():
+            if stop.is_set():
+                return
+            # a mistake shows in the tests
+            with contextlib.suppress(module.CompileError):
+                module.HostModule(
+                    code=device.source_text(source), options=(*device.OPTIONS, *options)
+                ).compile()
+
+    threading.Thread(target=compile_all, daemon=True).start()
+
+
+def pytest_sessionfinish(session):
+    """Compile no more."""
+    if STOP_COMPILING in session.config.stash:
+        session.config.stash[STOP_COMPILING].set()
+
+
+def _on_cuda(item):
+    # the test that an item is a case of, where the item runs on the second backend; else None
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return (item.path, item.originalname) if parameters.get("backend") == "cuda" else None
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +122,7 @@ def backend(request):
         for test in vars(request.module).values():
             chosen = getattr(test, "_hypothesis_internal_use_settings", None)
             if chosen is not None:
-                fewer = settings(chosen, max_examples=max(int(chosen.max_examples * SHARE_ON_CUDA), 5))
+                fewer = settings(chosen, max_examples=max(int(chosen.max_examples * EXAMPLES_ON_CUDA), 5))
                 patch.setattr(test, "_hypothesis_internal_use_settings", fewer)
         yield request.param
 

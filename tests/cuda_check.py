@@ -119,7 +119,7 @@ def read_log(log):
             )
         )
     # That NVRTC will drop the oldest architectures one day is no fault of a kernel.
-    warnings = [line for line in log.splitlines() if "warning" in line]
+    warnings = [line for line in log.splitlines() if re.search(r"\bwarning\s*[:#]", line)]
     complaints = [line for line in warnings if not line.startswith("nvrtc: warning: Architectures prior to")]
     return tuple(kernels), tuple(complaints)
 
@@ -133,19 +133,26 @@ def compile_all(tasks, workers):
 
 
 def faults(results):
-    """Return a line for each reason to fail; the same complaint of several specialisations makes one."""
-    seen = defaultdict(list)
+    """Return a line for each reason to fail: a kernel that spills, or a complaint of the compiler."""
+    spills, complaints = defaultdict(list), defaultdict(list)
     for result in results:
         for complaint in result.complaints:
-            seen[f"{result.source}: {complaint}"].append(result)
+            complaints[f"{result.source}: {complaint}"].append(result)
         for kernel in result.kernels:
             if kernel.spilled:
-                seen[f"{result.source}: {kernel.name} spills {kernel.spilled} bytes"].append(result)
+                spills[result.source, kernel.name].append((kernel.spilled, result))
     lines = []
-    for complaint, where in seen.items():
-        others = f" and {len(where) - 1} more" if len(where) > 1 else ""
-        lines.append(f"{complaint}\n    in {where[0].title}{others}")
+    for (source, name), found in spills.items():
+        most, result = max(found, key=lambda pair: pair[0])
+        lines.append(f"{source}: {name} spills up to {most} bytes\n    in {places(result, len(found))}")
+    for complaint, found in complaints.items():
+        lines.append(f"{complaint}\n    in {places(found[0], len(found))}")
     return lines
+
+
+def places(result, number):
+    """Say which result it is, and of how many."""
+    return result.title + (f" and {number - 1} more" if number > 1 else "")
 
 
 def kernel_rows(results):

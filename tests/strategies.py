@@ -6,6 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import roicy
+from roicy import _backend
+
 try:
     import ml_dtypes
 
@@ -111,8 +114,12 @@ def sliced(array):
 
 
 def interleaved(array):
-    """One field of an array of records: strides that are no multiple of the item size, unaligned items."""
-    records = np.zeros(array.shape, dtype=[("other", np.uint8), ("values", array.dtype)])
+    """One field of an array of records: strides that are no multiple of the item size, unaligned items.
+
+    Arrays on a CUDA device have no such items: there the other field is as large.
+    """
+    other = np.uint8 if _backend.cpu is roicy.cpu else array.dtype
+    records = np.zeros(array.shape, dtype=[("other", other), ("values", array.dtype)])
     records["values"] = array
     return records["values"]
 

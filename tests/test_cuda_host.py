@@ -8,6 +8,9 @@ from cuda_host import module
 from cuda_host.module import ArgumentError, CompileError, HostModule, LaunchError
 
 pytestmark = pytest.mark.skipif(module.compiler() is None, reason="no C++ compiler")
+unsanitized = pytest.mark.skipif(
+    "-fsanitize" in os.environ.get("ROICY_HOST_FLAGS", ""), reason="a sanitizer finds it in its own way"
+)
 
 
 def kernel(body, parameters="int *out", *, options=(), before="", bounds=""):
@@ -176,6 +179,7 @@ def test_shared_memory_of_templates():
     np.testing.assert_array_equal(out, [3.5, 3.5])
 
 
+@unsanitized
 def test_a_block_finds_nothing_in_shared_memory():
     stale = kernel(
         """
@@ -342,6 +346,7 @@ def test_threads_that_do_not_find_each_other(body, says):
     assert out.all()
 
 
+@unsanitized
 @pytest.mark.parametrize("fences, index", [("behind", 3), ("behind", 900), ("before", -1), ("before", -900)])
 @pytest.mark.parametrize("writes", [False, True])
 def test_out_of_bounds(fences, index, writes):
@@ -360,6 +365,7 @@ def test_out_of_bounds(fences, index, writes):
     wrong(function, "the 12 bytes of argument 0", out=out, threads=1)
 
 
+@unsanitized
 def test_out_of_bounds_names_the_line():
     out = zeros(4096)
     wrong(kernel("\n\nout[4096 * 2 - 1] = 1;"), "kernel.cu:5", "behind the 16384 bytes", out=out)
@@ -376,6 +382,7 @@ def test_arrays_of_one_owner_stay_together():
     np.testing.assert_array_equal(whole[20:32:3], [9, 6, 3, 0])
 
 
+@unsanitized
 def test_out_of_bounds_of_shared_memory():
     wrong(
         kernel("extern __shared__ int more[]; more[12 + 0 * threadIdx.x] = out[0] = 1;"),
@@ -384,6 +391,7 @@ def test_out_of_bounds_of_shared_memory():
     )
 
 
+@unsanitized
 def test_a_stack_that_is_too_small():
     before = (
         "__device__ __noinline__ int deep(int n) { int more[1000]; more[n % 1000] = n;\n"
@@ -392,10 +400,12 @@ def test_a_stack_that_is_too_small():
     wrong(kernel("out[0] = deep(1 << 20);", before=before), "SIGSEGV", "thread (0, 0, 0)")
 
 
+@unsanitized
 def test_division_by_zero():
     wrong(kernel("out[0] = 5 / (out[1] - (int)threadIdx.x);"), "SIGFPE", "thread (0, 0, 0)")
 
 
+@unsanitized
 def test_faults_elsewhere_are_not_taken_for_a_kernels(run_python):
     done = run_python(
         """

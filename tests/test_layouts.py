@@ -139,6 +139,7 @@ def shifted(array):
     return odd
 
 
+@pytest.mark.cpu_only(reason="CUDA arrays are aligned")
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_unaligned_memory(dtype, layout):
@@ -332,6 +333,7 @@ def test_repeated_values_for_all(operator, axis, dtype):
     assert_same_outputs(operators.outputs(operator, features, ROIS, (3, 2), take=repeated), expected)
 
 
+@pytest.mark.cpu_only(reason="CUDA arrays are aligned")
 @of_all
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

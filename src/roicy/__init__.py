@@ -24,6 +24,8 @@
 the arguments that they have there.
 """
 
+from typing import TYPE_CHECKING
+
 from roicy._config import get_num_threads, num_threads, set_num_threads, show_config
 from roicy.align import roi_align, roi_align_backward, roi_align_backward_rois
 from roicy.plan import RoIAlignPlan, RoIAlignRotatedPlan, roi_align_plan, roi_align_rotated_plan
@@ -53,15 +55,21 @@ __all__ = [
     "show_config",
 ]
 
+if TYPE_CHECKING:  # what there is besides; a checker that saw `__getattr__` would accept any name
+    from roicy import compat as compat
 
-def __getattr__(name):
-    # The version is looked up when asked for: importlib.metadata takes longer to import than all of roicy.
-    if name == "__version__":
-        from importlib.metadata import version
+    __version__: str
+else:
 
-        return version("roicy")
-    if name == "compat":
-        import importlib
+    def __getattr__(name):
+        # The version is looked up when asked for: importlib.metadata takes longer to import than all of
+        # roicy.
+        if name == "__version__":
+            from importlib.metadata import version
 
-        return importlib.import_module("roicy.compat")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return version("roicy")
+        if name == "compat":
+            import importlib
+
+            return importlib.import_module("roicy.compat")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

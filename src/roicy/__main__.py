@@ -11,9 +11,7 @@ def main(arguments=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="roicy", description="RoI operators for NumPy and CuPy arrays."
-    )
+    parser = argparse.ArgumentParser(prog="roicy", description="RoI operators for NumPy and CuPy arrays.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     info = commands.add_parser("info", help="print versions, CPU level, threads and the state of CUDA")

@@ -6,34 +6,57 @@ ValueError where its value or shape is. Nothing is written anywhere. That arrays
 (`roicy._backend`).
 """
 
+from __future__ import annotations
+
 import math
 import numbers
 import operator
 import sys
+from collections.abc import Sequence
 from reprlib import repr as short_repr
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+
+from roicy._types import (
+    Accumulate,
+    Aggregate,
+    AngleUnit,
+    ArgmaxError,
+    DType,
+    Invalid,
+    Layout,
+    MaxRule,
+    Mode,
+    Ndarray,
+    NumPyArray,
+    Rounding,
+    Shape,
+    Size,
+)
+
+Word = TypeVar("Word", bound=str)
 
 _INT32_MAX = 2**31 - 1
 _OUTPUT_SIZE = "an int or a pair of ints (height, width)"
 _MAX_SAMPLING_RATIO = 65536
 _MAX_THREADS = 4096
 # How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
-_OVERLAP_WORK = 1_000_000
+_OVERLAP_WORK: Any = 1_000_000  # NumPy's own types know its special values only
 
 #: What a row of boxes holds after the batch index.
 CORNERS = ("x1", "y1", "x2", "y2")
 ROTATED = ("cx", "cy", "w", "h", "angle")
 
 _INT32 = np.dtype(np.int32)
-_FLOAT32 = np.dtype(np.float32)
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32: DType = np.dtype(np.float32)
+_FLOAT64: DType = np.dtype(np.float64)
 _FLOAT32_MAX = float(np.finfo(_FLOAT32).max)
 _FLOAT32_LEAST = float(np.finfo(_FLOAT32).smallest_subnormal)
 
 # dtype of a feature map: the type that its sums are kept in, and the dtype of what is pooled from it.
 # bfloat16 joins when the first such array arrives.
-_PRECISIONS = {
+_PRECISIONS: dict[DType, tuple[Accumulate, DType]] = {
     np.dtype(np.float16): ("float32", np.dtype(np.float16)),
     _FLOAT32: ("float32", _FLOAT32),
     _FLOAT64: ("float64", _FLOAT64),
@@ -44,42 +67,42 @@ _PRECISIONS = {
 # ---------------------------------------------------------------- words and numbers
 
 
-def layout(value):
+def layout(value: object) -> Layout:
     """Return the layout, "NCHW" or "NHWC"."""
     return _choice("layout", value, ("NCHW", "NHWC"))
 
 
-def invalid(value):
+def invalid(value: object) -> Invalid:
     """Return what to do about invalid rows, "raise" or "nan"."""
     return _choice("invalid", value, ("raise", "nan"))
 
 
-def mode(value):
+def mode(value: object) -> Mode:
     """Return what is made of the samples of a bin, "avg" or "max"."""
     return _choice("mode", value, ("avg", "max"))
 
 
-def max_rule(value):
+def max_rule(value: object) -> MaxRule:
     """Return what the value of a sample is for a maximum, "bilinear" or "onnx"."""
     return _choice("max_rule", value, ("bilinear", "onnx"))
 
 
-def angle_unit(value):
+def angle_unit(value: object) -> AngleUnit:
     """Return the unit of angles, "degrees" or "radians"."""
     return _choice("angle_unit", value, ("degrees", "radians"))
 
 
-def rounding(value):
+def rounding(value: object) -> Rounding:
     """Return what becomes of the corners of a box, "round" or "none"."""
     return _choice("rounding", value, ("round", "none"))
 
 
-def aggregate(value):
+def aggregate(value: object) -> Aggregate:
     """Return how the regions of an image are put together, "sum" or "concat"."""
     return _choice("aggregate", value, ("sum", "concat"))
 
 
-def flag(name, value):
+def flag(name: str, value: object) -> bool:
     """Return a switch, True or False."""
     if value is True or value is False:
         return value
@@ -88,7 +111,7 @@ def flag(name, value):
     raise TypeError(f"{name} must be True or False, got {_shown(value)}")
 
 
-def output_size(value):
+def output_size(value: Any) -> Size:
     """Return the output size as (rows, columns)."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
@@ -101,7 +124,7 @@ def output_size(value):
     return rows, columns
 
 
-def sampling_ratio(value):
+def sampling_ratio(value: Any) -> int:
     """Return the samples per bin and axis, 0 for as many as the bin covers pixels."""
     ratio = _integer("sampling_ratio", value)
     if ratio > _MAX_SAMPLING_RATIO:
@@ -111,7 +134,7 @@ def sampling_ratio(value):
     return ratio if ratio > 0 else 0
 
 
-def spatial_scale(value, boxes_dtype):
+def spatial_scale(value: Any, boxes_dtype: DType) -> float:
     """Return the scale as a float that is finite and positive in the boxes' dtype too."""
     scale = _real("spatial_scale", value)
     if not 0.0 < scale < math.inf:
@@ -121,7 +144,7 @@ def spatial_scale(value, boxes_dtype):
     return scale
 
 
-def scales(value):
+def scales(value: Any) -> int:
     """Return the number of scales of regions."""
     count = _integer("scales", value)
     if count < 1:
@@ -129,7 +152,7 @@ def scales(value):
     return count
 
 
-def overlap(value):
+def overlap(value: Any) -> float:
     """Return the overlap of neighbouring regions that is aimed at, as a part of their size."""
     part = _real("overlap", value)
     if not 0.0 <= part < 1.0:
@@ -137,7 +160,7 @@ def overlap(value):
     return part
 
 
-def eps(value):
+def eps(value: Any) -> float:
     """Return the least length that a vector is divided by."""
     least = _real("eps", value)
     if not 0.0 < least < math.inf:
@@ -145,7 +168,7 @@ def eps(value):
     return least
 
 
-def thread_count(value):
+def thread_count(value: Any) -> int:
     """Return a number of threads."""
     count = _integer("n", value)
     if not 1 <= count <= _MAX_THREADS:
@@ -153,18 +176,18 @@ def thread_count(value):
     return count
 
 
-def config_mode(value):
+def config_mode(value: object) -> Literal["stdout", "dicts"]:
     """Return how the configuration is wanted, "stdout" or "dicts"."""
     return _choice("mode", value, ("stdout", "dicts"))
 
 
-def _choice(name, value, allowed):
+def _choice(name: str, value: object, allowed: tuple[Word, ...]) -> Word:
     if isinstance(value, str) and value in allowed:
         return value
     raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {short_repr(value)}")
 
 
-def _integer(name, value, expected="an int"):
+def _integer(name: str, value: Any, expected: str = "an int") -> int:
     if type(value) is int:
         return value
     try:
@@ -175,7 +198,7 @@ def _integer(name, value, expected="an int"):
     raise TypeError(f"{name} must be {expected}, got {_shown(value)}")
 
 
-def _real(name, value):
+def _real(name: str, value: Any) -> float:
     if type(value) is float:
         return value
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
@@ -183,17 +206,17 @@ def _real(name, value):
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return -math.inf if value < 0 else math.inf
 
 
-def _shown(value):
+def _shown(value: object) -> str:
     return f"{short_repr(value)} of type {type(value).__name__}"
 
 
 # ---------------------------------------------------------------- feature maps and their gradients
 
 
-def input_shape(value, layout):
+def input_shape(value: Any, layout: Layout) -> Shape:
     """Return the shape of a feature map, in the order of its layout."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"input_shape must be a tuple of 4 ints {_axes(layout)}, got {_shown(value)}")
@@ -203,7 +226,7 @@ def input_shape(value, layout):
     return _bounded("input_shape", shape, layout)
 
 
-def features_shape(features, layout):
+def features_shape(features: Ndarray, layout: Layout) -> Shape:
     """Return the shape of a feature map, in the order of its layout."""
     shape = features.shape
     if len(shape) != 4:
@@ -211,12 +234,12 @@ def features_shape(features, layout):
     return _bounded("features", shape, layout)
 
 
-def grad_output_size(grad_output, layout):
+def grad_output_size(grad_output: Ndarray, layout: Layout) -> Size:
     """Return the output size (rows, columns) that a gradient belongs to."""
     shape = grad_output.shape
     if len(shape) != 4:
         raise ValueError(f"grad_output must have 4 axes {_output_axes(layout)}, got shape {shape}")
-    size = shape[2:] if layout == "NCHW" else shape[1:3]
+    size: Size = shape[2:] if layout == "NCHW" else shape[1:3]
     if not (1 <= size[0] <= _INT32_MAX and 1 <= size[1] <= _INT32_MAX):
         raise ValueError(
             f"grad_output must have 1 to {_INT32_MAX} rows and columns of bins, got shape {shape}"
@@ -224,20 +247,20 @@ def grad_output_size(grad_output, layout):
     return size
 
 
-def _bounded(name, shape, layout):
+def _bounded(name: str, shape: Shape, layout: Layout) -> Shape:
     height, width = shape[2:] if layout == "NCHW" else shape[1:3]
     if height > _INT32_MAX or width > _INT32_MAX:
         raise ValueError(f"{name} must have at most {_INT32_MAX} rows and columns, got shape {shape}")
     return shape
 
 
-def features(array, shape):
+def features(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
     """Return what sums over a feature map are kept in and the dtype of what is pooled from it."""
     _same_shape("features", array, shape)
     return _precision("features", array.dtype)
 
 
-def grad_output(array, shape):
+def grad_output(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
     """Return what sums over a gradient are kept in and its dtype."""
     _same_shape("grad_output", array, shape)
     accumulate, dtype = _precision("grad_output", array.dtype)
@@ -246,7 +269,7 @@ def grad_output(array, shape):
     return accumulate, dtype
 
 
-def grad_output_of(features, array, shape):
+def grad_output_of(features: Ndarray, array: Ndarray, shape: tuple[int, ...]) -> None:
     """Check that a gradient has the dtype of what is pooled from the features."""
     _same_shape("grad_output", array, shape)
     expected = _precision("features", features.dtype)[1]
@@ -257,12 +280,12 @@ def grad_output_of(features, array, shape):
         )
 
 
-def _same_shape(name, array, shape):
+def _same_shape(name: str, array: Ndarray, shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
 
 
-def _precision(name, dtype):
+def _precision(name: str, dtype: DType) -> tuple[Accumulate, DType]:
     found = _PRECISIONS.get(dtype)
     if found is None:
         if not _is_bfloat16(dtype):
@@ -272,38 +295,38 @@ def _precision(name, dtype):
     return found
 
 
-def _dtypes(name):
+def _dtypes(name: str) -> str:
     last = ", float64 or uint8" if name == "features" else " or float64"
     return f"float16, bfloat16, float32{last} in native byte order"
 
 
-def _is_bfloat16(dtype):
+def _is_bfloat16(dtype: DType) -> bool:
     if dtype.itemsize != 2 or dtype.name != "bfloat16":
         return False
     import ml_dtypes  # such an array has arrived: whoever made it has it
 
-    return dtype == ml_dtypes.bfloat16
+    return bool(dtype == ml_dtypes.bfloat16)
 
 
-def nchw(array, layout):
+def nchw(array: Ndarray, layout: Layout) -> Ndarray:
     """Return the array seen as (image or RoI, channel, row, column); a copy where its items are unaligned."""
     if not _aligned(array):
         array = array.copy()
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
 
-def _axes(layout):
+def _axes(layout: Layout) -> str:
     return "(N, C, H, W)" if layout == "NCHW" else "(N, H, W, C)"
 
 
-def _output_axes(layout):
+def _output_axes(layout: Layout) -> str:
     return "(K, C, PH, PW)" if layout == "NCHW" else "(K, PH, PW, C)"
 
 
 # ---------------------------------------------------------------- whitening
 
 
-def whiten(value, channels, dtype):
+def whiten(value: Any, channels: int, dtype: DType) -> Any:
     """Return what whitens rows: None, a function, or mean and matrix of a dtype."""
     if value is None or callable(value):
         return value
@@ -320,7 +343,7 @@ def whiten(value, channels, dtype):
     return mean.astype(dtype), matrix.astype(dtype)
 
 
-def whitened(value, rows, xp=np):
+def whitened(value: Any, rows: int, xp: Any = np) -> Ndarray:
     """Check what a function made of rows."""
     if not isinstance(value, xp.ndarray) or value.dtype.kind not in "fiu":
         raise TypeError(f"whiten must return a {xp.__name__}.ndarray of real numbers, got {_shown(value)}")
@@ -351,19 +374,26 @@ class Rois:
 
     __slots__ = ("boxes", "columns", "given", "images", "lengths")
 
-    def __init__(self, boxes, columns, images, lengths, given):
+    def __init__(
+        self,
+        boxes: Ndarray,
+        columns: int,
+        images: Ndarray,
+        lengths: list[int] | None,
+        given: tuple[Ndarray, ...],
+    ) -> None:
         self.boxes = boxes
         self.columns = columns
         self.images = images
         self.lengths = lengths
         self.given = given
 
-    def copy(self):
+    def copy(self) -> Rois:
         """Return these boxes in memory of their own."""
         images = None if self.images is None else self.images.copy()
         return Rois(self.boxes.copy(), self.columns, images, self.lengths, self.given)
 
-    def invalid_row(self, row, images):
+    def invalid_row(self, row: int, images: int) -> ValueError:
         """Return the error for a row that no pooling can be done for."""
         values = on_host(self.boxes[row])
         if not np.isfinite(values).all():
@@ -376,14 +406,14 @@ class Rois:
             expected = f"a batch index of at least 0 and below N = {images}"
         return ValueError(f"{self._place(row)} {found}: expected {expected}; invalid='nan' accepts such rows")
 
-    def too_fine_row(self, row):
+    def too_fine_row(self, row: int) -> ValueError:
         """Return the error for a row with more samples in a bin than argmax can count."""
         return ValueError(
             f"{self._place(row)} has more than {_INT32_MAX} samples in a bin, which argmax cannot count: "
             "expected a smaller box, or a sampling_ratio"
         )
 
-    def _place(self, row):
+    def _place(self, row: int) -> str:
         if self.lengths is None:
             place = f"rois row {row}"
         else:
@@ -392,7 +422,9 @@ class Rois:
         return f"{place}, [{', '.join(map(str, on_host(self.boxes[row])))}],"
 
 
-def rois(value, batch_indices, images, xp=np, names=CORNERS):
+def rois(
+    value: Any, batch_indices: Ndarray, images: int, xp: Any = np, names: Sequence[str] = CORNERS
+) -> Rois:
     """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box.
 
     `xp` is the library of the call's arrays.
@@ -432,7 +464,9 @@ def rois(value, batch_indices, images, xp=np, names=CORNERS):
     return Rois(boxes, columns, images, None, (value, batch_indices))
 
 
-def _rois_per_image(arrays, batch_indices, images, xp, names):
+def _rois_per_image(
+    arrays: Sequence[Ndarray], batch_indices: Ndarray, images: int, xp: Any, names: Sequence[str]
+) -> Rois:
     if batch_indices is not None:
         raise ValueError("batch_indices must be None for rois that are one array of boxes per image")
     if len(arrays) != images:
@@ -451,7 +485,7 @@ def _rois_per_image(arrays, batch_indices, images, xp, names):
     return Rois(boxes, columns, indices, lengths, tuple(arrays))
 
 
-def _box_dtype(name, dtype):
+def _box_dtype(name: str, dtype: DType) -> DType:
     # float32 and float64 stay, other real numbers are converted up: float32 holds 16 bits, float64 the rest
     if dtype in (_FLOAT32, _FLOAT64):
         return dtype
@@ -464,7 +498,7 @@ def _box_dtype(name, dtype):
     raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
 
 
-def _contiguous(array, dtype):
+def _contiguous(array: Ndarray, dtype: DType) -> Ndarray:
     plain = type(array) is np.ndarray or not isinstance(array, np.ndarray)
     if array.dtype == dtype and array.flags.c_contiguous and plain and _aligned(array):
         return array
@@ -474,7 +508,7 @@ def _contiguous(array, dtype):
 # ---------------------------------------------------------------- the chosen samples of a maximum
 
 
-def argmax(array, shape):
+def argmax(array: Ndarray, shape: tuple[int, ...]) -> None:
     """Check that an array can hold the argmax of an output of a shape."""
     if array is None:
         raise TypeError(f"argmax must be an array of int32 and shape {shape}, got None")
@@ -483,13 +517,13 @@ def argmax(array, shape):
     _same_shape("argmax", array, shape)
 
 
-def pixel_count(shape, pixels):
+def pixel_count(shape: tuple[int, ...], pixels: int) -> None:
     """Check that argmax can count the pixels of a feature map of a shape."""
     if pixels > _INT32_MAX:
         raise ValueError(f"features must have at most {_INT32_MAX} pixels for argmax, got shape {shape}")
 
 
-def argmax_error(found, layout):
+def argmax_error(found: ArgmaxError, layout: Layout) -> ValueError:
     """Return the error for a value of argmax, found at ((k, c, p, q), value, limit)."""
     (k, c, p, q), value, limit = found
     index = (k, c, p, q) if layout == "NCHW" else (k, p, q, c)
@@ -502,7 +536,7 @@ def argmax_error(found, layout):
 # ---------------------------------------------------------------- output
 
 
-def out(value, shape, dtype, *inputs, name="out"):
+def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name: str = "out") -> Ndarray:
     """Return the array that is the result: the caller's, once it is known to do no harm, or a new one."""
     xp = library_of(inputs[0])
     if value is None:
@@ -527,7 +561,7 @@ def out(value, shape, dtype, *inputs, name="out"):
     return value
 
 
-def outs(value, shape, dtype, *inputs):
+def outs(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray) -> tuple[Ndarray, Ndarray]:
     """Return the two arrays that are the result: pooled values and their argmax."""
     if type(value) is not tuple:
         return out(value, shape, dtype, *inputs), library_of(inputs[0]).empty(shape, _INT32)
@@ -540,12 +574,12 @@ def outs(value, shape, dtype, *inputs):
     return values, chosen
 
 
-def written_to(out):
+def written_to(out: Ndarray) -> Ndarray:
     """Return the array that the kernels fill: `out`, or where its items are unaligned one to copy from."""
     return out if _aligned(out) else np.empty(out.shape, out.dtype)
 
 
-def _overlaps_itself(array):
+def _overlaps_itself(array: Ndarray) -> bool:
     # Slices, transposes and fields of an array pass: each stride steps over all that the smaller ones reach.
     axes = zip(map(abs, array.strides), array.shape, strict=True)
     reach = array.itemsize
@@ -556,7 +590,7 @@ def _overlaps_itself(array):
     return False
 
 
-def _overlap(first, second):
+def _overlap(first: Ndarray, second: Ndarray) -> bool:
     if not np.may_share_memory(first, second):
         return False
     try:
@@ -568,17 +602,17 @@ def _overlap(first, second):
 # ---------------------------------------------------------------- arrays of either library
 
 
-def library_of(array):
+def library_of(array: Ndarray) -> Any:
     """Return the library that an array comes from: `numpy`, or `cupy`, which made it."""
     return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
 
 
-def on_host(array):
+def on_host(array: Ndarray) -> Any:
     """Return an array as a NumPy array; waits for the device."""
     return array if isinstance(array, (np.ndarray, np.generic)) else array.get()
 
 
-def _aligned(array):
+def _aligned(array: Ndarray) -> bool:
     # those of a device are known to be (`roicy.cuda.Kernels.check_arrays`)
     return array.flags.aligned if isinstance(array, np.ndarray) else True
 
@@ -586,7 +620,7 @@ def _aligned(array):
 class _Memory:
     # What a device's array occupies, described as NumPy describes its own.
 
-    def __init__(self, array):
+    def __init__(self, array: Ndarray) -> None:
         self.__array_interface__ = {
             "version": 3,
             "data": (array.data.ptr, False),
@@ -596,7 +630,7 @@ class _Memory:
         }
 
 
-def _memory(array):
+def _memory(array: Ndarray) -> NumPyArray:
     # An array whose addresses can be compared, and only those: what it shows may lie on a device.
     if isinstance(array, np.ndarray):
         return array

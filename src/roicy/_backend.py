@@ -1,13 +1,19 @@
 """Which kernels an array belongs to: the array's type says it, no flag does."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from roicy import cpu
+from roicy._types import Kernels
 
 _OPTIONAL = frozenset(("argmax", "batch_indices", "out"))
 
 
-def kernels_for(**arrays):
+def kernels_for(**arrays: Any) -> Kernels:
     """Return the kernels for a call's array arguments, each passed under its public name.
 
     Parameters
@@ -36,7 +42,7 @@ def kernels_for(**arrays):
     return cpu
 
 
-def _kernels_of(arrays):
+def _kernels_of(arrays: dict[str, Any]) -> Kernels:
     # Sorts the arguments by the library that their arrays come from, so that a mixture can be told apart.
     libraries, found = set(), []
     for name, array in _each(arrays):
@@ -60,7 +66,7 @@ def _kernels_of(arrays):
     return kernels
 
 
-def _each(arrays):
+def _each(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, array in arrays.items():
         if (name == "rois" and isinstance(array, (list, tuple))) or (name == "out" and type(array) is tuple):
             yield from ((f"{name}[{index}]", item) for index, item in enumerate(array))
@@ -68,6 +74,6 @@ def _each(arrays):
             yield name, array
 
 
-def _type_name(value):
+def _type_name(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

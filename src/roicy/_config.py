@@ -1,17 +1,22 @@
 """Threads, and what this installation consists of."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy import cpu
+from roicy._types import Integer
 
 
-def set_num_threads(n):
+def set_num_threads(n: Integer) -> None:
     """Set how many threads calls from this Python thread may use.
 
     Parameters
@@ -46,7 +51,7 @@ def set_num_threads(n):
     cpu.set_num_threads(settle.thread_count(n))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """Return how many threads calls from this Python thread may use.
 
     Returns
@@ -66,7 +71,7 @@ def get_num_threads():
 
 
 @contextlib.contextmanager
-def num_threads(n):
+def num_threads(n: Integer) -> Iterator[None]:
     """Use a number of threads within a ``with`` block, and the previous one after it.
 
     Parameters
@@ -94,7 +99,15 @@ def num_threads(n):
         cpu.set_num_threads(previous)
 
 
-def show_config(mode="stdout"):
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+
+
+@overload
+def show_config(mode: Literal["dicts"]) -> dict[str, dict[str, Any]]: ...
+
+
+def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[str, Any]] | None:
     """Show what this installation consists of and what it uses on this machine.
 
     Parameters
@@ -152,13 +165,13 @@ def show_config(mode="stdout"):
     return None
 
 
-def _text(value):
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(value) if isinstance(value, list) else value or "not set"
 
 
-def _version(distribution):
+def _version(distribution: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and needed here only
 
     try:
@@ -167,7 +180,7 @@ def _version(distribution):
         return None
 
 
-def _cuda():
+def _cuda() -> dict[str, Any]:
     from roicy.cuda import state
 
     found = state.find()

@@ -1,12 +1,18 @@
 """What all pooling of boxes has in common: boxes on maps of one shape, tables that are kept, `out`."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic
+
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
+from roicy._types import AnyArray, ArgmaxError, Array, Boxes, Invalid, Kernels, Layout, Ndarray, Shape, Size
 
 
-class Pooling:
+class Pooling(Generic[Array]):
     """Boxes on feature maps of one shape.
 
     Each call checks its arrays, gets a table and only then writes. What the table is, and what kernels are
@@ -34,47 +40,71 @@ class Pooling:
     )
 
     def __init__(
-        self, kernels, rois, input_shape, output_size, batch_indices, layout, invalid, names=settle.CORNERS
-    ):
+        self,
+        kernels: Kernels,
+        rois: Boxes,
+        input_shape: Shape,
+        output_size: Size,
+        batch_indices: AnyArray | None,
+        layout: Layout,
+        invalid: Invalid,
+        names: Sequence[str] = settle.CORNERS,
+    ) -> None:
         # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
         if layout == "NCHW":
             n, c, h, w = input_shape
         else:
             n, h, w, c = input_shape
-        rois = settle.rois(rois, batch_indices, n, kernels.xp, names)
-        k = len(rois.boxes)
+        settled = settle.rois(rois, batch_indices, n, kernels.xp, names)
+        k = len(settled.boxes)
         rows, columns = output_size
         self._kernels = kernels
-        self._rois = rois
+        self._rois = settled
         self._layout = layout
         self._shape = (n, c, h, w)
         self._input_shape = input_shape
         self._output_size = output_size
         self._output_shape = (k, c, rows, columns) if layout == "NCHW" else (k, rows, columns, c)
         self._invalid = settle.invalid(invalid)
-        self._tables = {}
+        self._tables: dict[tuple[str, str], Any] = {}
+
+    if TYPE_CHECKING:
+
+        def _fill(self, accumulate: str, purpose: str) -> Any: ...
+
+        def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None: ...
+
+        def _spread(
+            self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
+        ) -> None: ...
+
+        def _slope(
+            self, table: Any, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+        ) -> None: ...
+
+        def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None: ...
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Shape:
         """Shape of the feature maps, in the order of `layout`."""
         return self._input_shape
 
     @property
-    def output_size(self):
+    def output_size(self) -> Size:
         """Rows and columns of the output."""
         return self._output_size
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> Shape:
         """Shape of the output, in the order of `layout`."""
         return self._output_shape
 
     @property
-    def layout(self):
+    def layout(self) -> Layout:
         """Order of the axes, "NCHW" or "NHWC"."""
         return self._layout
 
-    def _forward(self, features, out, return_argmax):
+    def _forward(self, features: Ndarray, out: Ndarray, return_argmax: bool) -> Any:
         kernels_for(features=features, rois=self._rois.boxes, out=out)
         accumulate, dtype = settle.features(features, self._input_shape)
         inputs = (features, *self._rois.given)
@@ -101,7 +131,7 @@ class Pooling:
                 argmax[...] = chosen
         return out if argmax is None else (out, argmax)
 
-    def _backward(self, grad_output, argmax, out):
+    def _backward(self, grad_output: Ndarray, argmax: Ndarray, out: Ndarray) -> Any:
         kernels_for(grad_output=grad_output, argmax=argmax, rois=self._rois.boxes, out=out)
         accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
         argmax, inputs = self._settled_argmax(argmax, grad_output)
@@ -119,7 +149,7 @@ class Pooling:
                 out[...] = gradient
         return out
 
-    def _backward_rois(self, grad_output, features, argmax, out):
+    def _backward_rois(self, grad_output: Ndarray, features: Ndarray, argmax: Ndarray, out: Ndarray) -> Any:
         rois = self._rois
         kernels_for(grad_output=grad_output, features=features, argmax=argmax, rois=rois.boxes, out=out)
         accumulate, _ = settle.features(features, self._input_shape)
@@ -147,34 +177,34 @@ class Pooling:
         ends = np.cumsum(rois.lengths)
         return [out[end - length : end] for end, length in zip(ends, rois.lengths, strict=True)]
 
-    def _settled_argmax(self, argmax, *inputs):
+    def _settled_argmax(self, argmax: Ndarray, *inputs: Ndarray) -> tuple[Ndarray, tuple[Ndarray, ...]]:
         # argmax as the kernels take it, and the arrays that an output must not overlap
         if argmax is None:
             return None, (*inputs, *self._rois.given)
         settle.argmax(argmax, self._output_shape)
         return settle.nchw(argmax, self._layout), (argmax, *inputs, *self._rois.given)
 
-    def _may_wait(self):
+    def _may_wait(self) -> bool:
         # whether a question that needs the tables' or the arrays' values may be asked
         return self._invalid == "raise" or not self._kernels.asynchronous
 
-    def _check_countable(self, table):
+    def _check_countable(self, table: Any) -> None:
         if self._may_wait() and table.first_too_fine >= 0:
             raise self._rois.too_fine_row(table.first_too_fine)
 
-    def _check_argmax(self, table, argmax):
+    def _check_argmax(self, table: Any, argmax: Ndarray) -> None:
         if argmax is not None and argmax.size and self._may_wait():
             found = self._argmax_error(table, argmax)
             if found is not None:
                 raise settle.argmax_error(found, self._layout)
 
-    def _keep(self):
+    def _keep(self) -> None:
         # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
         self._rois = self._rois.copy()
         self._table("float32", "forward")
         self._rois.given = ()
 
-    def _table(self, accumulate, purpose):
+    def _table(self, accumulate: str, purpose: str) -> Any:
         # Made when first asked for, and before anything is written: this is where invalid rows show.
         if not len(self._rois.boxes):
             return None

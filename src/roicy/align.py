@@ -3,27 +3,104 @@
 Each function settles its arguments and uses a plan (`roicy.plan`) once.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, overload
+
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
+from roicy._types import (
+    AnyArray,
+    Array,
+    Boxes,
+    Flag,
+    InputShape,
+    Integer,
+    Invalid,
+    Layout,
+    MaxRule,
+    Mode,
+    Out,
+    OutputSize,
+    Real,
+)
 from roicy.plan import RoIAlignPlan
 
 
+@overload
 def roi_align(
-    features,
-    rois,
-    output_size,
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    mode="avg",
-    max_rule="bilinear",
-    batch_indices=None,
-    layout="NCHW",
-    return_argmax=False,
-    invalid="raise",
-    out=None,
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    max_rule: MaxRule = "bilinear",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: Literal[False] = False,
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array: ...
+
+
+@overload
+def roi_align(
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    max_rule: MaxRule = "bilinear",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: Literal[True],
+    invalid: Invalid = "raise",
+    out: Out = None,
+) -> tuple[Array, Array]: ...
+
+
+@overload
+def roi_align(
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    max_rule: MaxRule = "bilinear",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: bool,
+    invalid: Invalid = "raise",
+    out: Out = None,
+) -> Array | tuple[Array, Array]: ...
+
+
+def roi_align(
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    max_rule: MaxRule = "bilinear",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: bool = False,
+    invalid: Invalid = "raise",
+    out: Out = None,
+) -> Array | tuple[Array, Array]:
     """Pool each box of a feature map to a fixed size by averaging bilinear samples, or by their maximum.
 
     A box is divided into ``output_size`` bins, each bin is sampled at the points of a regular grid, and the
@@ -179,7 +256,7 @@ def roi_align(
     """
     kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
     layout = settle.layout(layout)
-    return RoIAlignPlan(
+    plan: RoIAlignPlan[Array] = RoIAlignPlan(
         kernels,
         rois,
         settle.features_shape(features, layout),
@@ -192,24 +269,25 @@ def roi_align(
         batch_indices,
         layout,
         invalid,
-    )(features, out, return_argmax=return_argmax)
+    )
+    return plan(features, out, return_argmax=return_argmax)
 
 
 def roi_align_backward(
-    grad_output,
-    rois,
-    input_shape,
+    grad_output: Array,
+    rois: Boxes,
+    input_shape: InputShape,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    mode="avg",
-    argmax=None,
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-    out=None,
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    argmax: AnyArray | None = None,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array:
     """Gradient of `roi_align` with respect to the features.
 
     This is the adjoint of `roi_align`, which is linear in the features: the gradient of each bin is spread
@@ -311,7 +389,7 @@ def roi_align_backward(
         grad_output=grad_output, rois=rois, argmax=argmax, batch_indices=batch_indices, out=out
     )
     layout = settle.layout(layout)
-    return RoIAlignPlan(
+    plan: RoIAlignPlan[Array] = RoIAlignPlan(
         kernels,
         rois,
         settle.input_shape(input_shape, layout),
@@ -324,24 +402,61 @@ def roi_align_backward(
         batch_indices,
         layout,
         invalid,
-    ).backward(grad_output, out, argmax=argmax)
+    )
+    return plan.backward(grad_output, out, argmax=argmax)
+
+
+@overload
+def roi_align_backward_rois(
+    grad_output: Array,
+    features: AnyArray,
+    rois: AnyArray,
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    argmax: AnyArray | None = None,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array: ...
+
+
+@overload
+def roi_align_backward_rois(
+    grad_output: Array,
+    features: AnyArray,
+    rois: Sequence[AnyArray],
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    argmax: AnyArray | None = None,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: None = None,
+) -> list[Array]: ...
 
 
 def roi_align_backward_rois(
-    grad_output,
-    features,
-    rois,
+    grad_output: Array,
+    features: AnyArray,
+    rois: Boxes,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    mode="avg",
-    argmax=None,
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-    out=None,
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    argmax: AnyArray | None = None,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array | list[Array]:
     """Gradient of `roi_align` with respect to the boxes.
 
     Moving an edge of a box moves its samples; this is the slope of the features along that, summed over bins
@@ -447,7 +562,7 @@ def roi_align_backward_rois(
         out=out,
     )
     layout = settle.layout(layout)
-    return RoIAlignPlan(
+    plan: RoIAlignPlan[Array] = RoIAlignPlan(
         kernels,
         rois,
         settle.features_shape(features, layout),
@@ -460,4 +575,5 @@ def roi_align_backward_rois(
         batch_indices,
         layout,
         invalid,
-    ).backward_rois(grad_output, features, out, argmax=argmax)
+    )
+    return plan.backward_rois(grad_output, features, out, argmax=argmax)

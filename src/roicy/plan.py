@@ -1,11 +1,37 @@
 """Plans: where boxes sample maps of one shape, settled once and applied to one map after another."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, overload
+
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
 from roicy._pooling import Pooling
+from roicy._types import (
+    AngleUnit,
+    AnyArray,
+    ArgmaxError,
+    Array,
+    Boxes,
+    Flag,
+    InputShape,
+    Integer,
+    Invalid,
+    Kernels,
+    Layout,
+    MaxRule,
+    Mode,
+    Ndarray,
+    Out,
+    OutputSize,
+    Real,
+    Shape,
+    Size,
+)
 
 
-class RoIAlignPlan(Pooling):
+class RoIAlignPlan(Pooling[Array]):
     """RoIAlign of fixed boxes on feature maps of a fixed shape; made by `roicy.roi_align_plan`.
 
     Call it with a feature map to pool, `backward` and `backward_rois` are the gradients. The functions of
@@ -16,19 +42,19 @@ class RoIAlignPlan(Pooling):
 
     def __init__(
         self,
-        kernels,
-        rois,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        mode,
-        max_rule,
-        batch_indices,
-        layout,
-        invalid,
-    ):
+        kernels: Kernels,
+        rois: Boxes,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: Real,
+        sampling_ratio: Integer,
+        aligned: Flag,
+        mode: Mode,
+        max_rule: MaxRule,
+        batch_indices: AnyArray | None,
+        layout: Layout,
+        invalid: Invalid,
+    ) -> None:
         # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
         self._mode = settle.mode(mode)
         self._max_rule = settle.max_rule(max_rule)
@@ -41,7 +67,24 @@ class RoIAlignPlan(Pooling):
             settle.flag("aligned", aligned),
         )
 
-    def __call__(self, features, out=None, *, return_argmax=False):
+    @overload
+    def __call__(
+        self, features: Array, out: AnyArray | None = None, *, return_argmax: Literal[False] = False
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self, features: Array, out: Out = None, *, return_argmax: Literal[True]
+    ) -> tuple[Array, Array]: ...
+
+    @overload
+    def __call__(
+        self, features: Array, out: Out = None, *, return_argmax: bool
+    ) -> Array | tuple[Array, Array]: ...
+
+    def __call__(
+        self, features: Array, out: Out = None, *, return_argmax: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Pool a feature map.
 
         Parameters
@@ -66,9 +109,12 @@ class RoIAlignPlan(Pooling):
                 )
             if self._max_rule == "onnx":
                 raise ValueError("return_argmax must be False for max_rule='onnx', got True")
-        return self._forward(features, out, return_argmax)
+        pooled: Array | tuple[Array, Array] = self._forward(features, out, return_argmax)
+        return pooled
 
-    def backward(self, grad_output, out=None, *, argmax=None):
+    def backward(
+        self, grad_output: Array, out: AnyArray | None = None, *, argmax: AnyArray | None = None
+    ) -> Array:
         """Return the gradient with respect to the feature map.
 
         Parameters
@@ -86,9 +132,17 @@ class RoIAlignPlan(Pooling):
             As `roicy.roi_align_backward` returns it: `out` where that is given.
         """
         self._check_gradient(argmax)
-        return self._backward(grad_output, argmax, out)
+        grad_features: Array = self._backward(grad_output, argmax, out)
+        return grad_features
 
-    def backward_rois(self, grad_output, features, out=None, *, argmax=None):
+    def backward_rois(
+        self,
+        grad_output: Array,
+        features: AnyArray,
+        out: AnyArray | None = None,
+        *,
+        argmax: AnyArray | None = None,
+    ) -> Array | Any:
         """Return the gradient with respect to the boxes.
 
         Parameters
@@ -108,9 +162,10 @@ class RoIAlignPlan(Pooling):
             As `roicy.roi_align_backward_rois` returns it: `out` where that is given.
         """
         self._check_gradient(argmax)
-        return self._backward_rois(grad_output, features, argmax, out)
+        grad_rois: Array | Any = self._backward_rois(grad_output, features, argmax, out)
+        return grad_rois
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         _, _, spatial_scale, sampling_ratio, aligned = self._geometry
         mode = "" if self._mode == "avg" else f"mode='max', max_rule={self._max_rule!r}, "
         return (
@@ -119,7 +174,7 @@ class RoIAlignPlan(Pooling):
             f"sampling_ratio={sampling_ratio}, aligned={aligned}, {mode}layout={self._layout!r})"
         )
 
-    def _check_gradient(self, argmax):
+    def _check_gradient(self, argmax: AnyArray | None) -> None:
         if self._mode == "avg":
             if argmax is not None:
                 raise ValueError("argmax must be None for mode='avg', which chooses no sample")
@@ -130,39 +185,42 @@ class RoIAlignPlan(Pooling):
                 "argmax must be given for mode='max': roi_align returns it with return_argmax=True"
             )
 
-    def _table(self, accumulate, purpose):
+    def _table(self, accumulate: str, purpose: str) -> Any:
         # the samples of a maximum serve every purpose
         return super()._table(accumulate, purpose if self._mode == "avg" else "forward")
 
-    def _fill(self, accumulate, purpose):
+    def _fill(self, accumulate: str, purpose: str) -> Any:
         rois = self._rois
         if self._mode == "avg":
             return self._kernels.axis_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
         return self._kernels.grid_table(rois.boxes, rois.images, *self._geometry, accumulate)
 
-    def _pool(self, table, features, out, argmax):
+    def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
         if self._mode == "avg":
             self._kernels.separable(table, features, out)
         else:
             self._kernels.grid_max(table, features, out, argmax, self._max_rule)
 
-    def _argmax_error(self, table, argmax):
-        return self._kernels.grid_argmax_error(table, argmax)
+    def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None:
+        found: ArgmaxError | None = self._kernels.grid_argmax_error(table, argmax)
+        return found
 
-    def _spread(self, table, grad_output, argmax, grad_features):
+    def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
         if self._mode == "avg":
             self._kernels.separable_adjoint(table, grad_output, grad_features)
         else:
             self._kernels.grid_max_adjoint(table, grad_output, argmax, grad_features)
 
-    def _slope(self, table, grad_output, argmax, features, grad_boxes):
+    def _slope(
+        self, table: Any, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+    ) -> None:
         if self._mode == "avg":
             self._kernels.separable_box_gradient(table, grad_output, features, grad_boxes)
         else:
             self._kernels.grid_max_box_gradient(table, grad_output, argmax, features, grad_boxes)
 
 
-class RoIAlignRotatedPlan(Pooling):
+class RoIAlignRotatedPlan(Pooling[Array]):
     """RoIAlign of fixed rotated boxes on maps of a fixed shape; made by `roicy.roi_align_rotated_plan`.
 
     Call it with a feature map to pool, `backward` and `backward_rois` are the gradients. The functions of
@@ -173,19 +231,19 @@ class RoIAlignRotatedPlan(Pooling):
 
     def __init__(
         self,
-        kernels,
-        rois,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        angle_unit,
-        clockwise,
-        batch_indices,
-        layout,
-        invalid,
-    ):
+        kernels: Kernels,
+        rois: Boxes,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: Real,
+        sampling_ratio: Integer,
+        aligned: Flag,
+        angle_unit: AngleUnit,
+        clockwise: Flag,
+        batch_indices: AnyArray | None,
+        layout: Layout,
+        invalid: Invalid,
+    ) -> None:
         # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
         super().__init__(
             kernels, rois, input_shape, output_size, batch_indices, layout, invalid, settle.ROTATED
@@ -200,7 +258,7 @@ class RoIAlignRotatedPlan(Pooling):
             settle.flag("clockwise", clockwise),
         )
 
-    def __call__(self, features, out=None):
+    def __call__(self, features: Array, out: AnyArray | None = None) -> Array:
         """Pool a feature map.
 
         Parameters
@@ -215,9 +273,10 @@ class RoIAlignRotatedPlan(Pooling):
         ndarray, shape `output_shape`
             As `roicy.roi_align_rotated` returns it: `out` where that is given.
         """
-        return self._forward(features, out, False)
+        pooled: Array = self._forward(features, out, False)
+        return pooled
 
-    def backward(self, grad_output, out=None):
+    def backward(self, grad_output: Array, out: AnyArray | None = None) -> Array:
         """Return the gradient with respect to the feature map.
 
         Parameters
@@ -232,9 +291,12 @@ class RoIAlignRotatedPlan(Pooling):
         ndarray, shape `input_shape`, dtype of `grad_output`
             As `roicy.roi_align_rotated_backward` returns it: `out` where that is given.
         """
-        return self._backward(grad_output, None, out)
+        grad_features: Array = self._backward(grad_output, None, out)
+        return grad_features
 
-    def backward_rois(self, grad_output, features, out=None):
+    def backward_rois(
+        self, grad_output: Array, features: AnyArray, out: AnyArray | None = None
+    ) -> Array | Any:
         """Return the gradient with respect to the boxes.
 
         Parameters
@@ -251,9 +313,10 @@ class RoIAlignRotatedPlan(Pooling):
         ndarray or list of ndarray
             As `roicy.roi_align_rotated_backward_rois` returns it: `out` where that is given.
         """
-        return self._backward_rois(grad_output, features, None, out)
+        grad_rois: Array | Any = self._backward_rois(grad_output, features, None, out)
+        return grad_rois
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         _, _, spatial_scale, sampling_ratio, aligned, degrees, clockwise = self._geometry
         return (
             f"RoIAlignRotatedPlan({len(self._rois.boxes)} rois, input_shape={self._input_shape}, "
@@ -263,34 +326,43 @@ class RoIAlignRotatedPlan(Pooling):
             f"layout={self._layout!r})"
         )
 
-    def _fill(self, accumulate, purpose):
+    def _fill(self, accumulate: str, purpose: str) -> Any:
         rois = self._rois
         return self._kernels.sample_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
 
-    def _pool(self, table, features, out, _argmax):
+    def _pool(self, table: Any, features: Ndarray, out: Ndarray, _argmax: AnyArray | None) -> None:
         self._kernels.gather(table, features, out)
 
-    def _spread(self, table, grad_output, _argmax, grad_features):
+    def _spread(
+        self, table: Any, grad_output: Ndarray, _argmax: AnyArray | None, grad_features: Ndarray
+    ) -> None:
         self._kernels.gather_adjoint(table, grad_output, grad_features)
 
-    def _slope(self, table, grad_output, _argmax, features, grad_boxes):
+    def _slope(
+        self,
+        table: Any,
+        grad_output: Ndarray,
+        _argmax: AnyArray | None,
+        features: Ndarray,
+        grad_boxes: Ndarray,
+    ) -> None:
         self._kernels.gather_box_gradient(table, grad_output, features, grad_boxes)
 
 
 def roi_align_plan(
-    rois,
-    input_shape,
-    output_size,
+    rois: Array | Sequence[Array],
+    input_shape: InputShape,
+    output_size: OutputSize,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    mode="avg",
-    max_rule="bilinear",
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    max_rule: MaxRule = "bilinear",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+) -> RoIAlignPlan[Array]:
     """Settle once what `roi_align` derives from the boxes, for several feature maps of one shape.
 
     The tables that say which pixels each bin averages depend on the boxes and on the shape of the map, not on
@@ -365,7 +437,7 @@ def roi_align_plan(
            [21., 25.]], dtype=float32)
     """
     layout = settle.layout(layout)
-    plan = RoIAlignPlan(
+    plan: RoIAlignPlan[Array] = RoIAlignPlan(
         kernels_for(rois=rois, batch_indices=batch_indices),
         rois,
         settle.input_shape(input_shape, layout),
@@ -384,19 +456,19 @@ def roi_align_plan(
 
 
 def roi_align_rotated_plan(
-    rois,
-    input_shape,
-    output_size,
+    rois: Array | Sequence[Array],
+    input_shape: InputShape,
+    output_size: OutputSize,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    angle_unit="degrees",
-    clockwise=False,
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    angle_unit: AngleUnit = "degrees",
+    clockwise: Flag = False,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+) -> RoIAlignRotatedPlan[Array]:
     """Settle once what `roi_align_rotated` derives from the boxes, for several feature maps of one shape.
 
     The samples of each box and their weights depend on the boxes and on the shape of the map, not on its
@@ -466,7 +538,7 @@ def roi_align_rotated_plan(
            [12.5,  4.5]], dtype=float32)
     """
     layout = settle.layout(layout)
-    plan = RoIAlignRotatedPlan(
+    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
         kernels_for(rois=rois, batch_indices=batch_indices),
         rois,
         settle.input_shape(input_shape, layout),

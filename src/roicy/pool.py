@@ -1,23 +1,89 @@
 """RoIPool: the maximum of a feature map over the bins of boxes rounded to pixels, and its gradient."""
 
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
 from roicy._pooling import Pooling
+from roicy._types import (
+    AnyArray,
+    ArgmaxError,
+    Array,
+    Boxes,
+    InputShape,
+    Invalid,
+    Layout,
+    Ndarray,
+    Out,
+    OutputSize,
+    Real,
+    Rounding,
+)
+
+
+@overload
+def roi_pool(
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    rounding: Rounding = "round",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: Literal[False] = False,
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array: ...
+
+
+@overload
+def roi_pool(
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    rounding: Rounding = "round",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: Literal[True],
+    invalid: Invalid = "raise",
+    out: Out = None,
+) -> tuple[Array, Array]: ...
+
+
+@overload
+def roi_pool(
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    rounding: Rounding = "round",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: bool,
+    invalid: Invalid = "raise",
+    out: Out = None,
+) -> Array | tuple[Array, Array]: ...
 
 
 def roi_pool(
-    features,
-    rois,
-    output_size,
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
     *,
-    spatial_scale=1.0,
-    rounding="round",
-    batch_indices=None,
-    layout="NCHW",
-    return_argmax=False,
-    invalid="raise",
-    out=None,
-):
+    spatial_scale: Real = 1.0,
+    rounding: Rounding = "round",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    return_argmax: bool = False,
+    invalid: Invalid = "raise",
+    out: Out = None,
+) -> Array | tuple[Array, Array]:
     """Pool each box of a feature map to a fixed size by the maximum over whole pixels.
 
     The corners of a box are rounded to pixels, the box is divided into ``output_size`` bins whose edges are
@@ -138,7 +204,7 @@ def roi_pool(
     """
     kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
     layout = settle.layout(layout)
-    pooling = _RoIPool(
+    pooling: _RoIPool[Array] = _RoIPool(
         kernels,
         rois,
         settle.features_shape(features, layout),
@@ -148,20 +214,23 @@ def roi_pool(
         invalid,
     )
     pooling.ranges(spatial_scale, rounding)
-    return pooling._forward(features, out, settle.flag("return_argmax", return_argmax))
+    pooled: Array | tuple[Array, Array] = pooling._forward(
+        features, out, settle.flag("return_argmax", return_argmax)
+    )
+    return pooled
 
 
 def roi_pool_backward(
-    grad_output,
-    argmax,
-    rois,
-    input_shape,
+    grad_output: Array,
+    argmax: AnyArray,
+    rois: Boxes,
+    input_shape: InputShape,
     *,
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-    out=None,
-):
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array:
     """Gradient of `roi_pool` with respect to the features.
 
     The gradient of each bin is added to the pixel that was its maximum.
@@ -236,7 +305,7 @@ def roi_pool_backward(
     )
     layout = settle.layout(layout)
     size = settle.grad_output_size(grad_output, layout)
-    pooling = _RoIPool(
+    pooling: _RoIPool[Array] = _RoIPool(
         kernels,
         rois,
         settle.input_shape(input_shape, layout),
@@ -246,36 +315,37 @@ def roi_pool_backward(
         invalid,
     )
     settle.argmax(argmax, pooling.output_shape)
-    return pooling._backward(grad_output, argmax, out)
+    grad_features: Array = pooling._backward(grad_output, argmax, out)
+    return grad_features
 
 
-class _RoIPool(Pooling):
+class _RoIPool(Pooling[Array]):
     __slots__ = ("_ranges",)
 
-    def ranges(self, spatial_scale, rounding):
+    def ranges(self, spatial_scale: Real, rounding: Rounding) -> None:
         # what the maximum needs to know; where it was is all that the gradient needs
         self._ranges = (
             settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
             settle.rounding(rounding),
         )
 
-    def _check_countable(self, _table):
+    def _check_countable(self, _table: Any) -> None:
         settle.pixel_count(self._input_shape, self._shape[2] * self._shape[3])
 
-    def _fill(self, accumulate, purpose):
+    def _fill(self, accumulate: str, purpose: str) -> Any:
         rois = self._rois
         geometry = rois.boxes, rois.images, self._shape, self._output_size
         if purpose == "forward":
             return self._kernels.range_table(*geometry, *self._ranges, accumulate)
         return self._kernels.image_table(*geometry)
 
-    def _pool(self, table, features, out, argmax):
+    def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
         self._kernels.range_max(table, features, out, argmax)
 
-    def _argmax_error(self, _table, argmax):
+    def _argmax_error(self, _table: Any, argmax: Ndarray) -> ArgmaxError | None:
         limit = self._shape[2] * self._shape[3]
         found = self._kernels.range_argmax_error(argmax, limit)
-        return found and (*found, limit)
+        return None if found is None else (found[0], found[1], limit)
 
-    def _spread(self, table, grad_output, argmax, grad_features):
+    def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
         self._kernels.range_max_adjoint(table, grad_output, argmax, grad_features)

@@ -1,16 +1,37 @@
 """R-MAC: regions that cover a map at several scales, and the vector made of their maxima."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
+from roicy._types import (
+    Aggregate,
+    AnyArray,
+    Array,
+    InputShape,
+    Integer,
+    Kernels,
+    Layout,
+    Ndarray,
+    NumPyArray,
+    Real,
+)
 from roicy.pool import roi_pool, roi_pool_backward
 
 # Up to so many regions more fit along the longer side than along the shorter one.
 _MAX_STEPS = 6
 
+Whiten: TypeAlias = Callable[[Any], Any] | Sequence[AnyArray] | None
 
-def rmac_regions(input_shape, *, scales=3, overlap=0.4, layout="NCHW"):
+
+def rmac_regions(
+    input_shape: InputShape, *, scales: Integer = 3, overlap: Real = 0.4, layout: Layout = "NCHW"
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Boxes of the square regions of R-MAC, which cover a map at several scales.
 
     At scale 1 the regions are as large as the map's shorter side, at scale ``l`` by a factor of
@@ -79,15 +100,15 @@ def rmac_regions(input_shape, *, scales=3, overlap=0.4, layout="NCHW"):
 
 
 def rmac(
-    features,
+    features: Array,
     *,
-    scales=3,
-    overlap=0.4,
-    layout="NCHW",
-    whiten=None,
-    aggregate="sum",
-    eps=1e-12,
-):
+    scales: Integer = 3,
+    overlap: Real = 0.4,
+    layout: Layout = "NCHW",
+    whiten: Whiten = None,
+    aggregate: Aggregate = "sum",
+    eps: Real = 1e-12,
+) -> Array:
     """Describe each image by one vector: regional maximum activations of convolutions.
 
     The maxima of each channel over a region make a vector, which is divided by its length, and those of all
@@ -159,21 +180,22 @@ def rmac(
     """
     kernels = kernels_for(features=features, **_whiten_arrays(whiten))
     description = _Description(kernels, features, scales, overlap, layout, whiten, aggregate, eps)
-    return description.of(roi_pool(features, description.boxes, 1, **description.options))
+    vectors: Array = description.of(roi_pool(features, description.boxes, 1, **description.options))
+    return vectors
 
 
 def rmac_backward(
-    grad_output,
-    features,
+    grad_output: Array,
+    features: AnyArray,
     *,
-    scales=3,
-    overlap=0.4,
-    layout="NCHW",
-    whiten=None,
-    aggregate="sum",
-    eps=1e-12,
-    out=None,
-):
+    scales: Integer = 3,
+    overlap: Real = 0.4,
+    layout: Layout = "NCHW",
+    whiten: Sequence[AnyArray] | None = None,
+    aggregate: Aggregate = "sum",
+    eps: Real = 1e-12,
+    out: AnyArray | None = None,
+) -> Array:
     """Gradient of `rmac` with respect to the features.
 
     It goes back through every division by a length and through `whiten`, and then to the pixels that were the
@@ -259,7 +281,8 @@ def rmac_backward(
     pooled, argmax = roi_pool(features, boxes, 1, return_argmax=True, **options)
     description.of(pooled)
     grad = description.adjoint(grad_output).reshape(pooled.shape)
-    return roi_pool_backward(grad, argmax, boxes, features.shape, out=out, **options)
+    grad_features: Array = roi_pool_backward(grad, argmax, boxes, features.shape, out=out, **options)
+    return grad_features
 
 
 class _Description:
@@ -276,7 +299,17 @@ class _Description:
         Shape of the vectors; the number of columns is not known where a function whitens.
     """
 
-    def __init__(self, kernels, features, scales, overlap, layout, whiten, aggregate, eps):
+    def __init__(
+        self,
+        kernels: Kernels,
+        features: Ndarray,
+        scales: Integer,
+        overlap: Real,
+        layout: Layout,
+        whiten: Whiten,
+        aggregate: Aggregate,
+        eps: Real,
+    ) -> None:
         layout = settle.layout(layout)
         shape = settle.features_shape(features, layout)
         accumulate, _ = settle.features(features, shape)
@@ -287,7 +320,7 @@ class _Description:
         boxes = _boxes(h, w, settle.scales(scales), settle.overlap(overlap))
         r = len(boxes)
         self.boxes = kernels.xp.asarray(np.tile(boxes, (n, 1)))
-        self.options = {
+        self.options: dict[str, Any] = {
             "batch_indices": kernels.xp.asarray(np.repeat(np.arange(n), r)),
             "layout": layout,
             "invalid": "nan",
@@ -302,10 +335,10 @@ class _Description:
         d = c if whiten is None or callable(whiten) else len(self._whiten[1])
         self.shape = (n, r * d) if self._joined else (n, d)
 
-    def of(self, pooled):
+    def of(self, pooled: Ndarray) -> Ndarray:
         """Return the vectors of the images, made of the maxima of the regions."""
         n, r = self._regions
-        self._units = []
+        self._units: list[tuple[Ndarray, Ndarray]] = []
         rows = self._unit(pooled.reshape(n * r, self._channels).astype(self._accumulate, copy=False))
         if self._whiten is not None:
             rows = self._unit(self._whitened(rows))
@@ -314,7 +347,7 @@ class _Description:
         return self._unit(rows).astype(pooled.dtype, copy=False)
 
     @np.errstate(all="ignore")
-    def adjoint(self, grad):
+    def adjoint(self, grad: Ndarray) -> Ndarray:
         """Return the gradient with respect to the maxima that `of` was last called with, once."""
         grad_rows = self._unit_adjoint(grad.astype(self._accumulate, copy=False))
         if self._joined:
@@ -325,7 +358,7 @@ class _Description:
             grad_rows = self._kernels.product(self._unit_adjoint(grad_rows), self._whiten[1])
         return self._unit_adjoint(grad_rows).astype(grad.dtype, copy=False)
 
-    def _whitened(self, rows):
+    def _whitened(self, rows: Ndarray) -> Ndarray:
         if callable(self._whiten):
             whitened = settle.whitened(self._whiten(rows), len(rows), self._kernels.xp)
             return whitened.astype(self._accumulate, copy=False)
@@ -334,7 +367,7 @@ class _Description:
             return self._kernels.product(rows - mean, matrix.T)
 
     @np.errstate(all="ignore")
-    def _unit(self, rows):
+    def _unit(self, rows: Ndarray) -> Ndarray:
         # Lengths are in float64, where squares of float32 do not overflow. They are kept for `adjoint`.
         xp = self._kernels.xp
         lengths = xp.sqrt(self._dots(rows, rows))
@@ -342,26 +375,26 @@ class _Description:
         self._units.append((units, lengths))
         return units
 
-    def _unit_adjoint(self, grad):
+    def _unit_adjoint(self, grad: Ndarray) -> Ndarray:
         # A unit vector only turns: what lies along it is taken away. A shorter one was divided by a constant.
         xp = self._kernels.xp
         units, lengths = self._units.pop()
         across = grad - xp.where(lengths > self._eps, self._dots(grad, units), 0) * units
         return (across / xp.maximum(lengths, self._eps)).astype(self._accumulate)
 
-    def _dots(self, rows, others):
+    def _dots(self, rows: Ndarray, others: Ndarray) -> Ndarray:
         # each row times the other, (rows, 1)
         return self._kernels.xp.multiply(rows, others, dtype=np.float64).sum(axis=1, keepdims=True)
 
 
-def _whiten_arrays(whiten):
+def _whiten_arrays(whiten: Any) -> dict[str, Ndarray]:
     # the arrays of a pair, by the names that errors give them
     if isinstance(whiten, (tuple, list)):
         return {f"whiten[{index}]": array for index, array in enumerate(whiten)}
     return {}
 
 
-def _boxes(height, width, scales, overlap):
+def _boxes(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
     # The regions of one image, (R, 4), with the roundings that `rmac_regions` promises.
     shorter = min(height, width)
     steps_x, steps_y = _steps(width, height, overlap), _steps(height, width, overlap)
@@ -375,7 +408,7 @@ def _boxes(height, width, scales, overlap):
     return np.concatenate(boxes)
 
 
-def _steps(side, other, overlap):
+def _steps(side: int, other: int, overlap: float) -> int:
     # how many regions more than the scale lie along a side
     if side <= other or not other:
         return 0
@@ -387,7 +420,7 @@ def _steps(side, other, overlap):
     return 1 + int(np.argmin(distances))
 
 
-def _starts(side, size, count):
+def _starts(side: int, size: int, count: int) -> NumPyArray:
     # The first pixel of each of so many regions of a size, spread evenly along a side.
     distance = np.float32((side - size) / (count - 1) if count > 1 else 0)
     starts = (distance * np.arange(count, dtype=np.float32)).astype(np.int64)

@@ -3,26 +3,44 @@
 Each function settles its arguments and uses a plan (`roicy.plan.RoIAlignRotatedPlan`) once.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
+from roicy._types import (
+    AngleUnit,
+    AnyArray,
+    Array,
+    Boxes,
+    Flag,
+    InputShape,
+    Integer,
+    Invalid,
+    Layout,
+    OutputSize,
+    Real,
+)
 from roicy.plan import RoIAlignRotatedPlan
 
 
 def roi_align_rotated(
-    features,
-    rois,
-    output_size,
+    features: Array,
+    rois: Boxes,
+    output_size: OutputSize,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    angle_unit="degrees",
-    clockwise=False,
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-    out=None,
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    angle_unit: AngleUnit = "degrees",
+    clockwise: Flag = False,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array:
     """Pool each rotated box of a feature map to a fixed size by averaging bilinear samples.
 
     As `roi_align`, with a box that is turned about its centre, and the grid of its samples with it.
@@ -143,7 +161,7 @@ def roi_align_rotated(
     """
     kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
     layout = settle.layout(layout)
-    return RoIAlignRotatedPlan(
+    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
         kernels,
         rois,
         settle.features_shape(features, layout),
@@ -156,24 +174,25 @@ def roi_align_rotated(
         batch_indices,
         layout,
         invalid,
-    )(features, out)
+    )
+    return plan(features, out)
 
 
 def roi_align_rotated_backward(
-    grad_output,
-    rois,
-    input_shape,
+    grad_output: Array,
+    rois: Boxes,
+    input_shape: InputShape,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    angle_unit="degrees",
-    clockwise=False,
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-    out=None,
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    angle_unit: AngleUnit = "degrees",
+    clockwise: Flag = False,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array:
     """Gradient of `roi_align_rotated` with respect to the features.
 
     This is the adjoint of `roi_align_rotated`, which is linear in the features: the gradient of each bin is
@@ -258,7 +277,7 @@ def roi_align_rotated_backward(
     """
     kernels = kernels_for(grad_output=grad_output, rois=rois, batch_indices=batch_indices, out=out)
     layout = settle.layout(layout)
-    return RoIAlignRotatedPlan(
+    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
         kernels,
         rois,
         settle.input_shape(input_shape, layout),
@@ -271,24 +290,61 @@ def roi_align_rotated_backward(
         batch_indices,
         layout,
         invalid,
-    ).backward(grad_output, out)
+    )
+    return plan.backward(grad_output, out)
+
+
+@overload
+def roi_align_rotated_backward_rois(
+    grad_output: Array,
+    features: AnyArray,
+    rois: AnyArray,
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    angle_unit: AngleUnit = "degrees",
+    clockwise: Flag = False,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array: ...
+
+
+@overload
+def roi_align_rotated_backward_rois(
+    grad_output: Array,
+    features: AnyArray,
+    rois: Sequence[AnyArray],
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    angle_unit: AngleUnit = "degrees",
+    clockwise: Flag = False,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: None = None,
+) -> list[Array]: ...
 
 
 def roi_align_rotated_backward_rois(
-    grad_output,
-    features,
-    rois,
+    grad_output: Array,
+    features: AnyArray,
+    rois: Boxes,
     *,
-    spatial_scale=1.0,
-    sampling_ratio=0,
-    aligned=True,
-    angle_unit="degrees",
-    clockwise=False,
-    batch_indices=None,
-    layout="NCHW",
-    invalid="raise",
-    out=None,
-):
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    angle_unit: AngleUnit = "degrees",
+    clockwise: Flag = False,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    out: AnyArray | None = None,
+) -> Array | list[Array]:
     """Gradient of `roi_align_rotated` with respect to the boxes.
 
     Moving, stretching or turning a box moves its samples; this is the slope of the features along that,
@@ -382,7 +438,7 @@ def roi_align_rotated_backward_rois(
         grad_output=grad_output, features=features, rois=rois, batch_indices=batch_indices, out=out
     )
     layout = settle.layout(layout)
-    return RoIAlignRotatedPlan(
+    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
         kernels,
         rois,
         settle.features_shape(features, layout),
@@ -395,4 +451,5 @@ def roi_align_rotated_backward_rois(
         batch_indices,
         layout,
         invalid,
-    ).backward_rois(grad_output, features, out)
+    )
+    return plan.backward_rois(grad_output, features, out)

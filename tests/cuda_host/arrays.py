@@ -15,8 +15,37 @@ from cuda_host.module import HostModule
 
 #: Functions that take arrays, and that CuPy has with the arguments that are used here.
 FUNCTIONS = frozenset(
-    "arange argsort ascontiguousarray clip concatenate cumsum divmod einsum isfinite isnan maximum minimum moveaxis multiply"
-    " nan_to_num ogrid ones repeat rint sign sqrt square stack sum tile trunc where zeros zeros_like".split()
+    (
+        "arange",
+        "argsort",
+        "ascontiguousarray",
+        "clip",
+        "concatenate",
+        "cumsum",
+        "divmod",
+        "einsum",
+        "isfinite",
+        "isnan",
+        "maximum",
+        "minimum",
+        "moveaxis",
+        "multiply",
+        "nan_to_num",
+        "ogrid",
+        "ones",
+        "repeat",
+        "rint",
+        "sign",
+        "sqrt",
+        "square",
+        "stack",
+        "sum",
+        "tile",
+        "trunc",
+        "where",
+        "zeros",
+        "zeros_like",
+    )
 )
 
 
@@ -172,9 +201,10 @@ def _binary(name):
     return operator
 
 
-for _name in "add sub mul truediv floordiv mod pow and or xor lt le gt ge eq ne".split():
+_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", *_COMPARISONS):
     setattr(ndarray, f"__{_name}__", _binary(f"__{_name}__"))
-    if _name not in ("lt", "le", "gt", "ge", "eq", "ne"):
+    if _name not in _COMPARISONS:
         setattr(ndarray, f"__r{_name}__", _binary(f"__r{_name}__"))
         setattr(ndarray, f"__i{_name}__", _binary(f"__i{_name}__"))
 ndarray.__neg__ = lambda self: ndarray(-self._array)
@@ -234,7 +264,18 @@ def module():
     found.asnumpy = lambda array: array.get()
     for name in FUNCTIONS:
         setattr(found, name, _function(name))
-    for name in "newaxis float32 float64 int32 int64 uint8 float16 bool_ inf nan".split():
+    for name in (
+        "newaxis",
+        "float32",
+        "float64",
+        "int32",
+        "int64",
+        "uint8",
+        "float16",
+        "bool_",
+        "inf",
+        "nan",
+    ):
         setattr(found, name, getattr(np, name))
     runtime = types.SimpleNamespace(
         getDevice=lambda: 0,

@@ -63,6 +63,8 @@ cuda_host::Kernel cuda_host_kernels[] = {{
 
 # One launch at a time: threads of a launch are counted and told apart in the runtime's variables.
 _lock = threading.Lock()
+# A library that another thread is building is waited for.
+_building = {}
 
 
 class CompileError(Exception):
@@ -152,7 +154,9 @@ def _library(key_parts, build):
         digest.update(part if isinstance(part, bytes) else part.encode())
         digest.update(b"\0")
     folder = _cache() / digest.hexdigest()[:32]
-    if not (folder / "library.so").exists():
+    with _building.setdefault(folder, threading.Lock()):
+        if (folder / "library.so").exists():
+            return folder / "library.so"
         making = Path(tempfile.mkdtemp(dir=_cache()))
         try:
             build(making)

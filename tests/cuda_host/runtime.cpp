@@ -168,6 +168,7 @@ bool backwards;
 void (*one_thread)(void **);
 void **arguments;
 char *dynamic_memory;
+bool failed;
 std::string message;
 
 unsigned in_order(unsigned index, unsigned count) { return backwards ? count - 1 - index : index; }
@@ -198,8 +199,9 @@ void leave_fiber(bool for_good = false) {
 #endif
 }
 
-// Leaves the caller for a fiber; comes back once that and all that are ready have been run.
-void enter(Fiber *fiber) {
+// Leaves the caller for a fiber; comes back once that and all that are ready have been run, or one has
+// failed.
+bool enter(Fiber *fiber) {
     running = fiber;
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(&caller_sanitizer, fiber->stack, STACK);
@@ -208,14 +210,16 @@ void enter(Fiber *fiber) {
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(caller_sanitizer, nullptr, nullptr);
 #endif
+    return !failed;
 }
 
 void make_ready(Fiber *fiber) { ready[ready_count++] = fiber; }
 
-void run_ready() {
+bool run_ready() {
     next_ready = 1;
-    enter(ready[0]);
+    bool well = enter(ready[0]);
     next_ready = ready_count = 0;
+    return well;
 }
 
 // Threads are not told apart by a division each: they come one after another.
@@ -271,8 +275,7 @@ bool begin_threads() {
     idle.pop_back();
     fiber->context.start(fiber->stack, fiber->top, run_threads);
     fiber->sanitizer = nullptr;
-    enter(fiber);
-    return true;
+    return enter(fiber);
 }
 
 // ---------------------------------------------------------------- meetings
@@ -357,7 +360,8 @@ bool run_warp(unsigned index, bool &moved) {
         for (unsigned k = 0; k < WARP; k++)
             if (lanes >> in_order(k, WARP) & 1)
                 make_ready(on_thread[first + in_order(k, WARP)]);
-        run_ready();
+        if (!run_ready())
+            return false;
         moved = true;
         tried = 0;
     }
@@ -413,7 +417,8 @@ bool run_block() {
             for (unsigned k = 0; k < threads; k++)
                 if (Fiber *fiber = on_thread[in_order(k, threads)])
                     make_ready(fiber);
-            run_ready();
+            if (!run_ready())
+                return false;
         } else if (!moved) {
             report_deadlock();
             return false;
@@ -426,9 +431,6 @@ bool run_block() {
 sigjmp_buf after_fault;
 void *fault_address, *fault_instruction;
 int fault_signal;
-
-// Also how a thread ends a launch for good: the stacks of all of its threads are given up.
-constexpr int FAULT = 1, FAILED = 2;
 
 // Faults of kernels are caught on a stack of their own: theirs may be used up. Whatever else faults is passed
 // on to who was there before. All this is set up once, not once a launch.
@@ -450,7 +452,7 @@ void on_fault(int signal, siginfo_t *info, void *state) {
 #else
     (void)state;
 #endif
-    siglongjmp(after_fault, FAULT);
+    siglongjmp(after_fault, 1);
 }
 
 void catch_faults() {
@@ -482,6 +484,9 @@ void give_up_threads() {
     ready_count = next_ready = 0;
     for (Fiber *&fiber : on_thread)
         if (fiber) {
+#ifdef __SANITIZE_ADDRESS__
+            __asan_unpoison_memory_region(fiber->stack, STACK); // frames that nobody returns from
+#endif
             idle.push_back(fiber);
             fiber = nullptr;
         }
@@ -523,7 +528,11 @@ unsigned cuda_host_match(int line, unsigned mask, const void *value) {
 
 void cuda_host_fail(int line, const char *what) {
     message = "line " + std::to_string(line) + ": " + what + ", in " + place_of(running->thread);
-    siglongjmp(after_fault, FAILED);
+    failed = true;
+    on_thread[running->thread] = running;
+    next_ready = ready_count;
+    leave_fiber();
+    __builtin_unreachable(); // its stack is given up
 }
 
 // What module.py calls: zero for a launch that went well, else cuda_host_message() says why it did not.
@@ -539,11 +548,11 @@ int cuda_host_launch(void (*kernel)(void **), const unsigned *grid, const unsign
     // ends at the fence, as closely as the alignment of the largest loads allows
     cuda_host_shared = dynamic_memory + pages_of(MOST_SHARED) - (shared + 15) / 16 * 16;
     fault_signal = 0;
+    failed = false;
     catch_faults();
-    if (int how = sigsetjmp(after_fault, 0)) {
+    if (sigsetjmp(after_fault, 0)) {
         launching = false;
-        if (how == FAULT)
-            message = place_of(running ? running->thread : 0);
+        message = place_of(running ? running->thread : 0);
         give_up_threads();
         return 1;
     }

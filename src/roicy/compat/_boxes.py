@@ -1,12 +1,17 @@
 """What the operators of other systems ask about boxes before they pool."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 from roicy import _arguments as settle
+from roicy._types import Ndarray
 
 
 @np.errstate(all="ignore")
-def aligned_sizes(boxes, scale, names=settle.CORNERS):
+def aligned_sizes(boxes: Ndarray, scale: float, names: Sequence[str] = settle.CORNERS) -> Ndarray:
     """Return width and height in feature pixels of boxes (K, columns), with the roundings of the kernels."""
     scaled = boxes * boxes.dtype.type(scale)
     if names is settle.ROTATED:
@@ -15,7 +20,7 @@ def aligned_sizes(boxes, scale, names=settle.CORNERS):
     return (scaled[:, 2:] - half) - (scaled[:, :2] - half)
 
 
-def check_rows(good, rois, expected):
+def check_rows(good: Ndarray, rois: Ndarray, expected: str) -> None:
     """Raise an error that names the first row of `rois` that is not good, if there is one."""
     good = settle.on_host(good)
     if not good.all():

@@ -14,11 +14,17 @@ Inputs are positional, arguments are keywords. Arrays of float32 are what Caffe2
 are treated as `roicy` treats them. There is one backend, for NumPy arrays.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
 import numpy as np
 
 import roicy
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
+from roicy._types import AnyArray, Array, Flag, Integer, Layout, Ndarray, Real, Size
 from roicy.compat._boxes import aligned_sizes, check_rows
 from roicy.compat._words import Words
 
@@ -45,16 +51,16 @@ _WORDS = Words(
 
 
 def RoIAlign(
-    X,
-    rois,
+    X: Array,
+    rois: AnyArray,
     *,
-    order="NCHW",
-    spatial_scale=1.0,
-    pooled_h=1,
-    pooled_w=1,
-    sampling_ratio=-1,
-    aligned=False,
-):
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    sampling_ratio: Integer = -1,
+    aligned: Flag | Literal[0, 1] = False,
+) -> Array:
     """Average each box of a feature map over bins, as Caffe2's RoIAlign.
 
     Parameters
@@ -108,7 +114,7 @@ def RoIAlign(
     array([[ 5.,  6.],
            [ 9., 10.]], dtype=float32)
     """
-    return _align(
+    pooled: Array = _align(
         roicy.roi_align,
         settle.CORNERS,
         X,
@@ -119,20 +125,21 @@ def RoIAlign(
         sampling_ratio,
         aligned,
     )
+    return pooled
 
 
 def RoIAlignGradient(
-    X,
-    rois,
-    dY,
+    X: AnyArray,
+    rois: AnyArray,
+    dY: Array,
     *,
-    order="NCHW",
-    spatial_scale=1.0,
-    pooled_h=1,
-    pooled_w=1,
-    sampling_ratio=-1,
-    aligned=False,
-):
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    sampling_ratio: Integer = -1,
+    aligned: Flag | Literal[0, 1] = False,
+) -> Array:
     """Gradient of `RoIAlign` with respect to the features.
 
     Parameters
@@ -176,7 +183,7 @@ def RoIAlignGradient(
            [0.25, 0.25, 0.  ],
            [0.  , 0.  , 0.  ]], dtype=float32)
     """
-    return _align_gradient(
+    dX: Array = _align_gradient(
         roicy.roi_align_backward,
         settle.CORNERS,
         X,
@@ -188,19 +195,20 @@ def RoIAlignGradient(
         sampling_ratio,
         aligned,
     )
+    return dX
 
 
 def RoIAlignRotated(
-    X,
-    rois,
+    X: Array,
+    rois: AnyArray,
     *,
-    order="NCHW",
-    spatial_scale=1.0,
-    pooled_h=1,
-    pooled_w=1,
-    sampling_ratio=-1,
-    aligned=False,
-):
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    sampling_ratio: Integer = -1,
+    aligned: Flag | Literal[0, 1] = False,
+) -> Array:
     """Average each rotated box of a feature map over bins, as Caffe2's RoIAlignRotated.
 
     Parameters
@@ -243,7 +251,7 @@ def RoIAlignRotated(
     array([[ 9.,  5.],
            [10.,  6.]], dtype=float32)
     """
-    return _align(
+    pooled: Array = _align(
         roicy.roi_align_rotated,
         settle.ROTATED,
         X,
@@ -254,20 +262,21 @@ def RoIAlignRotated(
         sampling_ratio,
         aligned,
     )
+    return pooled
 
 
 def RoIAlignRotatedGradient(
-    X,
-    rois,
-    dY,
+    X: AnyArray,
+    rois: AnyArray,
+    dY: Array,
     *,
-    order="NCHW",
-    spatial_scale=1.0,
-    pooled_h=1,
-    pooled_w=1,
-    sampling_ratio=-1,
-    aligned=False,
-):
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    sampling_ratio: Integer = -1,
+    aligned: Flag | Literal[0, 1] = False,
+) -> Array:
     """Gradient of `RoIAlignRotated` with respect to the features.
 
     Parameters
@@ -311,7 +320,7 @@ def RoIAlignRotatedGradient(
            [0.25, 0.25, 0.  ],
            [0.  , 0.  , 0.  ]], dtype=float32)
     """
-    return _align_gradient(
+    dX: Array = _align_gradient(
         roicy.roi_align_rotated_backward,
         settle.ROTATED,
         X,
@@ -323,9 +332,19 @@ def RoIAlignRotatedGradient(
         sampling_ratio,
         aligned,
     )
+    return dX
 
 
-def RoIPool(X, rois, *, order="NCHW", spatial_scale=1.0, pooled_h=1, pooled_w=1, is_test=0):
+def RoIPool(
+    X: Array,
+    rois: AnyArray,
+    *,
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    is_test: Flag | Literal[0, 1] = 0,
+) -> Array | tuple[Array, Array]:
     """Take the maximum over the bins of boxes rounded to pixels, as Caffe2's RoIPool.
 
     Parameters
@@ -389,8 +408,17 @@ def RoIPool(X, rois, *, order="NCHW", spatial_scale=1.0, pooled_h=1, pooled_w=1,
 
 
 def RoIPoolGradient(
-    X, rois, argmaxes, dY, *, order="NCHW", spatial_scale=1.0, pooled_h=1, pooled_w=1, is_test=0
-):
+    X: AnyArray,
+    rois: AnyArray,
+    argmaxes: AnyArray,
+    dY: Array,
+    *,
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    is_test: Flag | Literal[0, 1] = 0,
+) -> Array:
     """Gradient of `RoIPool` with respect to the features.
 
     Parameters
@@ -448,7 +476,7 @@ def RoIPoolGradient(
         return roicy.roi_pool_backward(dY, argmaxes, rois, X.shape)
 
 
-def RMACRegions(X, *, scales=3, overlap=0.4):
+def RMACRegions(X: Array, *, scales: Integer = 3, overlap: Real = 0.4) -> Array:
     """Boxes of the regions of R-MAC for all images, as Caffe2's RMACRegions.
 
     Parameters
@@ -491,10 +519,13 @@ def RMACRegions(X, *, scales=3, overlap=0.4):
     with _WORDS:
         xp = kernels_for(X=X).xp
         regions = roicy.rmac_regions(settle.features_shape(X, "NCHW"), scales=scales, overlap=overlap)
-        return xp.asarray(regions if X.size else regions[:0])
+        boxes: Array = xp.asarray(regions if X.size else regions[:0])
+        return boxes
 
 
-def run_operator(name, inputs, device=None, **arguments):
+def run_operator(
+    name: str, inputs: Sequence[Array], device: Literal["cpu", "cuda"] | None = None, **arguments: Any
+) -> tuple[Array, ...]:
     """Run an operator by its name, on a list of inputs.
 
     Parameters
@@ -551,7 +582,7 @@ def run_operator(name, inputs, device=None, **arguments):
     library = kernels_for(**dict(zip(names, inputs, strict=True))).xp.__name__
     if device is not None and library != _LIBRARIES[device]:
         raise ValueError(f"device must be None or where the {library} arrays are, got {device!r}")
-    known = function.__kwdefaults__
+    known = function.__kwdefaults__ or {}
     for argument in arguments:
         if argument not in known:
             raise TypeError(f"{name} has no argument {argument!r}: its arguments are {', '.join(known)}")
@@ -559,7 +590,7 @@ def run_operator(name, inputs, device=None, **arguments):
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def gradient_operator(name):
+def gradient_operator(name: str) -> str:
     """Return the name of the operator that is the gradient of an operator.
 
     Parameters
@@ -597,7 +628,7 @@ def gradient_operator(name):
 # whose arrays are on a device
 _LIBRARIES = {"cpu": "numpy", "cuda": "cupy"}
 # name of an operator: the function, the names of its inputs, the name of its gradient
-_OPERATORS = {
+_OPERATORS: dict[str, tuple[Callable[..., Any], tuple[str, ...], str | None]] = {
     "RMACRegions": (RMACRegions, ("X",), None),
     "RoIAlign": (RoIAlign, ("X", "RoIs"), "RoIAlignGradient"),
     "RoIAlignGradient": (RoIAlignGradient, ("X", "RoIs", "dY"), None),
@@ -608,13 +639,23 @@ _OPERATORS = {
 }
 
 
-def _operator(name):
+def _operator(name: object) -> tuple[Callable[..., Any], tuple[str, ...], str | None]:
     if not isinstance(name, str) or name not in _OPERATORS:
         raise ValueError(f"name must be one of {', '.join(_OPERATORS)}, got {name!r}")
     return _OPERATORS[name]
 
 
-def _align(function, names, X, rois, size, order, spatial_scale, sampling_ratio, aligned):
+def _align(
+    function: Callable[..., Any],
+    names: Sequence[str],
+    X: Ndarray,
+    rois: Ndarray,
+    size: Any,
+    order: Layout,
+    spatial_scale: Real,
+    sampling_ratio: Integer,
+    aligned: Flag | Literal[0, 1],
+) -> Any:
     with _WORDS:
         xp = kernels_for(X=X, rois=rois).xp
         if not rois.size:
@@ -629,7 +670,18 @@ def _align(function, names, X, rois, size, order, spatial_scale, sampling_ratio,
         return pooled
 
 
-def _align_gradient(function, names, X, rois, dY, size, order, spatial_scale, sampling_ratio, aligned):
+def _align_gradient(
+    function: Callable[..., Any],
+    names: Sequence[str],
+    X: Ndarray,
+    rois: Ndarray,
+    dY: Ndarray,
+    size: Any,
+    order: Layout,
+    spatial_scale: Real,
+    sampling_ratio: Integer,
+    aligned: Flag | Literal[0, 1],
+) -> Any:
     with _WORDS:
         xp = kernels_for(X=X, rois=rois, dY=dY).xp
         options, _ = _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned)
@@ -637,7 +689,15 @@ def _align_gradient(function, names, X, rois, dY, size, order, spatial_scale, sa
         return function(dY, rois, X.shape, **options)
 
 
-def _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned):
+def _options(
+    xp: Any,
+    names: Sequence[str],
+    rois: Ndarray,
+    order: Layout,
+    spatial_scale: Real,
+    sampling_ratio: Integer,
+    aligned: Flag | Literal[0, 1],
+) -> tuple[dict[str, Any], Ndarray]:
     # what the functions of roicy are called with, and the boxes as they use them, without batch indices
     images = None
     if rois.ndim == 2 and rois.shape[1] == len(names):
@@ -658,22 +718,22 @@ def _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned):
     return options, boxes
 
 
-def _bins(dY, size, layout):
+def _bins(dY: Ndarray, size: Size, layout: Layout) -> None:
     expected = settle.grad_output_size(dY, layout)
     if expected != size:
         raise ValueError(f"(pooled_h, pooled_w) must be {expected}, the rows and columns of dY, got {size}")
 
 
-def _batch_column(rois):
+def _batch_column(rois: Ndarray) -> None:
     if rois.ndim != 2 or rois.shape[1] != 5:
         raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")
 
 
-def _only_nchw(order):
+def _only_nchw(order: object) -> None:
     if settle.layout(order) != "NCHW":
         raise ValueError(f"order must be 'NCHW' for this operator, got {order!r}")
 
 
-def _switch(name, value):
+def _switch(name: str, value: object) -> bool:
     # arguments of Caffe2 are switched by 0 and 1, too
     return bool(value) if type(value) is int and value in (0, 1) else settle.flag(name, value)

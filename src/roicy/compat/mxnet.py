@@ -10,12 +10,30 @@ Feature maps are NCHW. `rois` has shape (R, 5), rows ``[batch index, x1, y1, x2,
 respect to the features; MXNet gives boxes the gradient 0.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 import roicy
 from roicy import _arguments as settle
 from roicy._backend import kernels_for
 from roicy._pooling import Pooling
+from roicy._types import (
+    AnyArray,
+    ArgmaxError,
+    Array,
+    Flag,
+    InputShape,
+    Integer,
+    Kernels,
+    Ndarray,
+    OutputSize,
+    Real,
+    Shape,
+    Size,
+)
 from roicy.compat._boxes import aligned_sizes, check_rows
 from roicy.compat._words import Words
 
@@ -37,7 +55,9 @@ _WORDS = Words(
 )
 
 
-def ROIPooling(data, rois, pooled_size, spatial_scale, *, return_argmax=False):
+def ROIPooling(
+    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: bool = False
+) -> Array | tuple[Array, Array]:
     """Take the maximum over the bins of boxes rounded to pixels, as MXNet's ROIPooling.
 
     Parameters
@@ -94,11 +114,12 @@ def ROIPooling(data, rois, pooled_size, spatial_scale, *, return_argmax=False):
         n, c, h, w = settle.features_shape(data, "NCHW")
         images = _images(xp, rois, n)
         skipped = (images < 0) | (images >= n)
-        options = {"spatial_scale": spatial_scale, "invalid": "nan"}
+        options: dict[str, Any] = {"spatial_scale": spatial_scale, "invalid": "nan"}
         if not settle.flag("return_argmax", return_argmax):
-            out = roicy.roi_pool(data, rois, pooled_size, **options)
+            out: Array = roicy.roi_pool(data, rois, pooled_size, **options)
             out[skipped] = 0
             return out
+        pixels: Ndarray
         out, pixels = roicy.roi_pool(data, rois, pooled_size, return_argmax=True, **options)
         out[skipped] = 0
         argmax = pixels + _planes(xp, images, c) * (h * w)
@@ -106,7 +127,7 @@ def ROIPooling(data, rois, pooled_size, spatial_scale, *, return_argmax=False):
         return out, argmax
 
 
-def ROIPooling_backward(out_grad, rois, argmax, data_shape):
+def ROIPooling_backward(out_grad: Array, rois: AnyArray, argmax: AnyArray, data_shape: InputShape) -> Array:
     """Gradient of `ROIPooling` with respect to the features.
 
     Parameters
@@ -161,8 +182,14 @@ def ROIPooling_backward(out_grad, rois, argmax, data_shape):
 
 
 def ROIAlign(
-    data, rois, pooled_size, spatial_scale, sample_ratio=-1, position_sensitive=False, aligned=False
-):
+    data: Array,
+    rois: AnyArray,
+    pooled_size: OutputSize,
+    spatial_scale: Real,
+    sample_ratio: Integer = -1,
+    position_sensitive: Flag = False,
+    aligned: Flag = False,
+) -> Array:
     """Average each box of a feature map over bins, as MXNet's contrib.ROIAlign.
 
     Parameters
@@ -230,7 +257,7 @@ def ROIAlign(
         skipped, options = _align_options(xp, rois, shape[0], spatial_scale, sample_ratio, aligned)
         rows, columns = size = settle.output_size(pooled_size)
         if not settle.flag("position_sensitive", position_sensitive):
-            out = roicy.roi_align(data, rois, size, **options)
+            out: Array = roicy.roi_align(data, rois, size, **options)
         else:
             _, dtype = settle.features(data, shape)
             channels = _channels_of_a_bin(shape, size)
@@ -243,8 +270,14 @@ def ROIAlign(
 
 
 def ROIAlign_backward(
-    out_grad, rois, data_shape, spatial_scale, sample_ratio=-1, position_sensitive=False, aligned=False
-):
+    out_grad: Array,
+    rois: AnyArray,
+    data_shape: InputShape,
+    spatial_scale: Real,
+    sample_ratio: Integer = -1,
+    position_sensitive: Flag = False,
+    aligned: Flag = False,
+) -> Array:
     """Gradient of `ROIAlign` with respect to the features.
 
     Parameters
@@ -300,7 +333,7 @@ def ROIAlign_backward(
         channels = _channels_of_a_bin(shape, size)
         plan = roicy.roi_align_plan(rois, (shape[0], channels, *shape[2:]), size, **options)
         _, dtype = settle.grad_output(out_grad, plan.output_shape)
-        grad = xp.empty(shape, dtype)
+        grad: Array = xp.empty(shape, dtype)
         for p, q in np.ndindex(size):
             alone = xp.zeros(out_grad.shape, dtype)
             alone[:, :, p, q] = out_grad[:, :, p, q]
@@ -308,7 +341,9 @@ def ROIAlign_backward(
         return grad
 
 
-def MaxROIAlign(data, rois, pooled_size, spatial_scale):
+def MaxROIAlign(
+    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real
+) -> tuple[Array, Array, Array]:
     """Take the maximum of bilinear samples that lie one pixel apart, from the edge of each bin on.
 
     Neither edges of boxes nor those of bins are rounded. The samples of a bin are at its upper left corner
@@ -368,7 +403,7 @@ def MaxROIAlign(data, rois, pooled_size, spatial_scale):
     """
     with _WORDS:
         kernels = kernels_for(data=data, rois=rois)
-        pooling = _MaxROIAlign(
+        pooling: _MaxROIAlign[Array] = _MaxROIAlign(
             kernels,
             rois,
             settle.features_shape(data, "NCHW"),
@@ -379,7 +414,14 @@ def MaxROIAlign(data, rois, pooled_size, spatial_scale):
         return out, *pooling.positions(argmax)
 
 
-def MaxROIAlign_backward(out_grad, rois, max_idx_x, max_idx_y, data_shape, spatial_scale):
+def MaxROIAlign_backward(
+    out_grad: Array,
+    rois: AnyArray,
+    max_idx_x: AnyArray,
+    max_idx_y: AnyArray,
+    data_shape: InputShape,
+    spatial_scale: Real,
+) -> Array:
     """Gradient of `MaxROIAlign` with respect to the features.
 
     Parameters
@@ -432,27 +474,30 @@ def MaxROIAlign_backward(out_grad, rois, max_idx_x, max_idx_y, data_shape, spati
     """
     with _WORDS:
         kernels = kernels_for(out_grad=out_grad, rois=rois, max_idx_x=max_idx_x, max_idx_y=max_idx_y)
-        pooling = _MaxROIAlign(
+        pooling: _MaxROIAlign[Array] = _MaxROIAlign(
             kernels,
             rois,
             settle.input_shape(data_shape, "NCHW"),
             settle.grad_output_size(out_grad, "NCHW"),
             spatial_scale,
         )
-        return pooling._backward(out_grad, pooling.argmax(max_idx_x, max_idx_y), None)
+        grad: Array = pooling._backward(out_grad, pooling.argmax(max_idx_x, max_idx_y), None)
+        return grad
 
 
-class _MaxROIAlign(Pooling):
+class _MaxROIAlign(Pooling[Array]):
     # `argmax` of the kernels counts the samples of a bin row by row; the operator's outputs are positions
     __slots__ = ("_scale",)
 
-    def __init__(self, kernels, rois, input_shape, output_size, spatial_scale):
+    def __init__(
+        self, kernels: Kernels, rois: Ndarray, input_shape: Shape, output_size: Size, spatial_scale: Real
+    ) -> None:
         _five_columns(rois)
         super().__init__(kernels, rois, input_shape, output_size, None, "NCHW", "raise")
         check_rows(kernels.xp.isfinite(self._rois.boxes).all(axis=1), rois, "finite numbers")
         self._scale = settle.spatial_scale(spatial_scale, self._rois.boxes.dtype)
 
-    def positions(self, argmax):
+    def positions(self, argmax: Ndarray) -> tuple[Ndarray, Ndarray]:
         # x and y of the samples that were chosen
         xp = self._kernels.xp
         (xs, nx), (ys, _) = self._samples(1), self._samples(0)
@@ -461,7 +506,7 @@ class _MaxROIAlign(Pooling):
         iy, ix = xp.divmod(xp.where(none, 0, argmax), xp.maximum(nx, 1)[:, None, None, :])
         return xp.where(none, -1, xs[k, q, ix]), xp.where(none, -1, ys[k, p, iy])
 
-    def argmax(self, max_idx_x, max_idx_y):
+    def argmax(self, max_idx_x: Ndarray, max_idx_y: Ndarray) -> Ndarray:
         # the samples that are at these positions
         _elements("max_idx_x", max_idx_x, "fiu", self._output_shape)
         _elements("max_idx_y", max_idx_y, "fiu", self._output_shape)
@@ -470,7 +515,7 @@ class _MaxROIAlign(Pooling):
         iy, _ = self._indices(0, "max_idx_y", max_idx_y, nothing)
         return self._kernels.xp.where(nothing, -1, iy * nx[:, None, None, :] + ix).astype(np.int32)
 
-    def _indices(self, axis, name, given, nothing):
+    def _indices(self, axis: int, name: str, given: Ndarray, nothing: Ndarray) -> tuple[Ndarray, Ndarray]:
         # which sample along an axis each position is, and how many samples the bins have
         xp = self._kernels.xp
         positions, counts = self._samples(axis)
@@ -483,12 +528,12 @@ class _MaxROIAlign(Pooling):
         _check_elements(name, given, good | nothing, "the position of a sample of its bin")
         return index, counts
 
-    def _numbers(self):
+    def _numbers(self) -> tuple[Ndarray, Ndarray, Ndarray]:
         # those of boxes, of rows and of columns of bins, as they go with the outputs
         rois, _, rows, columns = map(self._kernels.xp.arange, self._output_shape)
         return rois[:, None, None, None], rows[:, None], columns
 
-    def _samples(self, axis):
+    def _samples(self, axis: int) -> tuple[Ndarray, Ndarray]:
         # The positions of the samples of each bin along an axis, (K, bins, samples of the longest), and how
         # many each bin has. They are summed up by ones, in the precision of the boxes.
         xp = self._kernels.xp
@@ -508,23 +553,24 @@ class _MaxROIAlign(Pooling):
             positions[:, :, i] = positions[:, :, i - 1] + real(1)
         return positions, (positions < end[:, :, None]).sum(axis=-1)
 
-    def _fill(self, accumulate, _purpose):
+    def _fill(self, accumulate: str, _purpose: str) -> Any:
         rois = self._rois
         return self._kernels.edge_grid_table(
             rois.boxes, rois.images, self._shape, self._output_size, self._scale, accumulate
         )
 
-    def _pool(self, table, features, out, argmax):
+    def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
         self._kernels.grid_max(table, features, out, argmax, "bilinear")
 
-    def _argmax_error(self, table, argmax):
-        return self._kernels.grid_argmax_error(table, argmax)
+    def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None:
+        found: ArgmaxError | None = self._kernels.grid_argmax_error(table, argmax)
+        return found
 
-    def _spread(self, table, grad_output, argmax, grad_features):
+    def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
         self._kernels.grid_max_adjoint(table, grad_output, argmax, grad_features)
 
 
-def _images(xp, rois, images):
+def _images(xp: Any, rois: Ndarray, images: int) -> Ndarray:
     # which image each box belongs to, as int64; -1 and N stand for all that is below or beyond
     _five_columns(rois)
     boxes = settle.rois(rois, None, images, xp).boxes
@@ -532,12 +578,14 @@ def _images(xp, rois, images):
     return xp.trunc(xp.clip(boxes[:, 0].astype(np.float64), -1, images)).astype(np.int64)
 
 
-def _planes(xp, images, channels):
+def _planes(xp: Any, images: Ndarray, channels: int) -> Ndarray:
     # which plane of the features each plane of the output is made of
     return (images[:, None] * channels + xp.arange(channels))[:, :, None, None]
 
 
-def _align_options(xp, rois, images, spatial_scale, sample_ratio, aligned):
+def _align_options(
+    xp: Any, rois: Ndarray, images: int, spatial_scale: Real, sample_ratio: Integer, aligned: Flag
+) -> tuple[Ndarray, dict[str, Any]]:
     # which boxes are left out, and what the functions of roicy are called with
     image = _images(xp, rois, images)
     check_rows(image < images, rois, f"a batch index below N = {images}")
@@ -555,7 +603,7 @@ def _align_options(xp, rois, images, spatial_scale, sample_ratio, aligned):
     }
 
 
-def _channels_of_a_bin(shape, size):
+def _channels_of_a_bin(shape: Shape, size: Size) -> int:
     rows, columns = size
     if shape[1] % (rows * columns):
         raise ValueError(
@@ -565,12 +613,12 @@ def _channels_of_a_bin(shape, size):
     return shape[1] // (rows * columns)
 
 
-def _five_columns(rois):
+def _five_columns(rois: Ndarray) -> None:
     if rois.ndim != 2 or rois.shape[1] != 5:
         raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")
 
 
-def _elements(name, array, kinds, shape):
+def _elements(name: str, array: Ndarray, kinds: str, shape: tuple[int, ...]) -> None:
     if array is None:
         raise TypeError(f"{name} must be a numpy.ndarray, got None")
     if array.dtype.kind not in kinds:
@@ -581,7 +629,7 @@ def _elements(name, array, kinds, shape):
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
 
 
-def _check_elements(name, array, good, expected):
+def _check_elements(name: str, array: Ndarray, good: Ndarray, expected: str) -> None:
     if not bool(good.all()):
         index = tuple(map(int, np.argwhere(~settle.on_host(good))[0]))
         found = settle.on_host(array[index])

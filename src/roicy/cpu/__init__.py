@@ -65,9 +65,9 @@ _level = selection.choose()
 
 
 @functools.cache
-def _kernel(name, accumulate):
+def _kernels(accumulate):
     # the kernels for a type of accumulation, compiled for the level in use; loaded when first asked for
-    return importlib.import_module(f"roicy.cpu._{name}_f{accumulate.removeprefix('float')}_{_level}")
+    return importlib.import_module(f"roicy.cpu._kernels_f{accumulate.removeprefix('float')}_{_level}")
 
 
 def level():
@@ -101,13 +101,14 @@ def axis_table(
 def separable(table, features, out):
     """Fill `out` with the features pooled under the table."""
     channels = features.shape[1]
+    kernels = _kernels(table.accumulate)
     if channels <= FEW_CHANNELS:
-        name = "crops"
+        pool = kernels.crops
     elif _channels_last_as(table, features):
-        name = "channels_last"
+        pool = kernels.channels_last
     else:
-        name = "separable"
-    _kernel(name, table.accumulate).forward(table, features, out, threads.threads_to_enter())
+        pool = kernels.separable
+    pool(table, features, out, threads.threads_to_enter())
 
 
 def _channels_last_as(table, features):
@@ -117,14 +118,12 @@ def _channels_last_as(table, features):
 
 def separable_adjoint(table, grad_output, grad_features):
     """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
-    _kernel("adjoint", table.accumulate).backward(
-        table, grad_output, grad_features, threads.threads_to_enter()
-    )
+    _kernels(table.accumulate).adjoint(table, grad_output, grad_features, threads.threads_to_enter())
 
 
 def separable_box_gradient(table, grad_output, features, grad_boxes):
     """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
-    _kernel("box_gradient", table.accumulate).backward_rois(
+    _kernels(table.accumulate).box_gradient(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )
 
@@ -141,7 +140,7 @@ def range_table(boxes, images, input_shape, output_size, spatial_scale, rounding
 
 def range_max(table, features, out, argmax):
     """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
-    _kernel("range_max", table.accumulate).forward(table, features, out, argmax, threads.threads_to_enter())
+    _kernels(table.accumulate).range_max(table, features, out, argmax, threads.threads_to_enter())
 
 
 def image_table(boxes, images, input_shape, output_size):
@@ -152,14 +151,12 @@ def image_table(boxes, images, input_shape, output_size):
 def range_max_adjoint(table, grad_output, argmax, grad_features):
     """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
     accumulate = "float64" if grad_features.dtype == "float64" else "float32"
-    _kernel("scatter", accumulate).backward(
-        table, grad_output, argmax, grad_features, threads.threads_to_enter()
-    )
+    _kernels(accumulate).scatter(table, grad_output, argmax, grad_features, threads.threads_to_enter())
 
 
 def range_argmax_error(argmax, limit):
     """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
-    return _kernel("scatter", "float32").index_error(argmax, limit)
+    return _kernels("float32").index_error(argmax, limit)
 
 
 def sample_table(
@@ -195,12 +192,12 @@ def sample_table(
 def gather(table, features, out):
     """Fill `out` with the features pooled under the sample table."""
     whole = _channels_last_as(table, features)
-    _kernel("gather", table.accumulate).forward(table, features, out, whole, threads.threads_to_enter())
+    _kernels(table.accumulate).gather(table, features, out, whole, threads.threads_to_enter())
 
 
 def gather_adjoint(table, grad_output, grad_features):
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
-    kernel = _kernel("gather_adjoint", table.accumulate).backward
+    kernel = _kernels(table.accumulate).gather_adjoint
     enter = threads.threads_to_enter()
     if table.chunks == 1 or grad_features.dtype == table.accumulate:
         kernel(table, grad_output, grad_features, enter)
@@ -215,7 +212,7 @@ def gather_adjoint(table, grad_output, grad_features):
 
 def gather_box_gradient(table, grad_output, features, grad_boxes):
     """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
-    _kernel("gather_box_gradient", table.accumulate).backward_rois(
+    _kernels(table.accumulate).gather_box_gradient(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )
 
@@ -274,15 +271,15 @@ def grid_max(tables, features, out, argmax, rule):
 
     `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
     """
-    forward = _kernel("grid_max", tables.accumulate).forward
+    pool = _kernels(tables.accumulate).grid_max
     for run, table in tables:
         indices = None if argmax is None else argmax[run]
-        forward(table, features, out[run], indices, rule == "onnx", threads.threads_to_enter())
+        pool(table, features, out[run], indices, rule == "onnx", threads.threads_to_enter())
 
 
 def grid_max_adjoint(tables, grad_output, argmax, grad_features):
     """Fill `grad_features` with `grad_output` at the samples `argmax`."""
-    backward = _kernel("grid_scatter", tables.accumulate).backward
+    backward = _kernels(tables.accumulate).grid_scatter
     channels = grad_features.shape[1]
     step = channels if len(tables) == 1 else ADJOINT_CHANNELS
     for first in range(0, channels, step):
@@ -301,7 +298,7 @@ def grid_max_adjoint(tables, grad_output, argmax, grad_features):
 
 def grid_max_box_gradient(tables, grad_output, argmax, features, grad_boxes):
     """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
-    backward_rois = _kernel("grid_scatter", tables.accumulate).backward_rois
+    backward_rois = _kernels(tables.accumulate).grid_box_gradient
     for run, table in tables:
         backward_rois(
             table, grad_output[run], argmax[run], features, grad_boxes[run], threads.threads_to_enter()
@@ -311,7 +308,7 @@ def grid_max_box_gradient(tables, grad_output, argmax, features, grad_boxes):
 def grid_argmax_error(tables, argmax):
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
     for run, table in tables:
-        wrong = _kernel("grid_scatter", tables.accumulate).index_error(table, argmax[run])
+        wrong = _kernels(tables.accumulate).grid_index_error(table, argmax[run])
         if wrong:
             (k, *place), value, limit = wrong
             return (run.start + k, *place), value, limit

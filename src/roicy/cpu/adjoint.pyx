@@ -25,13 +25,12 @@ from roicy.cpu.roi_table cimport BAND
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_columns, load_bins, store_pixels, view_of, zero_row
 from roicy.cpu.work cimport LINE, Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 17
+cdef double ADJOINT_SERIAL_WORK = 1 << 17
 
 
-cdef struct Call:
+cdef struct AdjointCall:
     Axis* y
     Axis* x
     const int64_t* order
@@ -41,7 +40,7 @@ cdef struct Call:
     bint stream
 
 
-cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void spread_adjoint(AdjointCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* out = &call.grad_features
@@ -81,7 +80,7 @@ cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
     store_rows(call, task, tile, &stored, cleared, task.bottom)
 
 
-cdef inline int64_t clear_rows(Call* call, lanes* tile, int64_t first, int64_t last) noexcept nogil:
+cdef inline int64_t clear_rows(AdjointCall* call, lanes* tile, int64_t first, int64_t last) noexcept nogil:
     # Rows come into the tile as zeros; returns up to where they are there.
     cdef int64_t row
     for row in range(first, last):
@@ -89,7 +88,7 @@ cdef inline int64_t clear_rows(Call* call, lanes* tile, int64_t first, int64_t l
     return max(first, last)
 
 
-cdef inline void store_rows(Call* call, Task* task, lanes* tile, int64_t* stored, int64_t cleared,
+cdef inline void store_rows(AdjointCall* call, Task* task, lanes* tile, int64_t* stored, int64_t cleared,
                             int64_t last) noexcept nogil:
     # Rows before `last` are final: those that were cleared leave the tile, the others nobody touched.
     cdef View* out = &call.grad_features
@@ -106,9 +105,9 @@ cdef inline void store_rows(Call* call, Task* task, lanes* tile, int64_t* stored
         stored[0] += 1
 
 
-def backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
+def adjoint(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
     """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column)."""
-    cdef Call call
+    cdef AdjointCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
     cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
@@ -125,7 +124,7 @@ def backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features
     blocks = (channels + LANES - 1) // LANES
     call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
                    and out.images * channels * out.rows * out.columns * out.size >= STREAM_BYTES)
-    if table.work * channels + <double> out.images * channels * out.rows * out.columns / 8 < SERIAL_WORK:
+    if table.work * channels + <double> out.images * channels * out.rows * out.columns / 8 < ADJOINT_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, channels, LANES, 0,
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
@@ -135,10 +134,10 @@ def backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features
     with nogil:
         if work.threads == 1:
             for t in range(work.count):
-                spread(&call, work.tasks + t, work.scratch)
+                spread_adjoint(&call, work.tasks + t, work.scratch)
             lanes_fence()
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    spread(&call, work.tasks + t, work.scratch + threadid())
+                    spread_adjoint(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()

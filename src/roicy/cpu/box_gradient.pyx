@@ -26,13 +26,12 @@ from roicy.cpu.tile cimport (
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 17
+cdef double BOX_GRADIENT_SERIAL_WORK = 1 << 17
 
 
-cdef struct Call:
+cdef struct BoxGradientCall:
     Axis* y
     Axis* x
     const int64_t* order
@@ -44,7 +43,7 @@ cdef struct Call:
     double* partial         # (RoI in the order of the table, block, 4)
 
 
-cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
@@ -103,9 +102,9 @@ cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil
         partial[3] = lanes_sum(bottom)
 
 
-def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes, int threads):
+def box_gradient(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes, int threads):
     """Fill `grad_boxes` (K, 4) with d/d(x1, y1, x2, y2); the arrays are shaped (RoI or image, channel, row, column)."""
-    cdef Call call
+    cdef BoxGradientCall call
     cdef Work work = Work()
     cdef int64_t channels, busy = 0, image, t, k, block
     cdef cnp.ndarray partial
@@ -128,7 +127,7 @@ def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features
     call.partial = <double*> cnp.PyArray_DATA(partial)
     for image in range(table.images):
         busy += table.image_start[image + 1] > table.image_start[image]
-    if table.work * channels < SERIAL_WORK:
+    if table.work * channels < BOX_GRADIENT_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, channels, LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
@@ -139,11 +138,11 @@ def backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features
     with nogil:
         if work.threads == 1:
             for t in range(work.count):
-                differentiate(&call, work.tasks + t, work.scratch)
+                differentiate_box_gradient(&call, work.tasks + t, work.scratch)
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    differentiate(&call, work.tasks + t, work.scratch + threadid())
+                    differentiate_box_gradient(&call, work.tasks + t, work.scratch + threadid())
         for k in range(table.rois):
             for j in range(4):
                 total = 0

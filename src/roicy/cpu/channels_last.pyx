@@ -16,13 +16,12 @@ from roicy.cpu.passes cimport pass_pixels, pass_vectors
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_rows, view_of, write_invalid
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 18
+cdef double CHANNELS_LAST_SERIAL_WORK = 1 << 18
 
 
-cdef struct Call:
+cdef struct ChannelsLastCall:
     Axis* y
     Axis* x
     const int64_t* order
@@ -32,7 +31,7 @@ cdef struct Call:
     bint stream
 
 
-cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_channels_last(ChannelsLastCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
@@ -74,12 +73,12 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             memcpy(target, scratch.chunk, chunk - scratch.chunk)
 
 
-def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+def channels_last(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
 
     The features' channels are neighbours in memory and of the accumulation type.
     """
-    cdef Call call
+    cdef ChannelsLastCall call
     cdef Work work = Work()
     cdef int64_t channels, vectors, t, size
     call.y = &table.y
@@ -95,7 +94,7 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     call.chunked = (size <= STREAM_BYTES and call.out.channel == call.out.size
                     and call.out.column == channels * call.out.size and call.out.row == call.pw * call.out.column)
     call.stream = call.chunked and call.out.images * size >= STREAM_BYTES
-    if table.work * channels < SERIAL_WORK:
+    if table.work * channels < CHANNELS_LAST_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, 1, 1, 1 if threads == 1 else 16 * threads, 0)
     work.provide(table, threads, 0, table.widest * vectors * sizeof(lanes), vectors * sizeof(lanes), 0,
@@ -104,10 +103,10 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
         write_invalid(table, &call.out)
         if work.threads == 1:
             for t in range(work.count):
-                pool(&call, work.tasks + t, work.scratch)
+                pool_channels_last(&call, work.tasks + t, work.scratch)
             lanes_fence()
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool(&call, work.tasks + t, work.scratch + threadid())
+                    pool_channels_last(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()

@@ -22,7 +22,6 @@ from roicy.cpu.lanes cimport (
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
 from roicy.cpu.work cimport Scratch, Work
 
-cnp.import_array()
 
 cdef extern from "crops.h" nogil:
     enum:
@@ -40,15 +39,15 @@ cdef extern from "crops.h" nogil:
     void crops_gather(const char* source, ptrdiff_t step, ptrdiff_t count, int dtype, real* target) noexcept
 
 cdef enum:
-    BAND = 64                   # output rows of a task, at the least
+    CROP_ROWS = 64                   # output rows of a task, at the least
     CHUNK_BYTES = 1 << 13       # outputs that are written together
     AHEAD = 4                   # output rows from the one in work to the one whose first row is fetched
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 18
+cdef double CROPS_SERIAL_WORK = 1 << 18
 
 
-cdef struct Call:
+cdef struct CropsCall:
     Axis* y
     Axis* x
     const int64_t* order
@@ -118,7 +117,7 @@ cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
         start += most
 
 
-cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image, Scratch* scratch) noexcept nogil:
+cdef void crop(CropsCall* call, int64_t task, int64_t first_roi, const int64_t* image, Scratch* scratch) noexcept nogil:
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
@@ -178,7 +177,7 @@ cdef void crop(Call* call, int64_t task, int64_t first_roi, const int64_t* image
                            scratch.chunk)
 
 
-cdef void write_rows(Call* call, char* target, int begin, int end, lanes* held, char* chunk) noexcept nogil:
+cdef void write_rows(CropsCall* call, char* target, int begin, int end, lanes* held, char* chunk) noexcept nogil:
     # Output rows begin to end, each held as whole vectors.
     cdef View* out = &call.out
     cdef const real* row
@@ -203,9 +202,9 @@ cdef void write_rows(Call* call, char* target, int begin, int end, lanes* held, 
         lanes_stream_bytes(target + begin * out.row, chunk, (end - begin) * call.pw * out.size)
 
 
-def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
-    cdef Call call
+    cdef CropsCall call
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef int64_t k, t, i, first = table.image_start[0] if table.images else table.rois, rows
@@ -230,9 +229,9 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
     call.rows_at_once = <int> max(1, min(<int64_t> call.ph, CHUNK_BYTES // (call.groups * <int64_t> sizeof(lanes))))
     call.stream = (call.out.rows_joined
                    and call.out.images * call.out.channels * call.ph * call.pw * call.out.size >= STREAM_BYTES)
-    if table.work * view.channels < SERIAL_WORK:
+    if table.work * view.channels < CROPS_SERIAL_WORK:
         threads = 1
-    call.bands = 1 if threads == 1 else (call.ph + BAND - 1) // BAND
+    call.bands = 1 if threads == 1 else (call.ph + CROP_ROWS - 1) // CROP_ROWS
     work.count = (table.rois - first) * call.bands
     if not view.pixels_joined:
         tile = table.tallest * (view.columns + WINDOW) * sizeof(real)

@@ -16,8 +16,8 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.gathering cimport DEPTH, pass_gather, pass_gather_runs
-from roicy.cpu.lanes cimport LANES, lanes, lanes_fence, lanes_store_pixel, real
+from roicy.cpu.gathering cimport pass_gather, pass_gather_runs
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_fence, lanes_store_pixel, real
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.sample_table cimport MERGED_FROM, SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport (
@@ -25,13 +25,12 @@ from roicy.cpu.tile cimport (
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 18
+cdef double GATHER_SERIAL_WORK = 1 << 18
 
 
-cdef struct Call:
+cdef struct GatherCall:
     const int64_t* order
     const Window* window
     const int32_t* tile_left
@@ -46,7 +45,7 @@ cdef struct Call:
     int64_t block           # bins of a block of channels
 
 
-cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_gather(GatherCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef Samples* samples = call.samples
@@ -76,7 +75,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             at += pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
                               <const real*> samples.weight + at, taps + p * columns, <int> (rows * columns), call.depth,
                               bins, call.block)
-            store(call, task, scratch, call.order[k], p, rows)
+            store_gather(call, task, scratch, call.order[k], p, rows)
             p += rows
 
 
@@ -90,7 +89,8 @@ cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last)
     return top
 
 
-cdef inline void store(Call* call, Task* task, Scratch* scratch, int64_t roi, int64_t p, int64_t rows) noexcept nogil:
+cdef inline void store_gather(GatherCall* call, Task* task, Scratch* scratch, int64_t roi, int64_t p,
+                              int64_t rows) noexcept nogil:
     cdef int first = 0
     while first < task.channels:
         store_bins(&call.out, <lanes*> scratch.bins + first // LANES * call.block, scratch.chunk, roi,
@@ -98,7 +98,7 @@ cdef inline void store(Call* call, Task* task, Scratch* scratch, int64_t roi, in
         first += LANES
 
 
-cdef void pool_runs(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_runs(GatherCall* call, Task* task, Scratch* scratch) noexcept nogil:
     # Channels last: the taps' places in the array, then all channels of one bin after the other.
     cdef View* view = &call.features
     cdef View* out = &call.out.view
@@ -130,12 +130,12 @@ cdef void pool_runs(Call* call, Task* task, Scratch* scratch) noexcept nogil:
                                       <int> min(LANES, view.channels - v * LANES), out.dtype)
 
 
-def forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channels_last, int threads):
+def gather(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channels_last, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
 
     `channels_last`: the features' channels are neighbours in memory and of the accumulation type.
     """
-    cdef Call call
+    cdef GatherCall call
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table)
@@ -156,7 +156,7 @@ def forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint chann
         columns = max(columns, <int64_t> table.tile_columns[image])
     call.depth = DEPTH if view.channels > LANES else 1
     blocks = (view.channels + call.depth * LANES - 1) // (call.depth * LANES)
-    entered = 1 if table.room[table.rois] * <double> view.channels < SERIAL_WORK else threads
+    entered = 1 if table.room[table.rois] * <double> view.channels < GATHER_SERIAL_WORK else threads
     chunk = bins_bytes(&call.out)
     call.block = chunk // sizeof(lanes)
     if channels_last:
@@ -181,10 +181,10 @@ def forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint chann
         with nogil:
             if work.threads == 1:
                 for t in range(work.count):
-                    (pool_runs if channels_last else pool)(&call, work.tasks + t, work.scratch)
+                    (pool_runs if channels_last else pool_gather)(&call, work.tasks + t, work.scratch)
                 lanes_fence()
             else:
                 with parallel(num_threads=work.threads):
                     for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        (pool_runs if channels_last else pool)(&call, work.tasks + t, work.scratch + threadid())
+                        (pool_runs if channels_last else pool_gather)(&call, work.tasks + t, work.scratch + threadid())
                     lanes_fence()

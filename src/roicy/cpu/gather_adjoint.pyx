@@ -19,7 +19,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
-from roicy.cpu.gathering cimport DEPTH, pass_spread, pass_spread_within
+from roicy.cpu.gathering cimport pass_spread, pass_spread_within
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
 from roicy.cpu.roi_table cimport BAND, Window
 from roicy.cpu.sample_table cimport SampleChunk, Samples, SampleTable
@@ -28,13 +28,12 @@ from roicy.cpu.tile cimport (
 )
 from roicy.cpu.work cimport LINE, Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 17
+cdef double GATHER_ADJOINT_SERIAL_WORK = 1 << 17
 
 
-cdef struct Call:
+cdef struct GatherAdjointCall:
     const int64_t* order
     const Window* window
     const int32_t* tile_columns
@@ -48,7 +47,7 @@ cdef struct Call:
     int64_t block           # bins of a block of channels
 
 
-cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void spread_gather_adjoint(GatherAdjointCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* out = &call.grad_features
     cdef View* gradient = &call.grad_output
     cdef Samples* samples = call.samples
@@ -90,7 +89,7 @@ cdef void spread(Call* call, Task* task, Scratch* scratch) noexcept nogil:
     finish_rows(call, task, &sheet, scratch.tile, &stored, task.bottom)
 
 
-cdef inline void start_rows(Call* call, Task* task, Sheet* sheet, char* tile, int64_t last) noexcept nogil:
+cdef inline void start_rows(GatherAdjointCall* call, Task* task, Sheet* sheet, char* tile, int64_t last) noexcept nogil:
     # Rows before `last` come into the tile, as zeros or as the gradient has them.
     cdef View* out = &call.grad_features
     cdef char* source = block_at(out, task.image, task.channel)
@@ -106,7 +105,7 @@ cdef inline void start_rows(Call* call, Task* task, Sheet* sheet, char* tile, in
     sheet.filled = max(sheet.filled, last)
 
 
-cdef inline void finish_rows(Call* call, Task* task, Sheet* sheet, char* tile, int64_t* stored,
+cdef inline void finish_rows(GatherAdjointCall* call, Task* task, Sheet* sheet, char* tile, int64_t* stored,
                              int64_t last) noexcept nogil:
     # Rows before `last` are final: those that were started leave the tile, the others nobody touched.
     cdef View* out = &call.grad_features
@@ -129,12 +128,12 @@ cdef inline void finish_rows(Call* call, Task* task, Sheet* sheet, char* tile, i
         sheet.first = last
 
 
-def backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
+def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
     """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column).
 
     A table in several chunks needs a gradient of the accumulation type.
     """
-    cdef Call call
+    cdef GatherAdjointCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table)
@@ -161,7 +160,7 @@ def backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_featur
     bins = call.block * call.depth * sizeof(lanes)
     entered = threads
     if (table.room[table.rois] * <double> out.channels
-            + <double> out.images * out.channels * out.rows * out.columns / 8 < SERIAL_WORK):
+            + <double> out.images * out.channels * out.rows * out.columns / 8 < GATHER_ADJOINT_SERIAL_WORK):
         entered = 1
     bands = 1 if entered == 1 else max(1, min(out.rows, 4 * entered // max(1, blocks * out.images)))
     for number in range(table.chunks):
@@ -172,10 +171,10 @@ def backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_featur
         with nogil:
             if work.threads == 1:
                 for t in range(work.count):
-                    spread(&call, work.tasks + t, work.scratch)
+                    spread_gather_adjoint(&call, work.tasks + t, work.scratch)
                 lanes_fence()
             else:
                 with parallel(num_threads=work.threads):
                     for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        spread(&call, work.tasks + t, work.scratch + threadid())
+                        spread_gather_adjoint(&call, work.tasks + t, work.scratch + threadid())
                     lanes_fence()

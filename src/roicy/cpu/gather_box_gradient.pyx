@@ -19,13 +19,12 @@ from roicy.cpu.sample_table cimport SLOPES, SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport Sheet, View, block_at, load_bins, load_sheet, sheet_at, view_of
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 16
+cdef double GATHER_BOX_GRADIENT_SERIAL_WORK = 1 << 16
 
 
-cdef struct Call:
+cdef struct GatherBoxGradientCall:
     const Window* window
     const int64_t* order
     const int32_t* tile_left
@@ -37,7 +36,7 @@ cdef struct Call:
     double* partial         # (RoI in the order of the table, block, SLOPES)
 
 
-cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void differentiate_gather_box_gradient(GatherBoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* view = &call.features
     cdef View* gradient = &call.grad_output
     cdef const char* source = block_at(view, task.image, task.channel)
@@ -75,10 +74,10 @@ cdef void differentiate(Call* call, Task* task, Scratch* scratch) noexcept nogil
             partial[j] = lanes_sum(total[j])
 
 
-def backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,
-                  int threads):
+def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,
+                        int threads):
     """Fill `grad_boxes` (K, 5), float64, with d/d(cx, cy, w, h, angle); the others are shaped (RoI or image, ...)."""
-    cdef Call call
+    cdef GatherBoxGradientCall call
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table)
     cdef View* view = &call.features
@@ -102,7 +101,7 @@ def backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray featur
     for image in range(table.images):
         busy += table.image_start[image + 1] > table.image_start[image]
         columns = max(columns, <int64_t> table.tile_columns[image])
-    entered = 1 if table.room[table.rois] * <double> view.channels < SERIAL_WORK else threads
+    entered = 1 if table.room[table.rois] * <double> view.channels < GATHER_BOX_GRADIENT_SERIAL_WORK else threads
     for number in range(table.chunks):
         call.samples = chunks.take(number, threads)
         work.divide(table, table.chunk[number], table.chunk[number + 1], view.channels, LANES,
@@ -113,11 +112,11 @@ def backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray featur
         with nogil:
             if work.threads == 1:
                 for t in range(work.count):
-                    differentiate(&call, work.tasks + t, work.scratch)
+                    differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch)
             else:
                 with parallel(num_threads=work.threads):
                     for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        differentiate(&call, work.tasks + t, work.scratch + threadid())
+                        differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch + threadid())
     with nogil:
         for k in range(table.rois):
             for j in range(SLOPES):

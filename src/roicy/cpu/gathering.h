@@ -7,18 +7,14 @@
 
 #include "lanes.h"
 
-/* Blocks of channels that are gathered side by side: the shorter the vectors, the more, so that what a tap
- * costs is shared. */
-enum { DEPTH = 64 / ROICY_LANE_BYTES };
-
 ROICY_INLINE void sum_chains(lanes chain[4][DEPTH], lanes *target, ptrdiff_t block, const int depth) {
     for (int v = 0; v < depth; v++)
         target[v * block] =
             lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]), lanes_madd(1, chain[1][v], chain[0][v]));
 }
 
-ROICY_INLINE void gather_as(const lanes *pixels, const int32_t *offset, const real *weight, int taps,
-                            lanes *target, ptrdiff_t block, const int depth) {
+ROICY_INLINE void gather_taps_as(const lanes *pixels, const int32_t *offset, const real *weight, int taps,
+                                 lanes *target, ptrdiff_t block, const int depth) {
     lanes chain[4][DEPTH];
     int t = 0;
     for (int i = 0; i < 4; i++)
@@ -46,9 +42,9 @@ ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const int32_t *offset,
     const int32_t *const begin = offset;
     for (int i = 0; i < bins; i++) {
         if (depth == DEPTH)
-            gather_as(pixels, offset, weight, taps[i], target + i, block, DEPTH);
+            gather_taps_as(pixels, offset, weight, taps[i], target + i, block, DEPTH);
         else
-            gather_as(pixels, offset, weight, taps[i], target + i, block, 1);
+            gather_taps_as(pixels, offset, weight, taps[i], target + i, block, 1);
         offset += taps[i];
         weight += taps[i];
     }
@@ -115,12 +111,6 @@ ROICY_NOINLINE void pass_gather_slopes(const lanes *pixels, const int32_t *offse
 
 /* ---- channels last: pixels where they are in the array, a run of vectors each ---- */
 
-ROICY_INLINE lanes load_own(const char *source) {
-    lanes x;
-    memcpy(&x, source, sizeof x);
-    return x;
-}
-
 ROICY_INLINE void gather_run_as(const char *pixels, const int64_t *offset, const real *weight, int taps,
                                 lanes *target, const int width) {
     lanes chain[4][2];
@@ -131,13 +121,13 @@ ROICY_INLINE void gather_run_as(const char *pixels, const int64_t *offset, const
     for (; t + 4 <= taps; t += 4)
         for (int i = 0; i < 4; i++)
             for (int v = 0; v < width; v++)
-                chain[i][v] =
-                    lanes_madd(weight[t + i], load_own(pixels + offset[t + i] + v * (ptrdiff_t)sizeof(lanes)),
-                               chain[i][v]);
+                chain[i][v] = lanes_madd(
+                    weight[t + i], lanes_load_own(pixels + offset[t + i] + v * (ptrdiff_t)sizeof(lanes)),
+                    chain[i][v]);
     for (int i = 0; i < 3 && t < taps; i++, t++)
         for (int v = 0; v < width; v++)
-            chain[i][v] = lanes_madd(weight[t], load_own(pixels + offset[t] + v * (ptrdiff_t)sizeof(lanes)),
-                                     chain[i][v]);
+            chain[i][v] = lanes_madd(
+                weight[t], lanes_load_own(pixels + offset[t] + v * (ptrdiff_t)sizeof(lanes)), chain[i][v]);
     for (int v = 0; v < width; v++)
         target[v] =
             lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]), lanes_madd(1, chain[1][v], chain[0][v]));

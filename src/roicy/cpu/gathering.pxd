@@ -7,9 +7,6 @@ from roicy.cpu.lanes cimport lanes, real
 
 
 cdef extern from "gathering.h" nogil:
-    enum:
-        DEPTH               # blocks of channels that are gathered side by side
-
     ptrdiff_t pass_gather(const lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps,
                           int bins, int depth, lanes* target, ptrdiff_t block) noexcept
     void pass_spread(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins, int depth,

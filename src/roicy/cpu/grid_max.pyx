@@ -18,9 +18,9 @@ from libc.stdint cimport int32_t, int64_t
 cimport numpy as cnp
 
 from roicy.cpu.grid_table cimport Grid, GridTable
-from roicy.cpu.lanes cimport LANES, lanes, lanes_fence, lanes_zero, real
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_fence, lanes_zero, real
 from roicy.cpu.maxima cimport (
-    DEPTH, NOWHERE, SAMPLE_ROWS, lanes_lowest, lanes_take_first, pass_sample_row, pass_samples, place, places,
+    NOWHERE, SAMPLE_ROWS, lanes_lowest, lanes_take_first, pass_sample_row, pass_samples, place, places,
     places_fill, places_out,
 )
 from roicy.cpu.roi_table cimport Window
@@ -30,15 +30,14 @@ from roicy.cpu.tile cimport (
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 16
+cdef double GRID_MAX_SERIAL_WORK = 1 << 16
 # Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
-cdef double ALONE_SHARE = 0.5
+cdef double GRID_MAX_ALONE_SHARE = 0.5
 
 
-cdef struct Call:
+cdef struct GridMaxCall:
     Grid* y
     Grid* x
     const int64_t* order
@@ -54,7 +53,7 @@ cdef struct Call:
     int64_t block           # bins of a block of channels
 
 
-cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_grid_max(GridMaxCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef lanes* bins = <lanes*> scratch.bins
@@ -77,13 +76,14 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             row_of_bins(call, k, p, depth, scratch, bins + held * call.pw, bins_at + held * call.pw)
             held += 1
             if held >= call.out.rows_at_once or p + 1 == call.ph:
-                store(&call.out, call, task, scratch, call.order[k], bins, p + 1 - held, held)
+                store_grid_max(&call.out, call, task, scratch, call.order[k], bins, p + 1 - held, held)
                 if call.with_places:
-                    store(&call.argmax, call, task, scratch, call.order[k], <lanes*> bins_at, p + 1 - held, held)
+                    store_grid_max(&call.argmax, call, task, scratch, call.order[k], <lanes*> bins_at, p + 1 - held,
+                                   held)
                 held = 0
 
 
-cdef inline void row_of_bins(Call* call, int64_t k, int64_t p, int depth, Scratch* scratch, lanes* bins,
+cdef inline void row_of_bins(GridMaxCall* call, int64_t k, int64_t p, int depth, Scratch* scratch, lanes* bins,
                              places* bins_at) noexcept nogil:
     cdef Grid* y = call.y
     cdef Grid* x = call.x
@@ -120,7 +120,7 @@ cdef inline void row_of_bins(Call* call, int64_t k, int64_t p, int depth, Scratc
             finish_bin(call, row, column + q, bins + v * call.block + q, bins_at + v * call.block + q)
 
 
-cdef inline void finish_bin(Call* call, int64_t row, int64_t column, lanes* bin, places* bin_at) noexcept nogil:
+cdef inline void finish_bin(GridMaxCall* call, int64_t row, int64_t column, lanes* bin, places* bin_at) noexcept nogil:
     # The samples that miss the map join, and bins without any are zeros.
     cdef int32_t missed_y = call.y.missed[row], missed_x = call.x.missed[column]
     cdef int64_t first = -1
@@ -141,8 +141,8 @@ cdef inline void finish_bin(Call* call, int64_t row, int64_t column, lanes* bin,
         (<lanes*> bin_at)[0] = places_out(found)
 
 
-cdef inline void store(Outlet* outlet, Call* call, Task* task, Scratch* scratch, int64_t roi, const lanes* bins,
-                       int64_t p, int64_t rows) noexcept nogil:
+cdef inline void store_grid_max(Outlet* outlet, GridMaxCall* call, Task* task, Scratch* scratch, int64_t roi,
+                                const lanes* bins, int64_t p, int64_t rows) noexcept nogil:
     cdef int first = 0
     while first < task.channels:
         store_bins(outlet, bins + first // LANES * call.block, scratch.chunk, roi, task.channel + first,
@@ -150,9 +150,9 @@ cdef inline void store(Outlet* outlet, Call* call, Task* task, Scratch* scratch,
         first += LANES
 
 
-def forward(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bint by_corner, int threads):
+def grid_max(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bint by_corner, int threads):
     """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
-    cdef Call call
+    cdef GridMaxCall call
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef int64_t blocks, busy = 0, image, t, columns
@@ -174,12 +174,12 @@ def forward(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bint
         pooled += table.bin_pixels[image]
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
-    call.alone = pooled < ALONE_SHARE * mapped
+    call.alone = pooled < GRID_MAX_ALONE_SHARE * mapped
     call.ring = max(1, table.span)
     call.depth = <int> min(DEPTH, (view.channels + LANES - 1) // LANES)
     blocks = (view.channels + call.depth * LANES - 1) // (call.depth * LANES)
     columns = table.widest if call.alone and 4 * table.widest <= 3 * view.columns else view.columns
-    if table.work * view.channels < SERIAL_WORK:
+    if table.work * view.channels < GRID_MAX_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, view.channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
@@ -195,10 +195,10 @@ def forward(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bint
             write_index(table, &call.argmax.view, -1)
         if work.threads == 1:
             for t in range(work.count):
-                pool(&call, work.tasks + t, work.scratch)
+                pool_grid_max(&call, work.tasks + t, work.scratch)
             lanes_fence()
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool(&call, work.tasks + t, work.scratch + threadid())
+                    pool_grid_max(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()

@@ -17,13 +17,12 @@ from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport View, block_at, store_pixels, view_of
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 # Sums below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 14
+cdef double GRID_SCATTER_SERIAL_WORK = 1 << 14
 
 
-cdef struct Call:
+cdef struct GridScatterCall:
     Grid* y
     Grid* x
     const int64_t* order
@@ -53,7 +52,7 @@ cdef inline int64_t entry_of(Grid* axis, int64_t bin, int32_t number) noexcept n
     return -1
 
 
-cdef inline bint chosen(Call* call, int64_t k, int64_t p, int64_t q, int32_t index, int64_t* y,
+cdef inline bint chosen(GridScatterCall* call, int64_t k, int64_t p, int64_t q, int32_t index, int64_t* y,
                         int64_t* x) noexcept nogil:
     # The row and column of the sample that a bin's index names, if it is one that hits the map.
     cdef int64_t row = k * call.y.bins + p, column = k * call.x.bins + q
@@ -65,7 +64,7 @@ cdef inline bint chosen(Call* call, int64_t k, int64_t p, int64_t q, int32_t ind
     return y[0] >= 0 and x[0] >= 0
 
 
-cdef void scatter(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void scatter_samples(GridScatterCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* out = &call.features
     cdef View* gradient = &call.grad_output
     cdef View* index = &call.argmax
@@ -106,9 +105,9 @@ cdef void scatter(Call* call, Task* task, Scratch* scratch) noexcept nogil:
                      out.columns, tile + row * out.columns, 1, False)
 
 
-def backward(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):
+def grid_scatter(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):
     """Fill `grad_features` with `grad_output` at the samples `argmax`, shaped (RoI or image, channel, row, column)."""
-    cdef Call call
+    cdef GridScatterCall call
     cdef View* out = &call.features
     cdef Work work = Work()
     cdef int64_t blocks, t
@@ -120,7 +119,7 @@ def backward(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.n
     call.argmax = view_of(argmax)
     call.features = view_of(grad_features)
     blocks = (out.channels + LANES - 1) // LANES
-    if table.rois * <double> table.rows * table.columns * out.channels < SERIAL_WORK:
+    if table.rois * <double> table.rows * table.columns * out.channels < GRID_SCATTER_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, out.channels, LANES, 0,
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
@@ -128,16 +127,16 @@ def backward(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.n
     with nogil:
         if work.threads == 1:
             for t in range(work.count):
-                scatter(&call, work.tasks + t, work.scratch)
+                scatter_samples(&call, work.tasks + t, work.scratch)
             lanes_fence()
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    scatter(&call, work.tasks + t, work.scratch + threadid())
+                    scatter_samples(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()
 
 
-cdef void differentiate(Call* call, int64_t image, int64_t k, double* target) noexcept nogil:
+cdef void differentiate_grid_scatter(GridScatterCall* call, int64_t image, int64_t k, double* target) noexcept nogil:
     # d/d(x1, y1, x2, y2) of one RoI, summed over its channels and bins.
     cdef View* view = &call.features
     cdef View* gradient = &call.grad_output
@@ -187,10 +186,10 @@ cdef void differentiate(Call* call, int64_t image, int64_t k, double* target) no
                 target[3] += slope_y * share_y
 
 
-def backward_rois(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,
-                  cnp.ndarray grad_boxes, int threads):
+def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,
+                      cnp.ndarray grad_boxes, int threads):
     """Add to `grad_boxes` (K, 4), float64, d/d(x1, y1, x2, y2); the others are shaped (RoI or image, ...)."""
-    cdef Call call
+    cdef GridScatterCall call
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
     cdef int64_t image, k
     call.y = &table.y
@@ -202,20 +201,20 @@ def backward_rois(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, 
     call.features = view_of(features)
     call.widened = table.widened
     call.spatial_scale = table.spatial_scale
-    if table.rois * <double> table.rows * table.columns * call.features.channels < SERIAL_WORK:
+    if table.rois * <double> table.rows * table.columns * call.features.channels < GRID_SCATTER_SERIAL_WORK:
         threads = 1
     with nogil:
         for image in range(table.images):
             if threads == 1:
                 for k in range(table.image_start[image], table.image_start[image + 1]):
-                    differentiate(&call, image, k, target + 4 * table.order[k])
+                    differentiate_grid_scatter(&call, image, k, target + 4 * table.order[k])
             else:
                 for k in prange(table.image_start[image], table.image_start[image + 1], num_threads=threads,
                                 schedule="dynamic", chunksize=1):
-                    differentiate(&call, image, k, target + 4 * table.order[k])
+                    differentiate_grid_scatter(&call, image, k, target + 4 * table.order[k])
 
 
-def index_error(GridTable table, cnp.ndarray argmax):
+def grid_index_error(GridTable table, cnp.ndarray argmax):
     """Return ((k, c, p, q), value, limit) of an index that is not in -1 ... limit - 1, None where there is none.
 
     The limit is the number of samples in the bin.

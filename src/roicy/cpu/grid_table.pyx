@@ -93,7 +93,7 @@ cdef inline Bin edge_bin(floating first, floating second, Rule* rule, int p, int
     bin.total = 0
     bin.missed = -1
     place = start
-    while place < end:
+    while place < end and place + <floating> 1 > place:     # beyond the precision nothing is counted
         bin.total += 1
         place = place + 1
     bin.span.count = bin.total

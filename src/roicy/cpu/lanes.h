@@ -43,6 +43,10 @@ typedef double real;
 typedef float real;
 #define ROICY_LANE_COUNT (ROICY_LANE_BYTES / 4)
 #endif
+
+/* Blocks of channels that some kernels take side by side: the shorter the vectors, the more, so that what is
+ * common to them costs no more. */
+enum { DEPTH = 64 / ROICY_LANE_BYTES };
 enum { LANES = ROICY_LANE_COUNT };
 
 /* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. */
@@ -62,6 +66,13 @@ typedef struct {
 
 /* ---- arithmetic -------------------------------------------------------------------------------------------
  */
+
+/* A vector of the accumulation type, from anywhere. */
+ROICY_INLINE lanes lanes_load_own(const char *source) {
+    lanes x;
+    memcpy(&x, source, sizeof x);
+    return x;
+}
 
 ROICY_INLINE lanes lanes_fill(real value) {
     lanes x;

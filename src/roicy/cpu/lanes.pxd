@@ -6,6 +6,7 @@ from libc.stddef cimport ptrdiff_t, size_t
 cdef extern from "lanes.h" nogil:
     enum:
         LANES
+        DEPTH
         FLOAT32
         FLOAT64
         FLOAT16

@@ -21,10 +21,6 @@ typedef struct {
 } places;
 #endif
 
-/* Blocks of channels that a maximum is taken of side by side: the shorter the vectors, the more, so that what
- * a loop costs is shared. */
-enum { DEPTH = 64 / ROICY_LANE_BYTES };
-
 /* Where nothing was found. Stays negative when a column is added. */
 #define NOWHERE ((place)INT32_MIN)
 

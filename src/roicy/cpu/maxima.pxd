@@ -11,8 +11,6 @@ cdef extern from "maxima.h" nogil:
     ctypedef struct places:
         pass
     place NOWHERE
-    enum:
-        DEPTH               # blocks of channels that a maximum is taken of side by side
 
     places places_fill(place value) noexcept
     lanes places_out(places at) noexcept

@@ -218,22 +218,16 @@ ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int group
 /* ---- channels last: a pixel is a run of vectors
  * --------------------------------------------------------------- */
 
-ROICY_INLINE lanes load_own(const char *source) {
-    lanes x;
-    memcpy(&x, source, sizeof x);
-    return x;
-}
-
 ROICY_INLINE void pixels_as(const char *const *row, const int32_t *position, ptrdiff_t offset,
                             const real *weight, int taps, lanes *target, const int width) {
     lanes sum[8];
     const char *source = row[position[0]] + offset;
     for (int v = 0; v < width; v++)
-        sum[v] = lanes_scale(weight[0], load_own(source + v * (ptrdiff_t)sizeof(lanes)));
+        sum[v] = lanes_scale(weight[0], lanes_load_own(source + v * (ptrdiff_t)sizeof(lanes)));
     for (int j = 1; j < taps; j++) {
         source = row[position[j]] + offset;
         for (int v = 0; v < width; v++)
-            sum[v] = lanes_madd(weight[j], load_own(source + v * (ptrdiff_t)sizeof(lanes)), sum[v]);
+            sum[v] = lanes_madd(weight[j], lanes_load_own(source + v * (ptrdiff_t)sizeof(lanes)), sum[v]);
     }
     for (int v = 0; v < width; v++)
         target[v] = sum[v];

@@ -17,8 +17,8 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.lanes cimport LANES, lanes, lanes_fence, lanes_zero
-from roicy.cpu.maxima cimport DEPTH, NOWHERE, pass_max_columns, pass_max_rows, place, places, places_fill, places_out
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_fence, lanes_zero
+from roicy.cpu.maxima cimport NOWHERE, pass_max_columns, pass_max_rows, place, places, places_fill, places_out
 from roicy.cpu.range_table cimport Ranges, RangeTable
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
@@ -27,18 +27,17 @@ from roicy.cpu.tile cimport (
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 cdef enum:
-    GROUP = 4               # rows of bins at a time
+    BIN_ROWS = 4               # rows of bins at a time
 
 # Comparisons below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 18
+cdef double RANGE_MAX_SERIAL_WORK = 1 << 18
 # Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
-cdef double ALONE_SHARE = 0.5
+cdef double RANGE_MAX_ALONE_SHARE = 0.5
 
 
-cdef struct Call:
+cdef struct RangeMaxCall:
     Ranges* y
     Ranges* x
     const int64_t* order
@@ -55,11 +54,11 @@ cdef struct Call:
     int64_t block           # bins of a block of channels
 
 
-cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_range_max(RangeMaxCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef lanes* lines = <lanes*> scratch.lines
-    cdef places* lines_at = <places*> (lines + GROUP * call.widest * call.depth) if call.with_places else NULL
+    cdef places* lines_at = <places*> (lines + BIN_ROWS * call.widest * call.depth) if call.with_places else NULL
     cdef lanes* bins = <lanes*> scratch.bins
     cdef lanes* bins_at = <lanes*> scratch.spare
     cdef int depth = (task.channels + LANES - 1) // LANES
@@ -95,9 +94,9 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
             p += group
             held += group
             if held >= call.out.rows_at_once or p == call.ph:
-                store(&call.out, call, task, scratch, call.order[k], bins, p - held, held)
+                store_range_max(&call.out, call, task, scratch, call.order[k], bins, p - held, held)
                 if call.with_places:
-                    store(&call.argmax, call, task, scratch, call.order[k], bins_at, p - held, held)
+                    store_range_max(&call.argmax, call, task, scratch, call.order[k], bins_at, p - held, held)
                 held = 0
 
 
@@ -109,7 +108,7 @@ cdef inline bint all_above_zero(const int32_t* length, int bins) noexcept nogil:
     return True
 
 
-cdef inline void empty_bins(Call* call, int64_t k, int p, int group, int depth, bint every, lanes* bins,
+cdef inline void empty_bins(RangeMaxCall* call, int64_t k, int p, int group, int depth, bint every, lanes* bins,
                             lanes* bins_at) noexcept nogil:
     # Bins without pixels are 0 and nowhere.
     cdef const int32_t* height = call.y.length + k * call.ph + p
@@ -124,8 +123,8 @@ cdef inline void empty_bins(Call* call, int64_t k, int p, int group, int depth, 
                         bins_at[v * call.block + r * call.pw + q] = places_out(places_fill(NOWHERE))
 
 
-cdef inline void store(Outlet* outlet, Call* call, Task* task, Scratch* scratch, int64_t roi, const lanes* bins,
-                       int p, int rows) noexcept nogil:
+cdef inline void store_range_max(Outlet* outlet, RangeMaxCall* call, Task* task, Scratch* scratch, int64_t roi,
+                                 const lanes* bins, int p, int rows) noexcept nogil:
     cdef int first = 0
     while first < task.channels:
         store_bins(outlet, bins + first // LANES * call.block, scratch.chunk, roi, task.channel + first,
@@ -133,9 +132,9 @@ cdef inline void store(Outlet* outlet, Call* call, Task* task, Scratch* scratch,
         first += LANES
 
 
-def forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
+def range_max(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
     """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
-    cdef Call call
+    cdef RangeMaxCall call
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef int64_t blocks, busy = 0, image, t, columns
@@ -148,7 +147,7 @@ def forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int
     call.features = view_of(features)
     call.ph = table.rows
     call.pw = table.columns
-    call.group = (call.ph - 1) // ((call.ph + GROUP - 1) // GROUP) + 1
+    call.group = (call.ph - 1) // ((call.ph + BIN_ROWS - 1) // BIN_ROWS) + 1
     call.out = outlet_for(out, call.group)
     call.with_places = argmax is not None
     if call.with_places:
@@ -157,13 +156,13 @@ def forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int
         pooled += table.bin_pixels[image]
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
-    call.alone = pooled < ALONE_SHARE * mapped
+    call.alone = pooled < RANGE_MAX_ALONE_SHARE * mapped
     call.ring = max(1, table.span)
     call.widest = table.widest
     call.depth = <int> min(DEPTH, (view.channels + LANES - 1) // LANES)
     blocks = (view.channels + call.depth * LANES - 1) // (call.depth * LANES)
     columns = table.widest if call.alone and 4 * table.widest <= 3 * view.columns else view.columns
-    if table.work * view.channels < SERIAL_WORK:
+    if table.work * view.channels < RANGE_MAX_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, view.channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
@@ -171,7 +170,7 @@ def forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int
     call.block = chunk // sizeof(lanes)
     bins = call.depth * chunk
     work.provide(table, threads, call.ring * columns * call.depth * sizeof(lanes),
-                 GROUP * table.widest * call.depth * (2 if call.with_places else 1) * sizeof(lanes), bins,
+                 BIN_ROWS * table.widest * call.depth * (2 if call.with_places else 1) * sizeof(lanes), bins,
                  bins if call.with_places else 0,
                  chunk if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
     with nogil:
@@ -180,10 +179,10 @@ def forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int
             write_index(table, &call.argmax.view, -1)
         if work.threads == 1:
             for t in range(work.count):
-                pool(&call, work.tasks + t, work.scratch)
+                pool_range_max(&call, work.tasks + t, work.scratch)
             lanes_fence()
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool(&call, work.tasks + t, work.scratch + threadid())
+                    pool_range_max(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()

@@ -19,16 +19,15 @@ from roicy.cpu.roi_table cimport ImageTable
 from roicy.cpu.tile cimport View, block_at, store_pixels, view_of
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 cdef enum:
     PLANES = 4              # summed together where they are summed in place
 
 # Sums below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 16
+cdef double SCATTER_SERIAL_WORK = 1 << 16
 
 
-cdef struct Call:
+cdef struct ScatterCall:
     const int64_t* order
     View grad_output, argmax, grad_features
     bint in_place
@@ -45,7 +44,7 @@ cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t co
             plane[at] += gradient[i]
 
 
-cdef void scatter(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void scatter_pixels(ScatterCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* out = &call.grad_features
     cdef View* gradient = &call.grad_output
     cdef View* index = &call.argmax
@@ -79,12 +78,13 @@ cdef void scatter(Call* call, Task* task, Scratch* scratch) noexcept nogil:
         store_pixels(out, target + y * out.row, task.channels, out.columns, tile + y * out.columns, 1, False)
 
 
-def backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):
+def scatter(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):
     """Fill `grad_features` with `grad_output` at the pixels `argmax`, shaped (RoI or image, channel, row, column)."""
-    cdef Call call
+    cdef ScatterCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
     cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
+    cdef double pixels
     cdef int64_t block, blocks, t
     call.order = table.order
     call.grad_output = view_of(grad_output)
@@ -94,7 +94,8 @@ def backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.
                      and call.grad_output.rows_joined and call.argmax.rows_joined)
     block = PLANES if call.in_place else LANES
     blocks = (out.channels + block - 1) // block
-    if table.work * out.channels + <double> out.images * out.channels * out.rows * out.columns / 8 < SERIAL_WORK:
+    pixels = <double> out.images * out.channels * out.rows * out.columns
+    if table.work * out.channels + pixels / 8 < SCATTER_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, out.channels, block, 0,
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
@@ -102,12 +103,12 @@ def backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.
     with nogil:
         if work.threads == 1:
             for t in range(work.count):
-                scatter(&call, work.tasks + t, work.scratch)
+                scatter_pixels(&call, work.tasks + t, work.scratch)
             lanes_fence()
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    scatter(&call, work.tasks + t, work.scratch + threadid())
+                    scatter_pixels(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()
 
 

@@ -1,5 +1,7 @@
 """Which compilation of the kernels runs: chosen once, at import, by what the processor has."""
 
+from __future__ import annotations
+
 import os
 from importlib.util import find_spec
 
@@ -10,17 +12,17 @@ LEVELS = ("baseline", "v3", "v4")
 VARIABLE = "ROICY_CPU_LEVEL"
 
 
-def available():
+def available() -> tuple[str, ...]:
     """Return the levels that were built and that this processor can run, least first."""
     runs = processor.level()
     return tuple(
         level
         for number, level in enumerate(LEVELS)
-        if number <= runs and find_spec(f"roicy.cpu._separable_f32_{level}")
+        if number <= runs and find_spec(f"roicy.cpu._kernels_f32_{level}")
     )
 
 
-def choose():
+def choose() -> str:
     """Return the level to use: the one that ROICY_CPU_LEVEL names, else the best available."""
     levels = available()
     wanted = os.environ.get(VARIABLE, "")

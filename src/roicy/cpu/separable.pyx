@@ -28,15 +28,14 @@ from roicy.cpu.tile cimport (
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
-cnp.import_array()
 
 # Multiply-adds below which a call is not worth a second thread.
-cdef double SERIAL_WORK = 1 << 18
+cdef double SEPARABLE_SERIAL_WORK = 1 << 18
 # Pooling RoIs straight from the planes pays while their bins hold less than this part of the map's pixels in use.
-cdef double DIRECT_SHARE = 0.4
+cdef double SEPARABLE_DIRECT_SHARE = 0.4
 
 
-cdef struct Call:
+cdef struct SeparableCall:
     Axis* y
     Axis* x
     const int64_t* order
@@ -49,7 +48,7 @@ cdef struct Call:
     bint direct             # no tile
 
 
-cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
@@ -88,7 +87,7 @@ cdef void pool(Call* call, Task* task, Scratch* scratch) noexcept nogil:
                 held = 0
 
 
-cdef inline void blend_planes(Call* call, int64_t k, int p, Scratch* scratch, int channels,
+cdef inline void blend_planes(SeparableCall* call, int64_t k, int p, Scratch* scratch, int channels,
                               lanes* line) noexcept nogil:
     # The row pass of bin p straight from the planes.
     cdef View* view = &call.features
@@ -117,9 +116,9 @@ cdef inline void blend_planes(Call* call, int64_t k, int p, Scratch* scratch, in
             line[i] = target[used[i] - used[0]]
 
 
-def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+def separable(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
-    cdef Call call
+    cdef SeparableCall call
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef int64_t channels, blocks, busy = 0, image, t
@@ -140,9 +139,9 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
         pooled += table.bin_pixels[image]
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
-    call.direct = view.pixels_joined and pooled < DIRECT_SHARE * mapped
+    call.direct = view.pixels_joined and pooled < SEPARABLE_DIRECT_SHARE * mapped
     call.ring = max(1, table.span)
-    if table.work * channels < SERIAL_WORK:
+    if table.work * channels < SEPARABLE_SERIAL_WORK:
         threads = 1
     # enough tasks for an even load, but RoIs in a part share the rows that they load
     work.divide(table, 0, table.rois, channels, LANES,
@@ -156,10 +155,10 @@ def forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads)
         write_invalid(table, &call.out.view)
         if work.threads == 1:
             for t in range(work.count):
-                pool(&call, work.tasks + t, work.scratch)
+                pool_separable(&call, work.tasks + t, work.scratch)
             lanes_fence()
         else:
             with parallel(num_threads=work.threads):
                 for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool(&call, work.tasks + t, work.scratch + threadid())
+                    pool_separable(&call, work.tasks + t, work.scratch + threadid())
                 lanes_fence()

@@ -9,7 +9,7 @@ SURVEYORS = 256
 
 
 def argmax_view(argmax, instead):
-    """Return the arguments for an argmax that may be None: another array of int32 `instead`, and whether it is."""
+    """Return the arguments for an argmax, or for none with another array `instead`; at last, which it is."""
     if argmax is None:
         return instead, *[np.int64(0)] * 4, np.int32(False)
     return *view(argmax), np.int32(True)
@@ -29,10 +29,10 @@ def survey(device, argmax, kernel, *arguments):
 
 
 def first_wrong(device, argmax, wrong, total=None):
-    """Return ((k, c, p, q), value, samples of the bin) of the first wrong number, or None; waits for the device.
+    """Return ((k, c, p, q), value, samples of the bin) of the first wrong number, or None; waits.
 
-    `wrong` holds, for each RoI, which of its numbers is the first one that is out of range; `total` is that of a
-    grid table.
+    `wrong` holds, for each RoI, which of its numbers is the first one that is out of range; `total` is that
+    of a grid table.
     """
     rois, _, rows, columns = argmax.shape
     found = device.xp.empty(4, np.int64)

@@ -149,6 +149,7 @@ def specialisations():
             options = feature_options(stored, accumulate, index)
             for source in ("separable", "channels_last", "box_gradient", "range_max"):
                 yield source, options
+            yield "range_max", (*options, "-DPLACES")
             for boxes in _REAL:
                 for source in ("gather", "gather_box_gradient", "grid_max", "grid_box_gradient"):
                     yield source, options + table_options(boxes, accumulate)[:1]

@@ -5,20 +5,22 @@
  *
  *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
  *
- * Lanes lie along the samples of a few bins, so that they read what lies close to each other, and each has
- * GROUP channels; where `across`, maps that lie pixel by pixel, a warp takes a bin and lanes lie along the
- * channels.
+ * LANES neighbouring lanes share a bin, so that a warp reads what lies close together, and have GROUP
+ * channels each. For maps that lie pixel by pixel, `forward_across` gives a warp a bin and lanes two channels
+ * each; so does `forward_packed`, where both can be read and written at once. All sum in the same order, each
+ * LANES-th sample by itself at first.
  *
  * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
  */
 #include "sample_stage.cuh"
 
-#define RUN 32              /* samples that are summed at a time */
-#define SUMS 16             /* runs of bins with more than one, in a stage */
-#define PART 64             /* channels of a block at the most */
-#define GROUP 4             /* channels of a lane */
-#define GROUP_ACROSS 2      /* channels of a lane, 32 apart */
-constexpr int RESIDENT = sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 3 : 2; /* blocks of a multiprocessor */
+#define RUN 32  /* samples that are summed at a time */
+#define SUMS 16 /* runs of bins with more than one, in a stage */
+#define PART 64 /* channels of a block at the most */
+#define LANES 4
+#define GROUP 4 /* channels of a lane */
+/* blocks of a multiprocessor */
+constexpr int RESIDENT = sizeof(STORED) > 1 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 3 : 2;
 
 struct alignas(16) Corners {
     /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its
@@ -45,16 +47,29 @@ INLINE REAL sampled(const STORED *__restrict__ pixel, const Corners &at, const W
     return madd(weights.lower_right, real_of(pixel[at.down + at.right]), sum);
 }
 
-/* How many lanes share a run of samples: as many as leave at most a quarter of their turns unused. */
-INLINE int lanes_for(int samples) {
-    int lanes = 1;
-    for (int more = 2; more <= 32; more *= 2)
-        if (3 * ((samples + more - 1) / more * more) <= 4 * samples)
-            lanes = more;
-    return lanes;
+struct Two {
+    /* two channels */
+    REAL first, second;
+};
+
+template <class T> struct alignas(2 * sizeof(T)) Pack {
+    T first, second;
+};
+
+template <bool PACKED> INLINE Two two_at(const STORED *__restrict__ pixel, INDEX between) {
+    if (!PACKED)
+        return {real_of(pixel[0]), real_of(pixel[between])};
+    const Pack<STORED> pack = *reinterpret_cast<const Pack<STORED> *>(pixel);
+    return {real_of(pack.first), real_of(pack.second)};
 }
 
-template <bool ACROSS>
+INLINE Two madd(REAL weight, Two value, Two sum) {
+    return {madd(weight, value.first, sum.first), madd(weight, value.second, sum.second)};
+}
+
+INLINE Two operator+(Two a, Two b) { return {a.first + b.first, a.second + b.second}; }
+
+template <bool ACROSS, bool PACKED>
 INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,
                  const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
                  int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {
@@ -112,40 +127,57 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                     block.sums[run][v] = sum;
             };
             if (ACROSS) {
-                const int chunks = (live - 1) / (32 * GROUP_ACROSS) + 1;
+                const int chunks = (live - 1) / 64 + 1;
                 for (int unit = warp; unit < sums * chunks; unit += THREADS / 32) {
-                    const int run = unit / chunks, v = unit % chunks * 32 * GROUP_ACROSS + lane;
+                    const int run = unit / chunks, v = unit % chunks * 64 + (PACKED ? 2 * lane : lane);
+                    const int second = PACKED ? v + 1 : min(v + 32, live - 1);
+                    if (v >= live)
+                        continue;
                     const int begin = run / runs * samples + run % runs * RUN;
                     const int end = min(begin + length, (run / runs + 1) * samples);
-                    REAL sum[GROUP_ACROSS];
+                    const INDEX between = (INDEX)features_c * (second - v);
+                    Two each[LANES];
 #pragma unroll
-                    for (int i = 0; i < GROUP_ACROSS; i++)
-                        sum[i] = 0;
+                    for (int i = 0; i < LANES; i++)
+                        each[i] = {0, 0};
 #pragma unroll 1
-                    for (int slot = begin; slot < end; slot++) {
-                        const Corners at = block.corners[slot];
-                        if (!at.hit)
-                            continue;
-                        const Weights weights = block.weights[slot];
-                        const STORED *pixel = plane + at.pixel + (INDEX)features_c * v;
+                    for (int slot = begin; slot < end; slot += LANES) {
 #pragma unroll
-                        for (int i = 0; i < GROUP_ACROSS; i++)
-                            if (v + 32 * i < live)
-                                sum[i] = sampled(pixel + (INDEX)features_c * 32 * i, at, weights, sum[i]);
+                        for (int i = 0; i < LANES; i++) {
+                            if (slot + i >= end || !block.corners[slot + i].hit)
+                                continue;
+                            const Corners at = block.corners[slot + i];
+                            const Weights weights = block.weights[slot + i];
+                            const STORED *upper = plane + at.pixel + (INDEX)features_c * v;
+                            const STORED *lower = upper + at.down;
+                            Two sum = each[i];
+                            sum = madd(weights.upper_left, two_at<PACKED>(upper, between), sum);
+                            sum = madd(weights.upper_right, two_at<PACKED>(upper + at.right, between), sum);
+                            sum = madd(weights.lower_left, two_at<PACKED>(lower, between), sum);
+                            each[i] =
+                                madd(weights.lower_right, two_at<PACKED>(lower + at.right, between), sum);
+                        }
                     }
-#pragma unroll
-                    for (int i = 0; i < GROUP_ACROSS; i++)
-                        if (v + 32 * i < live)
-                            give(run, v + 32 * i, sum[i]);
+                    const Two sum = (each[0] + each[1]) + (each[2] + each[3]);
+                    if (PACKED && whole) {
+                        const Pack<RESULT> pack = {rounded_to<RESULT>(sum.first),
+                                                   rounded_to<RESULT>(sum.second)};
+                        const int at = bin + run;
+                        *reinterpret_cast<Pack<RESULT> *>(target + AT(out, 0, v, at / bins_x, at % bins_x)) =
+                            pack;
+                    } else {
+                        give(run, v, sum.first);
+                        if (second > v)
+                            give(run, second, sum.second);
+                    }
                 }
             } else {
-                const int lanes = lanes_for(length), runs_at_once = 32 / lanes;
-                const int turns = (sums - 1) / runs_at_once + 1, chunks = (live - 1) / GROUP + 1;
-                const int of_run = lane & (lanes - 1);
-                for (int unit = warp; unit < turns * chunks; unit += THREADS / 32) {
-                    const int run = unit % turns * runs_at_once + lane / lanes, v = unit / turns * GROUP;
+                const int lanes = length > 2 ? LANES : max(length, 1), of_run = lane & (lanes - 1);
+                const int units = sums * ((live - 1) / GROUP + 1), at_once = 32 / lanes;
+                for (int first_unit = warp * at_once; first_unit < units; first_unit += THREADS / lanes) {
+                    const int unit = first_unit + lane / lanes, run = unit % sums, v = unit / sums * GROUP;
                     const int begin = run / runs * samples + run % runs * RUN;
-                    const int end = run < sums ? min(begin + length, (run / runs + 1) * samples) : 0;
+                    const int end = unit < units ? min(begin + length, (run / runs + 1) * samples) : 0;
                     INDEX step[GROUP]; /* beyond the last channel that one again */
                     REAL sum[GROUP];
 #pragma unroll
@@ -169,7 +201,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                             sum[i] += __shfl_xor_sync(~0u, sum[i], other);
 #pragma unroll
                     for (int i = 0; i < GROUP; i++)
-                        if ((i & (lanes - 1)) == of_run && run < sums && v + i < live)
+                        if ((i & (lanes - 1)) == of_run && unit < units && v + i < live)
                             give(run, v + i, sum[i]);
                 }
             }
@@ -191,15 +223,16 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
     }
 }
 
-#define FORWARD(name, ACROSS)                                                                                \
+#define FORWARD(name, ACROSS, PACKED)                                                                        \
     KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
         name(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,                 \
              const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
              int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {        \
-        pool<ACROSS>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,     \
-                     out_x, boxes, image, window, rois, channels, height, width, bins_y, bins_x,             \
-                     bins_at_once, channels_at_once);                                                        \
+        pool<ACROSS, PACKED>(features, features_n, features_c, features_y, features_x, out, out_n, out_c,    \
+                             out_y, out_x, boxes, image, window, rois, channels, height, width, bins_y,      \
+                             bins_x, bins_at_once, channels_at_once);                                        \
     }
 
-FORWARD(forward, false)
-FORWARD(forward_across, true)
+FORWARD(forward, false, false)
+FORWARD(forward_across, true, false)
+FORWARD(forward_packed, true, true)

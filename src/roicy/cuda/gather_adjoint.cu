@@ -17,13 +17,14 @@
 #define ENTRIES ((int)(64 / (sizeof(REAL) + sizeof(INDEX)))) /* of the list of a pixel and a RoI */
 #define COLUMNS 4                                            /* of samples that are turned at a time */
 
-constexpr int RESIDENT = sizeof(BOX) == 4 ? 2 : 1; /* blocks of a multiprocessor */
+constexpr int RESIDENT =
+    sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 2 : 1; /* blocks of a multiprocessor */
 
 typedef decltype(REAL() + BOX()) WIDE;
 
 struct Block {
     int64 met[THREADS];
-    int counts[THREADS / 32], pending[THREADS / 32];
+    int counts[THREADS / 32], more[THREADS / 32];
     int listed[THREADS];
     REAL weights[ENTRIES][THREADS];
     INDEX places[ENTRIES][THREADS];
@@ -31,45 +32,45 @@ struct Block {
 
 struct Near {
     /* the part of a side of the box in which samples can touch a pixel, and the bins that reach into it */
-    BOX low, high, per; /* per: samples in one unit of length */
+    BOX low, high;
+    BOX slack; /* what rounding may move a sample by along the side */
+    BOX per;   /* samples in one unit of length */
     int first, last;
 };
 
-struct Samples {
+struct Numbers {
     int first, last;
 };
+
+/* The numbers i in [0, count) with a place in [i, i + size] that lies between two others. */
+INLINE Numbers whole_numbers(BOX one, BOX other, BOX size, int count) {
+    const BOX from = ceil((one < other ? one : other) - size), to = floor(one < other ? other : one);
+    Numbers numbers = {0, count - 1};
+    if (from > 0)
+        numbers.first = from < count ? (int)from : count;
+    if (to < count)
+        numbers.last = to >= 0 ? (int)to : -1;
+    return numbers;
+}
 
 INLINE Near near_of(BOX middle, BOX margin, BOX start, BOX bin_size, BOX count, int bins) {
     const BOX coarseness = sizeof(BOX) == sizeof(float) ? (BOX)1.1920929e-07 : (BOX)2.220446049250313e-16;
-    Near near;
-    margin += 16 * coarseness * fabs(start);
-    near.low = middle - margin;
-    near.high = middle + margin;
-    near.per = count / bin_size;
-    near.first = 0;
-    near.last = bins - 1;
-    const BOX a = (near.low - start) / bin_size, b = (near.high - start) / bin_size;
-    const BOX from = a < b ? a : b, to = a < b ? b : a;
-    if (from > 0)
-        near.first = from < bins ? (int)from : bins;
-    if (to < bins)
-        near.last = to >= 0 ? (int)to : -1;
-    return near;
+    const BOX slack = 16 * coarseness * fabs(start);
+    const BOX low = middle - margin, high = middle + margin;
+    const Numbers over =
+        whole_numbers((low - slack - start) / bin_size, (high + slack - start) / bin_size, 1, bins);
+    return {low, high, slack, count / bin_size, over.first, over.last};
 }
 
-/* Samples of a bin that may lie between `low` and `high`; all of them where bins have no size. */
-INLINE Samples samples_of(const Near &near, BOX base, int count) {
-    Samples samples = {0, count - 1};
-    if (isfinite(near.per)) {
-        const BOX a = (near.low - base) * near.per - (BOX)0.5, b = (near.high - base) * near.per - (BOX)0.5;
-        const BOX from = ceil(a < b ? a : b), to = floor(a < b ? b : a);
-        if (from > 0)
-            samples.first = from < count ? (int)from : count;
-        if (to < count)
-            samples.last = to >= 0 ? (int)to : -1;
-    }
-    return samples;
+/* Numbers of a bin that may lie between `low` and `high`; all of them where bins have no size. */
+INLINE Numbers samples_of(const Near &near, BOX base, int count) {
+    if (!isfinite(near.per))
+        return {0, count - 1};
+    return whole_numbers((near.low - near.slack - base) * near.per - (BOX)0.5,
+                         (near.high + near.slack - base) * near.per - (BOX)0.5, 0, count);
 }
+
+INLINE bool reaches(const Near &near, BOX place) { return place >= near.low && place <= near.high; }
 
 /* The weight of a sample on a pixel, below 0 where it does not touch it: samples beyond the centres of the
  * first and the last pixel belong to those. */
@@ -85,8 +86,7 @@ struct Touch {
     bool any;
 };
 
-INLINE void add(Touch &touch, const RotatedBox &box, Point at, int row, int column, int height, int width,
-                REAL run) {
+INLINE void add(Touch &touch, Point at, int row, int column, int height, int width, REAL run) {
     if (hits(at, height, width)) {
         const WIDE y = weight_on(at.y, row, height), x = weight_on(at.x, column, width);
         if (y >= 0 && x >= 0) {
@@ -101,27 +101,37 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
     Touch touch = {0, false};
     const BOX base_y = bin_base(box.start_y, box.bin_y, p), base_x = bin_base(box.start_x, box.bin_x, q);
     if (box.count_y <= (BOX)FINE_GRID && box.count_x <= (BOX)FINE_GRID) {
-        const Samples down = samples_of(near_y, base_y, (int)box.count_y);
-        const Samples along = samples_of(near_x, base_x, (int)box.count_x);
-        const REAL run = 1 / ((REAL)box.count_y * (REAL)box.count_x);
+        const Numbers down = samples_of(near_y, base_y, (int)box.count_y);
+        const Numbers along = samples_of(near_x, base_x, (int)box.count_x);
         for (int first = along.first; first <= along.last; first += COLUMNS) {
             BOX by_sin[COLUMNS], by_cos[COLUMNS];
+            bool reached = false;
 #pragma unroll
             for (int i = 0; i < COLUMNS; i++) {
                 const BOX place = position_of(base_x, box.bin_x, box.count_x, first + i);
                 by_sin[i] = place * box.sin;
                 by_cos[i] = place * box.cos;
+                reached = reached || reaches(near_x, place);
             }
+            if (!reached)
+                continue;
+            Touch part = {0, touch.any}; /* many small weights are summed in parts, which keeps sums exact */
             for (int iy = down.first; iy <= down.last; iy++) {
                 const BOX place = position_of(base_y, box.bin_y, box.count_y, iy);
                 const BOX y = place * box.cos, x = place * box.sin;
+                if (!reaches(near_y, place))
+                    continue;
+                Touch line = {0, part.any};
 #pragma unroll
                 for (int i = 0; i < COLUMNS; i++)
                     if (first + i <= along.last)
-                        add(touch, box, {(y - by_sin[i]) + box.cy, (x + by_cos[i]) + box.cx}, row, column,
-                            height, width, run);
+                        add(line, {(y - by_sin[i]) + box.cy, (x + by_cos[i]) + box.cx}, row, column, height,
+                            width, 1);
+                part = {part.weight + line.weight, line.any};
             }
+            touch = {touch.weight + part.weight, part.any};
         }
+        touch.weight /= (REAL)box.count_y * (REAL)box.count_x;
         return touch;
     }
     const Span down = run_of(base_y, box.bin_y, box.count_y, near_y.low, near_y.high);
@@ -134,7 +144,7 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
             next_x = next_position(base_x, box.bin_x, along, ix);
             const BOX x = position(base_x, box.bin_x, along, ix);
             const double run_x = (fmin(next_x, along.last + 1) - ix) / along.count;
-            add(touch, box, turned(box, y, x), row, column, height, width, (REAL)(run_y * run_x));
+            add(touch, turned(box, y, x), row, column, height, width, (REAL)(run_y * run_x));
         }
     }
     return touch;
@@ -233,37 +243,44 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
             }
             const int found = gather_met(meets, roi, block.met, block.counts);
             for (int first = 0; first < found; first += at_once) {
-                Cursor at = {-1, 0, first + (int)threadIdx.x / pixels < found};
-                for (bool pending = true; pending;) {
-                    int listed = 0;
-                    if (at.more) {
-                        const int turn = threadIdx.x % pixels;
-                        const int row = top + turn / tile_columns, column = left + turn % tile_columns;
-                        const int64 k = block.met[first + threadIdx.x / pixels];
-                        const Window w = window_at(window, k);
-                        at.more = row >= w.top && row < min(bottom, w.bottom) && column >= w.left &&
-                                  column < min(right, w.right);
-                        if (at.more)
-                            list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], row, column, height,
-                                      width, bins_y, bins_x, ENTRIES, at, [&](int p, int q, REAL weight) {
-                                          block.weights[listed][threadIdx.x] = weight;
-                                          block.places[listed][threadIdx.x] = AT(grad, k, 0, p, q);
-                                          listed++;
-                                      });
+                const int batch = min(at_once, found - first), mine = threadIdx.x / pixels;
+                Cursor at = {-1, 0, mine < batch};
+                bool begins = true;
+                /* Lists that are full are summed up before they go on, and those of the next RoIs after them.
+                 */
+                for (int next = 0; next < batch; begins = false) {
+                    if (begins || mine == next) {
+                        int listed = 0;
+                        if (at.more) {
+                            const int turn = threadIdx.x % pixels;
+                            const int row = top + turn / tile_columns, column = left + turn % tile_columns;
+                            const int64 k = block.met[first + mine];
+                            const Window w = window_at(window, k);
+                            at.more = row >= w.top && row < min(bottom, w.bottom) && column >= w.left &&
+                                      column < min(right, w.right);
+                            if (at.more)
+                                list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], row, column, height,
+                                          width, bins_y, bins_x, ENTRIES, at, [&](int p, int q, REAL weight) {
+                                              block.weights[listed][threadIdx.x] = weight;
+                                              block.places[listed][threadIdx.x] = AT(grad, k, 0, p, q);
+                                              listed++;
+                                          });
+                        }
+                        block.listed[threadIdx.x] = listed;
+                        const unsigned votes = __ballot_sync(~0u, at.more);
+                        if (lane == 0)
+                            block.more[warp] = votes != 0;
                     }
-                    block.listed[threadIdx.x] = listed;
-                    const unsigned votes = __ballot_sync(~0u, at.more);
-                    if (lane == 0)
-                        block.pending[warp] = votes != 0;
                     __syncthreads();
-                    pending = false;
-                    for (int j = 0; j < THREADS / 32; j++)
-                        pending = pending || block.pending[j];
-                    for (int j = 0; j < at_once && first + j < found && live; j++) {
+                    for (bool more = false; next < batch; next++) {
                         if (live == most)
-                            add_lists<PIXELS, true>(block, j * pixels + own, source, step, live, sum);
+                            add_lists<PIXELS, true>(block, next * pixels + own, source, step, live, sum);
                         else
-                            add_lists<PIXELS, false>(block, j * pixels + own, source, step, live, sum);
+                            add_lists<PIXELS, false>(block, next * pixels + own, source, step, live, sum);
+                        for (int i = next * pixels / 32; i < (next + 1) * pixels / 32; i++)
+                            more = more || block.more[i];
+                        if (more)
+                            break;
                     }
                     __syncthreads();
                 }

@@ -2,14 +2,22 @@
  * moves when the box's centre, width, height or angle grows by one.
  *
  * A block takes a RoI, some of its bins and some channels. Its threads compute the samples a stage at a time
- * and sum over channels, lanes along the samples or, where `across`, along the channels; how a sample moves
- * is the same for all of them. What the threads sum is added up in a fixed order, in double precision. How
- * bins and channels are divided depends on their numbers alone. */
+ * and sum what their values gain over the channels:
+ *
+ *     (sample, channel) ──▶ rises: a part for every 4 channels and those 32 further ──▶ sample ──▶ thread ──▶
+ * box
+ *
+ * Lanes lie along the samples; in `backward_rois_across`, for maps that lie pixel by pixel, along the
+ * channels. The order of the sums is the same, and in double precision once the channels are summed. How bins
+ * and channels are divided depends on their numbers alone. */
 #include "sample_stage.cuh"
 
-#define NUMBERS 5 /* cx, cy, w, h, angle */
+#define NUMBERS 5             /* cx, cy, w, h, angle */
+#define PART 64               /* channels of a block */
+#define GROUPS (THREADS / 32) /* parts of the sum over channels */
+#define AT_ONCE 128           /* samples of which these parts are kept */
 
-constexpr int RESIDENT = sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 3 : 2; /* blocks of a multiprocessor */
+constexpr int RESIDENT = 2; /* blocks of a multiprocessor */
 
 struct alignas(16) Corners {
     /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its
@@ -23,28 +31,46 @@ struct alignas(16) Slope {
     REAL lower, right, weight_y, weight_x, share_y, share_x, turn_y, turn_x;
 };
 
+struct alignas(2 * sizeof(REAL)) Rise {
+    REAL y, x;
+};
+
 struct Block {
     RotatedBox box;
     Lists lists;
     Corners corners[STAGE];
     Slope slopes[STAGE];
+    Rise rises[GROUPS][AT_ONCE];
     double warps[NUMBERS][THREADS / 32];
 };
 
-KERNEL __launch_bounds__(THREADS, RESIDENT)
-    backward_rois(VIEW(const RESULT, grad), VIEW(const STORED, features), const BOX *__restrict__ boxes,
-                  const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
-                  int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once,
-                  int across, double spatial_scale, double angle_unit, double *__restrict__ partial) {
+/* Adds what a channel's value gains at a sample as that moves down and to the right, times the gradient. */
+INLINE void add_channel(Rise &rise, const STORED *__restrict__ pixel, RESULT gradient, const Corners &at,
+                        const Slope &slope) {
+    const REAL upper_left = real_of(pixel[0]), upper_right = real_of(pixel[at.right]);
+    const REAL lower_left = real_of(pixel[at.down]), lower_right = real_of(pixel[at.down + at.right]);
+    const REAL left = lower_left - upper_left, right = lower_right - upper_right;
+    const REAL upper = upper_right - upper_left, lower = lower_right - lower_left;
+    rise.y = madd(real_of(gradient), madd(slope.right, right - left, left), rise.y);
+    rise.x = madd(real_of(gradient), madd(slope.lower, lower - upper, upper), rise.x);
+}
+
+INLINE Rise operator+(Rise a, Rise b) { return {a.y + b.y, a.x + b.x}; }
+
+template <bool ACROSS>
+INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features),
+                          const BOX *__restrict__ boxes, const int64 *__restrict__ image,
+                          const int *__restrict__ window, int64 rois, int channels, int height, int width,
+                          int bins_y, int bins_x, int bins_at_once, double spatial_scale, double angle_unit,
+                          double *__restrict__ partial) {
     __shared__ Block block;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
-    const int64 parts = (channels - 1) / channels_at_once + 1;
+    const int64 parts = (channels - 1) / PART + 1;
     for (int64 task = blockIdx.x; task < parts * groups * rois; task += gridDim.x) {
         const int64 k = task % rois, group = task / rois % groups, n = image[k];
-        const int first = (int)(group * bins_at_once), c = (int)(task / rois / groups) * channels_at_once;
-        const int last = (int)min(bins, (int64)first + bins_at_once),
-                  live = min(channels_at_once, channels - c);
+        const int first = (int)(group * bins_at_once), c = (int)(task / rois / groups) * PART;
+        const int last = (int)min(bins, (int64)first + bins_at_once), live = min(PART, channels - c);
         const Window w = window_at(window, k);
         double cx = 0, cy = 0, along_x = 0, along_y = 0, angle = 0;
         if (n >= 0 && w.bottom > w.top) {
@@ -77,38 +103,52 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
             };
 
             auto apply = [&](int, int count, int samples, bool, bool) {
-                const int slots = count * samples, turns = (slots + 31) / 32;
-                const int spread = across ? 1 : max(1, THREADS / 32 / max(1, turns));
-                const int units = across ? slots : turns * spread, step = across ? 32 : spread;
-                for (int unit = warp; unit < units; unit += THREADS / 32) {
-                    const int slot = across ? unit : unit / spread * 32 + lane;
-                    if (slot >= slots)
-                        continue;
-                    const Slope slope = block.slopes[slot];
-                    if (slope.lower < 0)
-                        continue;
-                    const Corners at = block.corners[slot];
-                    REAL rise_y = 0, rise_x = 0;
-#pragma unroll 4
-                    for (int v = across ? lane : unit % spread; v < live; v += step) {
-                        const STORED *pixel = plane + at.pixel + (INDEX)features_c * v;
-                        const REAL upper_left = real_of(pixel[0]), upper_right = real_of(pixel[at.right]),
-                                   lower_left = real_of(pixel[at.down]),
-                                   lower_right = real_of(pixel[at.down + at.right]);
-                        const REAL dy = real_of(source[at.bin + (INDEX)grad_c * v]);
-                        const REAL left = lower_left - upper_left, right = lower_right - upper_right;
-                        const REAL upper = upper_right - upper_left, lower = lower_right - lower_left;
-                        rise_y = madd(dy, madd(slope.right, right - left, left), rise_y);
-                        rise_x = madd(dy, madd(slope.lower, lower - upper, upper), rise_x);
+                const int slots = count * samples;
+                for (int begin = 0; begin < slots; begin += AT_ONCE) {
+                    const int listed = min(AT_ONCE, slots - begin);
+                    for (int i = ACROSS ? warp : lane; i < listed; i += ACROSS ? GROUPS : 32) {
+                        const Slope slope = block.slopes[begin + i];
+                        if (slope.lower < 0)
+                            continue;
+                        const Corners at = block.corners[begin + i];
+                        const STORED *pixel = plane + at.pixel;
+                        const RESULT *gradient = source + at.bin;
+                        Rise rises[ACROSS ? 1 : 4];
+#pragma unroll
+                        for (int j = 0; j < (ACROSS ? 1 : 4); j++) {
+                            rises[j] = {0, 0};
+#pragma unroll 1
+                            for (int v = ACROSS ? lane : 4 * warp + j; v < live; v += 32)
+                                add_channel(rises[j], pixel + (INDEX)features_c * v,
+                                            gradient[(INDEX)grad_c * v], at, slope);
+                        }
+                        if (ACROSS) {
+                            for (int other = 1; other < 4; other *= 2)
+                                rises[0] = rises[0] + Rise{__shfl_xor_sync(~0u, rises[0].y, other),
+                                                           __shfl_xor_sync(~0u, rises[0].x, other)};
+                            if ((lane & 3) == 0)
+                                block.rises[lane >> 2][i] = rises[0];
+                        } else {
+                            block.rises[warp][i] = (rises[0] + rises[ACROSS ? 0 : 1]) +
+                                                   (rises[ACROSS ? 0 : 2] + rises[ACROSS ? 0 : 3]);
+                        }
                     }
-                    rise_y *= slope.weight_y;
-                    rise_x *= slope.weight_x;
-                    const REAL s = (REAL)block.box.sin, t = (REAL)block.box.cos;
-                    cx += rise_x;
-                    cy += rise_y;
-                    along_x += slope.share_x * (rise_x * t - rise_y * s);
-                    along_y += slope.share_y * (rise_x * s + rise_y * t);
-                    angle += rise_x * slope.turn_x + rise_y * slope.turn_y;
+                    __syncthreads();
+                    const int i = threadIdx.x;
+                    if (i < listed && block.slopes[begin + i].lower >= 0) {
+                        const Slope slope = block.slopes[begin + i];
+                        const Rise(*rises)[AT_ONCE] = block.rises;
+                        const Rise rise = ((rises[0][i] + rises[1][i]) + (rises[2][i] + rises[3][i])) +
+                                          ((rises[4][i] + rises[5][i]) + (rises[6][i] + rises[7][i]));
+                        const REAL y = rise.y * slope.weight_y, x = rise.x * slope.weight_x;
+                        const REAL s = (REAL)block.box.sin, t = (REAL)block.box.cos;
+                        cx += x;
+                        cy += y;
+                        along_x += slope.share_x * (x * t - y * s);
+                        along_y += slope.share_y * (x * s + y * t);
+                        angle += x * slope.turn_x + y * slope.turn_y;
+                    }
+                    __syncthreads();
                 }
             };
 
@@ -135,6 +175,20 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
         __syncthreads();
     }
 }
+
+#define BACKWARD_ROIS(name, ACROSS)                                                                          \
+    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
+        name(VIEW(const RESULT, grad), VIEW(const STORED, features), const BOX *__restrict__ boxes,          \
+             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
+             int height, int width, int bins_y, int bins_x, int bins_at_once, double spatial_scale,          \
+             double angle_unit, double *__restrict__ partial) {                                              \
+        differentiate<ACROSS>(grad, grad_n, grad_c, grad_y, grad_x, features, features_n, features_c,        \
+                              features_y, features_x, boxes, image, window, rois, channels, height, width,   \
+                              bins_y, bins_x, bins_at_once, spatial_scale, angle_unit, partial);             \
+    }
+
+BACKWARD_ROIS(backward_rois, false)
+BACKWARD_ROIS(backward_rois_across, true)
 
 /* sums[i] = the parts' numbers i, added in the order of the parts. */
 KERNEL __launch_bounds__(THREADS)

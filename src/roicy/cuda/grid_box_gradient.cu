@@ -14,16 +14,17 @@ INLINE double block_sum(double value, double *room) {
     return room[0];
 }
 
-/* slopes[k] = d/d(x1, y1, x2, y2) of one RoI, summed over its channels and bins. */
+/* slopes[k] = d/d(x1, y1, x2, y2) of one RoI, summed over its channels and bins, in one order for all
+ * layouts. */
 KERNEL __launch_bounds__(SURVEYORS, 2)
     grid_box_gradient(VIEW(const RESULT, gradient), VIEW(const int, argmax), VIEW(const STORED, features),
-                      GRID, const int64 *image, int64 rois, int channels, int by_channel,
-                      double spatial_scale, double *slopes) {
+                      GRID, const int64 *image, int64 rois, int channels, double spatial_scale,
+                      double *slopes) {
     __shared__ double room[SURVEYORS];
     for (int64 k = blockIdx.x; k < rois; k += gridDim.x) {
         double x1 = 0, y1 = 0, x2 = 0, y2 = 0;
         if (image[k] >= 0)
-            each_item(channels, rows, columns, by_channel, [&](int c, int p, int q, int64) {
+            each_item(channels, rows, columns, false, [&](int c, int p, int q, int64) {
                 Sample y, x;
                 if (!chosen(GRID_ARGUMENTS, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x))
                     return;

@@ -4,13 +4,13 @@
 
 KERNEL __launch_bounds__(32 * OWNERS, 2)
     grid_scatter(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, target), GRID,
-                 const int *window, const int64 *image, int64 rois, const int64 *order, const int64 *start,
-                 int sorted, int64 images, int channels, int64 plane, int size, int64 ranges, int by_channel,
-                 int64 tasks) {
+                 const int *bin_rows, const int *window, const int64 *image, int64 rois, const int64 *order,
+                 const int64 *start, int sorted, int64 images, int channels, int64 plane, int size,
+                 int64 ranges, int by_channel, int64 tasks) {
     extern __shared__ REAL all_sums[];
     __shared__ int64 met[32 * OWNERS];
     __shared__ int counts[OWNERS];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, bins = rows * columns;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     REAL *sums = all_sums + warp * size;
     for (int64 task = blockIdx.x; task < tasks; task += gridDim.x) {
         const Owned owned = owned_by(task, plane, size, ranges, images, channels);
@@ -31,11 +31,17 @@ KERNEL __launch_bounds__(32 * OWNERS, 2)
             const int meeting = gather_met(meets, roi, met, counts);
             for (int i = 0; i < meeting && warp < owned.channels; i++) {
                 const int64 k = met[i];
-                for (int b = lane; b - lane < bins; b += 32) {
+                const int *own = bin_rows + 2 * (k * rows + lane);
+                const Rows range =
+                    rows_met(lane < rows && own[0] * (int64)width < owned.first + owned.pixels &&
+                                 own[1] * (int64)width > owned.first,
+                             rows);
+                const int stop = range.high * columns;
+                for (int b = range.low * columns + lane; b - lane < stop; b += 32) {
                     const int p = b / columns, q = b - p * columns;
                     Sample y, x;
                     const bool found =
-                        b < bins && chosen(GRID_ARGUMENTS, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x);
+                        b < stop && chosen(GRID_ARGUMENTS, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x);
                     if (!__any_sync(~0u, found))
                         continue;
                     const REAL value = found ? real_of(gradient[AT(gradient, k, c, p, q)]) : (REAL)0;

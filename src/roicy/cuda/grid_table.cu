@@ -44,9 +44,10 @@ struct Range {
     int low, high;
 };
 
-/* The bins of one axis, for the lanes of a warp together; returns the pixels that their samples touch. */
+/* The bins of one axis, for the lanes of a warp together; returns the pixels that their samples touch.
+ * `pixels` gets those of each bin, unless it is null. */
 INLINE Range fill_axis(BOX first, BOX second, const Rule &rule, int bins, int length, double *record,
-                       double *step, int *listed, int *total) {
+                       double *step, int *listed, int *total, int *pixels) {
     const Side side = side_of(first, second, rule.spatial_scale, bins, rule.sampling_ratio, rule.aligned);
     Range touched = {length, 0};
     for (int p = threadIdx.x & 31; p < bins; p += 32) {
@@ -61,9 +62,16 @@ INLINE Range fill_axis(BOX first, BOX second, const Rule &rule, int bins, int le
         else
             for (double i = span.first; i <= span.last; i = next_position(bin.base, bin.step, span, i))
                 count++;
+        Range own = {0, 0};
         if (count > 0) {
-            touched.low = min(touched.low, sample_at(bin, span.first, rule.from_edge, length).low);
-            touched.high = max(touched.high, sample_at(bin, span.last, rule.from_edge, length).high + 1);
+            own.low = sample_at(bin, span.first, rule.from_edge, length).low;
+            own.high = sample_at(bin, span.last, rule.from_edge, length).high + 1;
+            touched.low = min(touched.low, own.low);
+            touched.high = max(touched.high, own.high);
+        }
+        if (pixels) {
+            pixels[2 * p] = own.low;
+            pixels[2 * p + 1] = own.high;
         }
         double2 *target = reinterpret_cast<double2 *>(record + RECORD * p);
         target[0] = make_double2(bin.base, span.first);
@@ -82,13 +90,13 @@ INLINE Range fill_axis(BOX first, BOX second, const Rule &rule, int bins, int le
     return touched;
 }
 
-/* bins: (K, PH + PW) records, listed: of each the samples with positions of their own; steps: (K, 2) sizes of
- * bins and whether the RoI's size was raised to 1. */
-KERNEL __launch_bounds__(32 * WARPS)
+/* steps: (K, 2) sizes of bins and whether the RoI's size was raised to 1; bin_rows: (K, PH) the pixel rows
+ * [low, high) that each row of bins reads; the others as in GRID. */
+KERNEL __launch_bounds__(32 * WARPS, 4)
     grid_table(const BOX *boxes, int columns_of_boxes, const int64 *images, int given, int64 rois,
                int64 count, double spatial_scale, int sampling_ratio, int aligned, int from_edge, int height,
                int width, int rows, int columns, int64 *image, int *window, double *bins, int *listed,
-               int *total, double *steps) {
+               int *total, double *steps, int *bin_rows) {
     const Rule rule = {spatial_scale, sampling_ratio, aligned != 0, from_edge != 0};
     for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois; k += gridDim.x * (int64)WARPS) {
         const BOX *row = boxes + k * columns_of_boxes, *box = row + columns_of_boxes - 4;
@@ -96,9 +104,9 @@ KERNEL __launch_bounds__(32 * WARPS)
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
             const Range down = fill_axis(box[1], box[3], rule, rows, height, bins + RECORD * at,
-                                         steps + 4 * k, listed + at, total + at);
+                                         steps + 4 * k, listed + at, total + at, bin_rows + 2 * k * rows);
             const Range along = fill_axis(box[0], box[2], rule, columns, width, bins + RECORD * (at + rows),
-                                          steps + 4 * k + 2, listed + at + rows, total + at + rows);
+                                          steps + 4 * k + 2, listed + at + rows, total + at + rows, nullptr);
             if (down.low < down.high && along.low < along.high)
                 part = {down.low, down.high, along.low, along.high};
         }

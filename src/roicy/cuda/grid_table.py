@@ -43,8 +43,10 @@ class GridTable(RoiTable):
     steps : array, (K, 2, 2), float64
         Along y and x: how far bins are apart, and whether the RoI's size was raised to 1.
     listed, total : array, (K, PH + PW), int32
-        How many samples of each bin hit the map at positions of their own; how many there are, 2**31 - 1 where
-        they are more.
+        How many samples of each bin hit the map at positions of their own; how many there are, 2**31 - 1
+        where they are more.
+    bin_rows : array, (K, PH, 2), int32
+        The pixel rows, [low, high), that the samples of each row of bins touch.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class GridTable(RoiTable):
         self.steps = device.xp.empty((self.rois, 2, 2), np.float64)
         self.listed = device.xp.empty((self.rois, rows + columns), np.int32)
         self.total = device.xp.empty((self.rois, rows + columns), np.int32)
+        self.bin_rows = device.xp.empty((self.rois, rows, 2), np.int32)
         self._first_bad = None
         self._box_option = table_options(boxes.dtype.name, accumulate)[:1]
         #: What the kernels see of the table, from the bins to the size of the map.
@@ -88,6 +91,7 @@ class GridTable(RoiTable):
             self.listed,
             self.total,
             self.steps,
+            self.bin_rows,
         )
         self.launch_table("grid_table", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "grid_table")
 
@@ -165,6 +169,7 @@ class GridKernels(Device):
             *view(argmax),
             *view(grad_features),
             *tables.grid,
+            tables.bin_rows,
             tables.window,
             *tables.by_image(),
             *owned.arguments(),
@@ -191,7 +196,6 @@ class GridKernels(Device):
             tables.image,
             np.int64(tables.rois),
             np.int32(features.shape[1]),
-            np.int32(channels_last(argmax)),
             np.float64(tables.spatial_scale),
             grad_boxes,
         )

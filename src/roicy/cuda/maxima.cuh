@@ -9,6 +9,9 @@
 /* Where nothing was found. */
 #define NOWHERE (-2147483647 - 1)
 
+/* Of two the larger, and the second one if the first is NaN. */
+INLINE REAL larger(REAL value, REAL best) { return fmax(value, best); }
+
 /* Of two the larger; the second one unless the first is greater. */
 INLINE REAL greater(REAL value, REAL best) { return value > best ? value : best; }
 

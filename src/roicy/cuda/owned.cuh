@@ -25,6 +25,19 @@ INLINE void add_in_order(REAL *sums, bool hits, int at, REAL value) {
     }
 }
 
+/* From the first to the last row of bins for which the lane `meets` says so: [low, high). Where there are
+ * more rows than lanes, all of them. */
+struct Rows {
+    int low, high;
+};
+
+INLINE Rows rows_met(bool meets, int rows) {
+    const unsigned votes = __ballot_sync(~0u, meets);
+    if (rows > 32)
+        return {0, rows};
+    return {votes ? __ffs(votes) - 1 : 0, votes ? 32 - __clz(votes) : 0};
+}
+
 /* Some pixels of a plane, those of some neighbouring channels in a block. */
 struct Owned {
     int64 n, first; /* the image and the first pixel */

@@ -6,8 +6,11 @@ from roicy.cuda.argmax import argmax_view, channels_last, first_wrong, survey
 from roicy.cuda.device import Device, view
 from roicy.cuda.roi_table import ImageTable, RoiTable
 
-# As in range_max.cu: warps of a block, channels of a lane, rows of bins that are searched together.
-_WARPS, _DEPTH, _GROUP = 4, 4, 4
+# As in range_max.cu: warps of a block, where lanes are pixels and where they are channels; rows of bins that
+# are searched together.
+_WARPS, _PIXEL_WARPS, _GROUP = 4, 8, 4
+# Channels with which lanes are channels, where these are neighbours.
+_MANY_CHANNELS = 16
 # Channels whose planes are in use at a time, and blocks below which fewer are taken.
 _CHUNK, _FEW_BLOCKS = 32, 2048
 # As in owned.cuh: warps of a block; and the bytes that a warp's sums take.
@@ -72,15 +75,16 @@ class RangeKernels(Device):
     def range_max(self, table, features, out, argmax):
         """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
         channels, width = features.shape[1], features.shape[3]
-        places = argmax_view(argmax, table.window)
         rows, columns = table.output_size
-        options = self.feature_options(
-            features.dtype, table.accumulate, features, out, *(() if argmax is None else (argmax,))
-        )
+        placed = argmax is not None
+        arrays = (features, out, argmax) if placed else (features, out)
+        options = self.feature_options(features.dtype, table.accumulate, *arrays)
+        if placed:
+            options += ("-DPLACES",)
         arguments = (
             *view(features),
             *view(out),
-            *places,
+            *argmax_view(argmax, table.window)[:5],
             table.image,
             table.window,
             *table.y,
@@ -91,11 +95,13 @@ class RangeKernels(Device):
             np.int32(channels),
             np.int32(width),
         )
-        if channels_last(features):
-            tasks = -(-channels // (32 * _DEPTH)) * table.rois
-            threads = 32 * min(_WARPS, rows * columns)
-            arguments = (*arguments, np.int64(tasks))
-            self.launch("range_max", "max_of_pixels", options, tasks, threads, arguments)
+        if channels_last(features) and channels >= _MANY_CHANNELS:
+            packed = all(_packs_of_4(array) for array in arrays)
+            kernel, chunk = ("max_of_pixels_4", 128) if packed else ("max_of_pixels", 32)
+            split = max(1, _PIXEL_WARPS >> (rows * columns - 1).bit_length())
+            tasks = -(-channels // chunk) * table.rois
+            arguments = (*arguments, np.int32(split), np.int64(tasks))
+            self.launch("range_max", kernel, options, tasks, 32 * _PIXEL_WARPS, arguments)
             return
         run = min(columns, 32)
         group = min(rows, 32 // run, _GROUP)
@@ -114,8 +120,8 @@ class RangeKernels(Device):
         """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
         height, width = grad_features.shape[2:]
         accumulate = "float64" if grad_features.dtype == "float64" else "float32"
-        bounds, wrong = self.xp.empty((len(argmax), 2), np.int32), self.xp.empty(len(argmax), np.int64)
-        survey(self, argmax, "survey", np.int64(height * width), bounds, wrong)
+        bounds = self.xp.empty((len(argmax), 1 + argmax.shape[2], 2), np.int32)
+        survey(self, argmax, "reach", np.int64(height * width), bounds)
         owned = Owned(grad_features, accumulate)
         options = self.feature_options(grad_features.dtype, accumulate, grad_output, argmax, grad_features)
         arguments = (
@@ -133,8 +139,8 @@ class RangeKernels(Device):
         """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None; waits."""
         if not argmax.size:
             return None
-        bounds, wrong = self.xp.empty((len(argmax), 2), np.int32), self.xp.empty(len(argmax), np.int64)
-        survey(self, argmax, "survey", np.int64(limit), bounds, wrong)
+        wrong = self.xp.empty(len(argmax), np.int64)
+        survey(self, argmax, "survey", np.int64(limit), wrong)
         found = first_wrong(self, argmax, wrong)
         return found and found[:2]
 
@@ -169,6 +175,18 @@ class Owned:
 def chunk_of(channels, rois):
     """Return how many channels a block takes."""
     chunk = _CHUNK
-    while chunk > 2 * _DEPTH and -(-channels // chunk) * rois < _FEW_BLOCKS:
+    while chunk > 16 and -(-channels // chunk) * rois < _FEW_BLOCKS:
         chunk //= 2
     return chunk
+
+
+def _packs_of_4(array):
+    # whether the channels of a pixel can be accessed four at a time
+    size = 4 * array.itemsize
+    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return (
+        array.shape[1] % 4 == 0
+        and array.strides[1] == array.itemsize
+        and address % min(size, 16) == 0
+        and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
+    )

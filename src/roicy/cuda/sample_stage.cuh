@@ -90,16 +90,16 @@ INLINE void stages(const RotatedBox &box, int first, int last, int bins_y, int b
         int bins = 1, samples, of_bin = bin;
         Line row, column;
         if (straight) {
-            const int along = (int)box.count_x;
-            samples = (int)box.count_y * along;
+            const int down = (int)box.count_y, along = (int)box.count_x;
+            samples = down * along;
             bins = min(STAGE / samples, last - bin);
             const int b = slot / samples, j = slot - b * samples, y = j / along, x = j - y * along;
             of_bin = bin + b;
             const int p = of_bin / bins_x, q = of_bin - p * bins_x;
             row = {position_of(bin_base(box.start_y, box.bin_y, p), box.bin_y, box.count_y, y),
-                   1 / (REAL)box.count_y, share_of(p, bins_y, box.count_y, y)};
+                   1 / (REAL)down, share_of(p, bins_y, down, y)};
             column = {position_of(bin_base(box.start_x, box.bin_x, q), box.bin_x, box.count_x, x),
-                      1 / (REAL)box.count_x, share_of(q, bins_x, box.count_x, x)};
+                      1 / (REAL)along, share_of(q, bins_x, along, x)};
         } else {
             if (piece == 0)
                 complete = list_next(box, bin, bins_y, bins_x, begins, lists);

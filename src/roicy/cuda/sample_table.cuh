@@ -42,7 +42,12 @@ INLINE BOX position_of(BOX base, BOX bin_size, BOX count, int sample) {
 
 /* The part of a side's length that lies between its middle and a sample. */
 INLINE REAL share_of(int p, int bins, double count, double sample) {
-    return (p + ((REAL)sample + (REAL)0.5) / (REAL)count) / bins - (REAL)0.5;
+    return (REAL)(sample + 0.5 + (p - 0.5 * bins) * count) / ((REAL)bins * (REAL)count);
+}
+
+/* The same for a grid of few samples: twice the number of samples between, which is whole, to be exact. */
+INLINE REAL share_of(int p, int bins, int count, int sample) {
+    return (REAL)(2 * (p * count + sample) + 1 - bins * count) / (REAL)(2 * bins * count);
 }
 
 struct Point {

@@ -107,7 +107,11 @@ class SampleKernels(Device):
         """Fill `out` with the features pooled under the sample table."""
         _, channels, height, width = features.shape
         rows, columns = table.output_size
-        part, run = _divided(channels, rows * columns, table.rois)
+        kernel, least = "forward", LEAST_CHANNELS
+        if channels_last(features):
+            packed = _packs_of_2(features) and _packs_of_2(out)
+            kernel, least = "forward_packed" if packed else "forward_across", WARP
+        part, run = _divided(channels, rows * columns, table.rois, least)
         arguments = (
             *view(features),
             *view(out),
@@ -119,7 +123,6 @@ class SampleKernels(Device):
         )
         options = self.feature_options(features.dtype, table.accumulate, features, out) + table.box_options
         blocks = -(-channels // part) * table.rois * -(-rows * columns // run) if out.size else 0
-        kernel = "forward_across" if channels_last(features) else "forward"
         self.launch("gather", kernel, options, blocks, THREADS, arguments)
 
     def gather_adjoint(self, table, grad_output, grad_features):
@@ -147,7 +150,7 @@ class SampleKernels(Device):
         rows, columns = table.output_size
         parts = max(1, -(-channels // GRADIENT_CHANNELS) * -(-rows * columns // GRADIENT_BINS))
         partial = self.xp.empty((parts, table.rois, 5)) if parts > 1 else grad_boxes
-        sizes = channels, height, width, rows, columns, GRADIENT_BINS, GRADIENT_CHANNELS
+        kernel = "backward_rois_across" if channels_last(features) else "backward_rois"
         arguments = (
             *view(grad_output),
             *view(features),
@@ -155,7 +158,7 @@ class SampleKernels(Device):
             table.image,
             table.window,
             np.int64(table.rois),
-            *map(np.int32, (*sizes, channels_last(features))),
+            *map(np.int32, (channels, height, width, rows, columns, GRADIENT_BINS)),
             np.float64(table.spatial_scale),
             np.float64(table.turn),
             partial,
@@ -163,7 +166,7 @@ class SampleKernels(Device):
         options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
         options += table.box_options
         blocks = table.rois * parts
-        self.launch("gather_box_gradient", "backward_rois", options, blocks, THREADS, arguments)
+        self.launch("gather_box_gradient", kernel, options, blocks, THREADS, arguments)
         if parts > 1:
             numbers = 5 * table.rois
             arguments = partial, np.int64(numbers), np.int64(parts), grad_boxes
@@ -171,7 +174,19 @@ class SampleKernels(Device):
             self.launch("gather_box_gradient", "add_parts", options, blocks, THREADS, arguments)
 
 
-def _divided(channels, bins, rois):
+def _packs_of_2(array):
+    # whether two channels of a pixel lie side by side and can be read at once
+    size = 2 * array.itemsize
+    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return (
+        channels_last(array)
+        and array.shape[1] % 2 == 0
+        and address % size == 0
+        and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
+    )
+
+
+def _divided(channels, bins, rois, least):
     # channels and bins of a block, fewer where there are few boxes
     part, run = MOST_CHANNELS, max(1, min(bins, MOST_BINS))
 
@@ -180,7 +195,7 @@ def _divided(channels, bins, rois):
 
     while blocks() < FEW_BLOCKS and run > LEAST_BINS:
         run = -(-run // 2)
-    while blocks() < FEW_BLOCKS and part > LEAST_CHANNELS:
+    while blocks() < FEW_BLOCKS and part > least:
         part //= 2
     return part, run
 

@@ -1,0 +1,89 @@
+"""The types in the signatures of the public functions, under the names that their documentation uses.
+
+An array is NumPy's or CuPy's, and what goes in comes out: `Array` is the same kind of array wherever a
+signature has it. Shapes and dtypes are no part of these types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypeVar
+
+import numpy as np
+
+NumPyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+DType: TypeAlias = np.dtype[Any]
+
+
+class DeviceArray(Protocol):
+    """A CuPy array, as far as it can be told from others: CuPy says nothing about its types."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Where it is."""
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the items."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+    @property
+    def size(self) -> int:
+        """Number of items."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+
+    def astype(self, dtype: Any) -> Any:
+        """Return the items as another type."""
+
+    def get(self) -> NumPyArray:
+        """Return a copy on the host."""
+
+
+#: The kind of array that a call is made with.
+Array = TypeVar("Array", NumPyArray, DeviceArray)
+#: An array of either kind. That all arrays of a call are of the same kind is seen when it runs: type checkers
+#: look for what two arguments of one kind have in common, and find nothing where their dtypes differ.
+AnyArray: TypeAlias = NumPyArray | DeviceArray
+#: An array in code that works on either kind: what both can do has no name.
+Ndarray: TypeAlias = Any
+#: What holds the kernels: `roicy.cpu` or a `roicy.cuda.Kernels`, which have the same functions.
+Kernels: TypeAlias = Any
+
+Boxes: TypeAlias = AnyArray | Sequence[AnyArray]
+#: Where pooled values go, or these and their argmax.
+Out: TypeAlias = AnyArray | tuple[AnyArray, AnyArray] | None
+
+Integer: TypeAlias = SupportsIndex
+Real: TypeAlias = float | np.floating[Any] | np.integer[Any]
+Flag: TypeAlias = bool | np.bool_
+OutputSize: TypeAlias = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | list[int]
+#: A shape as a caller may give it.
+InputShape: TypeAlias = tuple[SupportsIndex, ...] | list[int]
+#: A shape of 4 axes, and the rows and columns of it.
+Shape: TypeAlias = tuple[int, int, int, int]
+Size: TypeAlias = tuple[int, int]
+
+#: A wrong number of an argmax: where it is (k, c, p, q), what it is, and what it would have to be below.
+ArgmaxError: TypeAlias = tuple[tuple[int, int, int, int], int, int]
+#: What sums are kept in.
+Accumulate: TypeAlias = Literal["float32", "float64"]
+
+Layout: TypeAlias = Literal["NCHW", "NHWC"]
+Invalid: TypeAlias = Literal["raise", "nan"]
+Mode: TypeAlias = Literal["avg", "max"]
+MaxRule: TypeAlias = Literal["bilinear", "onnx"]
+AngleUnit: TypeAlias = Literal["degrees", "radians"]
+Rounding: TypeAlias = Literal["round", "none"]
+Aggregate: TypeAlias = Literal["sum", "concat"]

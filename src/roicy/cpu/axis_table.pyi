@@ -1,0 +1,17 @@
+from roicy._types import NumPyArray, Shape, Size
+from roicy.cpu.roi_table import RoiTable
+
+class AxisTable(RoiTable):
+    def __init__(
+        self,
+        boxes: NumPyArray,
+        images: NumPyArray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        accumulate: str,
+        purpose: str,
+        threads: int,
+    ) -> None: ...

@@ -1,0 +1,28 @@
+from roicy._types import NumPyArray, Shape, Size
+from roicy.cpu.roi_table import RoiTable
+
+class GridTable(RoiTable):
+    first_too_fine: int
+    def __init__(
+        self,
+        boxes: NumPyArray,
+        images: NumPyArray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        from_edge: bool,
+        accumulate: str,
+    ) -> None: ...
+
+def entries(
+    boxes: NumPyArray,
+    images: NumPyArray | None,
+    input_shape: Shape,
+    output_size: Size,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    from_edge: bool,
+) -> NumPyArray: ...

@@ -1,0 +1,14 @@
+from roicy._types import NumPyArray, Shape, Size
+from roicy.cpu.roi_table import RoiTable
+
+class RangeTable(RoiTable):
+    def __init__(
+        self,
+        boxes: NumPyArray,
+        images: NumPyArray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        rounding: str,
+        accumulate: str,
+    ) -> None: ...

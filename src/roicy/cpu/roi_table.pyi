@@ -1,0 +1,19 @@
+from roicy._types import NumPyArray, Shape, Size
+
+class RoiTable:
+    rois: int
+    first_invalid: int
+    images: int
+    height: int
+    width: int
+    double: bool
+    accumulate: str
+
+class ImageTable(RoiTable):
+    def __init__(
+        self,
+        boxes: NumPyArray,
+        images: NumPyArray | None,
+        input_shape: Shape,
+        output_size: Size,
+    ) -> None: ...

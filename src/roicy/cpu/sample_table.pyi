@@ -1,0 +1,20 @@
+from roicy._types import NumPyArray, Shape, Size
+from roicy.cpu.roi_table import RoiTable
+
+class SampleTable(RoiTable):
+    chunks: int
+    def __init__(
+        self,
+        boxes: NumPyArray,
+        images: NumPyArray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        degrees: bool,
+        clockwise: bool,
+        accumulate: str,
+        purpose: str,
+        threads: int,
+    ) -> None: ...

@@ -1,0 +1,414 @@
+"""The CUDA kernels, compiled for the processor, against the CPU backend.
+
+Beside these, most other tests of public functions run on both backends: see `backend` in conftest.py.
+"""
+
+import inspect
+from typing import NamedTuple
+
+import battery
+import numpy as np
+import operators
+import pytest
+from closeness import assert_close, assert_same_bits, ulp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import (
+    BOX_DTYPES,
+    FEATURE_DTYPES,
+    OUTPUT_SIZES,
+    distinct_values,
+    pool_problems,
+    problems,
+    random_values,
+    result_dtype,
+    rotated_problems,
+)
+
+import roicy
+from roicy import _backend, cpu
+
+
+def few(*arguments):
+    """`hypothesis.given`, with a quarter of the examples."""
+    return lambda test: settings(max_examples=settings.default.max_examples // 4)(given(*arguments)(test))
+
+
+@pytest.fixture(scope="module")
+def both(host_kernels):
+    """Make a call on the CUDA kernels and on the CPU backend, and return both results."""
+
+    def run(call):
+        expected = call()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_backend, "cpu", host_kernels)
+            return call(), expected
+
+    return run
+
+
+def aligned(array):
+    """The array, copied if its items are where CUDA's cannot be."""
+    whole = all(stride % array.itemsize == 0 for stride in array.strides)
+    return array if array.flags.aligned and whole else array.copy()
+
+
+def agree(found, expected, precision):
+    """Hold arrays within the order of a sum; whole numbers exactly."""
+    for array, wanted in zip(found, expected, strict=True):
+        assert array.dtype == wanted.dtype
+        if wanted.dtype.kind == "i":
+            np.testing.assert_array_equal(array, wanted)
+            continue
+        wide = wanted.astype(np.float64)
+        if wanted.dtype.itemsize > 2:
+            # boxes may be of another precision than the sums are
+            assert_close(array.astype(precision), wide)
+        else:
+            assert_close(array, wide, scale=None) if np.array_equal(array, wanted) else _halves(array, wide)
+
+
+def _halves(array, wide):
+    # both rounded: a unit in the last place apart, at the most
+    np.testing.assert_array_equal(np.isnan(array.astype(np.float64)), np.isnan(wide))
+    known = np.isfinite(wide)
+    error = np.abs(array.astype(np.float64)[known] - wide[known])
+    assert (error <= ulp(wide[known], array.dtype) + 3e-6 * np.abs(wide[known]).max(initial=0)).all()
+
+
+def precision_of(features):
+    return "float64" if features.dtype == np.float64 else "float32"
+
+
+# ---------------------------------------------------------------- every operator, on problems of all kinds
+
+
+@few(problems(), st.sampled_from(["NCHW", "NHWC"]))
+def test_averages(both, problem, layout):
+    features = aligned(battery.to_layout(problem.features, layout))
+    grad_output = battery.to_layout(problem.grad_output(), layout)
+    options = dict(problem.options, layout=layout)
+
+    def call():
+        return (
+            roicy.roi_align(features, problem.rois, problem.output_size, **options),
+            roicy.roi_align_backward(grad_output, problem.rois, features.shape, **options),
+        )
+
+    agree(*both(call), precision_of(features))
+
+
+@few(rotated_problems(), st.sampled_from(["NCHW", "NHWC"]))
+def test_rotated_averages(both, problem, layout):
+    features = aligned(battery.to_layout(problem.features, layout))
+    grad_output = battery.to_layout(problem.grad_output(), layout)
+    options = dict(problem.options, layout=layout)
+
+    def call():
+        return (
+            roicy.roi_align_rotated(features, problem.rois, problem.output_size, **options),
+            roicy.roi_align_rotated_backward(grad_output, problem.rois, features.shape, **options),
+        )
+
+    agree(*both(call), precision_of(features))
+
+
+@few(pool_problems(), st.sampled_from(["NCHW", "NHWC"]))
+def test_pooling_is_exactly_the_same(both, problem, layout):
+    features = aligned(battery.to_layout(problem.features, layout))
+
+    def call():
+        found, argmax = roicy.roi_pool(
+            features,
+            problem.rois,
+            problem.output_size,
+            return_argmax=True,
+            layout=layout,
+            **problem.options,
+        )
+        grad_output = battery.to_layout(problem.grad_output(), layout)
+        grad = roicy.roi_pool_backward(grad_output, argmax, problem.rois, features.shape, layout=layout)
+        return found, argmax, grad
+
+    for found, expected in zip(*both(call), strict=True):
+        assert_same_bits(found, expected)
+
+
+@few(problems(values=distinct_values), st.sampled_from(["NCHW", "NHWC"]), st.booleans())
+def test_maxima(both, problem, layout, onnx):
+    features = aligned(battery.to_layout(problem.features, layout))
+    options = dict(problem.options, layout=layout, mode="max")
+
+    def call():
+        call = (features, problem.rois, problem.output_size)
+        if onnx:
+            return (roicy.roi_align(*call, max_rule="onnx", **options),)
+        return roicy.roi_align(*call, return_argmax=True, **options)
+
+    agree(*both(call), precision_of(features))
+
+
+@few(
+    problems(),
+    st.sampled_from(["NCHW", "NHWC"]),
+    st.lists(st.sampled_from(["nan", "infinite", "below", "above", "between"]), max_size=4),
+    st.booleans(),
+)
+def test_invalid_rows(both, problem, layout, faults, apart):
+    """Rows that no pooling can be done for: NaN and no gradient, or the same error, with nothing written."""
+    features = aligned(battery.to_layout(problem.features, layout))
+    rois = problem.rois.copy()
+    for k, fault in enumerate(faults[: len(rois)]):
+        column, value = {
+            "nan": (1, np.nan),
+            "infinite": (4, -np.inf),
+            "below": (0, -1),
+            "above": (0, len(features)),
+            "between": (0, len(features) + 0.5),
+        }[fault]
+        rois[k, column] = value
+    if apart and np.isfinite(rois[:, 0]).all():
+        given = {"rois": rois[:, 1:], "batch_indices": np.floor(rois[:, 0]).astype(np.int16)}
+    else:
+        given = {"rois": rois}
+    grad_output = battery.to_layout(problem.grad_output(), layout)
+    options = dict(problem.options, layout=layout, **given)
+
+    def call():
+        rois, more = options["rois"], {key: value for key, value in options.items() if key != "rois"}
+        return (
+            roicy.roi_align(features, rois, problem.output_size, invalid="nan", **more),
+            roicy.roi_align_backward(grad_output, rois, features.shape, invalid="nan", **more),
+        )
+
+    agree(*both(call), precision_of(features))
+
+    def message():
+        rois, more = options["rois"], {key: value for key, value in options.items() if key != "rois"}
+        out = np.full(grad_output.shape, 7, result_dtype(features.dtype))
+        try:
+            roicy.roi_align(features, rois, problem.output_size, out=out, **more)
+        except ValueError as error:
+            assert (out == 7).all()
+            return str(error)
+        return None
+
+    found, expected = both(message)
+    assert found == expected
+
+
+# ---------------------------------------------------------------- decisions, to the bit
+
+
+@st.composite
+def places(draw, count, length, dtype):
+    """Coordinates around those where something is decided: the borders, whole and half pixels."""
+    whole = st.sampled_from(
+        [-1.5, -1.0, -0.5, 0.0, 0.5, length - 1.5, length - 1.0, length - 0.5, float(length)]
+    )
+    near = st.tuples(whole, st.integers(-3, 3)).map(
+        lambda pair: pair[0] + pair[1] * float(np.spacing(dtype.type(abs(pair[0]) + 0.5)))
+    )
+    anywhere = st.floats(-3, length + 3, width=32)
+    huge = st.sampled_from([1e30, -1e30, 1e9])
+    return np.array([draw(st.one_of(near, anywhere, huge)) for _ in range(count)], dtype)
+
+
+def ramps(height, width):
+    """float64 maps that say where they were sampled: one of the columns, one of the rows, one of ones."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    return np.stack([x, y, np.ones_like(x)])[None]
+
+
+@few(st.data(), st.sampled_from(BOX_DTYPES), st.sampled_from([1, 2, 3, 0]), st.booleans())
+def test_where_samples_lie(both, data, dtype, sampling_ratio, aligned):
+    height, width = 5, 7
+    x, y = (data.draw(places(8, length, dtype)) for length in (width, height))
+    x, y = x.reshape(4, 2), y.reshape(4, 2)
+    if not sampling_ratio:
+        # neither 1e30 samples, nor a reversed box, which has none
+        x, y = (np.sort(np.clip(ends, -20, 20), axis=1) for ends in (x, y))
+    rois = np.column_stack([np.zeros(4), x[:, 0], y[:, 0], x[:, 1], y[:, 1]]).astype(dtype)
+
+    def call():
+        features, options = ramps(height, width), {"sampling_ratio": sampling_ratio, "aligned": aligned}
+        return roicy.roi_align(features, rois, (1, 1), **options), roicy.roi_align(
+            features, rois, 3, **options
+        )
+
+    found, expected = both(call)
+    for array, wanted in zip(found, expected, strict=True):
+        if sampling_ratio == 1 and dtype == np.float32:  # weights are exact, and there is no sum to speak of
+            np.testing.assert_array_equal(array, wanted)
+        np.testing.assert_allclose(array, wanted, rtol=0, atol=2e-14 * (width + height))
+
+
+@few(st.data(), st.sampled_from(BOX_DTYPES), st.sampled_from([1, 2, 0]), st.booleans())
+def test_where_samples_of_turned_boxes_lie(both, data, dtype, sampling_ratio, clockwise):
+    height, width = 5, 7
+    x, y = (data.draw(places(4, length, dtype)) for length in (width, height))
+    size = np.array([[data.draw(st.floats(-2, 12, width=32)) for _ in range(2)] for _ in range(4)])
+    angle = np.array([data.draw(st.floats(-400, 400, width=32)) for _ in range(4)])
+    rois = np.column_stack([np.zeros(4), x, y, size, angle]).astype(dtype)
+
+    def call():
+        features, options = ramps(height, width), {"sampling_ratio": sampling_ratio, "clockwise": clockwise}
+        return (
+            roicy.roi_align_rotated(features, rois, (1, 1), **options),
+            roicy.roi_align_rotated(features, rois, (2, 3), **options),
+        )
+
+    found, expected = both(call)
+    for array, wanted in zip(found, expected, strict=True):
+        if sampling_ratio == 1 and dtype == np.float32:
+            np.testing.assert_array_equal(array, wanted)
+        np.testing.assert_allclose(array, wanted, rtol=0, atol=2e-14 * (width + height))
+
+
+# ---------------------------------------------------------------- the same bits, however it is launched
+
+
+class Work(NamedTuple):
+    """A problem that is large enough to be split over blocks."""
+
+    shape: tuple[int, int, int, int]
+    boxes: int
+    output_size: tuple[int, int]
+    dtype: str
+    layout: str
+    box_dtype: str = "float32"
+
+
+WORK = [
+    Work((2, 19, 13, 11), 40, (3, 5), "float32", "NCHW"),
+    Work((2, 40, 13, 11), 17, (7, 7), "float16", "NHWC"),
+    Work((1, 3, 31, 40), 9, (14, 14), "uint8", "NCHW", "float64"),
+    Work((3, 33, 9, 8), 30, (2, 2), "float64", "NHWC"),
+    Work((2, 8, 16, 16), 25, (1, 1), "bfloat16", "NCHW", "float64"),
+]
+WORK_IDS = [f"{work.dtype}-{work.layout}" for work in WORK]
+ALL = ["average", *operators.NAMES]
+
+
+def outputs(name, work):
+    """All results of an operator and its gradients."""
+    dtype = next(dtype for dtype in FEATURE_DTYPES if dtype.name == work.dtype)
+    rng = np.random.default_rng(work.boxes)
+    n, _, height, width = work.shape
+    features = random_values(rng, work.shape, dtype)
+    corners = battery.random_boxes(rng, work.boxes, height, width)
+    rois = np.column_stack([rng.integers(n, size=work.boxes), corners]).astype(work.box_dtype)
+    if name != "average":
+        return operators.outputs(name, features, rois, work.output_size, layout=work.layout)
+    features = np.ascontiguousarray(battery.to_layout(features, work.layout))
+    out = roicy.roi_align(features, rois, work.output_size, layout=work.layout)
+    return (
+        out,
+        roicy.roi_align_backward(out, rois, features.shape, layout=work.layout),
+        roicy.roi_align_backward_rois(out, features, rois, layout=work.layout),
+    )
+
+
+def same_bits(found, expected):
+    for array, wanted in zip(found, expected, strict=True):
+        assert_same_bits(array, wanted)
+
+
+@pytest.fixture
+def backwards(host_kernels):
+    from cuda_host.module import HostModule
+
+    def turn(on):
+        HostModule.set_order(on)
+
+    yield turn
+    HostModule.set_order(0)
+
+
+@pytest.mark.parametrize(
+    "work", [pytest.param(work, id=name) for work, name in zip(WORK, WORK_IDS, strict=True)]
+)
+@pytest.mark.parametrize("name", ALL)
+def test_launches(on_cuda, backwards, monkeypatch, name, work):
+    """Neither another run, nor the order of threads and blocks, nor their number changes a bit."""
+    from cuda_host.module import HostModule
+
+    expected = outputs(name, work)
+    same_bits(outputs(name, work), expected)
+    backwards(True)
+    monkeypatch.setattr(HostModule, "fences", "before")
+    same_bits(outputs(name, work), expected)
+    backwards(False)
+    monkeypatch.setattr(on_cuda, "most_blocks", 3)
+    same_bits(outputs(name, work), expected)
+    monkeypatch.setattr(on_cuda, "index", "int64")
+    agree(outputs(name, work), expected, "float64" if work.dtype == "float64" else "float32")
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("boxes", [1100, 2500])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_many_boxes_on_several_images(both, name, boxes, layout):
+    """So many that the boxes of an image are looked up in a list."""
+    found, expected = both(lambda: outputs(name, Work((4, 3, 10, 9), boxes, (2, 2), "float32", layout)))
+    if name == "average":
+        # the gradient of a box is a sum that may cancel
+        found, expected = found[:-1], expected[:-1]
+    elif name != "pool":
+        found, expected = found[:-1], expected[:-1]
+    agree(found, expected, "float32")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_steps_beyond_32_bits(both, name):
+    """Offsets that only fit into 64 bits, into memory that is reserved and hardly used."""
+    features = random_values(np.random.default_rng(0), (2, 5, 6, 7), np.dtype("float16"))
+    wide = np.lib.stride_tricks.as_strided
+    items = 3 * 2**31 + features.size
+    memory = np.zeros(items, np.float16)
+    spread = wide(memory, features.shape, (2 * 3 * 2**31, *features.strides[1:]))
+    spread[...] = features
+    rois = np.array([[1, 0.5, 0.25, 6, 5], [0, 1, 1, 3, 3]], np.float32)
+
+    def call():
+        if name == "pool":
+            return roicy.roi_pool(spread, rois, (2, 3), return_argmax=True)
+        if name == "rotated":
+            return (
+                roicy.roi_align_rotated(spread, np.column_stack([rois, [20, 70]]).astype(np.float32), (2, 3)),
+            )
+        return (roicy.roi_align(spread, rois, (2, 3), mode="max" if name == "max" else "avg"),)
+
+    agree(*both(call), "float32")
+
+
+# ---------------------------------------------------------------- the twins
+
+
+def test_functions_have_the_same_signatures():
+    """Whoever changes a function of one backend finds its twin."""
+    from roicy.cuda import Kernels
+
+    of_threads = {"compiler", "get_num_threads", "level", "levels", "openmp", "set_num_threads", "threads"}
+    values = {"asynchronous", "xp"}
+    names = set(cpu.__all__) - of_threads - values
+    for name in names:
+        twin = inspect.signature(getattr(Kernels, name))
+        own = list(twin.parameters.values())
+        assert own[0].name == "self"
+        assert twin.replace(parameters=own[1:]) == inspect.signature(getattr(cpu, name)), name
+    base = {"check_arrays", "launch", "feature_options"}
+    assert {name for name in dir(Kernels) if not name.startswith("_")} - base - values == names
+    assert not cpu.asynchronous
+    assert Kernels.asynchronous
+
+
+def test_outputs_and_sizes_are_all_there(host_kernels):
+    """What was launched by the tests above is among what the check of all specialisations compiles."""
+    from roicy.cuda.device import specialisations
+
+    known = set(specialisations())
+    launched = {(source, options) for _, source, options in host_kernels._modules}
+    assert launched
+    assert launched <= known
+    assert all(len(size) == 2 for size in OUTPUT_SIZES)

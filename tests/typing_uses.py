@@ -1,0 +1,163 @@
+"""How roicy is used, and what a type checker makes of it: read by mypy and pyright (`make types`), never run.
+
+Lines marked as errors have to be errors: both checkers complain about a mark that hides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import roicy
+from roicy import RoIAlignPlan, RoIAlignRotatedPlan
+from roicy.compat import caffe2, mxnet
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FEATURES = np.zeros((2, 3, 8, 8), np.float32)
+PIXELS = np.zeros((2, 8, 8, 3), np.uint8)
+ROIS = np.array([[0, 1, 1, 6, 6]], np.float32)
+WIDE = ROIS.astype(np.float64)
+TURNED = np.array([[0, 4, 4, 3, 2, 30]])
+LISTED = [np.zeros((2, 4)), np.zeros((3, 4))]
+MIXED = np.zeros((2, 4), np.float32), np.zeros((3, 4), np.int64)
+
+
+# ---------------------------------------------------------------- pooling
+
+
+def align() -> None:
+    assert_type(roicy.roi_align(FEATURES, ROIS, 7), Array)
+    assert_type(roicy.roi_align(PIXELS, WIDE, (7, np.int64(7)), layout="NHWC"), Array)
+    assert_type(roicy.roi_align(FEATURES, ROIS[:, 1:], [7, 7], batch_indices=np.zeros(1, np.int32)), Array)
+    assert_type(roicy.roi_align(FEATURES, LISTED, 7, spatial_scale=np.float32(0.5)), Array)
+    assert_type(roicy.roi_align(FEATURES, MIXED, 7, aligned=False, sampling_ratio=np.int8(2)), Array)
+    assert_type(roicy.roi_align(FEATURES, ROIS, 7, invalid="nan", out=np.empty((1, 3, 7, 7))), Array)
+
+
+def argmax(wanted: bool) -> None:
+    pooled, chosen = roicy.roi_align(FEATURES, ROIS, 7, mode="max", return_argmax=True)
+    assert_type(pooled, Array)
+    assert_type(chosen, Array)
+    both = roicy.roi_align(FEATURES, ROIS, 7, mode="max", return_argmax=True, out=(pooled, chosen))
+    assert_type(both, tuple[Array, Array])
+    assert_type(roicy.roi_align(FEATURES, ROIS, 7, mode="max", max_rule="onnx", return_argmax=False), Array)
+    either = roicy.roi_align(FEATURES, ROIS, 7, mode="max", return_argmax=wanted)
+    assert_type(either, Array | tuple[Array, Array])
+    assert_type(roicy.roi_pool(FEATURES, ROIS, 7, rounding="none"), Array)
+    assert_type(roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=True), tuple[Array, Array])
+    assert_type(roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=wanted), Array | tuple[Array, Array])
+
+
+def rotated() -> None:
+    assert_type(roicy.roi_align_rotated(FEATURES, TURNED, 7, angle_unit="radians", clockwise=True), Array)
+
+
+def regions() -> None:
+    assert_type(roicy.rmac_regions(FEATURES.shape), NDArray[np.float32])
+    assert_type(roicy.rmac_regions((1, 256, 32, 24), scales=2, overlap=0.5), NDArray[np.float32])
+    mean, matrix = np.zeros(3), np.zeros((2, 3), np.float32)
+    assert_type(roicy.rmac(FEATURES), Array)
+    assert_type(roicy.rmac(FEATURES, whiten=(mean, matrix), aggregate="concat"), Array)
+    assert_type(roicy.rmac(FEATURES, whiten=lambda rows: rows[:, :2]), Array)
+    grad = np.ones((2, 3), np.float32)
+    assert_type(roicy.rmac_backward(grad, FEATURES, whiten=[mean, matrix], eps=1e-6), Array)
+
+
+# ---------------------------------------------------------------- gradients
+
+
+def gradients() -> None:
+    grad = np.ones((1, 3, 7, 7), np.float32)
+    pooled, chosen = roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=True)
+    assert_type(roicy.roi_align_backward(grad, ROIS, FEATURES.shape), Array)
+    assert_type(roicy.roi_align_backward(grad, LISTED, [2, 3, 8, 8], mode="max", argmax=chosen), Array)
+    assert_type(roicy.roi_align_rotated_backward(grad, TURNED, (2, 3, 8, 8)), Array)
+    assert_type(roicy.roi_pool_backward(pooled, chosen, ROIS, FEATURES.shape), Array)
+
+
+def gradients_of_boxes(either: Array | list[Array]) -> None:
+    grad = np.ones((1, 3, 7, 7), np.float32)
+    assert_type(roicy.roi_align_backward_rois(grad, FEATURES, ROIS), Array)
+    assert_type(roicy.roi_align_backward_rois(grad, FEATURES, ROIS, out=np.empty((1, 5))), Array)
+    assert_type(roicy.roi_align_backward_rois(grad, FEATURES, LISTED), list[Array])
+    assert_type(roicy.roi_align_backward_rois(grad, FEATURES, MIXED), list[Array])
+    assert_type(roicy.roi_align_backward_rois(grad, FEATURES, either), Array | list[Array])
+    assert_type(roicy.roi_align_rotated_backward_rois(grad, FEATURES, TURNED), Array)
+    assert_type(roicy.roi_align_rotated_backward_rois(grad, FEATURES, [TURNED]), list[Array])
+
+
+# ---------------------------------------------------------------- plans
+
+
+def plans() -> None:
+    plan = roicy.roi_align_plan(ROIS, FEATURES.shape, (7, 5), mode="max")
+    assert_type(plan, RoIAlignPlan[Array])
+    assert_type(plan(FEATURES), Array)
+    assert_type(plan(FEATURES, return_argmax=True), tuple[Array, Array])
+    pooled, chosen = plan(FEATURES, return_argmax=True)
+    assert_type(plan.backward(pooled, argmax=chosen), Array)
+    step = 0.1 * plan.backward_rois(pooled, FEATURES, argmax=chosen)  # an array, or a list of them
+    assert_type(ROIS - step, Any)
+    assert_type(plan.output_size, tuple[int, int])
+    assert_type(plan.output_shape, tuple[int, int, int, int])
+    assert_type(plan.layout, Literal["NCHW", "NHWC"])
+    assert_type(roicy.roi_align_plan(LISTED, (2, 3, 8, 8), 7), RoIAlignPlan[Array])
+    turned = roicy.roi_align_rotated_plan(TURNED, (2, 3, 8, 8), 7)
+    assert_type(turned, RoIAlignRotatedPlan[Array])
+    assert_type(turned(FEATURES), Array)
+    assert_type(turned.backward(turned(FEATURES)), Array)
+
+
+class Head:
+    """A plan in an annotation."""
+
+    def __init__(self, plan: RoIAlignPlan[NDArray[Any]]) -> None:
+        self.plan = plan
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.plan(features)
+
+
+# ---------------------------------------------------------------- arrays of no known type, such as CuPy's
+
+
+def of_unknown_type(features: Any, rois: Any) -> None:
+    assert_type(roicy.roi_align(features, rois, 7), Any)
+    assert_type(roicy.roi_align(features, rois, 7, return_argmax=True), tuple[Any, Any])
+    assert_type(roicy.roi_align_backward_rois(features, features, rois), Any)
+    assert_type(roicy.roi_align_plan(rois, (2, 3, 8, 8), 7)(features), Any)
+    assert_type(roicy.rmac(features), Any)
+
+
+# ---------------------------------------------------------------- the rest of the package
+
+
+def settings() -> None:
+    assert_type(roicy.__version__, str)
+    assert_type(roicy.get_num_threads(), int)
+    with roicy.num_threads(2):
+        roicy.set_num_threads(1)
+    roicy.show_config()
+    assert_type(roicy.show_config("dicts"), dict[str, dict[str, Any]])
+
+
+# ---------------------------------------------------------------- errors
+
+
+def errors(word: str) -> None:
+    roicy.roi_align(FEATURES.tolist(), ROIS, 7)  # type: ignore[call-overload]
+    roicy.roi_align([[1.0]], ROIS, 7)  # type: ignore[call-overload]
+    roicy.roi_align(FEATURES, [[0, 1, 1, 6, 6]], 7)  # type: ignore[call-overload]
+    roicy.roi_align(FEATURES, ROIS, 7.0)  # type: ignore[call-overload]
+    roicy.roi_align(FEATURES, ROIS)  # type: ignore[call-overload]
+    roicy.roi_align(FEATURES, ROIS, 7, layout="CHWN")  # type: ignore[call-overload]
+    roicy.roi_align(FEATURES, ROIS, 7, layout=word)  # type: ignore[call-overload]
+    roicy.roi_align(FEATURES, ROIS, 7, 0.5)  # type: ignore[call-overload]
+    roicy.roi_align_backward(FEATURES, ROIS, (2, 3, 8, 8), mode="mean")  # type: ignore[arg-type]
+    roicy.roi_align_backward_rois(FEATURES, FEATURES, LISTED, out=ROIS)  # type: ignore[call-overload]
+    roicy.roi_pool(FEATURES, ROIS, 7, out=(FEATURES, FEATURES))  # type: ignore[call-overload]
+    roicy.roi_align_plan(ROIS, "NCHW", 7)  # type: ignore[arg-type]
+    roicy.show_config("text")  # type: ignore[call-overload]
+    roicy.roi_allign  # type: ignore[attr-defined]  # noqa: B018
