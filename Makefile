@@ -49,18 +49,25 @@ SANITIZED_TESTS := tests/test_cuda.py tests/test_cuda_host.py tests/test_cuda_ar
 sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc's address and undefined-behaviour sanitizers
 	@LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc ROICY_HOST_FENCES= \
-		ROICY_HOST_FLAGS="-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
+		ROICY_HOST_FLAGS="-O0 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
 		$(BIN)/python -m pytest -q -k cuda -m "not slow" $(SANITIZED_TESTS) $(ARGS)
 
 bench-cuda: $(VENV)/roicy.stamp ## race roicy on a GPU against torchvision; needs CuPy in .venv; ARGS=--help
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
-wheel: $(VENV)/build.stamp ## build the source distribution and the wheel into dist/
-	@rm -rf build dist
-	@$(BIN)/python -m build
+wheel: $(VENV)/wheel.stamp ## build source distribution and wheel into dist/, and run all tests on the wheel as users get it
+	@rm -rf build dist $(VENV)-wheel
+	@$(BIN)/python -m build --outdir dist/built
+	@PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist dist/built/*.whl  # with the OpenMP library
+	@mv dist/built/*.tar.gz dist && rm -r dist/built
+	@$(PYTHON) -m venv $(VENV)-wheel
+	@$(VENV)-wheel/bin/python -m pip --quiet --disable-pip-version-check install "$$(echo dist/*.whl)[test]"
+	@$(VENV)-wheel/bin/python tests/wheel_check.py dist/*.whl
+	@rm -rf $(VENV)-wheel/outside && mkdir $(VENV)-wheel/outside && cp -r tests pyproject.toml $(VENV)-wheel/outside
+	@cd $(VENV)-wheel/outside && ../bin/python -m pytest -q tests
 
-clean: ## remove .venv, .venv-cuda* and everything that was built
-	rm -rf $(VENV) $(VENV)-cuda* build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-* and everything that was built
+	rm -rf $(VENV) $(VENV)-* build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	find src -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -85,16 +92,12 @@ $(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/bench.stamp: $(VENV)/%.stamp: $(VE
 	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
 
-# The linters come from pyproject.toml's extra "lint", without building roicy.
-$(VENV)/lint.stamp: $(VENV)/made.stamp pyproject.toml
-	@echo "installing the linters"
+# The linters and what builds wheels: pyproject.toml's extras of these names, without building roicy.
+$(VENV)/lint.stamp $(VENV)/wheel.stamp: $(VENV)/%.stamp: $(VENV)/made.stamp pyproject.toml
+	@echo "installing what roicy[$*] names"
 	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-		print(*project['optional-dependencies']['lint'], sep='\n')" > $(VENV)/lint.txt
-	@$(PIP) install -r $(VENV)/lint.txt
-	@touch $@
-
-$(VENV)/build.stamp: $(VENV)/made.stamp
-	@$(PIP) install build
+		print(*project['optional-dependencies']['$*'], sep='\n')" > $(VENV)/$*.txt
+	@$(PIP) install -r $(VENV)/$*.txt
 	@touch $@
 
 # The same wheel in environments with CuPy: what the extras install is what the check has.

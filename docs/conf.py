@@ -8,6 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "pictures")]
 
+from paper import STYLE  # noqa: E402
 from readme import write_section  # noqa: E402
 
 project = "roicy"
@@ -40,6 +41,8 @@ plot_formats = [("png", 160)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 plot_include_source = False
+plot_rcparams = STYLE
+plot_apply_rcparams = True
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
@@ -51,6 +54,7 @@ sphinx_gallery_conf = {
     "doc_module": ("roicy",),
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,
     "min_reported_time": 10,
     "remove_config_comments": True,
     "image_scrapers": ("matplotlib",),
@@ -66,6 +70,9 @@ trim_doctest_flags = True
 linkcheck_timeout = 20
 linkcheck_retries = 2
 
+# Pages that have no others beside them to list.
+WIDE = ("start", "conventions", "embedding", "gpu", "speed", "determinism")
+
 html_theme = "pydata_sphinx_theme"
 html_title = "roicy"
 html_static_path = ["_static"]
@@ -75,16 +82,18 @@ html_copy_source = False
 html_theme_options = {
     "logo": {"text": "roicy"},
     "navbar_align": "left",
+    "navbar_end": ["search-button", "theme-switcher"],
+    "navbar_persistent": [],
     "header_links_before_dropdown": 9,
     "show_prev_next": True,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {page: ["page-toc"] for page in (*WIDE, "api")},
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "show_toc_level": 2,
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {"start": [], "conventions": [], "speed": [], "determinism": [], "embedding": [], "gpu": []}
+html_sidebars = {page: [] for page in WIDE}
 
 # matplotlib without a screen says so when an example shows a figure.
 warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")

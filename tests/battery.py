@@ -14,6 +14,8 @@ import reference_pool
 import reference_rotated
 from strategies import Problem, contested_values, random_values, result_dtype, rising_values
 
+import roicy
+
 
 class Case(NamedTuple):
     name: str
@@ -140,8 +142,6 @@ def from_layout(array, layout):
 
 def forward(case):
     """The package's result of a case, as NCHW."""
-    import roicy
-
     problem = build(case)
     out = roicy.roi_align(
         to_layout(problem.features, case.layout),
@@ -155,8 +155,6 @@ def forward(case):
 
 def backward(case):
     """The package's gradient of a case with respect to the features, as NCHW."""
-    import roicy
-
     problem = build(case)
     grad = roicy.roi_align_backward(
         to_layout(problem.grad_output(), case.layout),
@@ -170,8 +168,6 @@ def backward(case):
 
 def backward_rois(case):
     """The package's gradient of a case with respect to the boxes."""
-    import roicy
-
     problem = build(case, rising_values)
     return roicy.roi_align_backward_rois(
         to_layout(problem.grad_output(), case.layout),
@@ -200,8 +196,6 @@ def rotated_rois(case):
 
 def rotated_forward(case):
     """The package's averages over turned boxes, as NCHW."""
-    import roicy
-
     problem = build(case)
     out = roicy.roi_align_rotated(
         to_layout(problem.features, case.layout),
@@ -215,8 +209,6 @@ def rotated_forward(case):
 
 def rotated_backward(case):
     """Their gradient with respect to the features, as NCHW."""
-    import roicy
-
     problem = build(case)
     grad = roicy.roi_align_rotated_backward(
         to_layout(problem.grad_output(), case.layout),
@@ -230,8 +222,6 @@ def rotated_backward(case):
 
 def rotated_backward_rois(case):
     """Their gradient with respect to the boxes."""
-    import roicy
-
     problem = build(case, rising_values)
     return roicy.roi_align_rotated_backward_rois(
         to_layout(problem.grad_output(), case.layout),
@@ -275,8 +265,6 @@ def bins_shape(case):
 
 def max_forward(case, *, return_argmax=False):
     """The package's largest samples, as NCHW; with their indices if asked for."""
-    import roicy
-
     problem = build(case)
     found = roicy.roi_align(
         to_layout(problem.features, case.layout),
@@ -317,8 +305,6 @@ def sample_argmax(case):
 
 def max_backward(case):
     """Gradient of samples chosen at random with respect to the features, as NCHW."""
-    import roicy
-
     problem = build(case)
     grad = roicy.roi_align_backward(
         to_layout(problem.grad_output(), case.layout),
@@ -334,8 +320,6 @@ def max_backward(case):
 
 def max_backward_rois(case):
     """Gradient of samples chosen at random with respect to the boxes."""
-    import roicy
-
     problem = build(case, rising_values)
     return roicy.roi_align_backward_rois(
         to_layout(problem.grad_output(), case.layout),
@@ -377,8 +361,6 @@ def expected_max_backward_rois(case):
 
 def pool_forward(case, *, return_argmax=False):
     """The package's largest pixels, as NCHW; with their indices if asked for."""
-    import roicy
-
     problem = build(case, contested_values)
     found = roicy.roi_pool(
         to_layout(problem.features, case.layout),
@@ -405,8 +387,6 @@ def pixel_argmax(case):
 
 def pool_backward(case):
     """Gradient of pixels chosen at random, as NCHW."""
-    import roicy
-
     problem = build(case)
     grad = roicy.roi_pool_backward(
         to_layout(problem.grad_output(), case.layout),

@@ -60,6 +60,22 @@ def assert_sums_close(actual, expected, terms, precision):
     )
 
 
+def assert_same_sums(actual, expected):
+    """Hold results against others of the package: the same but for the order of a sum; integers exactly."""
+    assert actual.dtype == expected.dtype
+    if actual.dtype.kind == "i":
+        np.testing.assert_array_equal(actual, expected)
+    elif actual.dtype.itemsize == 2:
+        # both are rounded: at the most they are neighbours
+        wide, wanted = actual.astype(np.float64), expected.astype(np.float64)
+        np.testing.assert_array_equal(np.isfinite(wide), np.isfinite(wanted))
+        wide, wanted = wide[np.isfinite(wanted)], wanted[np.isfinite(wanted)]
+        bound = RELATIVE_BOUND["float32"] * np.abs(wanted).max(initial=0.0) + ulp(wanted, actual.dtype)
+        assert (np.abs(wide - wanted) <= bound).all()
+    else:
+        assert_close(actual, expected.astype(np.float64))
+
+
 def bits(array):
     """The bytes of an array, to compare results exactly: NaN equals NaN, and 0 differs from -0."""
     return np.ascontiguousarray(array).tobytes()

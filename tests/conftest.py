@@ -10,10 +10,14 @@ import os
 import subprocess
 import sys
 import threading
+import types
 import zlib
 from pathlib import Path
 
+import battery
 import numpy as np
+import on_device
+import operators
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -29,8 +33,8 @@ settings.load_profile("short")
 
 
 #: What the CUDA kernels on the processor are tried with, which takes longer: of the examples of a hypothesis
-#: test a tenth; of the cases of a test that has many, a quarter.
-EXAMPLES_ON_CUDA, CASES_ON_CUDA, MANY_CASES = 1 / 10, 1 / 4, 12
+#: test a tenth; of the cases of a test that has many, a fifth.
+EXAMPLES_ON_CUDA, CASES_ON_CUDA, MANY_CASES = 1 / 10, 1 / 5, 8
 #: From so many tests on, most of the kernels will be needed.
 MANY_TESTS = 300
 STOP_COMPILING = pytest.StashKey[threading.Event]()
@@ -87,9 +91,9 @@ def pytest_sessionfinish(session):
 
 
 def _on_cuda(item):
-    # the test that an item is a case of, where the item runs on the second backend; else None
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return (item.path, item.originalname) if parameters.get("backend") == "cuda" else None
+    # the test that an item is a case of, where the item runs on the CUDA kernels; else None
+    backend = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "cpu")
+    return None if backend == "cpu" else (item.path, item.originalname, backend)
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +103,18 @@ def host_kernels():
 
     if module.compiler() is None:
         pytest.skip("the CUDA kernels run on the processor where there is a C++ compiler: g++, c++ or $CXX")
-    from roicy.cuda import Kernels
+    from roicy.cuda import Kernels, device
 
-    return Kernels(np, module.HostModule, lambda: 0)
+    known = {
+        (device.source_text(source), (*device.OPTIONS, *options))
+        for source, options in device.specialisations()
+    }
+
+    def compiled(*, code, options):
+        assert (code, options) in known, f"not among the specialisations that are checked: {options}"
+        return module.HostModule(code=code, options=options)
+
+    return Kernels(np, compiled, lambda: 0)
 
 
 @pytest.fixture
@@ -111,20 +124,60 @@ def on_cuda(host_kernels, monkeypatch):
     return host_kernels
 
 
-@pytest.fixture(scope="module", params=["cpu", "cuda"])
+def _backends():
+    # on a device as well, where there is one; ROICY_TEST_DEVICE=stand-in: on one that is none
+    if os.environ.get("ROICY_TEST_DEVICE") == "stand-in" or on_device.missing() is None:
+        return ["cpu", "cuda", "device"]
+    return ["cpu", "cuda"]
+
+
+@pytest.fixture(scope="session")
+def xp():
+    """CuPy, where there is a device."""
+    reason = on_device.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    import cupy
+
+    return cupy
+
+
+@pytest.fixture(scope="module", params=_backends())
 def backend(request):
-    """The tests of a module that uses this run twice, the second time as with `on_cuda`."""
+    """The tests of a module that uses this run on all backends.
+
+    "cpu": as they are; "cuda": as with `on_cuda`; "device": with all arrays on a CUDA device.
+    """
     if request.param == "cpu":
         yield request.param
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_backend, "cpu", request.getfixturevalue("host_kernels"))
+        if request.param == "cuda":
+            patch.setattr(_backend, "cpu", request.getfixturevalue("host_kernels"))
+        else:
+            _move(request.module, patch)
         for test in vars(request.module).values():
             chosen = getattr(test, "_hypothesis_internal_use_settings", None)
             if chosen is not None:
                 fewer = settings(chosen, max_examples=max(int(chosen.max_examples * EXAMPLES_ON_CUDA), 5))
                 patch.setattr(test, "_hypothesis_internal_use_settings", fewer)
         yield request.param
+
+
+def _move(module, patch):
+    # what the tests of a module call roicy, or a part of it, works on a device's arrays
+    if os.environ.get("ROICY_TEST_DEVICE") == "stand-in":
+        from cuda_host import arrays
+
+        library = on_device.StandIn(arrays.install(patch))
+    else:
+        import cupy
+
+        library = on_device.Cupy(cupy)
+    for user in (module, battery, operators):
+        for name, value in vars(user).items():
+            if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] == "roicy":
+                patch.setattr(user, name, on_device.OnDevice(library, value))
 
 
 @pytest.fixture(autouse=True)

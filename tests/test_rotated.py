@@ -394,6 +394,7 @@ def crowd(count, dtype="float32"):
     return np.column_stack([rng.integers(2, size=count), boxes]).astype(dtype)
 
 
+@pytest.mark.cpu_only(reason="takes half a minute there")
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_many_boxes_are_as_good_as_few(layout):
     """More samples than are tabled at once: the same bits as in parts."""

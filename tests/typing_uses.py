@@ -14,7 +14,8 @@ import roicy
 from roicy import RoIAlignPlan, RoIAlignRotatedPlan
 from roicy.compat import caffe2, mxnet
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = NDArray[Any]
+Regions = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 FEATURES = np.zeros((2, 3, 8, 8), np.float32)
 PIXELS = np.zeros((2, 8, 8, 3), np.uint8)
 ROIS = np.array([[0, 1, 1, 6, 6]], np.float32)
@@ -55,8 +56,8 @@ def rotated() -> None:
 
 
 def regions() -> None:
-    assert_type(roicy.rmac_regions(FEATURES.shape), NDArray[np.float32])
-    assert_type(roicy.rmac_regions((1, 256, 32, 24), scales=2, overlap=0.5), NDArray[np.float32])
+    assert_type(roicy.rmac_regions(FEATURES.shape), Regions)
+    assert_type(roicy.rmac_regions((1, 256, 32, 24), scales=2, overlap=0.5), Regions)
     mean, matrix = np.zeros(3), np.zeros((2, 3), np.float32)
     assert_type(roicy.rmac(FEATURES), Array)
     assert_type(roicy.rmac(FEATURES, whiten=(mean, matrix), aggregate="concat"), Array)
@@ -98,8 +99,10 @@ def plans() -> None:
     assert_type(plan(FEATURES, return_argmax=True), tuple[Array, Array])
     pooled, chosen = plan(FEATURES, return_argmax=True)
     assert_type(plan.backward(pooled, argmax=chosen), Array)
-    step = 0.1 * plan.backward_rois(pooled, FEATURES, argmax=chosen)  # an array, or a list of them
-    assert_type(ROIS - step, Any)
+    grad_rois = plan.backward_rois(pooled, FEATURES, argmax=chosen)  # an array, or a list of them
+    assert_type(grad_rois, Array | Any)
+    moved: Array = ROIS - 0.1 * grad_rois
+    plan(moved)
     assert_type(plan.output_size, tuple[int, int])
     assert_type(plan.output_shape, tuple[int, int, int, int])
     assert_type(plan.layout, Literal["NCHW", "NHWC"])
@@ -143,13 +146,28 @@ def settings() -> None:
     assert_type(roicy.show_config("dicts"), dict[str, dict[str, Any]])
 
 
+def other_systems(test: bool) -> None:
+    assert_type(caffe2.RoIAlign(FEATURES, ROIS, pooled_h=7, pooled_w=7, aligned=1), Array)
+    assert_type(caffe2.RoIAlignGradient(FEATURES, WIDE, FEATURES), Array)
+    assert_type(caffe2.RoIPool(FEATURES, ROIS), tuple[Array, Array])
+    assert_type(caffe2.RoIPool(FEATURES, ROIS, is_test=1), Array)
+    assert_type(caffe2.RoIPool(FEATURES, ROIS, is_test=test), Array | tuple[Array, Array])
+    assert_type(caffe2.RMACRegions(FEATURES, scales=2), Array)
+    assert_type(caffe2.run_operator("RoIAlign", [FEATURES, FEATURES], "cpu", pooled_h=7), tuple[Array, ...])
+    assert_type(caffe2.gradient_operator("RoIAlign"), str)
+    assert_type(mxnet.ROIPooling(FEATURES, ROIS, 7, 1.0), Array)
+    assert_type(mxnet.ROIPooling(FEATURES, ROIS, (7, 7), 1.0, return_argmax=True), tuple[Array, Array])
+    assert_type(mxnet.ROIAlign(FEATURES, WIDE, 7, 0.5, position_sensitive=True), Array)
+    pooled, x, y = mxnet.MaxROIAlign(FEATURES, ROIS, 7, 1.0)
+    assert_type(mxnet.MaxROIAlign_backward(pooled, ROIS, x, y, FEATURES.shape, 1.0), Array)
+
+
 # ---------------------------------------------------------------- errors
 
 
 def errors(word: str) -> None:
-    roicy.roi_align(FEATURES.tolist(), ROIS, 7)  # type: ignore[call-overload]
     roicy.roi_align([[1.0]], ROIS, 7)  # type: ignore[call-overload]
-    roicy.roi_align(FEATURES, [[0, 1, 1, 6, 6]], 7)  # type: ignore[call-overload]
+    roicy.roi_align(FEATURES, [[0, 1, 1, 6, 6]], 7)  # type: ignore[list-item]
     roicy.roi_align(FEATURES, ROIS, 7.0)  # type: ignore[call-overload]
     roicy.roi_align(FEATURES, ROIS)  # type: ignore[call-overload]
     roicy.roi_align(FEATURES, ROIS, 7, layout="CHWN")  # type: ignore[call-overload]

@@ -8,7 +8,7 @@ import roicy
 
 
 def roi_align(output_size, **options):
-    """Return ``pool(features, rois)``; options as those of `roicy.roi_align`, `output_size` (rows, columns)."""
+    """Return ``pool(features, rois)`` for an output size (rows, columns); options are `roicy.roi_align`'s."""
 
     def pooled(features, rois):
         return roicy.roi_align(np.asarray(features), np.asarray(rois), output_size, **options)

@@ -41,7 +41,8 @@ def main():
     features = torch.rand(1, 3, 9, 11, dtype=torch.float64, requires_grad=True)
     rois = torch.tensor([[1.3, 0.8, 7.1, 6.2], [2.2, 3.1, 9.4, 7.7]], dtype=torch.float64, requires_grad=True)
     for ratio in 0, 2:
-        assert torch.autograd.gradcheck(lambda x, boxes: roi_align(x, boxes, 3, sampling_ratio=ratio), (features, rois))
+        options = {"sampling_ratio": ratio}
+        assert torch.autograd.gradcheck(RoIAlign.apply, (features, rois, 3, options))
     print("gradients with respect to features and boxes agree with finite differences")
 
 

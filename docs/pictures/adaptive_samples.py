@@ -2,7 +2,17 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from paper import AMBER, BLUE, PINK, draw_bins, draw_box, draw_map, draw_points, sample_points, samples_per_bin
+from paper import (
+    AMBER,
+    BLUE,
+    PINK,
+    draw_bins,
+    draw_box,
+    draw_map,
+    draw_points,
+    sample_points,
+    samples_per_bin,
+)
 
 SHAPE, BINS = (12, 20), (3, 3)
 BOXES = ((0.7, 1.2, 3.1, 3.4), (4.3, 1.1, 10.2, 6.9), (11.4, 0.6, 19.3, 11.5))
@@ -19,5 +29,7 @@ for axes, ratio in zip(every, (0, 2), strict=True):
         words = f"bin {high:.1f} × {wide:.1f} pixels\n{grid[0]} × {grid[1]} sample" + "s" * (grid != (1, 1))
         below = box[3] < 9  # and beside the largest
         place = {"va": "top", "ha": "left"} if below else {"va": "bottom", "ha": "right"}
-        axes.text(box[0] - 0.2 * (not below), box[3] + 0.2 * below, words, color=colour, fontsize=8.5, **place)
+        axes.text(
+            box[0] - 0.2 * (not below), box[3] + 0.2 * below, words, color=colour, fontsize=8.5, **place
+        )
     axes.set_title(f"sampling_ratio={ratio}" + (", adaptive" if not ratio else ""))

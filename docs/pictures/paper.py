@@ -1,10 +1,9 @@
 """What the pictures of the pages share: colours, a map to draw on, and where the library samples.
 
-Nothing here computes a position by itself. A map whose values are the coordinates of its own pixels, once pooled,
-says where its samples lie.
+Nothing here computes a position by itself. A map whose values are the coordinates of its own pixels, once
+pooled, says where its samples lie.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Polygon, Rectangle
 
@@ -13,20 +12,19 @@ import roicy
 INK, FAINT, PAPER = "#20242c", "#6b7280", "#eef1f5"
 BLUE, PINK, AMBER, GREEN = "#0f7c90", "#d6336c", "#e08600", "#3f8f3f"
 
-plt.rcParams.update(
-    {
-        "font.size": 10,
-        "text.color": INK,
-        "axes.titlesize": 10.5,
-        "axes.titlelocation": "left",
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": FAINT,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-        "figure.facecolor": "white",
-        "savefig.facecolor": "white",
-    }
-)
+#: The style of all pictures, as matplotlib's settings.
+STYLE = {
+    "font.size": 10,
+    "text.color": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
 
 
 def coordinates(height, width):

@@ -18,5 +18,7 @@ for axes, side, colour in zip(every, -np.unique(-sides), (AMBER, BLUE, PINK), st
     for number, (x1, y1, x2, y2) in enumerate(chosen):
         inset = 0.15 + 0.2 * (number % 3)  # regions overlap: their outlines should not
         corner, edges = (x1 + inset, y1 + inset), (x2 - x1 - 2 * inset, y2 - y1 - 2 * inset)
-        axes.add_patch(Rectangle(corner, *edges, facecolor=colour + "1c", edgecolor=colour, linewidth=1.6, zorder=3))
+        axes.add_patch(
+            Rectangle(corner, *edges, facecolor=colour + "1c", edgecolor=colour, linewidth=1.6, zorder=3)
+        )
     axes.set_title(f"{len(chosen)} of {side:.0f} × {side:.0f} pixels", color=colour)

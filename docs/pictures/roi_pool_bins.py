@@ -31,7 +31,9 @@ for column, colour in enumerate((PINK, AMBER, GREEN)):
         inset = INSET * (1 + (row + column) % 2)
         wide, high = last - first - 2 * inset
         right.add_patch(
-            Rectangle(first + inset, wide, high, facecolor=colour + "22", edgecolor=colour, linewidth=1.6, zorder=3)
+            Rectangle(
+                first + inset, wide, high, facecolor=colour + "22", edgecolor=colour, linewidth=1.6, zorder=3
+            )
         )
 right.set_title(f"{BINS} × {BINS} bins, which share pixels")
 for axes in every:

@@ -1,16 +1,24 @@
 """The command line: ``python -m roicy info | demo | bench``, also installed as ``roicy``."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from roicy._workloads import Workload
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
     chosen = _parser().parse_args(arguments)
-    return chosen.run(chosen)
+    status: int = chosen.run(chosen)
+    return status
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="roicy", description="RoI operators for NumPy and CuPy arrays.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -29,14 +37,14 @@ def _parser():
     return parser
 
 
-def _positive(text):
+def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
     return number
 
 
-def _workloads(text):
+def _workloads(text: str) -> list[Workload]:
     from roicy._workloads import select
 
     try:
@@ -45,14 +53,14 @@ def _workloads(text):
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _info(chosen):
+def _info(chosen: argparse.Namespace) -> int:
     import roicy
 
     roicy.show_config()
     return 0
 
 
-def _demo(chosen):
+def _demo(chosen: argparse.Namespace) -> int:
     try:
         import matplotlib  # noqa: F401
         import PIL  # noqa: F401
@@ -67,7 +75,7 @@ def _demo(chosen):
     return 0
 
 
-def _bench(chosen):
+def _bench(chosen: argparse.Namespace) -> int:
     from roicy._bench import bench
     from roicy._workloads import select
 

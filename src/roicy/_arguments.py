@@ -183,7 +183,7 @@ def config_mode(value: object) -> Literal["stdout", "dicts"]:
 
 def _choice(name: str, value: object, allowed: tuple[Word, ...]) -> Word:
     if isinstance(value, str) and value in allowed:
-        return value
+        return value  # pyright: ignore[reportReturnType]
     raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {short_repr(value)}")
 
 

@@ -140,7 +140,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     True
     """
     mode = settle.config_mode(mode)
-    config = {
+    config: dict[str, dict[str, Any]] = {
         "Versions": {
             "roicy": _version("roicy") or "not installed",
             "Python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.platform})",

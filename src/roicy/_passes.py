@@ -6,15 +6,32 @@ arrays of one round and returns the call that is timed. Results go to the same a
 operator's.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import numpy as np
 
 import roicy
+from roicy._race import Call
+from roicy._types import Layout, Ndarray
+from roicy._workloads import Workload
+
+Prepare: TypeAlias = Callable[[Ndarray, Ndarray, Ndarray], Call]
 
 AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
 BACK = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}
 
 
-def forward(workload, fresh=False, layout="NCHW", dtype="float32", xp=np, **options):
+def forward(
+    workload: Workload,
+    fresh: bool = False,
+    layout: Layout = "NCHW",
+    dtype: str = "float32",
+    xp: Any = np,
+    **options: Any,
+) -> Prepare:
     """Prepare the operator itself; the call's result is in NCHW."""
     if workload.operator == "rmac":  # which has no out
         return lambda features, rois, grad_output: lambda: roicy.rmac(features)
@@ -22,31 +39,31 @@ def forward(workload, fresh=False, layout="NCHW", dtype="float32", xp=np, **opti
     out = None if fresh else xp.empty([workload.output_shape[axis] for axis in axes], dtype)
     options = {**workload.options, "layout": layout, "out": out, **options}
 
-    def prepare(features, rois, grad_output):
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
         x = xp.ascontiguousarray(features.astype(dtype, copy=False).transpose(axes))
         return lambda: function(x, rois, workload.output_size, **options).transpose(back)
 
     return prepare
 
 
-def with_argmax(workload, fresh=False, xp=np, **options):
+def with_argmax(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
     """Prepare the operator with its argmax; the call returns both."""
     function, shape = getattr(roicy, workload.operator), workload.output_shape
     out = None if fresh else (xp.empty(shape, np.float32), xp.empty(shape, np.int32))
     options = {**workload.options, "return_argmax": True, "out": out, **options}
 
-    def prepare(features, rois, grad_output):
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
         return lambda: function(features, rois, workload.output_size, **options)
 
     return prepare
 
 
-def backward(workload, fresh=False, xp=np, **options):
+def backward(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
     """Prepare the gradient with respect to the features; an argmax is found untimed."""
     gradient, shape = getattr(roicy, f"{workload.operator}_backward"), workload.input_shape
     options = {**workload.options, "out": None if fresh else xp.empty(shape, np.float32), **options}
 
-    def prepare(features, rois, grad_output):
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
         if workload.operator == "rmac":
             return lambda: gradient(grad_output, features, **options)
         if workload.operator == "roi_pool":
@@ -58,20 +75,20 @@ def backward(workload, fresh=False, xp=np, **options):
     return prepare
 
 
-def box_gradient(workload, xp=np, **options):
+def box_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare:
     """Prepare the gradient with respect to the boxes; an argmax is found untimed."""
     gradient = getattr(roicy, f"{workload.operator}_backward_rois")
 
-    def prepare(features, rois, grad_output):
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
         more = {**workload.options, **options, **_argmax_option(workload, features, rois)}
         return lambda: gradient(grad_output, features, rois, **more)
 
     return prepare
 
 
-def passes(workload):
+def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
     """Return the passes that the workload's operator has, by name."""
-    found = {"forward": forward}
+    found: dict[str, Callable[..., Prepare]] = {"forward": forward}
     if workload.takes_maxima and workload.operator != "rmac":
         found["with argmax"] = with_argmax
     found["backward"] = backward
@@ -80,9 +97,9 @@ def passes(workload):
     return found
 
 
-def _argmax_option(workload, features, rois):
+def _argmax_option(workload: Workload, features: Ndarray, rois: Ndarray) -> dict[str, Ndarray]:
     return {"argmax": _argmax(workload, features, rois)} if workload.mode == "max" else {}
 
 
-def _argmax(workload, features, rois):
+def _argmax(workload: Workload, features: Ndarray, rois: Ndarray) -> Ndarray:
     return with_argmax(workload, fresh=True)(features, rois, None)()[1]

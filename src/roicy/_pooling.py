@@ -60,7 +60,7 @@ class Pooling(Generic[Array]):
         rows, columns = output_size
         self._kernels = kernels
         self._rois = settled
-        self._layout = layout
+        self._layout: Layout = layout
         self._shape = (n, c, h, w)
         self._input_shape = input_shape
         self._output_size = output_size
@@ -70,19 +70,19 @@ class Pooling(Generic[Array]):
 
     if TYPE_CHECKING:
 
-        def _fill(self, accumulate: str, purpose: str) -> Any: ...
+        def _fill(self, accumulate: str, purpose: str, /) -> Any: ...
 
-        def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None: ...
+        def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray, /) -> None: ...
 
         def _spread(
-            self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
+            self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray, /
         ) -> None: ...
 
         def _slope(
-            self, table: Any, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+            self, table: Any, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray, /
         ) -> None: ...
 
-        def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None: ...
+        def _argmax_error(self, table: Any, argmax: Ndarray, /) -> ArgmaxError | None: ...
 
     @property
     def input_shape(self) -> Shape:
@@ -127,7 +127,7 @@ class Pooling(Generic[Array]):
             )
             if pooled is not out:
                 out[...] = pooled
-            if chosen is not argmax:
+            if chosen is not argmax and argmax is not None:
                 argmax[...] = chosen
         return out if argmax is None else (out, argmax)
 
@@ -188,7 +188,7 @@ class Pooling(Generic[Array]):
         # whether a question that needs the tables' or the arrays' values may be asked
         return self._invalid == "raise" or not self._kernels.asynchronous
 
-    def _check_countable(self, table: Any) -> None:
+    def _check_countable(self, table: Any, /) -> None:
         if self._may_wait() and table.first_too_fine >= 0:
             raise self._rois.too_fine_row(table.first_too_fine)
 

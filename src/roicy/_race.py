@@ -1,15 +1,27 @@
 """Contestants timed in turn on the same fresh random arrays."""
 
+from __future__ import annotations
+
 import math
 import time
+from collections.abc import Callable
 from statistics import median
+from typing import Any, TypeAlias
+
+Call: TypeAlias = Callable[[], Any]
 
 SHORTEST = 0.005  # seconds: a call shorter than this is repeated until a timing lasts about as long
 SLOW = 0.25  # seconds: a contestant that takes longer than this runs in only some of the rounds
 SLOW_ROUNDS = 3
 
 
-def race(contestants, make_inputs, rounds, inspect=None, progress=None):
+def race(
+    contestants: dict[str, Callable[..., Call]],
+    make_inputs: Callable[[int], tuple[Any, ...]],
+    rounds: int,
+    inspect: Callable[[str, Any], object] | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> dict[str, float]:
     """Time every contestant once per round, each round on arrays of its own.
 
     Parameters
@@ -32,7 +44,8 @@ def race(contestants, make_inputs, rounds, inspect=None, progress=None):
     """
     names = list(contestants)
     steps = len(names) * (rounds + 1)
-    repeats, every = {}, {}
+    repeats: dict[str, int] = {}
+    every: dict[str, int] = {}
     inputs = make_inputs(0)
     for step, name in enumerate(names):
         if progress:
@@ -47,7 +60,7 @@ def race(contestants, make_inputs, rounds, inspect=None, progress=None):
         repeats[name] = max(1, math.ceil(SHORTEST / seconds))
         every[name] = math.ceil(rounds / SLOW_ROUNDS) if seconds > SLOW else 1
 
-    timings = {name: [] for name in names}
+    timings: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         inputs = make_inputs(number + 1)
         # Whoever runs first finds colder caches: the order rotates.
@@ -61,7 +74,8 @@ def race(contestants, make_inputs, rounds, inspect=None, progress=None):
     return {name: median(timings[name]) for name in names}
 
 
-def _timed(call, repeats=1):
+def _timed(call: Call, repeats: int = 1) -> tuple[float, Any]:
+    result = None
     start = time.perf_counter()
     for _ in range(repeats):
         result = call()

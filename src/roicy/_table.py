@@ -1,7 +1,11 @@
 """A table on the terminal: drawn by rich where that is installed, plain columns otherwise."""
 
+from __future__ import annotations
 
-def print_table(title, columns, rows):
+from collections.abc import Sequence
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print ``rows`` of strings; a column whose name starts with ``>`` is aligned to the right."""
     right = [column.startswith(">") for column in columns]
     names = [column.lstrip(">") for column in columns]
@@ -24,7 +28,9 @@ def print_table(title, columns, rows):
     console.print(table)
 
 
-def _print_plain(title, names, right, rows):
+def _print_plain(
+    title: str, names: Sequence[str], right: Sequence[bool], rows: Sequence[Sequence[str]]
+) -> None:
     widths = [max(len(row[i]) for row in [names, *rows]) for i in range(len(names))]
     print(f"\n{title}\n")
     for row in [names, ["-" * width for width in widths], *rows]:

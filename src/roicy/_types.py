@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 
-NumPyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+NumPyArray: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 DType: TypeAlias = np.dtype[Any]
 
 
@@ -21,22 +21,27 @@ class DeviceArray(Protocol):
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """Where it is."""
+        ...
 
     @property
     def dtype(self) -> DType:
         """Type of the items."""
+        ...
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
+        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
+        ...
 
     @property
     def size(self) -> int:
         """Number of items."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -46,9 +51,11 @@ class DeviceArray(Protocol):
 
     def astype(self, dtype: Any) -> Any:
         """Return the items as another type."""
+        ...
 
     def get(self) -> NumPyArray:
         """Return a copy on the host."""
+        ...
 
 
 #: The kind of array that a call is made with.
@@ -60,6 +67,8 @@ AnyArray: TypeAlias = NumPyArray | DeviceArray
 Ndarray: TypeAlias = Any
 #: What holds the kernels: `roicy.cpu` or a `roicy.cuda.Kernels`, which have the same functions.
 Kernels: TypeAlias = Any
+#: What their tables are to the other functions of the same kernels.
+Table: TypeAlias = Any
 
 Boxes: TypeAlias = AnyArray | Sequence[AnyArray]
 #: Where pooled values go, or these and their argmax.

@@ -3,10 +3,17 @@
 ``roicy bench`` times this installation on them; ``benchmarks/`` in the repository adds the peers.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -16,34 +23,34 @@ class Workload:
     name: str
     about: str
     operator: str  # the function of roicy
-    input_shape: tuple  # (N, C, H, W)
+    input_shape: tuple[int, int, int, int]  # (N, C, H, W)
     rois: int = 0  # none where the operator makes its own
     output_size: int = 1
     sampling_ratio: int = 0
-    side: tuple = ()  # the shortest and the longest side of a square box, in feature pixels
+    side: tuple[float, ...] = ()  # the shortest and the longest side of a square box, in feature pixels
     mode: str = "avg"
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> tuple[int, ...]:
         if self.operator == "rmac":
             return self.input_shape[:2]
         return (self.rois, self.input_shape[1], self.output_size, self.output_size)
 
     @property
-    def takes_maxima(self):
+    def takes_maxima(self) -> bool:
         return self.mode == "max" or self.operator in ("roi_pool", "rmac")
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """Keyword arguments of the operator and its gradients, those aside that say where things go."""
-        options = {}
+        options: dict[str, Any] = {}
         if self.operator in ("roi_align", "roi_align_rotated"):
             options["sampling_ratio"] = self.sampling_ratio
         if self.mode != "avg":
             options["mode"] = self.mode
         return options
 
-    def features(self, rng, dtype="float32"):
+    def features(self, rng: np.random.Generator, dtype: str = "float32") -> NDArray[Any]:
         """Draw normally distributed feature maps, (N, C, H, W).
 
         For maxima, their absolute values: what a ReLU leaves is not negative, and where it were, peers would
@@ -54,11 +61,11 @@ class Workload:
             np.abs(features, out=features)
         return features.astype(dtype, copy=False)
 
-    def grad_output(self, rng):
+    def grad_output(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw a normally distributed gradient for the output."""
         return rng.standard_normal(self.output_shape, dtype=np.float32)
 
-    def boxes(self, rng):
+    def boxes(self, rng: np.random.Generator) -> NDArray[np.float32] | None:
         """Draw rows [image, x1, y1, x2, y2] inside the map, sizes and shapes even on a log scale.
 
         For rotated boxes, rows [image, cx, cy, w, h, angle] with any angle. None where `rois` is 0.
@@ -148,7 +155,7 @@ WORKLOADS = {
 }  # fmt: skip
 
 
-def select(names):
+def select(names: Iterable[str] | None) -> list[Workload]:
     """Return the workloads called ``names`` (None: all) in their own order, or raise ValueError."""
     if names is None:
         return list(WORKLOADS.values())

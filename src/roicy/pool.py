@@ -204,7 +204,7 @@ def roi_pool(
     """
     kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
     layout = settle.layout(layout)
-    pooling: _RoIPool[Array] = _RoIPool(
+    pooling = _RoIPool(
         kernels,
         rois,
         settle.features_shape(features, layout),
@@ -305,7 +305,7 @@ def roi_pool_backward(
     )
     layout = settle.layout(layout)
     size = settle.grad_output_size(grad_output, layout)
-    pooling: _RoIPool[Array] = _RoIPool(
+    pooling = _RoIPool(
         kernels,
         rois,
         settle.input_shape(input_shape, layout),
@@ -319,7 +319,7 @@ def roi_pool_backward(
     return grad_features
 
 
-class _RoIPool(Pooling[Array]):
+class _RoIPool(Pooling[Any]):
     __slots__ = ("_ranges",)
 
     def ranges(self, spatial_scale: Real, rounding: Rounding) -> None:
@@ -345,7 +345,7 @@ class _RoIPool(Pooling[Array]):
     def _argmax_error(self, _table: Any, argmax: Ndarray) -> ArgmaxError | None:
         limit = self._shape[2] * self._shape[3]
         found = self._kernels.range_argmax_error(argmax, limit)
-        return None if found is None else (found[0], found[1], limit)
+        return None if found is None else (*found, limit)
 
     def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
         self._kernels.range_max_adjoint(table, grad_output, argmax, grad_features)

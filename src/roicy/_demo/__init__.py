@@ -12,14 +12,14 @@ from roicy._demo.stopwatch import Stopwatch
 from roicy._table import print_table
 
 
-def demo(folder):
+def demo(folder: str) -> None:
     """Run the operators on a photo, print what that took and write the pictures to ``folder``."""
     photo = imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    pictures = Path(folder)
+    pictures.mkdir(parents=True, exist_ok=True)
     stopwatch, paths = Stopwatch(), []
     for picture in (align, rotated, pool, rmac):
-        paths.append(folder / f"{picture.__name__.rpartition('.')[2]}.png")
+        paths.append(pictures / f"{picture.__name__.rpartition('.')[2]}.png")
         picture.draw(photo, stopwatch).save(paths[-1])
     print_table(
         describe(roicy.get_num_threads()),

@@ -1,5 +1,7 @@
 """A box that moves by less than a pixel: RoIAlign follows it, RoIPool jumps from pixel to pixel."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MultipleLocator
@@ -13,7 +15,7 @@ BINS = 14
 MARKED = (5, 4)  # row and column of the bin that is marked
 PART = (14, 12, 54, 46)  # x1, y1, x2, y2 of what is drawn of the map, in its pixels
 SHIFTS = (0, 0.25, 0.5)  # to the right, in pixels of the map
-OPERATORS = (
+OPERATORS: tuple[tuple[Any, ...], ...] = (
     ("roi_align", "average of samples", CYAN, roicy.roi_align, {}),
     ("roi_align", "largest sample", AMBER, roicy.roi_align, {"mode": "max"}),
     ("roi_pool", "largest pixel", PINK, roicy.roi_pool, {}),

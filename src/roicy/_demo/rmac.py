@@ -1,5 +1,7 @@
 """R-MAC: the regions of the photo, and pictures in the order of their descriptors' similarity to it."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
@@ -12,7 +14,7 @@ STRIDE = 16
 ORIENTATIONS, HUES = 8, 6  # channels of the feature map; one more says where there is no colour
 COMPONENTS = 6  # of the whitened region vectors
 SCALES = {1: AMBER, 2: CYAN, 3: PINK}
-OPTIONS = {"scales": len(SCALES), "layout": "NHWC"}
+OPTIONS: dict[str, Any] = {"scales": len(SCALES), "layout": "NHWC"}
 PALE = "#c9ced6"
 
 
@@ -75,7 +77,7 @@ def draw(photo, stopwatch):
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_axis_off()
     x = MARGIN
-    for name in sorted(pictures, key=similarity.get, reverse=True):
+    for name in sorted(pictures, key=similarity.__getitem__, reverse=True):
         picture, value = pictures[name], similarity[name]
         across = thumbnail * picture.shape[1] / picture.shape[0]
         colour = CYAN if name in own else PALE

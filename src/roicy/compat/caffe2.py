@@ -17,7 +17,7 @@ are treated as `roicy` treats them. There is one backend, for NumPy arrays.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -333,6 +333,45 @@ def RoIAlignRotatedGradient(
         aligned,
     )
     return dX
+
+
+@overload
+def RoIPool(
+    X: Array,
+    rois: AnyArray,
+    *,
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    is_test: Literal[0, False] = 0,
+) -> tuple[Array, Array]: ...
+
+
+@overload
+def RoIPool(
+    X: Array,
+    rois: AnyArray,
+    *,
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    is_test: Literal[1, True],
+) -> Array: ...
+
+
+@overload
+def RoIPool(
+    X: Array,
+    rois: AnyArray,
+    *,
+    order: Layout = "NCHW",
+    spatial_scale: Real = 1.0,
+    pooled_h: Integer = 1,
+    pooled_w: Integer = 1,
+    is_test: Flag | Literal[0, 1],
+) -> Array | tuple[Array, Array]: ...
 
 
 def RoIPool(

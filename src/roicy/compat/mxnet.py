@@ -12,7 +12,7 @@ respect to the features; MXNet gives boxes the gradient 0.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -53,6 +53,29 @@ _WORDS = Words(
     output_size="pooled_size",
     sampling_ratio="sample_ratio",
 )
+
+
+@overload
+def ROIPooling(
+    data: Array,
+    rois: AnyArray,
+    pooled_size: OutputSize,
+    spatial_scale: Real,
+    *,
+    return_argmax: Literal[False] = False,
+) -> Array: ...
+
+
+@overload
+def ROIPooling(
+    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: Literal[True]
+) -> tuple[Array, Array]: ...
+
+
+@overload
+def ROIPooling(
+    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: bool
+) -> Array | tuple[Array, Array]: ...
 
 
 def ROIPooling(
@@ -253,15 +276,16 @@ def ROIAlign(
     """
     with _WORDS:
         xp = kernels_for(data=data, rois=rois).xp
-        shape = settle.features_shape(data, "NCHW")
-        skipped, options = _align_options(xp, rois, shape[0], spatial_scale, sample_ratio, aligned)
+        boxes: Ndarray = rois
+        n, _, h, w = shape = settle.features_shape(data, "NCHW")
+        skipped, options = _align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
         rows, columns = size = settle.output_size(pooled_size)
         if not settle.flag("position_sensitive", position_sensitive):
-            out: Array = roicy.roi_align(data, rois, size, **options)
+            out: Array = roicy.roi_align(data, boxes, size, **options)
         else:
             _, dtype = settle.features(data, shape)
             channels = _channels_of_a_bin(shape, size)
-            plan = roicy.roi_align_plan(rois, (shape[0], channels, *shape[2:]), size, **options)
+            plan = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
             out = xp.empty(plan.output_shape, dtype)
             for p, q in np.ndindex(size):
                 out[:, :, p, q] = plan(data[:, p * columns + q :: rows * columns])[:, :, p, q]
@@ -325,13 +349,14 @@ def ROIAlign_backward(
     """
     with _WORDS:
         xp = kernels_for(out_grad=out_grad, rois=rois).xp
-        shape = settle.input_shape(data_shape, "NCHW")
-        _, options = _align_options(xp, rois, shape[0], spatial_scale, sample_ratio, aligned)
+        boxes: Ndarray = rois
+        n, _, h, w = shape = settle.input_shape(data_shape, "NCHW")
+        _, options = _align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
         if not settle.flag("position_sensitive", position_sensitive):
-            return roicy.roi_align_backward(out_grad, rois, shape, **options)
+            return roicy.roi_align_backward(out_grad, boxes, shape, **options)
         rows, columns = size = settle.grad_output_size(out_grad, "NCHW")
         channels = _channels_of_a_bin(shape, size)
-        plan = roicy.roi_align_plan(rois, (shape[0], channels, *shape[2:]), size, **options)
+        plan = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
         _, dtype = settle.grad_output(out_grad, plan.output_shape)
         grad: Array = xp.empty(shape, dtype)
         for p, q in np.ndindex(size):
@@ -403,7 +428,7 @@ def MaxROIAlign(
     """
     with _WORDS:
         kernels = kernels_for(data=data, rois=rois)
-        pooling: _MaxROIAlign[Array] = _MaxROIAlign(
+        pooling = _MaxROIAlign(
             kernels,
             rois,
             settle.features_shape(data, "NCHW"),
@@ -411,7 +436,8 @@ def MaxROIAlign(
             spatial_scale,
         )
         out, argmax = pooling._forward(data, None, True)
-        return out, *pooling.positions(argmax)
+        max_idx_x, max_idx_y = pooling.positions(argmax)
+        return out, max_idx_x, max_idx_y
 
 
 def MaxROIAlign_backward(
@@ -474,7 +500,7 @@ def MaxROIAlign_backward(
     """
     with _WORDS:
         kernels = kernels_for(out_grad=out_grad, rois=rois, max_idx_x=max_idx_x, max_idx_y=max_idx_y)
-        pooling: _MaxROIAlign[Array] = _MaxROIAlign(
+        pooling = _MaxROIAlign(
             kernels,
             rois,
             settle.input_shape(data_shape, "NCHW"),
@@ -485,7 +511,7 @@ def MaxROIAlign_backward(
         return grad
 
 
-class _MaxROIAlign(Pooling[Array]):
+class _MaxROIAlign(Pooling[Any]):
     # `argmax` of the kernels counts the samples of a bin row by row; the operator's outputs are positions
     __slots__ = ("_scale",)
 

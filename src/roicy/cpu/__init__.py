@@ -4,11 +4,16 @@ Arrays come shaped (image or RoI, channel, row, column) with any strides: a layo
 adds a backend writes a package with the same functions.
 """
 
+from __future__ import annotations
+
 import functools
 import importlib
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
 from roicy.cpu import selection, threads
 from roicy.cpu.axis_table import AxisTable
 from roicy.cpu.grid_table import GridTable, entries
@@ -63,26 +68,37 @@ ADJOINT_CHANNELS = 32
 
 _level = selection.choose()
 
+# input_shape, output_size, spatial_scale, sampling_ratio, aligned, and whether samples start at the edge of a bin
+Geometry: TypeAlias = tuple[Shape, Size, float, int, bool, bool]
+
 
 @functools.cache
-def _kernels(accumulate):
+def _kernels(accumulate: str) -> Any:
     # the kernels for a type of accumulation, compiled for the level in use; loaded when first asked for
     return importlib.import_module(f"roicy.cpu._kernels_f{accumulate.removeprefix('float')}_{_level}")
 
 
-def level():
+def level() -> str:
     """Return the name of the CPU level in use."""
     return _level
 
 
-def levels():
+def levels() -> tuple[str, ...]:
     """Return the names of the CPU levels that could be used here."""
     return selection.available()
 
 
 def axis_table(
-    boxes, images, input_shape, output_size, spatial_scale, sampling_ratio, aligned, accumulate, purpose
-):
+    boxes: Ndarray,
+    images: Ndarray | None,
+    input_shape: Shape,
+    output_size: Size,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    accumulate: str,
+    purpose: str,
+) -> Table:
     """Return the axis tables of the boxes; see `roicy.cpu.axis_table.AxisTable`."""
     return AxisTable(
         boxes,
@@ -98,7 +114,7 @@ def axis_table(
     )
 
 
-def separable(table, features, out):
+def separable(table: Table, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the table."""
     channels = features.shape[1]
     kernels = _kernels(table.accumulate)
@@ -111,67 +127,79 @@ def separable(table, features, out):
     pool(table, features, out, threads.threads_to_enter())
 
 
-def _channels_last_as(table, features):
+def _channels_last_as(table: Table, features: Ndarray) -> bool:
     # whether the map's memory already is a tile
-    return features.strides[1] == features.itemsize and features.dtype == table.accumulate
+    whole: bool = features.strides[1] == features.itemsize and features.dtype == table.accumulate
+    return whole
 
 
-def separable_adjoint(table, grad_output, grad_features):
+def separable_adjoint(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
     _kernels(table.accumulate).adjoint(table, grad_output, grad_features, threads.threads_to_enter())
 
 
-def separable_box_gradient(table, grad_output, features, grad_boxes):
+def separable_box_gradient(
+    table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
+) -> None:
     """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
     _kernels(table.accumulate).box_gradient(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
     )
 
 
-def product(left, right):
+def product(left: Ndarray, right: Ndarray) -> Ndarray:
     """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
     return left @ right
 
 
-def range_table(boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate):
+def range_table(
+    boxes: Ndarray,
+    images: Ndarray | None,
+    input_shape: Shape,
+    output_size: Size,
+    spatial_scale: float,
+    rounding: str,
+    accumulate: str,
+) -> Table:
     """Return the range tables of the boxes; see `roicy.cpu.range_table.RangeTable`."""
     return RangeTable(boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate)
 
 
-def range_max(table, features, out, argmax):
+def range_max(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
     """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
     _kernels(table.accumulate).range_max(table, features, out, argmax, threads.threads_to_enter())
 
 
-def image_table(boxes, images, input_shape, output_size):
+def image_table(boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size) -> Table:
     """Return which image each box belongs to; see `roicy.cpu.roi_table.ImageTable`."""
     return ImageTable(boxes, images, input_shape, output_size)
 
 
-def range_max_adjoint(table, grad_output, argmax, grad_features):
+def range_max_adjoint(table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
     accumulate = "float64" if grad_features.dtype == "float64" else "float32"
     _kernels(accumulate).scatter(table, grad_output, argmax, grad_features, threads.threads_to_enter())
 
 
-def range_argmax_error(argmax, limit):
+def range_argmax_error(argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
     """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
-    return _kernels("float32").index_error(argmax, limit)
+    found: tuple[tuple[int, int, int, int], int] | None = _kernels("float32").index_error(argmax, limit)
+    return found
 
 
 def sample_table(
-    boxes,
-    images,
-    input_shape,
-    output_size,
-    spatial_scale,
-    sampling_ratio,
-    aligned,
-    degrees,
-    clockwise,
-    accumulate,
-    purpose,
-):
+    boxes: Ndarray,
+    images: Ndarray | None,
+    input_shape: Shape,
+    output_size: Size,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    degrees: bool,
+    clockwise: bool,
+    accumulate: str,
+    purpose: str,
+) -> Table:
     """Return the sample tables of rotated boxes; see `roicy.cpu.sample_table.SampleTable`."""
     return SampleTable(
         boxes,
@@ -189,13 +217,13 @@ def sample_table(
     )
 
 
-def gather(table, features, out):
+def gather(table: Table, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the sample table."""
     whole = _channels_last_as(table, features)
     _kernels(table.accumulate).gather(table, features, out, whole, threads.threads_to_enter())
 
 
-def gather_adjoint(table, grad_output, grad_features):
+def gather_adjoint(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
     kernel = _kernels(table.accumulate).gather_adjoint
     enter = threads.threads_to_enter()
@@ -210,7 +238,7 @@ def gather_adjoint(table, grad_output, grad_features):
         grad_features[part] = wide
 
 
-def gather_box_gradient(table, grad_output, features, grad_boxes):
+def gather_box_gradient(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
     """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
     _kernels(table.accumulate).gather_box_gradient(
         table, grad_output, features, grad_boxes, threads.threads_to_enter()
@@ -220,7 +248,7 @@ def gather_box_gradient(table, grad_output, features, grad_boxes):
 class _GridTables:
     """Grid tables of runs of RoIs, each small enough to be held; made anew where there are several."""
 
-    def __init__(self, boxes, images, accumulate, *geometry):
+    def __init__(self, boxes: Ndarray, images: Ndarray | None, accumulate: str, geometry: Geometry) -> None:
         self.accumulate = accumulate
         self._boxes, self._images, self._geometry = boxes, images, geometry
         listed = np.cumsum(entries(boxes, images, *geometry))
@@ -234,20 +262,21 @@ class _GridTables:
         self.first_invalid = self._first("first_invalid")
         self.first_too_fine = self._first("first_too_fine")
 
-    def _make(self, run):
+    def _make(self, run: slice) -> GridTable:
         images = None if self._images is None else self._images[run]
         return GridTable(self._boxes[run], images, *self._geometry, self.accumulate)
 
-    def _first(self, attribute):
+    def _first(self, attribute: str) -> int:
         for run, table in self:
-            if getattr(table, attribute) >= 0:
-                return run.start + getattr(table, attribute)
+            found: int = getattr(table, attribute)
+            if found >= 0:
+                return int(run.start) + found
         return -1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._runs)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[slice, GridTable]]:
         if self._only is not None:
             yield self._runs[0], self._only
             return
@@ -255,18 +284,35 @@ class _GridTables:
             yield run, self._make(run)
 
 
-def grid_table(boxes, images, input_shape, output_size, spatial_scale, sampling_ratio, aligned, accumulate):
+def grid_table(
+    boxes: Ndarray,
+    images: Ndarray | None,
+    input_shape: Shape,
+    output_size: Size,
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    accumulate: str,
+) -> Table:
     """Return the grid tables of the boxes; see `roicy.cpu.grid_table.GridTable`."""
     geometry = (input_shape, output_size, spatial_scale, sampling_ratio, aligned, False)
-    return _GridTables(boxes, images, accumulate, *geometry)
+    return _GridTables(boxes, images, accumulate, geometry)
 
 
-def edge_grid_table(boxes, images, input_shape, output_size, spatial_scale, accumulate):
+def edge_grid_table(
+    boxes: Ndarray,
+    images: Ndarray | None,
+    input_shape: Shape,
+    output_size: Size,
+    spatial_scale: float,
+    accumulate: str,
+) -> Table:
     """Return grid tables with samples in steps of one pixel from the edge of each bin."""
-    return _GridTables(boxes, images, accumulate, input_shape, output_size, spatial_scale, 0, False, True)
+    geometry = (input_shape, output_size, spatial_scale, 0, False, True)
+    return _GridTables(boxes, images, accumulate, geometry)
 
 
-def grid_max(tables, features, out, argmax, rule):
+def grid_max(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str) -> None:
     """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
 
     `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
@@ -277,7 +323,7 @@ def grid_max(tables, features, out, argmax, rule):
         pool(table, features, out[run], indices, rule == "onnx", threads.threads_to_enter())
 
 
-def grid_max_adjoint(tables, grad_output, argmax, grad_features):
+def grid_max_adjoint(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the samples `argmax`."""
     backward = _kernels(tables.accumulate).grid_scatter
     channels = grad_features.shape[1]
@@ -296,7 +342,9 @@ def grid_max_adjoint(tables, grad_output, argmax, grad_features):
             grad_features[part] = total
 
 
-def grid_max_box_gradient(tables, grad_output, argmax, features, grad_boxes):
+def grid_max_box_gradient(
+    tables: Table, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+) -> None:
     """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
     backward_rois = _kernels(tables.accumulate).grid_box_gradient
     for run, table in tables:
@@ -305,7 +353,7 @@ def grid_max_box_gradient(tables, grad_output, argmax, features, grad_boxes):
         )
 
 
-def grid_argmax_error(tables, argmax):
+def grid_argmax_error(tables: Table, argmax: Ndarray) -> ArgmaxError | None:
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
     for run, table in tables:
         wrong = _kernels(tables.accumulate).grid_index_error(table, argmax[run])

@@ -4,8 +4,12 @@ Its kernels are the ``.cu`` texts of this folder, compiled by CuPy for the devic
 needed. Importing this package imports no CuPy.
 """
 
-import functools
+from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
+
+from roicy._types import Ndarray
 from roicy.cuda import state
 from roicy.cuda.axis_table import AxisKernels
 from roicy.cuda.grid_table import GridKernels
@@ -27,7 +31,7 @@ class Kernels(AxisKernels, GridKernels, ProductKernels, RangeKernels, SampleKern
         Returns the number of the device in use.
     """
 
-    def check_arrays(self, arrays):
+    def check_arrays(self, arrays: Iterable[tuple[str, Ndarray]]) -> None:
         """Check that named arrays of a call are on the device in use, and their items where items can be.
 
         Parameters
@@ -56,7 +60,7 @@ class Kernels(AxisKernels, GridKernels, ProductKernels, RangeKernels, SampleKern
 
 
 @functools.cache
-def kernels():
+def kernels() -> Kernels:
     """Return the kernels for CuPy arrays.
 
     Raises

@@ -1,26 +1,32 @@
 """Where maxima were found: as the kernels write it, and looked at when a caller hands it back."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
-from roicy.cuda.device import view
+from roicy._types import Ndarray
+from roicy.cuda.device import Arguments, Device, view
 
 # As in argmax.cuh: threads of a block.
 SURVEYORS = 256
 
 
-def argmax_view(argmax, instead):
+def argmax_view(argmax: Ndarray | None, instead: Ndarray) -> Arguments:
     """Return the arguments for an argmax, or for none with another array `instead`; at last, which it is."""
     if argmax is None:
         return instead, *[np.int64(0)] * 4, np.int32(False)
     return *view(argmax), np.int32(True)
 
 
-def channels_last(array):
+def channels_last(array: Ndarray) -> bool:
     """Whether the channels of an array are closer in memory than its columns."""
-    return array.shape[1] > 1 and abs(array.strides[1]) < abs(array.strides[3])
+    closer: bool = array.shape[1] > 1 and abs(array.strides[1]) < abs(array.strides[3])
+    return closer
 
 
-def survey(device, argmax, kernel, *arguments):
+def survey(device: Device, argmax: Ndarray, kernel: str, *arguments: Any) -> None:
     """Run a kernel of argmax.cu that looks at all numbers of each RoI."""
     rois, channels, rows, columns = argmax.shape
     sizes = map(np.int32, (channels, rows, columns, channels_last(argmax)))
@@ -28,7 +34,7 @@ def survey(device, argmax, kernel, *arguments):
     device.launch("argmax", kernel, (), rois, SURVEYORS, arguments)
 
 
-def first_wrong(device, argmax, wrong, total=None):
+def first_wrong(device: Device, argmax: Ndarray, wrong: Ndarray, total: Ndarray | None = None) -> Any:
     """Return ((k, c, p, q), value, samples of the bin) of the first wrong number, or None; waits.
 
     `wrong` holds, for each RoI, which of its numbers is the first one that is out of range; `total` is that

@@ -4,9 +4,12 @@ The lists of taps have room for as many as any box could have on a map of that s
 for. Where that would be too much memory the device is asked what the boxes need.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
-from roicy.cuda.device import Device, view
+from roicy._types import Ndarray, Shape, Size, Table
+from roicy.cuda.device import Arguments, Device, view
 from roicy.cuda.roi_table import RoiTable
 
 #: Bytes of tables that are set aside without asking what the boxes need.
@@ -28,7 +31,7 @@ _NONE = np.int64(0)
 class _Axis:
     """Lists of taps of every RoI along one axis."""
 
-    def __init__(self, table, bins, length, sampling_ratio):
+    def __init__(self, table: AxisTable, bins: int, length: int, sampling_ratio: int) -> None:
         self.bins = bins
         self.length = length
         #: taps that a RoI has at the most: a bin has no more than it spans pixels, and neighbours share a few
@@ -39,13 +42,13 @@ class _Axis:
         self.first = self.line = None
         self._table = table
 
-    def bytes(self, sloped, turned):
+    def bytes(self, sloped: bool, turned: bool) -> int:
         """Return how much memory the lists take."""
         item = 16 if self._table.accumulate == "float64" else 8
         taps = item * (1 + sloped + turned)
         return self._table.rois * (8 * self.bins + self.room * taps + 4 * self.pixels * turned)
 
-    def fit(self, room, pixels):
+    def fit(self, room: Ndarray, pixels: Ndarray) -> None:
         """Give each RoI the room it needs: (K,) taps and pixels."""
         xp = self._table.device.xp
         starts = xp.zeros((2, len(room) + 1), np.int64)
@@ -54,7 +57,7 @@ class _Axis:
         self.first, self.line = starts
         self.room = self.pixels = 0
 
-    def reserve(self, sloped, turned):
+    def reserve(self, sloped: bool, turned: bool) -> None:
         table, xp = self._table, self._table.device.xp
         k, real = table.rois, np.dtype(table.accumulate)
         taps = max(1, self.room * k if self.first is None else int(self.first[-1]))
@@ -66,13 +69,13 @@ class _Axis:
         self.turned_start = xp.empty(pixels, np.int32) if turned else self.start
         self.turned = xp.empty((taps, 2), real) if turned else self.taps
 
-    def _room(self):
+    def _room(self) -> Arguments:
         return np.int64(self.room), self._table.image if self.first is None else self.first
 
-    def _pixels(self):
+    def _pixels(self) -> Arguments:
         return np.int64(self.pixels), self._table.image if self.line is None else self.line
 
-    def filled(self):
+    def filled(self) -> Arguments:
         """Return the arguments that the macro FILLED stands for."""
         return (
             np.int32(self.length),
@@ -87,11 +90,11 @@ class _Axis:
             self.turned,
         )
 
-    def lists(self):
+    def lists(self) -> Arguments:
         """Return the arguments that the macro AXIS stands for."""
         return self.start, self.count, self.taps, *self._room(), np.int32(self.bins)
 
-    def transpose(self):
+    def transpose(self) -> Arguments:
         """Return the arguments that the macro TRANSPOSE stands for."""
         return self.turned_start, self.turned, *self._room(), *self._pixels()
 
@@ -107,17 +110,17 @@ class AxisTable(RoiTable):
 
     def __init__(
         self,
-        device,
-        boxes,
-        images,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        accumulate,
-        purpose,
-    ):
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        accumulate: str,
+        purpose: str,
+    ) -> None:
         super().__init__(device, boxes, images, input_shape, output_size, accumulate)
         geometry = np.float64(spatial_scale), np.int32(sampling_ratio), np.int32(aligned)
         sloped, turned = purpose == "backward_rois", purpose == "backward"
@@ -139,7 +142,7 @@ class AxisTable(RoiTable):
         )
         self.launch_table("fill", -(-self.rois // 2), 128, arguments, "axis_table")
 
-    def _measure(self, geometry):
+    def _measure(self, geometry: Arguments) -> None:
         room, pixels = self.device.xp.empty((2, 2, self.rois), np.int64)
         sizes = map(np.int32, (*self.input_shape[2:], *self.output_size))
         arguments = (*self.rows(), *sizes, *geometry, room, pixels)
@@ -153,16 +156,16 @@ class AxisKernels(Device):
 
     def axis_table(
         self,
-        boxes,
-        images,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        accumulate,
-        purpose,
-    ):
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        accumulate: str,
+        purpose: str,
+    ) -> Table:
         """Return the axis tables of the boxes; see `AxisTable`."""
         return AxisTable(
             self,
@@ -177,7 +180,7 @@ class AxisKernels(Device):
             purpose,
         )
 
-    def separable(self, table, features, out):
+    def separable(self, table: Table, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the table."""
         channels = features.shape[1]
         rows, columns = table.output_size
@@ -201,7 +204,7 @@ class AxisKernels(Device):
         arguments += np.int32(rows_at_once), np.int32(columns_at_once)
         self.launch("separable", "forward", options, -(-warps // WARPS), 32 * WARPS, arguments)
 
-    def separable_adjoint(self, table, grad_output, grad_features):
+    def separable_adjoint(self, table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
         n, c, h, w = grad_features.shape
         across = channels_last(grad_features)
@@ -220,7 +223,9 @@ class AxisKernels(Device):
         options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
         self.launch("adjoint", "backward", options, blocks, 256, arguments)
 
-    def separable_box_gradient(self, table, grad_output, features, grad_boxes):
+    def separable_box_gradient(
+        self, table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
+    ) -> None:
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
         channels = features.shape[1]
         parts = -(-channels // GRADIENT_CHANNELS)
@@ -245,12 +250,13 @@ class AxisKernels(Device):
             self.launch("box_gradient", "add_parts", options, -(-table.rois // 32), 128, arguments)
 
 
-def channels_last(array):
+def channels_last(array: Ndarray) -> bool:
     """Return whether the channels of a pixel lie side by side."""
-    return array.shape[1] > 1 and array.strides[1] == array.itemsize
+    side_by_side: bool = array.shape[1] > 1 and array.strides[1] == array.itemsize
+    return side_by_side
 
 
-def _packs_of_4(array, channels):
+def _packs_of_4(array: Ndarray, channels: int) -> bool:
     # whether four channels at a time can be read at once
     size = 4 * array.itemsize
     address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr

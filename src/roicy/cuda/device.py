@@ -4,11 +4,22 @@ A source is a text of this folder, ``NAME.cu``, in which each ``#include "NAME.c
 what is compiled, and kept on disk by CuPy, is then one whole. It is specialised by ``-D`` options alone.
 """
 
+from __future__ import annotations
+
 import functools
 import re
+from collections.abc import Callable, Iterator
 from importlib import resources
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from roicy._types import DType, Ndarray
+
+#: What a kernel is called with: arrays and NumPy scalars.
+Arguments: TypeAlias = tuple[Any, ...]
+#: What a source is specialised by.
+Options: TypeAlias = tuple[str, ...]
 
 #: The options of every source: what decides is computed as the CPU does, one rounding an operation.
 OPTIONS = ("--std=c++17", "--fmad=false")
@@ -44,16 +55,25 @@ class Device:
     #: Results are not waited for.
     asynchronous = True
 
-    def __init__(self, xp, module, current_device):
+    def __init__(self, xp: Any, module: Callable[..., Any], current_device: Callable[[], int]) -> None:
         self.xp = xp
         self.most_blocks = MOST_BLOCKS
-        self.index = None  # a type of INDEX for all launches, where it is not to be chosen
+        self.index: str | None = None  # a type of INDEX for all launches, where it is not to be chosen
         self._module = module
         self._current_device = current_device
-        self._modules = {}
-        self._functions = {}
+        self._modules: dict[tuple[int, str, Options], Any] = {}
+        self._functions: dict[tuple[int, str, str, Options], Any] = {}
 
-    def launch(self, source, kernel, options, blocks, threads, arguments, shared=0):
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        options: Options,
+        blocks: int,
+        threads: int,
+        arguments: Arguments,
+        shared: int = 0,
+    ) -> None:
         """Run a kernel on so many blocks, or on fewer ones that share the work; on none where there is none."""
         if blocks <= 0:
             return
@@ -68,18 +88,18 @@ class Device:
             function = self._functions[key] = module.get_function(kernel)
         function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
 
-    def feature_options(self, dtype, accumulate, *arrays):
+    def feature_options(self, dtype: DType, accumulate: str, *arrays: Ndarray) -> Options:
         """Return the options of a source that reads or writes `arrays`, the items of the maps being of `dtype`."""
         return feature_options(dtype.name, accumulate, self.index or index_type(*arrays))
 
 
 @functools.cache
-def source_text(name):
+def source_text(name: str) -> str:
     """Return the text of a source with what it includes."""
-    folder, seen = resources.files(__package__), set()
+    folder, seen = resources.files("roicy.cuda"), set()
 
-    def with_includes(path):
-        def included(match):
+    def with_includes(path: str) -> str:
+        def included(match: re.Match[str]) -> str:
             if match[1] in seen:
                 return ""
             seen.add(match[1])
@@ -91,7 +111,7 @@ def source_text(name):
 
 
 @functools.cache
-def feature_options(stored, accumulate, index):
+def feature_options(stored: str, accumulate: str, index: str) -> Options:
     """Return the options of a source for feature maps of a dtype, sums in a type and offsets of a type."""
     result = "float" if stored == "uint8" else _STORED[stored]
     half = (f"-D{stored.upper()}",) if stored in ("float16", "bfloat16") else ()
@@ -105,12 +125,12 @@ def feature_options(stored, accumulate, index):
 
 
 @functools.cache
-def table_options(boxes, accumulate):
+def table_options(boxes: str, accumulate: str) -> Options:
     """Return the options of a source for boxes of a dtype and weights of a type."""
     return (f"-DBOX={_REAL[boxes]}", f"-DREAL={_REAL[accumulate]}")
 
 
-def index_type(*arrays):
+def index_type(*arrays: Ndarray) -> str:
     """Return the type in which every offset into the arrays fits."""
     for array in arrays:
         pairs = zip(array.shape, array.strides, strict=True)
@@ -120,18 +140,18 @@ def index_type(*arrays):
     return "int"
 
 
-def view(array):
+def view(array: Ndarray) -> Arguments:
     """Return an array as the kernels take it: its first item and its four strides, in items."""
     first = array if array.flags.c_contiguous else array[:1, :1, :1, :1]
     return first, *_steps(array.strides, array.itemsize)
 
 
 @functools.lru_cache(256)
-def _steps(strides, size):
+def _steps(strides: tuple[int, ...], size: int) -> Arguments:
     return tuple(np.int64(stride // size) for stride in strides)
 
 
-def specialisations():
+def specialisations() -> Iterator[tuple[str, Options]]:
     """Yield (source, options) for all that the launches can ask for.
 
     The options are those that stand beside `OPTIONS`.

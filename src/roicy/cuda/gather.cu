@@ -6,9 +6,9 @@
  *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
  *
  * LANES neighbouring lanes share a bin, so that a warp reads what lies close together, and have GROUP
- * channels each. For maps that lie pixel by pixel, `forward_across` gives a warp a bin and lanes two channels
- * each; so does `forward_packed`, where both can be read and written at once. All sum in the same order, each
- * LANES-th sample by itself at first.
+ * channels each. `forward_across`, for maps that lie pixel by pixel, gives a warp a bin and lanes two
+ * channels each, which are read and written at once. Both sum in the same order, each LANES-th sample by
+ * itself at first.
  *
  * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
  */
@@ -18,13 +18,15 @@
 #define SUMS 16 /* runs of bins with more than one, in a stage */
 #define PART 64 /* channels of a block at the most */
 #define LANES 4
-#define GROUP 4 /* channels of a lane */
+#define AT_ONCE                                                                                              \
+    ((int)(16 / sizeof(REAL))) /* samples whose pixels are read at once, lanes along the channels */
+#define GROUP 4                /* channels of a lane */
 /* blocks of a multiprocessor */
 constexpr int RESIDENT = sizeof(STORED) > 1 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 3 : 2;
 
 struct alignas(16) Corners {
     /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its
-     * neighbours; where the map ends they are 0 */
+     * neighbours; where the map ends they are 0, and all are for a sample that misses it */
     INDEX pixel, right, down, hit;
 };
 
@@ -56,20 +58,35 @@ template <class T> struct alignas(2 * sizeof(T)) Pack {
     T first, second;
 };
 
-template <bool PACKED> INLINE Two two_at(const STORED *__restrict__ pixel, INDEX between) {
-    if (!PACKED)
-        return {real_of(pixel[0]), real_of(pixel[between])};
+INLINE Two two_at(const STORED *__restrict__ pixel) {
     const Pack<STORED> pack = *reinterpret_cast<const Pack<STORED> *>(pixel);
     return {real_of(pack.first), real_of(pack.second)};
+}
+
+struct Square {
+    /* the pixels around a sample */
+    Two upper_left, upper_right, lower_left, lower_right;
+};
+
+INLINE Square square_at(const STORED *__restrict__ plane, const Corners &at) {
+    const STORED *upper = plane + at.pixel, *lower = upper + at.down;
+    return {two_at(upper), two_at(upper + at.right), two_at(lower), two_at(lower + at.right)};
 }
 
 INLINE Two madd(REAL weight, Two value, Two sum) {
     return {madd(weight, value.first, sum.first), madd(weight, value.second, sum.second)};
 }
 
+INLINE Two madd(const Weights &weights, const Square &square, Two sum) {
+    sum = madd(weights.upper_left, square.upper_left, sum);
+    sum = madd(weights.upper_right, square.upper_right, sum);
+    sum = madd(weights.lower_left, square.lower_left, sum);
+    return madd(weights.lower_right, square.lower_right, sum);
+}
+
 INLINE Two operator+(Two a, Two b) { return {a.first + b.first, a.second + b.second}; }
 
-template <bool ACROSS, bool PACKED>
+template <bool ACROSS>
 INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,
                  const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
                  int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {
@@ -119,62 +136,53 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
             const int runs = max(1, (samples + RUN - 1) / RUN), sums = count * runs;
             const bool whole = runs == 1 && begins && ends;
             const int length = runs == 1 ? samples : RUN;
-            auto give = [&](int run, int v, REAL sum) {
-                if (whole)
-                    target[AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x)] =
-                        rounded_to<RESULT>(sum);
-                else
-                    block.sums[run][v] = sum;
-            };
             if (ACROSS) {
-                const int chunks = (live - 1) / 64 + 1;
-                for (int unit = warp; unit < sums * chunks; unit += THREADS / 32) {
-                    const int run = unit / chunks, v = unit % chunks * 64 + (PACKED ? 2 * lane : lane);
-                    const int second = PACKED ? v + 1 : min(v + 32, live - 1);
-                    if (v >= live)
-                        continue;
+                const int v = 2 * lane;
+#pragma unroll 1
+                for (int run = v < live ? warp : sums; run < sums; run += THREADS / 32) {
                     const int begin = run / runs * samples + run % runs * RUN;
                     const int end = min(begin + length, (run / runs + 1) * samples);
-                    const INDEX between = (INDEX)features_c * (second - v);
+                    const STORED *here = plane + (INDEX)features_c * v;
                     Two each[LANES];
 #pragma unroll
                     for (int i = 0; i < LANES; i++)
                         each[i] = {0, 0};
+                    int slot = begin;
 #pragma unroll 1
-                    for (int slot = begin; slot < end; slot += LANES) {
+                    for (; slot + LANES <= end; slot += LANES) {
+                        Square square[AT_ONCE]; /* all are read before any is waited for */
 #pragma unroll
                         for (int i = 0; i < LANES; i++) {
-                            if (slot + i >= end || !block.corners[slot + i].hit)
-                                continue;
-                            const Corners at = block.corners[slot + i];
-                            const Weights weights = block.weights[slot + i];
-                            const STORED *upper = plane + at.pixel + (INDEX)features_c * v;
-                            const STORED *lower = upper + at.down;
-                            Two sum = each[i];
-                            sum = madd(weights.upper_left, two_at<PACKED>(upper, between), sum);
-                            sum = madd(weights.upper_right, two_at<PACKED>(upper + at.right, between), sum);
-                            sum = madd(weights.lower_left, two_at<PACKED>(lower, between), sum);
-                            each[i] =
-                                madd(weights.lower_right, two_at<PACKED>(lower + at.right, between), sum);
+                            if (i % AT_ONCE == 0) {
+#pragma unroll
+                                for (int j = 0; j < AT_ONCE; j++)
+                                    square[j] = square_at(here, block.corners[slot + i + j]);
+                            }
+                            if (block.corners[slot + i].hit)
+                                each[i] = madd(block.weights[slot + i], square[i % AT_ONCE], each[i]);
                         }
                     }
+#pragma unroll
+                    for (int i = 0; i < LANES - 1; i++)
+                        if (slot + i < end && block.corners[slot + i].hit)
+                            each[i] = madd(block.weights[slot + i], square_at(here, block.corners[slot + i]),
+                                           each[i]);
                     const Two sum = (each[0] + each[1]) + (each[2] + each[3]);
-                    if (PACKED && whole) {
-                        const Pack<RESULT> pack = {rounded_to<RESULT>(sum.first),
-                                                   rounded_to<RESULT>(sum.second)};
-                        const int at = bin + run;
-                        *reinterpret_cast<Pack<RESULT> *>(target + AT(out, 0, v, at / bins_x, at % bins_x)) =
-                            pack;
+                    if (whole) {
+                        RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
+                        *reinterpret_cast<Pack<RESULT> *>(place) = {rounded_to<RESULT>(sum.first),
+                                                                    rounded_to<RESULT>(sum.second)};
                     } else {
-                        give(run, v, sum.first);
-                        if (second > v)
-                            give(run, second, sum.second);
+                        block.sums[run][v] = sum.first;
+                        block.sums[run][v + 1] = sum.second;
                     }
                 }
             } else {
                 const int lanes = length > 2 ? LANES : max(length, 1), of_run = lane & (lanes - 1);
-                const int units = sums * ((live - 1) / GROUP + 1), at_once = 32 / lanes;
-                for (int first_unit = warp * at_once; first_unit < units; first_unit += THREADS / lanes) {
+                const int units = sums * ((live - 1) / GROUP + 1);
+#pragma unroll 1
+                for (int first_unit = (threadIdx.x & ~31) / lanes; first_unit < units;
+                     first_unit += THREADS / lanes) {
                     const int unit = first_unit + lane / lanes, run = unit % sums, v = unit / sums * GROUP;
                     const int begin = run / runs * samples + run % runs * RUN;
                     const int end = unit < units ? min(begin + length, (run / runs + 1) * samples) : 0;
@@ -195,14 +203,23 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                         for (int i = 0; i < GROUP; i++)
                             sum[i] = sampled(plane + at.pixel + step[i], at, weights, sum[i]);
                     }
+#pragma unroll 1
                     for (int other = 1; other < lanes; other *= 2)
 #pragma unroll
                         for (int i = 0; i < GROUP; i++)
                             sum[i] += __shfl_xor_sync(~0u, sum[i], other);
+                    if (unit >= units)
+                        continue;
+                    RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
 #pragma unroll
-                    for (int i = 0; i < GROUP; i++)
-                        if ((i & (lanes - 1)) == of_run && unit < units && v + i < live)
-                            give(run, v + i, sum[i]);
+                    for (int i = 0; i < GROUP; i++) {
+                        if ((i & (lanes - 1)) != of_run || v + i >= live)
+                            continue;
+                        if (whole)
+                            place[(INDEX)out_c * i] = rounded_to<RESULT>(sum[i]);
+                        else
+                            block.sums[run][v + i] = sum[i];
+                    }
                 }
             }
             if (whole)
@@ -223,16 +240,15 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
     }
 }
 
-#define FORWARD(name, ACROSS, PACKED)                                                                        \
+#define FORWARD(name, ACROSS)                                                                                \
     KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
         name(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,                 \
              const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
              int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {        \
-        pool<ACROSS, PACKED>(features, features_n, features_c, features_y, features_x, out, out_n, out_c,    \
-                             out_y, out_x, boxes, image, window, rois, channels, height, width, bins_y,      \
-                             bins_x, bins_at_once, channels_at_once);                                        \
+        pool<ACROSS>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,     \
+                     out_x, boxes, image, window, rois, channels, height, width, bins_y, bins_x,             \
+                     bins_at_once, channels_at_once);                                                        \
     }
 
-FORWARD(forward, false, false)
-FORWARD(forward_across, true, false)
-FORWARD(forward_packed, true, true)
+FORWARD(forward, false)
+FORWARD(forward_across, true)

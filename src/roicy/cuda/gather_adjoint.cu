@@ -8,7 +8,7 @@
  *     (pixel, RoI) ──▶ list of (bin, weight) ──▶ sum over RoIs and bins, ascending, of weight * gradient
  *
  * So each weight is computed once for all channels of the block, and the bits are the same in every run.
- * Lanes lie along the pixels; where `across`, maps that lie pixel by pixel, they lie along the channels. */
+ * Lanes lie along the pixels; in `backward_across`, for maps that lie pixel by pixel, along the channels. */
 #include "sample_table.cuh"
 
 #define THREADS 256
@@ -20,7 +20,7 @@
 constexpr int RESIDENT =
     sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 2 : 1; /* blocks of a multiprocessor */
 
-typedef decltype(REAL() + BOX()) WIDE;
+typedef decltype(REAL() + BOX()) WIDE; /* the wider of both */
 
 struct Block {
     int64 met[THREADS];
@@ -96,6 +96,25 @@ INLINE void add(Touch &touch, Point at, int row, int column, int height, int wid
     }
 }
 
+/* Goes through the places in [low, high] at which samples of a bin lie, on a grid so fine that they share
+ * some, and calls visit(place, part of the samples) for each. */
+template <class Visit>
+INLINE void for_places(BOX base, BOX bin_size, double count, BOX low, BOX high, Visit visit) {
+    const Span span = {count, 0, -1, bin_size < 0};
+    BOX place = low;
+    double first = 0;
+#pragma unroll 1
+    for (bool found = false; place <= high; found = true) {
+        const double next = bisect(base, bin_size, span, -1, count, place, found);
+        if (found)
+            visit(place, (next - first) / count);
+        if (next >= count)
+            break;
+        place = position(base, bin_size, span, next);
+        first = next;
+    }
+}
+
 INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &near_x, int p, int q, int row,
                       int column, int height, int width) {
     Touch touch = {0, false};
@@ -134,19 +153,11 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
         touch.weight /= (REAL)box.count_y * (REAL)box.count_x;
         return touch;
     }
-    const Span down = run_of(base_y, box.bin_y, box.count_y, near_y.low, near_y.high);
-    const Span along = run_of(base_x, box.bin_x, box.count_x, near_x.low, near_x.high);
-    for (double iy = down.first, next_y; iy <= down.last; iy = next_y) {
-        next_y = next_position(base_y, box.bin_y, down, iy);
-        const BOX y = position(base_y, box.bin_y, down, iy);
-        const double run_y = (fmin(next_y, down.last + 1) - iy) / down.count;
-        for (double ix = along.first, next_x; ix <= along.last; ix = next_x) {
-            next_x = next_position(base_x, box.bin_x, along, ix);
-            const BOX x = position(base_x, box.bin_x, along, ix);
-            const double run_x = (fmin(next_x, along.last + 1) - ix) / along.count;
+    for_places(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, double run_y) {
+        for_places(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, double run_x) {
             add(touch, turned(box, y, x), row, column, height, width, (REAL)(run_y * run_x));
-        }
-    }
+        });
+    });
     return touch;
 }
 
@@ -156,8 +167,7 @@ struct Cursor {
     bool more;
 };
 
-/* Goes on through the bins of a box that can touch a pixel, and calls note(p, q, weight) for `most` that do.
- */
+/* Goes on through the bins of a box that can touch a pixel; calls note(p, q, weight) for `most` that do. */
 template <class Note>
 INLINE void list_bins(const RotatedBox &box, int row, int column, int height, int width, int bins_y,
                       int bins_x, int most, Cursor &at, Note note) {

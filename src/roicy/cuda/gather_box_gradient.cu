@@ -4,8 +4,7 @@
  * A block takes a RoI, some of its bins and some channels. Its threads compute the samples a stage at a time
  * and sum what their values gain over the channels:
  *
- *     (sample, channel) ──▶ rises: a part for every 4 channels and those 32 further ──▶ sample ──▶ thread ──▶
- * box
+ *     (sample, channel) ──▶ rises: 4 channels and those 32 further ──▶ sample ──▶ thread ──▶ box
  *
  * Lanes lie along the samples; in `backward_rois_across`, for maps that lie pixel by pixel, along the
  * channels. The order of the sums is the same, and in double precision once the channels are summed. How bins

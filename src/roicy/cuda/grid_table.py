@@ -1,9 +1,12 @@
 """Grid tables: where the samples of each bin lie, one by one, along either axis of a RoI."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
 from roicy.cuda.argmax import SURVEYORS, argmax_view, channels_last, first_wrong, survey
-from roicy.cuda.device import Device, table_options, view
+from roicy.cuda.device import Arguments, Device, table_options, view
 from roicy.cuda.range_table import Owned, chunk_of
 from roicy.cuda.roi_table import RoiTable
 
@@ -51,17 +54,17 @@ class GridTable(RoiTable):
 
     def __init__(
         self,
-        device,
-        boxes,
-        images,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        from_edge,
-        accumulate,
-    ):
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        from_edge: bool,
+        accumulate: str,
+    ) -> None:
         super().__init__(device, boxes, images, input_shape, output_size, accumulate)
         height, width = input_shape[2:]
         rows, columns = output_size
@@ -71,7 +74,7 @@ class GridTable(RoiTable):
         self.listed = device.xp.empty((self.rois, rows + columns), np.int32)
         self.total = device.xp.empty((self.rois, rows + columns), np.int32)
         self.bin_rows = device.xp.empty((self.rois, rows, 2), np.int32)
-        self._first_bad = None
+        self._first_bad: list[int] | None = None
         self._box_option = table_options(boxes.dtype.name, accumulate)[:1]
         #: What the kernels see of the table, from the bins to the size of the map.
         self.grid = (
@@ -96,16 +99,16 @@ class GridTable(RoiTable):
         self.launch_table("grid_table", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "grid_table")
 
     @property
-    def first_invalid(self):
+    def first_invalid(self) -> int:
         """First row that no pooling can be done for, -1 where there is none; waits for the device."""
         return self._first()[0]
 
     @property
-    def first_too_fine(self):
+    def first_too_fine(self) -> int:
         """First row with more than 2**31 - 1 samples in a bin, -1 where there is none; waits likewise."""
         return self._first()[1]
 
-    def _first(self):
+    def _first(self) -> list[int]:
         # both together, as each time to wait counts
         if self._first_bad is None:
             first = self.device.xp.empty(2, np.int64)
@@ -114,7 +117,17 @@ class GridTable(RoiTable):
             self._first_bad = [-1 if found == self.rois else found for found in first.tolist()]
         return self._first_bad
 
-    def launch(self, source, kernel, features, arrays, blocks, threads, arguments, shared=0):
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        features: Ndarray,
+        arrays: tuple[Ndarray, ...],
+        blocks: int,
+        threads: int,
+        arguments: Arguments,
+        shared: int = 0,
+    ) -> None:
         """Run a kernel that is specialised for feature maps like `features`, too; it accesses `arrays`."""
         options = self.device.feature_options(features.dtype, self.accumulate, *arrays)
         self.device.launch(source, kernel, options + self._box_option, blocks, threads, arguments, shared)
@@ -124,18 +137,36 @@ class GridKernels(Device):
     """What `roicy.cpu` has for grid tables."""
 
     def grid_table(
-        self, boxes, images, input_shape, output_size, spatial_scale, sampling_ratio, aligned, accumulate
-    ):
+        self,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        accumulate: str,
+    ) -> Table:
         """Return the grid tables of the boxes; see `GridTable`."""
         geometry = input_shape, output_size, spatial_scale, sampling_ratio, aligned, False
         return GridTable(self, boxes, images, *geometry, accumulate)
 
-    def edge_grid_table(self, boxes, images, input_shape, output_size, spatial_scale, accumulate):
+    def edge_grid_table(
+        self,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        accumulate: str,
+    ) -> Table:
         """Return grid tables with samples in steps of one pixel from the edge of each bin."""
         geometry = input_shape, output_size, spatial_scale, 0, False, True
         return GridTable(self, boxes, images, *geometry, accumulate)
 
-    def grid_max(self, tables, features, out, argmax, rule):
+    def grid_max(
+        self, tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str
+    ) -> None:
         """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
 
         `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
@@ -160,7 +191,9 @@ class GridKernels(Device):
         )
         tables.launch("grid_max", "grid_max", features, arrays, tasks, _THREADS, arguments)
 
-    def grid_max_adjoint(self, tables, grad_output, argmax, grad_features):
+    def grid_max_adjoint(
+        self, tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
+    ) -> None:
         """Fill `grad_features` with `grad_output` at the samples `argmax`."""
         owned = Owned(grad_features, tables.accumulate)
         arrays = grad_output, argmax, grad_features
@@ -185,7 +218,9 @@ class GridKernels(Device):
             owned.shared,
         )
 
-    def grid_max_box_gradient(self, tables, grad_output, argmax, features, grad_boxes):
+    def grid_max_box_gradient(
+        self, tables: Table, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+    ) -> None:
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
         arrays = grad_output, argmax, features
         arguments = (
@@ -203,10 +238,11 @@ class GridKernels(Device):
             "grid_box_gradient", "grid_box_gradient", features, arrays, tables.rois, SURVEYORS, arguments
         )
 
-    def grid_argmax_error(self, tables, argmax):
+    def grid_argmax_error(self, tables: Table, argmax: Ndarray) -> ArgmaxError | None:
         """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None; waits."""
         if not argmax.size:
             return None
         wrong = self.xp.empty(len(argmax), np.int64)
         survey(self, argmax, "survey_of_samples", tables.image, tables.total, wrong)
-        return first_wrong(self, argmax, wrong, tables.total)
+        found: ArgmaxError | None = first_wrong(self, argmax, wrong, tables.total)
+        return found

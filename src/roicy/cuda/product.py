@@ -1,8 +1,11 @@
 """The product of two matrices."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from roicy.cuda.device import Device, table_options
+from roicy._types import Ndarray
+from roicy.cuda.device import Arguments, Device, table_options
 
 # As in product.cu: rows and columns that a block makes.
 _SIDE = 16
@@ -11,7 +14,7 @@ _SIDE = 16
 class ProductKernels(Device):
     """What `roicy.cpu` has for matrices."""
 
-    def product(self, left, right):
+    def product(self, left: Ndarray, right: Ndarray) -> Ndarray:
         """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
         (rows, inner), columns = left.shape, right.shape[1]
         out = self.xp.empty((rows, columns), left.dtype)
@@ -22,6 +25,6 @@ class ProductKernels(Device):
         return out
 
 
-def _view(array):
+def _view(array: Ndarray) -> Arguments:
     y, x = (np.int64(stride // array.itemsize) for stride in array.strides)
     return array if array.flags.c_contiguous else array[:1, :1], y, x

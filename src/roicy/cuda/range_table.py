@@ -1,9 +1,12 @@
 """Range tables: which pixels each bin of a RoI takes the maximum of."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from roicy._types import ArgmaxError, DType, Ndarray, Shape, Size, Table
 from roicy.cuda.argmax import argmax_view, channels_last, first_wrong, survey
-from roicy.cuda.device import Device, view
+from roicy.cuda.device import Arguments, Device, view
 from roicy.cuda.roi_table import ImageTable, RoiTable
 
 # As in range_max.cu: warps of a block, where lanes are pixels and where they are channels; rows of bins that
@@ -43,7 +46,17 @@ class RangeTable(RoiTable):
         Of each bin along an axis the first pixel and the number of pixels.
     """
 
-    def __init__(self, device, boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate):
+    def __init__(
+        self,
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        rounding: str,
+        accumulate: str,
+    ) -> None:
         super().__init__(device, boxes, images, input_shape, output_size, accumulate)
         height, width = input_shape[2:]
         self.y, self.x = (
@@ -68,11 +81,20 @@ class RangeTable(RoiTable):
 class RangeKernels(Device):
     """What `roicy.cpu` has for range tables."""
 
-    def range_table(self, boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate):
+    def range_table(
+        self,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        rounding: str,
+        accumulate: str,
+    ) -> Table:
         """Return the range tables of the boxes; see `RangeTable`."""
         return RangeTable(self, boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate)
 
-    def range_max(self, table, features, out, argmax):
+    def range_max(self, table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
         """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
         channels, width = features.shape[1], features.shape[3]
         rows, columns = table.output_size
@@ -112,18 +134,23 @@ class RangeKernels(Device):
         arguments = (*arguments, *map(np.int32, (chunk, group, run, share)), np.int64(tasks))
         self.launch("range_max", "max_of_planes", options, tasks, 32 * _WARPS, arguments)
 
-    def image_table(self, boxes, images, input_shape, output_size):
+    def image_table(
+        self, boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size
+    ) -> Table:
         """Return which image each box belongs to; see `roicy.cuda.roi_table.ImageTable`."""
         return ImageTable(self, boxes, images, input_shape, output_size)
 
-    def range_max_adjoint(self, table, grad_output, argmax, grad_features):
+    def range_max_adjoint(
+        self, table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
+    ) -> None:
         """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
         height, width = grad_features.shape[2:]
-        accumulate = "float64" if grad_features.dtype == "float64" else "float32"
+        dtype: DType = grad_features.dtype
+        accumulate = "float64" if dtype == "float64" else "float32"
         bounds = self.xp.empty((len(argmax), 1 + argmax.shape[2], 2), np.int32)
         survey(self, argmax, "reach", np.int64(height * width), bounds)
         owned = Owned(grad_features, accumulate)
-        options = self.feature_options(grad_features.dtype, accumulate, grad_output, argmax, grad_features)
+        options = self.feature_options(dtype, accumulate, grad_output, argmax, grad_features)
         arguments = (
             *view(grad_output),
             *view(argmax),
@@ -135,20 +162,20 @@ class RangeKernels(Device):
         )
         self.launch("scatter", "scatter", options, owned.tasks, 32 * _OWNERS, arguments, owned.shared)
 
-    def range_argmax_error(self, argmax, limit):
+    def range_argmax_error(self, argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
         """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None; waits."""
         if not argmax.size:
             return None
         wrong = self.xp.empty(len(argmax), np.int64)
         survey(self, argmax, "survey", np.int64(limit), wrong)
-        found = first_wrong(self, argmax, wrong)
+        found: ArgmaxError | None = first_wrong(self, argmax, wrong)
         return found and found[:2]
 
 
 class Owned:
     """How the planes of a gradient are divided among the warps that own their pixels; see owned.cuh."""
 
-    def __init__(self, gradient, accumulate):
+    def __init__(self, gradient: Ndarray, accumulate: str) -> None:
         images, channels, height, width = gradient.shape
         plane, most = height * width, _OWNED // (8 if accumulate == "float64" else 4)
         ranges = -(-plane // most)
@@ -158,7 +185,7 @@ class Owned:
         self.tasks = ranges * images * -(-channels // _OWNERS)
         self.shared = _OWNERS * self._size * (8 if accumulate == "float64" else 4)
 
-    def arguments(self):
+    def arguments(self) -> Arguments:
         """Return (N, C, pixels of a plane, of a warp, ranges of a plane, by_channel, tasks)."""
         images, channels, height, width = self._gradient.shape
         return (
@@ -172,7 +199,7 @@ class Owned:
         )
 
 
-def chunk_of(channels, rois):
+def chunk_of(channels: int, rois: int) -> int:
     """Return how many channels a block takes."""
     chunk = _CHUNK
     while chunk > 16 and -(-channels // chunk) * rois < _FEW_BLOCKS:
@@ -180,7 +207,7 @@ def chunk_of(channels, rois):
     return chunk
 
 
-def _packs_of_4(array):
+def _packs_of_4(array: Ndarray) -> bool:
     # whether the channels of a pixel can be accessed four at a time
     size = 4 * array.itemsize
     address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr

@@ -1,8 +1,11 @@
 """What every table knows of the RoIs of a call, on the device."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from roicy.cuda.device import table_options
+from roicy._types import Ndarray, Shape, Size
+from roicy.cuda.device import Arguments, Device, table_options
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
@@ -32,7 +35,15 @@ class RoiTable:
         The part of the map that a RoI reads: top, bottom, left, right. Likewise.
     """
 
-    def __init__(self, device, boxes, images, input_shape, output_size, accumulate):
+    def __init__(
+        self,
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        accumulate: str,
+    ) -> None:
         self.device = device
         self.boxes = boxes
         self.images = images
@@ -43,14 +54,16 @@ class RoiTable:
         self.image = device.xp.empty(self.rois, np.int64)
         self.window = device.xp.empty((self.rois, 4), np.int32)
         self._options = table_options(boxes.dtype.name, accumulate)
-        self._first_invalid = None
-        self._by_image = None
+        self._first_invalid: int | None = None
+        self._by_image: Arguments | None = None
 
-    def launch_table(self, kernel, blocks, threads, arguments, source="roi_table"):
+    def launch_table(
+        self, kernel: str, blocks: int, threads: int, arguments: Arguments, source: str = "roi_table"
+    ) -> None:
         """Run a kernel that is specialised for the dtype of the boxes and the type of the weights."""
         self.device.launch(source, kernel, self._options, blocks, threads, arguments)
 
-    def rows(self):
+    def rows(self) -> Arguments:
         """Return the arguments that say what the boxes are: (boxes, columns, images, given, K, N)."""
         given = self.images is not None
         return (
@@ -63,7 +76,7 @@ class RoiTable:
         )
 
     @property
-    def first_invalid(self):
+    def first_invalid(self) -> int:
         """First row that no pooling can be done for, -1 where there is none; waits for the device."""
         if self._first_invalid is None:
             first = self.device.xp.empty(1, np.int64)
@@ -72,7 +85,7 @@ class RoiTable:
             self._first_invalid = -1 if found == self.rois else found
         return self._first_invalid
 
-    def by_image(self):
+    def by_image(self) -> Arguments:
         """Return the arguments with which a kernel finds an image's RoIs: (image, K, order, start, sorted)."""
         if self._by_image is None:
             n, xp = self.input_shape[0], self.device.xp
@@ -91,6 +104,8 @@ class RoiTable:
 class ImageTable(RoiTable):
     """Which image each RoI belongs to, and nothing else."""
 
-    def __init__(self, device, boxes, images, input_shape, output_size):
+    def __init__(
+        self, device: Device, boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size
+    ) -> None:
         super().__init__(device, boxes, images, input_shape, output_size, "float32")
         self.launch_table("find_images", -(-self.rois // 128), 128, (*self.rows(), self.image))

@@ -1,7 +1,10 @@
 """Sample tables on the device, and the kernels that apply them: RoIAlign of rotated boxes."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from roicy._types import Ndarray, Shape, Size, Table
 from roicy.cuda.axis_table import channels_last
 from roicy.cuda.device import Device, view
 from roicy.cuda.roi_table import RoiTable
@@ -10,7 +13,7 @@ from roicy.cuda.roi_table import RoiTable
 BOX_NUMBERS = 16
 #: Threads of a block of the kernels that apply tables.
 THREADS = 256
-#: Bins and channels of a block in gather.cu, at the most and at the least.
+#: Bins and channels of a block in gather.cu, at the most and at the least; as many channels as PART there.
 MOST_BINS, LEAST_BINS = 64, 8
 MOST_CHANNELS, LEAST_CHANNELS = 64, 16
 #: Sums of a thread in gather_adjoint.cu, and its pixels where lanes lie across channels.
@@ -19,7 +22,7 @@ PIXELS_ACROSS = 4
 WARP = 32
 #: Blocks below which work is divided further.
 FEW_BLOCKS = 1024
-#: Channels and bins of a block in gather_box_gradient.cu.
+#: Channels and bins of a block in gather_box_gradient.cu: the parts of a sum, the same on any device.
 GRADIENT_CHANNELS, GRADIENT_BINS = 64, 64
 _MOST_PIXELS = 2**31 - 1
 
@@ -37,18 +40,18 @@ class SampleTable(RoiTable):
 
     def __init__(
         self,
-        device,
-        boxes,
-        images,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        degrees,
-        clockwise,
-        accumulate,
-    ):
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        degrees: bool,
+        clockwise: bool,
+        accumulate: str,
+    ) -> None:
         super().__init__(device, boxes, images, input_shape, output_size, accumulate)
         height, width = input_shape[2:]
         if height * width > _MOST_PIXELS:
@@ -76,18 +79,18 @@ class SampleKernels(Device):
 
     def sample_table(
         self,
-        boxes,
-        images,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        degrees,
-        clockwise,
-        accumulate,
-        purpose,
-    ):
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        degrees: bool,
+        clockwise: bool,
+        accumulate: str,
+        purpose: str,
+    ) -> Table:
         """Return the sample table of rotated boxes, the same for any purpose; see `SampleTable`."""
         return SampleTable(
             self,
@@ -103,15 +106,12 @@ class SampleKernels(Device):
             accumulate,
         )
 
-    def gather(self, table, features, out):
+    def gather(self, table: Table, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the sample table."""
         _, channels, height, width = features.shape
         rows, columns = table.output_size
-        kernel, least = "forward", LEAST_CHANNELS
-        if channels_last(features):
-            packed = _packs_of_2(features) and _packs_of_2(out)
-            kernel, least = "forward_packed" if packed else "forward_across", WARP
-        part, run = _divided(channels, rows * columns, table.rois, least)
+        across = channels >= WARP and _packs_of_2(features) and _packs_of_2(out)
+        part, run = _divided(channels, rows * columns, table.rois, WARP if across else LEAST_CHANNELS)
         arguments = (
             *view(features),
             *view(out),
@@ -123,9 +123,10 @@ class SampleKernels(Device):
         )
         options = self.feature_options(features.dtype, table.accumulate, features, out) + table.box_options
         blocks = -(-channels // part) * table.rois * -(-rows * columns // run) if out.size else 0
+        kernel = "forward_across" if across else "forward"
         self.launch("gather", kernel, options, blocks, THREADS, arguments)
 
-    def gather_adjoint(self, table, grad_output, grad_features):
+    def gather_adjoint(self, table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
         n, c, h, w = grad_features.shape
         across = c >= WARP and channels_last(grad_features)
@@ -144,7 +145,9 @@ class SampleKernels(Device):
         kernel = "backward_across" if across else "backward"
         self.launch("gather_adjoint", kernel, options + table.box_options, blocks, THREADS, arguments)
 
-    def gather_box_gradient(self, table, grad_output, features, grad_boxes):
+    def gather_box_gradient(
+        self, table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
+    ) -> None:
         """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
         _, channels, height, width = features.shape
         rows, columns = table.output_size
@@ -174,7 +177,7 @@ class SampleKernels(Device):
             self.launch("gather_box_gradient", "add_parts", options, blocks, THREADS, arguments)
 
 
-def _packs_of_2(array):
+def _packs_of_2(array: Ndarray) -> bool:
     # whether two channels of a pixel lie side by side and can be read at once
     size = 2 * array.itemsize
     address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
@@ -186,11 +189,11 @@ def _packs_of_2(array):
     )
 
 
-def _divided(channels, bins, rois, least):
+def _divided(channels: int, bins: int, rois: int, least: int) -> tuple[int, int]:
     # channels and bins of a block, fewer where there are few boxes
     part, run = MOST_CHANNELS, max(1, min(bins, MOST_BINS))
 
-    def blocks():
+    def blocks() -> int:
         return -(-channels // part) * -(-bins // run) * rois
 
     while blocks() < FEW_BLOCKS and run > LEAST_BINS:
@@ -200,7 +203,7 @@ def _divided(channels, bins, rois, least):
     return part, run
 
 
-def _tile(channels, across, own):
+def _tile(channels: int, across: bool, own: int) -> tuple[int, int, int]:
     # rows, columns and channels of a block in gather_adjoint.cu
     if across:
         return 4, 8, WARP * own // PIXELS_ACROSS

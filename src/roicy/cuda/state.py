@@ -4,8 +4,14 @@ Kernels are compiled by NVRTC when they are first used, so a device alone is not
 what is missing comes with a sentence that says what to do about it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
 
 READY = "ready"
 NO_CUPY, BROKEN_CUPY = "no CuPy", "broken CuPy"
@@ -24,10 +30,10 @@ class State:
     cupy: str = ""  # version
     nvrtc: str = ""  # version
     driver: str = ""  # the CUDA version that it is made for
-    devices: tuple = ()  # "name (compute capability 9.0)" of each
+    devices: tuple[str, ...] = ()  # "name (compute capability 9.0)" of each
 
 
-def find():
+def find() -> State:
     """Return the `State` of this process; imports CuPy if it is installed."""
     try:
         import cupy
@@ -61,7 +67,7 @@ def find():
     return State(name, problem, version, nvrtc or "", driver or "", devices or ())
 
 
-def check():
+def check() -> None:
     """Raise where kernels cannot be compiled and run.
 
     Raises
@@ -78,19 +84,19 @@ def check():
         raise RuntimeError(state.problem)
 
 
-def _broken(error):
+def _broken(error: Exception) -> State:
     words = f"CuPy is installed, but does not load ({_in_words(error)}): install it anew, one only"
     return State(BROKEN_CUPY, f"{words}, {_install()}")
 
 
-def _install(line=None):
+def _install(line: int | None = None) -> str:
     # The extra must fit the CuPy that is there; without one, the newer line is the better guess.
     if line in (12, 13):
         return f'pip install "roicy[cuda{line}]"'
     return 'pip install "roicy[cuda13]" (roicy[cuda12] where nvidia-smi says CUDA 12)'
 
 
-def _ask(question, cupy):
+def _ask(question: Callable[[Any], Found], cupy: Any) -> tuple[Found | None, str]:
     # the answer, or None and why there is none
     try:
         return question(cupy), ""
@@ -98,12 +104,12 @@ def _ask(question, cupy):
         return None, _in_words(error)
 
 
-def _in_words(error):
+def _in_words(error: Exception) -> str:
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-def _devices(cupy):
+def _devices(cupy: Any) -> tuple[str, ...]:
     runtime = cupy.cuda.runtime
     found = []
     for number in range(runtime.getDeviceCount()):
@@ -113,20 +119,20 @@ def _devices(cupy):
     return tuple(found)
 
 
-def _nvrtc(cupy):
+def _nvrtc(cupy: Any) -> str:
     return "{}.{}".format(*cupy.cuda.nvrtc.getVersion())
 
 
-def _driver(cupy):
+def _driver(cupy: Any) -> str:
     version = cupy.cuda.runtime.driverGetVersion()
     return f"CUDA {version // 1000}.{version % 1000 // 10}" if version else ""
 
 
-def _cuda_line(cupy):
-    return cupy.cuda.runtime.runtimeGetVersion() // 1000
+def _cuda_line(cupy: Any) -> int:
+    return int(cupy.cuda.runtime.runtimeGetVersion()) // 1000
 
 
-def _missing_headers(cupy):
+def _missing_headers(cupy: Any) -> str:
     # Looked for where the compiler will look. Which folders those are, CuPy does not say publicly: where this
     # function of its is gone, the compiler will say what it misses.
     core = cupy._core.core
