@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help demo test lint bench wheel clean cuda-check sanitize-cuda bench-cuda
+.PHONY: help demo test lint types docs docs-links bench wheel cuda-check sanitize-cuda bench-cuda clean
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -31,6 +31,21 @@ lint: $(VENV)/lint.stamp ## check the style of Python, Cython, C and CUDA, and t
 	@$(BIN)/ruff format --check .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src  # which runs pycodestyle by its name
 	@find src -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run -Werror
+
+types: $(VENV)/types.stamp ## check the types of the package, and of typical uses of it, by mypy and pyright
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Warnings are errors; all builders share what Sphinx has read.
+SPHINX := $(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees
+
+docs: $(VENV)/docs.stamp ## build the documentation into docs/_build/html, and run what its pages show
+	@$(SPHINX) docs docs/_build/html
+	@$(SPHINX) -b doctest docs docs/_build/doctest
+	@echo "documentation: docs/_build/html/index.html"
+
+docs-links: $(VENV)/docs.stamp ## look up every link of the documentation; needs the network
+	@$(SPHINX) -b linkcheck docs docs/_build/links
 
 bench: $(VENV)/bench.stamp ## race roicy against its peers; ARGS="--threads 2 --only pool_7x7", ARGS=--help
 	@$(BIN)/python benchmarks/compare.py $(ARGS)
@@ -67,7 +82,8 @@ wheel: $(VENV)/wheel.stamp ## build source distribution and wheel into dist/, an
 	@cd $(VENV)-wheel/outside && ../bin/python -m pytest -q tests
 
 clean: ## remove .venv, .venv-* and everything that was built
-	rm -rf $(VENV) $(VENV)-* build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf docs/_build docs/_generated docs/api docs/gallery
 	find src -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -86,14 +102,14 @@ $(VENV)/roicy.stamp: $(VENV)/made.stamp $(SOURCES)
 	@$(PIP) install --no-deps --force-reinstall $(VENV)/wheel/*.whl
 	@touch $@
 
-# demo, test, bench: the wheel with that extra; its dependencies are what is missing by now.
-$(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/bench.stamp: $(VENV)/%.stamp: $(VENV)/roicy.stamp
+# demo, test, bench, docs: the wheel with that extra; its dependencies are what is missing by now.
+$(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp: $(VENV)/%.stamp: $(VENV)/roicy.stamp
 	@echo "installing what roicy[$*] needs"
 	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
 
-# The linters and what builds wheels: pyproject.toml's extras of these names, without building roicy.
-$(VENV)/lint.stamp $(VENV)/wheel.stamp: $(VENV)/%.stamp: $(VENV)/made.stamp pyproject.toml
+# Linters, type checkers and what builds wheels: pyproject.toml's extras of these names, without building roicy.
+$(VENV)/lint.stamp $(VENV)/types.stamp $(VENV)/wheel.stamp: $(VENV)/%.stamp: $(VENV)/made.stamp pyproject.toml
 	@echo "installing what roicy[$*] names"
 	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 		print(*project['optional-dependencies']['$*'], sep='\n')" > $(VENV)/$*.txt

@@ -93,7 +93,7 @@ html_theme_options = {
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {page: [] for page in WIDE}
+html_sidebars = {page: [] for page in (*WIDE, "gallery/*")}
 
 # matplotlib without a screen says so when an example shows a figure.
 warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")

@@ -141,4 +141,4 @@ for axes in every:
 plt.show()
 
 # %%
-# `roi_align` in other libraries takes boxes for constants: they have no such gradient.
+# RoIAlign in torchvision, detectron2 and mmcv takes boxes for constants.

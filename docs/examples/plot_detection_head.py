@@ -28,8 +28,9 @@ KNOWN = np.array(  # centre and radius of the coins in the upper rows
 known = np.concatenate([KNOWN[:, :2] - KNOWN[:, 2:], KNOWN[:, :2] + KNOWN[:, 2:]], axis=1)
 
 # %%
-# The backbone: how much edge of which direction there is, a channel for each, and the brightness. `roi_align`
-# itself averages them to a map of stride 4: a box of the whole image, as many bins as the map has pixels.
+# The backbone: how much edge of which direction there is, a channel for each, and the brightness. They are
+# averaged to a map of stride 4 by `roicy.roi_align` itself: of a box of the whole image, as many bins as the
+# map has pixels.
 
 down, across = np.gradient(image)
 strength, angle = np.hypot(down, across), np.arctan2(down, across)

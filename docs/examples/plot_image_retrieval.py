@@ -21,7 +21,7 @@ collection = {
 
 # %%
 # The network: what any first layer learns, edges of all directions and opponent colours, at two widths. Each
-# channel is averaged to a map of stride 16 by `roi_align`.
+# channel is averaged to a map of stride 16 by `roicy.roi_align`.
 
 STRIDE, ORIENTATIONS = 16, 8
 

@@ -41,8 +41,7 @@ targets = small >= 0.5
 
 # %%
 # Back again, the small mask is the feature map, and the image a box on it: one that reaches far beyond the
-# mask, where samples are zero. In coordinates of the mask, pixel 0 of the image lies at ``-x1 * SIZE / (x2 -
-# x1)``.
+# mask, where samples are zero. In pixels of the mask, the image begins at ``-x1 * SIZE / (x2 - x1)``.
 
 height, width = image.shape
 start, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]

@@ -68,7 +68,7 @@ ADJOINT_CHANNELS = 32
 
 _level = selection.choose()
 
-# input_shape, output_size, spatial_scale, sampling_ratio, aligned, and whether samples start at the edge of a bin
+# input_shape, output_size, spatial_scale, sampling_ratio, aligned, and whether samples begin at a bin's edge
 Geometry: TypeAlias = tuple[Shape, Size, float, int, bool, bool]
 
 

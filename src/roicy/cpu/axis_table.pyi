@@ -1,9 +1,11 @@
+from typing import Self
+
 from roicy._types import NumPyArray, Shape, Size
 from roicy.cpu.roi_table import RoiTable
 
 class AxisTable(RoiTable):
-    def __init__(
-        self,
+    def __new__(
+        cls,
         boxes: NumPyArray,
         images: NumPyArray | None,
         input_shape: Shape,
@@ -14,4 +16,4 @@ class AxisTable(RoiTable):
         accumulate: str,
         purpose: str,
         threads: int,
-    ) -> None: ...
+    ) -> Self: ...

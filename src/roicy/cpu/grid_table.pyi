@@ -1,10 +1,12 @@
+from typing import Self
+
 from roicy._types import NumPyArray, Shape, Size
 from roicy.cpu.roi_table import RoiTable
 
 class GridTable(RoiTable):
     first_too_fine: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         boxes: NumPyArray,
         images: NumPyArray | None,
         input_shape: Shape,
@@ -14,7 +16,7 @@ class GridTable(RoiTable):
         aligned: bool,
         from_edge: bool,
         accumulate: str,
-    ) -> None: ...
+    ) -> Self: ...
 
 def entries(
     boxes: NumPyArray,

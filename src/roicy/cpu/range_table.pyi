@@ -1,9 +1,11 @@
+from typing import Self
+
 from roicy._types import NumPyArray, Shape, Size
 from roicy.cpu.roi_table import RoiTable
 
 class RangeTable(RoiTable):
-    def __init__(
-        self,
+    def __new__(
+        cls,
         boxes: NumPyArray,
         images: NumPyArray | None,
         input_shape: Shape,
@@ -11,4 +13,4 @@ class RangeTable(RoiTable):
         spatial_scale: float,
         rounding: str,
         accumulate: str,
-    ) -> None: ...
+    ) -> Self: ...

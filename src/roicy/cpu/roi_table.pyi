@@ -1,3 +1,5 @@
+from typing import Self
+
 from roicy._types import NumPyArray, Shape, Size
 
 class RoiTable:
@@ -10,10 +12,10 @@ class RoiTable:
     accumulate: str
 
 class ImageTable(RoiTable):
-    def __init__(
-        self,
+    def __new__(
+        cls,
         boxes: NumPyArray,
         images: NumPyArray | None,
         input_shape: Shape,
         output_size: Size,
-    ) -> None: ...
+    ) -> Self: ...

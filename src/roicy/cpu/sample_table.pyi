@@ -1,10 +1,12 @@
+from typing import Self
+
 from roicy._types import NumPyArray, Shape, Size
 from roicy.cpu.roi_table import RoiTable
 
 class SampleTable(RoiTable):
     chunks: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         boxes: NumPyArray,
         images: NumPyArray | None,
         input_shape: Shape,
@@ -17,4 +19,4 @@ class SampleTable(RoiTable):
         accumulate: str,
         purpose: str,
         threads: int,
-    ) -> None: ...
+    ) -> Self: ...

@@ -1,7 +1,7 @@
 """Axis tables on the device, and the kernels that apply them.
 
-The lists of taps have room for as many as any box could have on a map of that size: then nothing has to be waited
-for. Where that would be too much memory the device is asked what the boxes need.
+The lists of taps have room for as many as any box could have on a map of that size: then nothing has to be
+waited for. Where that would be too much memory the device is asked what the boxes need.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Kernels on one kind of device: their sources, specialised and compiled when first used, and their launches.
 
-A source is a text of this folder, ``NAME.cu``, in which each ``#include "NAME.cuh"`` is replaced by that text:
-what is compiled, and kept on disk by CuPy, is then one whole. It is specialised by ``-D`` options alone.
+A source is a text of this folder, ``NAME.cu``, in which each ``#include "NAME.cuh"`` is replaced by that
+text: what is compiled, and kept on disk by CuPy, is then one whole. It is specialised by ``-D`` options
+alone.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Device:
         arguments: Arguments,
         shared: int = 0,
     ) -> None:
-        """Run a kernel on so many blocks, or on fewer ones that share the work; on none where there is none."""
+        """Run a kernel on so many blocks, or on fewer that share the work; on none where there is none."""
         if blocks <= 0:
             return
         device = self._current_device()
@@ -89,7 +90,7 @@ class Device:
         function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
 
     def feature_options(self, dtype: DType, accumulate: str, *arrays: Ndarray) -> Options:
-        """Return the options of a source that reads or writes `arrays`, the items of the maps being of `dtype`."""
+        """Return the options of a source that accesses `arrays`, the items of the maps being of `dtype`."""
         return feature_options(dtype.name, accumulate, self.index or index_type(*arrays))
 
 

@@ -22,7 +22,8 @@
     ((int)(16 / sizeof(REAL))) /* samples whose pixels are read at once, lanes along the channels */
 #define GROUP 4                /* channels of a lane */
 /* blocks of a multiprocessor */
-constexpr int RESIDENT = sizeof(STORED) > 1 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 3 : 2;
+constexpr bool LEAN = sizeof(STORED) > 1 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12;
+constexpr int RESIDENT = __CUDA_ARCH__ >= 750 && LEAN ? 3 : 2;
 
 struct alignas(16) Corners {
     /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its

@@ -17,12 +17,20 @@
 #define ENTRIES ((int)(64 / (sizeof(REAL) + sizeof(INDEX)))) /* of the list of a pixel and a RoI */
 #define COLUMNS 4                                            /* of samples that are turned at a time */
 
-constexpr int RESIDENT =
-    sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 2 : 1; /* blocks of a multiprocessor */
+/* blocks of a multiprocessor */
+constexpr int RESIDENT = __CUDA_ARCH__ >= 750 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 2 : 1;
 
 typedef decltype(REAL() + BOX()) WIDE; /* the wider of both */
 
+struct Tile {
+    int64 image;
+    Candidates candidates;
+    int top, left, bottom, right;
+    INDEX step; /* from a channel of a thread to the next, in the gradient of the output */
+};
+
 struct Block {
+    Tile tile; /* in memory that is shared, for it would take registers else */
     int64 met[THREADS];
     int counts[THREADS / 32], more[THREADS / 32];
     int listed[THREADS];
@@ -33,8 +41,7 @@ struct Block {
 struct Near {
     /* the part of a side of the box in which samples can touch a pixel, and the bins that reach into it */
     BOX low, high;
-    BOX slack; /* what rounding may move a sample by along the side */
-    BOX per;   /* samples in one unit of length */
+    BOX per; /* samples in one unit of length */
     int first, last;
 };
 
@@ -53,21 +60,26 @@ INLINE Numbers whole_numbers(BOX one, BOX other, BOX size, int count) {
     return numbers;
 }
 
-INLINE Near near_of(BOX middle, BOX margin, BOX start, BOX bin_size, BOX count, int bins) {
-    const BOX coarseness = sizeof(BOX) == sizeof(float) ? (BOX)1.1920929e-07 : (BOX)2.220446049250313e-16;
-    const BOX slack = 16 * coarseness * fabs(start);
-    const BOX low = middle - margin, high = middle + margin;
-    const Numbers over =
-        whole_numbers((low - slack - start) / bin_size, (high + slack - start) / bin_size, 1, bins);
-    return {low, high, slack, count / bin_size, over.first, over.last};
+/* What rounding may move a sample by along a side. */
+INLINE BOX slack_of(BOX start) {
+    return 16 * (sizeof(BOX) == sizeof(float) ? (BOX)1.1920929e-07 : (BOX)2.220446049250313e-16) *
+           fabs(start);
 }
 
-/* Numbers of a bin that may lie between `low` and `high`; all of them where bins have no size. */
-INLINE Numbers samples_of(const Near &near, BOX base, int count) {
+INLINE Near near_of(BOX middle, BOX margin, BOX start, BOX bin_size, BOX count, int bins) {
+    const BOX slack = slack_of(start), low = middle - margin, high = middle + margin;
+    const Numbers over =
+        whole_numbers((low - slack - start) / bin_size, (high + slack - start) / bin_size, 1, bins);
+    return {low, high, count / bin_size, over.first, over.last};
+}
+
+/* Numbers of samples of a bin that may lie between `low` and `high`; all of them where bins have no size. */
+INLINE Numbers samples_of(const Near &near, BOX start, BOX base, int count) {
     if (!isfinite(near.per))
         return {0, count - 1};
-    return whole_numbers((near.low - near.slack - base) * near.per - (BOX)0.5,
-                         (near.high + near.slack - base) * near.per - (BOX)0.5, 0, count);
+    const BOX slack = slack_of(start);
+    return whole_numbers((near.low - slack - base) * near.per - (BOX)0.5,
+                         (near.high + slack - base) * near.per - (BOX)0.5, 0, count);
 }
 
 INLINE bool reaches(const Near &near, BOX place) { return place >= near.low && place <= near.high; }
@@ -99,7 +111,7 @@ INLINE void add(Touch &touch, Point at, int row, int column, int height, int wid
 /* Goes through the places in [low, high] at which samples of a bin lie, on a grid so fine that they share
  * some, and calls visit(place, part of the samples) for each. */
 template <class Visit>
-INLINE void for_places(BOX base, BOX bin_size, double count, BOX low, BOX high, Visit visit) {
+INLINE void for_places(BOX base, BOX bin_size, BOX count, BOX low, BOX high, Visit visit) {
     const Span span = {count, 0, -1, bin_size < 0};
     BOX place = low;
     double first = 0;
@@ -107,7 +119,7 @@ INLINE void for_places(BOX base, BOX bin_size, double count, BOX low, BOX high, 
     for (bool found = false; place <= high; found = true) {
         const double next = bisect(base, bin_size, span, -1, count, place, found);
         if (found)
-            visit(place, (next - first) / count);
+            visit(place, (REAL)((next - first) / count));
         if (next >= count)
             break;
         place = position(base, bin_size, span, next);
@@ -120,8 +132,8 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
     Touch touch = {0, false};
     const BOX base_y = bin_base(box.start_y, box.bin_y, p), base_x = bin_base(box.start_x, box.bin_x, q);
     if (box.count_y <= (BOX)FINE_GRID && box.count_x <= (BOX)FINE_GRID) {
-        const Numbers down = samples_of(near_y, base_y, (int)box.count_y);
-        const Numbers along = samples_of(near_x, base_x, (int)box.count_x);
+        const Numbers down = samples_of(near_y, box.start_y, base_y, (int)box.count_y);
+        const Numbers along = samples_of(near_x, box.start_x, base_x, (int)box.count_x);
         for (int first = along.first; first <= along.last; first += COLUMNS) {
             BOX by_sin[COLUMNS], by_cos[COLUMNS];
             bool reached = false;
@@ -153,9 +165,9 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
         touch.weight /= (REAL)box.count_y * (REAL)box.count_x;
         return touch;
     }
-    for_places(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, double run_y) {
-        for_places(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, double run_x) {
-            add(touch, turned(box, y, x), row, column, height, width, (REAL)(run_y * run_x));
+    for_places(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, REAL run_y) {
+        for_places(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, REAL run_x) {
+            add(touch, turned(box, y, x), row, column, height, width, run_y * run_x);
         });
     });
     return touch;
@@ -196,9 +208,9 @@ INLINE void list_bins(const RotatedBox &box, int row, int column, int height, in
 
 /* Adds what the lists of a few pixels say to as many of their channels. */
 template <int PIXELS, bool ALL>
-INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, INDEX step, int live,
-                      REAL *sum) {
+INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, int live, REAL *sum) {
     const int channels = OWN / PIXELS;
+    const INDEX step = block.tile.step;
 #pragma unroll
     for (int i = 0; i < PIXELS; i++) {
         const int listed = block.listed[pair + i];
@@ -230,11 +242,21 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
     const int64 parts = (channels - 1) / channels_at_once + 1;
     const int own = across ? warp * PIXELS : warp / at_once * 32 + lane; /* pixel of the thread's sums */
     const int between = across ? 32 : 1;
-    const INDEX step = (INDEX)grad_c * between;
     for (int64 task = blockIdx.x; task < parts * images * tiles; task += gridDim.x) {
-        const int64 n = task / tiles % images, tile = task % tiles;
-        const int top = (int)(tile / tiles_x) * tile_rows, left = (int)(tile % tiles_x) * tile_columns;
-        const int bottom = min(top + tile_rows, height), right = min(left + tile_columns, width);
+        const Tile &tile = block.tile;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            const int64 n = task / tiles % images, t = task % tiles;
+            const int top = (int)(t / tiles_x) * tile_rows, left = (int)(t % tiles_x) * tile_columns;
+            block.tile = {n,
+                          candidates_of(n, rois, start, sorted),
+                          top,
+                          left,
+                          min(top + tile_rows, height),
+                          min(left + tile_columns, width),
+                          (INDEX)grad_c * between};
+        }
+        __syncthreads();
         const int c =
             (int)(task / tiles / images) * channels_at_once + (across ? lane : warp % at_once * most);
         const int live = c < channels ? min(most, (channels - 1 - c) / between + 1) : 0;
@@ -243,13 +265,14 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
 #pragma unroll
         for (int i = 0; i < OWN; i++)
             sum[i] = 0;
-        const Candidates candidates = candidates_of(n, rois, start, sorted);
-        for (int64 begin = candidates.begin; begin < candidates.end; begin += THREADS) {
-            const int64 i = begin + threadIdx.x, roi = i < candidates.end && sorted ? order[i] : i;
-            bool meets = i < candidates.end && image[roi] == n;
+        for (int64 begin = tile.candidates.begin; begin < tile.candidates.end; begin += THREADS) {
+            const int64 i = begin + threadIdx.x, end = tile.candidates.end,
+                        roi = i < end && sorted ? order[i] : i;
+            bool meets = i < end && image[roi] == tile.image;
             if (meets) {
                 const Window w = window_at(window, roi);
-                meets = w.top < bottom && w.bottom > top && w.left < right && w.right > left;
+                meets =
+                    w.top < tile.bottom && w.bottom > tile.top && w.left < tile.right && w.right > tile.left;
             }
             const int found = gather_met(meets, roi, block.met, block.counts);
             for (int first = 0; first < found; first += at_once) {
@@ -263,11 +286,12 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
                         int listed = 0;
                         if (at.more) {
                             const int turn = threadIdx.x % pixels;
-                            const int row = top + turn / tile_columns, column = left + turn % tile_columns;
+                            const int row = tile.top + turn / tile_columns,
+                                      column = tile.left + turn % tile_columns;
                             const int64 k = block.met[first + mine];
                             const Window w = window_at(window, k);
-                            at.more = row >= w.top && row < min(bottom, w.bottom) && column >= w.left &&
-                                      column < min(right, w.right);
+                            at.more = row >= w.top && row < min(tile.bottom, w.bottom) && column >= w.left &&
+                                      column < min(tile.right, w.right);
                             if (at.more)
                                 list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], row, column, height,
                                           width, bins_y, bins_x, ENTRIES, at, [&](int p, int q, REAL weight) {
@@ -284,9 +308,9 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
                     __syncthreads();
                     for (bool more = false; next < batch; next++) {
                         if (live == most)
-                            add_lists<PIXELS, true>(block, next * pixels + own, source, step, live, sum);
+                            add_lists<PIXELS, true>(block, next * pixels + own, source, live, sum);
                         else
-                            add_lists<PIXELS, false>(block, next * pixels + own, source, step, live, sum);
+                            add_lists<PIXELS, false>(block, next * pixels + own, source, live, sum);
                         for (int i = next * pixels / 32; i < (next + 1) * pixels / 32; i++)
                             more = more || block.more[i];
                         if (more)
@@ -299,9 +323,9 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
 #pragma unroll
         for (int i = 0; i < OWN; i++) {
             const int v = i % most, pixel = own + i / most;
-            const int y = top + pixel / tile_columns, x = left + pixel % tile_columns;
-            if (v < live && y < bottom && x < right)
-                out[AT(out, n, c + between * v, y, x)] = rounded_to<STORED>(sum[i]);
+            const int y = tile.top + pixel / tile_columns, x = tile.left + pixel % tile_columns;
+            if (v < live && y < tile.bottom && x < tile.right)
+                out[AT(out, tile.image, c + between * v, y, x)] = rounded_to<STORED>(sum[i]);
         }
     }
 }

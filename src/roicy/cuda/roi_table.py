@@ -86,7 +86,7 @@ class RoiTable:
         return self._first_invalid
 
     def by_image(self) -> Arguments:
-        """Return the arguments with which a kernel finds an image's RoIs: (image, K, order, start, sorted)."""
+        """Return the arguments by which a kernel finds an image's RoIs: image, K, order, start, sorted."""
         if self._by_image is None:
             n, xp = self.input_shape[0], self.device.xp
             if n == 1 or self.rois <= UNSORTED:
