@@ -65,7 +65,7 @@ sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc
 	@LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc ROICY_HOST_FENCES= \
 		ROICY_HOST_FLAGS="-O0 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
-		$(BIN)/python -m pytest -q -k cuda -m "not slow" $(SANITIZED_TESTS) $(ARGS)
+		$(BIN)/python -m pytest -q --capture=sys -k cuda -m "not slow" $(SANITIZED_TESTS) $(ARGS)
 
 bench-cuda: $(VENV)/roicy.stamp ## race roicy on a GPU against torchvision; needs CuPy in .venv; ARGS=--help
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)

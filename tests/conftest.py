@@ -41,8 +41,9 @@ STOP_COMPILING = pytest.StashKey[threading.Event]()
 
 
 def pytest_configure(config):
-    """Register the marker of tests that the CUDA kernels are not asked."""
+    """Register the markers of tests that some backends are not asked."""
     config.addinivalue_line("markers", "cpu_only(reason): no test of the CUDA backend")
+    config.addinivalue_line("markers", "numpy_only(reason): no test of arrays on a device")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -52,7 +53,10 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         test = _on_cuda(item)
         many = cases[test] >= MANY_CASES and zlib.crc32(item.nodeid.encode()) >= CASES_ON_CUDA * 2**32
-        left_out = test is not None and (many or item.get_closest_marker("cpu_only"))
+        marked = item.get_closest_marker("cpu_only") or (
+            test is not None and test[-1] == "device" and item.get_closest_marker("numpy_only")
+        )
+        left_out = test is not None and (many or marked)
         (rest if left_out else chosen).append(item)
     if rest:
         config.hook.pytest_deselected(items=rest)
@@ -75,6 +79,8 @@ def pytest_collection_finish(session):
         for source, options in device.specialisations():
             if stop.is_set():
                 return
+            if "-DINDEX=int64" in options:
+                continue  # which few tests need
             # a mistake shows in the tests
             with contextlib.suppress(module.CompileError):
                 module.HostModule(
@@ -102,7 +108,7 @@ def host_kernels():
     from cuda_host import module
 
     if module.compiler() is None:
-        pytest.skip("the CUDA kernels run on the processor where there is a C++ compiler: g++, c++ or $CXX")
+        pytest.skip("the CUDA kernels run on the processor on Linux with a C++ compiler: g++, c++ or $CXX")
     from roicy.cuda import Kernels, device
 
     known = {

@@ -103,6 +103,7 @@ class _Moved:
             return type(value)(map(self.back, value))
         for here, there in self._pairs:
             if there is value:
+                self.write_back(here)
                 return here
         return self._library.numpy(value) if isinstance(value, self._library.ndarray) else value
 

@@ -202,6 +202,7 @@ def test_regions(scales):
 # ---------------------------------------------------------------- by name
 
 
+@pytest.mark.numpy_only(reason="says device='cpu'")
 def test_run_operator():
     arguments = {"pooled_h": 3, "pooled_w": 2, "spatial_scale": 0.5}
     for name, boxes in (("RoIAlign", ROIS), ("RoIAlignRotated", TURNED)):

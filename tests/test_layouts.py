@@ -268,6 +268,7 @@ def with_wide_steps(array, axis):
     return view
 
 
+@pytest.mark.numpy_only(reason="about the memory of this machine")
 @pytest.mark.parametrize("axis, channels", [(0, 2), (0, 20), (1, 2), (2, 2), (2, 20), (3, 2), (3, 20)])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_steps_beyond_32_bits(axis, dtype, channels):
@@ -297,6 +298,7 @@ def test_steps_beyond_32_bits(axis, dtype, channels):
     )
 
 
+@pytest.mark.numpy_only(reason="about the memory of this machine")
 def test_memory_mapped_files(tmp_path):
     """Features from a file, results into another: subclasses of ndarray with memory of their own kind."""
     features = random_values(np.random.default_rng(0), (2, 18, 12, 10), np.dtype("float32"))
@@ -407,6 +409,7 @@ def test_axes_of_length_one_for_all(operator, channels, output_size, map_size, s
             assert_same_outputs(found, expected)
 
 
+@pytest.mark.numpy_only(reason="about the memory of this machine")
 @of_all
 @pytest.mark.parametrize("axis, channels", [(0, 2), (0, 20), (1, 2), (2, 2), (2, 20), (3, 2), (3, 20)])
 def test_steps_beyond_32_bits_for_all(operator, axis, channels):

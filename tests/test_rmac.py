@@ -152,6 +152,7 @@ MEAN = np.random.default_rng(8).standard_normal(6) * 0.1
 MATRIX = np.random.default_rng(9).standard_normal((4, 6))
 
 
+@pytest.mark.numpy_only(reason="a function of NumPy arrays")
 @pytest.mark.parametrize("aggregate", ["sum", "concat"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_whitening(aggregate, dtype):

@@ -1,9 +1,10 @@
 """Arrays that behave as CuPy's do where those differ from NumPy's, on the processor's memory.
 
-What the library does with CuPy arrays is run with these on machines without a GPU: `install` puts a module in
-the place of ``cupy`` whose arrays are no NumPy arrays, cannot become any unasked, have no ``flags.writeable``,
-count each time that a program would wait for the device, and hold garbage until they are written. Of CuPy's
-functions the module has those in `FUNCTIONS` and no others, so that using another one shows.
+What the library does with CuPy arrays is run with these on machines without a GPU: `install` puts a module
+in the place of ``cupy`` whose arrays are no NumPy arrays, cannot become any unasked, have no
+``flags.writeable``, count each time that a program would wait for the device, and hold garbage until they
+are written. Of CuPy's functions the module has those in `FUNCTIONS` and no others, so that using another one
+shows.
 """
 
 import sys

@@ -18,8 +18,10 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +30,8 @@ import numpy as np
 HERE = Path(__file__).parent
 #: Shared memory that a block may have, and how much of it without being asked for.
 MOST_SHARED, USUAL_SHARED = 227 * 1024, 48 * 1024
+#: Libraries that nobody has used for so long are removed.
+KEPT_DAYS = 14
 #: Up to so many bytes, arrays are copied to between fences for a launch.
 MOST_FENCED = 1 << 24
 
@@ -102,7 +106,9 @@ class _Kernel(ctypes.Structure):
 
 
 def compiler():
-    """Return the path of a C++ compiler, or None."""
+    """Return the path of a C++ compiler, or None where there is none or the system is not Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
     return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
 
 
@@ -134,6 +140,10 @@ def _cache():
     found = path.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o022:
         path = Path(tempfile.mkdtemp(prefix="roicy-cuda-host-"))
+    for folder in path.iterdir():
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime < time.time() - KEPT_DAYS * 24 * 3600:
+                shutil.rmtree(folder)
     return path
 
 
@@ -156,6 +166,7 @@ def _library(key_parts, build):
     folder = _cache() / digest.hexdigest()[:32]
     with _building.setdefault(folder, threading.Lock()):
         if (folder / "library.so").exists():
+            os.utime(folder)  # in use
             return folder / "library.so"
         making = Path(tempfile.mkdtemp(dir=_cache()))
         try:

@@ -273,6 +273,9 @@ bool begin_threads() {
     }
     Fiber *fiber = idle.back();
     idle.pop_back();
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(fiber->stack, STACK); // frames that nobody has returned from
+#endif
     fiber->context.start(fiber->stack, fiber->top, run_threads);
     fiber->sanitizer = nullptr;
     return enter(fiber);
@@ -484,9 +487,6 @@ void give_up_threads() {
     ready_count = next_ready = 0;
     for (Fiber *&fiber : on_thread)
         if (fiber) {
-#ifdef __SANITIZE_ADDRESS__
-            __asan_unpoison_memory_region(fiber->stack, STACK); // frames that nobody returns from
-#endif
             idle.push_back(fiber);
             fiber = nullptr;
         }

@@ -11,7 +11,7 @@
 ==================================== ==================================================
 
 Inputs are positional, arguments are keywords. Arrays of float32 are what Caffe2 has; those of other dtypes
-are treated as `roicy` treats them. There is one backend, for NumPy arrays.
+are treated as `roicy` treats them. Those of CuPy run on its device, as elsewhere.
 """
 
 from __future__ import annotations

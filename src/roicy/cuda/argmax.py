@@ -20,7 +20,7 @@ def argmax_view(argmax: Ndarray | None, instead: Ndarray) -> Arguments:
     return *view(argmax), np.int32(True)
 
 
-def channels_last(array: Ndarray) -> bool:
+def channels_closer(array: Ndarray) -> bool:
     """Whether the channels of an array are closer in memory than its columns."""
     closer: bool = array.shape[1] > 1 and abs(array.strides[1]) < abs(array.strides[3])
     return closer
@@ -29,7 +29,7 @@ def channels_last(array: Ndarray) -> bool:
 def survey(device: Device, argmax: Ndarray, kernel: str, *arguments: Any) -> None:
     """Run a kernel of argmax.cu that looks at all numbers of each RoI."""
     rois, channels, rows, columns = argmax.shape
-    sizes = map(np.int32, (channels, rows, columns, channels_last(argmax)))
+    sizes = map(np.int32, (channels, rows, columns, channels_closer(argmax)))
     arguments = (*view(argmax), np.int64(rois), *sizes, *arguments)
     device.launch("argmax", kernel, (), rois, SURVEYORS, arguments)
 

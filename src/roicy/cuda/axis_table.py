@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import Ndarray, Shape, Size, Table
-from roicy.cuda.device import Arguments, Device, view
+from roicy.cuda.device import Arguments, Device, channels_last, packs, view
 from roicy.cuda.roi_table import RoiTable
 
 #: Bytes of tables that are set aside without asking what the boxes need.
@@ -188,7 +188,7 @@ class AxisKernels(Device):
         arguments = (*view(features), *view(out), *lists, np.int32(channels))
         options = self.feature_options(features.dtype, table.accumulate, features, out)
         if channels_last(features) and channels_last(out):
-            packed = _packs_of_4(features, channels) and _packs_of_4(out, channels)
+            packed = packs(features, 4) and packs(out, 4)
             chunks = -(-channels // (128 if packed else 32))
             warps = chunks * table.rois * rows * columns
             kernel = "forward_4" if packed else "forward"
@@ -248,20 +248,3 @@ class AxisKernels(Device):
         if parts > 1:
             arguments = partial, np.int64(4 * table.rois), np.int32(parts), grad_boxes
             self.launch("box_gradient", "add_parts", options, -(-table.rois // 32), 128, arguments)
-
-
-def channels_last(array: Ndarray) -> bool:
-    """Return whether the channels of a pixel lie side by side."""
-    side_by_side: bool = array.shape[1] > 1 and array.strides[1] == array.itemsize
-    return side_by_side
-
-
-def _packs_of_4(array: Ndarray, channels: int) -> bool:
-    # whether four channels at a time can be read at once
-    size = 4 * array.itemsize
-    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return (
-        channels % 4 == 0
-        and address % min(size, 16) == 0
-        and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
-    )

@@ -141,6 +141,24 @@ def index_type(*arrays: Ndarray) -> str:
     return "int"
 
 
+def channels_last(array: Ndarray) -> bool:
+    """Return whether the channels of a pixel lie side by side."""
+    side_by_side: bool = array.shape[1] > 1 and array.strides[1] == array.itemsize
+    return side_by_side
+
+
+def packs(array: Ndarray, count: int) -> bool:
+    """Return whether the channels of a pixel can be accessed so many at a time."""
+    size = count * array.itemsize
+    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return (
+        channels_last(array)
+        and array.shape[1] % count == 0
+        and address % min(size, 16) == 0
+        and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
+    )
+
+
 def view(array: Ndarray) -> Arguments:
     """Return an array as the kernels take it: its first item and its four strides, in items."""
     first = array if array.flags.c_contiguous else array[:1, :1, :1, :1]

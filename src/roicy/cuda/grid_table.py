@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
-from roicy.cuda.argmax import SURVEYORS, argmax_view, channels_last, first_wrong, survey
+from roicy.cuda.argmax import SURVEYORS, argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.device import Arguments, Device, table_options, view
 from roicy.cuda.range_table import Owned, chunk_of
 from roicy.cuda.roi_table import RoiTable
@@ -186,7 +186,7 @@ class GridKernels(Device):
             tables.image,
             *tables.grid,
             np.int64(tables.rois),
-            *map(np.int32, (channels, chunk, run_y, run_x, channels_last(features))),
+            *map(np.int32, (channels, chunk, run_y, run_x, channels_closer(features))),
             np.int64(tasks),
         )
         tables.launch("grid_max", "grid_max", features, arrays, tasks, _THREADS, arguments)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import ArgmaxError, DType, Ndarray, Shape, Size, Table
-from roicy.cuda.argmax import argmax_view, channels_last, first_wrong, survey
-from roicy.cuda.device import Arguments, Device, view
+from roicy.cuda.argmax import argmax_view, channels_closer, first_wrong, survey
+from roicy.cuda.device import Arguments, Device, packs, view
 from roicy.cuda.roi_table import ImageTable, RoiTable
 
 # As in range_max.cu: warps of a block, where lanes are pixels and where they are channels; rows of bins that
@@ -117,8 +117,8 @@ class RangeKernels(Device):
             np.int32(channels),
             np.int32(width),
         )
-        if channels_last(features) and channels >= _MANY_CHANNELS:
-            packed = all(_packs_of_4(array) for array in arrays)
+        if channels_closer(features) and channels >= _MANY_CHANNELS:
+            packed = all(packs(array, 4) for array in arrays)
             kernel, chunk = ("max_of_pixels_4", 128) if packed else ("max_of_pixels", 32)
             split = max(1, _PIXEL_WARPS >> (rows * columns - 1).bit_length())
             tasks = -(-channels // chunk) * table.rois
@@ -194,7 +194,7 @@ class Owned:
             np.int64(height * width),
             np.int32(self._size),
             np.int64(self._ranges),
-            np.int32(channels_last(self._gradient)),
+            np.int32(channels_closer(self._gradient)),
             np.int64(self.tasks),
         )
 
@@ -205,15 +205,3 @@ def chunk_of(channels: int, rois: int) -> int:
     while chunk > 16 and -(-channels // chunk) * rois < _FEW_BLOCKS:
         chunk //= 2
     return chunk
-
-
-def _packs_of_4(array: Ndarray) -> bool:
-    # whether the channels of a pixel can be accessed four at a time
-    size = 4 * array.itemsize
-    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return (
-        array.shape[1] % 4 == 0
-        and array.strides[1] == array.itemsize
-        and address % min(size, 16) == 0
-        and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
-    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import Ndarray, Shape, Size, Table
-from roicy.cuda.axis_table import channels_last
-from roicy.cuda.device import Device, view
+from roicy.cuda.device import Device, channels_last, packs, view
 from roicy.cuda.roi_table import RoiTable
 
 #: Numbers that are kept of a box, as BOX_NUMBERS in sample_table.cuh.
@@ -110,7 +109,7 @@ class SampleKernels(Device):
         """Fill `out` with the features pooled under the sample table."""
         _, channels, height, width = features.shape
         rows, columns = table.output_size
-        across = channels >= WARP and _packs_of_2(features) and _packs_of_2(out)
+        across = channels >= WARP and packs(features, 2) and packs(out, 2)
         part, run = _divided(channels, rows * columns, table.rois, WARP if across else LEAST_CHANNELS)
         arguments = (
             *view(features),
@@ -175,18 +174,6 @@ class SampleKernels(Device):
             arguments = partial, np.int64(numbers), np.int64(parts), grad_boxes
             blocks = -(-numbers // THREADS)
             self.launch("gather_box_gradient", "add_parts", options, blocks, THREADS, arguments)
-
-
-def _packs_of_2(array: Ndarray) -> bool:
-    # whether two channels of a pixel lie side by side and can be read at once
-    size = 2 * array.itemsize
-    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return (
-        channels_last(array)
-        and array.shape[1] % 2 == 0
-        and address % size == 0
-        and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
-    )
 
 
 def _divided(channels: int, bins: int, rois: int, least: int) -> tuple[int, int]:

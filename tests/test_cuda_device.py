@@ -1,0 +1,204 @@
+"""What only a CUDA device can show: streams, waiting, memory; and its results against the CPU's.
+
+Where there is a device, the tests that use the fixture `backend` run on it, too.
+"""
+
+import numpy as np
+import on_device
+import operators
+import pytest
+from closeness import assert_same_bits, assert_same_sums
+from strategies import LAYOUTS, random_values
+from test_cuda import ALL, WORK, WORK_IDS, agree, outputs
+
+import roicy
+
+SHAPE = (2, 40, 60, 70)
+ROIS = np.array(
+    [[0, 1, 2, 50, 40], [1, -3, 10, 69, 59], [1, 30, 30, 30.5, 31], [0, 0, 0, 69, 59]], np.float32
+)
+TURNED = np.array([[0, 30, 30, 50, 20, 35], [1, 10, 40, 25, 60, -100]], np.float32)
+
+
+@pytest.fixture
+def features():
+    return random_values(np.random.default_rng(0), SHAPE, np.dtype("float32"))
+
+
+def moved_to(monkeypatch, xp):
+    """Make the calls of `outputs` on the device."""
+    import test_cuda
+
+    moved = on_device.OnDevice(on_device.Cupy(xp), roicy)
+    for module in (operators, test_cuda):
+        monkeypatch.setattr(module, "roicy", moved)
+
+
+works = pytest.mark.parametrize("work", WORK, ids=WORK_IDS)
+
+
+@works
+@pytest.mark.parametrize("name", ALL)
+def test_results_are_the_cpus(xp, monkeypatch, name, work):
+    expected = outputs(name, work)
+    with monkeypatch.context() as patch:
+        moved_to(patch, xp)
+        found = outputs(name, work)
+    # the gradient of a box is a sum that may cancel
+    inner = slice(None) if name == "pool" else slice(-1)
+    agree(found[inner], expected[inner], "float64" if work.dtype == "float64" else "float32")
+
+
+@works
+@pytest.mark.parametrize("name", ALL)
+def test_two_runs_are_equal(xp, monkeypatch, name, work):
+    moved_to(monkeypatch, xp)
+    for one, other in zip(outputs(name, work), outputs(name, work), strict=True):
+        assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+def test_strides(xp, features, layout):
+    there = on_device.OnDevice(on_device.Cupy(xp), roicy)
+    out = layout(np.full((4, 40, 7, 7), np.nan, np.float32))
+    there.roi_align(layout(features), ROIS, 7, out=out)
+    assert_same_sums(out, roicy.roi_align(features, ROIS, 7))
+    gradient = layout(np.full(SHAPE, np.nan, np.float32))
+    there.roi_align_backward(layout(out), ROIS, SHAPE, out=gradient)
+    assert_same_sums(gradient, roicy.roi_align_backward(out, ROIS, SHAPE))
+
+
+# ---------------------------------------------------------------- streams
+
+
+def busy(xp, stream):
+    """Give the stream work for some milliseconds."""
+    with stream:
+        square = xp.ones((2000, 2000), np.float32)
+        for _ in range(50):
+            square = xp.sqrt(square * 1.5 + 1)
+    return square
+
+
+CALLS = {
+    "average": lambda f, r, t, **o: roicy.roi_align(f, r, 7, **o),
+    "maximum": lambda f, r, t, **o: roicy.roi_align(f, r, 7, mode="max", **o),
+    "pool": lambda f, r, t, **o: roicy.roi_pool(f, r, 7, **o),
+    "rotated": lambda f, r, t, **o: roicy.roi_align_rotated(f, t, 7, **o),
+    "backward": lambda f, r, t, **o: roicy.roi_align_backward(f[:1, :, :4, :4].repeat(4, 0), r, SHAPE, **o),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_on_a_stream_of_its_own(xp, features, name):
+    """The work is in line on the current stream, behind what fills its inputs."""
+    there = [xp.asarray(array) for array in (np.zeros_like(features), ROIS, TURNED)]
+    whole = xp.asarray(features)
+    stream = xp.cuda.Stream(non_blocking=True)
+    xp.cuda.Device().synchronize()
+    busy(xp, stream)
+    with stream:
+        there[0][...] = whole
+        found = CALLS[name](*there)
+        there[0][...] = 0
+    stream.synchronize()
+    assert_same_sums(xp.asnumpy(found), CALLS[name](features, ROIS, TURNED))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_nothing_waits_that_need_not(xp, features, name):
+    """With invalid="nan" a call comes back while the device is still busy with what was before it."""
+    there = [xp.asarray(array) for array in (features, ROIS, TURNED)]
+    stream = xp.cuda.Stream(non_blocking=True)
+    with stream:
+        CALLS[name](*there, invalid="nan")  # compiles
+    stream.synchronize()
+    for _ in range(5):
+        kept = busy(xp, stream)
+        before = stream.done
+        with stream:
+            CALLS[name](*there, invalid="nan")
+        if not stream.done:
+            break
+        assert before is not None, "the device was quicker than the launch"
+    else:
+        pytest.fail("the call waited for the device")
+    stream.synchronize()
+    del kept
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_all_memory_comes_from_the_pool_and_goes_back(xp, features):
+    there = [xp.asarray(array) for array in (features, ROIS, TURNED)]
+    pool = xp.get_default_memory_pool()
+    for call in CALLS.values():
+        call(*there)
+        before = pool.used_bytes()
+        call(*there)
+        assert pool.used_bytes() == before
+
+
+def test_memory_is_bounded_by_tables_and_output(xp):
+    """Huge boxes have no more samples in memory than small ones."""
+    features = xp.ones((1, 8, 50, 50), np.float32)
+    small = xp.asarray(np.tile(np.float32([0, 10, 10, 20, 20]), (1000, 1)))
+    huge = xp.asarray(np.tile(np.float32([0, -1e6, -1e6, 1e6, 1e6]), (1000, 1)))
+    pool, most = xp.get_default_memory_pool(), []
+    for rois in (small, huge):
+        pool.free_all_blocks()
+        roicy.roi_align(features, rois, 7)
+        most.append(pool.total_bytes())
+    assert most[1] <= 2 * most[0] + 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_more_items_than_32_bits_count(xp, layout):
+    """The last of 2**31 + something pixels."""
+    free, _ = xp.cuda.runtime.memGetInfo()
+    shape = (3, 9, 8192, 9728) if layout == "NCHW" else (3, 8192, 9728, 9)
+    assert np.prod(shape) > 2**31
+    if free < 2 * np.prod(shape) + 2**30:
+        pytest.skip("not enough memory on the device")
+    features = xp.zeros(shape, np.float16)
+    last = (2, slice(None), slice(-4, None), slice(-4, None))
+    last = last if layout == "NCHW" else (2, slice(-4, None), slice(-4, None), slice(None))
+    features[last] = 3
+    rois = xp.asarray(np.array([[2, 9724.5, 8188.5, 9727.5, 8191.5], [0, 0, 0, 3, 3]], np.float32))
+    for call in (roicy.roi_align, roicy.roi_pool):
+        found = xp.asnumpy(call(features, rois, 2, layout=layout))
+        assert (found[0] == 3).all()
+        assert (found[1] == 0).all()
+    grad = roicy.roi_align_backward(call(features, rois, 2, layout=layout), rois, shape, layout=layout)
+    assert float(grad[last].sum(dtype=np.float32)) == pytest.approx(9 * 4 * 3, rel=1e-2)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_libraries_are_not_mixed(xp, features):
+    with pytest.raises(TypeError, match=r"features \(cupy.ndarray\), rois \(numpy.ndarray\)"):
+        roicy.roi_align(xp.asarray(features), ROIS, 7)
+    with pytest.raises(TypeError, match=r"out \(numpy.ndarray\)"):
+        roicy.roi_align(xp.asarray(features), xp.asarray(ROIS), 7, out=np.zeros((4, 40, 7, 7), np.float32))
+
+
+def test_arrays_of_two_devices(xp, features):
+    if xp.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("there is one device only")
+    with xp.cuda.Device(1):
+        elsewhere = xp.asarray(ROIS)
+    with pytest.raises(ValueError, match="rois must be on the device in use"):
+        roicy.roi_align(xp.asarray(features), elsewhere, 7)
+
+
+def test_invalid_rows_are_named(xp, features):
+    rois = ROIS.copy()
+    rois[2, 3] = np.nan
+    with pytest.raises(ValueError, match=r"rois row 2.*not finite"):
+        roicy.roi_align(xp.asarray(features), xp.asarray(rois), 7)
+    found = xp.asnumpy(roicy.roi_align(xp.asarray(features), xp.asarray(rois), 7, invalid="nan"))
+    assert np.isnan(found[2]).all()
+    assert not np.isnan(found[[0, 1, 3]]).any()
