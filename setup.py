@@ -71,7 +71,8 @@ def extension(name, source, flags=(), macros=()):
             ("CYTHON_COMPRESS_STRINGS", "0"),  # names are replaced in them
             *((macro, None) for macro in macros),
         ],
-        depends=[str(path) for pattern in ("*.pxd", "*.h") for path in CPU.glob(pattern)],
+        # what a source includes, too: it is how that gets into a source distribution
+        depends=[str(path) for pattern in ("*.pyx", "*.pxd", "*.h") for path in CPU.glob(pattern)],
     )
 
 
