@@ -166,7 +166,8 @@ def roi_align(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True where no
@@ -335,7 +336,8 @@ def roi_align_backward(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or
@@ -505,7 +507,8 @@ def roi_align_backward_rois(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or

@@ -140,7 +140,8 @@ def roi_pool(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True for a map of
@@ -267,7 +268,8 @@ def roi_pool_backward(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a word is not one of those listed, a row of `rois` is invalid and
         ``invalid="raise"``, `out` cannot be written to, or `argmax` holds a number outside -1 ... H * W - 1.

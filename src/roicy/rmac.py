@@ -146,7 +146,8 @@ def rmac(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or an argument of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or
+        an argument is of another type.
     ValueError
         Where an array has the wrong shape, or a number or word is not one of those listed.
 
@@ -234,7 +235,8 @@ def rmac_backward(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or an argument of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or
+        an argument is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, the map has more than
         2**31 - 1 pixels, or `out` cannot be written to.

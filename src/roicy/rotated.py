@@ -96,7 +96,8 @@ def roi_align_rotated(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -238,7 +239,8 @@ def roi_align_rotated_backward(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -393,7 +395,8 @@ def roi_align_rotated_backward_rois(
     Raises
     ------
     TypeError
-        Where an array is no `numpy.ndarray` or of another dtype than listed, or a number of another type.
+        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
+        number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.

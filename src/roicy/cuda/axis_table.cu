@@ -102,12 +102,6 @@ INLINE int64 sum_before(int64 value, int lane, int64 *total) {
     return sum - value;
 }
 
-INLINE int least_of_warp(int value) {
-    for (int step = 16; step > 0; step /= 2)
-        value = min(value, __shfl_xor_sync(~0u, value, step));
-    return value;
-}
-
 struct Bin {
     Side side;
     BOX base;

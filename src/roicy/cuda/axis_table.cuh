@@ -28,3 +28,9 @@ INLINE int64 begin_of(int64 k, int64 room, const int64 *first) { return room ? k
 INLINE const Tap *taps_at(const REAL *taps, int64 begin) {
     return reinterpret_cast<const Tap *>(taps) + begin;
 }
+
+INLINE int least_of_warp(int value) {
+    for (int step = 16; step > 0; step /= 2)
+        value = min(value, __shfl_xor_sync(~0u, value, step));
+    return value;
+}

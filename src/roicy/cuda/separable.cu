@@ -23,12 +23,6 @@ struct alignas(16) Four {
     REAL channel[GROUP];
 };
 
-INLINE int least_of_warp(int value) {
-    for (int step = 16; step > 0; step /= 2)
-        value = min(value, __shfl_xor_sync(~0u, value, step));
-    return value;
-}
-
 KERNEL __launch_bounds__(32 * WARPS, 4)
     forward(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),
             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
