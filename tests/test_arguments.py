@@ -471,9 +471,25 @@ def test_an_input_shape_too_large_for_any_memory():
         roicy.roi_align_backward(GRAD_OUTPUT, ROIS, shape)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: roicy.roi_align(FEATURES, ROIS, (2**31 - 1, 2**31 - 1)), "out would have shape"),
+        (lambda: roicy.roi_align(FEATURES, ROIS[:0], (2**31 - 1, 2**31 - 1)), "out would have shape"),
+        (lambda: roicy.roi_align_backward(GRAD_OUTPUT, ROIS, (2**63, 5, 3, 3)), "input_shape must have axes"),
+        (lambda: roicy.roi_align_plan(ROIS, (1, 2**70, 3, 3), 2), "input_shape must have axes"),
+        (lambda: roicy.rmac_regions((2**63, 1, 3, 3)), "input_shape must have axes"),
+        (lambda: roicy.rmac_regions((2**60, 1, 3, 3)), "the result would have shape"),
+    ],
+)
+def test_shapes_that_no_array_can_have(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
 # ---------------------------------------------------------------- features and grad_output
 
-NOT_ARRAYS = [FEATURES.tolist(), None, 5, "features", memoryview(FEATURES)]
+NOT_ARRAYS = [FEATURES.tolist(), None, 5, "features", np.float32(5), FEATURES.flat]
 WRONG_DTYPES = [
     "int8",
     "int16",

@@ -7,18 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
+from array_calls import CALLS, FEATURES, GRAD, ROIS, TURNED, argmax_of
 from cuda_host import arrays
 from cuda_host.arrays import Waits, ndarray
 
 import roicy
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-RNG = np.random.default_rng(5)
-FEATURES = RNG.standard_normal((2, 5, 12, 17)).astype(np.float32)
-ROIS = np.array([[0, 1, 2, 9, 8], [1, -3, 0.5, 5, 11], [1, 4, 4, 4.5, 6], [0, 8, 8, 2, 2]], np.float32)
-TURNED = np.array([[0, 5, 6, 8, 4, 30], [1, 8, 2, 5, 9, -75], [1, 0, 0, 30, 30, 400]], np.float32)
-GRAD = RNG.standard_normal((4, 5, 3, 2)).astype(np.float32)
-GRAD_TURNED = GRAD[:3]
 
 
 @pytest.fixture
@@ -49,47 +44,6 @@ def close(found, expected):
     assert found.dtype == expected.dtype
     scale = np.nanmax(np.abs(expected), initial=1e-30)
     np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * scale)
-
-
-def argmax_of(mode_or_pool):
-    if mode_or_pool == "pool":
-        return roicy.roi_pool(FEATURES, ROIS, (3, 2), return_argmax=True)[1]
-    return roicy.roi_align(FEATURES, ROIS, (3, 2), mode="max", return_argmax=True)[1]
-
-
-WHITENING = (RNG.standard_normal(5).astype(np.float32), RNG.standard_normal((4, 5)).astype(np.float32))
-CALLS = {
-    "roi_align": lambda f: f("roi_align", FEATURES, ROIS, (3, 2)),
-    "roi_align list": lambda f: f("roi_align", FEATURES, [ROIS[::2, 1:], ROIS[1:2, 1:]], (3, 2)),
-    "roi_align batch_indices": lambda f: f(
-        "roi_align", FEATURES, ROIS[:, 1:], 3, batch_indices=ROIS[:, 0].astype(np.uint8)
-    ),
-    "roi_align max": lambda f: f("roi_align", FEATURES, ROIS, (3, 2), mode="max", return_argmax=True),
-    "roi_align onnx": lambda f: f("roi_align", FEATURES, ROIS, (3, 2), mode="max", max_rule="onnx"),
-    "roi_align_backward": lambda f: f("roi_align_backward", GRAD, ROIS, FEATURES.shape),
-    "roi_align_backward max": lambda f: f(
-        "roi_align_backward", GRAD, ROIS, FEATURES.shape, mode="max", argmax=argmax_of("max")
-    ),
-    "roi_align_backward_rois": lambda f: f("roi_align_backward_rois", GRAD, FEATURES, ROIS),
-    "roi_align_backward_rois list": lambda f: f(
-        "roi_align_backward_rois", GRAD[:3], FEATURES, [ROIS[:2, 1:], ROIS[2:3, 1:]]
-    ),
-    "roi_align_backward_rois max": lambda f: f(
-        "roi_align_backward_rois", GRAD, FEATURES, ROIS, mode="max", argmax=argmax_of("max")
-    ),
-    "roi_align_rotated": lambda f: f("roi_align_rotated", FEATURES, TURNED, (3, 2)),
-    "roi_align_rotated_backward": lambda f: f(
-        "roi_align_rotated_backward", GRAD_TURNED, TURNED, FEATURES.shape
-    ),
-    "roi_align_rotated_backward_rois": lambda f: f(
-        "roi_align_rotated_backward_rois", GRAD_TURNED, FEATURES, TURNED
-    ),
-    "roi_pool": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), return_argmax=True),
-    "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
-    "rmac": lambda f: f("rmac", FEATURES),
-    "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
-    "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),
-}
 
 
 def call(name, *arguments, **options):
@@ -146,18 +100,18 @@ def test_out_is_written_and_returned(cupy):
 
 
 def test_libraries_are_not_mixed(cupy):
-    with pytest.raises(TypeError, match=r"from one library, got features \(cupy.ndarray\), rois \(numpy"):
+    with pytest.raises(TypeError, match=r"or all on a GPU, got features \(cupy.ndarray\), rois \(numpy"):
         roicy.roi_align(on_device(FEATURES), ROIS, 3)
     with pytest.raises(TypeError, match=r"out \(numpy.ndarray\)"):
         roicy.roi_align(on_device(FEATURES), on_device(ROIS), 3, out=np.zeros((4, 5, 3, 3), np.float32))
-    with pytest.raises(TypeError, match=r"one library, got out \(cupy.ndarray\)|from one library"):
+    with pytest.raises(TypeError, match=r"or all on a GPU, .* out \(cupy.ndarray\)"):
         roicy.roi_align(FEATURES, ROIS, 3, out=on_device(np.zeros((4, 5, 3, 3), np.float32)))
 
 
 def test_a_plan_takes_arrays_of_its_own_library_only(cupy):
-    with pytest.raises(TypeError, match="from one library"):
+    with pytest.raises(TypeError, match="or all on a GPU"):
         roicy.roi_align_plan(on_device(ROIS), FEATURES.shape, 3)(FEATURES)
-    with pytest.raises(TypeError, match="from one library"):
+    with pytest.raises(TypeError, match="or all on a GPU"):
         roicy.roi_align_plan(ROIS, FEATURES.shape, 3)(on_device(FEATURES))
 
 

@@ -20,6 +20,10 @@
 `show_config`                     versions, CPU level, threads, CUDA
 ================================= ==========================================================
 
+Arrays are NumPy's or CuPy's, and results are of the same library. Any other array that shares its memory, by
+DLPack, the buffer protocol or ``__cuda_array_interface__``, is taken as one of these without a copy: as
+NumPy's where it is in host memory, as CuPy's where it is on a GPU.
+
 `roicy.compat.caffe2` and `roicy.compat.mxnet` have the operators of these systems, under the names and with
 the arguments that they have there.
 """

@@ -38,6 +38,7 @@ from roicy._types import (
 Word = TypeVar("Word", bound=str)
 
 _INT32_MAX = 2**31 - 1
+_INT64_MAX = 2**63 - 1
 _OUTPUT_SIZE = "an int or a pair of ints (height, width)"
 _MAX_SAMPLING_RATIO = 65536
 _MAX_THREADS = 4096
@@ -251,6 +252,8 @@ def _bounded(name: str, shape: Shape, layout: Layout) -> Shape:
     height, width = shape[2:] if layout == "NCHW" else shape[1:3]
     if height > _INT32_MAX or width > _INT32_MAX:
         raise ValueError(f"{name} must have at most {_INT32_MAX} rows and columns, got shape {shape}")
+    if max(shape) > _INT64_MAX:
+        raise ValueError(f"{name} must have axes of at most {_INT64_MAX}, got shape {shape}")
     return shape
 
 
@@ -540,7 +543,7 @@ def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name
     """Return the array that is the result: the caller's, once it is known to do no harm, or a new one."""
     xp = library_of(inputs[0])
     if value is None:
-        return xp.empty(shape, dtype)
+        return new(name, shape, dtype, xp)
     if not isinstance(value, xp.ndarray):
         raise TypeError(f"{name} must be one {xp.__name__}.ndarray, got a {type(value).__name__}")
     if value.shape != shape:
@@ -559,6 +562,14 @@ def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name
         if _overlap(memory, _memory(array)):
             raise ValueError(f"{name} must not overlap an input array, got memory that both use")
     return value
+
+
+def new(name: str, shape: tuple[int, ...], dtype: DType, xp: Any = np) -> Ndarray:
+    """Return a new array of the library `xp` for what is called `name`, with any values."""
+    try:
+        return xp.empty(shape, dtype)
+    except ValueError:
+        raise ValueError(f"{name} would have shape {shape} of {dtype}, which no array can have") from None
 
 
 def outs(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray) -> tuple[Ndarray, Ndarray]:

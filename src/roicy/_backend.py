@@ -1,4 +1,7 @@
-"""Which kernels an array belongs to: the array's type says it, no flag does."""
+"""Which kernels a call belongs to: where its arrays are says it, no flag does.
+
+NumPy's and CuPy's arrays are taken as they are, any other array as one of theirs over the same memory.
+"""
 
 from __future__ import annotations
 
@@ -8,70 +11,148 @@ from typing import Any
 import numpy as np
 
 from roicy import cpu
-from roicy._types import Kernels
+from roicy._types import Ndarray
 
 _OPTIONAL = frozenset(("argmax", "batch_indices", "out"))
+# Where an array is, in DLPack's numbers of kinds of devices.
+_HOST = frozenset((1, 3))  # the processor's memory, and that which is pinned for a GPU
+_GPU = frozenset((2, 13))  # CUDA's, and its managed memory
 
 
-def kernels_for(**arrays: Any) -> Kernels:
-    """Return the kernels for a call's array arguments, each passed under its public name.
+def adopt(**arrays: Any) -> tuple[Any, ...]:
+    """Return the kernels for a call, and its arrays in the order of the arguments as these kernels take them.
 
     Parameters
     ----------
     **arrays
-        The arrays of one call. ``argmax``, ``batch_indices`` and ``out`` may be None, ``rois`` may be a list
-        or tuple of arrays, ``out`` a tuple.
+        The arrays of one call under their public names: NumPy's, CuPy's, or arrays that share their memory by
+        DLPack, the buffer protocol or ``__cuda_array_interface__``. ``argmax``, ``batch_indices`` and ``out``
+        may be None, ``rois`` may be a list or tuple of arrays, ``out`` a tuple.
 
     Returns
     -------
-    module or roicy.cuda.Kernels
-        What holds the kernels for arrays of this type: `roicy.cpu`, or an object with the same functions.
+    kernels : module or roicy.cuda.Kernels
+        What holds the kernels for arrays in such memory: `roicy.cpu`, or an object with the same functions.
+    *arrays
+        All NumPy's or all CuPy's. Nothing is copied.
 
     Raises
     ------
     TypeError
-        Where an argument is no array, or an array of another library, or the arguments are mixed.
+        Where an argument is no array, or none whose memory can be shared, or the arguments are mixed.
     ValueError
-        Where CuPy arrays are not all on the device in use.
+        Where arrays on GPUs are not all on the device in use.
     ImportError, RuntimeError
-        Where CuPy arrays cannot be handled by this installation or on this machine.
+        Where arrays on a GPU cannot be handled by this installation or on this machine.
     """
     for name, array in arrays.items():
         if type(array) is not np.ndarray and (array is not None or name not in _OPTIONAL):
-            return _kernels_of(arrays)
-    return cpu
+            return _adopt(arrays)
+    return cpu, *arrays.values()
 
 
-def _kernels_of(arrays: dict[str, Any]) -> Kernels:
-    # Sorts the arguments by the library that their arrays come from, so that a mixture can be told apart.
-    libraries, found = set(), []
-    for name, array in _each(arrays):
-        if type(array).__module__.partition(".")[0] == "cupy":
-            libraries.add("CuPy")
-        elif not isinstance(array, np.ndarray):
-            raise TypeError(f"{name} must be a numpy.ndarray or cupy.ndarray, got {_type_name(array)}")
-        elif type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
-            raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
+def adopt_single(**arrays: Any) -> tuple[Any, ...]:
+    """Return what `adopt` does, of arguments that are one array each; TypeError where one is several."""
+    for name, array in arrays.items():
+        if isinstance(array, (list, tuple)):
+            raise TypeError(f"{name} must be one array, got a {type(array).__name__}")
+    return adopt(**arrays)
+
+
+def _adopt(arrays: dict[str, Any]) -> tuple[Any, ...]:
+    found = list(_each(arrays))
+    places = {_is_on_gpu(name, array) for name, array in found}
+    if len(places) == 2:
+        kinds = ", ".join(f"{name} ({_type_name(array)})" for name, array in found)
+        raise TypeError(f"all arrays of a call must be in host memory, or all on a GPU, got {kinds}")
+    kernels: Any = cpu
+    if True in places:
+        from roicy import cuda  # an array on a GPU has arrived
+
+        kernels = cuda.kernels()
+        taken = [_as_cupy(name, array, kernels.xp) for name, array in found]
+        kernels.check_arrays((name, array) for (name, _), array in zip(found, taken, strict=True))
+    else:
+        taken = [_as_numpy(name, array) for name, array in found]
+    following = iter(taken)
+    adopted: list[Any] = []
+    for name, value in arrays.items():
+        if _is_several(name, value):
+            adopted.append(tuple(next(following) for _ in value))
         else:
-            libraries.add("NumPy")
-        found.append(f"{name} ({_type_name(array)})")
-    if len(libraries) == 2:
-        raise TypeError(f"all arrays of a call must come from one library, got {', '.join(found)}")
-    if "CuPy" not in libraries:
-        return cpu
-    from roicy import cuda  # a CuPy array has arrived
-
-    kernels = cuda.kernels()
-    kernels.check_arrays(_each(arrays))
-    return kernels
+            adopted.append(None if value is None and name in _OPTIONAL else next(following))
+    return kernels, *adopted
 
 
 def _each(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, array in arrays.items():
-        if (name == "rois" and isinstance(array, (list, tuple))) or (name == "out" and type(array) is tuple):
+        if _is_several(name, array):
             yield from ((f"{name}[{index}]", item) for index, item in enumerate(array))
         elif array is not None or name not in _OPTIONAL:
             yield name, array
+
+
+def _is_several(name: str, value: Any) -> bool:
+    return (name == "rois" and isinstance(value, (list, tuple))) or (name == "out" and type(value) is tuple)
+
+
+def _is_cupy(array: object) -> bool:
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def _is_on_gpu(name: str, array: Any) -> bool:
+    if isinstance(array, np.ndarray) or _is_cupy(array):
+        return not isinstance(array, np.ndarray)
+    if hasattr(array, "__dlpack_device__"):
+        try:
+            kind = int(array.__dlpack_device__()[0])
+        except Exception as error:  # whatever a library has to say about its own array
+            raise _not_shared(name, array, error) from error
+        if kind not in _HOST | _GPU:
+            raise TypeError(
+                f"{name} must be in host memory or on a CUDA device, got a {_type_name(array)} on a "
+                f"device of DLPack's kind {kind}"
+            )
+        return kind in _GPU
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    try:
+        memoryview(array)
+    except TypeError:
+        pass
+    else:
+        if not isinstance(array, np.generic):
+            return False
+    raise TypeError(
+        f"{name} must be a NumPy or CuPy array, or one that shares its memory by DLPack, the buffer protocol "
+        f"or __cuda_array_interface__, got {_type_name(array)}"
+    )
+
+
+def _as_numpy(name: str, array: Any) -> Ndarray:
+    if isinstance(array, np.ndarray):
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
+        return array
+    try:
+        return np.from_dlpack(array) if hasattr(array, "__dlpack__") else np.asarray(memoryview(array))
+    except Exception as error:
+        raise _not_shared(name, array, error) from error
+
+
+def _as_cupy(name: str, array: Any, xp: Any) -> Ndarray:
+    if _is_cupy(array):
+        return array
+    # DLPack orders the work on both sides' streams; the interface may make the host wait for that
+    try:
+        return xp.from_dlpack(array) if hasattr(array, "__dlpack__") else xp.asarray(array)
+    except Exception as error:
+        raise _not_shared(name, array, error) from error
+
+
+def _not_shared(name: str, array: object, error: Exception) -> TypeError:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return TypeError(f"{name} must share its memory, which this {_type_name(array)} does not: {reason}")
 
 
 def _type_name(value: object) -> str:

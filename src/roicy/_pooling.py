@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt
 from roicy._types import AnyArray, ArgmaxError, Array, Boxes, Invalid, Kernels, Layout, Ndarray, Shape, Size
 
 
@@ -105,7 +105,7 @@ class Pooling(Generic[Array]):
         return self._layout
 
     def _forward(self, features: Ndarray, out: Ndarray, return_argmax: bool) -> Any:
-        kernels_for(features=features, rois=self._rois.boxes, out=out)
+        _, features, _, out = adopt(features=features, rois=self._rois.boxes, out=out)
         accumulate, dtype = settle.features(features, self._input_shape)
         inputs = (features, *self._rois.given)
         if return_argmax:
@@ -132,7 +132,9 @@ class Pooling(Generic[Array]):
         return out if argmax is None else (out, argmax)
 
     def _backward(self, grad_output: Ndarray, argmax: Ndarray, out: Ndarray) -> Any:
-        kernels_for(grad_output=grad_output, argmax=argmax, rois=self._rois.boxes, out=out)
+        _, grad_output, argmax, _, out = adopt(
+            grad_output=grad_output, argmax=argmax, rois=self._rois.boxes, out=out
+        )
         accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
         argmax, inputs = self._settled_argmax(argmax, grad_output)
         out = settle.out(out, self._input_shape, dtype, *inputs)
@@ -151,7 +153,9 @@ class Pooling(Generic[Array]):
 
     def _backward_rois(self, grad_output: Ndarray, features: Ndarray, argmax: Ndarray, out: Ndarray) -> Any:
         rois = self._rois
-        kernels_for(grad_output=grad_output, features=features, argmax=argmax, rois=rois.boxes, out=out)
+        _, grad_output, features, argmax, _, out = adopt(
+            grad_output=grad_output, features=features, argmax=argmax, rois=rois.boxes, out=out
+        )
         accumulate, _ = settle.features(features, self._input_shape)
         settle.grad_output_of(features, grad_output, self._output_shape)
         argmax, inputs = self._settled_argmax(argmax, grad_output, features)

@@ -58,11 +58,23 @@ class DeviceArray(Protocol):
         ...
 
 
+class SharedArray(Protocol):
+    """An array of another library, which shares its memory by DLPack."""
+
+    def __dlpack__(self) -> Any:
+        """Return a capsule that says where the memory is, and how it is laid out."""
+        ...
+
+    def __dlpack_device__(self) -> tuple[Any, Any]:
+        """Return the kind of device and its number."""
+        ...
+
+
 #: The kind of array that a call is made with.
 Array = TypeVar("Array", NumPyArray, DeviceArray)
 #: An array of either kind. That all arrays of a call are of the same kind is seen when it runs: type checkers
 #: look for what two arguments of one kind have in common, and find nothing where their dtypes differ.
-AnyArray: TypeAlias = NumPyArray | DeviceArray
+AnyArray: TypeAlias = NumPyArray | DeviceArray | SharedArray
 #: An array in code that works on either kind: what both can do has no name.
 Ndarray: TypeAlias = Any
 #: What holds the kernels: `roicy.cpu` or a `roicy.cuda.Kernels`, which have the same functions.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal, overload
 
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt
 from roicy._types import (
     AnyArray,
     Array,
@@ -166,8 +166,8 @@ def roi_align(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True where no
@@ -255,7 +255,9 @@ def roi_align(
     array([[3, 3],
            [3, 3]], dtype=int32)
     """
-    kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
+    kernels, features, rois, batch_indices, out = adopt(
+        features=features, rois=rois, batch_indices=batch_indices, out=out
+    )
     layout = settle.layout(layout)
     plan: RoIAlignPlan[Array] = RoIAlignPlan(
         kernels,
@@ -336,8 +338,8 @@ def roi_align_backward(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or
@@ -387,7 +389,7 @@ def roi_align_backward(
            [0., 0., 0., 0.],
            [0., 0., 0., 4.]], dtype=float32)
     """
-    kernels = kernels_for(
+    kernels, grad_output, rois, argmax, batch_indices, out = adopt(
         grad_output=grad_output, rois=rois, argmax=argmax, batch_indices=batch_indices, out=out
     )
     layout = settle.layout(layout)
@@ -507,8 +509,8 @@ def roi_align_backward_rois(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or
@@ -556,7 +558,7 @@ def roi_align_backward_rois(
     >>> roicy.roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
     array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
-    kernels = kernels_for(
+    kernels, grad_output, features, rois, argmax, batch_indices, out = adopt(
         grad_output=grad_output,
         features=features,
         rois=rois,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt
 from roicy._pooling import Pooling
 from roicy._types import (
     AngleUnit,
@@ -437,8 +437,9 @@ def roi_align_plan(
            [21., 25.]], dtype=float32)
     """
     layout = settle.layout(layout)
+    kernels, rois, batch_indices = adopt(rois=rois, batch_indices=batch_indices)
     plan: RoIAlignPlan[Array] = RoIAlignPlan(
-        kernels_for(rois=rois, batch_indices=batch_indices),
+        kernels,
         rois,
         settle.input_shape(input_shape, layout),
         settle.output_size(output_size),
@@ -538,8 +539,9 @@ def roi_align_rotated_plan(
            [12.5,  4.5]], dtype=float32)
     """
     layout = settle.layout(layout)
+    kernels, rois, batch_indices = adopt(rois=rois, batch_indices=batch_indices)
     plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
-        kernels_for(rois=rois, batch_indices=batch_indices),
+        kernels,
         rois,
         settle.input_shape(input_shape, layout),
         settle.output_size(output_size),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt
 from roicy._pooling import Pooling
 from roicy._types import (
     AnyArray,
@@ -140,8 +140,8 @@ def roi_pool(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True for a map of
@@ -203,7 +203,9 @@ def roi_pool(
     array([[ 5.,  6.],
            [ 9., 10.]], dtype=float32)
     """
-    kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
+    kernels, features, rois, batch_indices, out = adopt(
+        features=features, rois=rois, batch_indices=batch_indices, out=out
+    )
     layout = settle.layout(layout)
     pooling = _RoIPool(
         kernels,
@@ -268,8 +270,8 @@ def roi_pool_backward(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a word is not one of those listed, a row of `rois` is invalid and
         ``invalid="raise"``, `out` cannot be written to, or `argmax` holds a number outside -1 ... H * W - 1.
@@ -302,7 +304,7 @@ def roi_pool_backward(
     array([[  0.,   0.,  10.],
            [  0.,   0., 101.]], dtype=float32)
     """
-    kernels = kernels_for(
+    kernels, grad_output, argmax, rois, batch_indices, out = adopt(
         grad_output=grad_output, argmax=argmax, rois=rois, batch_indices=batch_indices, out=out
     )
     layout = settle.layout(layout)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt
 from roicy._types import (
     Aggregate,
     AnyArray,
@@ -93,10 +93,11 @@ def rmac_regions(
     shape = settle.input_shape(input_shape, layout)
     height, width = shape[2:] if layout == "NCHW" else shape[1:3]
     boxes = _boxes(height, width, settle.scales(scales), settle.overlap(overlap))
-    regions = np.empty((shape[0], len(boxes), 5), np.float32)
+    regions = settle.new("the result", (shape[0], len(boxes), 5), np.dtype(np.float32))
     regions[:, :, 0] = np.arange(shape[0])[:, None]
     regions[:, :, 1:] = boxes
-    return regions.reshape(-1, 5)
+    rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = regions.reshape(-1, 5)
+    return rows
 
 
 def rmac(
@@ -146,8 +147,8 @@ def rmac(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or
-        an argument is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or an argument is of another type.
     ValueError
         Where an array has the wrong shape, or a number or word is not one of those listed.
 
@@ -179,7 +180,8 @@ def rmac(
     >>> roicy.rmac(features, scales=1)
     array([[0.6, 0.8]], dtype=float32)
     """
-    kernels = kernels_for(features=features, **_whiten_arrays(whiten))
+    kernels, features, *pair = adopt(features=features, **_whiten_arrays(whiten))
+    whiten = pair or whiten
     description = _Description(kernels, features, scales, overlap, layout, whiten, aggregate, eps)
     vectors: Array = description.of(roi_pool(features, description.boxes, 1, **description.options))
     return vectors
@@ -235,8 +237,8 @@ def rmac_backward(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or
-        an argument is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or an argument is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, the map has more than
         2**31 - 1 pixels, or `out` cannot be written to.
@@ -274,16 +276,18 @@ def rmac_backward(
     """
     if callable(whiten):
         raise TypeError(f"whiten must be None or a pair (mean, matrix) for a gradient, got {whiten!r}")
-    whitening = _whiten_arrays(whiten)
-    kernels = kernels_for(grad_output=grad_output, features=features, out=out, **whitening)
-    description = _Description(kernels, features, scales, overlap, layout, whiten, aggregate, eps)
-    settle.grad_output_of(features, grad_output, description.shape)
-    out = settle.out(out, features.shape, grad_output.dtype, grad_output, features, *whitening.values())
+    kernels, gradient, maps, out, *pair = adopt(
+        grad_output=grad_output, features=features, out=out, **_whiten_arrays(whiten)
+    )
+    whiten = pair or whiten
+    description = _Description(kernels, maps, scales, overlap, layout, whiten, aggregate, eps)
+    settle.grad_output_of(maps, gradient, description.shape)
+    out = settle.out(out, maps.shape, gradient.dtype, gradient, maps, *pair)
     boxes, options = description.boxes, description.options
-    pooled, argmax = roi_pool(features, boxes, 1, return_argmax=True, **options)
+    pooled, argmax = roi_pool(maps, boxes, 1, return_argmax=True, **options)
     description.of(pooled)
-    grad = description.adjoint(grad_output).reshape(pooled.shape)
-    grad_features: Array = roi_pool_backward(grad, argmax, boxes, features.shape, out=out, **options)
+    grad = description.adjoint(gradient).reshape(pooled.shape)
+    grad_features: Array = roi_pool_backward(grad, argmax, boxes, maps.shape, out=out, **options)
     return grad_features
 
 

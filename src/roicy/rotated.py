@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt
 from roicy._types import (
     AngleUnit,
     AnyArray,
@@ -96,8 +96,8 @@ def roi_align_rotated(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -160,7 +160,9 @@ def roi_align_rotated(
            [[10.5,  2.5],
             [12.5,  4.5]]], dtype=float32)
     """
-    kernels = kernels_for(features=features, rois=rois, batch_indices=batch_indices, out=out)
+    kernels, features, rois, batch_indices, out = adopt(
+        features=features, rois=rois, batch_indices=batch_indices, out=out
+    )
     layout = settle.layout(layout)
     plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
         kernels,
@@ -239,8 +241,8 @@ def roi_align_rotated_backward(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -277,7 +279,9 @@ def roi_align_rotated_backward(
            [1., 1., 0., 0.],
            [1., 1., 0., 0.]], dtype=float32)
     """
-    kernels = kernels_for(grad_output=grad_output, rois=rois, batch_indices=batch_indices, out=out)
+    kernels, grad_output, rois, batch_indices, out = adopt(
+        grad_output=grad_output, rois=rois, batch_indices=batch_indices, out=out
+    )
     layout = settle.layout(layout)
     plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
         kernels,
@@ -395,8 +399,8 @@ def roi_align_rotated_backward_rois(
     Raises
     ------
     TypeError
-        Where an array is neither NumPy's nor CuPy's or of another dtype than listed, arrays are of both, or a
-        number is of another type.
+        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
+        a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -437,7 +441,7 @@ def roi_align_rotated_backward_rois(
     ... ) + 0.0
     array([[ 0. ,  0. ,  0. ,  0.5,  0. , -4. ]])
     """
-    kernels = kernels_for(
+    kernels, grad_output, features, rois, batch_indices, out = adopt(
         grad_output=grad_output, features=features, rois=rois, batch_indices=batch_indices, out=out
     )
     layout = settle.layout(layout)

@@ -246,7 +246,15 @@ def _empty(shape, dtype=float, order="C"):
     return ndarray(array)
 
 
+def _from_dlpack(value):
+    if value.__dlpack_device__()[0] not in (2, 13):
+        raise BufferError("The data is not on a CUDA device.")
+    return ndarray(np.from_dlpack(value.memory), value.__dlpack_device__()[1])
+
+
 def _asarray(value, dtype=None, order=None, **_):
+    if hasattr(value, "__cuda_array_interface__"):
+        return ndarray(np.asarray(Described(value.__cuda_array_interface__)))
     return ndarray(np.asarray(value._array if isinstance(value, ndarray) else np.array(value), dtype, order))
 
 
@@ -256,12 +264,20 @@ def _array(value, dtype=None, copy=True, order="K", **_):
         return ndarray(np.array(source, dtype, order=order))
 
 
+class Described:
+    """What an interface describes, in words that NumPy knows."""
+
+    def __init__(self, interface):
+        self.__array_interface__ = {**interface, "version": 3}
+
+
 def module():
     """Return a new module that stands for ``cupy``, with one device that has number 0."""
     found = types.ModuleType("cupy")
     found.__version__ = "14.0.0"
     found.ndarray, found.RawModule = ndarray, RawModule
     found.empty, found.asarray, found.array = _empty, _asarray, _array
+    found.from_dlpack = _from_dlpack
     found.asnumpy = lambda array: array.get()
     for name in FUNCTIONS:
         setattr(found, name, _function(name))

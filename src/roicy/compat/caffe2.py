@@ -23,7 +23,7 @@ import numpy as np
 
 import roicy
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt_single
 from roicy._types import AnyArray, Array, Flag, Integer, Layout, Ndarray, Real, Size
 from roicy.compat._boxes import aligned_sizes, check_rows
 from roicy.compat._words import Words
@@ -434,7 +434,7 @@ def RoIPool(
     (array([[[[10.]]]], dtype=float32), array([[[[10]]]], dtype=int32))
     """
     with _WORDS:
-        kernels_for(X=X, rois=rois)
+        _, X, rois = adopt_single(X=X, rois=rois)
         _only_nchw(order)
         _batch_column(rois)
         return roicy.roi_pool(
@@ -505,14 +505,14 @@ def RoIPoolGradient(
            [0., 0.]], dtype=float32)
     """
     with _WORDS:
-        kernels_for(X=X, rois=rois, argmaxes=argmaxes, dY=dY)
+        _, maps, boxes, argmaxes, dY = adopt_single(X=X, rois=rois, argmaxes=argmaxes, dY=dY)
         _only_nchw(order)
-        _batch_column(rois)
-        settle.spatial_scale(spatial_scale, rois.dtype)
+        _batch_column(boxes)
+        settle.spatial_scale(spatial_scale, boxes.dtype)
         _bins(dY, settle.output_size((pooled_h, pooled_w)), "NCHW")
         if _switch("is_test", is_test):
             raise ValueError(f"is_test must be 0 for a gradient, got {is_test!r}")
-        return roicy.roi_pool_backward(dY, argmaxes, rois, X.shape)
+        return roicy.roi_pool_backward(dY, argmaxes, boxes, maps.shape)
 
 
 def RMACRegions(X: Array, *, scales: Integer = 3, overlap: Real = 0.4) -> Array:
@@ -556,9 +556,9 @@ def RMACRegions(X: Array, *, scales: Integer = 3, overlap: Real = 0.4) -> Array:
            [0., 2., 0., 5., 3.]], dtype=float32)
     """
     with _WORDS:
-        xp = kernels_for(X=X).xp
+        kernels, X = adopt_single(X=X)
         regions = roicy.rmac_regions(settle.features_shape(X, "NCHW"), scales=scales, overlap=overlap)
-        boxes: Array = xp.asarray(regions if X.size else regions[:0])
+        boxes: Array = kernels.xp.asarray(regions if X.size else regions[:0])
         return boxes
 
 
@@ -618,7 +618,8 @@ def run_operator(
         raise ValueError(f"inputs must be the {len(names)} of {name} ({', '.join(names)}), got {len(inputs)}")
     if device not in (None, *_LIBRARIES):
         raise ValueError(f"device must be None, 'cpu' or 'cuda', got {device!r}")
-    library = kernels_for(**dict(zip(names, inputs, strict=True))).xp.__name__
+    kernels, *inputs = adopt_single(**dict(zip(names, inputs, strict=True)))
+    library = kernels.xp.__name__
     if device is not None and library != _LIBRARIES[device]:
         raise ValueError(f"device must be None or where the {library} arrays are, got {device!r}")
     known = function.__kwdefaults__ or {}
@@ -696,7 +697,8 @@ def _align(
     aligned: Flag | Literal[0, 1],
 ) -> Any:
     with _WORDS:
-        xp = kernels_for(X=X, rois=rois).xp
+        kernels, X, rois = adopt_single(X=X, rois=rois)
+        xp = kernels.xp
         if not rois.size:
             rois = xp.empty((0, 1 + len(names)), np.float32)
         size = settle.output_size(size)
@@ -722,8 +724,8 @@ def _align_gradient(
     aligned: Flag | Literal[0, 1],
 ) -> Any:
     with _WORDS:
-        xp = kernels_for(X=X, rois=rois, dY=dY).xp
-        options, _ = _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned)
+        kernels, X, rois, dY = adopt_single(X=X, rois=rois, dY=dY)
+        options, _ = _options(kernels.xp, names, rois, order, spatial_scale, sampling_ratio, aligned)
         _bins(dY, settle.output_size(size), options["layout"])
         return function(dY, rois, X.shape, **options)
 

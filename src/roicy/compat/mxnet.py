@@ -18,7 +18,7 @@ import numpy as np
 
 import roicy
 from roicy import _arguments as settle
-from roicy._backend import kernels_for
+from roicy._backend import adopt_single
 from roicy._pooling import Pooling
 from roicy._types import (
     AnyArray,
@@ -133,7 +133,8 @@ def ROIPooling(
            [26., 28.]], dtype=float32)
     """
     with _WORDS:
-        xp = kernels_for(data=data, rois=rois).xp
+        kernels, data, rois = adopt_single(data=data, rois=rois)
+        xp = kernels.xp
         n, c, h, w = settle.features_shape(data, "NCHW")
         images = _images(xp, rois, n)
         skipped = (images < 0) | (images >= n)
@@ -191,17 +192,18 @@ def ROIPooling_backward(out_grad: Array, rois: AnyArray, argmax: AnyArray, data_
            [0., 0.]], dtype=float32)
     """
     with _WORDS:
-        xp = kernels_for(out_grad=out_grad, rois=rois, argmax=argmax).xp
+        kernels, out_grad, boxes, chosen = adopt_single(out_grad=out_grad, rois=rois, argmax=argmax)
+        xp = kernels.xp
         n, c, h, w = settle.input_shape(data_shape, "NCHW")
-        images = _images(xp, rois, n)
+        images = _images(xp, boxes, n)
         rows, columns = settle.grad_output_size(out_grad, "NCHW")
-        _elements("argmax", argmax, "iu", (len(rois), c, rows, columns))
-        pixels = argmax.astype(np.int64) - _planes(xp, images, c) * (h * w)
+        _elements("argmax", chosen, "iu", (len(boxes), c, rows, columns))
+        pixels = chosen.astype(np.int64) - _planes(xp, images, c) * (h * w)
         good = (pixels >= 0) & (pixels < h * w) & ((images >= 0) & (images < n))[:, None, None, None]
-        nothing = argmax == -1
-        _check_elements("argmax", argmax, good | nothing, "a pixel of its image and channel")
+        nothing = chosen == -1
+        _check_elements("argmax", chosen, good | nothing, "a pixel of its image and channel")
         pixels[nothing] = -1
-        return roicy.roi_pool_backward(out_grad, pixels.astype(np.int32), rois, (n, c, h, w), invalid="nan")
+        return roicy.roi_pool_backward(out_grad, pixels.astype(np.int32), boxes, (n, c, h, w), invalid="nan")
 
 
 def ROIAlign(
@@ -275,7 +277,8 @@ def ROIAlign(
             [ 0.,  0.]]], dtype=float32)
     """
     with _WORDS:
-        xp = kernels_for(data=data, rois=rois).xp
+        kernels, data, rois = adopt_single(data=data, rois=rois)
+        xp = kernels.xp
         boxes: Ndarray = rois
         n, _, h, w = shape = settle.features_shape(data, "NCHW")
         skipped, options = _align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
@@ -348,7 +351,8 @@ def ROIAlign_backward(
             [0., 2., 2.]]], dtype=float32)
     """
     with _WORDS:
-        xp = kernels_for(out_grad=out_grad, rois=rois).xp
+        kernels, out_grad, rois = adopt_single(out_grad=out_grad, rois=rois)
+        xp = kernels.xp
         boxes: Ndarray = rois
         n, _, h, w = shape = settle.input_shape(data_shape, "NCHW")
         _, options = _align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
@@ -427,7 +431,7 @@ def MaxROIAlign(
            [2. , 4.5]], dtype=float32)
     """
     with _WORDS:
-        kernels = kernels_for(data=data, rois=rois)
+        kernels, data, rois = adopt_single(data=data, rois=rois)
         pooling = _MaxROIAlign(
             kernels,
             rois,
@@ -499,7 +503,9 @@ def MaxROIAlign_backward(
            [0. , 0. , 0. , 0. ]], dtype=float32)
     """
     with _WORDS:
-        kernels = kernels_for(out_grad=out_grad, rois=rois, max_idx_x=max_idx_x, max_idx_y=max_idx_y)
+        kernels, out_grad, rois, max_idx_x, max_idx_y = adopt_single(
+            out_grad=out_grad, rois=rois, max_idx_x=max_idx_x, max_idx_y=max_idx_y
+        )
         pooling = _MaxROIAlign(
             kernels,
             rois,

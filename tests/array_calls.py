@@ -1,0 +1,57 @@
+"""One call of each public function on arrays, for tests of what arrays may be.
+
+A call is a function of how to call: ``CALLS[name](f)`` calls ``f(function, *arguments, **options)``, where
+the function is a name of roicy's and arrays, or lists and tuples of them, are NumPy's.
+"""
+
+import numpy as np
+
+import roicy
+
+RNG = np.random.default_rng(5)
+FEATURES = RNG.standard_normal((2, 5, 12, 17)).astype(np.float32)
+ROIS = np.array([[0, 1, 2, 9, 8], [1, -3, 0.5, 5, 11], [1, 4, 4, 4.5, 6], [0, 8, 8, 2, 2]], np.float32)
+TURNED = np.array([[0, 5, 6, 8, 4, 30], [1, 8, 2, 5, 9, -75], [1, 0, 0, 30, 30, 400]], np.float32)
+GRAD = RNG.standard_normal((4, 5, 3, 2)).astype(np.float32)
+GRAD_TURNED = GRAD[:3]
+
+
+def argmax_of(mode_or_pool):
+    if mode_or_pool == "pool":
+        return roicy.roi_pool(FEATURES, ROIS, (3, 2), return_argmax=True)[1]
+    return roicy.roi_align(FEATURES, ROIS, (3, 2), mode="max", return_argmax=True)[1]
+
+
+WHITENING = (RNG.standard_normal(5).astype(np.float32), RNG.standard_normal((4, 5)).astype(np.float32))
+CALLS = {
+    "roi_align": lambda f: f("roi_align", FEATURES, ROIS, (3, 2)),
+    "roi_align list": lambda f: f("roi_align", FEATURES, [ROIS[::2, 1:], ROIS[1:2, 1:]], (3, 2)),
+    "roi_align batch_indices": lambda f: f(
+        "roi_align", FEATURES, ROIS[:, 1:], 3, batch_indices=ROIS[:, 0].astype(np.uint8)
+    ),
+    "roi_align max": lambda f: f("roi_align", FEATURES, ROIS, (3, 2), mode="max", return_argmax=True),
+    "roi_align onnx": lambda f: f("roi_align", FEATURES, ROIS, (3, 2), mode="max", max_rule="onnx"),
+    "roi_align_backward": lambda f: f("roi_align_backward", GRAD, ROIS, FEATURES.shape),
+    "roi_align_backward max": lambda f: f(
+        "roi_align_backward", GRAD, ROIS, FEATURES.shape, mode="max", argmax=argmax_of("max")
+    ),
+    "roi_align_backward_rois": lambda f: f("roi_align_backward_rois", GRAD, FEATURES, ROIS),
+    "roi_align_backward_rois list": lambda f: f(
+        "roi_align_backward_rois", GRAD[:3], FEATURES, [ROIS[:2, 1:], ROIS[2:3, 1:]]
+    ),
+    "roi_align_backward_rois max": lambda f: f(
+        "roi_align_backward_rois", GRAD, FEATURES, ROIS, mode="max", argmax=argmax_of("max")
+    ),
+    "roi_align_rotated": lambda f: f("roi_align_rotated", FEATURES, TURNED, (3, 2)),
+    "roi_align_rotated_backward": lambda f: f(
+        "roi_align_rotated_backward", GRAD_TURNED, TURNED, FEATURES.shape
+    ),
+    "roi_align_rotated_backward_rois": lambda f: f(
+        "roi_align_rotated_backward_rois", GRAD_TURNED, FEATURES, TURNED
+    ),
+    "roi_pool": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), return_argmax=True),
+    "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
+    "rmac": lambda f: f("rmac", FEATURES),
+    "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
+    "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),
+}
