@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -400,8 +401,10 @@ def _whiten_arrays(whiten: Any) -> dict[str, Ndarray]:
     return {}
 
 
+@functools.lru_cache(maxsize=64)
 def _boxes(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
-    # The regions of one image, (R, 4), with the roundings that `rmac_regions` promises.
+    # The regions of one image, (R, 4), with the roundings that `rmac_regions` promises. Kept:
+    # finding them takes as long as pooling a small map.
     shorter = min(height, width)
     steps_x, steps_y = _steps(width, height, overlap), _steps(height, width, overlap)
     boxes = [np.empty((0, 4), np.float32)]
@@ -411,7 +414,9 @@ def _boxes(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
         y = _starts(height, size, scale + steps_y)
         starts = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
         boxes.append(np.concatenate([starts, starts + (size - 1)], axis=1).astype(np.float32))
-    return np.concatenate(boxes)
+    regions = np.concatenate(boxes)
+    regions.flags.writeable = False
+    return regions
 
 
 def _steps(side: int, other: int, overlap: float) -> int:
