@@ -94,7 +94,7 @@ def rmac_regions(
     shape = settle.input_shape(input_shape, layout)
     height, width = shape[2:] if layout == "NCHW" else shape[1:3]
     boxes = _boxes(height, width, settle.scales(scales), settle.overlap(overlap))
-    regions = settle.new("the result", (shape[0], len(boxes), 5), np.dtype(np.float32))
+    regions = settle.new("the result for input_shape", (shape[0], len(boxes), 5), np.dtype(np.float32))
     regions[:, :, 0] = np.arange(shape[0])[:, None]
     regions[:, :, 1:] = boxes
     rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = regions.reshape(-1, 5)
