@@ -252,6 +252,20 @@ def test_max_align_steps_by_one_pixel_from_the_edge():
     assert (y == -1).all()
 
 
+@pytest.mark.parametrize(
+    ("rois", "scale"),
+    [([[0, 8, 1, 0, 5]], 1.0), ([[0, 8, 9, 0, 1], [0, 7, 7, 1, 1]], 1.0), ([[0, -24, 32, -24, -24]], 1 / 16)],
+)
+def test_max_align_where_every_box_is_reversed(rois, scale):
+    """Such a box has no samples."""
+    data, rois = np.ones((1, 2, 10, 9), np.float32), np.array(rois, np.float32)
+    out, x, y = mxnet.MaxROIAlign(data, rois, 2, scale)
+    assert not out.any()
+    assert (x == -1).all()
+    assert (y == -1).all()
+    assert not mxnet.MaxROIAlign_backward(np.ones_like(out), rois, x, y, data.shape, scale).any()
+
+
 def test_max_align_adjoint():
     """The sum of maxima times gradients is that of elements times theirs."""
     rng = np.random.default_rng(0)

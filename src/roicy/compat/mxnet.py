@@ -578,7 +578,8 @@ class _MaxROIAlign(Pooling[Any]):
             edges = xp.arange(bins + 1, dtype=boxes.dtype) * step + start[:, None]
         edges = xp.nan_to_num(xp.clip(edges, 0, length))  # NaN where a box is beyond the precision
         first, end = edges[:, :-1], edges[:, 1:]
-        longest = int((end - first).max()) + 2 if len(boxes) else 1
+        # reversed boxes have none: there the end comes first
+        longest = max(int((end - first).max()), 0) + 2 if len(boxes) else 1
         positions = xp.empty((*first.shape, longest), boxes.dtype)
         positions[:, :, 0] = first
         for i in range(1, longest):
