@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -110,7 +111,7 @@ def variant_row(result):
 
 
 def markdown(against_peers, variants):
-    """Return both tables as the README has them: a column per peer, one row per variant."""
+    """Return both tables as docs/measured.md has them: a column per peer, one row per variant."""
     lines = []
     if against_peers:
         peers = [name for name in chart.COLOURS if any(name in result["seconds"] for result in against_peers)]
@@ -134,6 +135,15 @@ def milliseconds(seconds):
     return f"{1e3 * seconds:.3g}" if seconds < 0.1 else f"{1e3 * seconds:.0f}"
 
 
+def versions_of_peers(machine):
+    """Versions by the names that peers have in contests."""
+    names = {"opencv": "opencv-python-headless"}
+    versions = machine["versions"]
+    return {
+        peer: versions[names.get(peer, peer)] for peer in chart.COLOURS if names.get(peer, peer) in versions
+    }
+
+
 def describe_machine():
     versions = {}
     for package in PACKAGES:
@@ -141,6 +151,7 @@ def describe_machine():
             versions[package] = metadata.version(package)
     return {
         "processor": processor(),
+        "second-level cache": second_level_cache(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": versions,
@@ -153,5 +164,14 @@ def processor():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    facts = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in reversed(lines) if ":" in line)
+    if "model name" not in facts:
+        return platform.machine()
+    return f"{facts['model name']} (family {facts.get('cpu family')}, model {facts.get('model')})"
+
+
+def second_level_cache():
+    """The size of one core's, as the system writes it."""
+    with suppress(OSError):
+        return Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
+    return "unknown"

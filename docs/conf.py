@@ -71,7 +71,7 @@ linkcheck_timeout = 20
 linkcheck_retries = 2
 
 # Pages that have no others beside them to list.
-WIDE = ("start", "conventions", "embedding", "gpu", "speed", "determinism")
+WIDE = ("start", "conventions", "features", "embedding", "gpu", "speed", "determinism")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "roicy"
@@ -84,7 +84,7 @@ html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["search-button", "theme-switcher"],
     "navbar_persistent": [],
-    "header_links_before_dropdown": 9,
+    "header_links_before_dropdown": 10,
     "show_prev_next": True,
     "secondary_sidebar_items": {page: ["page-toc"] for page in (*WIDE, "api")},
     "footer_start": ["copyright"],
@@ -98,5 +98,6 @@ html_sidebars = {page: [] for page in (*WIDE, "gallery/*")}
 # matplotlib without a screen says so when an example shows a figure.
 warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
 
-# The figures of the front page, without a second copy that ages.
-write_section(HERE.parent / "README.md", "Speed", HERE / "_generated" / "speed.inc")
+# Tables that are read elsewhere, too, without a second copy that ages.
+write_section(HERE / "measured.md", "Measured", HERE / "_generated" / "measured.inc")
+write_section(HERE.parent / "README.md", "Beside other systems", HERE / "_generated" / "features.inc")

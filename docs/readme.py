@@ -1,18 +1,19 @@
-"""Sections of README.md for the pages: what was measured stands in one place only."""
+"""Sections of Markdown files for the pages: what was measured and compared stands in one place only."""
 
 import re
 
 
-def write_section(readme, title, target):
+def write_section(source, title, target):
     """Write a section of a Markdown file as reStructuredText, without its heading.
 
-    It knows paragraphs, tables, ``code`` and links, which become their text: what the front page is made of.
+    It knows paragraphs, tables, ``code`` and links; those within the project become their text.
     """
-    text = readme.read_text()
-    start = re.search(rf"^## {re.escape(title)}$", text, re.MULTILINE)
+    text = source.read_text()
+    start = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
     if start is None:
-        raise ValueError(f"{readme.name} has no section {title!r}")
-    section = re.split(r"^## ", text[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+        raise ValueError(f"{source.name} has no section {title!r}")
+    level = len(start[1])
+    section = re.split(rf"^#{{1,{level}}} ", text[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
     blocks = [_block(block) for block in section.strip().split("\n\n")]
     target.parent.mkdir(exist_ok=True)
     written = "\n\n".join(blocks) + "\n"
@@ -33,15 +34,23 @@ def _block(block):
 
 def _table(lines):
     rows = [[_inline(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
-    head, _, *body = rows
+    head, rule, *body = rows
+    # roicy.css has these: a table of figures does not break its lines, and aligns columns as the rule says
+    right = [f"right-{number}" for number, dashes in enumerate(rule, 1) if dashes.endswith(":")]
+    classes = " ".join(["figures", *right] if right else ["features"])
     entries = []
     for row in (head, *body):
         for number, cell in enumerate(row):
             entries.append(f"    {'  ' if number else '* '}- {cell}".rstrip())
-    return ".. list-table::\n    :header-rows: 1\n    :class: figures\n\n" + "\n".join(entries)
+    return f".. list-table::\n    :header-rows: 1\n    :class: {classes}\n\n" + "\n".join(entries)
 
 
 def _inline(text):
-    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text)
-    return re.sub(r"(?<![\w*])\*\*([^*]+)\*\*", r"**\1**", text)
+    return re.sub(r"\[([^]]*)\]\(([^)]*)\)|`([^`]+)`", _marked, text)
+
+
+def _marked(match):
+    text, address, code = match.groups()
+    if code is not None:
+        return f"``{code}``"
+    return f"`{text.replace('`', '')} <{address}>`__" if address.startswith("https:") else text

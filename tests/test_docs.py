@@ -1,4 +1,4 @@
-"""The pages in docs/: what they promise about the programs in them, without building them."""
+"""The front page and the pages in docs/: what they promise of the programs in them, without building them."""
 
 import importlib.util
 import os
@@ -13,8 +13,56 @@ import pytest
 import roicy
 from roicy.compat import caffe2, mxnet
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+README, DOCS = ROOT / "README.md", ROOT / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not here")
+
+
+def installed(package):
+    return importlib.util.find_spec(package) is not None
+
+
+def test_the_front_page_runs(tmp_path, monkeypatch):
+    """From top to bottom, in one namespace: all but the blocks that need what is not installed."""
+    monkeypatch.chdir(tmp_path)
+    names, left_out = {}, set()
+    for block in re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL):
+        missing = {
+            package
+            for package in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE)
+            if not installed(package)
+        }
+        if "onnxruntime" in block and "onnx" in left_out:
+            missing.add("onnx")  # which writes the model
+        left_out |= missing
+        if missing or "cupy" in block:  # that one takes a GPU, CuPy alone is not enough
+            continue
+        exec(block, names)
+        for name, shape in re.findall(r"^\(?(\w+),?\)? = .*  # (\([\d, ]+\))$", block, re.MULTILINE):
+            assert str(names[name].shape) == shape, name
+    assert names["grad_rois"].shape == (2, 5)  # it was found and run
+    assert "backbone" in names or left_out & {"onnx", "onnxruntime"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/measured.md"])
+def test_links_within_the_project_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for address in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        path, _, anchor = address.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), address
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in anchors, address
+
+
+def test_figures_of_the_front_page_were_measured():
+    """They are rows of the table that has all of them."""
+    section = re.search(r"^## Speed$(.*?)^## ", README.read_text(), re.MULTILINE | re.DOTALL)[1]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) > 5
+    assert set(rows) <= set((DOCS / "measured.md").read_text().splitlines())
 
 
 @pytest.mark.parametrize(
@@ -29,7 +77,7 @@ pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is 
 def test_programs_of_the_embedding_page(program, packages):
     """Each of them checks its own results."""
     for package in packages:
-        if importlib.util.find_spec(package) is None:
+        if not installed(package):
             pytest.skip(f"{package} is not installed")
     source = str(Path(roicy.__file__).parents[1])  # the very package that is tested, wherever it is
     done = subprocess.run(

@@ -141,4 +141,5 @@ for axes in every:
 plt.show()
 
 # %%
-# RoIAlign in torchvision, detectron2 and mmcv takes boxes for constants.
+# RoIAlign in torchvision, detectron2 and mmcv takes boxes for constants; only a variant that torchvision has
+# for deterministic runs on a GPU does not.
