@@ -1,0 +1,129 @@
+"""torchvision's operators with their gradients, and RoIAlign put together from what torch differentiates.
+
+All functions take arrays and return arrays.
+"""
+
+import numpy as np
+import torch
+
+torch.set_num_threads(1)
+
+
+def roi_align(problem, grad_output=None):
+    """torchvision's, and its gradient with respect to the features."""
+    from torchvision.ops import roi_align
+
+    features, rois, output_size, options = problem
+    return _with_gradient(
+        lambda x: roi_align(x, torch.tensor(rois), output_size, **options), features, grad_output
+    )
+
+
+def roi_pool(problem, grad_output=None):
+    """Values, argmax and gradient of the operator below ``torchvision.ops.roi_pool``, which has an argmax."""
+    import torchvision.ops  # noqa: F401
+
+    features, rois, output_size, options = problem
+    x = torch.tensor(features, requires_grad=grad_output is not None)
+    values, argmax = torch.ops.torchvision.roi_pool(
+        x, torch.tensor(rois), options["spatial_scale"], *output_size
+    )
+    if grad_output is not None:
+        values.backward(torch.tensor(grad_output))
+    return values.detach().numpy(), argmax.numpy(), None if x.grad is None else x.grad.numpy()
+
+
+def ps_roi_align(problem, grad_output=None):
+    """The position-sensitive one, always aligned."""
+    from torchvision.ops import ps_roi_align
+
+    features, rois, output_size, options = problem
+    scale, ratio = options["spatial_scale"], options["sampling_ratio"]
+    return _with_gradient(
+        lambda x: ps_roi_align(x, torch.tensor(rois), output_size, scale, ratio), features, grad_output
+    )
+
+
+def multi_scale_roi_align(maps, boxes, output_size, sampling_ratio, image_size):
+    """The pooling of a pyramid's maps (1, C, H, W), finest first, for boxes (K, 4) of one image."""
+    from torchvision.ops import MultiScaleRoIAlign
+
+    names = [str(level) for level in range(len(maps))]
+    pooler = MultiScaleRoIAlign(names, output_size, sampling_ratio)
+    tensors = {name: torch.tensor(array) for name, array in zip(names, maps, strict=True)}
+    return pooler(tensors, [torch.tensor(boxes)], [image_size]).numpy()
+
+
+def rmac(features, regions, grad_output):
+    """R-MAC over torchvision's RoIPool: its vectors, and their gradient with respect to the features."""
+    from torch.nn.functional import normalize
+    from torchvision.ops import roi_pool
+
+    def vectors(x):
+        maxima = roi_pool(x, torch.tensor(regions.astype(features.dtype)), 1)[:, :, 0, 0]
+        maxima = normalize(maxima.reshape(len(features), -1, features.shape[1]), dim=2)
+        return normalize(maxima.sum(dim=1), dim=1)
+
+    return _with_gradient(vectors, features, grad_output)
+
+
+def _with_gradient(operator, features, grad_output):
+    x = torch.tensor(features, requires_grad=grad_output is not None)
+    out = operator(x)
+    if grad_output is None:
+        return out.numpy()
+    out.backward(torch.tensor(grad_output))
+    return out.detach().numpy(), x.grad.numpy()
+
+
+# ---------------------------------------------------------------- by torch's grid_sample
+
+
+def sampled(problem, grad_output, *, mode="avg"):
+    """RoIAlign as samples by ``grid_sample``: the result, and gradients for the features and for the boxes.
+
+    Boxes with five columns after the image are rotated, in degrees. A sample beyond the border has the value
+    of the border's pixel, and one more than a pixel beyond it is zero.
+    """
+    features, rois, (height, width), options = problem
+    x = torch.tensor(features, requires_grad=True)
+    boxes = torch.tensor(rois, requires_grad=True)
+    out = torch.stack([_one_box(x, box, height, width, mode, **options) for box in boxes])
+    out.backward(torch.tensor(grad_output))
+    return out.detach().numpy(), x.grad.numpy(), boxes.grad.numpy()
+
+
+def _one_box(x, box, height, width, mode, *, spatial_scale, sampling_ratio, aligned):
+    upright = len(box) == 5
+    if upright:
+        x1, y1, x2, y2 = box[1:] * spatial_scale - 0.5 * aligned
+        across, down = x2 - x1, y2 - y1
+    else:
+        centre_x, centre_y = box[1:3] * spatial_scale - 0.5 * aligned
+        across, down = box[3:5] * spatial_scale
+        angle = torch.deg2rad(box[5])
+    if not aligned:
+        across, down = across.clamp(min=1), down.clamp(min=1)
+    per_row = sampling_ratio or int(np.ceil(across.item() / width))
+    per_column = sampling_ratio or int(np.ceil(down.item() / height))
+    steps_x = (torch.arange(width * per_row, dtype=x.dtype) + 0.5) / (width * per_row)
+    steps_y = (torch.arange(height * per_column, dtype=x.dtype) + 0.5) / (height * per_column)
+    if upright:
+        places_y, places_x = torch.meshgrid(y1 + steps_y * down, x1 + steps_x * across, indexing="ij")
+    else:
+        v, u = torch.meshgrid((steps_y - 0.5) * down, (steps_x - 0.5) * across, indexing="ij")
+        places_y = v * angle.cos() - u * angle.sin() + centre_y
+        places_x = v * angle.sin() + u * angle.cos() + centre_x
+    samples = _bilinear(x[int(box[0])], places_y, places_x)
+    bins = samples.reshape(-1, height, per_column, width, per_row).permute(0, 1, 3, 2, 4).flatten(3)
+    return bins.mean(dim=3) if mode == "avg" else bins.max(dim=3).values
+
+
+def _bilinear(plane, y, x):
+    rows, columns = plane.shape[1:]
+    inside = (y >= -1) & (y <= rows) & (x >= -1) & (x <= columns)
+    grid = torch.stack([2 * x / (columns - 1) - 1, 2 * y / (rows - 1) - 1], dim=2)
+    samples = torch.nn.functional.grid_sample(
+        plane[None], grid[None], mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return samples[0] * inside
