@@ -330,3 +330,13 @@ def test_one_rotated_plan_from_several_python_threads():
         results = list(pool.map(plan, [problem.features, doubled] * 6))
     for index, out in enumerate(results):
         assert_same_bits(out, expected[index % 2])
+
+
+@pytest.mark.parametrize("make", [roicy.roi_align_plan, roicy.roi_align_rotated_plan])
+@pytest.mark.parametrize("size", [2**21, 2**31 - 1])
+def test_outputs_that_no_memory_could_hold(make, size):
+    """No time is lost on their tables."""
+    rois = np.array([[0, 3, 3, 2, 2, 10]], np.float32)
+    rois = rois if make is roicy.roi_align_rotated_plan else rois[:, :5]
+    with pytest.raises((MemoryError, ValueError), match=r"allocate|no array can have"):
+        make(rois, (1, 2, 8, 8), (size, size))

@@ -616,7 +616,7 @@ def run_operator(
         raise TypeError(f"inputs must be a list or tuple of arrays, got {type(inputs).__name__}")
     if len(inputs) != len(names):
         raise ValueError(f"inputs must be the {len(names)} of {name} ({', '.join(names)}), got {len(inputs)}")
-    if device not in (None, *_LIBRARIES):
+    if device is not None and not (isinstance(device, str) and device in _LIBRARIES):
         raise ValueError(f"device must be None, 'cpu' or 'cuda', got {device!r}")
     kernels, *inputs = adopt_single(**dict(zip(names, inputs, strict=True)))
     library = kernels.xp.__name__
