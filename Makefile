@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help demo test lint types docs docs-links bench wheel cuda-check sanitize-cuda bench-cuda clean
+.PHONY: help demo test parity fuzz test-parallel lint types docs docs-links bench wheel cuda-check sanitize sanitize-cuda bench-cuda clean
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -26,10 +26,20 @@ demo: $(VENV)/demo.stamp ## run the operators on a photo, draw what they make of
 test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings
 	@$(BIN)/python -m pytest -q --doctest-modules --doctest-ignore-import-errors --pyargs roicy tests
 
+parity: $(VENV)/test.stamp $(VENV)/peers.stamp ## compare with other implementations, and print the worst differences
+	@$(BIN)/python -m pytest -q tests/test_peers.py tests/test_peers_pool.py $(ARGS)
+
+fuzz: $(VENV)/test.stamp ## call everything with arguments of all kinds, keep what fails; ARGS="--minutes 60", ARGS=--help
+	@$(BIN)/python tests/fuzz.py $(ARGS)
+
+# Without tests of CUDA: there the kernels of a module's tests are put in the place of the CPU's, for all threads.
+test-parallel: $(VENV)/test.stamp $(VENV)/parallel.stamp ## run each test in several Python threads at once; ARGS=tests/test_max.py
+	@$(BIN)/python -m pytest -q --parallel-threads=3 --hypothesis-profile=few -m "not slow" -k "not cuda" $(or $(ARGS),tests)
+
 lint: $(VENV)/lint.stamp ## check the style of Python, Cython, C and CUDA, and the format of all but Cython
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src  # which runs pycodestyle by its name
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src tests docs/embedding  # which runs pycodestyle by its name
 	@find src -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run -Werror
 
 types: $(VENV)/types.stamp ## check the types of the package, and of typical uses of it, by mypy and pyright
@@ -59,11 +69,21 @@ else
 	@$(VENV)-cuda12/bin/python tests/cuda_check.py $(CUDA_12) $(ARGS)
 endif
 
+# The kernels compiled with the assertions of checks.h and under gcc's sanitizers, in an environment of their own; a
+# report ends the run. Left out: tests that need gigabytes, CUDA's (see sanitize-cuda), and what is marked plain_build.
+# Python and NumPy are no part of it: what they never free is not looked for, and an allocation may fail.
+ASAN := LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
+sanitize: $(VENV)-sanitize/roicy.stamp ## run all tests on the CPU's kernels under gcc's address and undefined-behaviour sanitizers
+	@$(ASAN) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 ROICY_BUILD=sanitize \
+		$(VENV)-sanitize/bin/python -m pytest -q --capture=sys -m "not slow and not plain_build" -k "not cuda" \
+		--doctest-modules --doctest-ignore-import-errors --pyargs $(or $(ARGS),roicy tests)
+	@$(ASAN) ASAN_OPTIONS=leak_check_at_exit=0 $(VENV)-sanitize/bin/python tests/leak_check.py
+
 # Arrays are left where they are: the address sanitizer's fences stand closer than the tests' own.
 SANITIZED_TESTS := tests/test_cuda.py tests/test_cuda_host.py tests/test_cuda_arrays.py tests/test_conventions.py
 sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc's address and undefined-behaviour sanitizers
-	@LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc ROICY_HOST_FENCES= \
+	@$(ASAN) ASAN_OPTIONS=detect_leaks=0 ROICY_HOST_FENCES= \
 		ROICY_HOST_FLAGS="-O0 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
 		$(BIN)/python -m pytest -q --capture=sys -k cuda -m "not slow" $(SANITIZED_TESTS) $(ARGS)
 
@@ -102,8 +122,9 @@ $(VENV)/roicy.stamp: $(VENV)/made.stamp $(SOURCES)
 	@$(PIP) install --no-deps --force-reinstall $(VENV)/wheel/*.whl
 	@touch $@
 
-# demo, test, bench, docs: the wheel with that extra; its dependencies are what is missing by now.
-$(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp: $(VENV)/%.stamp: $(VENV)/roicy.stamp
+# demo, test, parallel, peers, bench, docs: the wheel with that extra; its dependencies are what is missing by now.
+$(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/parallel.stamp $(VENV)/peers.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp: \
+		$(VENV)/%.stamp: $(VENV)/roicy.stamp
 	@echo "installing what roicy[$*] needs"
 	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
@@ -114,6 +135,18 @@ $(VENV)/lint.stamp $(VENV)/types.stamp $(VENV)/wheel.stamp: $(VENV)/%.stamp: $(V
 	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 		print(*project['optional-dependencies']['$*'], sep='\n')" > $(VENV)/$*.txt
 	@$(PIP) install -r $(VENV)/$*.txt
+	@touch $@
+
+# From a copy of the sources: build/ is the other wheel's.
+$(VENV)-sanitize/roicy.stamp: $(SOURCES)
+	@echo "building and installing roicy under the sanitizers (some minutes)"
+	@rm -rf $(VENV)-sanitize && $(PYTHON) -m venv $(VENV)-sanitize && mkdir $(VENV)-sanitize/source
+	@cp -r pyproject.toml setup.py README.md LICENSE MANIFEST.in src $(VENV)-sanitize/source
+	@find $(VENV)-sanitize/source -name '*.so' -delete
+	@ROICY_BUILD=sanitize $(VENV)-sanitize/bin/python -m pip --quiet --disable-pip-version-check wheel \
+		--no-deps --wheel-dir $(VENV)-sanitize/wheel $(VENV)-sanitize/source
+	@$(VENV)-sanitize/bin/python -m pip --quiet --disable-pip-version-check install \
+		"$$(echo $(VENV)-sanitize/wheel/*.whl)[test]"
 	@touch $@
 
 # The same wheel in environments with CuPy: what the extras install is what the check has.

@@ -13,7 +13,7 @@ import numpy
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-CPU = Path("src/roicy/cpu")
+PACKAGE = Path("src/roicy")
 MSVC = sys.platform == "win32"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -23,6 +23,20 @@ FLAGS = (
     if MSVC
     else ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 )
+
+# What ROICY_BUILD may name: builds that check themselves, and end the process where something is wrong.
+# "debug" has the assertions of checks.h, "sanitize" has gcc's sanitizers as well. Their flags come last.
+SANITIZERS = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+GCC_CHECKED = {
+    "debug": ["-Og", "-g", "-D_FORTIFY_SOURCE=2"],
+    # Python's own flags may say what becomes of a signed integer that overflows: it would not be reported
+    "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", "-fstrict-overflow", *SANITIZERS],
+}
+CHECKED = {} if MSVC else GCC_CHECKED
+BUILD = os.environ.get("ROICY_BUILD") or "release"
+if BUILD not in ("release", *CHECKED):
+    sys.exit(f"ROICY_BUILD={BUILD!r} is no build; known here are {', '.join(['release', *CHECKED])}")
+
 GCC_LEVELS = {
     "v3": ["-mavx2", "-mfma", "-mf16c", "-mbmi2"],
     "v4": [
@@ -60,19 +74,20 @@ int main(void) {
 
 
 def extension(name, source, flags=(), macros=()):
-    """Return the extension roicy.cpu.NAME, built from a source of that folder."""
+    """Return the extension roicy.NAME, built from a source of the package: "cpu.work" from cpu/work.pyx."""
+    source = PACKAGE.joinpath(*source.split(".")).with_suffix(".pyx")
     return Extension(
-        f"roicy.cpu.{name}",
-        [str(CPU / f"{source}.pyx")],
-        include_dirs=[numpy.get_include(), str(CPU)],
-        extra_compile_args=[*FLAGS, *flags],
+        f"roicy.{name}",
+        [str(source)],
+        include_dirs=[numpy.get_include(), str(source.parent)],
+        extra_compile_args=[*FLAGS, *flags, *CHECKED.get(BUILD, [])],
         define_macros=[
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
             ("CYTHON_COMPRESS_STRINGS", "0"),  # names are replaced in them
-            *((macro, None) for macro in macros),
+            *((macro, None) for macro in (*macros, *(["ROICY_CHECKS"] if BUILD in CHECKED else []))),
         ],
         # what a source includes, too: it is how that gets into a source distribution
-        depends=[str(path) for pattern in ("*.pyx", "*.pxd", "*.h") for path in CPU.glob(pattern)],
+        depends=[str(path) for pattern in ("*.pyx", "*.pxd", "*.h") for path in source.parent.glob(pattern)],
     )
 
 
@@ -87,38 +102,41 @@ class BuildKernels(build_ext):
 
     def build_extensions(self):
         openmp = self.openmp_flags()
-        inlining = INLINING if not MSVC and self.runs(INLINING, "int main(void) { return 0; }") else []
+        # clang has no such parameter, and only warns
+        known = not MSVC and self.runs([*INLINING, "-Werror"], "int main(void) { return 0; }")
+        inlining = INLINING if known else []
         for ext in self.extensions:
             ext.extra_compile_args += openmp + inlining
             ext.extra_link_args += openmp if not MSVC else []
-            ext.extra_link_args += ["-Wl,-s"] if sys.platform == "linux" else []
+            ext.extra_link_args += ["-Wl,-s"] if sys.platform == "linux" and BUILD not in CHECKED else []
+            ext.extra_link_args += SANITIZERS if BUILD == "sanitize" else []
         super().build_extensions()
 
     def build_extension(self, ext):
         source = Path(ext.sources[0])
-        name = ext.name.rpartition(".")[2]
+        package, _, name = ext.name.rpartition(".")
         # A module that other sources know is translated under its own name, a kernel under a stand-in of the
         # same length: the C text counts the characters of its strings.
         stand_in = name if name == source.stem else STAND_IN.ljust(len(name), "_")
         generated = Path(self.build_temp) / f"{ext.name}.c"
         generated.parent.mkdir(parents=True, exist_ok=True)
-        generated.write_text(self.translated(source, stand_in).replace(stand_in, name))
+        generated.write_text(self.translated(source, f"{package}.{stand_in}").replace(stand_in, name))
         ext.sources = [str(generated)]
         super().build_extension(ext)
         ext.sources = [str(source)]
 
-    def translated(self, source, name):
+    def translated(self, source, module):
         """Return the C text of a source as a module of this name, which all its extensions share."""
-        with self.translating[source, name]:
-            target = Path(self.build_temp) / f"{source.stem}-{len(name)}.c"
-            if (source, name) not in self.done:
+        with self.translating[source, module]:
+            target = Path(self.build_temp) / f"{source.stem}-{len(module)}.c"
+            if (source, module) not in self.done:
                 cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
-                directives = "boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False"
-                module = ["--module-name", f"roicy.cpu.{name}"]
-                subprocess.run(
-                    [*cython, *module, "-X", directives, "-o", str(target), str(source)], check=True
-                )
-                self.done.add((source, name))
+                checks = BUILD in CHECKED
+                directives = f"boundscheck={checks},initializedcheck={checks},wraparound=False,cdivision=True"
+                options = ["--module-name", module, "-X", directives]
+                options += ["--line-directives"] if checks else []  # reports name lines of the .pyx files
+                subprocess.run([*cython, *options, "-o", str(target), str(source)], check=True)
+                self.done.add((source, module))
             return target.read_text()
 
     def openmp_flags(self):
@@ -148,9 +166,9 @@ class BuildKernels(build_ext):
         return True
 
 
-extensions = [extension(name, name) for name in TABLES + OTHERS]
+extensions = [extension(name, name) for name in ["cython_api", *(f"cpu.{name}" for name in TABLES + OTHERS)]]
 extensions += [
-    extension(f"_kernels_{precision}_{level}", "kernels", flags, macros)
+    extension(f"cpu._kernels_{precision}_{level}", "cpu.kernels", flags, macros)
     for precision, macros in PRECISIONS.items()
     for level, flags in LEVELS.items()
 ]

@@ -1,7 +1,7 @@
 """Fixtures and hypothesis profiles shared by all tests.
 
-``pytest --hypothesis-profile=long`` draws fifteen times as many examples, new ones in every run. The default
-draws the same few each time, so that a failure is always the fault of a change.
+``pytest --hypothesis-profile=long`` draws fifteen times as many examples, new ones in every run; ``few``
+draws a fifth. The default draws the same ones each time, so that a failure is always the fault of a change.
 """
 
 import collections
@@ -18,16 +18,21 @@ import battery
 import numpy as np
 import on_device
 import operators
+import parity as parity_table
 import pytest
 from hypothesis import HealthCheck, settings
 
 import roicy
 from roicy import _backend
 
+#: Without tests or examples, and they import what may be missing or broken.
+collect_ignore = ["leak_check.py", "peers_torch.py", "peers_opencv.py"]
+
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
     "short", max_examples=200, derandomize=True, deadline=None, suppress_health_check=SLOW_TO_DRAW
 )
+settings.register_profile("few", settings.get_profile("short"), max_examples=40)
 settings.register_profile("long", max_examples=3000, deadline=None, suppress_health_check=SLOW_TO_DRAW)
 settings.load_profile("short")
 
@@ -35,6 +40,8 @@ settings.load_profile("short")
 #: What the CUDA kernels on the processor are tried with, which takes longer: of the examples of a hypothesis
 #: test a tenth; of the cases of a test that has many, a fifth.
 EXAMPLES_ON_CUDA, CASES_ON_CUDA, MANY_CASES = 1 / 10, 1 / 5, 8
+#: How many times as long a process may take: the sanitizers slow it down.
+PATIENCE = 5 if os.environ.get("ROICY_BUILD") == "sanitize" else 1
 #: From so many tests on, most of the kernels will be needed.
 MANY_TESTS = 300
 STOP_COMPILING = pytest.StashKey[threading.Event]()
@@ -44,6 +51,15 @@ def pytest_configure(config):
     """Register the markers of tests that some backends are not asked."""
     config.addinivalue_line("markers", "cpu_only(reason): no test of the CUDA backend")
     config.addinivalue_line("markers", "numpy_only(reason): no test of arrays on a device")
+    config.addinivalue_line("markers", "thread_unsafe(reason): runs once, not in several threads at a time")
+    config.addinivalue_line("markers", "plain_build(reason): no test of a build under sanitizers")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item):
+    """What runs in a process of its own says nothing about threads beside it."""
+    if "run_python" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.thread_unsafe(reason="runs in a process of its own"))
 
 
 def pytest_collection_modifyitems(config, items):
@@ -194,6 +210,40 @@ def keep_number_of_threads():
     roicy.set_num_threads(before)
 
 
+@pytest.fixture
+def parity(request):
+    """Hold a result against a peer's; what came of it is in the table at the end of the run."""
+    return parity_table.Parity(request.node.user_properties)
+
+
+@pytest.fixture
+def torchvision(parity):
+    """torchvision's calls, where it can be imported with its operators."""
+    parity.needs("torchvision", "torch")
+    import peers_torch
+
+    return peers_torch
+
+
+@pytest.fixture
+def opencv(parity):
+    """OpenCV's calls."""
+    parity.needs("cv2")
+    import peers_opencv
+
+    return peers_opencv
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how far the results of peers lie apart from ours, where any were compared."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    lines = parity_table.lines(reports)
+    if lines:
+        terminalreporter.section("parity with other implementations: differences over the largest value")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(params=[1, 2, 3, 4])
 def threads(request):
     """Numbers of threads, more than the machine has included."""
@@ -232,7 +282,7 @@ def run_python(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             check=False,
         )
         if check:

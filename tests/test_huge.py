@@ -453,6 +453,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.plain_build("a sanitizer keeps what was freed")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a Linux process")
 @pytest.mark.parametrize("operator", ["rotated", "max", "pool"])
 def test_memory_does_not_grow_with_the_boxes(operator, run_python):
@@ -466,6 +467,7 @@ def test_the_peak_is_seen(run_python):
     assert int(run_python(PEAK, "nothing")) > 200 * 2**20
 
 
+@pytest.mark.plain_build("a sanitizer maps terabytes")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a Linux process")
 def test_memory_does_not_grow_with_the_box(run_python):
     """Forward and backward with huge boxes and grids, in a process that may take 300 MB more than it has."""

@@ -121,6 +121,7 @@ def test_version():
 # ---------------------------------------------------------------- import
 
 
+@pytest.mark.plain_build("slower under a sanitizer")
 def test_importing_is_fast(run_python):
     """At most 30 ms beyond NumPy; the fastest of several tries, for the machine may be busy."""
     source = """
@@ -234,6 +235,7 @@ DOCUMENTED = [
 DOCUMENTED += ["roicy.compat", "roicy.compat.caffe2", "roicy.compat.mxnet"]
 
 
+@pytest.mark.thread_unsafe(reason="doctest puts something in the place of the standard output")
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_doctests(name):
     module = importlib.import_module(name)

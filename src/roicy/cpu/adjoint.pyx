@@ -19,6 +19,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
+from roicy.cpu.checks cimport check_inside
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_back
 from roicy.cpu.roi_table cimport BAND
@@ -74,6 +75,8 @@ cdef void spread_adjoint(AdjointCall* call, Task* task, Scratch* scratch) noexce
         for i in range(y.line_length[k]):
             if task.top <= rows[i] < task.bottom:
                 at = y.line_start[k] + i
+                check_inside(rows[i], stored, cleared)
+                check_inside(cleared - stored, 0, call.ring + 1)
                 pass_rows_back(lines, count, y.bin + y.bin_start[at], <const real*> y.bin_weight + y.bin_start[at],
                                y.bin_count[at], column, count, <const lanes**> scratch.tap,
                                tile + rows[i] % call.ring * out.columns + x.line[x.line_start[k]])

@@ -16,6 +16,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
+from roicy.cpu.checks cimport CHECKED, check, check_inside
 from roicy.cpu.roi_table cimport Place, Window
 from roicy.cpu.samples cimport (
     Side, Span, bin_base, next_position, pixel_below, position, side_of, span_of,
@@ -144,6 +145,7 @@ cdef void fill_axis(Axis* axis, int64_t k, floating first, floating second, doub
             low = min(low, axis.tap_position[at])
             high = max(high, axis.tap_position[at + taps - 1])
         at += taps
+    check(at <= axis.line_start[k + 1])
     # the pixels in ascending order are the line; taps then name positions in it
     for i in range(start, at):
         mark[axis.tap_position[i] - low] = 1
@@ -248,6 +250,9 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
     lay_out(table, &table.y, purpose)
     lay_out(table, &table.x, purpose)
     fill_taps(table, boxes + corner, columns, image, spatial_scale, sampling_ratio, aligned, length, threads)
+    if CHECKED:
+        check_axis(&table.y, table.rois, table.height)
+        check_axis(&table.x, table.rois, table.width)
     note_windows(table, image)
     return 0
 
@@ -271,6 +276,26 @@ cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
         axis.tap_slope_start = table.reserve(total, weight)
         axis.tap_slope_end = table.reserve(total, weight)
     return 0
+
+
+cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
+    cdef int64_t k, i, start, room
+    for k in range(rois):
+        start = axis.line_start[k]
+        room = axis.line_start[k + 1] - start
+        check_inside(axis.line_length[k], 0, room + 1)
+        for i in range(start, start + axis.line_length[k]):
+            check_inside(axis.line[i], axis.line[i - 1] + 1 if i > start else 0, length)
+            if axis.bin != NULL:
+                check_inside(axis.bin_start[i], start, start + room)
+                check_inside(axis.bin_start[i] + axis.bin_count[i], start, start + room + 1)
+        for i in range(k * axis.bins, (k + 1) * axis.bins):
+            check_inside(axis.tap_start[i], start, start + room + 1)
+            check_inside(axis.tap_start[i] + axis.tap_count[i], start, start + room + 1)
+        for i in range(start, axis.tap_start[(k + 1) * axis.bins - 1] + axis.tap_count[(k + 1) * axis.bins - 1]):
+            check_inside(axis.tap_position[i], 0, axis.line_length[k])
+            if axis.bin != NULL:
+                check_inside(axis.bin[i], 0, axis.bins)
 
 
 cdef int fill_taps(AxisTable table, const floating* boxes, int columns, const int64_t* image, double spatial_scale,

@@ -22,7 +22,7 @@ from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_and_dots
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
-    Ring, View, block_at, line_columns, line_rows, load_bins, load_rows, ring_for, view_of,
+    Ring, View, block_at, check_held, line_columns, line_rows, load_bins, load_rows, ring_for, view_of,
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
@@ -67,6 +67,7 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
             continue
         column = line_columns(x, k, scratch.column)
         load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
+        check_held(call.window + k, &ring)
         line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                   sizeof(lanes), ring.rows, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)

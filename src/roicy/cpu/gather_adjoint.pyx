@@ -19,6 +19,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
+from roicy.cpu.checks cimport check_inside
 from roicy.cpu.gathering cimport pass_spread, pass_spread_within
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
 from roicy.cpu.roi_table cimport BAND, Window
@@ -73,6 +74,9 @@ cdef void spread_gather_adjoint(GatherAdjointCall* call, Task* task, Scratch* sc
         if bottom > sheet.first + sheet.rows:
             turn_sheet(&sheet, scratch.tile, first)
         start_rows(call, task, &sheet, scratch.tile, bottom)
+        check_inside(top, sheet.first, sheet.filled)
+        check_inside(top, stored, sheet.filled)
+        check_inside(sheet.filled, sheet.first, sheet.first + sheet.rows + 1)
         for v in range((task.channels + LANES - 1) // LANES):
             load_bins(gradient, block_at(gradient, call.order[k], task.channel + v * LANES),
                       min(LANES, task.channels - v * LANES), bins + v * call.block)

@@ -11,6 +11,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
+from roicy.cpu.checks cimport check_inside
 from roicy.cpu.grid_table cimport Grid, GridTable
 from roicy.cpu.lanes cimport LANES, element_load, lanes, lanes_fence, real
 from roicy.cpu.roi_table cimport Window
@@ -97,6 +98,7 @@ cdef void scatter_samples(GridScatterCall* call, Task* task, Scratch* scratch) n
                         if not task.top <= row < task.bottom:
                             continue
                         part = value * (<const real*> (grid_y.high_weight if i else grid_y.low_weight))[y]
+                        check_inside(window.left + grid_x.high[x], 0, out.columns)
                         corner = <real*> (tile + (row - task.top) * out.columns + window.left) + c
                         corner[grid_x.low[x] * LANES] += part * (<const real*> grid_x.low_weight)[x]
                         corner[grid_x.high[x] * LANES] += part * (<const real*> grid_x.high_weight)[x]
@@ -220,7 +222,7 @@ def grid_index_error(GridTable table, cnp.ndarray argmax):
     The limit is the number of samples in the bin.
     """
     cdef View view = view_of(argmax)
-    cdef int64_t at, limit, k = 0, c = 0, p = 0, q = 0
+    cdef int64_t at, limit = 0, k = 0, c = 0, p = 0, q = 0
     cdef int32_t index = 0
     cdef bint found = False
     with nogil:

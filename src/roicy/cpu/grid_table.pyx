@@ -15,6 +15,7 @@ cimport numpy as cnp
 
 import numpy as np
 
+from roicy.cpu.checks cimport CHECKED, check, check_inside
 from roicy.cpu.roi_table cimport Place, Window
 from roicy.cpu.samples cimport FINE_GRID, Side, Span, bin_base, next_position, pixel_below, position, side_of, span_of
 
@@ -313,7 +314,27 @@ cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t
             cost[k] = (window.bottom - window.top) * <double> (window.right - window.left)
             table.tallest = max(table.tallest, window.bottom - window.top)
             table.widest = max(table.widest, window.right - window.left)
+    if CHECKED:
+        check(at_y == total_y and at_x == total_x)
+        check_grid(table, &table.y, table.height)
+        check_grid(table, &table.x, table.width)
     return table.summarise(image, cost)
+
+
+cdef void check_grid(GridTable table, Grid* axis, int length) noexcept:
+    cdef int64_t k, bin, i
+    cdef int pixels
+    for k in range(table.rois):
+        if table.window[k].bottom == table.window[k].top:
+            continue    # no kernel looks at its bins
+        pixels = (table.window[k].bottom - table.window[k].top if axis == &table.y
+                  else table.window[k].right - table.window[k].left)
+        for bin in range(k * axis.bins, (k + 1) * axis.bins):
+            for i in range(axis.start[bin], axis.start[bin] + axis.count[bin]):
+                check_inside(axis.low[i], 0, pixels)
+                check_inside(axis.high[i], axis.low[i], pixels)
+                if axis.total[bin] < MOST_SAMPLES:      # else the table is refused
+                    check_inside(axis.number[i], 0, axis.total[bin])
 
 
 cdef int64_t last_row(floating first, floating second, Rule* rule, int bins, int length) noexcept nogil:

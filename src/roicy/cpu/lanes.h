@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "checks.h"
+
 #if defined(_MSC_VER) && !defined(__clang__)
 #define ROICY_INLINE static __forceinline
 #define ROICY_NOINLINE static __declspec(noinline)
@@ -528,7 +530,10 @@ ROICY_NOINLINE void lanes_blend_block(const char *const *source, const real *wei
 }
 
 ROICY_INLINE void lanes_stream(lanes x, char *target) {
-#if defined(__AVX512F__)
+    ROICY_ASSERT((uintptr_t)target % sizeof x == 0);
+#if defined(__SANITIZE_ADDRESS__) /* which does not see what these instructions write */
+    memcpy(target, &x, sizeof x);
+#elif defined(__AVX512F__)
     _mm512_stream_si512((__m512i *)target, (__m512i)x);
 #elif defined(__AVX__)
     _mm256_stream_si256((__m256i *)target, (__m256i)x);

@@ -170,6 +170,8 @@ ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int64_t
         const real *w = weight + start[q];
         const int n = taps[q];
         lanes sum[8];
+        for (int i = 0; ROICY_CHECKED && i < n; i++)
+            ROICY_INSIDE(place[i], 0, stride);
         if (n == 0) {
             for (int r = 0; r < group; r++)
                 target[r * target_stride + q] = lanes_zero();

@@ -14,6 +14,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
+from roicy.cpu.checks cimport check_inside
 from roicy.cpu.roi_table cimport Place, Window
 
 cnp.import_array()
@@ -80,6 +81,7 @@ cdef void fill_axis(Ranges* axis, int64_t k, Extent* extent, floating size, int 
         low[0] = high[0] = 0
     for p in range(axis.bins):
         start[p] = start[p] - low[0] if count[p] else 0
+        check_inside(start[p] + count[p], start[p], high[0] - low[0] + 1)
 
 
 cdef class RangeTable(RoiTable):

@@ -4,6 +4,7 @@ from cython cimport floating
 from libc.math cimport isfinite
 from libc.stdlib cimport qsort
 
+from roicy.cpu.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
 from roicy.cpu.memory cimport borrow, give_back
 
 cnp.import_array()
@@ -28,13 +29,14 @@ cdef class RoiTable:
 
     cdef void* reserve(self, size_t count, size_t size) except NULL:
         # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
-        cdef size_t bytes = (count * size + 63) & ~(<size_t> 63)
+        cdef size_t bytes = ((count * size + 63) & ~(<size_t> 63)) + FENCE_BYTES
         if bytes > self._left:
             if self._blocks == MOST_BLOCKS:
                 raise MemoryError("roicy: no memory for the tables")
             self._left = max(bytes, <size_t> FIRST_BLOCK << (2 * min(self._blocks, 8)))
             self._block[self._blocks] = self._at = <char*> borrow(self._left)
             self._blocks += 1
+        fence(self._at + count * size, bytes - count * size)
         self._at += bytes
         self._left -= bytes
         return self._at - bytes
@@ -105,6 +107,8 @@ cdef class RoiTable:
                 at += 1
             self.map_pixels[i] = max(<int64_t> 0, bottom - top) * <double> self.width
         self.image_start[self.images] = at
+        if CHECKED:
+            check_windows(self, image)
         return 0
 
 
@@ -129,6 +133,21 @@ cdef int64_t read_images(const floating* boxes, int64_t count, int64_t columns, 
         if image[k] < 0 and first_invalid < 0:
             first_invalid = k
     return first_invalid
+
+
+cdef void check_windows(RoiTable table, const int64_t* image) noexcept:
+    cdef Window* window
+    cdef int64_t i, k
+    check(table.image_start[table.images] == table.rois)
+    for i in range(table.images):
+        for k in range(table.image_start[i], table.image_start[i + 1]):
+            check_inside(table.order[k], 0, table.rois)
+            check(image[table.order[k]] == i)
+            window = table.window + k
+            check_inside(window.top, 0, window.bottom + 1)
+            check_inside(window.left, 0, window.right + 1)
+            check_inside(window.bottom, 0, table.height + 1)
+            check_inside(window.right, 0, table.width + 1)
 
 
 cdef int by_place(const void* a, const void* b) noexcept nogil:

@@ -19,6 +19,7 @@ from libc.stdlib cimport free, malloc
 
 cimport numpy as cnp
 
+from roicy.cpu.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.memory cimport borrow, give_back
 from roicy.cpu.roi_table cimport Place, Window
 from roicy.cpu.samples cimport Span, bin_base, bisect, next_position, position, scaled
@@ -642,12 +643,12 @@ cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t t
     size[3] = taps * real
     size[4] = taps * real * SLOPES if table.sloped else 0
     for i in range(5):
-        size[i] = (size[i] + 63) & ~(<size_t> 63)
-        if memory == NULL and samples != NULL:
-            part[i] = table.reserve(size[i], 1)
-        else:
+        if memory != NULL:
             part[i] = memory + total
-        total += size[i]
+            fence(memory + total + size[i], ((size[i] + 63) & ~(<size_t> 63)) + FENCE_BYTES - size[i])
+        elif samples != NULL:
+            part[i] = table.reserve(size[i], 1)
+        total += ((size[i] + 63) & ~(<size_t> 63)) + FENCE_BYTES
     if samples != NULL:
         samples.first = 0
         samples.tap_start = <int64_t*> part[0]
@@ -688,18 +689,41 @@ cdef int fill_chunk(SampleTable table, Samples* samples, int chunk, int threads)
             fill_rois(table, samples, first, last, scratch)
     free(scratch)
     free(memory)
+    if CHECKED:
+        check_samples(table, samples, first, last)
     return 0
+
+
+cdef void check_samples(SampleTable table, Samples* samples, int64_t first, int64_t last) noexcept:
+    cdef int64_t k, image = 0, i, taps, bins = table.rows * <int64_t> table.columns, stride, at
+    cdef int64_t height, width
+    for k in range(max(first, table.image_start[0] if table.images else last), last):
+        while table.image_start[image + 1] <= k:
+            image += 1
+        taps = 0
+        for i in range((k - first) * bins, (k - first + 1) * bins):
+            taps += samples.tap_count[i]
+        check_inside(taps, 0, table.room[k + 1] - table.room[k] + 1)
+        height = table.window[k].bottom - table.window[k].top
+        width = table.window[k].right - table.window[k].left
+        stride = table.stride(image, k)
+        at = samples.tap_start[k - first]
+        for i in range(at, at + taps):
+            check_inside(samples.offset[i] // stride, 0, height)
+            check_inside(samples.offset[i] % stride, 0, width)
 
 
 cdef void fill_rois(SampleTable table, Samples* samples, int64_t begin, int64_t end, Scratch* scratch) noexcept nogil:
     cdef int64_t k, image = 0
+    cdef int stride
     for k in range(begin, end):
         while image < table.images and table.image_start[image + 1] <= k:
             image += 1
+        stride = table.stride(image, k) if image < table.images else 0      # no image, no pixels
         if table.single:
-            fill_box(table, samples, k, <float> 0, table.stride(image, k), scratch)
+            fill_box(table, samples, k, <float> 0, stride, scratch)
         else:
-            fill_box(table, samples, k, <double> 0, table.stride(image, k), scratch)
+            fill_box(table, samples, k, <double> 0, stride, scratch)
 
 
 cdef class SampleChunk:

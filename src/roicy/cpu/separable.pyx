@@ -23,8 +23,8 @@ from roicy.cpu.lanes cimport LANES, lanes, lanes_blend_block, lanes_fence, lanes
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
-    Outlet, Ring, View, bins_bytes, block_at, line_columns, line_rows, load_rows, outlet_for, ring_for, store_bins,
-    view_of, write_invalid,
+    Outlet, Ring, View, bins_bytes, block_at, check_held, line_columns, line_rows, load_rows, outlet_for, ring_for,
+    store_bins, view_of, write_invalid,
 )
 from roicy.cpu.work cimport Scratch, Task, Work
 
@@ -65,6 +65,7 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
         elif count and y.line_length[k]:
             column = line_columns(x, k, scratch.column)
             load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
+            check_held(call.window + k, &ring)
             line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                       sizeof(lanes), ring.rows, scratch.row)
         held = p = 0

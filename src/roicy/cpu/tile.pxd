@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memmove, memset
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis
+from roicy.cpu.checks cimport check_inside
 from roicy.cpu.lanes cimport (
     BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INDEX, LANES, UINT8, element_size, element_store, lanes, lanes_load_block,
     lanes_load_pixel, lanes_prefetch, lanes_store_block, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes, real,
@@ -66,6 +67,8 @@ cdef inline View view_of(cnp.ndarray array):
 
 
 cdef inline char* block_at(View* view, int64_t image, int64_t channel) noexcept nogil:
+    check_inside(image, 0, view.images)
+    check_inside(channel, 0, view.channels)
     return view.data + image * view.image + channel * view.channel
 
 
@@ -180,6 +183,8 @@ cdef inline void load_rows(View* view, const char* source, int channels, int64_t
     # The rows before `last` join the tile.
     cdef int64_t row = ring.filled, slot, rows
     cdef int v
+    check_inside(row, 0, view.rows + 1)
+    check_inside(last, 0, view.rows + 1)
     while row < last:
         slot = row % ring.rows
         rows = min(last - row, ring.rows - slot) if view.rows_joined and ring.columns == view.columns else 1
@@ -191,9 +196,18 @@ cdef inline void load_rows(View* view, const char* source, int channels, int64_t
     ring.filled = max(last, ring.filled)
 
 
+cdef inline void check_held(const Window* window, Ring* ring) noexcept nogil:
+    # The tile has the window, none of whose rows made room for a later one.
+    check_inside(window.bottom, 0, ring.filled + 1)
+    check_inside(window.top, ring.filled - ring.rows, ring.filled)
+    check_inside(window.left, ring.left, ring.left + ring.columns)
+    check_inside(window.right, ring.left, ring.left + ring.columns + 1)
+
+
 cdef inline void window_rows(const Window* window, Ring* ring, const char* tile, const char** row) noexcept nogil:
     # Where the rows of a RoI's window begin in the tile.
     cdef int64_t slot = window.top % ring.rows, i
+    check_held(window, ring)
     for i in range(window.bottom - window.top):
         row[i] = tile + (slot * ring.columns + window.left - ring.left) * ring.depth * <ptrdiff_t> sizeof(lanes)
         slot += 1
@@ -267,6 +281,7 @@ cdef inline void load_sheet(View* view, const char* source, int channels, const 
     # The rows of the window join the sheet. None that comes later begins more than `span` rows before its end.
     cdef int64_t rows, row
     cdef int v
+    check_inside(window.bottom, 0, view.rows + 1)
     if window.bottom > sheet.first + sheet.rows:
         turn_sheet(sheet, tile, window.bottom - span)
     row = sheet.filled
@@ -278,6 +293,10 @@ cdef inline void load_sheet(View* view, const char* source, int channels, const 
                         sheet_at(sheet, tile, row, sheet.left) + v, sheet.depth)
         row += rows
     sheet.filled = max(sheet.filled, <int64_t> window.bottom)
+    check_inside(window.top, sheet.first, sheet.filled)
+    check_inside(sheet.filled, sheet.first, sheet.first + sheet.rows + 1)
+    check_inside(window.left, sheet.left, sheet.left + sheet.columns)
+    check_inside(window.right, sheet.left, sheet.left + sheet.columns + 1)
 
 
 # ---- outputs on their way out ---
@@ -317,6 +336,9 @@ cdef inline void store_bins(Outlet* outlet, const lanes* bins, char* chunk, int6
     cdef View* out = &outlet.view
     cdef char* target = block_at(out, roi, channel) + p * out.row
     cdef int64_t count = rows * out.columns, r
+    check_inside(p, 0, out.rows)
+    check_inside(p + rows, 0, out.rows + 1)
+    check_inside(rows, 0, outlet.rows_at_once + 1)
     if outlet.chunked:
         lanes_store_chunk(bins, chunk, count, channels, out.dtype)
         if outlet.stream:

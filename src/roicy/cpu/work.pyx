@@ -5,11 +5,16 @@ All memory is taken before a kernel starts, so that a call which fails has writt
 
 from libc.stdlib cimport free, malloc
 
+from roicy.cpu.checks cimport FENCE_BYTES, check_inside, fence
 from roicy.cpu.memory cimport borrow, give_back
 
 
 cdef inline size_t lined(size_t size) noexcept:
-    return (size + LINE - 1) & ~(<size_t> LINE - 1)
+    return ((size + LINE - 1) & ~(<size_t> LINE - 1)) + FENCE_BYTES
+
+
+cdef inline void fence_behind(void* piece, size_t size) noexcept:
+    fence(<char*> piece + size, lined(size) - size)
 
 
 cdef class Work:
@@ -49,6 +54,7 @@ cdef class Work:
                         top=table.height * part // bands if bands else 0,
                         bottom=table.height * (part + 1) // bands if bands else table.height,
                     )
+                    check_inside(self.count, 0, n)
                     self.count += 1
         return 0
 
@@ -76,4 +82,12 @@ cdef class Work:
             self.scratch[t].tap = <const char**> (<char*> self.scratch[t].row + lined(most * sizeof(char*)))
             self.scratch[t].column = <int64_t*> (<char*> self.scratch[t].tap + lined(most * sizeof(char*)))
             at += each
+            fence_behind(self.scratch[t].tile, tile)
+            fence_behind(self.scratch[t].lines, lines)
+            fence_behind(self.scratch[t].bins, bins)
+            fence_behind(self.scratch[t].spare, spare)
+            fence_behind(self.scratch[t].chunk, chunk)
+            fence_behind(self.scratch[t].row, most * sizeof(char*))
+            fence_behind(self.scratch[t].tap, most * sizeof(char*))
+            fence_behind(self.scratch[t].column, most * sizeof(int64_t))
         return 0
