@@ -287,6 +287,10 @@ def _pooled(name, given):
     with_argmax = _flag(getattr(given, "return_argmax", False))
     if with_argmax and (mode == "avg" or (mode == "max" and rule == "onnx")):
         raise Meaningless("no argmax")
+    if with_argmax and mode == "max":
+        counts = (_counts(roi, size, False, options) for roi in rois[whole])
+        if any(min(pair) > 0 and math.prod(pair) > 2**31 - 1 for pair in counts):
+            raise Meaningless("more samples than an argmax can count")
 
     work = _work(rois[whole], size, mode, rotated, options) if not pool else 0
     limit = SAMPLES if rotated or mode == "max" else SLOW_SAMPLES
@@ -338,7 +342,7 @@ def _work(rois, size, mode, rotated, options):
     total = 0
     for roi in rois:
         along_y, along_x = _counts(roi, size, rotated, options)
-        total += size[0] * size[1] * (along_y * along_x if along_y and along_x else 1)
+        total += size[0] * size[1] * max(along_y, 1) * max(along_x, 1)
     return total
 
 
