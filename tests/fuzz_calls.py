@@ -161,9 +161,10 @@ def array(
         with np.errstate(all="ignore"):
             numbers = np.array(rows, np.float64).reshape(shape).astype(dtype)
     else:
-        usual = dtype.name in ("float16", "bfloat16", "float32", "float64", "uint8")
-        if (values == "rising" and len(shape) != 4) or (values in ("contested", "rising", "poisoned") and not usual):
-            values = "random"
+        wanted = ["fill", "numbered", "random"]
+        if dtype.name in ("float16", "bfloat16", "float32", "float64", "uint8"):
+            wanted += ["contested", "poisoned"] + ["rising"] * (len(shape) == 4)
+        values = values if values in wanted else "random"
         numbers = VALUES[values](np.random.default_rng(seed), tuple(shape), dtype)
     if layout == "NHWC" and numbers.ndim == 4:
         numbers = numbers.transpose(0, 2, 3, 1)
