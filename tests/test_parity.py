@@ -6,6 +6,7 @@ import numpy as np
 import parity as table
 import pytest
 
+pytestmark = pytest.mark.thread_unsafe(reason="the notes of a test are in one list")
 ONES = np.ones((2, 3), np.float32)
 
 
