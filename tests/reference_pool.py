@@ -157,7 +157,10 @@ def rmac(features, *, scales=3, overlap=0.4, whiten=None, aggregate="sum", eps=1
     windows = [features[:, :, y1 : y2 + 1, x1 : x2 + 1] for x1, y1, x2, y2 in regions]
     pooled = np.stack([window.max(axis=(2, 3)) for window in windows], axis=1).astype(np.float64)
     pooled = normalised(pooled, eps)  # (N, R, C)
+    r, c = pooled.shape[1:]
     if whiten is not None:
-        pooled = normalised(whiten(pooled.reshape(-1, pooled.shape[2])).reshape(*pooled.shape[:2], -1), eps)
-    joined = pooled.sum(axis=1) if aggregate == "sum" else pooled.reshape(n, -1)
+        rows = whiten(pooled.reshape(n * r, c))
+        c = rows.shape[1]
+        pooled = normalised(rows.reshape(n, r, c), eps)
+    joined = pooled.sum(axis=1) if aggregate == "sum" else pooled.reshape(n, r * c)
     return normalised(joined, eps)
