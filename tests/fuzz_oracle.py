@@ -282,7 +282,8 @@ def _pooled(name, given):
         argmax = _map(argmax, layout, [np.dtype(np.int32)])
         if argmax.shape != bins:
             raise Meaningless("argmax of another shape")
-        if not _in_range(argmax[whole], mode, rois[whole], shape, size, options):
+        counted = slice(None) if mode == "pool" else whole  # pixels are counted alike in all rows
+        if not _in_range(argmax[counted], mode, rois[counted], shape, size, options):
             raise Meaningless("argmax out of range")
     with_argmax = _flag(getattr(given, "return_argmax", False))
     if with_argmax and (mode == "avg" or (mode == "max" and rule == "onnx")):
