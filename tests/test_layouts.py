@@ -114,6 +114,53 @@ def test_nhwc_equals_nchw(dtype, channels, boxes):
     assert_same(grad, expected)
 
 
+# Views of the pixels of an image, rows x columns x channels, as image libraries keep them.
+PIXELS = {
+    "gray of gray and alpha": (2, np.s_[:1]),
+    "RGB": (3, np.s_[:]),
+    "BGR": (3, np.s_[::-1]),
+    "green of RGB": (3, np.s_[1:2]),
+    "RGB of RGBA": (4, np.s_[:3]),
+    "BGR of RGBA": (4, np.s_[2::-1]),
+    "RGBA": (4, np.s_[:]),
+    "two of RGBA": (4, np.s_[1:3]),
+    "two apart of RGBA": (4, np.s_[::2]),
+    "RGB of five": (5, np.s_[:3]),
+}
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 1])
+@pytest.mark.parametrize("columns", [3, 31, 64, 200, 301])
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+@pytest.mark.parametrize(("elements", "channels"), PIXELS.values(), ids=PIXELS)
+def test_pixels_of_images(elements, channels, dtype, columns, sampling_ratio):
+    """Crops of images: the columns of a vector may lie close together or far apart."""
+    rng = np.random.default_rng(columns)
+    image = random_values(rng, (2, 11, 301, elements), dtype)[..., channels]
+    planes = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+    rois = [
+        [1, 0, 0, 301, 11],
+        [0, -20, 2, 250, 8],
+        [1, 150.5, 1, 170, 10],
+        [0, 290, -3, 330, 15],
+        [0, 400, 3, 410, 5],
+    ]
+    rois = np.array(rois, np.float32)
+    size, options = (5, columns), {"sampling_ratio": sampling_ratio}
+    # as many channels as an image hardly has
+    wide = np.concatenate([planes, *[planes[:, :1]] * 5], axis=1)
+    expected = roicy.roi_align(wide, rois, size, **options)[:, : planes.shape[1]]
+
+    assert_same(roicy.roi_align(planes, rois, size, **options), expected)
+    for flip in (np.s_[:], np.s_[..., ::-1]):  # outputs joined like the pixels, and backwards
+        out = empty_like_in(np.asarray, (len(rois), *size, planes.shape[1]), expected.dtype)
+        roicy.roi_align(image, rois, size, layout="NHWC", out=out[flip], **options)
+        assert_same(out[flip].transpose(0, 3, 1, 2), expected)
+    out = empty_like_in(np.asarray, expected.shape, expected.dtype)
+    roicy.roi_align(image.transpose(0, 3, 1, 2), rois, size, out=out, **options)
+    assert_same(out, expected)
+
+
 ROIS = np.array([[0, 1, 1, 5, 6], [1, 2, 2, 9, 11], [1, 3, 0, 4, 12]], np.float32)
 
 

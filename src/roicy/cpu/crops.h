@@ -1,4 +1,4 @@
-/* Lanes along a row: the column pass where channels are few and output columns many.
+/* Lanes along a row: where channels are few and output columns many.
  *
  * The taps of LANES neighbouring output columns are laid out one tap after the other; a column with fewer
  * taps than its neighbours skips the last ones.
@@ -14,29 +14,55 @@ typedef int64_t lane_int;
 typedef int32_t lane_int;
 #endif
 
-enum { WINDOW = 64 }; /* elements behind a line that may be read */
+enum { WINDOW = 64 };                                           /* elements behind a line that may be read */
+enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the element type that is `real` */
 
-/* LANES elements of `line`, `index` apart from `base`; `span` is more than the largest index. */
-ROICY_INLINE lanes crops_pick(const real *line, const lane_int *index, ptrdiff_t base, ptrdiff_t span) {
+/* ---- columns ----------------------------------------------------------------------------------------------
+ */
+
+#if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
+enum { PICK = 16 };
+#elif defined(__AVX2__) && !defined(ROICY_DOUBLE)
+enum { PICK = 8 };
+#else
+enum { PICK = 0 }; /* elements of a vector that a permutation picks from */
+#endif
+
+/* LANES elements of `line`, `index` apart from its start, all of them among the first `windows` * PICK;
+ * without windows they may be anywhere. */
+ROICY_INLINE lanes crops_pick(const real *line, const lane_int *index, const int windows) {
 #if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
     __m512i at = _mm512_loadu_si512(index);
-    const real *window = line + base;
-    if (span <= 32)
-        return (lanes)_mm512_permutex2var_ps(_mm512_loadu_ps(window), at, _mm512_loadu_ps(window + 16));
-    if (span <= 64) {
-        __m512 low = _mm512_permutex2var_ps(_mm512_loadu_ps(window), at, _mm512_loadu_ps(window + 16));
-        __m512 high = _mm512_permutex2var_ps(_mm512_loadu_ps(window + 32), at, _mm512_loadu_ps(window + 48));
-        return (lanes)_mm512_mask_blend_ps(_mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), low, high);
+    if (windows == 0)
+        return (lanes)_mm512_i32gather_ps(at, line, 4);
+    __m512 low = _mm512_permutex2var_ps(_mm512_loadu_ps(line), at, _mm512_loadu_ps(line + 16));
+    if (windows == 2)
+        return (lanes)low;
+    __m512 high = _mm512_permutex2var_ps(_mm512_loadu_ps(line + 32), at, _mm512_loadu_ps(line + 48));
+    return (lanes)_mm512_mask_blend_ps(_mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), low, high);
+#elif defined(__AVX2__) && !defined(ROICY_DOUBLE)
+    if (windows) {
+        __m256i at = _mm256_loadu_si256((const __m256i *)index);
+        __m256 part[4];
+        for (int i = 0; i < windows; i++)
+            part[i] = _mm256_permutevar8x32_ps(_mm256_loadu_ps(line + 8 * i), at);
+        __m256 eights = _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)); /* a blend looks at the sign */
+        __m256 sixteens = _mm256_castsi256_ps(_mm256_slli_epi32(at, 27));
+        if (windows == 1)
+            return (lanes)part[0];
+        part[0] = _mm256_blendv_ps(part[0], part[1], eights);
+        if (windows == 2)
+            return (lanes)part[0];
+        part[2] = _mm256_blendv_ps(part[2], part[3], eights);
+        return (lanes)_mm256_blendv_ps(part[0], part[2], sixteens);
     }
-    return (lanes)_mm512_i32gather_ps(at, window, 4);
-#else
+#endif
     real copy[ROICY_LANE_COUNT];
     lanes x;
-    (void)span;
-    ROICY_EACH(l) copy[l] = line[base + index[l]];
+    (void)windows;
+    ROICY_EACH(l) copy[l] = line[index[l]];
     memcpy(&x, copy, sizeof x);
     return x;
-#endif
 }
 
 /* sum + weight * x in the lanes that have more than `tap` taps */
@@ -53,87 +79,180 @@ ROICY_INLINE lanes crops_add(const real *weight, lanes x, lanes sum, const lane_
 }
 
 typedef struct {
-    ptrdiff_t base, span; /* the part of the line that the group's taps lie in */
-    lane_int least, most; /* taps of its columns */
-    ptrdiff_t start;      /* of its taps, in vectors */
+    ptrdiff_t base, start; /* in the line, and of the group's taps, in vectors */
+    int32_t least, most;   /* taps of its columns */
+    int32_t windows;       /* see crops_pick */
 } crops_group;
 
-/* One output row: `groups` groups of LANES columns. */
-ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, ptrdiff_t groups,
-                                  const lane_int *index, const real *weight, const lane_int *taps,
-                                  lanes *target) {
-    for (ptrdiff_t q = 0; q < groups; q++) {
-        const ptrdiff_t base = group[q].base, span = group[q].span;
-        const lane_int *at = index + group[q].start * LANES, *count = taps + q * LANES;
-        const real *w = weight + group[q].start * LANES;
-        lanes sum = lanes_zero(), first;
-        if (group[q].most > 0) {
-            memcpy(&first, w, sizeof first);
+/* The columns of a group that have two taps each: one sample a bin, inside the map. */
+ROICY_INLINE lanes group_pairs(const real *line, const lane_int *index, const real *weight,
+                               const int windows) {
+    lanes first, second;
+    memcpy(&first, weight, sizeof first);
+    memcpy(&second, weight + LANES, sizeof second);
 #if defined(__GNUC__)
-            sum = first * crops_pick(line, at, base, span);
+    first *= crops_pick(line, index, windows);
 #else
-            sum = lanes_multiply_add(first, crops_pick(line, at, base, span), sum);
+    first = lanes_multiply_add(first, crops_pick(line, index, windows), lanes_zero());
 #endif
-            if (group[q].least == 0) {
-                real masked[ROICY_LANE_COUNT];
-                memcpy(masked, &sum, sizeof sum);
-                ROICY_EACH(l) masked[l] = count[l] > 0 ? masked[l] : 0;
-                memcpy(&sum, masked, sizeof sum);
-            }
+    return lanes_multiply_add(second, crops_pick(line, index + LANES, windows), first);
+}
+
+ROICY_INLINE lanes group_of(const real *line, const lane_int *index, const real *weight,
+                            const lane_int *count, const int least, const int most, const int windows) {
+    lanes sum = lanes_zero(), w;
+    if (most > 0) {
+        memcpy(&w, weight, sizeof w);
+#if defined(__GNUC__)
+        sum = w * crops_pick(line, index, windows);
+#else
+        sum = lanes_multiply_add(w, crops_pick(line, index, windows), sum);
+#endif
+        if (least == 0) {
+            real masked[ROICY_LANE_COUNT];
+            memcpy(masked, &sum, sizeof sum);
+            ROICY_EACH(l) masked[l] = count[l] > 0 ? masked[l] : 0;
+            memcpy(&sum, masked, sizeof sum);
         }
-        for (lane_int t = 1; t < group[q].least; t++) {
-            memcpy(&first, w + t * LANES, sizeof first);
-            sum = lanes_multiply_add(first, crops_pick(line, at + t * LANES, base, span), sum);
-        }
-        for (lane_int t = group[q].least > 1 ? group[q].least : 1; t < group[q].most; t++)
-            sum = crops_add(w + t * LANES, crops_pick(line, at + t * LANES, base, span), sum, count, t);
-        target[q] = sum;
+    }
+    for (lane_int t = 1; t < least; t++) {
+        memcpy(&w, weight + t * LANES, sizeof w);
+        sum = lanes_multiply_add(w, crops_pick(line, index + t * LANES, windows), sum);
+    }
+    for (lane_int t = least > 1 ? least : 1; t < most; t++)
+        sum = crops_add(weight + t * LANES, crops_pick(line, index + t * LANES, windows), sum, count, t);
+    return sum;
+}
+
+/* The columns of a group of any number of taps. */
+ROICY_NOINLINE lanes group_sum(const real *line, const lane_int *index, const real *weight,
+                               const lane_int *count, int least, int most, int windows) {
+    switch (windows) {
+    case 1:
+    case 2:
+        return group_of(line, index, weight, count, least, most, 2);
+    case 4:
+        return group_of(line, index, weight, count, least, most, 4);
+    default:
+        return group_of(line, index, weight, count, least, most, 0);
     }
 }
 
-ROICY_INLINE void rows_of(const char *const *row, const real *weight, int taps, ptrdiff_t count, int dtype,
-                          const char *const *ahead, real *line) {
-    ptrdiff_t i = 0, size = (ptrdiff_t)element_size(dtype);
-    for (; i < count; i += LANES) {
-        if (ahead[0]) {
-            lanes_prefetch(ahead[0] + i * size);
-            lanes_prefetch(ahead[1] + i * size);
+/* How many windows of PICK elements columns pick from whose taps are less than `span` elements apart. */
+ROICY_INLINE int crops_windows(ptrdiff_t span) {
+    if (!PICK || span > 4 * PICK)
+        return 0;
+    return span > 2 * PICK ? 4 : span > PICK || PICK > 8 ? 2 : 1;
+}
+
+ROICY_INLINE lanes group_columns(const real *line, const crops_group *group, const lane_int *index,
+                                 const real *weight, const lane_int *count) {
+    line += group->base, index += group->start * LANES, weight += group->start * LANES;
+    if (group->least != 2 || group->most != 2)
+        return group_sum(line, index, weight, count, group->least, group->most, group->windows);
+    switch (group->windows) {
+    case 1:
+        return group_pairs(line, index, weight, 1);
+    case 2:
+        return group_pairs(line, index, weight, 2);
+    case 4:
+        return group_pairs(line, index, weight, 4);
+    default:
+        return group_pairs(line, index, weight, 0);
+    }
+}
+
+/* One output row: `groups` groups of LANES columns, stored as whole vectors of the target's element type. */
+ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, ptrdiff_t groups,
+                                  const lane_int *index, const real *weight, const lane_int *taps,
+                                  char *target, int dtype) {
+    const size_t size = LANES * element_size(dtype);
+    if (dtype == OWN)
+        for (ptrdiff_t q = 0; q < groups; q++)
+            lanes_store(group_columns(line, group + q, index, weight, taps + q * LANES),
+                        target + q * LANES * sizeof(real), OWN);
+    else
+        for (ptrdiff_t q = 0; q < groups; q++, target += size)
+            lanes_store(group_columns(line, group + q, index, weight, taps + q * LANES), target, dtype);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------
+ */
+
+/* `taps` is the number of rows, or 0 for `many`. */
+ROICY_INLINE void blend_as(const char *const *row, const real *weight, const int taps, int many,
+                           ptrdiff_t count, const int dtype, const char *const *ahead, real *line) {
+    const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
+    const char *first = row[0], *second = row[taps == 2], *soon = ahead[0], *also = ahead[1];
+    const real own = weight[0], other = weight[taps == 2];
+    const int rows = taps ? taps : many;
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        const ptrdiff_t at = i * size, next = at + LANES * size;
+        for (ptrdiff_t b = 0; b < 2 * LANES * size; b += 64) {
+            lanes_prefetch(soon + at + b);
+            lanes_prefetch(also + at + b);
         }
-        const int left = count - i < LANES ? (int)(count - i) : LANES;
+        lanes left = lanes_scale(own, lanes_load(first + at, dtype));
+        lanes right = lanes_scale(own, lanes_load(first + next, dtype));
+        if (taps == 2) {
+            left = lanes_madd(other, lanes_load(second + at, dtype), left);
+            right = lanes_madd(other, lanes_load(second + next, dtype), right);
+        } else {
+            for (int j = 1; j < rows; j++) {
+                left = lanes_madd(weight[j], lanes_load(row[j] + at, dtype), left);
+                right = lanes_madd(weight[j], lanes_load(row[j] + next, dtype), right);
+            }
+        }
+        memcpy(line + i, &left, sizeof left);
+        memcpy(line + i + LANES, &right, sizeof right);
+    }
+    for (; i < count; i += LANES) {
+        const int part = count - i < LANES ? (int)(count - i) : LANES;
         lanes sum = lanes_zero();
-        for (int j = 0; j < taps; j++) {
+        for (int j = 0; j < rows; j++) {
             const char *at = row[j] + i * size;
-            lanes x = left == LANES ? lanes_load(at, dtype) : lanes_load_part(at, left, dtype);
+            lanes x = part == LANES ? lanes_load(at, dtype) : lanes_load_part(at, part, dtype);
             sum = j ? lanes_madd(weight[j], x, sum) : lanes_scale(weight[0], x);
         }
         memcpy(line + i, &sum, sizeof sum);
     }
 }
 
-/* The row pass of one plane: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The two
- * rows `ahead`, where there are any, are fetched meanwhile. */
+ROICY_INLINE void blend_of(const char *const *row, const real *weight, int taps, ptrdiff_t count,
+                           const int dtype, const char *const *ahead, real *line) {
+    if (taps == 2)
+        blend_as(row, weight, 2, taps, count, dtype, ahead, line);
+    else if (taps)
+        blend_as(row, weight, 0, taps, count, dtype, ahead, line);
+    else
+        memset(line, 0, (size_t)count * sizeof(real));
+}
+
+/* The row pass: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The two rows `ahead`
+ * are fetched meanwhile. */
 ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count,
                                int dtype, const char *const *ahead, real *line) {
     switch (dtype) {
     case FLOAT32:
-        rows_of(row, weight, taps, count, FLOAT32, ahead, line);
+        blend_of(row, weight, taps, count, FLOAT32, ahead, line);
         break;
     case FLOAT64:
-        rows_of(row, weight, taps, count, FLOAT64, ahead, line);
+        blend_of(row, weight, taps, count, FLOAT64, ahead, line);
         break;
     case FLOAT16:
-        rows_of(row, weight, taps, count, FLOAT16, ahead, line);
+        blend_of(row, weight, taps, count, FLOAT16, ahead, line);
         break;
     case BFLOAT16:
-        rows_of(row, weight, taps, count, BFLOAT16, ahead, line);
+        blend_of(row, weight, taps, count, BFLOAT16, ahead, line);
         break;
     default:
-        rows_of(row, weight, taps, count, UINT8, ahead, line);
+        blend_of(row, weight, taps, count, UINT8, ahead, line);
     }
 }
 
-ROICY_INLINE void gather_as(const char *source, ptrdiff_t step, ptrdiff_t count, const int dtype,
-                            real *target) {
+ROICY_INLINE void crops_gather_as(const char *source, ptrdiff_t step, ptrdiff_t count, const int dtype,
+                                  real *target) {
     for (ptrdiff_t i = 0; i < count; i++)
         target[i] = element_load(source + i * step, dtype);
 }
@@ -143,19 +262,142 @@ ROICY_NOINLINE void crops_gather(const char *source, ptrdiff_t step, ptrdiff_t c
                                  real *target) {
     switch (dtype) {
     case FLOAT32:
-        gather_as(source, step, count, FLOAT32, target);
+        crops_gather_as(source, step, count, FLOAT32, target);
         break;
     case FLOAT64:
-        gather_as(source, step, count, FLOAT64, target);
+        crops_gather_as(source, step, count, FLOAT64, target);
         break;
     case FLOAT16:
-        gather_as(source, step, count, FLOAT16, target);
+        crops_gather_as(source, step, count, FLOAT16, target);
         break;
     case BFLOAT16:
-        gather_as(source, step, count, BFLOAT16, target);
+        crops_gather_as(source, step, count, BFLOAT16, target);
         break;
     default:
-        gather_as(source, step, count, UINT8, target);
+        crops_gather_as(source, step, count, UINT8, target);
+    }
+}
+
+/* ---- pixels whose channels are neighbours
+ * ------------------------------------------------------------------ */
+
+enum { PIXEL = 4 }; /* elements of a pixel, at the most */
+
+typedef struct {
+    int elements;                  /* of a pixel */
+    lane_int every[LANES];         /* where one channel of LANES pixels is */
+    lane_int joined[PIXEL][LANES]; /* where the elements of LANES joined pixels are among those of LANES
+                                      pixels channel by channel: vector by vector */
+} crops_pixel;
+
+ROICY_INLINE void crops_describe_pixel(crops_pixel *pixel, int elements) {
+    pixel->elements = elements;
+    ROICY_EACH(l) pixel->every[l] = (lane_int)(l * elements);
+    for (int i = 0; i < elements * LANES; i++)
+        pixel->joined[i / LANES][i % LANES] = (lane_int)(i % elements * LANES + i / elements);
+}
+
+ROICY_INLINE lanes pick_pixels(const real *source, const lane_int *index, int elements) {
+    if (!PICK)
+        return crops_pick(source, index, 0);
+    return elements <= 2 ? crops_pick(source, index, 2) : crops_pick(source, index, 4);
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(ROICY_DOUBLE)
+/* Eight pixels of three elements. Element 3 q + c has a lane, modulo 8, that no other of channel c has: a
+ * channel is a blend of the three vectors, permuted, and the other way round. The masks are the lanes of one
+ * remainder modulo 3. */
+enum { TRIPLES = 1, LANES_0 = 0x49, LANES_1 = 0x92, LANES_2 = 0x24 };
+
+ROICY_INLINE __m256i triple_lanes(int channel) {
+    return _mm256_and_si256(
+        _mm256_add_epi32(_mm256_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21), _mm256_set1_epi32(channel)),
+        _mm256_set1_epi32(7));
+}
+
+ROICY_INLINE void split_triples(const real *source, real *target, ptrdiff_t step) {
+    __m256 a = _mm256_loadu_ps(source), b = _mm256_loadu_ps(source + 8), c = _mm256_loadu_ps(source + 16);
+    __m256 red = _mm256_blend_ps(_mm256_blend_ps(a, b, LANES_1), c, LANES_2);
+    __m256 green = _mm256_blend_ps(_mm256_blend_ps(a, b, LANES_2), c, LANES_0);
+    __m256 blue = _mm256_blend_ps(_mm256_blend_ps(a, b, LANES_0), c, LANES_1);
+    _mm256_storeu_ps(target, _mm256_permutevar8x32_ps(red, triple_lanes(0)));
+    _mm256_storeu_ps(target + step, _mm256_permutevar8x32_ps(green, triple_lanes(1)));
+    _mm256_storeu_ps(target + 2 * step, _mm256_permutevar8x32_ps(blue, triple_lanes(2)));
+}
+
+ROICY_INLINE __m256 triple_spread(__m256 x, int channel) {
+    /* lane l has pixel (l - channel) / 3 modulo 8, and 3 * 3 = 1 modulo 8 */
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i apart = _mm256_sub_epi32(lane, _mm256_set1_epi32(channel));
+    __m256i pixel = _mm256_add_epi32(apart, _mm256_slli_epi32(apart, 1));
+    return _mm256_permutevar8x32_ps(x, _mm256_and_si256(pixel, _mm256_set1_epi32(7)));
+}
+
+ROICY_INLINE void join_triples(lanes sum[3]) {
+    __m256 red = triple_spread((__m256)sum[0], 0), green = triple_spread((__m256)sum[1], 1);
+    __m256 blue = triple_spread((__m256)sum[2], 2);
+    sum[0] = (lanes)_mm256_blend_ps(_mm256_blend_ps(red, green, LANES_1), blue, LANES_2);
+    sum[1] = (lanes)_mm256_blend_ps(_mm256_blend_ps(red, green, LANES_2), blue, LANES_0);
+    sum[2] = (lanes)_mm256_blend_ps(_mm256_blend_ps(red, green, LANES_0), blue, LANES_1);
+}
+#else
+enum { TRIPLES = 0 };
+ROICY_INLINE void split_triples(const real *source, real *target, ptrdiff_t step) {
+    (void)source, (void)target, (void)step;
+}
+ROICY_INLINE void join_triples(lanes sum[3]) { (void)sum; }
+#endif
+
+/* From `count` pixels to a line for each of their first channels, `step` elements apart; whole vectors are
+ * written. */
+ROICY_NOINLINE void crops_split(const real *source, const crops_pixel *pixel, int channels, ptrdiff_t count,
+                                real *target, ptrdiff_t step) {
+    for (ptrdiff_t i = 0; i < count; i += LANES, source += LANES * pixel->elements, target += LANES)
+        if (TRIPLES && pixel->elements == 3 && channels == 3)
+            split_triples(source, target, step);
+        else
+            for (int c = 0; c < channels; c++) {
+                lanes x = pick_pixels(source + c, pixel->every, pixel->elements);
+                memcpy(target + c * step, &x, sizeof x);
+            }
+}
+
+/* One output row of joined pixels from a line for each channel, `step` elements apart; as crops_columns. */
+ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_pixel *pixel,
+                                 const crops_group *group, ptrdiff_t groups, const lane_int *index,
+                                 const real *weight, const lane_int *taps, char *target, int dtype) {
+    const size_t size = LANES * element_size(dtype);
+    const int elements = pixel->elements;
+    lanes sum[PIXEL];
+    real copy[PIXEL * ROICY_LANE_COUNT] = {0};
+    for (ptrdiff_t q = 0; q < groups; q++) {
+        for (int c = 0; c < elements; c++)
+            sum[c] = group_columns(lines + c * step, group + q, index, weight, taps + q * LANES);
+        if (TRIPLES && elements == 3)
+            join_triples(sum);
+        else {
+            memcpy(copy, sum, (size_t)elements * sizeof *sum);
+            for (int c = 0; c < elements; c++)
+                sum[c] = pick_pixels(copy, pixel->joined[c], elements);
+        }
+        for (int c = 0; c < elements; c++, target += size)
+            lanes_store(sum[c], target, dtype);
+    }
+}
+
+/* ---- to elements that are no neighbours
+ * -------------------------------------------------------------------- */
+
+/* `count` elements of `size` bytes, `step` bytes apart in `target`. */
+ROICY_NOINLINE void crops_scatter(const char *source, ptrdiff_t size, ptrdiff_t count, char *target,
+                                  ptrdiff_t step) {
+    for (ptrdiff_t i = 0; i < count; i++, source += size, target += step) {
+        if (size == 4)
+            memcpy(target, source, 4);
+        else if (size == 8)
+            memcpy(target, source, 8);
+        else
+            memcpy(target, source, 2);
     }
 }
 
