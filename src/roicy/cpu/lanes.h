@@ -50,6 +50,8 @@ typedef float real;
  * common to them costs no more. */
 enum { DEPTH = 64 / ROICY_LANE_BYTES };
 enum { LANES = ROICY_LANE_COUNT };
+enum { LINE_LANES = 64 / sizeof(real) }; /* elements of a cache line */
+enum { BURST = 4 * LINE_LANES };         /* elements of a plane that are streamed together */
 
 /* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. */
 enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8, INDEX };
@@ -544,18 +546,14 @@ ROICY_INLINE void lanes_stream(lanes x, char *target) {
 #endif
 }
 
-/* The way back: `count` pixels, a vector each and `stride` vectors apart, into `channels` planes. `stream`:
- * every target is aligned, the elements are of type real, and nobody reads them soon, so they pass by the
- * cache. */
+/* The way back: `count` pixels, a vector each and `stride` vectors apart, into `channels` planes. */
 ROICY_INLINE void block_store_as(const lanes *source, ptrdiff_t stride, char *target, ptrdiff_t step,
-                                 int channels, int count, int stream, const int dtype) {
+                                 int channels, int count, const int dtype) {
     lanes r[ROICY_LANE_COUNT];
     if (count == LANES) {
         ROICY_EACH(i) r[i] = source[i * stride];
         lanes_transpose(r);
-        if (channels == LANES && stream)
-            ROICY_EACH(c) lanes_stream(r[c], target + c * step);
-        else if (channels == LANES)
+        if (channels == LANES)
             ROICY_EACH(c) lanes_store(r[c], target + c * step, dtype);
         else
             for (int c = 0; c < channels; c++)
@@ -569,23 +567,38 @@ ROICY_INLINE void block_store_as(const lanes *source, ptrdiff_t stride, char *ta
 }
 
 ROICY_NOINLINE void lanes_store_block(const lanes *source, ptrdiff_t stride, char *target, ptrdiff_t step,
-                                      int channels, int count, int stream, int dtype) {
+                                      int channels, int count, int dtype) {
     switch (dtype) {
     case FLOAT32:
-        block_store_as(source, stride, target, step, channels, count, stream, FLOAT32);
+        block_store_as(source, stride, target, step, channels, count, FLOAT32);
         break;
     case FLOAT64:
-        block_store_as(source, stride, target, step, channels, count, stream, FLOAT64);
+        block_store_as(source, stride, target, step, channels, count, FLOAT64);
         break;
     case FLOAT16:
-        block_store_as(source, stride, target, step, channels, count, 0, FLOAT16);
+        block_store_as(source, stride, target, step, channels, count, FLOAT16);
         break;
     case INDEX:
-        block_store_as(source, stride, target, step, channels, count, 0, INDEX);
+        block_store_as(source, stride, target, step, channels, count, INDEX);
         break;
     default:
-        block_store_as(source, stride, target, step, channels, count, 0, BFLOAT16);
+        block_store_as(source, stride, target, step, channels, count, BFLOAT16);
     }
+}
+
+/* The same past the cache, for elements of type real and whole cache lines of every plane: `count` pixels, at
+ * most BURST. The parts of a line follow each other, or processors write each of them to memory by itself. */
+ROICY_NOINLINE void lanes_stream_block(const lanes *source, ptrdiff_t stride, char *target, ptrdiff_t step,
+                                       int channels, int count) {
+    lanes planes[ROICY_LANE_COUNT][BURST / ROICY_LANE_COUNT], r[ROICY_LANE_COUNT];
+    for (int i = 0; i < count / LANES; i++, source += LANES * stride) {
+        ROICY_EACH(j) r[j] = source[j * stride];
+        lanes_transpose(r);
+        ROICY_EACH(c) planes[c][i] = r[c];
+    }
+    for (int c = 0; c < channels; c++, target += step)
+        for (int i = 0; i < count / LANES; i++)
+            lanes_stream(planes[c][i], target + i * (ptrdiff_t)sizeof(lanes));
 }
 
 /* `count` pixels channel by channel into one piece of memory, with room for LANES elements more behind it.
@@ -594,7 +607,7 @@ ROICY_INLINE void chunk_store_as(const lanes *source, char *target, ptrdiff_t co
                                  const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
     for (ptrdiff_t i = (count - 1) / LANES * LANES; i >= 0; i -= LANES)
-        block_store_as(source + i, 1, target + i * size, count * size, channels, LANES, 0, dtype);
+        block_store_as(source + i, 1, target + i * size, count * size, channels, LANES, dtype);
 }
 
 ROICY_NOINLINE void lanes_store_chunk(const lanes *source, char *target, ptrdiff_t count, int channels,

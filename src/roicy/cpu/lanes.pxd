@@ -7,6 +7,8 @@ cdef extern from "lanes.h" nogil:
     enum:
         LANES
         DEPTH
+        LINE_LANES
+        BURST
         FLOAT32
         FLOAT64
         FLOAT16
@@ -42,7 +44,9 @@ cdef extern from "lanes.h" nogil:
                            ptrdiff_t step, int channels, int count, const char* limit, lanes* target,
                            int dtype) noexcept
     void lanes_store_block(const lanes* source, ptrdiff_t stride, char* target, ptrdiff_t step, int channels,
-                           int count, int stream, int dtype) noexcept
+                           int count, int dtype) noexcept
+    void lanes_stream_block(const lanes* source, ptrdiff_t stride, char* target, ptrdiff_t step, int channels,
+                            int count) noexcept
     void lanes_store_chunk(const lanes* source, char* target, ptrdiff_t count, int channels, int dtype) noexcept
     void lanes_stream_bytes(char* target, const char* source, size_t size) noexcept
     void lanes_fence() noexcept

@@ -14,8 +14,9 @@ cimport numpy as cnp
 from roicy.cpu.axis_table cimport Axis
 from roicy.cpu.checks cimport check_inside
 from roicy.cpu.lanes cimport (
-    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INDEX, LANES, UINT8, element_size, element_store, lanes, lanes_load_block,
-    lanes_load_pixel, lanes_prefetch, lanes_store_block, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes, real,
+    BFLOAT16, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, LANES, LINE_LANES, UINT8, element_size, element_store, lanes,
+    lanes_load_block, lanes_load_pixel, lanes_prefetch, lanes_store_block, lanes_store_chunk, lanes_store_pixel,
+    lanes_stream_block, lanes_stream_bytes, real,
 )
 from roicy.cpu.roi_table cimport RoiTable, Window
 
@@ -93,7 +94,7 @@ cdef inline void load_pixels(View* view, const char* source, int channels, int64
 
 cdef inline void store_pixels(View* view, char* target, int channels, int64_t count, const lanes* source, int stride,
                               bint stream) noexcept nogil:
-    # The way back. To stream, the planes must lie whole cache lines apart.
+    # The way back. To stream, the planes must lie whole cache lines apart and hold elements of type real.
     cdef int64_t i = 0
     cdef int part
     if not view.pixels_joined:
@@ -104,11 +105,15 @@ cdef inline void store_pixels(View* view, char* target, int channels, int64_t co
         part = <int> min(count, ((64 - (<size_t> target & 63)) & 63) // view.size)
         while i < part:
             lanes_store_block(source + i * stride, stride, target + i * view.size, view.channel, channels,
-                              <int> min(LANES, part - i), False, view.dtype)
+                              <int> min(LANES, part - i), view.dtype)
             i += min(LANES, part - i)
+        while i + LINE_LANES <= count:
+            part = <int> min(<int64_t> BURST, (count - i) // LINE_LANES * LINE_LANES)
+            lanes_stream_block(source + i * stride, stride, target + i * view.size, view.channel, channels, part)
+            i += part
     while i < count:
         lanes_store_block(source + i * stride, stride, target + i * view.size, view.channel, channels,
-                          <int> min(LANES, count - i), stream, view.dtype)
+                          <int> min(LANES, count - i), view.dtype)
         i += LANES
 
 
