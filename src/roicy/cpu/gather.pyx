@@ -75,7 +75,7 @@ cdef void pool_gather(GatherCall* call, Task* task, Scratch* scratch) noexcept n
             at += pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
                               <const real*> samples.weight + at, taps + p * columns, <int> (rows * columns), call.depth,
                               bins, call.block)
-            store_gather(call, task, scratch, call.order[k], p, rows)
+            store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels, p, rows)
             p += rows
 
 
@@ -87,15 +87,6 @@ cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last)
             top = min(top, <int64_t> window[k].top) if found else window[k].top
             found = True
     return top
-
-
-cdef inline void store_gather(GatherCall* call, Task* task, Scratch* scratch, int64_t roi, int64_t p,
-                              int64_t rows) noexcept nogil:
-    cdef int first = 0
-    while first < task.channels:
-        store_bins(&call.out, <lanes*> scratch.bins + first // LANES * call.block, scratch.chunk, roi,
-                   task.channel + first, min(LANES, task.channels - first), p, rows)
-        first += LANES
 
 
 cdef void pool_runs(GatherCall* call, Task* task, Scratch* scratch) noexcept nogil:
@@ -177,7 +168,8 @@ def gather(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channe
                         0)
             if number == 0:
                 work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
-                             * sizeof(lanes), 0, call.depth * chunk, 0, chunk if call.out.chunked else 0)
+                             * sizeof(lanes), 0, call.depth * chunk, 0,
+                             call.depth * chunk if call.out.chunked else 0)
         with nogil:
             if work.threads == 1:
                 for t in range(work.count):

@@ -76,10 +76,11 @@ cdef void pool_grid_max(GridMaxCall* call, Task* task, Scratch* scratch) noexcep
             row_of_bins(call, k, p, depth, scratch, bins + held * call.pw, bins_at + held * call.pw)
             held += 1
             if held >= call.out.rows_at_once or p + 1 == call.ph:
-                store_grid_max(&call.out, call, task, scratch, call.order[k], bins, p + 1 - held, held)
+                store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels,
+                           p + 1 - held, held)
                 if call.with_places:
-                    store_grid_max(&call.argmax, call, task, scratch, call.order[k], <lanes*> bins_at, p + 1 - held,
-                                   held)
+                    store_bins(&call.argmax, <lanes*> bins_at, call.block, scratch.chunk, call.order[k], task.channel,
+                               task.channels, p + 1 - held, held)
                 held = 0
 
 
@@ -141,15 +142,6 @@ cdef inline void finish_bin(GridMaxCall* call, int64_t row, int64_t column, lane
         (<lanes*> bin_at)[0] = places_out(found)
 
 
-cdef inline void store_grid_max(Outlet* outlet, GridMaxCall* call, Task* task, Scratch* scratch, int64_t roi,
-                                const lanes* bins, int64_t p, int64_t rows) noexcept nogil:
-    cdef int first = 0
-    while first < task.channels:
-        store_bins(outlet, bins + first // LANES * call.block, scratch.chunk, roi, task.channel + first,
-                   min(LANES, task.channels - first), p, rows)
-        first += LANES
-
-
 def grid_max(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bint by_corner, int threads):
     """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
     cdef GridMaxCall call
@@ -188,7 +180,7 @@ def grid_max(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bin
     bins = call.depth * chunk
     work.provide(table, threads, call.ring * columns * call.depth * sizeof(lanes),
                  SAMPLE_ROWS * table.widest * call.depth * sizeof(lanes), bins, bins if call.with_places else 0,
-                 chunk if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
+                 bins if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
     with nogil:
         write_invalid(table, &call.out.view)
         if call.with_places:

@@ -94,9 +94,11 @@ cdef void pool_range_max(RangeMaxCall* call, Task* task, Scratch* scratch) noexc
             p += group
             held += group
             if held >= call.out.rows_at_once or p == call.ph:
-                store_range_max(&call.out, call, task, scratch, call.order[k], bins, p - held, held)
+                store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels,
+                           p - held, held)
                 if call.with_places:
-                    store_range_max(&call.argmax, call, task, scratch, call.order[k], bins_at, p - held, held)
+                    store_bins(&call.argmax, bins_at, call.block, scratch.chunk, call.order[k], task.channel,
+                               task.channels, p - held, held)
                 held = 0
 
 
@@ -121,15 +123,6 @@ cdef inline void empty_bins(RangeMaxCall* call, int64_t k, int p, int group, int
                     bins[v * call.block + r * call.pw + q] = lanes_zero()
                     if call.with_places:
                         bins_at[v * call.block + r * call.pw + q] = places_out(places_fill(NOWHERE))
-
-
-cdef inline void store_range_max(Outlet* outlet, RangeMaxCall* call, Task* task, Scratch* scratch, int64_t roi,
-                                 const lanes* bins, int p, int rows) noexcept nogil:
-    cdef int first = 0
-    while first < task.channels:
-        store_bins(outlet, bins + first // LANES * call.block, scratch.chunk, roi, task.channel + first,
-                   min(LANES, task.channels - first), p, rows)
-        first += LANES
 
 
 def range_max(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
@@ -172,7 +165,7 @@ def range_max(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, i
     work.provide(table, threads, call.ring * columns * call.depth * sizeof(lanes),
                  BIN_ROWS * table.widest * call.depth * (2 if call.with_places else 1) * sizeof(lanes), bins,
                  bins if call.with_places else 0,
-                 chunk if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
+                 bins if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
     with nogil:
         write_invalid(table, &call.out.view)
         if call.with_places:

@@ -83,8 +83,8 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
             p += group
             held += group
             if held >= call.out.rows_at_once or p == call.ph:
-                store_bins(&call.out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
-                           p - held, held)
+                store_bins(&call.out, <lanes*> scratch.bins, 0, scratch.chunk, call.order[k], task.channel,
+                           task.channels, p - held, held)
                 held = 0
 
 

@@ -314,7 +314,7 @@ cdef enum:
 cdef struct Outlet:
     View view               # (RoI, channel, row, column)
     int rows_at_once        # rows of bins that are stored together
-    bint chunked            # a block's outputs for a RoI are one piece of memory
+    bint chunked            # a RoI's outputs are one piece of memory for neighbouring channels
     bint stream
 
 
@@ -335,23 +335,31 @@ cdef inline size_t bins_bytes(Outlet* outlet) noexcept:
     return (outlet.rows_at_once * <size_t> outlet.view.columns + LANES) * sizeof(lanes)
 
 
-cdef inline void store_bins(Outlet* outlet, const lanes* bins, char* chunk, int64_t roi, int64_t channel, int channels,
-                            int64_t p, int64_t rows) noexcept nogil:
-    # Rows p to p + rows of the RoI's bins.
+cdef inline void store_bins(Outlet* outlet, const lanes* bins, int64_t block, char* chunk, int64_t roi, int64_t channel,
+                            int channels, int64_t p, int64_t rows) noexcept nogil:
+    # Rows p to p + rows of the RoI's bins, of several blocks of channels, `block` vectors apart in `bins`.
     cdef View* out = &outlet.view
     cdef char* target = block_at(out, roi, channel) + p * out.row
     cdef int64_t count = rows * out.columns, r
+    cdef int first = 0, some
     check_inside(p, 0, out.rows)
     check_inside(p + rows, 0, out.rows + 1)
     check_inside(rows, 0, outlet.rows_at_once + 1)
-    if outlet.chunked:
-        lanes_store_chunk(bins, chunk, count, channels, out.dtype)
-        if outlet.stream:
-            lanes_stream_bytes(target, chunk, channels * count * out.size)
+    while first < channels:
+        some = min(LANES, channels - first)
+        if outlet.chunked:
+            lanes_store_chunk(bins, chunk + first * count * out.size, count, some, out.dtype)
+        elif out.rows_joined:
+            store_pixels(out, target + first * out.channel, some, count, bins, 1, False)
         else:
-            memcpy(target, chunk, channels * count * out.size)
-    elif out.rows_joined:
-        store_pixels(out, target, channels, count, bins, 1, False)
+            for r in range(rows):
+                store_pixels(out, target + first * out.channel + r * out.row, some, out.columns, bins + r * out.columns,
+                             1, False)
+        first += LANES
+        bins += block
+    if not outlet.chunked:
+        return
+    if outlet.stream:
+        lanes_stream_bytes(target, chunk, channels * count * out.size)
     else:
-        for r in range(rows):
-            store_pixels(out, target + r * out.row, channels, out.columns, bins + r * out.columns, 1, False)
+        memcpy(target, chunk, channels * count * out.size)
