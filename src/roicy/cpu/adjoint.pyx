@@ -67,11 +67,11 @@ cdef void spread_adjoint(AdjointCall* call, Task* task, Scratch* scratch) noexce
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
-            pass_columns(bins + p * call.pw, call.pw, group, x.bin_start + x.line_start[k],
+            pass_columns(bins + p * call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
                          x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count,
                          lines + p * <ptrdiff_t> count, count)
             p += group
-        column = line_columns(x, k, scratch.column)
+        column = line_columns(x, k, 1, scratch.column)
         for i in range(y.line_length[k]):
             if task.top <= rows[i] < task.bottom:
                 at = y.line_start[k] + i

@@ -65,7 +65,7 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
         count = x.line_length[k]
         if count == 0 or y.line_length[k] == 0:
             continue
-        column = line_columns(x, k, scratch.column)
+        column = line_columns(x, k, 1, scratch.column)
         load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
         check_held(call.window + k, &ring)
         line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
@@ -75,7 +75,7 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
-            pass_columns(bins + p * call.pw, call.pw, group, x.bin_start + x.line_start[k],
+            pass_columns(bins + p * call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
                          x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count)
             for r in range(group):
                 first = y.tap_start[k * call.ph + p + r]
@@ -87,11 +87,11 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
                 for i in range(y.tap_count[k * call.ph + p + r]):
                     top = lanes_madd(slope_start[i], dots[i], top)
                     bottom = lanes_madd(slope_end[i], dots[i], bottom)
-            pass_columns(blended, count, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
+            pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_start, call.pw, moved, call.pw)
             for i in range(group * call.pw):
                 left = lanes_multiply_add(moved[i], bins[p * call.pw + i], left)
-            pass_columns(blended, count, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
+            pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_end, call.pw, moved, call.pw)
             for i in range(group * call.pw):
                 right = lanes_multiply_add(moved[i], bins[p * call.pw + i], right)

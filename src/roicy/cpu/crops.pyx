@@ -217,18 +217,17 @@ cdef void crop(CropsCall* call, int64_t task, int64_t first_roi, const int64_t* 
 
 cdef void write_rows(CropsCall* call, char* target, int begin, int end, const char* chunk) noexcept nogil:
     # Output rows begin to end of a channel, or of all of them.
-    cdef int p
-    target += begin * call.out.row
+    cdef ptrdiff_t step = call.out.row
+    cdef int r
+    target += begin * step
     if call.stream:
         lanes_stream_bytes(target, chunk, (end - begin) * call.out_row)
         return
-    for p in range(begin, end):
+    for r in range(end - begin):
         if call.pixels_joined:
-            memcpy(target, chunk, call.out_row)
+            memcpy(target + r * step, chunk + r * call.out_row, call.out_row)
         else:
-            crops_scatter(chunk, call.out.size, call.pw, target, call.out.column)
-        target += call.out.row
-        chunk += call.out_row
+            crops_scatter(chunk + r * call.out_row, call.out.size, call.pw, target + r * step, call.out.column)
 
 
 cdef int elements_of(View* view) noexcept nogil:

@@ -161,10 +161,10 @@ ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *po
 }
 
 /* target[r][q] = sum over taps i of weight[i] * lines[r][position[i]], for `group` lines r at once and every
- * q. */
-ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int64_t *start, const int32_t *taps,
-                             const int32_t *position, const real *weight, int count, lanes *target,
-                             ptrdiff_t target_stride, const int group) {
+ * q. Lines have `stride` positions of `depth` vectors. */
+ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int depth, const int64_t *start,
+                             const int32_t *taps, const int32_t *position, const real *weight, int count,
+                             lanes *target, ptrdiff_t target_stride, const int group) {
     for (int q = 0; q < count; q++) {
         const int32_t *place = position + start[q];
         const real *w = weight + start[q];
@@ -178,42 +178,42 @@ ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int64_t
             continue;
         }
         for (int r = 0; r < group; r++)
-            sum[r] = lanes_scale(w[0], lines[place[0] + r * stride]);
+            sum[r] = lanes_scale(w[0], lines[(place[0] + r * stride) * depth]);
         for (int i = 1; i < n; i++)
             for (int r = 0; r < group; r++)
-                sum[r] = lanes_madd(w[i], lines[place[i] + r * stride], sum[r]);
+                sum[r] = lanes_madd(w[i], lines[(place[i] + r * stride) * depth], sum[r]);
         for (int r = 0; r < group; r++)
             target[r * target_stride + q] = sum[r];
     }
 }
 
-ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int group, const int64_t *start,
-                                 const int32_t *taps, const int32_t *position, const real *weight, int count,
-                                 lanes *target, ptrdiff_t target_stride) {
+ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int depth, int group,
+                                 const int64_t *start, const int32_t *taps, const int32_t *position,
+                                 const real *weight, int count, lanes *target, ptrdiff_t target_stride) {
     switch (group) {
     case 1:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 1);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 1);
         break;
     case 2:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 2);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 2);
         break;
     case 3:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 3);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 3);
         break;
     case 4:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 4);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 4);
         break;
     case 5:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 5);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 5);
         break;
     case 6:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 6);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 6);
         break;
     case 7:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 7);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 7);
         break;
     default:
-        columns_as(lines, stride, start, taps, position, weight, count, target, target_stride, 8);
+        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 8);
     }
 }
 

@@ -18,8 +18,8 @@ cdef extern from "passes.h" nogil:
     void pass_rows_and_dots(const char* const* row, const int32_t* position, const real* weight, int taps,
                             const int64_t* column, int count, const lanes* other, const lanes** tap, lanes* target,
                             lanes* dots) noexcept
-    void pass_columns(const lanes* lines, ptrdiff_t stride, int group, const int64_t* start, const int32_t* taps,
-                      const int32_t* position, const real* weight, int count, lanes* target,
+    void pass_columns(const lanes* lines, ptrdiff_t stride, int depth, int group, const int64_t* start,
+                      const int32_t* taps, const int32_t* position, const real* weight, int count, lanes* target,
                       ptrdiff_t target_stride) noexcept
     void pass_pixels(const char* const* row, const int32_t* position, ptrdiff_t offset, const real* weight, int taps,
                      ptrdiff_t channels, lanes* target) noexcept

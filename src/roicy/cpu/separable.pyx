@@ -19,7 +19,7 @@ from libc.stdint cimport int32_t, int64_t
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
-from roicy.cpu.lanes cimport LANES, lanes, lanes_blend_block, lanes_fence, lanes_zero, real
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_blend_block, lanes_fence, lanes_zero, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
@@ -44,6 +44,8 @@ cdef struct SeparableCall:
     Outlet out
     int ph, pw
     int group               # rows of bins that go through the column pass together
+    int depth               # blocks of channels of a task
+    int64_t block           # bins of a block of channels
     int64_t ring            # rows of the tile
     bint direct             # no tile
 
@@ -57,17 +59,18 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
     cdef lanes* lines = <lanes*> scratch.lines
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef int64_t k, first
-    cdef int p, group, r, count, held
+    cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, v, count, held
+    ring.depth = depth
     for k in range(task.first, task.last):
         count = x.line_length[k]
         if call.direct:
             line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         elif count and y.line_length[k]:
-            column = line_columns(x, k, scratch.column)
+            column = line_columns(x, k, depth, scratch.column)
             load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
             check_held(call.window + k, &ring)
-            line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
-                      sizeof(lanes), ring.rows, scratch.row)
+            line_rows(y, x, k, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
+                      ring.columns * depth * sizeof(lanes), depth * sizeof(lanes), ring.rows, scratch.row)
         held = p = 0
         while p < call.ph:
             group = min(call.group, call.ph - p)
@@ -77,13 +80,15 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
             else:
                 first = k * call.ph + p
                 pass_rows(scratch.row, group, y.tap_start + first, y.tap_count + first, y.tap_position,
-                          <const real*> y.tap_weight, column, count, <const lanes**> scratch.tap, lines)
-            pass_columns(lines, count, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
-                         <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw, call.pw)
+                          <const real*> y.tap_weight, column, count * depth, <const lanes**> scratch.tap, lines)
+            for v in range(depth):
+                pass_columns(lines + v, count, depth, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
+                             x.tap_position, <const real*> x.tap_weight, call.pw,
+                             <lanes*> scratch.bins + v * call.block + held * call.pw, call.pw)
             p += group
             held += group
             if held >= call.out.rows_at_once or p == call.ph:
-                store_bins(&call.out, <lanes*> scratch.bins, 0, scratch.chunk, call.order[k], task.channel,
+                store_bins(&call.out, <lanes*> scratch.bins, call.block, scratch.chunk, call.order[k], task.channel,
                            task.channels, p - held, held)
                 held = 0
 
@@ -135,23 +140,25 @@ def separable(AxisTable table, cnp.ndarray features, cnp.ndarray out, int thread
     call.group = (call.ph - 1) // ((call.ph + GROUP - 1) // GROUP) + 1
     call.out = outlet_for(out, call.group)
     channels = view.channels
-    blocks = (channels + LANES - 1) // LANES
     for image in range(table.images):
         pooled += table.bin_pixels[image]
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
     call.direct = view.pixels_joined and pooled < SEPARABLE_DIRECT_SHARE * mapped
     call.ring = max(1, table.span)
+    call.depth = 1 if call.direct else <int> min(DEPTH, (channels + LANES - 1) // LANES)
+    blocks = (channels + call.depth * LANES - 1) // (call.depth * LANES)
     if table.work * channels < SEPARABLE_SERIAL_WORK:
         threads = 1
     # enough tasks for an even load, but RoIs in a part share the rows that they load
-    work.divide(table, 0, table.rois, channels, LANES,
+    work.divide(table, 0, table.rois, channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
-    tile = 0 if call.direct else call.ring * view.columns * sizeof(lanes)
+    tile = 0 if call.direct else call.ring * view.columns * call.depth * sizeof(lanes)
     bins = bins_bytes(&call.out)
+    call.block = bins // sizeof(lanes)
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
-    work.provide(table, threads, tile, GROUP * table.widest * sizeof(lanes), bins, spare,
-                 bins if call.out.chunked else 0)
+    work.provide(table, threads, tile, GROUP * table.widest * call.depth * sizeof(lanes), call.depth * bins, spare,
+                 call.depth * bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
         if work.threads == 1:

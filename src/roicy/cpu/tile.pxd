@@ -84,7 +84,7 @@ cdef inline void load_pixels(View* view, const char* source, int channels, int64
             target[i * stride] = lanes_load_pixel(source + i * view.column, view.channel, channels, view.dtype)
         return
     while i < count:
-        if i + LANES <= count:
+        if i + LANES <= count and i * view.size % 64 == 0:
             for c in range(channels):
                 lanes_prefetch(source + i * view.size + c * view.channel + PREFETCH_BYTES)
         lanes_load_block(source + i * view.size, view.channel, channels, <int> min(LANES, count - i), view.limit,
@@ -220,14 +220,15 @@ cdef inline void window_rows(const Window* window, Ring* ring, const char* tile,
             slot = 0
 
 
-cdef inline const int64_t* line_columns(Axis* x, int64_t k, int64_t* column) noexcept nogil:
-    # Offsets of the line's columns from its first one, NULL where they are neighbours.
+cdef inline const int64_t* line_columns(Axis* x, int64_t k, int depth, int64_t* column) noexcept nogil:
+    # Offsets of the vectors of the line's columns from the first one, NULL where they are neighbours.
     cdef const int32_t* line = x.line + x.line_start[k]
-    cdef int count = x.line_length[k], i
+    cdef int count = x.line_length[k], i, v
     if count == 0 or line[count - 1] - line[0] == count - 1:
         return NULL
     for i in range(count):
-        column[i] = line[i] - line[0]
+        for v in range(depth):
+            column[i * depth + v] = (line[i] - line[0]) * <int64_t> depth + v
     return column
 
 

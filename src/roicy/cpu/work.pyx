@@ -63,7 +63,7 @@ cdef class Work:
         """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
         cdef size_t most = max(table.tallest, table.widest, table.rows, table.columns) + 1
         cdef size_t each = (lined(tile) + lined(lines) + lined(bins) + lined(spare) + lined(chunk)
-                            + 3 * lined(most * sizeof(char*)))
+                            + 2 * lined(most * sizeof(char*)) + lined(MOST_DEPTH * most * sizeof(int64_t)))
         cdef char* at
         cdef int t
         self.threads = <int> max(1, min(threads, self.count))
@@ -89,5 +89,5 @@ cdef class Work:
             fence_behind(self.scratch[t].chunk, chunk)
             fence_behind(self.scratch[t].row, most * sizeof(char*))
             fence_behind(self.scratch[t].tap, most * sizeof(char*))
-            fence_behind(self.scratch[t].column, most * sizeof(int64_t))
+            fence_behind(self.scratch[t].column, MOST_DEPTH * most * sizeof(int64_t))
         return 0
