@@ -69,7 +69,7 @@ cdef void spread_adjoint(AdjointCall* call, Task* task, Scratch* scratch) noexce
             group = min(GROUP, call.ph - p)
             pass_columns(bins + p * call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
                          x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count,
-                         lines + p * <ptrdiff_t> count, count)
+                         lines + p * <ptrdiff_t> count, count, 0)
             p += group
         column = line_columns(x, k, 1, scratch.column)
         for i in range(y.line_length[k]):

@@ -76,7 +76,7 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
         while p < call.ph:
             group = min(GROUP, call.ph - p)
             pass_columns(bins + p * call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
-                         x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count)
+                         x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count, 0)
             for r in range(group):
                 first = y.tap_start[k * call.ph + p + r]
                 pass_rows_and_dots(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
@@ -88,11 +88,11 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
                     top = lanes_madd(slope_start[i], dots[i], top)
                     bottom = lanes_madd(slope_end[i], dots[i], bottom)
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
-                         <const real*> x.tap_slope_start, call.pw, moved, call.pw)
+                         <const real*> x.tap_slope_start, call.pw, moved, call.pw, 0)
             for i in range(group * call.pw):
                 left = lanes_multiply_add(moved[i], bins[p * call.pw + i], left)
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
-                         <const real*> x.tap_slope_end, call.pw, moved, call.pw)
+                         <const real*> x.tap_slope_end, call.pw, moved, call.pw, 0)
             for i in range(group * call.pw):
                 right = lanes_multiply_add(moved[i], bins[p * call.pw + i], right)
             p += group

@@ -160,61 +160,83 @@ ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *po
         rows_and_dots(tap, weight, taps, NULL, count, other, target, dots);
 }
 
-/* target[r][q] = sum over taps i of weight[i] * lines[r][position[i]], for `group` lines r at once and every
- * q. Lines have `stride` positions of `depth` vectors. */
 ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int depth, const int64_t *start,
                              const int32_t *taps, const int32_t *position, const real *weight, int count,
-                             lanes *target, ptrdiff_t target_stride, const int group) {
+                             lanes *target, ptrdiff_t target_stride, ptrdiff_t block, const int group,
+                             const int width) {
     for (int q = 0; q < count; q++) {
         const int32_t *place = position + start[q];
         const real *w = weight + start[q];
         const int n = taps[q];
-        lanes sum[8];
+        lanes sum[8][2];
         for (int i = 0; ROICY_CHECKED && i < n; i++)
             ROICY_INSIDE(place[i], 0, stride);
         if (n == 0) {
             for (int r = 0; r < group; r++)
-                target[r * target_stride + q] = lanes_zero();
+                for (int v = 0; v < width; v++)
+                    target[v * block + r * target_stride + q] = lanes_zero();
             continue;
         }
         for (int r = 0; r < group; r++)
-            sum[r] = lanes_scale(w[0], lines[(place[0] + r * stride) * depth]);
+            for (int v = 0; v < width; v++)
+                sum[r][v] = lanes_scale(w[0], lines[(place[0] + r * stride) * depth + v]);
         for (int i = 1; i < n; i++)
             for (int r = 0; r < group; r++)
-                sum[r] = lanes_madd(w[i], lines[(place[i] + r * stride) * depth], sum[r]);
+                for (int v = 0; v < width; v++)
+                    sum[r][v] = lanes_madd(w[i], lines[(place[i] + r * stride) * depth + v], sum[r][v]);
         for (int r = 0; r < group; r++)
-            target[r * target_stride + q] = sum[r];
+            for (int v = 0; v < width; v++)
+                target[v * block + r * target_stride + q] = sum[r][v];
     }
 }
 
+/* Two vectors at a time where that leaves their sums in registers. */
+ROICY_INLINE void columns_of(const lanes *lines, ptrdiff_t stride, int depth, const int64_t *start,
+                             const int32_t *taps, const int32_t *position, const real *weight, int count,
+                             lanes *target, ptrdiff_t target_stride, ptrdiff_t block, const int group) {
+    int v = 0;
+    for (; DEPTH > 1 && group < 8 && v + 2 <= depth; v += 2)
+        columns_as(lines + v, stride, depth, start, taps, position, weight, count, target + v * block,
+                   target_stride, block, group, 2);
+    for (; v < depth; v++)
+        columns_as(lines + v, stride, depth, start, taps, position, weight, count, target + v * block,
+                   target_stride, block, group, 1);
+}
+
+/* target[v][r][q] = sum over taps i of weight[i] * lines[r][position[i]][v], for `group` lines r at once, every q
+ * and every v. Lines have `stride` positions of `depth` vectors v, whose targets are `block` vectors apart. */
 ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int depth, int group,
                                  const int64_t *start, const int32_t *taps, const int32_t *position,
-                                 const real *weight, int count, lanes *target, ptrdiff_t target_stride) {
+                                 const real *weight, int count, lanes *target, ptrdiff_t target_stride,
+                                 ptrdiff_t block) {
+#define ROICY_COLUMNS(group)                                                                                 \
+    columns_of(lines, stride, depth, start, taps, position, weight, count, target, target_stride, block, group)
     switch (group) {
     case 1:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 1);
+        ROICY_COLUMNS(1);
         break;
     case 2:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 2);
+        ROICY_COLUMNS(2);
         break;
     case 3:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 3);
+        ROICY_COLUMNS(3);
         break;
     case 4:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 4);
+        ROICY_COLUMNS(4);
         break;
     case 5:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 5);
+        ROICY_COLUMNS(5);
         break;
     case 6:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 6);
+        ROICY_COLUMNS(6);
         break;
     case 7:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 7);
+        ROICY_COLUMNS(7);
         break;
     default:
-        columns_as(lines, stride, depth, start, taps, position, weight, count, target, target_stride, 8);
+        ROICY_COLUMNS(8);
     }
+#undef ROICY_COLUMNS
 }
 
 /* ---- channels last: a pixel is a run of vectors

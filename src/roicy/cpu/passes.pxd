@@ -20,7 +20,7 @@ cdef extern from "passes.h" nogil:
                             lanes* dots) noexcept
     void pass_columns(const lanes* lines, ptrdiff_t stride, int depth, int group, const int64_t* start,
                       const int32_t* taps, const int32_t* position, const real* weight, int count, lanes* target,
-                      ptrdiff_t target_stride) noexcept
+                      ptrdiff_t target_stride, ptrdiff_t block) noexcept
     void pass_pixels(const char* const* row, const int32_t* position, ptrdiff_t offset, const real* weight, int taps,
                      ptrdiff_t channels, lanes* target) noexcept
     void pass_vectors(const lanes* line, const int32_t* position, const real* weight, int taps, ptrdiff_t vectors,

@@ -1,11 +1,11 @@
 """Axis tables applied to blocks of channels: ``out = A_y · X · A_xᵀ``.
 
-One task is an image and a block of LANES channels (or a part of the image's RoIs)::
+One task is an image and a few blocks of LANES channels side by side (or a part of the image's RoIs)::
 
-    features (any layout, dtype)                       bins [p][q][lane]           output (any layout, dtype)
+    features (any layout, dtype)                       bins [block][p][q][lane]    output (any layout, dtype)
         │ load rows as RoIs reach them                      ▲                            ▲
         ▼                                                   │ columns: taps of q         │ transpose, store
-    tile [row][column][lane] ── rows: taps of p ──▶ line [column][lane] ─────────────────┘
+    tile [row][column][block][lane] ── rows: taps of p ──▶ line [column][block][lane] ───┘
 
 Few RoIs are pooled straight from the planes: the row pass runs along the row and its sums are transposed, so
 that only what a RoI needs is read. Every output is one chain of multiply-adds in ascending order of pixels,
@@ -59,7 +59,7 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
     cdef lanes* lines = <lanes*> scratch.lines
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef int64_t k, first
-    cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, v, count, held
+    cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, count, held
     ring.depth = depth
     for k in range(task.first, task.last):
         count = x.line_length[k]
@@ -81,10 +81,9 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
                 first = k * call.ph + p
                 pass_rows(scratch.row, group, y.tap_start + first, y.tap_count + first, y.tap_position,
                           <const real*> y.tap_weight, column, count * depth, <const lanes**> scratch.tap, lines)
-            for v in range(depth):
-                pass_columns(lines + v, count, depth, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
-                             x.tap_position, <const real*> x.tap_weight, call.pw,
-                             <lanes*> scratch.bins + v * call.block + held * call.pw, call.pw)
+            pass_columns(lines, count, depth, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
+                         x.tap_position, <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw,
+                         call.pw, call.block)
             p += group
             held += group
             if held >= call.out.rows_at_once or p == call.ph:
