@@ -218,15 +218,18 @@ ROICY_NOINLINE void pass_max_rows(const char *const *row, int group, const int32
 }
 
 ROICY_INLINE void max_columns_as(const lanes *lines, ptrdiff_t stride, int depth, int length, lanes *target,
-                                 ptrdiff_t target_stride, const int group) {
-    lanes best[4];
+                                 ptrdiff_t target_stride, ptrdiff_t block, const int group, const int width) {
+    lanes best[4][2];
     for (int r = 0; r < group; r++)
-        best[r] = lines[r * stride];
+        for (int v = 0; v < width; v++)
+            best[r][v] = lines[r * stride + v];
     for (int i = 1; i < length; i++)
         for (int r = 0; r < group; r++)
-            best[r] = lanes_greater(lines[r * stride + i * depth], best[r]);
+            for (int v = 0; v < width; v++)
+                best[r][v] = lanes_greater(lines[r * stride + i * depth + v], best[r][v]);
     for (int r = 0; r < group; r++)
-        target[r * target_stride] = best[r];
+        for (int v = 0; v < width; v++)
+            target[v * block + r * target_stride] = best[r][v];
 }
 
 /* Places of columns: those of their rows, plus how far along the row they are. */
@@ -249,47 +252,61 @@ ROICY_INLINE void max_columns_and_places_as(const lanes *lines, const places *at
     }
 }
 
+/* Two vectors at a time where no places join them in the registers. */
+ROICY_INLINE void max_columns_of(const lanes *lines, const places *at, ptrdiff_t stride, int depth,
+                                 const int32_t *start, const int32_t *length, int count, lanes *target,
+                                 lanes *target_at, ptrdiff_t block, const int group) {
+    for (int q = 0; q < count; q++, target++, target_at++) {
+        const ptrdiff_t from = (ptrdiff_t)start[q] * depth;
+        const int n = length[q];
+        int v = n == 0 ? depth : 0;
+        if (at) {
+            for (; v < depth; v++)
+                max_columns_and_places_as(lines + from + v, at + from + v, stride, depth, start[q], n,
+                                          target + v * block, target_at + v * block, count, group);
+            continue;
+        }
+        for (; v + 2 <= depth; v += 2)
+            max_columns_as(lines + from + v, stride, depth, n, target + v * block, count, block, group, 2);
+        for (; v < depth; v++)
+            max_columns_as(lines + from + v, stride, depth, n, target + v * block, count, block, group, 1);
+    }
+}
+
 /* The columns of `group` bins' lines, of 1 to 4 at once, for `count` bins: bin q has the columns start[q] to
  * start[q] + length[q] of a line, `depth` vectors each. Block v of the channels goes to target + v * block.
  * Empty bins are left alone; `at` may be NULL. */
 ROICY_NOINLINE void pass_max_columns(const lanes *lines, const places *at, ptrdiff_t stride, int group,
                                      int depth, const int32_t *start, const int32_t *length, int count,
                                      lanes *target, lanes *target_at, ptrdiff_t block) {
-    for (int q = 0; q < count; q++)
-        for (int v = 0; length[q] && v < depth; v++) {
-            const lanes *line = lines + start[q] * depth + v;
-            const places *line_at = at + start[q] * depth + v;
-            lanes *to = target + v * block + q, *to_at = target_at + v * block + q;
-            switch (at ? group : group + 4) {
-            case 1:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
-                                          1);
-                break;
-            case 2:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
-                                          2);
-                break;
-            case 3:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
-                                          3);
-                break;
-            case 4:
-                max_columns_and_places_as(line, line_at, stride, depth, start[q], length[q], to, to_at, count,
-                                          4);
-                break;
-            case 5:
-                max_columns_as(line, stride, depth, length[q], to, count, 1);
-                break;
-            case 6:
-                max_columns_as(line, stride, depth, length[q], to, count, 2);
-                break;
-            case 7:
-                max_columns_as(line, stride, depth, length[q], to, count, 3);
-                break;
-            default:
-                max_columns_as(line, stride, depth, length[q], to, count, 4);
-            }
-        }
+#define ROICY_COLUMNS(at, group)                                                                             \
+    max_columns_of(lines, at, stride, depth, start, length, count, target, target_at, block, group)
+    switch (at ? group : group + 4) {
+    case 1:
+        ROICY_COLUMNS(at, 1);
+        break;
+    case 2:
+        ROICY_COLUMNS(at, 2);
+        break;
+    case 3:
+        ROICY_COLUMNS(at, 3);
+        break;
+    case 4:
+        ROICY_COLUMNS(at, 4);
+        break;
+    case 5:
+        ROICY_COLUMNS(NULL, 1);
+        break;
+    case 6:
+        ROICY_COLUMNS(NULL, 2);
+        break;
+    case 7:
+        ROICY_COLUMNS(NULL, 3);
+        break;
+    default:
+        ROICY_COLUMNS(NULL, 4);
+    }
+#undef ROICY_COLUMNS
 }
 
 /* ---- maxima over bilinear samples ---- */
