@@ -369,4 +369,83 @@ ROICY_NOINLINE void pass_samples(const lanes *line, ptrdiff_t stride, int rows, 
                    0, best, best_at);
 }
 
+/* ---- the way back from a sample ---- */
+
+/* The samples of a bin along one axis: their numbers, and the pixels around them. */
+typedef struct {
+    int count;
+    const int32_t *number, *low, *high;
+    const real *low_weight, *high_weight;
+    const int8_t *level; /* whether the value there does not follow the position */
+} sample_axis;
+
+/* x in the lanes that are at this place, zeros in the others */
+ROICY_INLINE lanes lanes_at_place(lanes x, places at, place here) {
+#if defined(__GNUC__)
+    return (lanes)((at == places_fill(here)) & (places)x);
+#else
+    ROICY_EACH(l) x.lane[l] = at.lane[l] == here ? x.lane[l] : 0;
+    return x;
+#endif
+}
+
+/* Each sample of a bin sends the lanes of `gradient` that chose it to the four pixels around it, in the rows
+ * top to bottom of the tile. The zeros of the other lanes change nothing. */
+ROICY_NOINLINE void pass_chosen(const lanes *gradient, const places *chosen, const sample_axis *y,
+                                const sample_axis *x, int32_t total, ptrdiff_t top, ptrdiff_t bottom,
+                                ptrdiff_t columns, lanes *tile) {
+    const lanes all = *gradient;
+    const places at = *chosen;
+    for (int j = 0; j < y->count; j++)
+        for (int high = 0; high < 2; high++) {
+            const ptrdiff_t row = high ? y->high[j] : y->low[j];
+            const lanes weighted = lanes_scale(high ? y->high_weight[j] : y->low_weight[j], all);
+            lanes *line = tile + row * columns;
+            if (row < top || row >= bottom)
+                continue;
+            for (int i = 0; i < x->count; i++) {
+                const lanes part = lanes_at_place(weighted, at, (place)(y->number[j] * total + x->number[i]));
+                lanes *left = line + x->low[i], *right = line + x->high[i];
+                *left = lanes_madd(1, lanes_scale(x->low_weight[i], part), *left);
+                *right = lanes_madd(1, lanes_scale(x->high_weight[i], part), *right);
+            }
+        }
+}
+
+/* The lanes of a bin that chose one of its samples, times the slopes there of the value along y and x,
+ * joining the slopes of the box's x1, y1, x2, y2. A sample moves with the second coordinate of an axis by its
+ * share, with the first one by the rest. `row` holds the window's rows. */
+ROICY_NOINLINE void pass_chosen_slopes(const lanes *gradient, const places *chosen, const char *const *row,
+                                       const sample_axis *y, const sample_axis *x, int32_t total,
+                                       const real *share_y, const real *share_x, lanes *slopes) {
+    const lanes all = *gradient;
+    const places at = *chosen;
+    for (int j = 0; j < y->count; j++) {
+        const lanes *top = (const lanes *)row[y->low[j]], *bottom = (const lanes *)row[y->high[j]];
+        for (int i = 0; i < x->count; i++) {
+            const place here = (place)(y->number[j] * total + x->number[i]);
+            const lanes top_left = top[x->low[i]], top_right = top[x->high[i]];
+            const lanes bottom_left = bottom[x->low[i]], bottom_right = bottom[x->high[i]];
+            const real left = x->low_weight[i], right = x->high_weight[i];
+            const real upper = y->low_weight[j], lower = y->high_weight[j];
+            if (!y->level[j]) {
+                lanes above = lanes_madd(right, top_right, lanes_scale(left, top_left));
+                lanes below = lanes_madd(right, bottom_right, lanes_scale(left, bottom_left));
+                lanes slope = lanes_multiply_add(all, lanes_madd(-1, above, below), lanes_zero());
+                slope = lanes_at_place(slope, at, here);
+                slopes[1] = lanes_madd(1 - share_y[j], slope, slopes[1]);
+                slopes[3] = lanes_madd(share_y[j], slope, slopes[3]);
+            }
+            if (!x->level[i]) {
+                lanes before = lanes_madd(lower, bottom_left, lanes_scale(upper, top_left));
+                lanes behind = lanes_madd(lower, bottom_right, lanes_scale(upper, top_right));
+                lanes slope = lanes_multiply_add(all, lanes_madd(-1, before, behind), lanes_zero());
+                slope = lanes_at_place(slope, at, here);
+                slopes[0] = lanes_madd(1 - share_x[i], slope, slopes[0]);
+                slopes[2] = lanes_madd(share_x[i], slope, slopes[2]);
+            }
+        }
+    }
+}
+
 #endif

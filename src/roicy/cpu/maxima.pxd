@@ -1,7 +1,7 @@
 """The inner loops of ``maxima.h``."""
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t
+from libc.stdint cimport int8_t, int32_t
 
 from roicy.cpu.lanes cimport lanes, real
 
@@ -31,3 +31,18 @@ cdef extern from "maxima.h" nogil:
     void pass_samples(const lanes* line, ptrdiff_t stride, int rows, const int32_t* low, const int32_t* high,
                       const real* low_weight, const real* high_weight, int samples, int depth, const place* first,
                       const int32_t* number, bint by_corner, lanes* best, places* best_at) noexcept
+
+    ctypedef struct sample_axis:
+        int count
+        const int32_t* number
+        const int32_t* low
+        const int32_t* high
+        const real* low_weight
+        const real* high_weight
+        const int8_t* level
+
+    void pass_chosen(const lanes* gradient, const places* chosen, const sample_axis* y, const sample_axis* x,
+                     int32_t total, ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t columns, lanes* tile) noexcept
+    void pass_chosen_slopes(const lanes* gradient, const places* chosen, const char* const* row, const sample_axis* y,
+                            const sample_axis* x, int32_t total, const real* share_y, const real* share_x,
+                            lanes* slopes) noexcept

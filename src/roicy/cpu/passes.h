@@ -203,14 +203,16 @@ ROICY_INLINE void columns_of(const lanes *lines, ptrdiff_t stride, int depth, co
                    target_stride, block, group, 1);
 }
 
-/* target[v][r][q] = sum over taps i of weight[i] * lines[r][position[i]][v], for `group` lines r at once, every q
- * and every v. Lines have `stride` positions of `depth` vectors v, whose targets are `block` vectors apart. */
+/* target[v][r][q] = sum over taps i of weight[i] * lines[r][position[i]][v], for `group` lines r at once,
+ * every q and every v. Lines have `stride` positions of `depth` vectors v, whose targets are `block` vectors
+ * apart. */
 ROICY_NOINLINE void pass_columns(const lanes *lines, ptrdiff_t stride, int depth, int group,
                                  const int64_t *start, const int32_t *taps, const int32_t *position,
                                  const real *weight, int count, lanes *target, ptrdiff_t target_stride,
                                  ptrdiff_t block) {
 #define ROICY_COLUMNS(group)                                                                                 \
-    columns_of(lines, stride, depth, start, taps, position, weight, count, target, target_stride, block, group)
+    columns_of(lines, stride, depth, start, taps, position, weight, count, target, target_stride, block,     \
+               group)
     switch (group) {
     case 1:
         ROICY_COLUMNS(1);

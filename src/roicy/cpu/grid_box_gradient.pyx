@@ -1,0 +1,173 @@
+"""The gradient of a maximum of bilinear samples with respect to the box.
+
+One task is an image and a block of LANES channels (or a part of the image's RoIs). As the box moves, so does the sample
+that was chosen; which one it is stays. A block's part of a RoI's gradient is summed lane by lane, the blocks in double
+precision in their order: the same bits for any number of threads.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.grid_table cimport Grid, GridTable
+from roicy.cpu.lanes cimport LANES, lanes, lanes_sum, lanes_zero, real
+from roicy.cpu.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis
+from roicy.cpu.roi_table cimport Window
+from roicy.cpu.tile cimport Ring, View, block_at, load_bins, load_rows, ring_for, view_of, window_rows
+from roicy.cpu.work cimport Scratch, Task, Work
+
+
+# Sums below which a call is not worth a second thread.
+cdef double GRID_BOX_GRADIENT_SERIAL_WORK = 1 << 14
+# Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
+cdef double GRID_BOX_GRADIENT_ALONE_SHARE = 0.5
+
+
+cdef struct GridBoxGradientCall:
+    Grid* y
+    Grid* x
+    const int64_t* order
+    const Window* window
+    View grad_output, argmax, features
+    bint alone              # each RoI's window is loaded for itself
+    int64_t ring            # rows of the tile
+    int64_t blocks
+    const bint* widened
+    double spatial_scale
+    double* partial         # (RoI in the order of the table, block, 4)
+
+
+cdef inline real share_of(Grid* axis, int64_t k, int64_t p, int64_t sample, const bint* widened) noexcept nogil:
+    # How far along the box a sample of bin p lies; a box that was widened moves with its first coordinate alone.
+    if widened[0]:
+        return 0
+    return <real> ((p + (axis.number[sample] + 0.5) / axis.total[k * axis.bins + p]) / axis.bins)
+
+
+cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
+    cdef View* view = &call.features
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef Grid* y = call.y
+    cdef Grid* x = call.x
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef places* bins_at = <places*> scratch.spare
+    cdef real* shares = <real*> scratch.lines       # (columns of bins, ALL_SAMPLES)
+    cdef real rows_shares[ALL_SAMPLES]
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
+    cdef lanes slopes[4]
+    cdef const Window* window
+    cdef sample_axis down, along
+    cdef double* partial
+    cdef int64_t k, p, q, i
+    cdef int c, j
+    for k in range(task.first, task.last):
+        window = call.window + k
+        if window.bottom == window.top:
+            continue
+        if call.alone:
+            ring = ring_for(view, call.window, k, k + 1, call.ring)
+        load_rows(view, source, task.channels, window.bottom, &ring, <lanes*> scratch.tile)
+        window_rows(window, &ring, scratch.tile, scratch.row)
+        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
+        load_places(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, bins_at)
+        for q in range(x.bins):
+            along = samples_of(x, k * x.bins + q)
+            for j in range(min(along.count, <int> ALL_SAMPLES)):
+                shares[q * ALL_SAMPLES + j] = share_of(x, k, q, x.start[k * x.bins + q] + j, call.widened + 2 * k + 1)
+        for j in range(4):
+            slopes[j] = lanes_zero()
+        for p in range(y.bins):
+            down = samples_of(y, k * y.bins + p)
+            for j in range(min(down.count, <int> ALL_SAMPLES)):
+                rows_shares[j] = share_of(y, k, p, y.start[k * y.bins + p] + j, call.widened + 2 * k)
+            for q in range(x.bins):
+                along = samples_of(x, k * x.bins + q)
+                i = p * x.bins + q
+                if <int64_t> down.count * along.count > ALL_SAMPLES:
+                    for c in range(task.channels):
+                        differentiate_one(call, k, p, q, (<real*> (bins + i))[c], (<place*> (bins_at + i))[c],
+                                          scratch.row, c, slopes)
+                elif down.count and along.count:
+                    pass_chosen_slopes(bins + i, bins_at + i, scratch.row, &down, &along, x.total[k * x.bins + q],
+                                       rows_shares, shares + q * ALL_SAMPLES, slopes)
+        partial = call.partial + (k * call.blocks + task.channel // LANES) * 4
+        for j in range(4):
+            partial[j] = lanes_sum(slopes[j]) * call.spatial_scale
+
+
+cdef inline void differentiate_one(GridBoxGradientCall* call, int64_t k, int64_t p, int64_t q, real value,
+                                   place index, const char** row, int channel, lanes* slopes) noexcept nogil:
+    # One lane of a bin of many samples.
+    cdef lanes gradient = lanes_zero()
+    cdef places at = places_fill(NOWHERE)
+    cdef sample_axis down, along
+    cdef real share_y, share_x
+    cdef int64_t y, x
+    if not chosen(call.y, call.x, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
+        return
+    (<real*> &gradient)[channel] = value
+    (<place*> &at)[channel] = index
+    down = samples_at(call.y, y, 1)
+    along = samples_at(call.x, x, 1)
+    share_y = share_of(call.y, k, p, y, call.widened + 2 * k)
+    share_x = share_of(call.x, k, q, x, call.widened + 2 * k + 1)
+    pass_chosen_slopes(&gradient, &at, row, &down, &along, call.x.total[k * call.x.bins + q], &share_y, &share_x,
+                       slopes)
+
+
+def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,
+                      cnp.ndarray grad_boxes, int threads):
+    """Fill `grad_boxes` (K, 4), float64, with d/d(x1, y1, x2, y2); the others are shaped (RoI or image, ...)."""
+    cdef GridBoxGradientCall call
+    cdef View* view = &call.features
+    cdef Work work = Work()
+    cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
+    cdef int64_t busy = 0, image, t, k, block, columns
+    cdef size_t bins
+    cdef cnp.ndarray partial
+    cdef double pooled = 0, mapped = 0, total
+    cdef int j
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.window = table.window
+    call.grad_output = view_of(grad_output)
+    call.argmax = view_of(argmax)
+    call.features = view_of(features)
+    call.widened = table.widened
+    call.spatial_scale = table.spatial_scale
+    for image in range(table.images):
+        pooled += table.bin_pixels[image]
+        mapped += table.map_pixels[image]
+        busy += table.image_start[image + 1] > table.image_start[image]
+    call.alone = pooled < GRID_BOX_GRADIENT_ALONE_SHARE * mapped
+    call.ring = max(1, table.span)
+    call.blocks = (view.channels + LANES - 1) // LANES
+    partial = np.zeros(table.rois * call.blocks * 4 + 1)
+    call.partial = <double*> cnp.PyArray_DATA(partial)
+    columns = table.widest if call.alone and 4 * table.widest <= 3 * view.columns else view.columns
+    bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
+    if table.rois * <double> table.rows * table.columns * view.channels < GRID_BOX_GRADIENT_SERIAL_WORK:
+        threads = 1
+    work.divide(table, 0, table.rois, view.channels, LANES,
+                1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
+    work.provide(table, threads, call.ring * columns * sizeof(lanes), table.columns * ALL_SAMPLES * sizeof(real), bins,
+                 bins, 0)
+    with nogil:
+        if work.threads == 1:
+            for t in range(work.count):
+                differentiate_grid_box_gradient(&call, work.tasks + t, work.scratch)
+        else:
+            with parallel(num_threads=work.threads):
+                for t in prange(work.count, schedule="dynamic", chunksize=1):
+                    differentiate_grid_box_gradient(&call, work.tasks + t, work.scratch + threadid())
+        for k in range(table.rois):
+            for j in range(4):
+                total = 0
+                for block in range(call.blocks):
+                    total += call.partial[(k * call.blocks + block) * 4 + j]
+                target[4 * table.order[k] + j] = total
