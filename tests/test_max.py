@@ -404,6 +404,34 @@ def test_backward_rois_matches_reference(problem, layout, seed):
     assert_sums_close(grad, expected, terms, "float64" if double else "float32")
 
 
+@pytest.mark.parametrize("sampling_ratio", [2, 4, 5, 7])
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gradient_knows_nothing_of_other_samples(sampling_ratio, nothing, dtype):
+    """Neither the pixels of samples that were not chosen nor the other channels spoil it."""
+    rng = np.random.default_rng(sampling_ratio)
+    features = random_values(rng, (1, 19, 20, 30), dtype)
+    rois = np.array([[0, 1.07, 1.13, 28.9, 18.7], [0, 3.317, 2.231, 20.173, 9.719]], dtype)
+    options = {"mode": "max", "sampling_ratio": sampling_ratio}
+    shape = (2, 19, 3, 2)
+    # between pixels, so that what a value there depends on is what it has a weight for
+    argmax = rng.integers(0, sampling_ratio**2, shape).astype(np.int32)
+    grad_output = random_values(rng, shape, dtype)
+    touched = roicy.roi_align_backward(
+        np.ones_like(grad_output), rois, features.shape, argmax=argmax, **options
+    )
+    expected = roicy.roi_align_backward_rois(grad_output, features, rois, argmax=argmax, **options)
+    features[touched == 0] = nothing
+    assert (touched == 0).any(axis=(2, 3)).all()
+    grad = roicy.roi_align_backward_rois(grad_output, features, rois, argmax=argmax, **options)
+    assert_same_bits(grad, expected)
+
+    grad_output[:, 7] = nothing  # and what is sent to the pixels stays in its channel
+    grad = roicy.roi_align_backward(grad_output, rois, features.shape, argmax=argmax, **options)
+    assert np.isfinite(np.delete(grad, 7, axis=1)).all()
+    assert np.isfinite(grad[0, 7][touched[0, 7] == 0]).all()
+
+
 @pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
 def test_battery_of_gradients(case):
     assert_close(battery.max_backward(case), battery.expected_max_backward(case))
