@@ -7,10 +7,12 @@ it: the same bits for any number of threads.
 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memset
 
 cimport numpy as cnp
+
+import numpy as np
 
 from roicy.cpu.checks cimport check_inside
 from roicy.cpu.grid_table cimport Grid, GridTable
@@ -194,27 +196,54 @@ def grid_index_error(GridTable table, cnp.ndarray argmax):
     The limit is the number of samples in the bin.
     """
     cdef View view = view_of(argmax)
-    cdef int64_t at, limit = 0, k = 0, c = 0, p = 0, q = 0
-    cdef int32_t index = 0
+    cdef int64_t at, c = 0, count = view.rows * view.columns
+    cdef int64_t first = table.image_start[0] if table.images else table.rois
+    cdef cnp.ndarray memory = cnp.PyArray_EMPTY(1, [count + 1], cnp.NPY_UINT32, 0)
+    cdef uint32_t* limits = <uint32_t*> cnp.PyArray_DATA(memory)
     cdef bint found = False
     with nogil:
-        for at in range(table.image_start[0] if table.images else table.rois, table.rois):
+        for at in range(first, table.rois):
+            list_limits(table, at, limits)
             for c in range(view.channels):
-                for p in range(view.rows):
-                    for q in range(view.columns):
-                        k = table.order[at]
-                        index = (<const int32_t*> (block_at(&view, k, c) + p * view.row + q * view.column))[0]
-                        limit = (table.y.total[at * table.rows + p]
-                                 * <int64_t> table.x.total[at * table.columns + q])
-                        if index < -1 or index >= limit:
-                            found = True
-                            break
-                    if found:
-                        break
+                found = exceeds(&view, block_at(&view, table.order[at], c), limits)
                 if found:
                     break
             if found:
                 break
     if not found:
         return None
-    return (k, c, p, q), index, limit
+    values = argmax[table.order[at], c]
+    limit = np.asarray(memory)[:count].reshape(view.rows, view.columns).astype(np.int64)
+    p, q = map(int, np.argwhere((values < -1) | (values >= limit))[0])
+    return (int(table.order[at]), c, p, q), int(values[p, q]), int(limit[p, q])
+
+
+cdef void list_limits(GridTable table, int64_t k, uint32_t* limits) noexcept nogil:
+    # How many samples each bin has, as far as an index can count them.
+    cdef int64_t p, q, total
+    for p in range(table.rows):
+        for q in range(table.columns):
+            total = table.y.total[k * table.rows + p] * <int64_t> table.x.total[k * table.columns + q]
+            limits[p * table.columns + q] = <uint32_t> min(total, <int64_t> 1 << 31)
+
+
+cdef bint exceeds(View* view, const char* source, const uint32_t* limits) noexcept nogil:
+    # Whether an index of one RoI's channel is not below its limit or -1; -1 becomes 0, and what is less a large number.
+    cdef uint32_t wrong = 0
+    cdef int64_t p, q
+    if view.rows_joined:
+        return exceeds_joined(<const int32_t*> source, limits, view.rows * view.columns)
+    for p in range(view.rows):
+        for q in range(view.columns):
+            wrong |= (<uint32_t> (<const int32_t*> (source + p * view.row + q * view.column))[0] + 1
+                      > limits[p * view.columns + q])
+    return wrong
+
+
+cdef inline bint exceeds_joined(const int32_t* index, const uint32_t* limits, int64_t count) noexcept nogil:
+    # Of neighbours: a loop that compilers vectorise.
+    cdef uint32_t wrong = 0
+    cdef int64_t i
+    for i in range(count):
+        wrong |= <uint32_t> index[i] + 1 > limits[i]
+    return wrong
