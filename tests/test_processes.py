@@ -227,6 +227,7 @@ def python(*words, timeout=60):
 INTERRUPTED = """
 import signal, time
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started this to ignore it
 threads = beside(int(sys.argv[1]))
 late, restored = [], []
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from roicy.cpu.grid_table cimport Grid, GridTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_sum, lanes_zero, real
-from roicy.cpu.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis
+from roicy.cpu.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis, sample_share
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport Ring, View, block_at, load_bins, load_rows, ring_for, view_of, window_rows
 from roicy.cpu.work cimport Scratch, Task, Work
@@ -41,11 +41,12 @@ cdef struct GridBoxGradientCall:
     double* partial         # (RoI in the order of the table, block, 4)
 
 
-cdef inline real share_of(Grid* axis, int64_t k, int64_t p, int64_t sample, const bint* widened) noexcept nogil:
+cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int64_t sample, const bint* widened) noexcept nogil:
     # How far along the box a sample of bin p lies; a box that was widened moves with its first coordinate alone.
+    cdef double share = (p + (axis.number[sample] + 0.5) / axis.total[k * axis.bins + p]) / axis.bins
     if widened[0]:
-        return 0
-    return <real> ((p + (axis.number[sample] + 0.5) / axis.total[k * axis.bins + p]) / axis.bins)
+        share = 0
+    return sample_share(first=<real> (1 - share), second=<real> share)
 
 
 cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
@@ -55,8 +56,8 @@ cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task,
     cdef Grid* x = call.x
     cdef lanes* bins = <lanes*> scratch.bins
     cdef places* bins_at = <places*> scratch.spare
-    cdef real* shares = <real*> scratch.lines       # (columns of bins, ALL_SAMPLES)
-    cdef real rows_shares[ALL_SAMPLES]
+    cdef sample_share* x_shares = <sample_share*> scratch.lines     # (columns of bins, ALL_SAMPLES)
+    cdef sample_share y_shares[ALL_SAMPLES]
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef lanes slopes[4]
     cdef const Window* window
@@ -77,13 +78,13 @@ cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task,
         for q in range(x.bins):
             along = samples_of(x, k * x.bins + q)
             for j in range(min(along.count, <int> ALL_SAMPLES)):
-                shares[q * ALL_SAMPLES + j] = share_of(x, k, q, x.start[k * x.bins + q] + j, call.widened + 2 * k + 1)
+                x_shares[q * ALL_SAMPLES + j] = share_of(x, k, q, x.start[k * x.bins + q] + j, call.widened + 2 * k + 1)
         for j in range(4):
             slopes[j] = lanes_zero()
         for p in range(y.bins):
             down = samples_of(y, k * y.bins + p)
             for j in range(min(down.count, <int> ALL_SAMPLES)):
-                rows_shares[j] = share_of(y, k, p, y.start[k * y.bins + p] + j, call.widened + 2 * k)
+                y_shares[j] = share_of(y, k, p, y.start[k * y.bins + p] + j, call.widened + 2 * k)
             for q in range(x.bins):
                 along = samples_of(x, k * x.bins + q)
                 i = p * x.bins + q
@@ -93,7 +94,7 @@ cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task,
                                           scratch.row, c, slopes)
                 elif down.count and along.count:
                     pass_chosen_slopes(bins + i, bins_at + i, scratch.row, &down, &along, x.total[k * x.bins + q],
-                                       rows_shares, shares + q * ALL_SAMPLES, slopes)
+                                       y_shares, x_shares + q * ALL_SAMPLES, slopes)
         partial = call.partial + (k * call.blocks + task.channel // LANES) * 4
         for j in range(4):
             partial[j] = lanes_sum(slopes[j]) * call.spatial_scale
@@ -105,7 +106,7 @@ cdef inline void differentiate_one(GridBoxGradientCall* call, int64_t k, int64_t
     cdef lanes gradient = lanes_zero()
     cdef places at = places_fill(NOWHERE)
     cdef sample_axis down, along
-    cdef real share_y, share_x
+    cdef sample_share y_share, x_share
     cdef int64_t y, x
     if not chosen(call.y, call.x, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
         return
@@ -113,9 +114,9 @@ cdef inline void differentiate_one(GridBoxGradientCall* call, int64_t k, int64_t
     (<place*> &at)[channel] = index
     down = samples_at(call.y, y, 1)
     along = samples_at(call.x, x, 1)
-    share_y = share_of(call.y, k, p, y, call.widened + 2 * k)
-    share_x = share_of(call.x, k, q, x, call.widened + 2 * k + 1)
-    pass_chosen_slopes(&gradient, &at, row, &down, &along, call.x.total[k * call.x.bins + q], &share_y, &share_x,
+    y_share = share_of(call.y, k, p, y, call.widened + 2 * k)
+    x_share = share_of(call.x, k, q, x, call.widened + 2 * k + 1)
+    pass_chosen_slopes(&gradient, &at, row, &down, &along, call.x.total[k * call.x.bins + q], &y_share, &x_share,
                        slopes)
 
 
@@ -155,8 +156,8 @@ def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argm
         threads = 1
     work.divide(table, 0, table.rois, view.channels, LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
-    work.provide(table, threads, call.ring * columns * sizeof(lanes), table.columns * ALL_SAMPLES * sizeof(real), bins,
-                 bins, 0)
+    work.provide(table, threads, call.ring * columns * sizeof(lanes),
+                 table.columns * ALL_SAMPLES * sizeof(sample_share), bins, bins, 0)
     with nogil:
         if work.threads == 1:
             for t in range(work.count):

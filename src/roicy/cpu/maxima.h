@@ -412,12 +412,18 @@ ROICY_NOINLINE void pass_chosen(const lanes *gradient, const places *chosen, con
         }
 }
 
+/* How far a sample moves with the first coordinate of the box along an axis, and with the second. */
+typedef struct {
+    real first, second;
+} sample_share;
+
 /* The lanes of a bin that chose one of its samples, times the slopes there of the value along y and x,
  * joining the slopes of the box's x1, y1, x2, y2. A sample moves with the second coordinate of an axis by its
  * share, with the first one by the rest. `row` holds the window's rows. */
 ROICY_NOINLINE void pass_chosen_slopes(const lanes *gradient, const places *chosen, const char *const *row,
                                        const sample_axis *y, const sample_axis *x, int32_t total,
-                                       const real *share_y, const real *share_x, lanes *slopes) {
+                                       const sample_share *y_share, const sample_share *x_share,
+                                       lanes *slopes) {
     const lanes all = *gradient;
     const places at = *chosen;
     for (int j = 0; j < y->count; j++) {
@@ -433,16 +439,16 @@ ROICY_NOINLINE void pass_chosen_slopes(const lanes *gradient, const places *chos
                 lanes below = lanes_madd(right, bottom_right, lanes_scale(left, bottom_left));
                 lanes slope = lanes_multiply_add(all, lanes_madd(-1, above, below), lanes_zero());
                 slope = lanes_at_place(slope, at, here);
-                slopes[1] = lanes_madd(1 - share_y[j], slope, slopes[1]);
-                slopes[3] = lanes_madd(share_y[j], slope, slopes[3]);
+                slopes[1] = lanes_madd(y_share[j].first, slope, slopes[1]);
+                slopes[3] = lanes_madd(y_share[j].second, slope, slopes[3]);
             }
             if (!x->level[i]) {
                 lanes before = lanes_madd(lower, bottom_left, lanes_scale(upper, top_left));
                 lanes behind = lanes_madd(lower, bottom_right, lanes_scale(upper, top_right));
                 lanes slope = lanes_multiply_add(all, lanes_madd(-1, before, behind), lanes_zero());
                 slope = lanes_at_place(slope, at, here);
-                slopes[0] = lanes_madd(1 - share_x[i], slope, slopes[0]);
-                slopes[2] = lanes_madd(share_x[i], slope, slopes[2]);
+                slopes[0] = lanes_madd(x_share[i].first, slope, slopes[0]);
+                slopes[2] = lanes_madd(x_share[i].second, slope, slopes[2]);
             }
         }
     }

@@ -41,8 +41,11 @@ cdef extern from "maxima.h" nogil:
         const real* high_weight
         const int8_t* level
 
+    ctypedef struct sample_share:
+        real first, second
+
     void pass_chosen(const lanes* gradient, const places* chosen, const sample_axis* y, const sample_axis* x,
                      int32_t total, ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t columns, lanes* tile) noexcept
     void pass_chosen_slopes(const lanes* gradient, const places* chosen, const char* const* row, const sample_axis* y,
-                            const sample_axis* x, int32_t total, const real* share_y, const real* share_x,
-                            lanes* slopes) noexcept
+                            const sample_axis* x, int32_t total, const sample_share* y_share,
+                            const sample_share* x_share, lanes* slopes) noexcept
