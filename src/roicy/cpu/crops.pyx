@@ -266,7 +266,7 @@ def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
             call.room = max(call.room, most_vectors(&table.x, k))
     crops_describe_pixel(&call.pixel, 1 if view.pixels_joined else elements_of(view))
     call.split = call.pixel.elements > 1
-    call.together = <int> view.channels if call.split else 1
+    call.together = <int> max(<int64_t> 1, view.channels) if call.split else 1
     call.reversed = call.together > 1 and view.channel < 0
     call.line_step = view.columns + LANES + WINDOW
     lines = call.together * call.line_step
