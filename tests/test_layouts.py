@@ -161,6 +161,31 @@ def test_pixels_of_images(elements, channels, dtype, columns, sampling_ratio):
     assert_same(out, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [160, 164])
+@pytest.mark.parametrize("turned", [False, True], ids=["upright", "rotated"])
+def test_gradients_that_are_large_enough_to_pass_by_the_cache(turned, columns, dtype):
+    rng = np.random.default_rng(columns)
+    shape = (1, 19, 96, columns)
+    assert np.prod(shape) * 4 > 2**20
+    x1, y1, x2, y2 = battery.random_boxes(rng, 60, 96, columns).T
+    backward, boxes = roicy.roi_align_backward, [x1, y1, x2, y2]
+    if turned:
+        width, height = np.abs(x2 - x1), np.abs(y2 - y1)
+        backward = roicy.roi_align_rotated_backward
+        boxes = [(x1 + x2) / 2, (y1 + y2) / 2, width, height, rng.uniform(-180, 180, 60)]
+    rois = np.stack([np.zeros(60), *boxes], axis=1).astype(dtype)
+    grad_output = random_values(rng, (60, 19, 3, 2), dtype)
+    last = np.full((1, 96, columns, 19), np.nan, dtype)
+    backward(grad_output, rois, shape, sampling_ratio=2, out=last.transpose(0, 3, 1, 2))
+    # from any place in a cache line on
+    for start in (0, 1, 5, 16):
+        memory = np.full(np.prod(shape) + 16, np.nan, dtype)
+        out = memory[start : start + np.prod(shape)].reshape(shape)
+        backward(grad_output, rois, shape, sampling_ratio=2, out=out)
+        assert_same(out, last.transpose(0, 3, 1, 2))
+
+
 ROIS = np.array([[0, 1, 1, 5, 6], [1, 2, 2, 9, 11], [1, 3, 0, 4, 12]], np.float32)
 
 
