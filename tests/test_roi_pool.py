@@ -19,6 +19,7 @@ from strategies import (
 )
 
 import roicy
+from roicy import cpu
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -305,6 +306,54 @@ def test_nan_is_passed_over():
     values, argmax = roicy.roi_pool(features, np.array([[0, 0, 0, 2, 1]], np.float32), 1, return_argmax=True)
     assert values.item() == 5
     assert argmax.item() == 3
+
+
+# ---------------------------------------------------------------- ranges of rows that boxes share
+
+
+def boxes_on_few_rows(rng, images, width):
+    """Six ranges of rows, one of them off the map, and any columns."""
+    ranges = [[0, 20], [3, 30], [8, 31], [10, 24], [36, 39], [90, 95]]
+    top, bottom = np.array(ranges)[rng.integers(0, 6, 80)].T
+    left = rng.integers(-4, width + 2, 80)
+    right = left + rng.integers(0, width, 80)
+    return np.stack([rng.integers(0, images, 80), left, top, right, bottom], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+@pytest.mark.parametrize("memory", LAYOUTS, ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("width, output_size", [(3, (1, 1)), (37, (1, 1)), (70, (1, 2))])
+def test_boxes_that_share_their_rows(dtype, memory, width, output_size):
+    rng = np.random.default_rng(width)
+    features = random_values(rng, (2, 19, 40, width), dtype)
+    if dtype != "uint8":
+        for value in (np.nan, -np.inf, np.inf):
+            features[rng.random(features.shape) < 0.2] = value
+    rois = boxes_on_few_rows(rng, 2, width)
+    rois[::25, 0] = 2
+    values = roicy.roi_pool(memory(features), rois, output_size, invalid="nan")
+    assert np.isnan(values[::25]).all()
+    values, rois = np.delete(values, np.s_[::25], axis=0), np.delete(rois, np.s_[::25], axis=0)
+    expected, _ = reference_pool.roi_pool(features, rois, output_size)
+    with np.errstate(over="ignore"):  # the lowest float32 in half precision
+        assert_same_numbers(values, expected.astype(values.dtype))
+
+
+@pytest.mark.cpu_only(reason="only there are shared rows looked for")
+def test_where_rows_are_shared():
+    def shared(boxes, shape, output_size):
+        images = np.zeros(len(boxes), np.int64)
+        table = cpu.range_table(boxes, images, shape, output_size, 1.0, "round", "float32")
+        return table.shared
+
+    rng = np.random.default_rng(0)
+    assert shared(roicy.rmac_regions((1, 64, 24, 32))[:, 1:].copy(), (1, 64, 24, 32), (1, 1))
+    assert shared(boxes_on_few_rows(rng, 1, 70)[:, 1:].copy(), (1, 19, 40, 70), (1, 2))
+    anywhere = np.sort(rng.uniform(0, 60, (500, 2, 2)), axis=1).reshape(500, 4).astype(np.float32)
+    assert not shared(anywhere, (1, 64, 64, 64), (7, 7))
+    assert not shared(np.array([[3, 3, 5, 5]], np.float32), (1, 64, 64, 64), (1, 1))
+    assert not shared(np.empty((0, 4), np.float32), (1, 64, 64, 64), (1, 1))
+    assert not shared(np.array([[0, 0, 99999, 99]], np.float32), (1, 64, 100, 100000), (1, 1))
 
 
 # ---------------------------------------------------------------- rows, outputs

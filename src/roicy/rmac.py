@@ -377,9 +377,8 @@ class _Description:
     def _unit(self, rows: Ndarray) -> Ndarray:
         # Lengths are in float64, where squares of float32 do not overflow. They are kept for `adjoint`.
         xp = self._kernels.xp
-        wide = rows.astype(np.float64, copy=False)
-        lengths = xp.sqrt(_dots(wide, wide))
-        units = (wide / xp.maximum(lengths, self._eps)).astype(rows.dtype, copy=False)
+        lengths = xp.sqrt(self._kernels.row_dots(rows, rows))
+        units: Ndarray = self._kernels.row_quotients(rows, xp.maximum(lengths, self._eps))
         self._units.append((units, lengths))
         return units
 
@@ -387,14 +386,9 @@ class _Description:
         # A unit vector only turns: what lies along it is taken away. A shorter one was divided by a constant.
         xp = self._kernels.xp
         units, lengths = self._units.pop()
-        along = _dots(grad.astype(np.float64, copy=False), units.astype(np.float64, copy=False))
+        along = self._kernels.row_dots(grad, units)
         across = grad - xp.where(lengths > self._eps, along, 0) * units
         return (across / xp.maximum(lengths, self._eps)).astype(self._accumulate)
-
-
-def _dots(rows: Ndarray, others: Ndarray) -> Ndarray:
-    # each row times the other, (rows, 1)
-    return (rows * others).sum(axis=1, keepdims=True)
 
 
 def _whiten_arrays(whiten: Any) -> dict[str, Ndarray]:

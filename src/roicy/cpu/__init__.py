@@ -45,6 +45,8 @@ __all__ = [
     "range_max",
     "range_max_adjoint",
     "range_table",
+    "row_dots",
+    "row_quotients",
     "sample_table",
     "separable",
     "separable_adjoint",
@@ -152,6 +154,17 @@ def product(left: Ndarray, right: Ndarray) -> Ndarray:
     return left @ right
 
 
+def row_dots(rows: Ndarray, others: Ndarray) -> Ndarray:
+    """Return the product of each row with the other, (rows, 1), in float64."""
+    # without a copy in float64, which would take longer than the sum
+    return np.einsum("ij,ij->i", rows, others, dtype=np.float64)[:, None]
+
+
+def row_quotients(rows: Ndarray, divisors: Ndarray) -> Ndarray:
+    """Return the rows divided by float64 numbers (rows, 1), in the dtype of the rows."""
+    return np.divide(rows, divisors, np.empty_like(rows), dtype=np.float64, casting="same_kind")
+
+
 def range_table(
     boxes: Ndarray,
     images: Ndarray | None,
@@ -167,7 +180,11 @@ def range_table(
 
 def range_max(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
     """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
-    _kernels(table.accumulate).range_max(table, features, out, argmax, threads.threads_to_enter())
+    kernels = _kernels(table.accumulate)
+    if argmax is None and table.shared and features.strides[3] == features.itemsize:
+        kernels.range_shared(table, features, out, threads.threads_to_enter())
+    else:
+        kernels.range_max(table, features, out, argmax, threads.threads_to_enter())
 
 
 def image_table(boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size) -> Table:

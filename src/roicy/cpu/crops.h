@@ -14,8 +14,7 @@ typedef int64_t lane_int;
 typedef int32_t lane_int;
 #endif
 
-enum { WINDOW = 64 };                                           /* elements behind a line that may be read */
-enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the element type that is `real` */
+enum { WINDOW = 64 }; /* elements behind a line that may be read */
 
 /* ---- columns ----------------------------------------------------------------------------------------------
  */

@@ -55,6 +55,7 @@ enum { BURST = 4 * LINE_LANES };         /* elements of a plane that are streame
 
 /* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. */
 enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8, INDEX };
+enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that is `real` */
 
 #if defined(__GNUC__)
 typedef real lanes __attribute__((vector_size(ROICY_LANE_BYTES)));

@@ -4,6 +4,8 @@ from roicy._types import NumPyArray, Shape, Size
 from roicy.cpu.roi_table import RoiTable
 
 class RangeTable(RoiTable):
+    shared: bool
+
     def __new__(
         cls,
         boxes: NumPyArray,

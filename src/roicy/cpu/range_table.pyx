@@ -101,6 +101,11 @@ cdef class RangeTable(RoiTable):
         As in `roicy.roi_pool`.
     accumulate : {"float32", "float64"}
         Type that maxima are kept in.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether many bins share few ranges of rows, so that the largest of each is best found once.
     """
 
     def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, str rounding,
@@ -161,7 +166,123 @@ cdef int fill(RangeTable table, const floating* boxes, int columns, const int64_
             cost[k] = (window[k].bottom - window[k].top) * <double> (window[k].right - window[k].left)
             table.tallest = max(table.tallest, window[k].bottom - window[k].top)
             table.widest = max(table.widest, window[k].right - window[k].left)
-    return table.summarise(image, cost)
+    table.summarise(image, cost)
+    return note_lines(table)
+
+
+# Vector operations: those that it takes to join the columns of a bin, beside one for each of its columns, and to bring
+# a pixel of the map into a tile. Sharing must pay well to be chosen.
+cdef enum:
+    JOIN_COLUMNS = 60
+    PIXEL_TO_TILE = 3
+    MOST_PIXELS = 1 << 14       # of the ranges of an image, which are held for a block of channels
+cdef double MUST_PAY = 1.5
+
+
+cdef int note_lines(RangeTable table) except -1:
+    """Note which ranges of rows the bins have, where that makes pooling faster."""
+    cdef Lines found
+    cdef double shared = 0, tiled = 0
+    cdef int64_t i
+    cdef bint few = table.images > 0
+    table.most_lines = table.most_strips = 0
+    with nogil:
+        for i in range(table.images):
+            if not find_lines(table, i, &found, NULL) or found.lines * <int64_t> table.width > MOST_PIXELS:
+                few = False
+                break
+            shared += work_of_lines(table, i, &found)
+            tiled += table.bin_pixels[i] + PIXEL_TO_TILE * min(table.bin_pixels[i], table.map_pixels[i])
+            table.most_lines = max(table.most_lines, found.lines)
+            table.most_strips = max(table.most_strips, found.strips)
+    table.shared = few and MUST_PAY * shared < tiled
+    if not table.shared:
+        return 0
+    table.lines = <Lines*> table.reserve(table.images, sizeof(Lines))
+    table.line = <int32_t*> table.reserve(table.rois * table.y.bins, sizeof(int32_t))
+    with nogil:
+        for i in range(table.images):
+            find_lines(table, i, table.lines + i, table.line)
+    return 0
+
+
+cdef bint find_lines(RangeTable table, int64_t image, Lines* found, int32_t* line) noexcept nogil:
+    # The ranges of an image and, unless `line` is NULL, which one each bin has; False where there are too many.
+    cdef const Window* window
+    cdef int64_t k, bin
+    cdef int32_t top[MOST_LINES]
+    cdef int32_t bottom[MOST_LINES]
+    cdef int32_t row, end
+    cdef int p, j, s
+    found.lines = found.strips = 0
+    found.left, found.right = table.width, 0
+    for k in range(table.image_start[image], table.image_start[image + 1]):
+        window = table.window + k
+        if window.bottom == window.top:
+            continue
+        found.left = min(found.left, window.left)
+        found.right = max(found.right, window.right)
+        for p in range(table.y.bins):
+            bin = k * table.y.bins + p
+            if table.y.length[bin] == 0:
+                continue
+            row = window.top + table.y.start[bin]
+            end = row + table.y.length[bin]
+            j = 0
+            while j < found.lines and (top[j] != row or bottom[j] != end):
+                j += 1
+            if j == MOST_LINES:
+                return False
+            if j == found.lines:
+                top[j] = row
+                bottom[j] = end
+                found.lines += 1
+            if line != NULL:
+                line[bin] = j
+    s = 0           # edges so far
+    for j in range(found.lines):
+        s = with_edge(found.edge, s, top[j])
+        s = with_edge(found.edge, s, bottom[j])
+    found.strips = max(0, s - 1)
+    for s in range(found.strips):
+        found.used[s] = False
+    for j in range(found.lines):
+        found.first[j] = found.last[j] = 0
+        while found.edge[found.first[j]] < top[j]:
+            found.first[j] += 1
+        while found.edge[found.last[j]] < bottom[j]:
+            found.last[j] += 1
+        for s in range(found.first[j], found.last[j]):
+            found.used[s] = True
+    return True
+
+
+cdef inline int with_edge(int32_t* edge, int count, int32_t row) noexcept nogil:
+    # the edges in ascending order, each once; returns how many there are
+    cdef int at = count, i
+    while at > 0 and edge[at - 1] >= row:
+        at -= 1
+    if at < count and edge[at] == row:
+        return count
+    for i in range(count, at, -1):
+        edge[i] = edge[i - 1]
+    edge[at] = row
+    return count + 1
+
+
+cdef double work_of_lines(RangeTable table, int64_t image, const Lines* found) noexcept nogil:
+    cdef double strips = 0, work = 0
+    cdef int64_t k, bin
+    cdef int j
+    for j in range(found.strips):
+        if found.used[j]:
+            strips += found.edge[j + 1] - found.edge[j]
+    for j in range(found.lines):
+        strips += found.last[j] - found.first[j]
+    for k in range(table.image_start[image], table.image_start[image + 1]):
+        for bin in range(k * table.x.bins, (k + 1) * table.x.bins):
+            work += table.y.bins * (JOIN_COLUMNS + table.x.length[bin])
+    return work + strips * max(0, found.right - found.left)
 
 
 cdef Ranges* ranges_of(RangeTable table, int axis) noexcept:

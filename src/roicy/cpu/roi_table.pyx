@@ -29,7 +29,7 @@ cdef class RoiTable:
 
     cdef void* reserve(self, size_t count, size_t size) except NULL:
         # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
-        cdef size_t bytes = ((count * size + 63) & ~(<size_t> 63)) + FENCE_BYTES
+        cdef size_t bytes = ((max(count * size, <size_t> 1) + 63) & ~(<size_t> 63)) + FENCE_BYTES
         if bytes > self._left:
             if self._blocks == MOST_BLOCKS:
                 raise MemoryError("roicy: no memory for the tables")

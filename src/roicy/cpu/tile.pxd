@@ -346,9 +346,12 @@ cdef inline void store_bins(Outlet* outlet, const lanes* bins, int64_t block, ch
     check_inside(p, 0, out.rows)
     check_inside(p + rows, 0, out.rows + 1)
     check_inside(rows, 0, outlet.rows_at_once + 1)
+    cdef bint chunked = outlet.chunked and count > 1
     while first < channels:
         some = min(LANES, channels - first)
-        if outlet.chunked:
+        if count == 1:
+            lanes_store_pixel(bins[0], target + first * out.channel, out.channel, some, out.dtype)
+        elif chunked:
             lanes_store_chunk(bins, chunk + first * count * out.size, count, some, out.dtype)
         elif out.rows_joined:
             store_pixels(out, target + first * out.channel, some, count, bins, 1, False)
@@ -358,7 +361,7 @@ cdef inline void store_bins(Outlet* outlet, const lanes* bins, int64_t block, ch
                              1, False)
         first += LANES
         bins += block
-    if not outlet.chunked:
+    if not chunked:
         return
     if outlet.stream:
         lanes_stream_bytes(target, chunk, channels * count * out.size)

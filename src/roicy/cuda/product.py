@@ -24,6 +24,14 @@ class ProductKernels(Device):
         self.launch("product", "product", options, tasks, _SIDE * _SIDE, arguments)
         return out
 
+    def row_dots(self, rows: Ndarray, others: Ndarray) -> Ndarray:
+        """Return the product of each row with the other, (rows, 1), in float64."""
+        return (rows.astype(np.float64) * others).sum(axis=1, keepdims=True)
+
+    def row_quotients(self, rows: Ndarray, divisors: Ndarray) -> Ndarray:
+        """Return the rows divided by float64 numbers (rows, 1), in the dtype of the rows."""
+        return (rows / divisors).astype(rows.dtype)
+
 
 def _view(array: Ndarray) -> Arguments:
     y, x = (np.int64(stride // array.itemsize) for stride in array.strides)
