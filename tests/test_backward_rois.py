@@ -270,3 +270,33 @@ def test_invalid_rows_get_zeros(layout):
     assert not grad[:3].any()
     assert not grad[7:].any()
     assert_same_bits(grad[3:7], roicy.roi_align_backward_rois(GRAD_OUTPUT, FEATURES, ROIS))
+
+
+@pytest.mark.cpu_only(reason="the CPU sums blocks of channels")
+@pytest.mark.parametrize("operator", ["average", "max", "rotated"])
+def test_more_boxes_than_are_summed_at_once(operator):
+    """So many at a time that their channels' parts fit into some memory: the same as those boxes alone."""
+    count, rng = 20000, np.random.default_rng(0)
+    features = random_values(rng, (3, 256, 6, 7), "float32")
+    corners = battery.random_boxes(rng, count, 6, 7)
+    rois = np.column_stack([rng.integers(3, size=count), corners]).astype(np.float32)
+    rois[::1999, 1] = np.nan
+    grad_output = random_values(rng, (count, 256, 1, 1), "float32")
+    options = {"sampling_ratio": 2, "invalid": "nan"}
+    gradient = roicy.roi_align_backward_rois
+    argmax = None
+    if operator == "rotated":
+        gradient = roicy.roi_align_rotated_backward_rois
+        rois = np.column_stack([rois, rng.uniform(-180, 180, count)]).astype(np.float32)
+    if operator == "max":
+        options["mode"] = "max"
+        argmax = rng.integers(0, 4, grad_output.shape).astype(np.int32)
+
+    def of(part):
+        chosen = {} if argmax is None else {"argmax": argmax[part]}
+        return gradient(grad_output[part], features, rois[part], **chosen, **options)
+
+    grad = of(np.s_[:])
+    for part in (np.s_[:700], np.s_[12345:13000], np.s_[19500:]):
+        assert_same_bits(grad[part], of(part))
+    assert (grad[:, 1:] != 0).any(axis=0).all()

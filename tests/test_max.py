@@ -432,26 +432,6 @@ def test_the_gradient_knows_nothing_of_other_samples(sampling_ratio, nothing, dt
     assert np.isfinite(grad[0, 7][touched[0, 7] == 0]).all()
 
 
-@pytest.mark.cpu_only(reason="the CPU sums blocks of channels")
-def test_the_gradient_of_more_boxes_than_are_summed_at_once():
-    """So many at a time that their channels' parts fit into some memory: the same as those boxes alone."""
-    rng = np.random.default_rng(0)
-    features = random_values(rng, (3, 256, 6, 7), "float32")
-    corners = battery.random_boxes(rng, 20000, 6, 7)
-    rois = np.column_stack([rng.integers(3, size=20000), corners]).astype(np.float32)
-    rois[::1999, 1] = np.nan
-    grad_output = random_values(rng, (20000, 256, 1, 1), "float32")
-    argmax = rng.integers(0, 4, grad_output.shape).astype(np.int32)
-    options = {"mode": "max", "sampling_ratio": 2, "invalid": "nan"}
-    grad = roicy.roi_align_backward_rois(grad_output, features, rois, argmax=argmax, **options)
-    for part in (np.s_[:700], np.s_[12345:13000], np.s_[19500:]):
-        alone = roicy.roi_align_backward_rois(
-            grad_output[part], features, rois[part], argmax=argmax[part], **options
-        )
-        assert_same_bits(grad[part], alone)
-    assert (grad[:, 1:] != 0).any(axis=0).all()
-
-
 @pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
 def test_battery_of_gradients(case):
     assert_close(battery.max_backward(case), battery.expected_max_backward(case))

@@ -18,7 +18,8 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
-from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_sum, lanes_zero, real
+from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_zero, real
+from roicy.cpu.parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_and_dots
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
@@ -39,8 +40,8 @@ cdef struct BoxGradientCall:
     View grad_output, features
     int ph, pw
     int widest
-    int64_t ring, blocks
-    double* partial         # (RoI in the order of the table, block, 4)
+    int64_t ring
+    Parts parts
 
 
 cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
@@ -55,10 +56,9 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
     cdef lanes* bins = <lanes*> scratch.bins                           # dY: (PH, PW)
     cdef lanes* moved = <lanes*> scratch.spare                         # (GROUP, PW) a column pass with slopes
     cdef lanes* dots = moved + GROUP * <ptrdiff_t> call.pw             # D of one bin: (tallest)
-    cdef lanes left, right, top, bottom
+    cdef lanes sums[4]      # of x1, y1, x2, y2
     cdef const real* slope_start
     cdef const real* slope_end
-    cdef double* partial
     cdef int64_t k, first
     cdef int count, p, r, group, i
     for k in range(task.first, task.last):
@@ -71,7 +71,7 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
         line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                   sizeof(lanes), ring.rows, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
-        left = right = top = bottom = lanes_zero()
+        sums[0] = sums[1] = sums[2] = sums[3] = lanes_zero()
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
@@ -85,33 +85,27 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
                 slope_start = <const real*> y.tap_slope_start + first
                 slope_end = <const real*> y.tap_slope_end + first
                 for i in range(y.tap_count[k * call.ph + p + r]):
-                    top = lanes_madd(slope_start[i], dots[i], top)
-                    bottom = lanes_madd(slope_end[i], dots[i], bottom)
+                    sums[1] = lanes_madd(slope_start[i], dots[i], sums[1])
+                    sums[3] = lanes_madd(slope_end[i], dots[i], sums[3])
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_start, call.pw, moved, call.pw, 0)
             for i in range(group * call.pw):
-                left = lanes_multiply_add(moved[i], bins[p * call.pw + i], left)
+                sums[0] = lanes_multiply_add(moved[i], bins[p * call.pw + i], sums[0])
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_end, call.pw, moved, call.pw, 0)
             for i in range(group * call.pw):
-                right = lanes_multiply_add(moved[i], bins[p * call.pw + i], right)
+                sums[2] = lanes_multiply_add(moved[i], bins[p * call.pw + i], sums[2])
             p += group
-        partial = call.partial + (k * call.blocks + task.channel // LANES) * 4
-        partial[0] = lanes_sum(left)
-        partial[1] = lanes_sum(top)
-        partial[2] = lanes_sum(right)
-        partial[3] = lanes_sum(bottom)
+        note_part(&call.parts, k, task.channel, sums, 1)
 
 
 def box_gradient(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes, int threads):
     """Fill `grad_boxes` (K, 4) with d/d(x1, y1, x2, y2); the arrays are shaped (RoI or image, channel, row, column)."""
     cdef BoxGradientCall call
     cdef Work work = Work()
-    cdef int64_t channels, busy = 0, image, t, k, block
-    cdef cnp.ndarray partial
+    cdef int64_t channels, busy = 0, image, t
+    cdef cnp.ndarray room
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
-    cdef double total
-    cdef int j
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
@@ -123,30 +117,28 @@ def box_gradient(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features,
     call.widest = table.widest
     call.ring = max(1, table.span)
     channels = call.features.channels
-    call.blocks = (channels + LANES - 1) // LANES
-    partial = np.zeros(table.rois * call.blocks * 4 + 1)
-    call.partial = <double*> cnp.PyArray_DATA(partial)
+    call.parts = parts_for(table.rois, channels, 4)
+    room = np.empty(parts_length(&call.parts))
+    call.parts.part = <double*> cnp.PyArray_DATA(room)
     for image in range(table.images):
         busy += table.image_start[image + 1] > table.image_start[image]
     if table.work * channels < BOX_GRADIENT_SERIAL_WORK:
         threads = 1
-    work.divide(table, 0, table.rois, channels, LANES,
-                1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
-    work.provide(table, threads, call.ring * call.features.columns * sizeof(lanes),
-                 2 * GROUP * <size_t> table.widest * sizeof(lanes),
-                 (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
-                 (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes), 0)
-    with nogil:
-        if work.threads == 1:
-            for t in range(work.count):
-                differentiate_box_gradient(&call, work.tasks + t, work.scratch)
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    differentiate_box_gradient(&call, work.tasks + t, work.scratch + threadid())
-        for k in range(table.rois):
-            for j in range(4):
-                total = 0
-                for block in range(call.blocks):
-                    total += call.partial[(k * call.blocks + block) * 4 + j]
-                target[4 * table.order[k] + j] = total
+    while call.parts.end < table.rois:
+        next_parts(&call.parts, table.rois)
+        work.divide(table, call.parts.begin, call.parts.end, channels, LANES,
+                    1 if threads == 1 else max(1, 4 * threads // max(1, call.parts.blocks * busy)), 0)
+        if call.parts.begin == 0:
+            work.provide(table, threads, call.ring * call.features.columns * sizeof(lanes),
+                         2 * GROUP * <size_t> table.widest * sizeof(lanes),
+                         (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
+                         (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes), 0)
+        with nogil:
+            if work.threads == 1:
+                for t in range(work.count):
+                    differentiate_box_gradient(&call, work.tasks + t, work.scratch)
+            else:
+                with parallel(num_threads=work.threads):
+                    for t in prange(work.count, schedule="dynamic", chunksize=1):
+                        differentiate_box_gradient(&call, work.tasks + t, work.scratch + threadid())
+            add_parts(&call.parts, table.order, target)

@@ -13,7 +13,8 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.gathering cimport pass_gather_slopes
-from roicy.cpu.lanes cimport LANES, lanes, lanes_sum, real
+from roicy.cpu.lanes cimport LANES, lanes, real
+from roicy.cpu.parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.sample_table cimport SLOPES, SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport Sheet, View, block_at, load_bins, load_sheet, sheet_at, view_of
@@ -32,8 +33,8 @@ cdef struct GatherBoxGradientCall:
     Samples* samples
     View grad_output, features
     bint alone
-    int64_t span, rows, blocks
-    double* partial         # (RoI in the order of the table, block, SLOPES)
+    int64_t span, rows
+    Parts parts
 
 
 cdef void differentiate_gather_box_gradient(GatherBoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
@@ -43,11 +44,9 @@ cdef void differentiate_gather_box_gradient(GatherBoxGradientCall* call, Task* t
     cdef Samples* samples = call.samples
     cdef lanes* bins = <lanes*> scratch.bins
     cdef lanes total[SLOPES]
-    cdef double* partial
     cdef const Window* window
     cdef Sheet sheet
     cdef int64_t k, at, count = gradient.rows * gradient.columns
-    cdef int j
     sheet.rows = call.rows
     sheet.first = sheet.filled = -1
     sheet.left = call.tile_left[task.image]
@@ -69,9 +68,7 @@ cdef void differentiate_gather_box_gradient(GatherBoxGradientCall* call, Task* t
         pass_gather_slopes(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
                            <const real*> samples.slope + at * SLOPES, samples.tap_count + (k - samples.first) * count,
                            <int> count, bins, total)
-        partial = call.partial + (k * call.blocks + task.channel // LANES) * SLOPES
-        for j in range(SLOPES):
-            partial[j] = lanes_sum(total[j])
+        note_part(&call.parts, k, task.channel, total, 1)
 
 
 def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,
@@ -82,10 +79,9 @@ def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray 
     cdef SampleChunk chunks = SampleChunk(table)
     cdef View* view = &call.features
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
-    cdef int64_t busy = 0, image, t, k, block, columns = 0
-    cdef cnp.ndarray partial
-    cdef double sum
-    cdef int number, entered, j
+    cdef int64_t busy = 0, image, t, columns = 0
+    cdef cnp.ndarray room
+    cdef int number, entered
     call.order = table.order
     call.window = table.window
     call.tile_left = table.tile_left
@@ -95,32 +91,29 @@ def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray 
     call.alone = table.alone
     call.span = max(1, table.span)
     call.rows = call.span if table.alone else min(<int64_t> table.height, 2 * call.span)
-    call.blocks = (view.channels + LANES - 1) // LANES
-    partial = np.zeros(table.rois * call.blocks * SLOPES + 1)
-    call.partial = <double*> cnp.PyArray_DATA(partial)
+    call.parts = parts_for(table.rois, view.channels, SLOPES)
+    room = np.empty(parts_length(&call.parts))
+    call.parts.part = <double*> cnp.PyArray_DATA(room)
     for image in range(table.images):
         busy += table.image_start[image + 1] > table.image_start[image]
         columns = max(columns, <int64_t> table.tile_columns[image])
     entered = 1 if table.room[table.rois] * <double> view.channels < GATHER_BOX_GRADIENT_SERIAL_WORK else threads
     for number in range(table.chunks):
         call.samples = chunks.take(number, threads)
-        work.divide(table, table.chunk[number], table.chunk[number + 1], view.channels, LANES,
-                    1 if entered == 1 else max(1, 4 * entered // max(1, call.blocks * busy)), 0)
-        if number == 0:
-            work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * sizeof(lanes), 0,
-                         (call.grad_output.rows * call.grad_output.columns + LANES) * sizeof(lanes), 0, 0)
-        with nogil:
-            if work.threads == 1:
-                for t in range(work.count):
-                    differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch)
-            else:
-                with parallel(num_threads=work.threads):
-                    for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch + threadid())
-    with nogil:
-        for k in range(table.rois):
-            for j in range(SLOPES):
-                sum = 0
-                for block in range(call.blocks):
-                    sum += call.partial[(k * call.blocks + block) * SLOPES + j]
-                target[table.order[k] * SLOPES + j] = sum
+        call.parts.end = table.chunk[number]
+        while call.parts.end < table.chunk[number + 1]:
+            next_parts(&call.parts, table.chunk[number + 1])
+            work.divide(table, call.parts.begin, call.parts.end, view.channels, LANES,
+                        1 if entered == 1 else max(1, 4 * entered // max(1, call.parts.blocks * busy)), 0)
+            if call.parts.begin == 0:
+                work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * sizeof(lanes), 0,
+                             (call.grad_output.rows * call.grad_output.columns + LANES) * sizeof(lanes), 0, 0)
+            with nogil:
+                if work.threads == 1:
+                    for t in range(work.count):
+                        differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch)
+                else:
+                    with parallel(num_threads=work.threads):
+                        for t in prange(work.count, schedule="dynamic", chunksize=1):
+                            differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch + threadid())
+                add_parts(&call.parts, table.order, target)

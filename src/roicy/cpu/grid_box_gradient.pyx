@@ -8,15 +8,15 @@ precision in their order: the same bits for any number of threads.
 from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
 
 cimport numpy as cnp
 
 import numpy as np
 
 from roicy.cpu.grid_table cimport Grid, GridTable
-from roicy.cpu.lanes cimport LANES, lanes, lanes_sum, lanes_zero, real
+from roicy.cpu.lanes cimport LANES, lanes, lanes_zero, real
 from roicy.cpu.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis, sample_share
+from roicy.cpu.parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport Ring, View, block_at, load_bins, load_rows, ring_for, view_of, window_rows
 from roicy.cpu.work cimport Scratch, Task, Work
@@ -24,8 +24,6 @@ from roicy.cpu.work cimport Scratch, Task, Work
 
 # Sums below which a call is not worth a second thread.
 cdef double GRID_BOX_GRADIENT_SERIAL_WORK = 1 << 14
-# What the blocks' parts of gradients may take; of more RoIs than fit, so many at a time.
-cdef int64_t GRID_BOX_GRADIENT_BYTES = 1 << 23
 # Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
 cdef double GRID_BOX_GRADIENT_ALONE_SHARE = 0.5
 
@@ -38,11 +36,9 @@ cdef struct GridBoxGradientCall:
     View grad_output, argmax, features
     bint alone              # each RoI's window is loaded for itself
     int64_t ring            # rows of the tile
-    int64_t blocks
-    int64_t begin           # the first of the RoIs at a time
     const bint* widened
     double spatial_scale
-    double* partial         # (RoI in the order of the table from there, block, 4)
+    Parts parts
 
 
 cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int64_t sample, const bint* widened) noexcept nogil:
@@ -66,7 +62,6 @@ cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task,
     cdef lanes slopes[4]
     cdef const Window* window
     cdef sample_axis down, along
-    cdef double* partial
     cdef int64_t k, p, q, i
     cdef int c, j
     for k in range(task.first, task.last):
@@ -99,9 +94,7 @@ cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task,
                 elif down.count and along.count:
                     pass_chosen_slopes(bins + i, bins_at + i, scratch.row, &down, &along, x.total[k * x.bins + q],
                                        y_shares, x_shares + q * ALL_SAMPLES, slopes)
-        partial = call.partial + ((k - call.begin) * call.blocks + task.channel // LANES) * 4
-        for j in range(4):
-            partial[j] = lanes_sum(slopes[j]) * call.spatial_scale
+        note_part(&call.parts, k, task.channel, slopes, call.spatial_scale)
 
 
 cdef inline void differentiate_one(GridBoxGradientCall* call, int64_t k, int64_t p, int64_t q, real value,
@@ -131,11 +124,10 @@ def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argm
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
-    cdef int64_t busy = 0, image, t, k, block, columns, some, begin, end
+    cdef int64_t busy = 0, image, t, columns
     cdef size_t bins
-    cdef cnp.ndarray partial
-    cdef double pooled = 0, mapped = 0, total
-    cdef int j
+    cdef cnp.ndarray room
+    cdef double pooled = 0, mapped = 0
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
@@ -151,25 +143,21 @@ def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argm
         busy += table.image_start[image + 1] > table.image_start[image]
     call.alone = pooled < GRID_BOX_GRADIENT_ALONE_SHARE * mapped
     call.ring = max(1, table.span)
-    call.blocks = (view.channels + LANES - 1) // LANES
-    some = max(<int64_t> 1, GRID_BOX_GRADIENT_BYTES // (max(<int64_t> 1, call.blocks) * 4 * sizeof(double)))
-    partial = np.empty(min(some, <int64_t> table.rois) * call.blocks * 4 + 1)
-    call.partial = <double*> cnp.PyArray_DATA(partial)
+    call.parts = parts_for(table.rois, view.channels, 4)
+    room = np.empty(parts_length(&call.parts))
+    call.parts.part = <double*> cnp.PyArray_DATA(room)
     columns = table.widest if call.alone and 4 * table.widest <= 3 * view.columns else view.columns
     bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
     if table.rois * <double> table.rows * table.columns * view.channels < GRID_BOX_GRADIENT_SERIAL_WORK:
         threads = 1
-    begin = 0
-    while begin < table.rois:
-        call.begin = begin
-        end = min(begin + some, <int64_t> table.rois)
-        work.divide(table, begin, end, view.channels, LANES,
-                    1 if threads == 1 else max(1, 4 * threads // max(1, call.blocks * busy)), 0)
-        if begin == 0:
+    while call.parts.end < table.rois:
+        next_parts(&call.parts, table.rois)
+        work.divide(table, call.parts.begin, call.parts.end, view.channels, LANES,
+                    1 if threads == 1 else max(1, 4 * threads // max(1, call.parts.blocks * busy)), 0)
+        if call.parts.begin == 0:
             work.provide(table, threads, call.ring * columns * sizeof(lanes),
                          table.columns * ALL_SAMPLES * sizeof(sample_share), bins, bins, 0)
         with nogil:
-            memset(call.partial, 0, (end - begin) * call.blocks * 4 * sizeof(double))
             if work.threads == 1:
                 for t in range(work.count):
                     differentiate_grid_box_gradient(&call, work.tasks + t, work.scratch)
@@ -177,10 +165,4 @@ def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argm
                 with parallel(num_threads=work.threads):
                     for t in prange(work.count, schedule="dynamic", chunksize=1):
                         differentiate_grid_box_gradient(&call, work.tasks + t, work.scratch + threadid())
-            for k in range(begin, end):
-                for j in range(4):
-                    total = 0
-                    for block in range(call.blocks):
-                        total += call.partial[((k - begin) * call.blocks + block) * 4 + j]
-                    target[4 * table.order[k] + j] = total
-        begin = end
+            add_parts(&call.parts, table.order, target)

@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -91,7 +92,7 @@ class Device:
 
     def feature_options(self, dtype: DType, accumulate: str, *arrays: Ndarray) -> Options:
         """Return the options of a source that accesses `arrays`, the items of the maps being of `dtype`."""
-        return feature_options(dtype.name, accumulate, self.index or index_type(*arrays))
+        return feature_options(name_of(dtype), accumulate, self.index or index_type(*arrays))
 
 
 @functools.cache
@@ -131,9 +132,15 @@ def table_options(boxes: str, accumulate: str) -> Options:
     return (f"-DBOX={_REAL[boxes]}", f"-DREAL={_REAL[accumulate]}")
 
 
+#: The name of a dtype, which NumPy puts together anew each time.
+name_of = functools.lru_cache(64)(operator.attrgetter("name"))
+
+
 def index_type(*arrays: Ndarray) -> str:
     """Return the type in which every offset into the arrays fits."""
     for array in arrays:
+        if array.flags.c_contiguous and array.size <= _INT32_ITEMS:
+            continue
         pairs = zip(array.shape, array.strides, strict=True)
         reach = sum((length - 1) * abs(stride) for length, stride in pairs if length > 1)
         if reach // array.itemsize > _INT32_ITEMS:

@@ -6,7 +6,7 @@ import numpy as np
 
 from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
 from roicy.cuda.argmax import SURVEYORS, argmax_view, channels_closer, first_wrong, survey
-from roicy.cuda.device import Arguments, Device, table_options, view
+from roicy.cuda.device import Arguments, Device, name_of, table_options, view
 from roicy.cuda.range_table import Owned, chunk_of
 from roicy.cuda.roi_table import RoiTable
 
@@ -75,7 +75,7 @@ class GridTable(RoiTable):
         self.total = device.xp.empty((self.rois, rows + columns), np.int32)
         self.bin_rows = device.xp.empty((self.rois, rows, 2), np.int32)
         self._first_bad: list[int] | None = None
-        self._box_option = table_options(boxes.dtype.name, accumulate)[:1]
+        self._box_option = table_options(name_of(boxes.dtype), accumulate)[:1]
         #: What the kernels see of the table, from the bins to the size of the map.
         self.grid = (
             self.bins,

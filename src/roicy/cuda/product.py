@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import Ndarray
-from roicy.cuda.device import Arguments, Device, table_options
+from roicy.cuda.device import Arguments, Device, name_of, table_options
 
 # As in product.cu: rows and columns that a block makes.
 _SIDE = 16
@@ -20,7 +20,7 @@ class ProductKernels(Device):
         out = self.xp.empty((rows, columns), left.dtype)
         tasks = -(-rows // _SIDE) * -(-columns // _SIDE)
         arguments = (*_view(left), *_view(right), out, *map(np.int64, (rows, inner, columns, tasks)))
-        options = table_options("float32", left.dtype.name)[1:]
+        options = table_options("float32", name_of(left.dtype))[1:]
         self.launch("product", "product", options, tasks, _SIDE * _SIDE, arguments)
         return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import Ndarray, Shape, Size
-from roicy.cuda.device import Arguments, Device, table_options
+from roicy.cuda.device import Arguments, Device, name_of, table_options
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
@@ -53,7 +53,7 @@ class RoiTable:
         self.accumulate = accumulate
         self.image = device.xp.empty(self.rois, np.int64)
         self.window = device.xp.empty((self.rois, 4), np.int32)
-        self._options = table_options(boxes.dtype.name, accumulate)
+        self._options = table_options(name_of(boxes.dtype), accumulate)
         self._first_invalid: int | None = None
         self._by_image: Arguments | None = None
 
