@@ -456,8 +456,10 @@ def _backward_rois(problem, rois):
         def hold(grad):
             assert not grad[:, :-columns].any()
             if terms is not None:
-                own = grad[:, -columns:].astype(precision)
-                assert_sums_close(own, wanted[rows, 1:], terms[rows, 1:], precision.name)
+                own, sums = grad[:, -columns:].astype(precision), terms[rows, 1:]
+                # pixels that are all equal: what the package adds up cancels, the reference has no terms
+                known = sums > 0
+                assert_sums_close(own[known], wanted[rows, 1:][known], sums[known], precision.name)
             elif wanted is not None:
                 assert_close(
                     grad[:, -columns:].astype(precision),

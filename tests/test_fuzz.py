@@ -87,6 +87,8 @@ def _check_error(error, function, call):
     assert text
     if isinstance(error, MemoryError):
         return
+    if callable(call.arguments.get("whiten")):  # which may raise what it likes
+        return
     named = [function]
     if call.name == "caffe2.run_operator":
         named += [other for name, other in fuzz_calls.FUNCTIONS.items() if name.startswith("caffe2.")]
