@@ -48,7 +48,7 @@ cdef void spread_adjoint(AdjointCall* call, Task* task, Scratch* scratch) noexce
     cdef lanes* tile = <lanes*> scratch.tile
     cdef lanes* lines = <lanes*> scratch.lines
     cdef const lanes* bins = <const lanes*> scratch.bins
-    cdef const int64_t* column
+    cdef const int32_t* column
     cdef const int32_t* rows
     cdef int64_t k, at, row, cleared = task.top, stored = task.top
     cdef int count, i, group, p
@@ -71,7 +71,7 @@ cdef void spread_adjoint(AdjointCall* call, Task* task, Scratch* scratch) noexce
                          x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count,
                          lines + p * <ptrdiff_t> count, count, 0)
             p += group
-        column = line_columns(x, k, 1, scratch.column)
+        column = line_columns(x, k)
         for i in range(y.line_length[k]):
             if task.top <= rows[i] < task.bottom:
                 at = y.line_start[k] + i

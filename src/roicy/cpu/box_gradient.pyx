@@ -49,7 +49,7 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
     cdef Axis* x = call.x
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
-    cdef const int64_t* column
+    cdef const int32_t* column
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef lanes* blended = <lanes*> scratch.lines                       # U: (GROUP, widest)
     cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
@@ -65,7 +65,7 @@ cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch*
         count = x.line_length[k]
         if count == 0 or y.line_length[k] == 0:
             continue
-        column = line_columns(x, k, 1, scratch.column)
+        column = line_columns(x, k)
         load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
         check_held(call.window + k, &ring)
         line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),

@@ -437,6 +437,48 @@ ROICY_INLINE void lanes_transpose(lanes r[]) {
 #endif
 }
 
+/* LANES elements each of as many rows, which lie `step` bytes apart, transposed: of planes, r[i] is a pixel.
+ */
+ROICY_INLINE void lanes_load_square(const char *source, ptrdiff_t step, lanes r[], const int dtype) {
+#if defined(__AVX__) && !defined(__AVX512F__) && !defined(ROICY_DOUBLE)
+    if (dtype == FLOAT32) { /* halves are put together by the loads: a third less to shuffle */
+        for (int h = 0; h < 2; h++) {
+            __m256 a[4], b[4];
+            for (int c = 0; c < 4; c++) {
+                const float *low = (const float *)(source + c * step) + 4 * h;
+                const float *high = (const float *)(source + (4 + c) * step) + 4 * h;
+                a[c] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+            }
+            for (int c = 0; c < 4; c += 2) {
+                b[c] = _mm256_unpacklo_ps(a[c], a[c + 1]);
+                b[c + 1] = _mm256_unpackhi_ps(a[c], a[c + 1]);
+            }
+            r[4 * h] = (lanes)_mm256_shuffle_ps(b[0], b[2], 0x44);
+            r[4 * h + 1] = (lanes)_mm256_shuffle_ps(b[0], b[2], 0xee);
+            r[4 * h + 2] = (lanes)_mm256_shuffle_ps(b[1], b[3], 0x44);
+            r[4 * h + 3] = (lanes)_mm256_shuffle_ps(b[1], b[3], 0xee);
+        }
+        return;
+    }
+#elif defined(__AVX__) && !defined(__AVX512F__)
+    if (dtype == FLOAT64) {
+        for (int h = 0; h < 2; h++) {
+            __m256d a[2];
+            for (int c = 0; c < 2; c++) {
+                const double *low = (const double *)(source + c * step) + 2 * h;
+                const double *high = (const double *)(source + (2 + c) * step) + 2 * h;
+                a[c] = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(low)), _mm_loadu_pd(high), 1);
+            }
+            r[2 * h] = (lanes)_mm256_unpacklo_pd(a[0], a[1]);
+            r[2 * h + 1] = (lanes)_mm256_unpackhi_pd(a[0], a[1]);
+        }
+        return;
+    }
+#endif
+    ROICY_EACH(c) r[c] = lanes_load(source + c * step, dtype);
+    lanes_transpose(r);
+}
+
 /* LANES neighbouring pixels of `channels` planes that lie `step` bytes apart, a vector a pixel, `stride`
  * vectors apart, into `target`. Of a row's last pixels `count` are left; a load that would end past `limit`
  * is cut short. */
@@ -445,8 +487,7 @@ ROICY_INLINE void block_load_as(const char *source, ptrdiff_t step, int channels
     const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype);
     lanes r[ROICY_LANE_COUNT];
     if (channels == LANES && count == LANES) {
-        ROICY_EACH(c) r[c] = lanes_load(source + c * step, dtype);
-        lanes_transpose(r);
+        lanes_load_square(source, step, r, dtype);
         ROICY_EACH(i) target[i * stride] = r[i];
         return;
     }
@@ -552,8 +593,7 @@ ROICY_INLINE void block_store_as(const lanes *source, ptrdiff_t stride, char *ta
                                  int channels, int count, const int dtype) {
     lanes r[ROICY_LANE_COUNT];
     if (count == LANES) {
-        ROICY_EACH(i) r[i] = source[i * stride];
-        lanes_transpose(r);
+        lanes_load_square((const char *)source, stride * (ptrdiff_t)sizeof(lanes), r, OWN);
         if (channels == LANES)
             ROICY_EACH(c) lanes_store(r[c], target + c * step, dtype);
         else
@@ -593,8 +633,7 @@ ROICY_NOINLINE void lanes_stream_block(const lanes *source, ptrdiff_t stride, ch
                                        int channels, int count) {
     lanes planes[ROICY_LANE_COUNT][BURST / ROICY_LANE_COUNT], r[ROICY_LANE_COUNT];
     for (int i = 0; i < count / LANES; i++, source += LANES * stride) {
-        ROICY_EACH(j) r[j] = source[j * stride];
-        lanes_transpose(r);
+        lanes_load_square((const char *)source, stride * (ptrdiff_t)sizeof(lanes), r, OWN);
         ROICY_EACH(c) planes[c][i] = r[c];
     }
     for (int c = 0; c < channels; c++, target += step)

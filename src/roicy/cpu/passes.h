@@ -12,103 +12,125 @@ enum { GROUP = 8 };
 
 /* target[i] (+)= sum over taps j of weight[j] * row[position[j]][i], for i < count.
  *
- * from / to: where the i-th source and target lie, NULL where they are neighbours. `taps` and `width` are
- * constants at every call below, so that the loops unroll and the weights stay in registers too. */
-ROICY_INLINE void rows_at(const lanes *const *row, const real *weight, const int taps, const int64_t *from,
-                          const int64_t *to, const int add, ptrdiff_t i, lanes *target, const int width) {
+ * from / to: the pixels, of `depth` vectors each, whose vectors the i-th source and target are, NULL where
+ * they are neighbours. `taps`, `depth` and `width` are constants at every call below, so that the loops
+ * unroll and the weights stay in registers too; i and width are whole pixels. */
+ROICY_INLINE void rows_at(const lanes *const *row, const real *weight, const int taps, const int32_t *from,
+                          const int32_t *to, const int depth, const int add, ptrdiff_t i, lanes *target,
+                          const int width) {
     lanes sum[8];
     const lanes *source = row[0] + (from ? 0 : i);
-    if (!to)
+    if (from)
+        from += i / depth;
+    if (to)
+        to += i / depth;
+    else
         target += i;
     for (int v = 0; v < width; v++) {
-        lanes x = source[from ? from[i + v] : v];
-        sum[v] = add ? lanes_madd(weight[0], x, target[to ? to[i + v] : v]) : lanes_scale(weight[0], x);
+        lanes x = source[from ? from[v / depth] * (ptrdiff_t)depth + v % depth : v];
+        sum[v] = add ? lanes_madd(weight[0], x, target[to ? to[v / depth] * (ptrdiff_t)depth + v % depth : v])
+                     : lanes_scale(weight[0], x);
     }
     for (int j = 1; j < taps; j++) {
         source = row[j] + (from ? 0 : i);
         for (int v = 0; v < width; v++)
-            sum[v] = lanes_madd(weight[j], source[from ? from[i + v] : v], sum[v]);
+            sum[v] = lanes_madd(weight[j], source[from ? from[v / depth] * (ptrdiff_t)depth + v % depth : v],
+                                sum[v]);
     }
     for (int v = 0; v < width; v++)
-        target[to ? to[i + v] : v] = sum[v];
+        target[to ? to[v / depth] * (ptrdiff_t)depth + v % depth : v] = sum[v];
 }
 
-ROICY_INLINE void rows_as(const lanes *const *row, const real *weight, const int taps, const int64_t *from,
-                          const int64_t *to, const int add, ptrdiff_t count, lanes *target) {
+ROICY_INLINE void rows_as(const lanes *const *row, const real *weight, const int taps, const int32_t *from,
+                          const int32_t *to, const int depth, const int add, ptrdiff_t count, lanes *target) {
     ptrdiff_t i = 0;
     for (; i + 8 <= count; i += 8)
-        rows_at(row, weight, taps, from, to, add, i, target, 8);
+        rows_at(row, weight, taps, from, to, depth, add, i, target, 8);
     if (i == count)
         return;
     if (i > 0 && !add) { /* once more, overlapping: cheaper than the rest one by one */
-        rows_at(row, weight, taps, from, to, add, count - 8, target, 8);
+        rows_at(row, weight, taps, from, to, depth, add, count - 8, target, 8);
         return;
     }
     for (; i + 4 <= count; i += 4)
-        rows_at(row, weight, taps, from, to, add, i, target, 4);
-    for (; i + 2 <= count; i += 2)
-        rows_at(row, weight, taps, from, to, add, i, target, 2);
-    if (i < count)
-        rows_at(row, weight, taps, from, to, add, i, target, 1);
+        rows_at(row, weight, taps, from, to, depth, add, i, target, 4);
+    for (; depth < 4 && i + 2 <= count; i += 2)
+        rows_at(row, weight, taps, from, to, depth, add, i, target, 2);
+    if (depth < 2 && i < count)
+        rows_at(row, weight, taps, from, to, depth, add, i, target, 1);
 }
 
-ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int taps, const int64_t *from,
-                               const int64_t *to, const int add, int count, lanes *target) {
+ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int taps, const int32_t *from,
+                               const int32_t *to, const int depth, const int add, int count, lanes *target) {
     switch (taps) {
     case 1:
-        rows_as(row, weight, 1, from, to, add, count, target);
+        rows_as(row, weight, 1, from, to, depth, add, count, target);
         break;
     case 2:
-        rows_as(row, weight, 2, from, to, add, count, target);
+        rows_as(row, weight, 2, from, to, depth, add, count, target);
         break;
     case 3:
-        rows_as(row, weight, 3, from, to, add, count, target);
+        rows_as(row, weight, 3, from, to, depth, add, count, target);
         break;
     case 4:
-        rows_as(row, weight, 4, from, to, add, count, target);
+        rows_as(row, weight, 4, from, to, depth, add, count, target);
         break;
     case 5:
-        rows_as(row, weight, 5, from, to, add, count, target);
+        rows_as(row, weight, 5, from, to, depth, add, count, target);
         break;
     default:
-        rows_as(row, weight, taps, from, to, add, count, target);
+        rows_as(row, weight, taps, from, to, depth, add, count, target);
     }
 }
 
-/* `group` output rows before their columns, `count` vectors each: the bins' rows of the tile. `row` holds the
- * line's rows, `tap` is scratch. */
+/* `group` output rows before their columns, `count` vectors each, `depth` a pixel: the bins' rows of the
+ * tile. `row` holds the line's rows, from the line's first pixel on; `column` the line's pixels, NULL where
+ * they are neighbours; `tap` is scratch. */
 ROICY_NOINLINE void pass_rows(const char *const *row, int group, const int64_t *start, const int32_t *taps,
-                              const int32_t *position, const real *weight, const int64_t *column, int count,
-                              const lanes **tap, lanes *target) {
+                              const int32_t *position, const real *weight, const int32_t *column, int depth,
+                              int count, const lanes **tap, lanes *target) {
+    const ptrdiff_t first = column ? column[0] * (ptrdiff_t)depth * (ptrdiff_t)sizeof(lanes) : 0;
     for (int r = 0; r < group; r++, target += count) {
         const int n = taps[r];
+        const real *w = weight + start[r];
         for (int j = 0; j < n; j++)
-            tap[j] = (const lanes *)row[position[start[r] + j]];
+            tap[j] = (const lanes *)(row[position[start[r] + j]] - first);
         if (n == 0)
             for (int i = 0; i < count; i++)
                 target[i] = lanes_zero();
-        else if (column)
-            rows_by_taps(tap, weight + start[r], n, column, NULL, 0, count, target);
-        else
-            rows_by_taps(tap, weight + start[r], n, NULL, NULL, 0, count, target);
+        else if (!column)
+            rows_by_taps(tap, w, n, NULL, NULL, 1, 0, count, target);
+        else if (depth == 1)
+            rows_by_taps(tap, w, n, column, NULL, 1, 0, count, target);
+        else if (DEPTH > 1 && depth == DEPTH)
+            rows_by_taps(tap, w, n, column, NULL, DEPTH, 0, count, target);
+        else /* the last channels: pixel by pixel */
+            for (int i = 0, at = 0; i < count; i += depth) {
+                const ptrdiff_t step = (column[i / depth] - at) * (ptrdiff_t)depth;
+                for (int j = 0; j < n; j++)
+                    tap[j] += step;
+                rows_as(tap, w, n, NULL, NULL, 1, 0, depth, target + i);
+                at = column[i / depth];
+            }
     }
 }
 
-/* The way back: one row of the tile receives the lines of the bins that touch it. */
+/* The way back: one row of the tile receives the lines of the bins that touch it; `target` is the line's
+ * first pixel there. */
 ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const int32_t *bin,
-                                   const real *weight, int taps, const int64_t *column, int count,
+                                   const real *weight, int taps, const int32_t *column, int count,
                                    const lanes **tap, lanes *target) {
     for (int j = 0; j < taps; j++)
         tap[j] = lines + bin[j] * stride;
     if (column)
-        rows_as(tap, weight, taps, NULL, column, 1, count, target);
+        rows_as(tap, weight, taps, NULL, column, 1, 1, count, target - column[0]);
     else
-        rows_by_taps(tap, weight, taps, NULL, NULL, 1, count, target);
+        rows_by_taps(tap, weight, taps, NULL, NULL, 1, 1, count, target);
 }
 
 /* The row pass of one bin, and with it dots[j] = sum over i of row[position[j]][i] * other[i] for each of its
  * rows. */
-ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, int taps, const int64_t *from,
+ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, int taps, const int32_t *from,
                                    ptrdiff_t i, const lanes *other, lanes *target, lanes *dots,
                                    const int width) {
     lanes sum[8], factor[8];
@@ -133,7 +155,7 @@ ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, 
         target[i + v] = sum[v];
 }
 
-ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int taps, const int64_t *from,
+ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int taps, const int32_t *from,
                                 int count, const lanes *other, lanes *target, lanes *dots) {
     ptrdiff_t i = 0;
     for (; i + 8 <= count; i += 8)
@@ -145,10 +167,11 @@ ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int
 }
 
 ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *position, const real *weight,
-                                       int taps, const int64_t *column, int count, const lanes *other,
+                                       int taps, const int32_t *column, int count, const lanes *other,
                                        const lanes **tap, lanes *target, lanes *dots) {
+    const ptrdiff_t first = column ? column[0] * (ptrdiff_t)sizeof(lanes) : 0;
     for (int j = 0; j < taps; j++) {
-        tap[j] = (const lanes *)row[position[j]];
+        tap[j] = (const lanes *)(row[position[j]] - first);
         dots[j] = lanes_zero();
     }
     if (taps == 0)

@@ -55,7 +55,7 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
     cdef Axis* x = call.x
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
-    cdef const int64_t* column = NULL
+    cdef const int32_t* column = NULL
     cdef lanes* lines = <lanes*> scratch.lines
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef int64_t k, first
@@ -66,7 +66,7 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
         if call.direct:
             line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         elif count and y.line_length[k]:
-            column = line_columns(x, k, depth, scratch.column)
+            column = line_columns(x, k)
             load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
             check_held(call.window + k, &ring)
             line_rows(y, x, k, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
@@ -80,7 +80,7 @@ cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noex
             else:
                 first = k * call.ph + p
                 pass_rows(scratch.row, group, y.tap_start + first, y.tap_count + first, y.tap_position,
-                          <const real*> y.tap_weight, column, count * depth, <const lanes**> scratch.tap, lines)
+                          <const real*> y.tap_weight, column, depth, count * depth, <const lanes**> scratch.tap, lines)
             pass_columns(lines, count, depth, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
                          x.tap_position, <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw,
                          call.pw, call.block)

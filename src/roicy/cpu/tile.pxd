@@ -220,16 +220,11 @@ cdef inline void window_rows(const Window* window, Ring* ring, const char* tile,
             slot = 0
 
 
-cdef inline const int64_t* line_columns(Axis* x, int64_t k, int depth, int64_t* column) noexcept nogil:
-    # Offsets of the vectors of the line's columns from the first one, NULL where they are neighbours.
+cdef inline const int32_t* line_columns(Axis* x, int64_t k) noexcept nogil:
+    # The line's columns, NULL where they are neighbours.
     cdef const int32_t* line = x.line + x.line_start[k]
-    cdef int count = x.line_length[k], i, v
-    if count == 0 or line[count - 1] - line[0] == count - 1:
-        return NULL
-    for i in range(count):
-        for v in range(depth):
-            column[i * depth + v] = (line[i] - line[0]) * <int64_t> depth + v
-    return column
+    cdef int count = x.line_length[k]
+    return NULL if count == 0 or line[count - 1] - line[0] == count - 1 else line
 
 
 cdef inline void line_rows(Axis* y, Axis* x, int64_t k, const char* origin, ptrdiff_t row_step, ptrdiff_t column_step,

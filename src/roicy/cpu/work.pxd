@@ -7,7 +7,6 @@ from roicy.cpu.roi_table cimport RoiTable
 
 cdef enum:
     LINE = 64               # bytes of a cache line
-    MOST_DEPTH = 4          # DEPTH at the level of the shortest vectors
 
 
 cdef struct Task:
@@ -25,7 +24,6 @@ cdef struct Scratch:
     char* chunk             # outputs as the array outside wants them
     const char** row        # (tallest) where a line's rows are
     const char** tap        # (most) where the rows of one sum are
-    int64_t* column         # (DEPTH * widest) offsets of a line's columns, where they are no neighbours
 
 
 cdef class Work:

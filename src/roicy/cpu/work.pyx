@@ -63,7 +63,7 @@ cdef class Work:
         """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
         cdef size_t most = max(table.tallest, table.widest, table.rows, table.columns) + 1
         cdef size_t each = (lined(tile) + lined(lines) + lined(bins) + lined(spare) + lined(chunk)
-                            + 2 * lined(most * sizeof(char*)) + lined(MOST_DEPTH * most * sizeof(int64_t)))
+                            + 2 * lined(most * sizeof(char*)))
         cdef char* at
         cdef int t
         self.threads = <int> max(1, min(threads, self.count))
@@ -80,7 +80,6 @@ cdef class Work:
             self.scratch[t].chunk = self.scratch[t].spare + lined(spare)
             self.scratch[t].row = <const char**> (self.scratch[t].chunk + lined(chunk))
             self.scratch[t].tap = <const char**> (<char*> self.scratch[t].row + lined(most * sizeof(char*)))
-            self.scratch[t].column = <int64_t*> (<char*> self.scratch[t].tap + lined(most * sizeof(char*)))
             at += each
             fence_behind(self.scratch[t].tile, tile)
             fence_behind(self.scratch[t].lines, lines)
@@ -89,5 +88,4 @@ cdef class Work:
             fence_behind(self.scratch[t].chunk, chunk)
             fence_behind(self.scratch[t].row, most * sizeof(char*))
             fence_behind(self.scratch[t].tap, most * sizeof(char*))
-            fence_behind(self.scratch[t].column, MOST_DEPTH * most * sizeof(int64_t))
         return 0
