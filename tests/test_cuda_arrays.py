@@ -92,6 +92,34 @@ def test_plans(cupy):
             )
 
 
+@pytest.mark.parametrize("make, rois", [(roicy.roi_align_plan, ROIS), (roicy.roi_align_rotated_plan, TURNED)])
+def test_a_plan_on_several_streams(cupy, make, rois):
+    """What one stream made of a plan, another one waits for; nobody waits for what is over."""
+    features, grad = on_device(FEATURES), on_device(GRAD[: len(rois)])
+    here, there = cupy.cuda.Stream(), cupy.cuda.Stream()
+    with here:
+        plan = make(on_device(rois), FEATURES.shape, (3, 2), invalid="nan")
+        plan(features)
+    with there:
+        plan(features)
+    assert not here.waits_for
+    assert [event.stream for event in there.waits_for] == [here]
+    with there:
+        plan.backward(grad)
+    with here:
+        plan.backward(grad)
+    assert here.waits_for
+    assert {event.stream for event in here.waits_for} == {there}
+    for event in here.waits_for + there.waits_for + [event for _, event in plan._moments]:
+        event.done = True
+    here.waits_for.clear()
+    there.waits_for.clear()
+    for stream in (here, there):
+        with stream:
+            plan(features)
+    assert not here.waits_for + there.waits_for
+
+
 def test_out_is_written_and_returned(cupy):
     out = ndarray(np.full((4, 2, 3, 5), 7, np.float32)).transpose(0, 3, 2, 1)
     found = roicy.roi_align(on_device(FEATURES), on_device(ROIS), (3, 2), out=out)

@@ -100,7 +100,7 @@ def test_dtype_of_the_result(dtype, box_dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
-def test_every_number_survives_an_identity_crop(dtype):
+def test_every_number_survives_an_identity_crop(dtype, backend):
     """Sampling exactly at the pixels gives the numbers themselves, subnormal and large ones included."""
     if dtype.itemsize == 2:
         patterns = np.arange(2**16, dtype=np.uint16)
@@ -111,6 +111,8 @@ def test_every_number_survives_an_identity_crop(dtype):
     numbers = patterns.view(dtype).reshape(1, 16, 64, 64)
     with np.errstate(invalid="ignore"):  # NaN of the signaling kind are among the patterns
         finite = np.isfinite(numbers.astype(np.float64))
+    if backend == "device" and dtype in ("float32", "bfloat16"):  # where they count as zero
+        finite &= np.abs(numbers.astype(np.float64)) >= 2.0**-126
     numbers = np.where(finite, numbers, np.zeros(1, dtype))
     out = roicy.roi_align(numbers, np.array([[0, 0, 0, 64, 64]], np.float32), 64, sampling_ratio=1)
     assert out.dtype == dtype

@@ -32,8 +32,10 @@ class Pooling(Generic[Array]):
         "_invalid",
         "_kernels",
         "_layout",
+        "_moments",
         "_output_shape",
         "_output_size",
+        "_planned",
         "_rois",
         "_shape",
         "_tables",
@@ -67,6 +69,8 @@ class Pooling(Generic[Array]):
         self._output_shape = (k, c, rows, columns) if layout == "NCHW" else (k, rows, columns, c)
         self._invalid = settle.invalid(invalid)
         self._tables: dict[tuple[str, str], Any] = {}
+        self._planned = False
+        self._moments: list[Any] = []  # when other streams may use what this one made of the plan
 
     if TYPE_CHECKING:
 
@@ -147,6 +151,7 @@ class Pooling(Generic[Array]):
             self._spread(
                 table, settle.nchw(grad_output, self._layout), argmax, settle.nchw(gradient, self._layout)
             )
+            self._note_moment()  # tables may have been completed for it
             if gradient is not out:
                 out[...] = gradient
         return out
@@ -204,6 +209,7 @@ class Pooling(Generic[Array]):
 
     def _keep(self) -> None:
         # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
+        self._planned = True
         self._rois = self._rois.copy()
         settle.new("out", self._output_shape, np.dtype(np.uint8))  # no table for what no memory could hold
         self._table("float32", "forward")
@@ -213,10 +219,18 @@ class Pooling(Generic[Array]):
         # Made when first asked for, and before anything is written: this is where invalid rows show.
         if not len(self._rois.boxes):
             return None
+        if self._moments:
+            self._moments = self._kernels.wait_for(self._moments)
         table = self._tables.get((accumulate, purpose))
         if table is None:
             table = self._fill(accumulate, purpose)
             if self._invalid == "raise" and table.first_invalid >= 0:
                 raise self._rois.invalid_row(table.first_invalid, self._shape[0])
             self._tables[accumulate, purpose] = table
+            self._note_moment()
         return table
+
+    def _note_moment(self) -> None:
+        # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds.
+        if self._planned and self._kernels.asynchronous:
+            self._moments = self._kernels.note(self._moments)

@@ -271,6 +271,36 @@ class Described:
         self.__array_interface__ = {**interface, "version": 3}
 
 
+class Event:
+    """`cupy.cuda.Event`: of a stream, and not over before somebody says so."""
+
+    def __init__(self, stream):
+        self.stream, self.done = stream, False
+
+
+_streams = []  # those in use, the innermost one last
+
+
+class Stream:
+    """`cupy.cuda.Stream`, which runs nothing, and knows what it was told to wait for."""
+
+    def __init__(self):
+        self.waits_for = []
+
+    def __enter__(self):
+        _streams.append(self)
+        return self
+
+    def __exit__(self, *_):
+        _streams.pop()
+
+    def record(self):
+        return Event(self)
+
+    def wait_event(self, event):
+        self.waits_for.append(event)
+
+
 def module():
     """Return a new module that stands for ``cupy``, with one device that has number 0."""
     found = types.ModuleType("cupy")
@@ -301,8 +331,13 @@ def module():
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
     )
+    usual = Stream()  # where none is in use
     found.cuda = types.SimpleNamespace(
-        runtime=runtime, nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 0)), is_available=lambda: True
+        runtime=runtime,
+        nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 0)),
+        is_available=lambda: True,
+        Stream=Stream,
+        get_current_stream=lambda: [usual, *_streams][-1],
     )
     found._core = types.SimpleNamespace(core=types.SimpleNamespace())
     return found

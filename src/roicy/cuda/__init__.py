@@ -29,6 +29,8 @@ class Kernels(AxisKernels, GridKernels, ProductKernels, RangeKernels, SampleKern
         ``module(code=, options=)`` compiles a source, as `cupy.RawModule` does.
     current_device : callable
         Returns the number of the device in use.
+    current_stream : callable, optional
+        Returns the stream in use, which is a `cupy.cuda.Stream`; without it there is one stream only.
     """
 
     def check_arrays(self, arrays: Iterable[tuple[str, Ndarray]]) -> None:
@@ -71,4 +73,4 @@ def kernels() -> Kernels:
     state.check()
     import cupy
 
-    return Kernels(cupy, cupy.RawModule, cupy.cuda.runtime.getDevice)
+    return Kernels(cupy, cupy.RawModule, cupy.cuda.runtime.getDevice, cupy.cuda.get_current_stream)

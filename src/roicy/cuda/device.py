@@ -20,6 +20,8 @@ from roicy._types import DType, Ndarray
 
 #: What a kernel is called with: arrays and NumPy scalars.
 Arguments: TypeAlias = tuple[Any, ...]
+#: A stream, and an event there that others may wait for.
+Moment: TypeAlias = tuple[Any, Any]
 #: What a source is specialised by.
 Options: TypeAlias = tuple[str, ...]
 
@@ -52,17 +54,26 @@ class Device:
         ``module(code=, options=)`` compiles a source, as `cupy.RawModule` does.
     current_device : callable
         Returns the number of the device in use.
+    current_stream : callable, optional
+        Returns the stream in use, which is a `cupy.cuda.Stream`; without it there is one stream only.
     """
 
     #: Results are not waited for.
     asynchronous = True
 
-    def __init__(self, xp: Any, module: Callable[..., Any], current_device: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        xp: Any,
+        module: Callable[..., Any],
+        current_device: Callable[[], int],
+        current_stream: Callable[[], Any] | None = None,
+    ) -> None:
         self.xp = xp
         self.most_blocks = MOST_BLOCKS
         self.index: str | None = None  # a type of INDEX for all launches, where it is not to be chosen
         self._module = module
         self._current_device = current_device
+        self._current_stream = current_stream
         self._modules: dict[tuple[int, str, Options], Any] = {}
         self._functions: dict[tuple[int, str, str, Options], Any] = {}
 
@@ -89,6 +100,24 @@ class Device:
                 self._modules[device, source, options] = module
             function = self._functions[key] = module.get_function(kernel)
         function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
+
+    def note(self, moments: list[Moment]) -> list[Moment]:
+        """Return the moments and the one when all that is in line on the current stream is done."""
+        if self._current_stream is None:
+            return moments
+        stream = self._current_stream()
+        return [*(moment for moment in moments if moment[0] != stream), (stream, stream.record())]
+
+    def wait_for(self, moments: list[Moment]) -> list[Moment]:
+        """Put what the current stream gets from here on behind these moments; return those yet to come."""
+        if not moments or self._current_stream is None:
+            return []
+        stream = self._current_stream()
+        left = [(other, event) for other, event in moments if not event.done]
+        for other, event in left:
+            if other != stream:
+                stream.wait_event(event)
+        return left
 
     def feature_options(self, dtype: DType, accumulate: str, *arrays: Ndarray) -> Options:
         """Return the options of a source that accesses `arrays`, the items of the maps being of `dtype`."""
