@@ -60,7 +60,7 @@ docs-links: $(VENV)/docs.stamp ## look up every link of the documentation; needs
 bench: $(VENV)/bench.stamp ## race roicy against its peers; ARGS="--threads 2 --only pool_7x7", ARGS=--help
 	@$(BIN)/python benchmarks/compare.py $(ARGS)
 
-cuda-check: ## compile the CUDA kernels without a GPU; needs PyPI (ROICY_OFFLINE=1: leaves it out); ARGS=--every
+cuda-check: ## compile the CUDA kernels without a GPU; needs PyPI (ROICY_OFFLINE=1: leaves it out); ARGS=--common
 ifeq ($(ROICY_OFFLINE),1)
 	@echo "cuda-check left out: ROICY_OFFLINE=1"
 else
