@@ -12,6 +12,7 @@ from cuda_host import arrays
 from cuda_host.arrays import Waits, ndarray
 
 import roicy
+from roicy.cuda.roi_table import RoiTable
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -118,6 +119,19 @@ def test_a_plan_on_several_streams(cupy, make, rois):
         with stream:
             plan(features)
     assert not here.waits_for + there.waits_for
+
+
+@pytest.mark.parametrize("make, rois", [(roicy.roi_align_plan, ROIS), (roicy.roi_align_rotated_plan, TURNED)])
+def test_what_a_gradient_adds_to_a_plan_is_noted(cupy, monkeypatch, make, rois):
+    """The boxes by image are found with the first gradient, after its table was made."""
+    log = []
+    by_image, record = RoiTable.by_image, cupy.cuda.Stream.record
+    monkeypatch.setattr(RoiTable, "by_image", lambda table: (log.append("by image"), by_image(table))[1])
+    monkeypatch.setattr(cupy.cuda.Stream, "record", lambda stream: (log.append("noted"), record(stream))[1])
+    plan = make(on_device(rois), FEATURES.shape, (3, 2), invalid="nan")
+    plan.backward(on_device(GRAD[: len(rois)]))
+    assert "by image" in log
+    assert log[-1] == "noted"
 
 
 def test_out_is_written_and_returned(cupy):
