@@ -55,6 +55,11 @@ GCC_LEVELS = {
 INLINING = ["--param", "large-unit-insns=1000000"]
 MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
+# While you work on a kernel, one level is enough: ROICY_LEVELS=v4. No release is built so.
+CHOSEN = (os.environ.get("ROICY_LEVELS") or ",".join(LEVELS)).split(",")
+if not set(CHOSEN) <= set(LEVELS):
+    sys.exit(f"ROICY_LEVELS={','.join(CHOSEN)!r}: known here are {', '.join(LEVELS)}")
+LEVELS = {level: LEVELS[level] for level in CHOSEN}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
 OTHERS = ["memory", "work", "threads", "processor"]
