@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from strategies import FEATURE_DTYPES, FLOAT_DTYPES, LAYOUTS, random_values, result_dtype
 
 import roicy
+from roicy.compat import caffe2
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -89,6 +90,26 @@ def test_maps_without_pixels_have_no_regions(shape):
     regions = roicy.rmac_regions(shape)
     assert regions.shape == (0, 5)
     assert regions.dtype == np.float32
+
+
+def test_images_without_regions_are_no_work():
+    assert roicy.rmac_regions((2**40, 1, 0, 5)).shape == (0, 5)
+
+
+def test_too_many_regions_are_counted_and_not_listed():
+    """Up to 146 scales of a square have fewer than 2**20 regions; 10**9 of a larger one would take gigabytes."""
+    assert len(roicy.rmac_regions((1, 1, 100, 100), scales=146)) == 146 * 147 * 293 // 6
+    with pytest.raises(ValueError, match=r"\bscales\b.*100 x 100.*\b147\b.*1069670 regions"):
+        roicy.rmac_regions((1, 1, 100, 100), scales=147)
+    with pytest.raises(ValueError, match=r"\bscales\b.*1000000000"):
+        roicy.rmac_regions((1, 1, 500, 500), scales=10**9)
+    maps = np.zeros((1, 1, 90, 900), np.float32)
+    with pytest.raises(ValueError, match=r"\bscales\b"):
+        roicy.rmac(maps, scales=10**9)
+    with pytest.raises(ValueError, match=r"\bscales\b"):
+        roicy.rmac_backward(np.zeros((1, 1), np.float32), maps, scales=10**9)
+    with pytest.raises(ValueError, match=r"\bscales\b"):
+        caffe2.RMACRegions(maps, scales=10**9)
 
 
 # ---------------------------------------------------------------- vectors

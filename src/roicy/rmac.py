@@ -26,6 +26,8 @@ from roicy.pool import roi_pool, roi_pool_backward
 
 # Up to so many regions more fit along the longer side than along the shorter one.
 _MAX_STEPS = 6
+# So many regions of one image are found in a fraction of a second.
+_MAX_REGIONS = 2**20
 
 Whiten: TypeAlias = Callable[[Any], Any] | Sequence[AnyArray] | None
 
@@ -43,7 +45,8 @@ def rmac_regions(
     input_shape : tuple of 4 ints
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
     scales : int, optional
-        Number of scales, at least 1. Scales whose regions would be smaller than a pixel are left out.
+        Number of scales, at least 1. Scales whose regions would be smaller than a pixel are left out. The
+        regions of an image may be up to 1048576, which is 146 scales of a square map.
     overlap : float, optional
         Which part of a region, at least 0 and less than 1, its neighbour at scale 1 should cover. Of 1 to 6
         additional regions along the longer side, the number is taken that comes closest.
@@ -62,7 +65,7 @@ def rmac_regions(
     TypeError
         Where an argument is of another type.
     ValueError
-        Where an argument is out of range.
+        Where an argument is out of range, or there are too many regions.
 
     See Also
     --------
@@ -95,8 +98,9 @@ def rmac_regions(
     height, width = shape[2:] if layout == "NCHW" else shape[1:3]
     boxes = _boxes(height, width, settle.scales(scales), settle.overlap(overlap))
     regions = settle.new("the result for input_shape", (shape[0], len(boxes), 5), np.dtype(np.float32))
-    regions[:, :, 0] = np.arange(shape[0])[:, None]
-    regions[:, :, 1:] = boxes
+    if regions.size:
+        regions[:, :, 0] = np.arange(shape[0])[:, None]
+        regions[:, :, 1:] = boxes
     rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = regions.reshape(-1, 5)
     return rows
 
@@ -404,8 +408,15 @@ def _boxes(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
     # finding them takes as long as pooling a small map.
     shorter = min(height, width)
     steps_x, steps_y = _steps(width, height, overlap), _steps(height, width, overlap)
+    last = max(0, min(scales, 2 * shorter - 1))
+    count = _sum_of_products(steps_x, steps_y, last)
+    if count > _MAX_REGIONS:
+        raise ValueError(
+            f"scales must be smaller for a map of {height} x {width} pixels, got {scales}: its {count} regions "
+            f"are more than {_MAX_REGIONS}"
+        )
     boxes = [np.empty((0, 4), np.float32)]
-    for scale in range(1, min(scales, 2 * shorter - 1) + 1):
+    for scale in range(1, last + 1):
         size = 2 * shorter // (scale + 1)
         x = _starts(width, size, scale + steps_x)
         y = _starts(height, size, scale + steps_y)
@@ -414,6 +425,12 @@ def _boxes(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
     regions = np.concatenate(boxes)
     regions.flags.writeable = False
     return regions
+
+
+def _sum_of_products(first: int, second: int, last: int) -> int:
+    # the sum of (first + scale) * (second + scale) over the scales 1 to last
+    squares = last * (last + 1) * (2 * last + 1) // 6
+    return squares + (first + second) * last * (last + 1) // 2 + first * second * last
 
 
 def _steps(side: int, other: int, overlap: float) -> int:
