@@ -1,10 +1,12 @@
 """The front page and the pages in docs/: what they promise of the programs in them, without building them."""
 
+import doctest
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,12 @@ from roicy.compat import caffe2, mxnet
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
+PAGES = sorted(
+    str(page.relative_to(DOCS))
+    for folder in (DOCS, DOCS / "systems")
+    for page in folder.glob("*.rst")
+    if ">>> " in page.read_text()
+)
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not here")
 
 
@@ -42,6 +50,41 @@ def test_the_front_page_runs(tmp_path, monkeypatch):
             assert str(names[name].shape) == shape, name
     assert names["grad_rois"].shape == (2, 5)  # it was found and run
     assert "backbone" in names or left_out & {"onnx", "onnxruntime"}
+
+
+def _front_page():
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if "backbone.run" in block)
+    return block
+
+
+def _start_page():
+    block = re.search(r"\n    \(features,\) = .*?\n\n", (DOCS / "start.rst").read_text(), re.DOTALL)[0]
+    return "\n".join(line.strip() for line in block.splitlines() if "head.run" not in line)
+
+
+@pytest.mark.parametrize("page", [_front_page, _start_page])
+def test_pipelines_scale_each_axis_by_itself(page, monkeypatch):
+    """A map with a stride of 8 along x and of 16 along y, whose values are positions in the image."""
+    shape = 480, 640
+    y, x = np.mgrid[8 : shape[0] : 16, 4 : shape[1] : 8].astype(np.float32)
+    session = types.SimpleNamespace(run=lambda outputs, inputs: [np.stack([x, y])[None]])
+    monkeypatch.setitem(
+        sys.modules, "onnxruntime", types.SimpleNamespace(InferenceSession=lambda path: session)
+    )
+    names = {"np": np, "roicy": roicy, "backbone": session, "image": np.zeros((1, 3, *shape), np.float32)}
+    names["boxes"] = np.array([[40, 60, 360, 300], [8, 8, 500, 420]], np.float32)
+    exec(page(), names)
+    boxes = names["boxes"]
+    middles = names["pooled"].mean(axis=(2, 3))
+    np.testing.assert_allclose(middles, (boxes[:, :2] + boxes[:, 2:]) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_of_the_pages(page, monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    found = doctest.testfile(str(DOCS / page), module_relative=False, globs={"np": np, "roicy": roicy})
+    assert not found.failed
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/measured.md"])
@@ -96,40 +139,3 @@ def test_every_public_name_is_on_the_api_page(module):
     page = (DOCS / "api.rst").read_text()
     listed = set(re.findall(r"^    (\w+)$", page, re.MULTILINE))
     assert set(module.__all__) <= listed
-
-
-def test_crop_and_resize_is_tensorflows():
-    """Against its definition: a sample for each pixel, first and last on the box's edges."""
-
-    spec = importlib.util.spec_from_file_location("crop_and_resize", DOCS / "systems" / "crop_and_resize.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        image = rng.random((2, *rng.integers(1, 12, 2), 3)).astype(np.float32)
-        boxes, images = rng.uniform(-0.4, 1.4, (5, 4)).astype(np.float32), rng.integers(2, size=5)
-        size = tuple(rng.integers(1, 6, 2).tolist())
-        expected = [
-            _crop(image[index], box, size)
-            for index, box in zip(images, boxes.astype(np.float64), strict=True)
-        ]
-        crops = module.crop_and_resize(image, boxes, images, size, extrapolation_value=-7)
-        np.testing.assert_allclose(crops, expected, atol=1e-4)
-
-
-def _crop(image, box, size):
-
-    places = []
-    for axis in (0, 1):
-        first, last = box[axis] * (image.shape[axis] - 1), box[axis + 2] * (image.shape[axis] - 1)
-        places.append(np.linspace(first, last, size[axis]) if size[axis] > 1 else [(first + last) / 2])
-    crop = np.full((*size, image.shape[2]), -7.0)
-    for p, y in enumerate(places[0]):
-        for q, x in enumerate(places[1]):
-            if 0 <= y <= image.shape[0] - 1 and 0 <= x <= image.shape[1] - 1:
-                top, left = int(np.floor(y)), int(np.floor(x))
-                bottom, right = int(np.ceil(y)), int(np.ceil(x))
-                above = image[top, left] + (image[top, right] - image[top, left]) * (x - left)
-                below = image[bottom, left] + (image[bottom, right] - image[bottom, left]) * (x - left)
-                crop[p, q] = above + (below - above) * (y - top)
-    return crop

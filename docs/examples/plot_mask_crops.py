@@ -24,7 +24,6 @@ labels = measure.label(segmentation.clear_border(bright))
 regions = [region for region in measure.regionprops(labels) if region.area > 300]
 masks = np.stack([labels == region.label for region in regions])
 boxes = np.array([region.bbox for region in regions], np.float32)[:, [1, 0, 3, 2]]  # it has y first
-boxes += [-2, -2, 2, 2]
 print(len(boxes), "objects")
 
 # %%
@@ -40,18 +39,32 @@ small = roicy.roi_align(batch, boxes, SIZE, batch_indices=np.arange(len(boxes)))
 targets = small >= 0.5
 
 # %%
-# Back again, the small mask is the feature map, and the image a box on it: one that reaches far beyond the
-# mask, where samples are zero. In pixels of the mask, the image begins at ``-x1 * SIZE / (x2 - x1)``.
+# Back again, the small mask is the feature map, and the image a box on it that reaches far beyond the mask,
+# with a bin for each pixel. Around the mask there is nothing, and right from its border on: each mask gets a
+# frame of zeros, as `roicy.roi_align` would repeat the border for one more pixel of the mask, which may be
+# ten of the image. In pixels of the framed mask the image begins at ``1 - x1 * columns / (x2 - x1)``.
 
-height, width = image.shape
-start, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-whole = np.concatenate([-start, (width, height) - start], axis=1) * SIZE / np.tile(size, 2)
-pasted = roicy.roi_align(
-    small, whole.astype(np.float32), (height, width), sampling_ratio=1, batch_indices=np.arange(len(boxes))
-)[:, 0]
-pasted = pasted >= 0.5
+
+def paste(masks, boxes, height, width):
+    """Lay masks (K, 1, rows, columns) into their boxes (K, 4) on images (K, height, width), as detectron2."""
+    framed = np.pad(masks, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    start, end = boxes[:, :2].astype(np.float64), boxes[:, 2:]
+    scale = masks.shape[:1:-1] / (end - start)  # pixels of the mask for one of the image: x, y
+    image = np.concatenate([-start * scale, ([width, height] - start) * scale], axis=1) + 1
+    options = {"sampling_ratio": 1, "batch_indices": np.arange(len(boxes))}
+    return roicy.roi_align(framed, image, (height, width), **options)[:, 0]
+
+
+pasted = paste(small, boxes, *image.shape) >= 0.5
 overlap = (pasted & masks).sum(axis=(1, 2)) / (pasted | masks).sum(axis=(1, 2))
-print(f"pasted masks over the true ones: {overlap.min():.3f} to {overlap.max():.3f}")
+print(f"what pasted masks and true ones share: {overlap.min():.3f} to {overlap.max():.3f} of both")
+
+# %%
+# A mask that is full fills its box from the first pixel to the last one, but for the very corners, which
+# interpolation rounds off:
+
+full = paste(np.ones((1, 1, SIZE, SIZE), np.float32), np.array([[100.0, 100, 380, 380]]), 480, 480)[0] >= 0.5
+print("painted:", *np.flatnonzero(full.any(axis=0))[[0, -1]])
 
 # %%
 
