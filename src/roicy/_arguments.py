@@ -115,6 +115,7 @@ def flag(name: str, value: object) -> bool:
 def output_size(value: Any) -> Size:
     """Return the output size as (rows, columns)."""
     if isinstance(value, (tuple, list)):
+        value = tuple(value)
         if len(value) != 2:
             raise ValueError(f"output_size must be {_OUTPUT_SIZE}, got {short_repr(value)}")
         rows, columns = _integer("output_size[0]", value[0]), _integer("output_size[1]", value[1])
@@ -359,7 +360,10 @@ def whitened(value: Any, rows: int, xp: Any = np) -> Ndarray:
 
 
 class Rois:
-    """Boxes as the kernels want them, and how the caller gave them.
+    """Boxes as the kernels want them, in memory of their own, and how the caller gave them.
+
+    Tables are measured from the boxes and then filled from them: what another thread writes into the caller's
+    arrays in between must not show.
 
     Attributes
     ----------
@@ -390,11 +394,6 @@ class Rois:
         self.images = images
         self.lengths = lengths
         self.given = given
-
-    def copy(self) -> Rois:
-        """Return these boxes in memory of their own."""
-        images = None if self.images is None else self.images.copy()
-        return Rois(self.boxes.copy(), self.columns, images, self.lengths, self.given)
 
     def invalid_row(self, row: int, images: int) -> ValueError:
         """Return the error for a row that no pooling can be done for."""
@@ -442,7 +441,7 @@ def rois(
             f"rois must have shape (K, {columns + 1}), rows [batch index, {row}], "
             f"or (K, {columns}), rows [{row}], got {shape}"
         )
-    boxes = _contiguous(value, _box_dtype("rois", value.dtype))
+    boxes = _own(value, _box_dtype("rois", value.dtype))
     if batch_indices is None:
         if shape[1] != columns:
             return Rois(boxes, columns, None, None, (value,))
@@ -463,7 +462,7 @@ def rois(
             f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
         )
     # Unsigned numbers beyond int64 become negative ones: out of range as well.
-    images = _contiguous(batch_indices, np.dtype(np.int64))
+    images = _own(batch_indices, np.dtype(np.int64))
     return Rois(boxes, columns, images, None, (value, batch_indices))
 
 
@@ -501,10 +500,8 @@ def _box_dtype(name: str, dtype: DType) -> DType:
     raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
 
 
-def _contiguous(array: Ndarray, dtype: DType) -> Ndarray:
-    plain = type(array) is np.ndarray or not isinstance(array, np.ndarray)
-    if array.dtype == dtype and array.flags.c_contiguous and plain and _aligned(array):
-        return array
+def _own(array: Ndarray, dtype: DType) -> Ndarray:
+    # a plain C-contiguous copy
     return library_of(array).array(array, dtype, order="C")
 
 

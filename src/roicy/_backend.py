@@ -60,6 +60,8 @@ def adopt_single(**arrays: Any) -> tuple[Any, ...]:
 
 
 def _adopt(arrays: dict[str, Any]) -> tuple[Any, ...]:
+    # a list of the caller's may change while this looks at its items
+    arrays = {name: tuple(value) if _is_several(name, value) else value for name, value in arrays.items()}
     found = list(_each(arrays))
     places = {_is_on_gpu(name, array) for name, array in found}
     if len(places) == 2:

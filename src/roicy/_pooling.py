@@ -210,7 +210,6 @@ class Pooling(Generic[Array]):
     def _keep(self) -> None:
         # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
         self._planned = True
-        self._rois = self._rois.copy()
         settle.new("out", self._output_shape, np.dtype(np.uint8))  # no table for what no memory could hold
         self._table("float32", "forward")
         self._rois.given = ()

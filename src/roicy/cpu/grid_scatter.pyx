@@ -212,9 +212,12 @@ def grid_index_error(GridTable table, cnp.ndarray argmax):
                 break
     if not found:
         return None
-    values = argmax[table.order[at], c]
+    values = argmax[table.order[at], c].copy()      # of which index it was one look must do
     limit = np.asarray(memory)[:count].reshape(view.rows, view.columns).astype(np.int64)
-    p, q = map(int, np.argwhere((values < -1) | (values >= limit))[0])
+    wrong = np.argwhere((values < -1) | (values >= limit))
+    if not len(wrong):      # it has changed, and the kernel bounds what it reads
+        return None
+    p, q = map(int, wrong[0])
     return (int(table.order[at]), c, p, q), int(values[p, q]), int(limit[p, q])
 
 

@@ -7,7 +7,7 @@ bits for any number of threads.
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -33,13 +33,13 @@ cdef struct ScatterCall:
     bint in_place
 
 
-cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint32_t pixels,
+cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,
                           real* plane) noexcept nogil:
     # A negative index, no pixel, becomes a large number.
-    cdef uint32_t at
+    cdef uint64_t at
     cdef int64_t i
     for i in range(count):
-        at = <uint32_t> (index[i] - first)
+        at = <uint64_t> (index[i] - first)
         if at < pixels:
             plane[at] += gradient[i]
 
@@ -62,7 +62,7 @@ cdef void scatter_pixels(ScatterCall* call, Task* task, Scratch* scratch) noexce
             places = block_at(index, call.order[k], task.channel)
             for c in range(task.channels):
                 add_bins(<const real*> (values + c * gradient.channel), <const int32_t*> (places + c * index.channel),
-                         count, first, <uint32_t> pixels, <real*> (target + c * out.channel))
+                         count, first, <uint64_t> pixels, <real*> (target + c * out.channel))
         return
     memset(tile, 0, pixels * sizeof(lanes))
     for k in range(task.first, task.last):
@@ -123,8 +123,11 @@ def index_error(cnp.ndarray argmax, int64_t limit):
         largest = largest_index(&view)
     if largest <= limit:
         return None
-    wrong = np.argwhere((argmax < -1) | (argmax >= limit))[0]
-    return tuple(map(int, wrong)), int(argmax[tuple(wrong)])
+    argmax = argmax.copy()      # of which index it was one look must do
+    wrong = np.argwhere((argmax < -1) | (argmax >= limit))
+    if not len(wrong):          # it has changed, and the kernel bounds what it reads
+        return None
+    return tuple(map(int, wrong[0])), int(argmax[tuple(wrong[0])])
 
 
 cdef uint32_t largest_index(View* view) noexcept nogil:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from roicy._types import Ndarray
+from roicy._types import ArgmaxError, Ndarray
 from roicy.cuda.device import Arguments, Device, view
 
 # As in argmax.cuh: threads of a block.
@@ -34,11 +34,13 @@ def survey(device: Device, argmax: Ndarray, kernel: str, *arguments: Any) -> Non
     device.launch("argmax", kernel, (), rois, SURVEYORS, arguments)
 
 
-def first_wrong(device: Device, argmax: Ndarray, wrong: Ndarray, total: Ndarray | None = None) -> Any:
-    """Return ((k, c, p, q), value, samples of the bin) of the first wrong number, or None; waits.
+def first_wrong(
+    device: Device, argmax: Ndarray, wrong: Ndarray, limit: int = 0, total: Ndarray | None = None
+) -> ArgmaxError | None:
+    """Return ((k, c, p, q), value, limit) of the first wrong number, or None; waits.
 
-    `wrong` holds, for each RoI, which of its numbers is the first one that is out of range; `total` is that
-    of a grid table.
+    `wrong` holds, for each RoI, which of its numbers is the first one that is out of range, -1 ... limit - 1;
+    `total` is that of a grid table, whose bins each have a limit of their own.
     """
     rois, _, rows, columns = argmax.shape
     found = device.xp.empty(4, np.int64)
@@ -54,8 +56,10 @@ def first_wrong(device: Device, argmax: Ndarray, wrong: Ndarray, total: Ndarray 
         found,
     )
     device.launch("argmax", "first_wrong", (), 1, SURVEYORS, arguments)
-    k, number, *values = found.tolist()
-    if k == rois:
+    k, number, value, samples = found.tolist()
+    if of_samples:
+        limit = samples
+    if k == rois or -1 <= value < limit:  # it may have changed since, and kernels bound what they read
         return None
     c, b = divmod(number, rows * columns)
-    return (k, c, *divmod(b, columns)), *values
+    return (k, c, *divmod(b, columns)), value, limit

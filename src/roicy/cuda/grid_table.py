@@ -244,5 +244,4 @@ class GridKernels(Device):
             return None
         wrong = self.xp.empty(len(argmax), np.int64)
         survey(self, argmax, "survey_of_samples", tables.image, tables.total, wrong)
-        found: ArgmaxError | None = first_wrong(self, argmax, wrong, tables.total)
-        return found
+        return first_wrong(self, argmax, wrong, total=tables.total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import ArgmaxError, DType, Ndarray, Shape, Size, Table
+from roicy._types import DType, Ndarray, Shape, Size, Table
 from roicy.cuda.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.device import Arguments, Device, packs, view
 from roicy.cuda.roi_table import ImageTable, RoiTable
@@ -168,7 +168,7 @@ class RangeKernels(Device):
             return None
         wrong = self.xp.empty(len(argmax), np.int64)
         survey(self, argmax, "survey", np.int64(limit), wrong)
-        found: ArgmaxError | None = first_wrong(self, argmax, wrong)
+        found = first_wrong(self, argmax, wrong, limit)
         return found and found[:2]
 
 
