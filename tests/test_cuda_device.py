@@ -3,6 +3,8 @@
 Where there is a device, the tests that use the fixture `backend` run on it, too.
 """
 
+import gc
+
 import numpy as np
 import on_device
 import operators
@@ -93,6 +95,9 @@ CALLS = {
     "pool": lambda f, r, t, **o: roicy.roi_pool(f, r, 7, **o),
     "rotated": lambda f, r, t, **o: roicy.roi_align_rotated(f, t, 7, **o),
     "backward": lambda f, r, t, **o: roicy.roi_align_backward(f[:1, :, :4, :4].repeat(4, 0), r, SHAPE, **o),
+    "backward, boxes sorted by image": lambda f, r, t, **o: roicy.roi_align_backward(
+        f[:1, :, :2, :2].repeat(1200, 0), r.repeat(300, 0), SHAPE, **o
+    ),
 }
 
 
@@ -157,6 +162,15 @@ def test_a_plan_on_several_streams(xp, features):
 # ---------------------------------------------------------------- memory
 
 
+@pytest.fixture
+def no_collector():
+    """Python's garbage collector does not come by."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
 def test_all_memory_comes_from_the_pool_and_goes_back(xp, features):
     there = [xp.asarray(array) for array in (features, ROIS, TURNED)]
     pool = xp.get_default_memory_pool()

@@ -6,9 +6,11 @@ waited for. Where that would be too much memory the device is asked what the box
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from roicy._types import Ndarray, Shape, Size, Table
+from roicy._types import DType, Ndarray, Shape, Size, Table
 from roicy.cuda.device import Arguments, Device, channels_last, packs, view
 from roicy.cuda.roi_table import RoiTable
 
@@ -29,9 +31,19 @@ _NONE = np.int64(0)
 
 
 class _Axis:
-    """Lists of taps of every RoI along one axis."""
+    """Lists of taps of every RoI along one axis.
 
-    def __init__(self, table: AxisTable, bins: int, length: int, sampling_ratio: int) -> None:
+    It does not know its table: of a circle of references only Python's garbage collector gets rid, and that
+    knows nothing of memory on a device.
+    """
+
+    def __init__(
+        self, xp: Any, image: Ndarray, real: DType, bins: int, length: int, sampling_ratio: int
+    ) -> None:
+        self._xp = xp
+        self._rois = len(image)
+        self._real = real
+        self._unused = image  # stands where a kernel wants an array and reads none
         self.bins = bins
         self.length = length
         #: taps that a RoI has at the most: a bin has no more than it spans pixels, and neighbours share a few
@@ -40,17 +52,15 @@ class _Axis:
             self.room = min(self.room, 2 * sampling_ratio * bins)
         self.pixels = length + 1
         self.first = self.line = None
-        self._table = table
 
     def bytes(self, sloped: bool, turned: bool) -> int:
         """Return how much memory the lists take."""
-        item = 16 if self._table.accumulate == "float64" else 8
-        taps = item * (1 + sloped + turned)
-        return self._table.rois * (8 * self.bins + self.room * taps + 4 * self.pixels * turned)
+        taps = 2 * self._real.itemsize * (1 + sloped + turned)
+        return self._rois * (8 * self.bins + self.room * taps + 4 * self.pixels * turned)
 
     def fit(self, room: Ndarray, pixels: Ndarray) -> None:
         """Give each RoI the room it needs: (K,) taps and pixels."""
-        xp = self._table.device.xp
+        xp = self._xp
         starts = xp.zeros((2, len(room) + 1), np.int64)
         xp.cumsum(room, out=starts[0, 1:])
         xp.cumsum(pixels, out=starts[1, 1:])
@@ -58,8 +68,7 @@ class _Axis:
         self.room = self.pixels = 0
 
     def reserve(self, sloped: bool, turned: bool) -> None:
-        table, xp = self._table, self._table.device.xp
-        k, real = table.rois, np.dtype(table.accumulate)
+        xp, k, real = self._xp, self._rois, self._real
         taps = max(1, self.room * k if self.first is None else int(self.first[-1]))
         pixels = max(1, self.pixels * k if self.line is None else int(self.line[-1]))
         self.start = xp.empty((k, self.bins), np.int32)
@@ -70,10 +79,10 @@ class _Axis:
         self.turned = xp.empty((taps, 2), real) if turned else self.taps
 
     def _room(self) -> Arguments:
-        return np.int64(self.room), self._table.image if self.first is None else self.first
+        return np.int64(self.room), self._unused if self.first is None else self.first
 
     def _pixels(self) -> Arguments:
-        return np.int64(self.pixels), self._table.image if self.line is None else self.line
+        return np.int64(self.pixels), self._unused if self.line is None else self.line
 
     def filled(self) -> Arguments:
         """Return the arguments that the macro FILLED stands for."""
@@ -124,8 +133,9 @@ class AxisTable(RoiTable):
         super().__init__(device, boxes, images, input_shape, output_size, accumulate)
         geometry = np.float64(spatial_scale), np.int32(sampling_ratio), np.int32(aligned)
         sloped, turned = purpose == "backward_rois", purpose == "backward"
-        self.y = _Axis(self, output_size[0], input_shape[2], sampling_ratio)
-        self.x = _Axis(self, output_size[1], input_shape[3], sampling_ratio)
+        shared = device.xp, self.image, np.dtype(accumulate)
+        self.y = _Axis(*shared, output_size[0], input_shape[2], sampling_ratio)
+        self.x = _Axis(*shared, output_size[1], input_shape[3], sampling_ratio)
         if self.y.bytes(sloped, turned) + self.x.bytes(sloped, turned) > UNASKED_BYTES:
             self._measure(geometry)
         self.y.reserve(sloped, turned)
