@@ -2,7 +2,8 @@
 #include "argmax.cuh"
 #include "grid_chosen.cuh"
 
-/* The sum over a block, for thread 0, in an order that never changes; `room` is for one of each thread. */
+/* The sum over a block, for thread 0, in an order that never changes; `room` is for one of each thread. The
+ * others get nothing: without another barrier they do not know when it is there. */
 INLINE double block_sum(double value, double *room) {
     __syncthreads();
     room[threadIdx.x] = value;
@@ -11,7 +12,7 @@ INLINE double block_sum(double value, double *room) {
         if (threadIdx.x < half)
             room[threadIdx.x] += room[threadIdx.x + half];
     }
-    return room[0];
+    return threadIdx.x == 0 ? room[0] : 0;
 }
 
 /* slopes[k] = d/d(x1, y1, x2, y2) of one RoI, summed over its channels and bins, in one order for all

@@ -92,7 +92,7 @@ class RoiTable:
             if n == 1 or self.rois <= UNSORTED:
                 self._by_image = self.image, np.int64(self.rois), self.image, self.image, np.int32(0)
             else:
-                order = xp.argsort(self.image, kind="stable").astype(np.int64)
+                order = xp.argsort(self.image, kind="stable").astype(np.int64, copy=False)
                 start = xp.empty(n + 1, np.int64)
                 sorted_images = self.image[order]
                 arguments = (sorted_images, np.int64(self.rois), np.int64(n), start)
