@@ -27,7 +27,10 @@ from roicy.cuda import state
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("roicy", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "torchvision")
 PASSES = ("forward", "with argmax", "backward", "box gradient")
-TOLERANCE = 1e-5
+#: How far torchvision's results may lie from ours. Its kernels contract a sample's position to a fused
+#: multiply-add, ours round as the CPU does: 200 pixels from the edge positions lie 1.5e-5 apart, and the values
+#: that far times the difference of two pixels.
+TOLERANCE = 2e-4
 COLUMNS = ("workload", "pass", "contestant", ">ms", ">ratio", ">GB/s", ">copies", ">call, µs", ">difference")
 
 

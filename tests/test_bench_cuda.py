@@ -1,11 +1,14 @@
 """The benchmark on GPUs as far as it goes without one: bytes, statistics, table, a trial run on the CPU."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from reference_samples import places, samples
 
+import roicy
 from roicy._workloads import Workload
 from roicy.cuda import state
 
@@ -144,6 +147,32 @@ def test_differences(gpu):
     ones = np.ones(3)
     results = {"roicy": (ones, None), "same": ones, "other": np.array([1, 1, 2.0])}
     assert gpu.compare(Cpu(), results) == {"same": 0.0, "other": 0.5}
+
+
+def test_contracted_positions_make_no_difference(gpu):
+    """Averages at positions that were rounded once, not twice, as a kernel of torchvision's has them."""
+    from roicy._workloads import select
+
+    (box,) = select(["box_7x7_sr2"])
+    box = dataclasses.replace(box, input_shape=(1, 32, *box.input_shape[2:]), rois=200)
+    features, rois, _ = gpu.draw(box, 0)
+    image = features[0].transpose(1, 2, 0).astype(np.float64)
+    bins, ratio = box.output_size, box.sampling_ratio
+    p, i = np.divmod(np.arange(bins * ratio), ratio)
+
+    def positions(low, high):
+        size = (high - low) / np.float32(bins)
+        start = (p * size.astype(np.float64) + (low - np.float32(0.5))).astype(np.float32)
+        return start + (i + np.float32(0.5)) * size / np.float32(ratio)
+
+    found = []
+    for _, x1, y1, x2, y2 in rois:
+        y, x = places(positions(y1, y2), len(image)), places(positions(x1, x2), image.shape[1])
+        grid = [type(y)(*(part[:, None] for part in y)), type(x)(*(part[None, :] for part in x))]
+        found.append(samples(image, *grid).reshape(bins, ratio, bins, ratio, -1).mean((1, 3)))
+    own = roicy.roi_align(features, rois, bins, sampling_ratio=ratio)
+    difference = np.abs(own.transpose(0, 2, 3, 1) - found).max() / np.abs(found).max()
+    assert 1e-5 < difference < gpu.TOLERANCE / 5
 
 
 # ---------------------------------------------------------------- the command

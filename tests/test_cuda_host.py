@@ -1,7 +1,9 @@
 """What the host build of the CUDA kernels can do and what it finds, on small kernels of its own."""
 
 import os
+import types
 
+import conftest
 import numpy as np
 import pytest
 from cuda_host import module
@@ -733,3 +735,17 @@ def test_conversions_to_integers_saturate():
         [0, 0, 0, 0],
     ]
     np.testing.assert_array_equal(out.reshape(6, 4), expected)
+
+
+# ---------------------------------------------------------------- ahead of the tests
+
+
+@pytest.mark.parametrize(("backend", "ahead"), [("cuda", True), ("device", False)])
+def test_kernels_are_compiled_ahead_for_many_tests_of_theirs(monkeypatch, backend, ahead):
+    """Not for a device's, which has a compiler of its own."""
+    asked = []
+    monkeypatch.setattr(module, "compiler", lambda: asked.append("for a compiler"))
+    case = types.SimpleNamespace(params={"backend": backend})
+    item = types.SimpleNamespace(path="test_x.py", originalname="test_x", callspec=case)
+    conftest.pytest_collection_finish(types.SimpleNamespace(items=[item] * conftest.MANY_TESTS))
+    assert bool(asked) == ahead
