@@ -3,11 +3,14 @@
 The arrays are those of `cuda_host.arrays`: what the library does with CuPy's is run, on the processor.
 """
 
+import copy
+import pickle
 import shutil
 
 import numpy as np
 import pytest
 from array_calls import CALLS, FEATURES, GRAD, ROIS, TURNED, argmax_of
+from closeness import assert_same_bits
 from cuda_host import arrays
 from cuda_host.arrays import Waits, ndarray
 
@@ -91,6 +94,26 @@ def test_plans(cupy):
             close(
                 device.backward_rois(on_device(grad), on_device(FEATURES)), host.backward_rois(grad, FEATURES)
             )
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda plan: pickle.loads(pickle.dumps(plan))])
+@pytest.mark.parametrize("make, rois", [(roicy.roi_align_plan, ROIS), (roicy.roi_align_rotated_plan, TURNED)])
+def test_copies_of_a_plan(cupy, make, rois, duplicate):
+    """They are on the device, as the boxes are, and know nothing of the streams of the original."""
+    features = on_device(FEATURES)
+    for given in (rois, [rois[:1, 1:], rois[1:2, 1:]]):
+        moved = [on_device(array) for array in given] if isinstance(given, list) else on_device(given)
+        plan = make(moved, FEATURES.shape, (3, 2))
+        grad = on_device(GRAD[: plan.output_shape[0]])
+        plan.backward(grad)
+        twin = duplicate(plan)
+        for one, other in zip(
+            (twin(features), twin.backward(grad), *twin.backward_rois(grad, features)),
+            (plan(features), plan.backward(grad), *plan.backward_rois(grad, features)),
+            strict=True,
+        ):
+            assert isinstance(one, ndarray)
+            assert_same_bits(on_host(one), on_host(other))
 
 
 @pytest.mark.parametrize("make, rois", [(roicy.roi_align_plan, ROIS), (roicy.roi_align_rotated_plan, TURNED)])

@@ -1,5 +1,9 @@
 """Plans of `roi_align` and `roi_align_rotated`: the same results, from tables that are kept."""
 
+import copy
+import gc
+import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import battery
@@ -20,6 +24,7 @@ from strategies import (
 )
 
 import roicy
+from roicy._backend import adopt
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -340,3 +345,140 @@ def test_outputs_that_no_memory_could_hold(make, size):
     rois = rois if make is roicy.roi_align_rotated_plan else rois[:, :5]
     with pytest.raises((MemoryError, ValueError), match=r"allocate|no array can have"):
         make(rois, (1, 2, 8, 8), (size, size))
+
+
+# ---------------------------------------------------------------- copies
+
+COPIES = [
+    copy.copy,
+    copy.deepcopy,
+    *(lambda plan, p=p: pickle.loads(pickle.dumps(plan, p)) for p in range(pickle.HIGHEST_PROTOCOL + 1)),
+]
+COPY_IDS = ["copy", "deepcopy", *(f"protocol-{p}" for p in range(pickle.HIGHEST_PROTOCOL + 1))]
+
+BOXES = {
+    "column": lambda rois: (rois, {}),
+    "indices": lambda rois: (rois[:, 1:], {"batch_indices": rois[:, 0].astype(np.uint8)}),
+    "lists": lambda rois: ([rois[[1], 1:], rois[[0, 2], 1:]], {}),
+    "lists, float64": lambda rois: ([rois[[1], 1:], rois[[0, 2], 1:].astype(np.float64) + 1e-9], {}),
+    "none": lambda rois: (rois[:0], {}),
+    "invalid": lambda rois: (np.where(rois == 2, np.nan, rois), {"invalid": "nan"}),
+}
+PLANS = {
+    "average": (roicy.roi_align_plan, {"spatial_scale": 0.7, "sampling_ratio": 2, "aligned": False}),
+    "adaptive": (roicy.roi_align_plan, {"spatial_scale": 0.7, "layout": "NHWC"}),
+    "maximum": (roicy.roi_align_plan, {"mode": "max", "layout": "NHWC"}),
+    "onnx": (roicy.roi_align_plan, {"mode": "max", "max_rule": "onnx"}),
+    "degrees": (roicy.roi_align_rotated_plan, {"spatial_scale": 0.7, "clockwise": True, "layout": "NHWC"}),
+    "radians": (
+        roicy.roi_align_rotated_plan,
+        {"sampling_ratio": 3, "aligned": False, "angle_unit": "radians"},
+    ),
+}
+
+
+def made(kind, boxes):
+    make, options = PLANS[kind]
+    rois, more = BOXES[boxes](ROIS if make is roicy.roi_align_plan else TURNED)
+    shape = (2, 12, 10, 5) if options.get("layout") == "NHWC" else SHAPE
+    return make(rois, shape, (2, 3), **options, **more)
+
+
+def results(plan, kind):
+    """What all methods of a plan return."""
+    features = random_values(np.random.default_rng(1), plan.input_shape, np.dtype("float32"))
+    grad = random_values(np.random.default_rng(2), plan.output_shape, np.dtype("float32"))
+    found = [plan(features), plan(features.astype(np.float64))]
+    if kind == "onnx":
+        return found
+    more = {"argmax": plan(features, return_argmax=True)[1]} if kind == "maximum" else {}
+    slopes = plan.backward_rois(grad, features, **more)
+    return [*found, plan.backward(grad, **more), *(slopes if isinstance(slopes, list) else [slopes])]
+
+
+@pytest.mark.parametrize("duplicate", COPIES, ids=COPY_IDS)
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("boxes", BOXES)
+@pytest.mark.numpy_only(reason="a plan is behind what moves its arrays")
+def test_copies_are_plans_of_their_own(kind, boxes, duplicate):
+    """The same results, to the bit, before the original was used, after that, and when it is gone."""
+    plan = made(kind, boxes)
+    twins = [duplicate(plan)]
+    expected = results(plan, kind)
+    twins += [duplicate(plan), duplicate(twins[0])]
+    text = repr(plan)
+    del plan
+    for twin in twins:
+        assert repr(twin) == text
+        found = results(twin, kind)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same_bits(one, other)
+
+
+@pytest.mark.numpy_only(reason="a plan is behind what moves its arrays")
+def test_a_pickle_is_as_large_as_the_boxes():
+    plan = roicy.roi_align_plan(np.tile(ROIS, (500, 1)), (2, 64, 120, 100), 7)
+    assert len(pickle.dumps(plan)) < 1500 * 5 * 4 + 1000
+
+
+@pytest.mark.numpy_only(reason="a plan is behind what moves its arrays")
+def test_plans_can_be_referred_to_weakly():
+    """And nothing but its users holds a plan."""
+    for kind in PLANS:
+        plan = made(kind, "column")
+        reference = weakref.ref(plan)
+        results(plan, kind)
+        assert reference() is plan
+        kept = weakref.WeakKeyDictionary({plan: 1})
+        gc.disable()
+        try:
+            del plan
+            assert reference() is None
+        finally:
+            gc.enable()
+        assert not kept
+
+
+class Named(roicy.RoIAlignPlan):
+    """A plan with attributes of its own, in a slot and in a dictionary."""
+
+    __slots__ = ("__dict__", "name")
+
+    def __init__(self, name):
+        kernels, rois = adopt(rois=ROIS)
+        super().__init__(kernels, rois, SHAPE, (2, 2), 1, 0, True, "avg", "bilinear", None, "NCHW", "raise")
+        self.name = name
+
+
+@pytest.mark.numpy_only(reason="a plan is behind what moves its arrays")
+@pytest.mark.parametrize("duplicate", COPIES, ids=COPY_IDS)
+def test_copies_of_a_derived_plan(duplicate):
+    plan = Named("mine")
+    plan.notes = ["a note"]
+    twin = duplicate(plan)
+    assert type(twin) is Named
+    assert (twin.name, twin.notes) == ("mine", ["a note"])
+    features = random_values(np.random.default_rng(1), SHAPE, np.dtype("float32"))
+    assert_same_bits(twin(features), plan(features))
+
+
+@pytest.mark.numpy_only(reason="a plan is behind what moves its arrays")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda arguments: arguments.pop("layout"),
+        lambda arguments: arguments.update(layout="NWHC"),
+        lambda arguments: arguments.update(unknown=1),
+        lambda arguments: arguments.update(rois=arguments["rois"][:, :3]),
+        lambda arguments: arguments.update(rois=[[1.0, 2.0]]),
+        lambda arguments: arguments.update(input_shape=(2, -5, 12, 10)),
+        lambda arguments: arguments.update(sampling_ratio=1e9),
+    ],
+)
+def test_damaged_pickles_say_so(damage):
+    make, (derived, kind, arguments), _ = roicy.roi_align_plan(ROIS, SHAPE, 2).__reduce__()
+    make(derived, kind, arguments)
+    damage(arguments)
+    with pytest.raises(ValueError, match="a stored RoIAlignPlan must hold the arguments"):
+        make(derived, kind, arguments)

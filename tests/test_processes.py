@@ -192,24 +192,36 @@ def work(n):
     with roicy.num_threads(n):
         return results(large)
 
+def by_plan(plan):
+    return [[array.tobytes() for array in found] for found in planned(plan)]
+
 if __name__ == "__main__":
     expected = work(2)
+    plans = [
+        roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), spatial_scale=0.7),
+        roicy.roi_align_rotated_plan([TURNED[:1, 1:], TURNED[1:, 1:]], FEATURES.shape, (3, 2)),
+    ]
+    of_plans = [by_plan(plan) for plan in plans]
     context = multiprocessing.get_context(sys.argv[1])
     with concurrent.futures.ProcessPoolExecutor(2, context) as pool:
         found = list(pool.map(work, [1, 2, 3, 2], timeout=60))
-    print(all(result == expected for result in found))
+        found_by_plans = list(pool.map(by_plan, plans, timeout=60))
+    print(all(result == expected for result in found), found_by_plans == of_plans)
 """
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 def test_processes_that_start_in_any_way(method, tmp_path):
-    """Workers of a pool, with threads of their own, after a threaded call of the process that starts them."""
+    """Workers of a pool, with threads of their own, after a threaded call of the process that starts them.
+
+    Plans travel to them.
+    """
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip("not on this platform")
     program = tmp_path / "program.py"
     program.write_text(CALLS + POOL_OF_PROCESSES)
     done = python(str(program), method, timeout=120)
-    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "True True"), done.stderr
 
 
 def python(*words, timeout=60):

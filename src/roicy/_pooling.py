@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
-from roicy._types import AnyArray, ArgmaxError, Array, Boxes, Invalid, Kernels, Layout, Ndarray, Shape, Size
+from roicy._types import (
+    AnyArray,
+    ArgmaxError,
+    Array,
+    Boxes,
+    InputShape,
+    Invalid,
+    Kernels,
+    Layout,
+    Ndarray,
+    OutputSize,
+    Shape,
+    Size,
+)
 
 
 class Pooling(Generic[Array]):
@@ -24,10 +37,12 @@ class Pooling(Generic[Array]):
       ``_slope(table, grad_output, argmax, features, grad_boxes)`` apply it, with arrays as the kernels take
       them and `argmax` None where there is none;
     - ``_argmax_error(table, argmax)`` finds a value of argmax that is out of range: None, or
-      ``((k, c, p, q), value, limit)``.
+      ``((k, c, p, q), value, limit)``;
+    - ``_made_of()`` is for plans: their class, and the arguments that `planned` makes them of.
     """
 
     __slots__ = (
+        "__weakref__",
         "_input_shape",
         "_invalid",
         "_kernels",
@@ -87,6 +102,8 @@ class Pooling(Generic[Array]):
         ) -> None: ...
 
         def _argmax_error(self, table: Any, argmax: Ndarray, /) -> ArgmaxError | None: ...
+
+        def _made_of(self) -> tuple[Any, dict[str, Any]]: ...
 
     @property
     def input_shape(self) -> Shape:
@@ -181,10 +198,14 @@ class Pooling(Generic[Array]):
         with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
             out[:, -rois.columns :] = gradient
         out[:, : -rois.columns] = 0  # the batch index has no gradient
-        if rois.lengths is None:
-            return out
-        ends = np.cumsum(rois.lengths)
-        return [out[end - length : end] for end, length in zip(ends, rois.lengths, strict=True)]
+        return self._as_given(out)
+
+    def _as_given(self, rows: Ndarray) -> Any:
+        # rows that belong to the boxes, in one array or in a list, as the caller gave the boxes
+        lengths = self._rois.lengths
+        if lengths is None:
+            return rows
+        return [rows[end - length : end] for end, length in zip(np.cumsum(lengths), lengths, strict=True)]
 
     def _settled_argmax(self, argmax: Ndarray, *inputs: Ndarray) -> tuple[Ndarray, tuple[Ndarray, ...]]:
         # argmax as the kernels take it, and the arrays that an output must not overlap
@@ -214,6 +235,31 @@ class Pooling(Generic[Array]):
         self._table("float32", "forward")
         self._rois.given = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is copied or pickled are the arguments: the tables are made again, where the copy will be used.
+        attributes, slots = cast(Any, object.__getstate__(self))
+        own = {
+            name
+            for kind in type(self).__mro__
+            if kind.__module__.startswith("roicy.")
+            for name in vars(kind).get("__slots__", ())
+        }
+        slots = {name: value for name, value in slots.items() if name not in own}
+        state = (attributes, slots) if attributes or slots else None  # a subclass may have some
+        return _made_again, (type(self), *self._made_of()), state
+
+    def _boxes_arguments(self) -> dict[str, Any]:
+        # those of `planned` that all kinds of boxes have
+        rois = self._rois
+        return {
+            "rois": self._as_given(rois.boxes),
+            "input_shape": self._input_shape,
+            "output_size": self._output_size,
+            "batch_indices": rois.images if rois.lengths is None else None,
+            "layout": self._layout,
+            "invalid": self._invalid,
+        }
+
     def _table(self, accumulate: str, purpose: str) -> Any:
         # Made when first asked for, and before anything is written: this is where invalid rows show.
         if not len(self._rois.boxes):
@@ -233,3 +279,39 @@ class Pooling(Generic[Array]):
         # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds.
         if self._planned and self._kernels.asynchronous:
             self._moments = self._kernels.note(self._moments)
+
+
+def planned(
+    plan: Any,
+    kind: Any,
+    rois: Boxes,
+    input_shape: InputShape,
+    output_size: OutputSize,
+    batch_indices: AnyArray | None,
+    layout: Layout,
+    **options: Any,
+) -> Any:
+    """Make `plan`, of class `kind` or a derived one, of arguments as a caller gives them."""
+    layout = settle.layout(layout)
+    kernels, rois, batch_indices = adopt(rois=rois, batch_indices=batch_indices)
+    kind.__init__(
+        plan,
+        kernels,
+        rois,
+        settle.input_shape(input_shape, layout),
+        settle.output_size(output_size),
+        batch_indices=batch_indices,
+        layout=layout,
+        **options,
+    )
+    plan._keep()
+    return plan
+
+
+def _made_again(derived: Any, kind: Any, arguments: dict[str, Any]) -> Any:
+    try:
+        return planned(derived.__new__(derived), kind, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"a stored {kind.__name__} must hold the arguments that make one, got others: {error}"
+        ) from error

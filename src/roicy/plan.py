@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 from roicy import _arguments as settle
-from roicy._backend import adopt
-from roicy._pooling import Pooling
+from roicy._pooling import Pooling, planned
 from roicy._types import (
     AngleUnit,
     AnyArray,
@@ -174,6 +173,17 @@ class RoIAlignPlan(Pooling[Array]):
             f"sampling_ratio={sampling_ratio}, aligned={aligned}, {mode}layout={self._layout!r})"
         )
 
+    def _made_of(self) -> tuple[Any, dict[str, Any]]:
+        _, _, spatial_scale, sampling_ratio, aligned = self._geometry
+        return RoIAlignPlan, {
+            **self._boxes_arguments(),
+            "spatial_scale": spatial_scale,
+            "sampling_ratio": sampling_ratio,
+            "aligned": aligned,
+            "mode": self._mode,
+            "max_rule": self._max_rule,
+        }
+
     def _check_gradient(self, argmax: AnyArray | None) -> None:
         if self._mode == "avg":
             if argmax is not None:
@@ -326,6 +336,17 @@ class RoIAlignRotatedPlan(Pooling[Array]):
             f"layout={self._layout!r})"
         )
 
+    def _made_of(self) -> tuple[Any, dict[str, Any]]:
+        _, _, spatial_scale, sampling_ratio, aligned, degrees, clockwise = self._geometry
+        return RoIAlignRotatedPlan, {
+            **self._boxes_arguments(),
+            "spatial_scale": spatial_scale,
+            "sampling_ratio": sampling_ratio,
+            "aligned": aligned,
+            "angle_unit": "degrees" if degrees else "radians",
+            "clockwise": clockwise,
+        }
+
     def _fill(self, accumulate: str, purpose: str) -> Any:
         rois = self._rois
         return self._kernels.sample_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
@@ -402,7 +423,7 @@ def roi_align_plan(
         ``plan.backward(grad_output, out=None, *, argmax=None)`` and
         ``plan.backward_rois(grad_output, features, out=None, *, argmax=None)`` are the gradients. Its
         attributes are `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by
-        several threads.
+        several threads, copied and pickled.
 
     Raises
     ------
@@ -418,7 +439,8 @@ def roi_align_plan(
     -----
     The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
     maps and for the gradients when they are first asked for. All are kept as long as the plan. With
-    ``mode="max"`` one table serves pooling and gradients.
+    ``mode="max"`` one table serves pooling and gradients. What is copied or pickled are the boxes and
+    options: tables are made again.
 
     Examples
     --------
@@ -436,23 +458,21 @@ def roi_align_plan(
     array([[ 5.,  9.],
            [21., 25.]], dtype=float32)
     """
-    layout = settle.layout(layout)
-    kernels, rois, batch_indices = adopt(rois=rois, batch_indices=batch_indices)
-    plan: RoIAlignPlan[Array] = RoIAlignPlan(
-        kernels,
+    plan: RoIAlignPlan[Array] = planned(
+        RoIAlignPlan.__new__(RoIAlignPlan),
+        RoIAlignPlan,
         rois,
-        settle.input_shape(input_shape, layout),
-        settle.output_size(output_size),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        mode,
-        max_rule,
+        input_shape,
+        output_size,
         batch_indices,
         layout,
-        invalid,
+        spatial_scale=spatial_scale,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+        mode=mode,
+        max_rule=max_rule,
+        invalid=invalid,
     )
-    plan._keep()
     return plan
 
 
@@ -508,7 +528,8 @@ def roi_align_rotated_plan(
     RoIAlignRotatedPlan
         ``plan(features, out=None)`` pools, ``plan.backward(grad_output, out=None)`` and
         ``plan.backward_rois(grad_output, features, out=None)`` are the gradients. Its attributes are
-        `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by several threads.
+        `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by several threads,
+        copied and pickled.
 
     Raises
     ------
@@ -523,7 +544,8 @@ def roi_align_rotated_plan(
     Notes
     -----
     The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
-    maps and for the gradients when they are first asked for. All are kept as long as the plan.
+    maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
+    or pickled are the boxes and options: tables are made again.
 
     Examples
     --------
@@ -538,21 +560,19 @@ def roi_align_rotated_plan(
     array([[10.5,  2.5],
            [12.5,  4.5]], dtype=float32)
     """
-    layout = settle.layout(layout)
-    kernels, rois, batch_indices = adopt(rois=rois, batch_indices=batch_indices)
-    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
-        kernels,
+    plan: RoIAlignRotatedPlan[Array] = planned(
+        RoIAlignRotatedPlan.__new__(RoIAlignRotatedPlan),
+        RoIAlignRotatedPlan,
         rois,
-        settle.input_shape(input_shape, layout),
-        settle.output_size(output_size),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        angle_unit,
-        clockwise,
+        input_shape,
+        output_size,
         batch_indices,
         layout,
-        invalid,
+        spatial_scale=spatial_scale,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+        angle_unit=angle_unit,
+        clockwise=clockwise,
+        invalid=invalid,
     )
-    plan._keep()
     return plan
