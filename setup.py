@@ -62,7 +62,7 @@ if not set(CHOSEN) <= set(LEVELS):
 LEVELS = {level: LEVELS[level] for level in CHOSEN}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
-OTHERS = ["memory", "work", "threads", "processor"]
+OTHERS = ["memory", "parallel", "work", "threads", "processor"]
 
 # Stands for the name of an extension of kernels, filled up to its length, in the C text that they share.
 STAND_IN = "kernels_of_"

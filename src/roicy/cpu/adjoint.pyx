@@ -11,7 +11,6 @@ A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, an
 threads. Rows that no later RoI reaches leave the tile at once, while they are in the cache.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
@@ -20,7 +19,7 @@ cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.checks cimport check_inside
-from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_back
 from roicy.cpu.roi_table cimport BAND
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_columns, load_bins, store_pixels, view_of, zero_row
@@ -41,7 +40,8 @@ cdef struct AdjointCall:
     bint stream
 
 
-cdef void spread_adjoint(AdjointCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void spread_adjoint(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef AdjointCall* call = <AdjointCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* out = &call.grad_features
@@ -114,7 +114,7 @@ def adjoint(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features,
     cdef View* out = &call.grad_features
     cdef Work work = Work()
     cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
-    cdef int64_t channels, blocks, t
+    cdef int64_t channels, blocks
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
@@ -134,13 +134,4 @@ def adjoint(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features,
     work.provide(table, threads, call.ring * out.columns * sizeof(lanes),
                  <size_t> call.ph * table.widest * sizeof(lanes),
                  (<size_t> call.ph * call.pw + LANES) * sizeof(lanes), 0, 0)
-    with nogil:
-        if work.threads == 1:
-            for t in range(work.count):
-                spread_adjoint(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    spread_adjoint(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(spread_adjoint, &call)

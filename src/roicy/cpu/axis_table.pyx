@@ -9,7 +9,6 @@ one short list of (pixel, weight) taps for its row and one for its column::
 """
 
 from cython cimport floating
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -17,6 +16,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from roicy.cpu.checks cimport CHECKED, check, check_inside
+from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.roi_table cimport Place, Window
 from roicy.cpu.samples cimport (
     Side, Span, bin_base, next_position, pixel_below, position, side_of, span_of,
@@ -24,6 +24,8 @@ from roicy.cpu.samples cimport (
 
 cnp.import_array()
 
+cdef enum:
+    ROIS_OF_A_PIECE = 16
 # RoIs for each thread that fills the table.
 cdef Py_ssize_t ROIS_OF_A_THREAD = 64
 
@@ -222,39 +224,67 @@ cdef class AxisTable(RoiTable):
                  aligned, purpose, threads)
 
 
+cdef struct Filling:
+    # what a call fills its tables from; box k is at `boxes` + k * columns
+    const void* boxes
+    bint single             # boxes are float32
+    int columns
+    const int64_t* image
+    const int64_t* order
+    Axis* y
+    Axis* x
+    int64_t rois
+    int height, width
+    double spatial_scale
+    int sampling_ratio
+    bint aligned, by_first_row, double_
+    Place* places
+    int64_t length          # of each thread's marks, which has weights for one pixel more
+    int32_t* mark
+    Weight* weight
+
+
 cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* image, double spatial_scale,
               int sampling_ratio, bint aligned, str purpose, int threads) except -1:
     cdef Py_ssize_t k, count = table.rois
-    cdef int64_t length = 1
-    cdef int corner = columns - 4, height = table.height, width = table.width
-    cdef bint by_first_row = purpose == "backward"
+    cdef int64_t pieces = (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE
+    cdef Filling filling
     cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
     threads = <int> min(threads, count // ROIS_OF_A_THREAD + 1)
-    with nogil:
-        if threads > 1:
-            for k in prange(count, num_threads=threads, schedule="dynamic", chunksize=16):
-                places[k] = place_of(boxes + k * columns + corner, image[k], k, &table.y, &table.x, height, width,
-                                     spatial_scale, sampling_ratio, aligned, by_first_row)
-        else:
-            for k in range(count):
-                places[k] = place_of(boxes + k * columns + corner, image[k], k, &table.y, &table.x, height, width,
-                                     spatial_scale, sampling_ratio, aligned, by_first_row)
+    filling = Filling(
+        boxes=boxes + columns - 4, single=floating is float, columns=columns, image=image, order=NULL, y=&table.y,
+        x=&table.x, rois=count, height=table.height, width=table.width, spatial_scale=spatial_scale,
+        sampling_ratio=sampling_ratio, aligned=aligned, by_first_row=purpose == "backward", double_=table.double,
+        places=places, length=1, mark=NULL, weight=NULL,
+    )
+    run_pieces(note_places, &filling, pieces, threads)
     table.arrange(places)
+    filling.order = table.order
     table.y.line_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     table.x.line_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     table.y.line_start[0] = table.x.line_start[0] = 0
     for k in range(count):
-        length = max(length, places[k].extent)
+        filling.length = max(filling.length, places[k].extent)
         table.y.line_start[k + 1] = table.y.line_start[k] + places[k].room_y
         table.x.line_start[k + 1] = table.x.line_start[k] + places[k].room_x
     lay_out(table, &table.y, purpose)
     lay_out(table, &table.x, purpose)
-    fill_taps(table, boxes + corner, columns, image, spatial_scale, sampling_ratio, aligned, length, threads)
+    fill_taps(&filling, pieces, threads)
     if CHECKED:
         check_axis(&table.y, table.rois, table.height)
         check_axis(&table.x, table.rois, table.width)
     note_windows(table, image)
     return 0
+
+
+cdef void note_places(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef Filling* f = <Filling*> settled
+    cdef int64_t k
+    for k in range(number * ROIS_OF_A_PIECE, min(f.rois, (number + 1) * ROIS_OF_A_PIECE)):
+        if f.single:
+            f.places[k] = place_of(<const float*> f.boxes + k * f.columns, f.image[k], k, f)
+        else:
+            f.places[k] = place_of(<const double*> f.boxes + k * f.columns, f.image[k], k, f)
 
 
 cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
@@ -298,28 +328,18 @@ cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
                 check_inside(axis.bin[i], 0, axis.bins)
 
 
-cdef int fill_taps(AxisTable table, const floating* boxes, int columns, const int64_t* image, double spatial_scale,
-                   int sampling_ratio, bint aligned, int64_t length, int threads) except -1:
-    cdef Py_ssize_t chunk, count = table.rois, chunks = min(count, 4 * threads) if threads > 1 else 1
-    # scratch of one chunk of RoIs: marks and a bin's weights
-    cdef int32_t* mark = <int32_t*> malloc(chunks * length * sizeof(int32_t) + 1)
-    cdef Weight* weight = <Weight*> malloc(chunks * (length + 1) * sizeof(Weight) + 1)
-    if mark == NULL or weight == NULL:
-        free(mark)
-        free(weight)
-        raise MemoryError("roicy: no memory for the axis tables' scratch")
-    memset(mark, -1, chunks * length * sizeof(int32_t))
-    with nogil:
-        if threads > 1:
-            for chunk in prange(chunks, num_threads=threads, schedule="dynamic", chunksize=1):
-                fill_rois(boxes, columns, image, table.order, &table.y, &table.x, count * chunk // chunks,
-                          count * (chunk + 1) // chunks, table.height, table.width, spatial_scale, sampling_ratio,
-                          aligned, table.double, mark + chunk * length, weight + chunk * (length + 1))
-        else:
-            fill_rois(boxes, columns, image, table.order, &table.y, &table.x, 0, count, table.height, table.width,
-                      spatial_scale, sampling_ratio, aligned, table.double, mark, weight)
-    free(mark)
-    free(weight)
+cdef int fill_taps(Filling* filling, int64_t pieces, int threads) except -1:
+    # scratch of each thread: marks and a bin's weights
+    filling.mark = <int32_t*> malloc(threads * filling.length * sizeof(int32_t) + 1)
+    filling.weight = <Weight*> malloc(threads * (filling.length + 1) * sizeof(Weight) + 1)
+    try:
+        if filling.mark == NULL or filling.weight == NULL:
+            raise MemoryError("roicy: no memory for the axis tables' scratch")
+        memset(filling.mark, -1, threads * filling.length * sizeof(int32_t))
+        run_pieces(fill_rois, filling, pieces, threads)
+    finally:
+        free(filling.mark)
+        free(filling.weight)
     return 0
 
 
@@ -353,36 +373,41 @@ cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:
     return total
 
 
-cdef Place place_of(const floating* box, int64_t image, int64_t roi, Axis* y, Axis* x, int height, int width,
-                    double spatial_scale, int sampling_ratio, bint aligned, bint by_first_row) noexcept nogil:
+cdef Place place_of(const floating* box, int64_t image, int64_t roi, Filling* f) noexcept nogil:
     cdef Place place
     cdef int top = 0, bottom = 0, left = 0, right = 0
     place.image = image
     place.roi = roi
     place.room_y = place.room_x = 0
     if image >= 0:
-        place.room_y = axis_room(box[1], box[3], spatial_scale, y.bins, sampling_ratio, aligned, height, &top, &bottom)
-        place.room_x = axis_room(box[0], box[2], spatial_scale, x.bins, sampling_ratio, aligned, width, &left,
-                                 &right)
-    place.row = top if by_first_row else bottom
+        place.room_y = axis_room(box[1], box[3], f.spatial_scale, f.y.bins, f.sampling_ratio, f.aligned, f.height,
+                                 &top, &bottom)
+        place.room_x = axis_room(box[0], box[2], f.spatial_scale, f.x.bins, f.sampling_ratio, f.aligned, f.width,
+                                 &left, &right)
+    place.row = top if f.by_first_row else bottom
     place.column = left
     place.extent = max(bottom - top, right - left) + 1
     return place
 
 
-cdef void fill_rois(const floating* boxes, int columns, const int64_t* image, const int64_t* order, Axis* y, Axis* x,
-                    int64_t begin, int64_t end, int height, int width, double spatial_scale, int sampling_ratio,
-                    bint aligned, bint double_, int32_t* mark, Weight* weight) noexcept nogil:
+cdef void fill_rois(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef Filling* f = <Filling*> settled
+    cdef int32_t* mark = f.mark + thread * f.length
+    cdef Weight* weight = f.weight + thread * (f.length + 1)
     cdef int64_t at
-    cdef const floating* box
-    for at in range(begin, end):
-        if image[order[at]] < 0:
-            empty_axis(y, at)
-            empty_axis(x, at)
-            continue
-        box = boxes + order[at] * columns
-        fill_axis(y, at, box[1], box[3], spatial_scale, sampling_ratio, aligned, height, double_, mark, weight)
-        fill_axis(x, at, box[0], box[2], spatial_scale, sampling_ratio, aligned, width, double_, mark, weight)
+    for at in range(number * ROIS_OF_A_PIECE, min(f.rois, (number + 1) * ROIS_OF_A_PIECE)):
+        if f.image[f.order[at]] < 0:
+            empty_axis(f.y, at)
+            empty_axis(f.x, at)
+        elif f.single:
+            fill_box(<const float*> f.boxes + f.order[at] * f.columns, at, f, mark, weight)
+        else:
+            fill_box(<const double*> f.boxes + f.order[at] * f.columns, at, f, mark, weight)
+
+
+cdef inline void fill_box(const floating* box, int64_t at, Filling* f, int32_t* mark, Weight* weight) noexcept nogil:
+    fill_axis(f.y, at, box[1], box[3], f.spatial_scale, f.sampling_ratio, f.aligned, f.height, f.double_, mark, weight)
+    fill_axis(f.x, at, box[0], box[2], f.spatial_scale, f.sampling_ratio, f.aligned, f.width, f.double_, mark, weight)
 
 
 cdef void empty_axis(Axis* axis, int64_t k) noexcept nogil:

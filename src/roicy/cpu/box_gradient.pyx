@@ -9,7 +9,6 @@ and likewise for x2 and y2. One sweep over the tile gives both U and D. Lanes ar
 end, blocks of channels in ascending order and in double precision, so that the bits do not depend on the threads.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
@@ -44,7 +43,8 @@ cdef struct BoxGradientCall:
     Parts parts
 
 
-cdef void differentiate_box_gradient(BoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void differentiate_box_gradient(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef BoxGradientCall* call = <BoxGradientCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
@@ -103,7 +103,7 @@ def box_gradient(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features,
     """Fill `grad_boxes` (K, 4) with d/d(x1, y1, x2, y2); the arrays are shaped (RoI or image, channel, row, column)."""
     cdef BoxGradientCall call
     cdef Work work = Work()
-    cdef int64_t channels, busy = 0, image, t
+    cdef int64_t channels, busy = 0, image
     cdef cnp.ndarray room
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
     call.y = &table.y
@@ -133,12 +133,6 @@ def box_gradient(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features,
                          2 * GROUP * <size_t> table.widest * sizeof(lanes),
                          (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
                          (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes), 0)
+        work.run(differentiate_box_gradient, &call)
         with nogil:
-            if work.threads == 1:
-                for t in range(work.count):
-                    differentiate_box_gradient(&call, work.tasks + t, work.scratch)
-            else:
-                with parallel(num_threads=work.threads):
-                    for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        differentiate_box_gradient(&call, work.tasks + t, work.scratch + threadid())
             add_parts(&call.parts, table.order, target)

@@ -4,14 +4,13 @@ One task is a run of RoIs of an image. All channels of a pixel are taken at a ti
 runs.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
-from roicy.cpu.lanes cimport LANES, lanes, lanes_fence, lanes_store_pixel, lanes_stream_bytes, real
+from roicy.cpu.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
 from roicy.cpu.passes cimport pass_pixels, pass_vectors
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_rows, view_of, write_invalid
 from roicy.cpu.work cimport Scratch, Task, Work
@@ -31,7 +30,8 @@ cdef struct ChannelsLastCall:
     bint stream
 
 
-cdef void pool_channels_last(ChannelsLastCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_channels_last(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef ChannelsLastCall* call = <ChannelsLastCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
@@ -80,7 +80,7 @@ def channels_last(AxisTable table, cnp.ndarray features, cnp.ndarray out, int th
     """
     cdef ChannelsLastCall call
     cdef Work work = Work()
-    cdef int64_t channels, vectors, t, size
+    cdef int64_t channels, vectors, size
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
@@ -101,12 +101,4 @@ def channels_last(AxisTable table, cnp.ndarray features, cnp.ndarray out, int th
                  size if call.chunked else 0)
     with nogil:
         write_invalid(table, &call.out)
-        if work.threads == 1:
-            for t in range(work.count):
-                pool_channels_last(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool_channels_last(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(pool_channels_last, &call)

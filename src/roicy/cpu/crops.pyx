@@ -9,7 +9,6 @@ each channel. Where a row's elements are no neighbours otherwise, the rows that 
 plane by plane.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
@@ -17,7 +16,8 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
-from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, lanes_stream_bytes, real
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_stream_bytes, real
+from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
 from roicy.cpu.work cimport Scratch, Work
 
@@ -75,6 +75,9 @@ cdef struct CropsCall:
     int rows_at_once            # output rows that are written together
     ptrdiff_t out_row, chunk_step   # bytes of an output row, and from one channel's chunk to the next
     bint pixels_joined, rows_joined, stream     # of the output, in which a pixel can be of all channels
+    int64_t first               # place in the table of the first RoI that has an image
+    const int64_t* image        # (K) in the order of the table
+    Scratch* scratch            # (threads)
 
 
 cdef struct Columns:
@@ -137,11 +140,13 @@ cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
         columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
 
 
-cdef void crop(CropsCall* call, int64_t task, int64_t first_roi, const int64_t* image, Scratch* scratch) noexcept nogil:
+cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef CropsCall* call = <CropsCall*> settled
+    cdef Scratch* scratch = call.scratch + thread
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
-    cdef int64_t k = first_roi + task // call.bands, band = task % call.bands, first, part, channel
+    cdef int64_t k = call.first + number // call.bands, band = number % call.bands, first, part, channel
     cdef int begin = <int> (call.ph * band // call.bands), end = <int> (call.ph * (band + 1) // call.bands)
     cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, fetched
     cdef int64_t span = 0, count
@@ -170,7 +175,7 @@ cdef void crop(CropsCall* call, int64_t task, int64_t first_roi, const int64_t* 
             high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
     for part in range(view.channels // call.together):
         channel = part * call.together
-        source = block_at(view, image[k], channel + (call.together - 1 if call.reversed else 0))
+        source = block_at(view, call.image[k], channel + (call.together - 1 if call.reversed else 0))
         if span:
             source += x.line[x.line_start[k]] * view.column
         gathered = scratch.tile
@@ -245,7 +250,7 @@ def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     cdef CropsCall call
     cdef View* view = &call.features
     cdef Work work = Work()
-    cdef int64_t k, t, i, first = table.image_start[0] if table.images else table.rois
+    cdef int64_t k, i
     cdef int64_t* image
     cdef cnp.ndarray memory = cnp.PyArray_EMPTY(1, [table.rois + 1], cnp.NPY_INT64, 0)
     cdef size_t tile = 0, lines
@@ -259,7 +264,8 @@ def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     call.own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     call.groups = (call.pw + LANES - 1) // LANES
     call.room = 0
-    image = <int64_t*> cnp.PyArray_DATA(memory)
+    call.first = table.image_start[0] if table.images else table.rois
+    call.image = image = <int64_t*> cnp.PyArray_DATA(memory)
     for i in range(table.images):
         for k in range(table.image_start[i], table.image_start[i + 1]):
             image[k] = i
@@ -289,18 +295,11 @@ def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     if table.work * view.channels < CROPS_SERIAL_WORK:
         threads = 1
     call.bands = 1 if threads == 1 else (call.ph + CROP_ROWS - 1) // CROP_ROWS
-    work.count = (table.rois - first) * call.bands
+    work.count = (table.rois - call.first) * call.bands
     work.provide(table, threads, tile, lines * sizeof(real), 0,
                  call.groups * sizeof(crops_group) + (2 * call.room + call.groups) * sizeof(lanes),
                  (1 if call.joined else call.together) * call.chunk_step)
+    call.scratch = work.scratch
     with nogil:
         write_invalid(table, &call.out)
-        if work.threads == 1:
-            for t in range(work.count):
-                crop(&call, t, first, image, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    crop(&call, t, first, image, work.scratch + threadid())
-                lanes_fence()
+    run_pieces(crop, &call, work.count, work.threads)

@@ -10,14 +10,13 @@ One task is an image and a few blocks of LANES channels (or a part of the image'
 Channels-last arrays of the accumulation type already are such a tile: there all channels of a RoI are one task.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
 from roicy.cpu.gathering cimport pass_gather, pass_gather_runs
-from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_fence, lanes_store_pixel, real
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.sample_table cimport MERGED_FROM, SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport (
@@ -45,7 +44,8 @@ cdef struct GatherCall:
     int64_t block           # bins of a block of channels
 
 
-cdef void pool_gather(GatherCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_gather(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GatherCall* call = <GatherCall*> settled
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef Samples* samples = call.samples
@@ -89,8 +89,9 @@ cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last)
     return top
 
 
-cdef void pool_runs(GatherCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_runs(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     # Channels last: the taps' places in the array, then all channels of one bin after the other.
+    cdef GatherCall* call = <GatherCall*> settled
     cdef View* view = &call.features
     cdef View* out = &call.out.view
     cdef Samples* samples = call.samples
@@ -130,7 +131,7 @@ def gather(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channe
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table)
-    cdef int64_t blocks, busy = 0, image, t, parts, columns = 0
+    cdef int64_t blocks, busy = 0, image, parts, columns = 0
     cdef size_t chunk
     cdef int number, entered
     call.order = table.order
@@ -170,13 +171,4 @@ def gather(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channe
                 work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
                              * sizeof(lanes), 0, call.depth * chunk, 0,
                              call.depth * chunk if call.out.chunked else 0)
-        with nogil:
-            if work.threads == 1:
-                for t in range(work.count):
-                    (pool_runs if channels_last else pool_gather)(&call, work.tasks + t, work.scratch)
-                lanes_fence()
-            else:
-                with parallel(num_threads=work.threads):
-                    for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        (pool_runs if channels_last else pool_gather)(&call, work.tasks + t, work.scratch + threadid())
-                    lanes_fence()
+        work.run(pool_runs if channels_last else pool_gather, &call)

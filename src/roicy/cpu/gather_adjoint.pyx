@@ -12,7 +12,6 @@ threads. Rows that no later RoI reaches leave the tile at once. Where the table 
 zeros, and each chunk adds to the rows that the last one left.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
@@ -21,7 +20,7 @@ cimport numpy as cnp
 
 from roicy.cpu.checks cimport check_inside
 from roicy.cpu.gathering cimport pass_spread, pass_spread_within
-from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_fence, real
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, real
 from roicy.cpu.roi_table cimport BAND, Window
 from roicy.cpu.sample_table cimport SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport (
@@ -48,7 +47,8 @@ cdef struct GatherAdjointCall:
     int64_t block           # bins of a block of channels
 
 
-cdef void spread_gather_adjoint(GatherAdjointCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void spread_gather_adjoint(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GatherAdjointCall* call = <GatherAdjointCall*> settled
     cdef View* out = &call.grad_features
     cdef View* gradient = &call.grad_output
     cdef Samples* samples = call.samples
@@ -142,7 +142,7 @@ def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table)
     cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
-    cdef int64_t blocks, bands, t
+    cdef int64_t blocks, bands
     cdef size_t bins
     cdef int number, entered
     call.order = table.order
@@ -172,13 +172,4 @@ def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_
         work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
         if number == 0:
             work.provide(table, entered, call.rows * out.columns * call.depth * sizeof(lanes), 0, bins, 0, 0)
-        with nogil:
-            if work.threads == 1:
-                for t in range(work.count):
-                    spread_gather_adjoint(&call, work.tasks + t, work.scratch)
-                lanes_fence()
-            else:
-                with parallel(num_threads=work.threads):
-                    for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        spread_gather_adjoint(&call, work.tasks + t, work.scratch + threadid())
-                    lanes_fence()
+        work.run(spread_gather_adjoint, &call)

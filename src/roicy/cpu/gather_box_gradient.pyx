@@ -5,7 +5,6 @@ channels: they are summed at the end, blocks of channels in ascending order and 
 not depend on the threads.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
@@ -37,7 +36,8 @@ cdef struct GatherBoxGradientCall:
     Parts parts
 
 
-cdef void differentiate_gather_box_gradient(GatherBoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void differentiate_gather_box_gradient(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GatherBoxGradientCall* call = <GatherBoxGradientCall*> settled
     cdef View* view = &call.features
     cdef View* gradient = &call.grad_output
     cdef const char* source = block_at(view, task.image, task.channel)
@@ -79,7 +79,7 @@ def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray 
     cdef SampleChunk chunks = SampleChunk(table)
     cdef View* view = &call.features
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
-    cdef int64_t busy = 0, image, t, columns = 0
+    cdef int64_t busy = 0, image, columns = 0
     cdef cnp.ndarray room
     cdef int number, entered
     call.order = table.order
@@ -108,12 +108,6 @@ def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray 
             if call.parts.begin == 0:
                 work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * sizeof(lanes), 0,
                              (call.grad_output.rows * call.grad_output.columns + LANES) * sizeof(lanes), 0, 0)
+            work.run(differentiate_gather_box_gradient, &call)
             with nogil:
-                if work.threads == 1:
-                    for t in range(work.count):
-                        differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch)
-                else:
-                    with parallel(num_threads=work.threads):
-                        for t in prange(work.count, schedule="dynamic", chunksize=1):
-                            differentiate_gather_box_gradient(&call, work.tasks + t, work.scratch + threadid())
                 add_parts(&call.parts, table.order, target)

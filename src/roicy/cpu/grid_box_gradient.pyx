@@ -5,7 +5,6 @@ that was chosen; which one it is stays. A block's part of a RoI's gradient is su
 precision in their order: the same bits for any number of threads.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
@@ -49,7 +48,8 @@ cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int64_t samp
     return sample_share(first=<real> (1 - share), second=<real> share)
 
 
-cdef void differentiate_grid_box_gradient(GridBoxGradientCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void differentiate_grid_box_gradient(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GridBoxGradientCall* call = <GridBoxGradientCall*> settled
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef Grid* y = call.y
@@ -124,7 +124,7 @@ def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argm
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
-    cdef int64_t busy = 0, image, t, columns
+    cdef int64_t busy = 0, image, columns
     cdef size_t bins
     cdef cnp.ndarray room
     cdef double pooled = 0, mapped = 0
@@ -157,12 +157,6 @@ def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argm
         if call.parts.begin == 0:
             work.provide(table, threads, call.ring * columns * sizeof(lanes),
                          table.columns * ALL_SAMPLES * sizeof(sample_share), bins, bins, 0)
+        work.run(differentiate_grid_box_gradient, &call)
         with nogil:
-            if work.threads == 1:
-                for t in range(work.count):
-                    differentiate_grid_box_gradient(&call, work.tasks + t, work.scratch)
-            else:
-                with parallel(num_threads=work.threads):
-                    for t in prange(work.count, schedule="dynamic", chunksize=1):
-                        differentiate_grid_box_gradient(&call, work.tasks + t, work.scratch + threadid())
             add_parts(&call.parts, table.order, target)

@@ -11,14 +11,13 @@ Sample rows of a bin are blended a few at a time; samples come in row-major orde
 Those that miss the map are zeros: of a bin's, the first one is enough.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
 from roicy.cpu.grid_table cimport Grid, GridTable
-from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_fence, lanes_zero, real
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_zero, real
 from roicy.cpu.maxima cimport (
     NOWHERE, SAMPLE_ROWS, lanes_lowest, lanes_take_first, pass_sample_row, pass_samples, place, places,
     places_fill, places_out,
@@ -53,7 +52,8 @@ cdef struct GridMaxCall:
     int64_t block           # bins of a block of channels
 
 
-cdef void pool_grid_max(GridMaxCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_grid_max(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GridMaxCall* call = <GridMaxCall*> settled
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef lanes* bins = <lanes*> scratch.bins
@@ -147,7 +147,7 @@ def grid_max(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bin
     cdef GridMaxCall call
     cdef View* view = &call.features
     cdef Work work = Work()
-    cdef int64_t blocks, busy = 0, image, t, columns
+    cdef int64_t blocks, busy = 0, image, columns
     cdef size_t chunk, bins
     cdef double pooled = 0, mapped = 0
     call.y = &table.y
@@ -185,12 +185,4 @@ def grid_max(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bin
         write_invalid(table, &call.out.view)
         if call.with_places:
             write_index(table, &call.argmax.view, -1)
-        if work.threads == 1:
-            for t in range(work.count):
-                pool_grid_max(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool_grid_max(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(pool_grid_max, &call)

@@ -5,7 +5,6 @@ One task is an image and one block of channels (or a band of the map's rows), su
 it: the same bits for any number of threads.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memset
@@ -16,7 +15,7 @@ import numpy as np
 
 from roicy.cpu.checks cimport check_inside
 from roicy.cpu.grid_table cimport Grid, GridTable
-from roicy.cpu.lanes cimport FLOAT32, LANES, lanes, lanes_fence, real
+from roicy.cpu.lanes cimport FLOAT32, LANES, lanes, real
 from roicy.cpu.maxima cimport NOWHERE, pass_chosen, place, places, places_fill, sample_axis
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport View, block_at, load_bins, store_pixels, view_of
@@ -97,7 +96,8 @@ cdef inline void load_places(View* index, const char* source, int channels, plac
             target += 1
 
 
-cdef void scatter_samples(GridScatterCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void scatter_samples(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GridScatterCall* call = <GridScatterCall*> settled
     cdef View* out = &call.features
     cdef View* gradient = &call.grad_output
     cdef Grid* y = call.y
@@ -162,7 +162,7 @@ def grid_scatter(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, c
     cdef GridScatterCall call
     cdef View* out = &call.features
     cdef Work work = Work()
-    cdef int64_t blocks, t
+    cdef int64_t blocks
     cdef size_t bins
     call.y = &table.y
     call.x = &table.x
@@ -178,16 +178,7 @@ def grid_scatter(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, c
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
     bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
     work.provide(table, threads, out.rows * out.columns * sizeof(lanes), 0, bins, bins, 0)
-    with nogil:
-        if work.threads == 1:
-            for t in range(work.count):
-                scatter_samples(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    scatter_samples(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(scatter_samples, &call)
 
 
 def grid_index_error(GridTable table, cnp.ndarray argmax):

@@ -11,13 +11,12 @@ With the place of each maximum carried along, of equal values the first in row-m
 bin pixel by pixel.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_fence, lanes_zero
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_zero
 from roicy.cpu.maxima cimport NOWHERE, pass_max_columns, pass_max_rows, place, places, places_fill, places_out
 from roicy.cpu.range_table cimport Ranges, RangeTable
 from roicy.cpu.roi_table cimport Window
@@ -54,7 +53,8 @@ cdef struct RangeMaxCall:
     int64_t block           # bins of a block of channels
 
 
-cdef void pool_range_max(RangeMaxCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_range_max(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef RangeMaxCall* call = <RangeMaxCall*> settled
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef lanes* lines = <lanes*> scratch.lines
@@ -130,7 +130,7 @@ def range_max(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, i
     cdef RangeMaxCall call
     cdef View* view = &call.features
     cdef Work work = Work()
-    cdef int64_t blocks, busy = 0, image, t, columns
+    cdef int64_t blocks, busy = 0, image, columns
     cdef size_t chunk, bins
     cdef double pooled = 0, mapped = 0
     call.y = &table.y
@@ -170,12 +170,4 @@ def range_max(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, i
         write_invalid(table, &call.out.view)
         if call.with_places:
             write_index(table, &call.argmax.view, -1)
-        if work.threads == 1:
-            for t in range(work.count):
-                pool_range_max(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool_range_max(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(pool_range_max, &call)

@@ -10,13 +10,12 @@ One task is an image and a block of LANES channels, whose planes are read one af
 Up to the last step a vector holds neighbouring pixels of one channel.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.lanes cimport LANES, lanes, lanes_fence, lanes_zero
+from roicy.cpu.lanes cimport LANES, lanes, lanes_zero
 from roicy.cpu.planes cimport pass_max_of_lines, pass_max_of_plane, pass_max_of_strips
 from roicy.cpu.range_table cimport Lines, Ranges, RangeTable
 from roicy.cpu.roi_table cimport Window
@@ -42,7 +41,8 @@ cdef struct RangeSharedCall:
     int64_t channel_room    # vectors of a channel's lines
 
 
-cdef void pool_range_shared(RangeSharedCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_range_shared(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef RangeSharedCall* call = <RangeSharedCall*> settled
     cdef const Lines* found = call.lines + task.image
     cdef const Window* window
     cdef lanes* lines = <lanes*> scratch.lines
@@ -97,7 +97,6 @@ def range_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out, int th
     cdef RangeSharedCall call
     cdef View* view = &call.features
     cdef Work work = Work()
-    cdef int64_t t
     cdef size_t bins
     call.y = &table.y
     call.x = &table.x
@@ -119,12 +118,4 @@ def range_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out, int th
                  LANES * call.channel_room * sizeof(lanes), bins, 0, bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
-        if work.threads == 1:
-            for t in range(work.count):
-                pool_range_shared(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool_range_shared(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(pool_range_shared, &call)

@@ -13,7 +13,6 @@ Lists can be long. They are held for as many RoIs at a time as fit into a fixed 
 """
 
 from cython cimport floating
-from cython.parallel cimport prange, threadid
 from libc.math cimport M_PI, ceil, cos, fabs, floor, isfinite, signbit, sin
 from libc.stdlib cimport free, malloc
 
@@ -21,6 +20,7 @@ cimport numpy as cnp
 
 from roicy.cpu.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.memory cimport borrow, give_back
+from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.roi_table cimport Place, Window
 from roicy.cpu.samples cimport Span, bin_base, bisect, next_position, position, scaled
 
@@ -29,6 +29,7 @@ cnp.import_array()
 cdef enum:
     CHUNK_BYTES = 3 << 23       # of the taps that are held at a time
     PIECE = 512                 # columns of samples that are turned at a time
+    ROIS_OF_A_PIECE = 8
 
 # RoIs for each thread that fills a table.
 cdef Py_ssize_t ROIS_OF_A_THREAD = 16
@@ -547,6 +548,21 @@ cdef class SampleTable(RoiTable):
         return self.window[k].right - self.window[k].left if self.alone else self.tile_columns[image]
 
 
+cdef struct Noting:
+    # what a table's boxes are noted from; box k is at `boxes` + k * columns
+    void* table
+    const void* boxes
+    bint single             # boxes are float32
+    int columns
+    int64_t rois
+    const int64_t* image
+    int sampling_ratio
+    bint aligned, degrees, clockwise, by_first_row
+    RotatedBox* box
+    Window* window
+    Place* places
+
+
 cdef int note_boxes(SampleTable table, const floating* boxes, int columns, const int64_t* image, int sampling_ratio,
                     bint aligned, bint degrees, bint clockwise, bint by_first_row, int threads) except -1:
     cdef int64_t count = table.rois, k, i
@@ -555,19 +571,17 @@ cdef int note_boxes(SampleTable table, const floating* boxes, int columns, const
     cdef RotatedBox* box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
     cdef Window* window
+    cdef Noting noting
     table.box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
     table.window = <Window*> table.reserve(count, sizeof(Window))
     table.room = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
-    threads = <int> min(threads, count // ROIS_OF_A_THREAD + 1)
-    with nogil:
-        if threads > 1:
-            for k in prange(count, num_threads=threads, schedule="dynamic", chunksize=8):
-                note_box(table, boxes + k * columns + columns - 5, image[k], k, sampling_ratio, aligned, degrees,
-                         clockwise, by_first_row, box + k, given + k, places + k)
-        else:
-            for k in range(count):
-                note_box(table, boxes + k * columns + columns - 5, image[k], k, sampling_ratio, aligned, degrees,
-                         clockwise, by_first_row, box + k, given + k, places + k)
+    noting = Noting(
+        table=<void*> table, boxes=boxes + columns - 5, single=floating is float, columns=columns, rois=count,
+        image=image, sampling_ratio=sampling_ratio, aligned=aligned, degrees=degrees, clockwise=clockwise,
+        by_first_row=by_first_row, box=box, window=given, places=places,
+    )
+    run_pieces(note_piece, &noting, (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE,
+               <int> min(threads, count // ROIS_OF_A_THREAD + 1))
     table.arrange(places)
     table.room[0] = 0
     table.widest = table.tallest = 0
@@ -594,13 +608,24 @@ cdef int note_boxes(SampleTable table, const floating* boxes, int columns, const
     return 0
 
 
-cdef void note_box(SampleTable table, const floating* row, int64_t image, int64_t roi, int sampling_ratio, bint aligned,
-                   bint degrees, bint clockwise, bint by_first_row, RotatedBox* box, Window* window,
-                   Place* place) noexcept nogil:
-    box[0] = box_of(row, table.spatial_scale, sampling_ratio, aligned, degrees, clockwise, table.rows, table.columns)
-    place[0] = place_of(box, row[0], image, roi, table.rows, table.columns, table.height, table.width, window)
-    place.row = window.top if by_first_row else window.bottom
-    place.column = window.left
+cdef void note_piece(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef Noting* n = <Noting*> settled
+    cdef int64_t k
+    for k in range(number * ROIS_OF_A_PIECE, min(n.rois, (number + 1) * ROIS_OF_A_PIECE)):
+        if n.single:
+            note_box(<SampleTable> n.table, <const float*> n.boxes + k * n.columns, k, n)
+        else:
+            note_box(<SampleTable> n.table, <const double*> n.boxes + k * n.columns, k, n)
+
+
+cdef void note_box(SampleTable table, const floating* row, int64_t roi, Noting* n) noexcept nogil:
+    cdef Window* window = n.window + roi
+    n.box[roi] = box_of(row, table.spatial_scale, n.sampling_ratio, n.aligned, n.degrees, n.clockwise, table.rows,
+                        table.columns)
+    n.places[roi] = place_of(n.box + roi, row[0], n.image[roi], roi, table.rows, table.columns, table.height,
+                             table.width, window)
+    n.places[roi].row = window.top if n.by_first_row else window.bottom
+    n.places[roi].column = window.left
 
 
 cdef inline size_t tap_bytes(SampleTable table) noexcept:
@@ -659,13 +684,20 @@ cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t t
     return total
 
 
+cdef struct Filling:
+    # what the RoIs of a chunk are filled from
+    void* table
+    Samples* samples
+    int64_t first, last
+    Scratch* scratch        # (threads)
+
+
 cdef int fill_chunk(SampleTable table, Samples* samples, int chunk, int threads) except -1:
-    cdef int64_t first = table.chunk[chunk], last = table.chunk[chunk + 1], pixels = max(1, table.most_pixels), i, part
-    cdef int64_t parts
+    cdef int64_t first = table.chunk[chunk], last = table.chunk[chunk + 1], pixels = max(1, table.most_pixels), i
     cdef Scratch* scratch
     cdef double* memory
+    cdef Filling filling
     threads = <int> max(1, min(threads, (last - first) // ROIS_OF_A_THREAD + 1))
-    parts = min(last - first, 16 * threads) if threads > 1 else 1
     samples.first = first
     scratch = <Scratch*> malloc(threads * sizeof(Scratch))
     memory = <double*> malloc(threads * pixels * (1 + (SLOPES if table.sloped else 0)) * sizeof(double))
@@ -681,14 +713,12 @@ cdef int fill_chunk(SampleTable table, Samples* samples, int chunk, int threads)
         for i in range(threads):
             scratch[i].weight = memory + i * pixels
             scratch[i].slope = memory + threads * pixels + i * pixels * SLOPES if table.sloped else memory
-        if threads > 1:
-            for part in prange(parts, num_threads=threads, schedule="dynamic", chunksize=1):
-                fill_rois(table, samples, first + (last - first) * part // parts,
-                          first + (last - first) * (part + 1) // parts, scratch + threadid())
-        else:
-            fill_rois(table, samples, first, last, scratch)
-    free(scratch)
-    free(memory)
+    filling = Filling(table=<void*> table, samples=samples, first=first, last=last, scratch=scratch)
+    try:
+        run_pieces(fill_piece, &filling, (last - first + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE, threads)
+    finally:
+        free(scratch)
+        free(memory)
     if CHECKED:
         check_samples(table, samples, first, last)
     return 0
@@ -711,6 +741,12 @@ cdef void check_samples(SampleTable table, Samples* samples, int64_t first, int6
         for i in range(at, at + taps):
             check_inside(samples.offset[i] // stride, 0, height)
             check_inside(samples.offset[i] % stride, 0, width)
+
+
+cdef void fill_piece(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef Filling* f = <Filling*> settled
+    cdef int64_t first = f.first + number * ROIS_OF_A_PIECE
+    fill_rois(<SampleTable> f.table, f.samples, first, min(f.last, first + ROIS_OF_A_PIECE), f.scratch + thread)
 
 
 cdef void fill_rois(SampleTable table, Samples* samples, int64_t begin, int64_t end, Scratch* scratch) noexcept nogil:

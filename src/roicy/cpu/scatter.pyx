@@ -6,7 +6,6 @@ A pixel sums its RoIs in ascending order and their bins in row-major order, whoe
 bits for any number of threads.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -14,7 +13,7 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, element_load, lanes, lanes_fence, real
+from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, element_load, lanes, real
 from roicy.cpu.roi_table cimport ImageTable
 from roicy.cpu.tile cimport View, block_at, store_pixels, view_of
 from roicy.cpu.work cimport Scratch, Task, Work
@@ -44,7 +43,8 @@ cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t co
             plane[at] += gradient[i]
 
 
-cdef void scatter_pixels(ScatterCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void scatter_pixels(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef ScatterCall* call = <ScatterCall*> settled
     cdef View* out = &call.grad_features
     cdef View* gradient = &call.grad_output
     cdef View* index = &call.argmax
@@ -85,7 +85,7 @@ def scatter(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.n
     cdef Work work = Work()
     cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     cdef double pixels
-    cdef int64_t block, blocks, t
+    cdef int64_t block, blocks
     call.order = table.order
     call.grad_output = view_of(grad_output)
     call.argmax = view_of(argmax)
@@ -100,16 +100,7 @@ def scatter(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.n
     work.divide(table, 0, table.rois, out.channels, block, 0,
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
     work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes), 0, 0, 0, 0)
-    with nogil:
-        if work.threads == 1:
-            for t in range(work.count):
-                scatter_pixels(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    scatter_pixels(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(scatter_pixels, &call)
 
 
 def index_error(cnp.ndarray argmax, int64_t limit):

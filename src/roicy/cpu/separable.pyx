@@ -12,14 +12,13 @@ that only what a RoI needs is read. Every output is one chain of multiply-adds i
 whichever way it is reached: the bits do not depend on the threads, the strides or the path.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
-from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_blend_block, lanes_fence, lanes_zero, real
+from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_blend_block, lanes_zero, real
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
@@ -50,7 +49,8 @@ cdef struct SeparableCall:
     bint direct             # no tile
 
 
-cdef void pool_separable(SeparableCall* call, Task* task, Scratch* scratch) noexcept nogil:
+cdef void pool_separable(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef SeparableCall* call = <SeparableCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
@@ -126,7 +126,7 @@ def separable(AxisTable table, cnp.ndarray features, cnp.ndarray out, int thread
     cdef SeparableCall call
     cdef View* view = &call.features
     cdef Work work = Work()
-    cdef int64_t channels, blocks, busy = 0, image, t
+    cdef int64_t channels, blocks, busy = 0, image
     cdef size_t tile, bins, spare
     cdef double pooled = 0, mapped = 0
     call.y = &table.y
@@ -160,12 +160,4 @@ def separable(AxisTable table, cnp.ndarray features, cnp.ndarray out, int thread
                  call.depth * bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
-        if work.threads == 1:
-            for t in range(work.count):
-                pool_separable(&call, work.tasks + t, work.scratch)
-            lanes_fence()
-        else:
-            with parallel(num_threads=work.threads):
-                for t in prange(work.count, schedule="dynamic", chunksize=1):
-                    pool_separable(&call, work.tasks + t, work.scratch + threadid())
-                lanes_fence()
+    work.run(pool_separable, &call)

@@ -26,6 +26,10 @@ cdef struct Scratch:
     const char** tap        # (most) where the rows of one sum are
 
 
+# What a kernel does about one task of its call.
+ctypedef void (*Kernel)(void* call, Task* task, Scratch* scratch) noexcept nogil
+
+
 cdef class Work:
     cdef Task* tasks
     cdef int64_t count
@@ -36,3 +40,4 @@ cdef class Work:
                     int64_t bands) except -1
     cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare,
                      size_t chunk) except -1
+    cdef int run(self, Kernel kernel, void* call) except -1

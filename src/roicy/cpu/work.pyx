@@ -7,6 +7,7 @@ from libc.stdlib cimport free, malloc
 
 from roicy.cpu.checks cimport FENCE_BYTES, check_inside, fence
 from roicy.cpu.memory cimport borrow, give_back
+from roicy.cpu.parallel cimport run_pieces
 
 
 cdef inline size_t lined(size_t size) noexcept:
@@ -15,6 +16,18 @@ cdef inline size_t lined(size_t size) noexcept:
 
 cdef inline void fence_behind(void* piece, size_t size) noexcept:
     fence(<char*> piece + size, lined(size) - size)
+
+
+cdef struct Running:
+    Kernel kernel
+    void* call
+    Task* tasks
+    Scratch* scratch
+
+
+cdef void run_task(void* call, int64_t number, int thread) noexcept nogil:
+    cdef Running* running = <Running*> call
+    running.kernel(running.call, running.tasks + number, running.scratch + thread)
 
 
 cdef class Work:
@@ -89,3 +102,8 @@ cdef class Work:
             fence_behind(self.scratch[t].row, most * sizeof(char*))
             fence_behind(self.scratch[t].tap, most * sizeof(char*))
         return 0
+
+    cdef int run(self, Kernel kernel, void* call) except -1:
+        """Have the kernel do all tasks."""
+        cdef Running running = Running(kernel=kernel, call=call, tasks=self.tasks, scratch=self.scratch)
+        return run_pieces(run_task, &running, self.count, self.threads)
