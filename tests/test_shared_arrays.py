@@ -1,13 +1,17 @@
 """Arrays of other libraries: taken as NumPy's or CuPy's over the same memory, wherever that can be shared."""
 
 import array
+import ctypes
 import shutil
 import sys
+import weakref
 
 import numpy as np
 import pytest
 from array_calls import CALLS, FEATURES, GRAD, ROIS, TURNED
+from closeness import assert_same_bits
 from cuda_host import arrays
+from ml_dtypes import bfloat16
 
 import roicy
 from roicy import cuda
@@ -29,9 +33,35 @@ class Exported:
         return self._device
 
     def __dlpack__(self, **options):
-        assert self._device[0] in (HOST, PINNED), "the host asks for memory of a GPU"
-        options.pop("dl_device", None)
+        asked_by_gpu = "stream" in options
+        assert asked_by_gpu or self._device[0] in (HOST, PINNED), "the host asks for memory of a GPU"
+        for option in ("dl_device", "stream"):
+            options.pop(option, None)
         return self.memory.__dlpack__(**options)
+
+
+class Bfloat16(Exported):
+    """An array of bfloat16 by DLPack, as PyTorch and, ``versioned`` or not, JAX share theirs."""
+
+    def __init__(self, memory, kind=HOST, device=0, versioned=True, version=None):
+        super().__init__(memory.view(np.uint16), kind, device)
+        self._versioned, self._version = versioned, version
+
+    def __dlpack__(self, **options):
+        if not self._versioned:
+            options.pop("max_version", None)
+        capsule = super().__dlpack__(**options)
+        name = b"dltensor_versioned" if options.get("max_version") else b"dltensor"
+        pointer = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+        address = pointer(capsule, name)
+        if self._version is not None:
+            ctypes.c_uint32.from_address(address).value = self._version
+        # before a versioned tensor: version, two pointers, flags; before its type: data, device, axes
+        code = ctypes.c_uint8.from_address(address + (32 if self._versioned else 0) + 20)
+        assert code.value == 1  # unsigned
+        code.value = 4
+        return capsule
 
 
 class Interface:
@@ -50,6 +80,16 @@ class Refusing:
 
     def __dlpack__(self, **options):
         raise BufferError("tensors that require gradient stay here\nas the second line says")
+
+
+class Lazy(Exported):
+    """An array whose library has not yet done what its memory should have gone through."""
+
+    def __init__(self, memory, put_off="is_neg"):
+        super().__init__(memory)
+        self.is_neg = lambda: put_off == "is_neg"
+        self.is_conj = lambda: put_off == "is_conj"
+        self._is_zerotensor = lambda: put_off == "_is_zerotensor"
 
 
 def pinned(memory):
@@ -113,6 +153,115 @@ def test_nothing_is_copied(share, view, dtype):
     assert type(taken) is np.ndarray
     assert taken.ctypes.data == memory.ctypes.data
     assert (taken.strides, taken.shape, taken.dtype) == (memory.strides, memory.shape, memory.dtype)
+
+
+def in_bfloat16(share):
+    def convert(memory):
+        return share(memory.astype(bfloat16)) if memory.dtype == np.float32 else memory
+
+    return convert
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_bfloat16(name):
+    expected = results(CALLS[name](calling_with(in_bfloat16(lambda memory: memory))))
+    found = results(CALLS[name](calling_with(in_bfloat16(Bfloat16))))
+    for one, other in zip(found, expected, strict=True):
+        assert type(one) is np.ndarray
+        assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+@pytest.mark.parametrize("view", [np.s_[:], np.s_[:, ::-1], np.s_[:, 1:4, ::2], np.s_[..., ::-3], np.s_[:0]])
+def test_nothing_of_bfloat16_is_copied_nor_held(view, versioned):
+    memory = np.empty((2, 5, 4, 3), np.uint16)
+    memory.flat = range(120)
+    owner = weakref.ref(memory)
+    memory = memory[view]
+    _, taken = adopt(features=Bfloat16(memory, versioned=versioned))
+    assert taken.dtype == bfloat16
+    assert taken.shape == memory.shape
+    assert not memory.size or (taken.ctypes.data, taken.strides) == (memory.ctypes.data, memory.strides)
+    assert_same_bits(taken, memory.view(bfloat16).copy())
+    del memory
+    assert owner() is not None
+    del taken
+    assert owner() is None
+
+
+def test_out_of_bfloat16_is_written_through():
+    features = FEATURES.astype(bfloat16)
+    out = np.full((4, 5, 3, 2), 7, bfloat16)
+    found = roicy.roi_align(Bfloat16(features), ROIS, (3, 2), out=Bfloat16(out))
+    assert found.ctypes.data == out.ctypes.data
+    assert_same_bits(out, roicy.roi_align(features, ROIS, (3, 2)))
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out must be writeable"):
+        roicy.roi_align(features, ROIS, (3, 2), out=Bfloat16(out))
+
+
+def test_bfloat16_without_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(
+        TypeError, match=r"features must share its memory, .*Bfloat16.* needs ml_dtypes, which"
+    ):
+        roicy.roi_align(Bfloat16(np.zeros((1, 1, 4, 4), np.uint16)), ROIS, 3)
+
+
+def test_a_description_of_another_version_is_left_alone():
+    with pytest.raises(TypeError, match=r"features must share its memory, .* major version"):
+        roicy.roi_align(Bfloat16(np.zeros((1, 1, 4, 4), np.uint16), version=2), ROIS, 3)
+
+
+@pytest.mark.parametrize(
+    "put_off, answer", [("is_neg", "resolve_neg"), ("is_conj", "resolve_conj"), ("_is_zerotensor", "clone")]
+)
+@pytest.mark.parametrize("name", CALLS)
+def test_what_a_library_has_put_off(name, put_off, answer):
+    """No argument may be taken for what its memory shows; one that has nothing put off is taken."""
+    places = []
+
+    def note(function, *arguments, **options):
+        places.append((function, arguments, options))
+        return call(function, *arguments, **options)
+
+    CALLS[name](note)
+    for function, arguments, options in places:
+        named = {**dict(enumerate(arguments)), **options}
+        for key, value in named.items():
+            several = isinstance(value, (list, tuple)) and isinstance(value[-1], np.ndarray)
+            if not several and not isinstance(value, np.ndarray):
+                continue
+            lazy = [*value[:-1], Lazy(value[-1], put_off)] if several else Lazy(value, put_off)
+            changed = {**named, key: lazy}
+            with pytest.raises(
+                TypeError, match=rf"must share its memory, .*Lazy does not: {put_off}\(\) .*\.{answer}"
+            ):
+                call(
+                    function,
+                    *(changed[index] for index in range(len(arguments))),
+                    **{option: changed[option] for option in options},
+                )
+    expected = results(CALLS[name](call))
+    for one, other in zip(results(CALLS[name](calling_with(lambda a: Lazy(a, "")))), expected, strict=True):
+        assert_same_bits(one, other)
+
+
+def test_out_that_is_put_off():
+    out = np.zeros((4, 5, 3, 2), np.float32)
+    with pytest.raises(TypeError, match=r"out must share its memory, .*resolve_neg"):
+        roicy.roi_align(FEATURES, ROIS, (3, 2), out=Lazy(out))
+    plan = roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2))
+    with pytest.raises(TypeError, match=r"out must share its memory, .*resolve_neg"):
+        plan(FEATURES, Lazy(out))
+    with pytest.raises(TypeError, match=r"out\[1\] must share its memory, .*resolve_neg"):
+        roicy.roi_pool(
+            FEATURES, ROIS, (3, 2), return_argmax=True, out=(out, Lazy(np.zeros(out.shape, np.int32)))
+        )
+    with pytest.raises(TypeError, match=r"X must share its memory, .*resolve_neg"):
+        caffe2.RoIAlign(Lazy(FEATURES), ROIS)
+    with pytest.raises(TypeError, match=r"data must share its memory, .*resolve_neg"):
+        mxnet.ROIAlign(Lazy(FEATURES), ROIS, 2, 1.0)
 
 
 def test_arrays_of_several_libraries():
@@ -213,6 +362,22 @@ def test_nothing_of_a_gpu_is_copied(cupy, share):
 
 
 @needs_compiler
+def test_bfloat16_of_a_gpu(cupy):
+    memory = FEATURES.astype(bfloat16)[:, ::2]
+    _, taken = adopt(features=Bfloat16(memory, GPU))
+    assert isinstance(taken, cupy.ndarray)
+    assert (taken.data.ptr, taken.strides, taken.dtype) == (memory.ctypes.data, memory.strides, bfloat16)
+    found = roicy.roi_align(taken, on_gpu(ROIS), 3)
+    assert found.dtype == bfloat16
+    expected = roicy.roi_align(memory, ROIS, 3).astype(np.float32)
+    np.testing.assert_allclose(found.get().astype(np.float32), expected, rtol=0.01, atol=1e-3)
+    with pytest.raises(TypeError, match=r"features must share its memory, .*resolve_neg"):
+        lazy = Lazy(FEATURES)
+        lazy._device = GPU, 0
+        roicy.roi_align(lazy, on_gpu(ROIS), 3)
+
+
+@needs_compiler
 def test_they_go_with_cupy_arrays_and_not_with_host_memory(cupy):
     features = cupy.asarray(FEATURES)
     found = roicy.roi_align(features, Interface(ROIS), 3)
@@ -281,8 +446,41 @@ def test_torch():
         roicy.roi_align(features.clone().requires_grad_(), rois, 3)
 
 
+def test_torch_bfloat16():
+    torch = pytest.importorskip("torch")
+    features = torch.from_numpy(FEATURES).to(torch.bfloat16)
+    expected = roicy.roi_align(FEATURES.astype(bfloat16), ROIS, 3)
+    assert_same_bits(roicy.roi_align(features, torch.from_numpy(ROIS), 3), expected)
+    out = torch.empty(expected.shape, dtype=torch.bfloat16)
+    roicy.roi_align(features, ROIS, 3, out=out)
+    assert_same_bits(out.view(torch.int16).numpy().view(bfloat16), expected)
+    with pytest.raises(TypeError, match=r"features must share its memory, .*requires? grad"):
+        roicy.roi_align(features.requires_grad_(), ROIS, 3)
+
+
+def test_torch_tensors_whose_memory_is_not_what_they_show():
+    torch = pytest.importorskip("torch")
+    numbers = torch.complex(*torch.from_numpy(FEATURES).repeat(2, 1, 1, 1, 1))
+    turned = numbers.conj().imag
+    assert turned.is_neg()
+    with pytest.raises(TypeError, match=r"features must share its memory, .*is_neg.*resolve_neg"):
+        roicy.roi_align(turned, ROIS, 3)
+    np.testing.assert_array_equal(
+        roicy.roi_align(turned.resolve_neg(), ROIS, 3), roicy.roi_align(-FEATURES, ROIS, 3)
+    )
+    with pytest.raises(TypeError, match=r"features must share its memory, .*is_conj.*resolve_conj"):
+        roicy.roi_align(numbers.conj(), ROIS, 3)
+    with pytest.raises(TypeError, match=r"rois must share its memory, .*clone"):
+        roicy.roi_align(FEATURES, torch._efficientzerotensor((1, 5)), 3)
+
+
 def test_jax():
     jax = pytest.importorskip("jax")
+    half = jax.numpy.asarray(FEATURES).astype(jax.numpy.bfloat16)
+    assert_same_bits(
+        roicy.roi_align(half, jax.numpy.asarray(ROIS), 3),
+        roicy.roi_align(FEATURES.astype(bfloat16), ROIS, 3),
+    )
     found = roicy.roi_align(jax.numpy.asarray(FEATURES), jax.numpy.asarray(ROIS), 3)
     assert type(found) is np.ndarray
     np.testing.assert_array_equal(found, roicy.roi_align(FEATURES, ROIS, 3))

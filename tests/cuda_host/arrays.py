@@ -169,6 +169,9 @@ class ndarray:
     def ravel(self):
         return ndarray(self._array.ravel())
 
+    def view(self, dtype):
+        return ndarray(self._array.view(dtype), self._device)
+
     def copy(self, order="C"):
         return ndarray(self._array.copy(order))
 
@@ -249,7 +252,7 @@ def _empty(shape, dtype=float, order="C"):
 def _from_dlpack(value):
     if value.__dlpack_device__()[0] not in (2, 13):
         raise BufferError("The data is not on a CUDA device.")
-    return ndarray(np.from_dlpack(value.memory), value.__dlpack_device__()[1])
+    return ndarray(np.from_dlpack(OnHost(value)), value.__dlpack_device__()[1])
 
 
 def _asarray(value, dtype=None, order=None, **_):
@@ -262,6 +265,19 @@ def _array(value, dtype=None, copy=True, order="K", **_):
     source = value._array if isinstance(value, ndarray) else value
     with np.errstate(all="ignore"):
         return ndarray(np.array(source, dtype, order=order))
+
+
+class OnHost:
+    """What is offered to a device, which here is the processor."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+    def __dlpack__(self, *, max_version=None, **_):
+        return self._value.__dlpack__(stream=1, max_version=max_version)
 
 
 class Described:

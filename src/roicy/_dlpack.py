@@ -1,0 +1,108 @@
+"""Arrays of other libraries, by DLPack, where NumPy or CuPy does not take them as they are."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from roicy._types import Ndarray
+
+# What PyTorch puts off until an array is used. Neither its memory nor DLPack shows it: what would tell, and
+# what does it at once.
+_PUT_OFF = (("is_neg", "resolve_neg"), ("is_conj", "resolve_conj"), ("_is_zerotensor", "clone"))
+
+# DLPack's codes of types, and the version whose structures are the ones below.
+_UINT, _BFLOAT, _VERSION = 1, 4, 1
+
+
+class _Tensor(ctypes.Structure):
+    """DLTensor, as far as its type."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+    )
+
+
+class _VersionedTensor(ctypes.Structure):
+    """DLManagedTensorVersioned, as far; the older DLManagedTensor begins with its tensor."""
+
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("manager", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    )
+
+
+_is_capsule = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_IsValid", ctypes.pythonapi)
+)
+_address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+class _Bits:
+    """An array of bfloat16 that offers its memory as integers of 16 bits.
+
+    Whoever asks for a capsule owns the description in it, and may change what that says of the type. All else
+    stays between the two libraries: who frees the memory, whether it can be written to, on which stream.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self.found = False
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        capsule = self._array.__dlpack__(**options)
+        tensor = _tensor_in(capsule)
+        if tensor is not None and (tensor.code, tensor.bits, tensor.lanes) == (_BFLOAT, 16, 1):
+            tensor.code = _UINT
+            self.found = True
+        return capsule
+
+
+def _tensor_in(capsule: object) -> _Tensor | None:
+    if _is_capsule(capsule, b"dltensor"):
+        return _Tensor.from_address(_address(capsule, b"dltensor"))
+    if _is_capsule(capsule, b"dltensor_versioned"):
+        versioned = _VersionedTensor.from_address(_address(capsule, b"dltensor_versioned"))
+        return versioned.tensor if versioned.major == _VERSION else None
+    return None
+
+
+def taken(array: Any, xp: Any) -> Ndarray:
+    """Return an array that speaks DLPack as one of the library `xp`, over the same memory.
+
+    Raises what the libraries raise, and BufferError where the memory does not show what the array is.
+    """
+    for question, answer in _PUT_OFF:
+        if getattr(array, question, bool)():
+            raise BufferError(f"{question}() is True, and its memory is not what it shows: pass .{answer}()")
+    try:
+        return xp.from_dlpack(array)
+    except Exception:
+        bits = _Bits(array)
+        try:
+            words = xp.from_dlpack(bits)
+        except Exception:
+            if bits.found:
+                raise
+        if not bits.found:
+            raise  # what was raised first
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise BufferError("bfloat16 needs ml_dtypes, which is not installed") from None
+    return words.view(ml_dtypes.bfloat16)
