@@ -113,6 +113,7 @@ def test_figures_of_the_front_page_were_measured():
     [
         ("onnxruntime_pipeline", ["onnx", "onnxruntime"]),
         ("torch_function", ["torch"]),
+        ("torchvision_kernels", ["torch", "torchvision"]),
         ("jax_function", ["jax"]),
         ("threads_and_processes", []),
     ],
