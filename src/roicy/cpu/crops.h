@@ -123,9 +123,9 @@ ROICY_INLINE lanes group_of(const real *line, const lane_int *index, const real 
     return sum;
 }
 
-/* The columns of a group of any number of taps. */
-ROICY_NOINLINE lanes group_sum(const real *line, const lane_int *index, const real *weight,
-                               const lane_int *count, int least, int most, int windows) {
+/* The columns of a group of as many taps as a chain has terms, at the most. */
+ROICY_NOINLINE lanes group_chain(const real *line, const lane_int *index, const real *weight,
+                                 const lane_int *count, int least, int most, int windows) {
     switch (windows) {
     case 1:
     case 2:
@@ -135,6 +135,26 @@ ROICY_NOINLINE lanes group_sum(const real *line, const lane_int *index, const re
     default:
         return group_of(line, index, weight, count, least, most, 0);
     }
+}
+
+/* The columns of a group of any number of taps: piece by piece, each of them joining the columns that it is
+ * of.
+ */
+ROICY_NOINLINE lanes group_sum(const real *line, const lane_int *index, const real *weight,
+                               const lane_int *count, int least, int most, int windows) {
+    lanes sum = lanes_zero(), lost = lanes_zero();
+    if (most <= PIECE)
+        return group_chain(line, index, weight, count, least, most, windows);
+    for (int begin = 0; begin < most; begin += PIECE) {
+        const int rest = most - begin < PIECE ? most - begin : PIECE,
+                  left = least > begin ? least - begin : 0;
+        lane_int taps[LANES];
+        ROICY_EACH(l) taps[l] = count[l] - begin;
+        lanes piece = group_chain(line, index + begin * LANES, weight + begin * LANES, taps,
+                                  left < rest ? left : rest, rest, windows);
+        sum = lanes_join(piece, sum, &lost);
+    }
+    return lanes_restore(sum, lost);
 }
 
 /* How many windows of PICK elements columns pick from whose taps are less than `span` elements apart. */
@@ -228,10 +248,53 @@ ROICY_INLINE void blend_of(const char *const *row, const real *weight, int taps,
         memset(line, 0, (size_t)count * sizeof(real));
 }
 
+ROICY_INLINE void blend_long_as(const char *const *row, const real *weight, int rows, ptrdiff_t count,
+                                const int dtype, real *line) {
+    const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
+    lanes sum[4];
+    ptrdiff_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES) {
+        ROICY_LONG_SUM(sum, weight, rows, 4, lanes_load(row[j] + (i + v * LANES) * size, dtype));
+        memcpy(line + i, sum, sizeof sum);
+    }
+    for (; i < count; i += LANES) {
+        const int part = count - i < LANES ? (int)(count - i) : LANES;
+        ROICY_LONG_SUM(sum, weight, rows, 1,
+                       part == LANES ? lanes_load(row[j] + (i + v) * size, dtype)
+                                     : lanes_load_part(row[j] + (i + v) * size, part, dtype));
+        memcpy(line + i, sum, sizeof *sum);
+    }
+}
+
+/* The row pass for more rows than a chain has terms. */
+ROICY_NOINLINE void blend_long(const char *const *row, const real *weight, int rows, ptrdiff_t count,
+                               int dtype, real *line) {
+    switch (dtype) {
+    case FLOAT32:
+        blend_long_as(row, weight, rows, count, FLOAT32, line);
+        break;
+    case FLOAT64:
+        blend_long_as(row, weight, rows, count, FLOAT64, line);
+        break;
+    case FLOAT16:
+        blend_long_as(row, weight, rows, count, FLOAT16, line);
+        break;
+    case BFLOAT16:
+        blend_long_as(row, weight, rows, count, BFLOAT16, line);
+        break;
+    default:
+        blend_long_as(row, weight, rows, count, UINT8, line);
+    }
+}
+
 /* The row pass: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The two rows `ahead`
  * are fetched meanwhile. */
 ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count,
                                int dtype, const char *const *ahead, real *line) {
+    if (taps > PIECE) {
+        blend_long(row, weight, taps, count, dtype, line);
+        return;
+    }
     switch (dtype) {
     case FLOAT32:
         blend_of(row, weight, taps, count, FLOAT32, ahead, line);

@@ -1,11 +1,14 @@
 /* Weighted sums of pixels named one by one.
  *
- * A sum is four chains of multiply-adds, over every fourth tap each, however many vectors are summed side by
- * side: no blocking here shows in the bits. */
+ * A sum is four chains of multiply-adds, over every fourth tap each; of more than GATHER_PIECE taps it is one
+ * of such sums (`lanes.h`). That holds however many vectors are summed side by side: no blocking here shows
+ * in the bits. */
 #ifndef ROICY_GATHERING_H
 #define ROICY_GATHERING_H
 
 #include "lanes.h"
+
+enum { GATHER_PIECE = 160 }; /* taps that are summed at a time, a multiple of four */
 
 ROICY_INLINE void sum_chains(lanes chain[4][DEPTH], lanes *target, ptrdiff_t block, const int depth) {
     for (int v = 0; v < depth; v++)
@@ -34,6 +37,25 @@ ROICY_INLINE void gather_taps_as(const lanes *pixels, const int32_t *offset, con
     sum_chains(chain, target, block, depth);
 }
 
+/* The same for any number of taps. */
+ROICY_NOINLINE void gather_long(const lanes *pixels, const int32_t *offset, const real *weight, int taps,
+                                lanes *target, ptrdiff_t block, int depth) {
+    lanes sum[DEPTH], lost[DEPTH], piece[DEPTH];
+    for (int v = 0; v < depth; v++)
+        sum[v] = lost[v] = lanes_zero();
+    for (int t = 0; t < taps; t += GATHER_PIECE) {
+        const int some = taps - t < GATHER_PIECE ? taps - t : GATHER_PIECE;
+        if (depth == DEPTH)
+            gather_taps_as(pixels, offset + t, weight + t, some, piece, 1, DEPTH);
+        else
+            gather_taps_as(pixels, offset + t, weight + t, some, piece, 1, 1);
+        for (int v = 0; v < depth; v++)
+            sum[v] = lanes_join(piece[v], sum[v], lost + v);
+    }
+    for (int v = 0; v < depth; v++)
+        target[v * block] = lanes_restore(sum[v], lost[v]);
+}
+
 /* target[v * block + i] = sum over the taps of bin i of weight * pixels[offset * depth + v], for `bins` bins
  * whose taps follow each other; returns how many those are. `depth` is DEPTH or 1. */
 ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const int32_t *offset, const real *weight,
@@ -41,7 +63,9 @@ ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const int32_t *offset,
                                      ptrdiff_t block) {
     const int32_t *const begin = offset;
     for (int i = 0; i < bins; i++) {
-        if (depth == DEPTH)
+        if (taps[i] > GATHER_PIECE)
+            gather_long(pixels, offset, weight, taps[i], target + i, block, depth);
+        else if (depth == DEPTH)
             gather_taps_as(pixels, offset, weight, taps[i], target + i, block, DEPTH);
         else
             gather_taps_as(pixels, offset, weight, taps[i], target + i, block, 1);
@@ -133,27 +157,52 @@ ROICY_INLINE void gather_run_as(const char *pixels, const int64_t *offset, const
             lanes_madd(1, lanes_madd(1, chain[3][v], chain[2][v]), lanes_madd(1, chain[1][v], chain[0][v]));
 }
 
+/* The channels that fill no vector. */
+ROICY_INLINE void gather_rest(const char *pixels, const int64_t *offset, const real *weight, int taps,
+                              int rest, lanes *target) {
+    lanes chain[4];
+    for (int i = 0; i < 4; i++)
+        chain[i] = lanes_zero();
+    for (int t = 0; t < taps; t++)
+        chain[t % 4] = lanes_madd(weight[t], lanes_load_part(pixels + offset[t], rest, OWN), chain[t % 4]);
+    *target = lanes_madd(1, lanes_madd(1, chain[3], chain[2]), lanes_madd(1, chain[1], chain[0]));
+}
+
+ROICY_NOINLINE void gather_runs_long(const char *pixels, const int64_t *offset, const real *weight, int taps,
+                                     ptrdiff_t channels, lanes *target) {
+    const ptrdiff_t vectors = channels / LANES, size = sizeof(lanes);
+    const int rest = (int)(channels % LANES);
+    for (ptrdiff_t i = 0; i < vectors + (rest > 0); i++, pixels += size) {
+        lanes sum = lanes_zero(), lost = lanes_zero(), piece;
+        for (int t = 0; t < taps; t += GATHER_PIECE) {
+            const int some = taps - t < GATHER_PIECE ? taps - t : GATHER_PIECE;
+            if (i < vectors)
+                gather_run_as(pixels, offset + t, weight + t, some, &piece, 1);
+            else
+                gather_rest(pixels, offset + t, weight + t, some, rest, &piece);
+            sum = lanes_join(piece, sum, &lost);
+        }
+        target[i] = lanes_restore(sum, lost);
+    }
+}
+
 /* All channels of one bin; `offset` in bytes. The elements are of type real. */
 ROICY_NOINLINE void pass_gather_runs(const char *pixels, const int64_t *offset, const real *weight, int taps,
                                      ptrdiff_t channels, lanes *target) {
     const ptrdiff_t vectors = channels / LANES, rest = channels % LANES, size = sizeof(lanes);
     ptrdiff_t v = 0;
+    if (taps > GATHER_PIECE) {
+        gather_runs_long(pixels, offset, weight, taps, channels, target);
+        return;
+    }
     for (; v + 2 <= vectors; v += 2)
         gather_run_as(pixels + v * size, offset, weight, taps, target + v, 2);
     if (v < vectors) {
         gather_run_as(pixels + v * size, offset, weight, taps, target + v, 1);
         v++;
     }
-    if (rest) {
-        const int dtype = sizeof(real) == 4 ? FLOAT32 : FLOAT64;
-        lanes chain[4];
-        for (int i = 0; i < 4; i++)
-            chain[i] = lanes_zero();
-        for (int t = 0; t < taps; t++)
-            chain[t % 4] = lanes_madd(
-                weight[t], lanes_load_part(pixels + offset[t] + v * size, (int)rest, dtype), chain[t % 4]);
-        target[v] = lanes_madd(1, lanes_madd(1, chain[3], chain[2]), lanes_madd(1, chain[1], chain[0]));
-    }
+    if (rest)
+        gather_rest(pixels + v * size, offset, weight, taps, (int)rest, target + v);
 }
 
 #endif

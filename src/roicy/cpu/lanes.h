@@ -130,6 +130,53 @@ ROICY_INLINE double lanes_sum(lanes x) {
     return sum;
 }
 
+/* ---- long sums
+ * ----------------------------------------------------------------------------------------------
+ *
+ * One chain of multiply-adds rounds each of its terms at the size of the sum: for equal values always the
+ * same way, so that the error grows with the number of terms. A sum of more than PIECE terms is one of
+ * pieces, each a chain. What is lost where a piece joins the sum is kept and joins it at the end.
+ */
+
+enum { PIECE = 24 }; /* terms of a chain, at the most */
+
+/* sum + piece, rounded; what the rounding took away is added to `lost`. */
+ROICY_INLINE lanes lanes_join(lanes piece, lanes sum, lanes *lost) {
+    const lanes total = lanes_madd(1, piece, sum);
+    const lanes joined = lanes_madd(-1, sum, total); /* of the piece */
+    const lanes stayed = lanes_madd(-1, joined, total);
+    *lost = lanes_madd(1, lanes_madd(-1, stayed, sum), lanes_madd(1, lanes_madd(-1, joined, piece), *lost));
+    return total;
+}
+
+/* The sum with what it lost; of one that is no number, or infinite, there is nothing to be had. */
+ROICY_INLINE lanes lanes_restore(lanes sum, lanes lost) {
+    lanes kept = lanes_zero();
+    ROICY_EACH(l) ROICY_LANE(kept, l) = ROICY_LANE(lost, l) == ROICY_LANE(lost, l) ? ROICY_LANE(lost, l) : 0;
+    return lanes_madd(1, kept, sum);
+}
+
+/* sum[v] = the sum over taps j of weight[j] * x, an expression of j and v, for v < width. */
+#define ROICY_LONG_SUM(sum, weight, taps, width, x)                                                          \
+    do {                                                                                                     \
+        lanes piece_[width], lost_[width];                                                                   \
+        for (int v = 0; v < (width); v++)                                                                    \
+            (sum)[v] = lost_[v] = lanes_zero();                                                              \
+        for (int begin_ = 0; begin_ < (taps); begin_ += PIECE) {                                             \
+            const int end_ = (taps) - begin_ < PIECE ? (taps) : begin_ + PIECE;                              \
+            int j = begin_;                                                                                  \
+            for (int v = 0; v < (width); v++)                                                                \
+                piece_[v] = lanes_scale((weight)[j], x);                                                     \
+            for (j++; j < end_; j++)                                                                         \
+                for (int v = 0; v < (width); v++)                                                            \
+                    piece_[v] = lanes_madd((weight)[j], x, piece_[v]);                                       \
+            for (int v = 0; v < (width); v++)                                                                \
+                (sum)[v] = begin_ ? lanes_join(piece_[v], (sum)[v], lost_ + v) : piece_[v];                  \
+        }                                                                                                    \
+        for (int v = 0; v < (width); v++)                                                                    \
+            (sum)[v] = lanes_restore((sum)[v], lost_[v]);                                                    \
+    } while (0)
+
 /* ---- one element ------------------------------------------------------------------------------------------
  */
 
@@ -552,9 +599,53 @@ ROICY_INLINE void block_blend_as(const char *const *source, const real *weight, 
         target[i] = r[i];
 }
 
+ROICY_INLINE void block_blend_long_as(const char *const *source, const real *weight, int rows,
+                                      ptrdiff_t offset, ptrdiff_t step, int channels, int count,
+                                      const char *limit, lanes *target, const int dtype) {
+    const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype);
+    lanes r[ROICY_LANE_COUNT];
+    ROICY_EACH(c) r[c] = lanes_zero();
+    if (channels == LANES &&
+        (count == LANES || source[rows - 1] + offset + (LANES - 1) * step + full <= limit))
+        ROICY_LONG_SUM(r, weight, rows, LANES, lanes_load(source[j] + offset + v * step, dtype));
+    else
+        for (int c = 0; c < channels; c++)
+            ROICY_LONG_SUM(r + c, weight, rows, 1,
+                           lanes_load_part(source[j] + offset + c * step + v, count, dtype));
+    lanes_transpose(r);
+    for (int i = 0; i < count; i++)
+        target[i] = r[i];
+}
+
+/* The same for more rows than a chain has terms. */
+ROICY_NOINLINE void block_blend_long(const char *const *source, const real *weight, int rows,
+                                     ptrdiff_t offset, ptrdiff_t step, int channels, int count,
+                                     const char *limit, lanes *target, int dtype) {
+    switch (dtype) {
+    case FLOAT32:
+        block_blend_long_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT32);
+        break;
+    case FLOAT64:
+        block_blend_long_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT64);
+        break;
+    case FLOAT16:
+        block_blend_long_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT16);
+        break;
+    case BFLOAT16:
+        block_blend_long_as(source, weight, rows, offset, step, channels, count, limit, target, BFLOAT16);
+        break;
+    default:
+        block_blend_long_as(source, weight, rows, offset, step, channels, count, limit, target, UINT8);
+    }
+}
+
 ROICY_NOINLINE void lanes_blend_block(const char *const *source, const real *weight, int rows,
                                       ptrdiff_t offset, ptrdiff_t step, int channels, int count,
                                       const char *limit, lanes *target, int dtype) {
+    if (rows > PIECE) {
+        block_blend_long(source, weight, rows, offset, step, channels, count, limit, target, dtype);
+        return;
+    }
     switch (dtype) {
     case FLOAT32:
         block_blend_as(source, weight, rows, offset, step, channels, count, limit, target, FLOAT32);

@@ -1,7 +1,8 @@
 /* The two inner loops: weighted sums of a few vectors, many at a time so that sums stay in registers.
  *
- * A result is one chain, first a product, then multiply-adds in the order of the taps, however many results
- * are made together: no blocking here shows in the bits.
+ * A result is one chain, first a product, then multiply-adds in the order of the taps; of more than PIECE
+ * taps it is a sum of such chains (`lanes.h`). That holds however many results are made together: no blocking
+ * here shows in the bits.
  */
 #ifndef ROICY_PASSES_H
 #define ROICY_PASSES_H
@@ -60,6 +61,25 @@ ROICY_INLINE void rows_as(const lanes *const *row, const real *weight, const int
         rows_at(row, weight, taps, from, to, depth, add, i, target, 1);
 }
 
+ROICY_INLINE void rows_long_at(const lanes *const *row, const real *weight, int taps, ptrdiff_t at,
+                               lanes *target, const int width) {
+    lanes sum[8];
+    ROICY_LONG_SUM(sum, weight, taps, width, row[j][at + v]);
+    for (int v = 0; v < width; v++)
+        target[v] = sum[v];
+}
+
+/* The same for more taps than a chain has terms, where pixels come from anywhere and go side by side. */
+ROICY_NOINLINE void rows_long(const lanes *const *row, const real *weight, int taps, const int32_t *from,
+                              int depth, ptrdiff_t count, lanes *target) {
+    ptrdiff_t i = 0;
+    for (; !from && i + 8 <= count; i += 8)
+        rows_long_at(row, weight, taps, i, target + i, 8);
+    for (; i < count; i++)
+        rows_long_at(row, weight, taps, from ? from[i / depth] * (ptrdiff_t)depth + i % depth : i, target + i,
+                     1);
+}
+
 ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int taps, const int32_t *from,
                                const int32_t *to, const int depth, const int add, int count, lanes *target) {
     switch (taps) {
@@ -98,6 +118,8 @@ ROICY_NOINLINE void pass_rows(const char *const *row, int group, const int64_t *
         if (n == 0)
             for (int i = 0; i < count; i++)
                 target[i] = lanes_zero();
+        else if (n > PIECE)
+            rows_long(tap, w, n, column, depth, count, target);
         else if (!column)
             rows_by_taps(tap, w, n, NULL, NULL, 1, 0, count, target);
         else if (depth == 1)
@@ -183,6 +205,28 @@ ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *po
         rows_and_dots(tap, weight, taps, NULL, count, other, target, dots);
 }
 
+ROICY_INLINE void columns_long_as(const lanes *lines, ptrdiff_t step, const int32_t *position,
+                                  const real *weight, int taps, int depth, lanes *target,
+                                  ptrdiff_t target_stride, const int width) {
+    lanes sum[4];
+    ROICY_LONG_SUM(sum, weight, taps, width, lines[position[j] * (ptrdiff_t)depth + v * step]);
+    for (int v = 0; v < width; v++)
+        target[v * target_stride] = sum[v];
+}
+
+/* One bin of `group` lines, which lie `step` vectors apart, with more taps than a chain has terms. */
+ROICY_NOINLINE void columns_long(const lanes *lines, ptrdiff_t step, const int32_t *position,
+                                 const real *weight, int taps, int depth, lanes *target,
+                                 ptrdiff_t target_stride, int group) {
+    int r = 0;
+    for (; r + 4 <= group; r += 4)
+        columns_long_as(lines + r * step, step, position, weight, taps, depth, target + r * target_stride,
+                        target_stride, 4);
+    for (; r < group; r++)
+        columns_long_as(lines + r * step, step, position, weight, taps, depth, target + r * target_stride,
+                        target_stride, 1);
+}
+
 ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int depth, const int64_t *start,
                              const int32_t *taps, const int32_t *position, const real *weight, int count,
                              lanes *target, ptrdiff_t target_stride, ptrdiff_t block, const int group,
@@ -198,6 +242,12 @@ ROICY_INLINE void columns_as(const lanes *lines, ptrdiff_t stride, const int dep
             for (int r = 0; r < group; r++)
                 for (int v = 0; v < width; v++)
                     target[v * block + r * target_stride + q] = lanes_zero();
+            continue;
+        }
+        if (n > PIECE) {
+            for (int v = 0; v < width; v++)
+                columns_long(lines + v, stride * depth, place, w, n, depth, target + v * block + q,
+                             target_stride, group);
             continue;
         }
         for (int r = 0; r < group; r++)
@@ -282,6 +332,30 @@ ROICY_INLINE void pixels_as(const char *const *row, const int32_t *position, ptr
         target[v] = sum[v];
 }
 
+ROICY_INLINE void pixels_long_as(const char *const *row, const int32_t *position, ptrdiff_t offset,
+                                 const real *weight, int taps, lanes *target, const int width) {
+    lanes sum[4];
+    ROICY_LONG_SUM(sum, weight, taps, width,
+                   lanes_load_own(row[position[j]] + offset + v * (ptrdiff_t)sizeof(lanes)));
+    for (int v = 0; v < width; v++)
+        target[v] = sum[v];
+}
+
+/* The same for more taps than a chain has terms. */
+ROICY_NOINLINE void pixels_long(const char *const *row, const int32_t *position, ptrdiff_t offset,
+                                const real *weight, int taps, ptrdiff_t channels, lanes *target) {
+    const ptrdiff_t vectors = channels / LANES, size = sizeof(lanes);
+    const int rest = (int)(channels % LANES);
+    ptrdiff_t i = 0;
+    for (; i + 4 <= vectors; i += 4)
+        pixels_long_as(row, position, offset + i * size, weight, taps, target + i, 4);
+    for (; i < vectors; i++)
+        pixels_long_as(row, position, offset + i * size, weight, taps, target + i, 1);
+    if (rest)
+        ROICY_LONG_SUM(target + i, weight, taps, 1,
+                       lanes_load_part(row[position[j]] + offset + (i + v) * size, rest, OWN));
+}
+
 /* The row pass for all channels of one column; the rows' elements are of type real. */
 ROICY_NOINLINE void pass_pixels(const char *const *row, const int32_t *position, ptrdiff_t offset,
                                 const real *weight, int taps, ptrdiff_t channels, lanes *target) {
@@ -291,6 +365,10 @@ ROICY_NOINLINE void pass_pixels(const char *const *row, const int32_t *position,
     if (taps == 0) {
         for (; v < vectors + (rest > 0); v++)
             target[v] = lanes_zero();
+        return;
+    }
+    if (taps > PIECE) {
+        pixels_long(row, position, offset, weight, taps, channels, target);
         return;
     }
     for (; v + 8 <= vectors; v += 8)
@@ -321,6 +399,23 @@ ROICY_INLINE void vectors_as(const lanes *line, const int32_t *position, const r
         target[v] = sum[v];
 }
 
+ROICY_INLINE void vectors_long_as(const lanes *line, const int32_t *position, const real *weight, int taps,
+                                  ptrdiff_t step, lanes *target, const int width) {
+    lanes sum[4];
+    ROICY_LONG_SUM(sum, weight, taps, width, line[position[j] * step + v]);
+    for (int v = 0; v < width; v++)
+        target[v] = sum[v];
+}
+
+ROICY_NOINLINE void vectors_long(const lanes *line, const int32_t *position, const real *weight, int taps,
+                                 ptrdiff_t vectors, lanes *target) {
+    ptrdiff_t i = 0;
+    for (; i + 4 <= vectors; i += 4)
+        vectors_long_as(line + i, position, weight, taps, vectors, target + i, 4);
+    for (; i < vectors; i++)
+        vectors_long_as(line + i, position, weight, taps, vectors, target + i, 1);
+}
+
 /* The column pass of one bin for all channels. */
 ROICY_NOINLINE void pass_vectors(const lanes *line, const int32_t *position, const real *weight, int taps,
                                  ptrdiff_t vectors, lanes *target) {
@@ -328,6 +423,10 @@ ROICY_NOINLINE void pass_vectors(const lanes *line, const int32_t *position, con
     if (taps == 0) {
         for (; v < vectors; v++)
             target[v] = lanes_zero();
+        return;
+    }
+    if (taps > PIECE) {
+        vectors_long(line, position, weight, taps, vectors, target);
         return;
     }
     for (; v + 8 <= vectors; v += 8)

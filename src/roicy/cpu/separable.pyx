@@ -8,8 +8,9 @@ One task is an image and a few blocks of LANES channels side by side (or a part 
     tile [row][column][block][lane] ── rows: taps of p ──▶ line [column][block][lane] ───┘
 
 Few RoIs are pooled straight from the planes: the row pass runs along the row and its sums are transposed, so
-that only what a RoI needs is read. Every output is one chain of multiply-adds in ascending order of pixels,
-whichever way it is reached: the bits do not depend on the threads, the strides or the path.
+that only what a RoI needs is read. Every output is a sum of multiply-adds in ascending order of pixels, one chain
+or, where it is long, a few of them one after the other, whichever way it is reached: the bits do not depend on the
+threads, the strides or the path.
 """
 
 from libc.stddef cimport ptrdiff_t

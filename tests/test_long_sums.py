@@ -1,0 +1,90 @@
+"""Sums of very many terms: what is equal everywhere stays so, to a few units in the last place.
+
+A chain of additions rounds equal terms the same way again and again. Random values hide it, constants show it.
+"""
+
+import numpy as np
+import pytest
+from closeness import assert_same_bits
+
+import roicy
+
+#: The most that an average of equal values may be off by, as a part of it.
+BOUND = 1e-6
+
+
+def constants(shape, layout, seed=0):
+    """Features whose channels are constants, (N, C, H, W) or (N, H, W, C), and these constants."""
+    n, channels, height, width = shape
+    values = np.random.default_rng(seed).uniform(1, 2, channels).astype(np.float32)
+    features = np.broadcast_to(values, (n, height, width, channels))
+    if layout == "NCHW":
+        features = features.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(features), values
+
+
+def off_by(pooled, values, layout):
+    """How far a result is from its channels' constants, as a part of them."""
+    if layout == "NCHW":
+        pooled = pooled.transpose(0, 2, 3, 1)
+    return np.abs(pooled.astype(np.float64) / values - 1).max()
+
+
+#: Layout, channels, boxes and size of the output: tiles, planes, images of few channels, channels last.
+PATHS = {
+    "tile": ("NCHW", 40, 9, (1, 1)),
+    "tile, several rows": ("NCHW", 17, 9, (9, 2)),
+    "planes": ("NCHW", 33, 1, (1, 1)),
+    "image": ("NCHW", 3, 1, (2, 40)),
+    "image, channels last": ("NHWC", 3, 1, (40, 2)),
+    "channels last": ("NHWC", 37, 2, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("side", [24, 26, 50, 100, 1000])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_averages_of_equal_values(path, side):
+    layout, channels, boxes, (rows, columns) = path
+    height, width = (max(side, 8 * bins) for bins in (rows, columns))
+    features, values = constants((1, channels, height + 2, width + 2), layout)
+    rois = np.array([[0, 1, 1, width + 1, height + 1]] * boxes, np.float32)
+    pooled = roicy.roi_align(features, rois, (rows, columns), layout=layout)
+    assert off_by(pooled, values, layout) <= BOUND
+
+
+@pytest.mark.parametrize("side", [12, 14, 50, 100, 600])
+@pytest.mark.parametrize(("layout", "channels"), [("NCHW", 17), ("NCHW", 40), ("NHWC", 37)])
+def test_averages_of_equal_values_in_rotated_boxes(layout, channels, side):
+    edge = 3 * side // 2
+    features, values = constants((1, channels, edge, edge), layout)
+    rois = np.array([[0, edge / 2, edge / 2, side, side, 30]] * 2, np.float32)
+    pooled = roicy.roi_align_rotated(features, rois, (1, 2), layout=layout)
+    assert off_by(pooled, values, layout) <= BOUND
+
+
+@pytest.mark.parametrize("sides", [(60, 45), (23, 300), (300, 23), (130, 1)])
+def test_the_bits_of_a_long_sum_do_not_depend_on_the_path(sides):
+    """Rows of the box, or its columns, or both have more pixels than are summed in one piece."""
+    height, width = sides
+    rng = np.random.default_rng(1)
+    features = rng.standard_normal((1, 40, height + 4, width + 4), dtype=np.float32)
+    box = [0, 1.3, 0.8, width + 1.1, height + 2.2]
+    one = roicy.roi_align(features, np.array([box], np.float32), (1, 2))
+    many = roicy.roi_align(features, np.array([box] * 9, np.float32), (1, 2))
+    image = roicy.roi_align(np.ascontiguousarray(features[:, :3]), np.array([box], np.float32), (1, 2))
+    last = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+    last = roicy.roi_align(last, np.array([box], np.float32), (1, 2), layout="NHWC").transpose(0, 3, 1, 2)
+    assert_same_bits(many[8:], one)
+    assert_same_bits(image, one[:, :3])
+    assert_same_bits(last, one)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_no_number_stays_in_a_long_sum(value):
+    features = np.ones((1, 3, 90, 90), np.float32)
+    features[0, 1, 50, 60] = value
+    upright = roicy.roi_align(features, np.array([[0, 0, 0, 90, 90]], np.float32), 1)
+    rotated = roicy.roi_align_rotated(features, np.array([[0, 45, 45, 80, 80, 20]], np.float32), 1)
+    for pooled in (upright, rotated):
+        np.testing.assert_array_equal(pooled[0, 1, 0, 0], value)
+        assert np.isfinite(pooled[0, [0, 2]]).all()
