@@ -92,6 +92,8 @@ def _as_roicy(call):
         same["output_size"] = same.pop("pooled_h"), same.pop("pooled_w")
     if "is_test" in same:
         same["return_argmax"] = not same.pop("is_test")
+    if isinstance(same.get("spatial_scale"), (float, np.floating)):
+        same["spatial_scale"] = float(np.float32(same["spatial_scale"]))  # as those systems hold it
     rois = same["rois"]
     if name.endswith("backward"):
         same.pop("output_size", None)

@@ -120,6 +120,26 @@ def test_roi_align_rotated(problem):
     )
 
 
+def test_the_scale_is_rounded_to_float32():
+    """Whatever the boxes are: 5 * 0.7 is 3.5, but what float32 makes of 0.7 is less than that."""
+    X = np.arange(5, dtype=np.float32).reshape(1, 1, 1, 5)
+    rois = np.array([[0, 5, 0, 5, 0]], np.float64)
+    assert caffe2.RoIPool(X, rois, spatial_scale=0.7, is_test=1) == 3
+    maps, dY = MAPS.astype(np.float64), np.ones((3, 5, 1, 1))
+    held = {"spatial_scale": float(np.float32(0.7)), "aligned": False}
+    for function, gradient, rois in ALIGNS:
+        rois = rois.astype(np.float64)
+        twin = roicy.roi_align if function is caffe2.RoIAlign else roicy.roi_align_rotated
+        assert_same_bits(function(maps, rois, spatial_scale=0.7), twin(maps, rois, 1, **held))
+        twin = roicy.roi_align_backward if twin is roicy.roi_align else roicy.roi_align_rotated_backward
+        grad = gradient(maps, rois, dY, spatial_scale=0.7)
+        assert_same_bits(grad, twin(dY, rois, maps.shape, **held))
+        with pytest.raises(VALUE, match=r"\bspatial_scale\b.*float32"):
+            function(maps, rois, spatial_scale=1e-60)
+        with pytest.raises(VALUE, match=r"\bspatial_scale\b.*float32"):
+            gradient(maps, rois, dY, spatial_scale=1e-60)
+
+
 @given_some(pool_problems(dtypes=FLOAT32, most_channels=9, roundings=("round",)))
 def test_roi_pool(problem):
     arguments = arguments_of(problem)

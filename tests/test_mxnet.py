@@ -11,7 +11,7 @@ from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
 from hypothesis import strategies as st
 from strategies import OUTPUT_SIZES, contested_values, given_some, pool_problems, problems, random_values
 
-from roicy.compat import mxnet
+from roicy.compat import _pixels, mxnet
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -46,6 +46,11 @@ DATA = random_values(np.random.default_rng(0), (2, 5, 12, 10), np.dtype("float32
 ROIS = np.array([[1, 0, 1, 5, 6], [0, 2, 2, 9, 11], [1, 3, 0, 4, 12]], np.float32)
 
 
+def held(scale):
+    """What MXNet keeps of a scale."""
+    return float(np.float32(scale))
+
+
 # ---------------------------------------------------------------- ROIPooling
 
 
@@ -63,7 +68,9 @@ def test_pooling(problem):
     n, c, h, w = data.shape
     scale = problem.options["spatial_scale"]
     rois, skipped = out_of_range(problem.rois, n)
-    expected, pixels = reference_pool.roi_pool(data, problem.rois, problem.output_size, spatial_scale=scale)
+    expected, pixels = reference_pool.roi_pool(
+        data, problem.rois, problem.output_size, spatial_scale=held(scale)
+    )
     out, argmax = mxnet.ROIPooling(data, rois, problem.output_size, scale, return_argmax=True)
     assert_same_bits(out[~skipped], expected.astype(data.dtype))
     assert not out[skipped].any()
@@ -103,12 +110,69 @@ def test_an_argmax_in_another_plane(value):
     assert str(value) in str(caught.value)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_scale_is_rounded_to_float32(dtype):
+    """5 * 0.7 is 3.5 and rounds up to 4, but what float32 makes of 0.7 is less than that."""
+    data = np.arange(5, dtype=dtype).reshape(1, 1, 1, 5)
+    rois = np.array([[0, 5, 0, 5, 0]], np.float64)
+    assert mxnet.ROIPooling(data, rois, 1, 0.7) == 3
+    assert mxnet.ROIPooling(data, rois, 1, 0.7, return_argmax=True)[1] == 3
+
+    # a sample that would lie beyond the map by a ten-millionth
+    rois = np.array([[0, 14.5000001 / 0.7, 0, 14.5000001 / 0.7, 0]], np.float64)
+    assert mxnet.ROIAlign(np.ones((1, 1, 1, 15), dtype), rois, 1, 0.7, 1) == 1
+    assert mxnet.ROIAlign_backward(np.ones((1, 1, 1, 1), dtype), rois, (1, 1, 1, 15), 0.7, 1).sum() == 1
+    rois[:, 1::2] = 10
+    _, x, _ = mxnet.MaxROIAlign(np.ones((1, 1, 1, 15), dtype), rois, 1, 0.7)
+    assert x == 10 * held(0.7)
+    position = np.full((1, 1, 1, 1), 10 * held(0.7))
+    ones = np.ones((1, 1, 1, 1), dtype)
+    grad = mxnet.MaxROIAlign_backward(ones, rois, position, 0 * position, (1, 1, 1, 15), 0.7)
+    assert grad[0, 0, 0, 6] == np.dtype(dtype).type(7 - 10 * held(0.7))
+    for name in ("ROIPooling", "ROIAlign", "MaxROIAlign"):
+        with pytest.raises(VALUE, match=r"\bspatial_scale\b.*float32"):
+            getattr(mxnet, name)(data, rois, 1, 1e-60)
+
+
+@given_some(pool_problems(dtypes=REAL_DTYPES, most_channels=5, roundings=("round",)), st.integers(1, 40))
+def test_maps_of_more_pixels_than_are_counted(problem, most):
+    """As if so few were the most: bins are searched in parts, and maps of gradients filled in parts."""
+    data, scale = problem.features, problem.options["spatial_scale"]
+    rois, _ = out_of_range(problem.rois, len(data))
+    out_grad = np.repeat(problem.grad_output(), 2, axis=0)
+    expected = mxnet.ROIPooling(data, rois, problem.output_size, scale, return_argmax=True)
+    expected_grad = mxnet.ROIPooling_backward(out_grad, rois, expected[1], data.shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pixels, "MOST_PIXELS", most)
+        found = mxnet.ROIPooling(data, rois, problem.output_size, scale, return_argmax=True)
+        grad = mxnet.ROIPooling_backward(out_grad, rois, found[1], data.shape)
+    for one, other in zip(found, expected, strict=True):
+        assert_same_bits(one, other)
+    assert_same_bits(grad, expected_grad)
+
+
+@pytest.mark.numpy_only(reason="an array with strides of 0 would be copied to the device whole")
+@pytest.mark.parametrize("shape", [(2, 3, 2**16, 2**16), (2, 3, 3, 2**31 - 1), (2, 3, 2**31 - 1, 2)])
+def test_maps_of_billions_of_pixels(shape):
+    """Of equal pixels the first is chosen: the upper left corner of the box."""
+    _, c, h, w = shape
+    data = np.broadcast_to(np.ones((1, 1, 1, 1), np.float32), shape)  # one pixel, for all of them
+    corners = [[0, 1, 1], [1, w - 2, h - 2], [1, w - 1, h - 1], [7, 0, 0]]
+    rois = np.array([[image, x, y, x + 3, y + 3] for image, x, y in corners], np.float64)
+    out, argmax = mxnet.ROIPooling(data, rois, 1, 1.0, return_argmax=True)
+    assert argmax.dtype == np.int64
+    assert (out[:, :, 0, 0] == [[1], [1], [1], [0]]).all()
+    expected = [[((image * c + i) * h + y) * w + x for i in range(c)] for image, x, y in corners[:3]]
+    assert argmax[:, :, 0, 0].tolist() == [*expected, [-1] * c]
+    assert_same_bits(mxnet.ROIPooling(data, rois, 1, 1.0), out)
+
+
 # ---------------------------------------------------------------- ROIAlign
 
 
 def sizes_are_positive(problem):
     """Whether every box has a width and a height, rounded as the operator rounds them."""
-    boxes = problem.rois[:, 1:] * problem.rois.dtype.type(problem.options["spatial_scale"])
+    boxes = problem.rois[:, 1:] * problem.rois.dtype.type(held(problem.options["spatial_scale"]))
     boxes = boxes - boxes.dtype.type(0.5)
     with np.errstate(over="ignore"):
         return (boxes[:, 2:] - boxes[:, :2] > 0).all()
@@ -118,6 +182,7 @@ def sizes_are_positive(problem):
 def test_align(problem):
     scale, ratio, aligned = (problem.options[name] for name in ("spatial_scale", "sampling_ratio", "aligned"))
     call = {"sample_ratio": ratio, "aligned": aligned}
+    options = {**problem.options, "spatial_scale": held(scale)}
     shape = problem.features.shape
     out_grad = problem.grad_output()
     if aligned and not sizes_are_positive(problem):
@@ -128,12 +193,12 @@ def test_align(problem):
         return
     rois = np.repeat(problem.rois, 2, axis=0)
     rois[::2, 0] = -1
-    expected = reference.roi_align(problem.features, problem.rois, problem.output_size, **problem.options)
+    expected = reference.roi_align(problem.features, problem.rois, problem.output_size, **options)
     out = mxnet.ROIAlign(problem.features, rois, problem.output_size, scale, **call)
     assert_close(out[1::2], expected)
     assert not out[::2].any()
     grad = mxnet.ROIAlign_backward(np.repeat(out_grad, 2, axis=0), rois, shape, scale, **call)
-    assert_close(grad, reference.roi_align_backward(out_grad, problem.rois, shape, **problem.options))
+    assert_close(grad, reference.roi_align_backward(out_grad, problem.rois, shape, **options))
 
 
 @pytest.mark.parametrize("pooled_size", [(1, 1), (2, 2), (2, 3), 2])
@@ -186,7 +251,7 @@ def test_max_align(problem, output_size):
     rois = np.clip(problem.rois, -1e4, 1e4)
     data, shape = problem.features, problem.features.shape
     out, x, y = mxnet.MaxROIAlign(data, rois, output_size, scale)
-    expected, argmax = reference_max.max_roi_align(data, rois, output_size, spatial_scale=scale)
+    expected, argmax = reference_max.max_roi_align(data, rois, output_size, spatial_scale=held(scale))
     assert out.dtype == data.dtype
     assert x.dtype == y.dtype == rois.dtype
     assert_close(out, expected)
@@ -210,11 +275,11 @@ def test_max_align(problem, output_size):
         assert abs(sum(corners) - expected[k, c, p, q]) <= bound
 
     ours = np.where(argmax < 0, -1, argmax)
-    x, y = reference_max.max_roi_align_positions(ours, rois, shape[2:], spatial_scale=scale)
+    x, y = reference_max.max_roi_align_positions(ours, rois, shape[2:], spatial_scale=held(scale))
     x, y = x.astype(rois.dtype), y.astype(rois.dtype)
     out_grad = random_values(np.random.default_rng(1), out.shape, data.dtype)
     grad = mxnet.MaxROIAlign_backward(out_grad, rois, x, y, shape, scale)
-    expected = reference_max.max_roi_align_backward(out_grad, ours, rois, shape, spatial_scale=scale)
+    expected = reference_max.max_roi_align_backward(out_grad, ours, rois, shape, spatial_scale=held(scale))
     assert_close(grad, expected)
 
 

@@ -142,7 +142,9 @@ def spatial_scale(value: Any, boxes_dtype: DType) -> float:
     if not 0.0 < scale < math.inf:
         raise ValueError(f"spatial_scale must be finite and greater than 0, got {short_repr(value)}")
     if boxes_dtype == _FLOAT32 and not _FLOAT32_LEAST <= scale <= _FLOAT32_MAX:
-        raise ValueError(f"spatial_scale must be finite and above 0 in float32, as rois are, got {scale}")
+        raise ValueError(
+            f"spatial_scale must be finite and above 0 in float32, in which it is used, got {scale}"
+        )
     return scale
 
 

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._types import Ndarray
+from roicy._types import Ndarray, Real
+
+
+def scale_in_float32(value: Real) -> float:
+    """Return `spatial_scale` as these systems hold it, in float32 whatever the boxes are."""
+    return float(np.float32(settle.spatial_scale(value, np.dtype(np.float32))))
 
 
 @np.errstate(all="ignore")

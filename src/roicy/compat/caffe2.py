@@ -11,7 +11,8 @@
 ==================================== ==================================================
 
 Inputs are positional, arguments are keywords. Arrays of float32 are what Caffe2 has; those of other dtypes
-are treated as `roicy` treats them. Those of CuPy run on its device, as elsewhere.
+are treated as `roicy` treats them. `spatial_scale` and `overlap` are rounded to float32, which is what Caffe2
+keeps of an argument. Arrays of CuPy run on its device, as elsewhere.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import roicy
 from roicy import _arguments as settle
 from roicy._backend import adopt_single
 from roicy._types import AnyArray, Array, Flag, Integer, Layout, Ndarray, Real, Size
-from roicy.compat._boxes import aligned_sizes, check_rows
+from roicy.compat._boxes import aligned_sizes, check_rows, scale_in_float32
 from roicy.compat._words import Words
 
 __all__ = [
@@ -441,7 +442,7 @@ def RoIPool(
             X,
             rois,
             (pooled_h, pooled_w),
-            spatial_scale=spatial_scale,
+            spatial_scale=scale_in_float32(spatial_scale),
             return_argmax=not _switch("is_test", is_test),
         )
 
@@ -508,7 +509,7 @@ def RoIPoolGradient(
         _, maps, boxes, argmaxes, dY = adopt_single(X=X, rois=rois, argmaxes=argmaxes, dY=dY)
         _only_nchw(order)
         _batch_column(boxes)
-        settle.spatial_scale(spatial_scale, boxes.dtype)
+        scale_in_float32(spatial_scale)
         _bins(dY, settle.output_size((pooled_h, pooled_w)), "NCHW")
         if _switch("is_test", is_test):
             raise ValueError(f"is_test must be 0 for a gradient, got {is_test!r}")
@@ -744,7 +745,7 @@ def _options(
     if rois.ndim == 2 and rois.shape[1] == len(names):
         images = xp.zeros(len(rois), np.int64)
     boxes = settle.rois(rois, images, 1, xp, names).boxes[:, -len(names) :]
-    scale = settle.spatial_scale(spatial_scale, boxes.dtype)
+    scale = scale_in_float32(spatial_scale)
     aligned = _switch("aligned", aligned)
     if aligned:
         negative = (aligned_sizes(boxes, scale, names) < 0).any(axis=1)

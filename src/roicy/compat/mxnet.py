@@ -7,7 +7,8 @@
 ================================================ ================================================
 
 Feature maps are NCHW. `rois` has shape (R, 5), rows ``[batch index, x1, y1, x2, y2]``. Gradients are with
-respect to the features; MXNet gives boxes the gradient 0.
+respect to the features; MXNet gives boxes the gradient 0. Whatever the arrays are, `spatial_scale` is rounded
+to float32, as it is there.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from roicy._types import (
     Shape,
     Size,
 )
-from roicy.compat._boxes import aligned_sizes, check_rows
+from roicy.compat._boxes import aligned_sizes, check_rows, scale_in_float32
+from roicy.compat._pixels import pool_with_pixels, spread_to_pixels
 from roicy.compat._words import Words
 
 __all__ = [
@@ -138,13 +140,13 @@ def ROIPooling(
         n, c, h, w = settle.features_shape(data, "NCHW")
         images = _images(xp, rois, n)
         skipped = (images < 0) | (images >= n)
-        options: dict[str, Any] = {"spatial_scale": spatial_scale, "invalid": "nan"}
+        options: dict[str, Any] = {"spatial_scale": scale_in_float32(spatial_scale), "invalid": "nan"}
         if not settle.flag("return_argmax", return_argmax):
             out: Array = roicy.roi_pool(data, rois, pooled_size, **options)
             out[skipped] = 0
             return out
         pixels: Ndarray
-        out, pixels = roicy.roi_pool(data, rois, pooled_size, return_argmax=True, **options)
+        out, pixels = pool_with_pixels(data, rois, images, pooled_size, options)
         out[skipped] = 0
         argmax = pixels + _planes(xp, images, c) * (h * w)
         argmax[pixels < 0] = -1
@@ -203,7 +205,8 @@ def ROIPooling_backward(out_grad: Array, rois: AnyArray, argmax: AnyArray, data_
         nothing = chosen == -1
         _check_elements("argmax", chosen, good | nothing, "a pixel of its image and channel")
         pixels[nothing] = -1
-        return roicy.roi_pool_backward(out_grad, pixels.astype(np.int32), boxes, (n, c, h, w), invalid="nan")
+        grad: Array = spread_to_pixels(xp, out_grad, pixels, boxes, (n, c, h, w))
+        return grad
 
 
 def ROIAlign(
@@ -527,7 +530,7 @@ class _MaxROIAlign(Pooling[Any]):
         _five_columns(rois)
         super().__init__(kernels, rois, input_shape, output_size, None, "NCHW", "raise")
         check_rows(kernels.xp.isfinite(self._rois.boxes).all(axis=1), rois, "finite numbers")
-        self._scale = settle.spatial_scale(spatial_scale, self._rois.boxes.dtype)
+        self._scale = scale_in_float32(spatial_scale)
 
     def positions(self, argmax: Ndarray) -> tuple[Ndarray, Ndarray]:
         # x and y of the samples that were chosen
@@ -623,7 +626,7 @@ def _align_options(
     image = _images(xp, rois, images)
     check_rows(image < images, rois, f"a batch index below N = {images}")
     boxes = settle.rois(rois, None, images, xp).boxes[:, 1:]
-    scale = settle.spatial_scale(spatial_scale, boxes.dtype)
+    scale = scale_in_float32(spatial_scale)
     skipped = image < 0
     if settle.flag("aligned", aligned):
         sizes = (aligned_sizes(boxes, scale) > 0).all(axis=1)

@@ -112,7 +112,7 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                     plane[c] = AT(features, image[k], min(channel + c, channels - 1), 0, 0);
                     best[c] = {LOWEST, NOWHERE};
                 }
-                for (int from = leftmost; from < last; from += tile) {
+                for (int from = leftmost; from < last; from += min(tile, last - from)) {
                     const int breadth = min(tile, last - from), items = rows * breadth;
                     const int pitch = breadth | 1;                   /* rows of bins in other banks */
                     const unsigned reciprocal = 65536 / breadth + 1; /* exact for so few items */
@@ -142,10 +142,11 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                         }
                     }
                     __syncwarp();
-                    for (int x = max(begin, from) + turn; x < min(stop, from + breadth); x += share)
+                    /* counted from here on, as the map may end at the largest int */
+                    for (int x = max(begin - from, 0) + turn; x < min(stop - from, breadth); x += share)
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++) {
-                            const int at = row * pitch + x - from;
+                            const int at = row * pitch + x;
                             take_first({lines[warp][c][at], PLACED ? places[warp][c][at] : 0}, best[c]);
                         }
                     __syncwarp();
