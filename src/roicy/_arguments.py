@@ -584,9 +584,13 @@ def outs(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray) -> 
     return values, chosen
 
 
-def written_to(out: Ndarray) -> Ndarray:
-    """Return the array that the kernels fill: `out`, or where its items are unaligned one to copy from."""
-    return out if _aligned(out) else np.empty(out.shape, out.dtype)
+def written_to(out: Ndarray, at_once: bool) -> Ndarray:
+    """Return the array that the kernels fill: `out`, or one to copy from.
+
+    The latter where the items of `out` are unaligned, or it must be written `at_once` when nothing can fail
+    any more.
+    """
+    return out if _aligned(out) and not at_once else library_of(out).empty(out.shape, out.dtype)
 
 
 def _overlaps_itself(array: Ndarray) -> bool:

@@ -129,6 +129,7 @@ class Pooling(Generic[Array]):
         _, features, _, out = adopt(features=features, rois=self._rois.boxes, out=out)
         accumulate, dtype = settle.features(features, self._input_shape)
         inputs = (features, *self._rois.given)
+        given = out is not None
         if return_argmax:
             out, argmax = settle.outs(out, self._output_shape, dtype, *inputs)
         else:
@@ -138,8 +139,9 @@ class Pooling(Generic[Array]):
             self._check_countable(table)
         if out.size:
             layout = self._layout
-            pooled = settle.written_to(out)
-            chosen = None if argmax is None else settle.written_to(argmax)
+            at_once = given and self._kernels.in_pieces(table, "forward", dtype)
+            pooled = settle.written_to(out, at_once)
+            chosen = None if argmax is None else settle.written_to(argmax, at_once)
             self._pool(
                 table,
                 settle.nchw(features, layout),
@@ -158,13 +160,15 @@ class Pooling(Generic[Array]):
         )
         accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
         argmax, inputs = self._settled_argmax(argmax, grad_output)
+        given = out is not None
         out = settle.out(out, self._input_shape, dtype, *inputs)
         table = self._table(accumulate, "backward")
         self._check_argmax(table, argmax)
         if table is None:
             out[...] = 0
         elif out.size:
-            gradient = settle.written_to(out)
+            at_once = given and self._kernels.in_pieces(table, "backward", dtype)
+            gradient = settle.written_to(out, at_once)
             self._spread(
                 table, settle.nchw(grad_output, self._layout), argmax, settle.nchw(gradient, self._layout)
             )
@@ -183,9 +187,11 @@ class Pooling(Generic[Array]):
         argmax, inputs = self._settled_argmax(argmax, grad_output, features)
         if out is not None and rois.lengths is not None:
             raise ValueError("out must be None for rois that are one array per image: the result is a list")
+        given = out is not None
         out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, *inputs)
         table = self._table(accumulate, "backward_rois")
         self._check_argmax(table, argmax)
+        written = settle.written_to(out, given)
         gradient = self._kernels.xp.zeros((len(rois.boxes), rois.columns))
         if table is not None and features.size:
             self._slope(
@@ -196,8 +202,10 @@ class Pooling(Generic[Array]):
                 gradient,
             )
         with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
-            out[:, -rois.columns :] = gradient
-        out[:, : -rois.columns] = 0  # the batch index has no gradient
+            written[:, -rois.columns :] = gradient
+        written[:, : -rois.columns] = 0  # the batch index has no gradient
+        if written is not out:
+            out[...] = written
         return self._as_given(out)
 
     def _as_given(self, rows: Ndarray) -> Any:

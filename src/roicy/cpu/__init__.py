@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
+from roicy._types import ArgmaxError, DType, Ndarray, Shape, Size, Table
 from roicy.cpu import selection, threads
 from roicy.cpu.axis_table import AxisTable
 from roicy.cpu.grid_table import GridTable, entries
@@ -37,6 +37,7 @@ __all__ = [
     "grid_max_box_gradient",
     "grid_table",
     "image_table",
+    "in_pieces",
     "level",
     "levels",
     "openmp",
@@ -127,6 +128,16 @@ def separable(table: Table, features: Ndarray, out: Ndarray) -> None:
     else:
         pool = kernels.separable
     pool(table, features, out, threads.threads_to_enter())
+
+
+def in_pieces(table: Table, purpose: str, dtype: DType) -> bool:
+    """Return whether a kernel takes memory between writes to an array of this dtype.
+
+    Where it may run out of that, an array of the caller's is written when the last piece is done.
+    """
+    if isinstance(table, _GridTables):
+        return len(table) > 1
+    return purpose == "backward" and isinstance(table, SampleTable) and _adds_up(table, dtype)
 
 
 def _channels_last_as(table: Table, features: Ndarray) -> bool:
@@ -244,15 +255,20 @@ def gather_adjoint(table: Table, grad_output: Ndarray, grad_features: Ndarray) -
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
     kernel = _kernels(table.accumulate).gather_adjoint
     enter = threads.threads_to_enter()
-    if table.chunks == 1 or grad_features.dtype == table.accumulate:
+    if not _adds_up(table, grad_features.dtype):
         kernel(table, grad_output, grad_features, enter)
         return
-    # Chunk after chunk adds to the gradient: in the accumulation type, and to a few channels at a time.
+    # In the accumulation type, and to a few channels at a time.
     for first in range(0, grad_features.shape[1], ADJOINT_CHANNELS):
         part = np.s_[:, first : first + ADJOINT_CHANNELS]
         wide = np.empty(grad_features[part].shape, table.accumulate)
         kernel(table, grad_output[part], wide, enter)
         grad_features[part] = wide
+
+
+def _adds_up(table: SampleTable, dtype: DType) -> bool:
+    # whether chunk after chunk adds to a gradient that has not the type for it
+    return bool(table.chunks > 1 and dtype != table.accumulate)
 
 
 def gather_box_gradient(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:

@@ -130,8 +130,8 @@ def gather(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channe
     cdef GatherCall call
     cdef View* view = &call.features
     cdef Work work = Work()
-    cdef SampleChunk chunks = SampleChunk(table)
-    cdef int64_t blocks, busy = 0, image, parts, columns = 0
+    cdef SampleChunk chunks = SampleChunk(table, threads)
+    cdef int64_t channels, block, blocks, busy = 0, image, parts, columns = 0
     cdef size_t chunk
     cdef int number, entered
     call.order = table.order
@@ -155,20 +155,19 @@ def gather(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channe
         parts = 1 if entered == 1 else 16 * entered
     else:
         parts = 1 if entered == 1 else max(1, 4 * entered // max(1, blocks * busy))
+    channels = 1 if channels_last else view.channels
+    block = 1 if channels_last else call.depth * LANES
+    work.divide(table, 0, table.rois, channels, block, parts, 0)
+    if channels_last:
+        work.provide(table, entered, 0, 0, (view.channels + LANES) * sizeof(real),
+                     max(4 * MERGED_FROM, table.most_pixels) * sizeof(int64_t), 0)
+    else:
+        work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
+                     * sizeof(lanes), 0, call.depth * chunk, 0, call.depth * chunk if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
     for number in range(table.chunks):
-        call.samples = chunks.take(number, threads)
-        if channels_last:
-            work.divide(table, table.chunk[number], table.chunk[number + 1], 1, 1, parts, 0)
-            if number == 0:
-                work.provide(table, entered, 0, 0, (view.channels + LANES) * sizeof(real),
-                             max(4 * MERGED_FROM, table.most_pixels) * sizeof(int64_t), 0)
-        else:
-            work.divide(table, table.chunk[number], table.chunk[number + 1], view.channels, call.depth * LANES, parts,
-                        0)
-            if number == 0:
-                work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
-                             * sizeof(lanes), 0, call.depth * chunk, 0,
-                             call.depth * chunk if call.out.chunked else 0)
+        call.samples = chunks.take(number)
+        if table.chunks > 1:
+            work.divide(table, table.chunk[number], table.chunk[number + 1], channels, block, parts, 0)
         work.run(pool_runs if channels_last else pool_gather, &call)

@@ -8,8 +8,8 @@ One task is an image and a few blocks of LANES channels (or a band of the map's 
     bins [bin][lane] ────────────────────┘ ─────────────────────────────┘
 
 A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, and the same bits for any number of
-threads. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks, the gradient starts as
-zeros, and each chunk adds to the rows that the last one left.
+threads. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks, each but the first one
+adds to the rows that the last one left.
 """
 
 from libc.stddef cimport size_t
@@ -140,7 +140,7 @@ def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_
     cdef GatherAdjointCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
-    cdef SampleChunk chunks = SampleChunk(table)
+    cdef SampleChunk chunks = SampleChunk(table, threads)
     cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     cdef int64_t blocks, bands
     cdef size_t bins
@@ -149,16 +149,13 @@ def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_
     call.window = table.window
     call.grad_output = view_of(grad_output)
     call.grad_features = view_of(grad_features)
-    call.adding = table.chunks > 1
-    if call.adding:
-        if out.dtype != own:
-            raise TypeError("roicy: a table in several chunks needs a gradient of its accumulation type")
-        grad_features[...] = 0
+    if table.chunks > 1 and out.dtype != own:
+        raise TypeError("roicy: a table in several chunks needs a gradient of its accumulation type")
     call.rows = min(<int64_t> table.height, 2 * max(1, table.span))
     call.depth = DEPTH if out.channels > LANES else 1
     blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
     call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
-                   and not call.adding
+                   and table.chunks == 1
                    and out.images * out.channels * out.rows * out.columns * out.size >= STREAM_BYTES)
     call.block = call.grad_output.rows * call.grad_output.columns + LANES
     bins = call.block * call.depth * sizeof(lanes)
@@ -167,9 +164,11 @@ def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_
             + <double> out.images * out.channels * out.rows * out.columns / 8 < GATHER_ADJOINT_SERIAL_WORK):
         entered = 1
     bands = 1 if entered == 1 else max(1, min(out.rows, 4 * entered // max(1, blocks * out.images)))
+    work.divide(table, 0, table.rois, out.channels, call.depth * LANES, 0, bands)
+    work.provide(table, entered, call.rows * out.columns * call.depth * sizeof(lanes), 0, bins, 0, 0)
     for number in range(table.chunks):
-        call.samples = chunks.take(number, threads)
-        work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
-        if number == 0:
-            work.provide(table, entered, call.rows * out.columns * call.depth * sizeof(lanes), 0, bins, 0, 0)
+        call.samples = chunks.take(number)
+        call.adding = number > 0
+        if table.chunks > 1:
+            work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
         work.run(spread_gather_adjoint, &call)

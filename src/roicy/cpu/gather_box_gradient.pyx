@@ -76,7 +76,7 @@ def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray 
     """Fill `grad_boxes` (K, 5), float64, with d/d(cx, cy, w, h, angle); the others are shaped (RoI or image, ...)."""
     cdef GatherBoxGradientCall call
     cdef Work work = Work()
-    cdef SampleChunk chunks = SampleChunk(table)
+    cdef SampleChunk chunks = SampleChunk(table, threads)
     cdef View* view = &call.features
     cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
     cdef int64_t busy = 0, image, columns = 0
@@ -99,7 +99,7 @@ def gather_box_gradient(SampleTable table, cnp.ndarray grad_output, cnp.ndarray 
         columns = max(columns, <int64_t> table.tile_columns[image])
     entered = 1 if table.room[table.rois] * <double> view.channels < GATHER_BOX_GRADIENT_SERIAL_WORK else threads
     for number in range(table.chunks):
-        call.samples = chunks.take(number, threads)
+        call.samples = chunks.take(number)
         call.parts.end = table.chunk[number]
         while call.parts.end < table.chunk[number + 1]:
             next_parts(&call.parts, table.chunk[number + 1])

@@ -12,13 +12,13 @@ from roicy.cpu.checks cimport fence, spoil, unfence
 
 cdef enum:
     SLOTS = 8
-    KEPT_BYTES = 1 << 25        # of all the blocks that lie idle
     HEADER = 64                 # bytes before a block, in which its size stands; blocks begin on a cache line
 
 
 cdef void* idle[SLOTS]
 cdef int idle_count = 0
 cdef size_t idle_bytes = 0
+cdef size_t kept_bytes = 1 << 25    # of all the blocks that lie idle, at the most
 _lock = threading.Lock()
 
 
@@ -65,6 +65,23 @@ cdef void* borrow(size_t size) except NULL:
     return block
 
 
+cdef void drop_oldest() noexcept:
+    global idle_count, idle_bytes
+    idle_count -= 1
+    idle_bytes -= size_of(idle[0])[0]
+    release(idle[0])
+    idle[0] = idle[idle_count]
+
+
+def keep(size_t size):
+    """Set how many bytes may lie idle; with 0 each block comes from the system and goes back there."""
+    global kept_bytes
+    with _lock:
+        kept_bytes = size
+        while idle_bytes > kept_bytes:
+            drop_oldest()
+
+
 cdef void give_back(void* block) noexcept:
     """Take back a block that was borrowed; NULL is none."""
     global idle_count, idle_bytes
@@ -72,13 +89,9 @@ cdef void give_back(void* block) noexcept:
         return
     fence(block, size_of(block)[0])
     with _lock:
-        # the oldest make room
-        while idle_count and (idle_count == SLOTS or idle_bytes + size_of(block)[0] > KEPT_BYTES):
-            idle_count -= 1
-            idle_bytes -= size_of(idle[0])[0]
-            release(idle[0])
-            idle[0] = idle[idle_count]
-        if size_of(block)[0] <= KEPT_BYTES:
+        while idle_count and (idle_count == SLOTS or idle_bytes + size_of(block)[0] > kept_bytes):
+            drop_oldest()
+        if size_of(block)[0] <= kept_bytes:
             idle[idle_count] = block
             idle_count += 1
             idle_bytes += size_of(block)[0]

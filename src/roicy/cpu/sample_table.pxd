@@ -51,4 +51,5 @@ cdef class SampleChunk:
     cdef SampleTable table
     cdef Samples samples
     cdef void* _memory
-    cdef Samples* take(self, int chunk, int threads) except NULL
+    cdef object _bench
+    cdef Samples* take(self, int chunk) except NULL

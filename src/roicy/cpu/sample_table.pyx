@@ -27,10 +27,11 @@ from roicy.cpu.samples cimport Span, bin_base, bisect, next_position, position, 
 cnp.import_array()
 
 cdef enum:
-    CHUNK_BYTES = 3 << 23       # of the taps that are held at a time
     PIECE = 512                 # columns of samples that are turned at a time
     ROIS_OF_A_PIECE = 8
 
+# Bytes of the taps that are held at a time.
+cdef int64_t chunk_bytes = 3 << 23
 # RoIs for each thread that fills a table.
 cdef Py_ssize_t ROIS_OF_A_THREAD = 16
 # Loading each RoI alone pays while their windows hold less than this part of the map's pixels in use.
@@ -493,6 +494,12 @@ cdef void fill_box(SampleTable table, Samples* samples, int64_t k, floating samp
 # ---- the table ---
 
 
+def hold(int64_t size):
+    """Set how many bytes of taps tables hold at a time."""
+    global chunk_bytes
+    chunk_bytes = size
+
+
 cdef class SampleTable(RoiTable):
     """The geometry of K rotated RoIs, and their taps where all of them fit into one chunk; RoIs by bands of their last
     rows (of their first ones for the adjoint).
@@ -541,7 +548,7 @@ cdef class SampleTable(RoiTable):
         divide(self, by_first_row)
         if self.chunks == 1:
             lay_out(self, &self.samples, self.rois, self.room[self.rois], NULL)
-            fill_chunk(self, &self.samples, 0, threads)
+            fill_chunk(self, &self.samples, 0, Bench(self, self.rois, threads))
 
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
         # Pixels from a row to the next where the RoI's pixels are loaded.
@@ -636,7 +643,7 @@ cdef inline size_t tap_bytes(SampleTable table) noexcept:
 cdef int divide(SampleTable table, bint whole_rows) except -1:
     # Chunks of as many RoIs as fit, one at the least, and how pixels are loaded; `whole_rows` for the adjoint.
     cdef double pooled = 0, mapped = 0
-    cdef int64_t k, i, begin = 0, most = CHUNK_BYTES // tap_bytes(table)
+    cdef int64_t k, i, begin = 0, most = chunk_bytes // tap_bytes(table)
     table.chunk = <int64_t*> table.reserve(table.rois + 1, sizeof(int64_t))
     table.chunk[0] = 0
     table.chunks = 0
@@ -692,33 +699,40 @@ cdef struct Filling:
     Scratch* scratch        # (threads)
 
 
-cdef int fill_chunk(SampleTable table, Samples* samples, int chunk, int threads) except -1:
-    cdef int64_t first = table.chunk[chunk], last = table.chunk[chunk + 1], pixels = max(1, table.most_pixels), i
-    cdef Scratch* scratch
-    cdef double* memory
-    cdef Filling filling
-    threads = <int> max(1, min(threads, (last - first) // ROIS_OF_A_THREAD + 1))
+cdef class Bench:
+    """What the threads work on that fill chunks of up to so many RoIs."""
+
+    cdef Scratch* scratch       # (threads)
+    cdef int threads
+    cdef double* _memory
+
+    def __cinit__(self, SampleTable table, int64_t rois, int threads):
+        cdef int64_t pixels = max(1, table.most_pixels), slopes = SLOPES if table.sloped else 0, i
+        self.threads = <int> max(1, min(threads, rois // ROIS_OF_A_THREAD + 1))
+        self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
+        self._memory = <double*> malloc(self.threads * pixels * (1 + slopes) * sizeof(double))
+        if self.scratch == NULL or self._memory == NULL:
+            raise MemoryError("roicy: no memory for the sample tables' scratch")
+        with nogil:
+            for i in range(self.threads * pixels):
+                self._memory[i] = -0.0
+            for i in range(self.threads * pixels, self.threads * pixels * (1 + slopes)):
+                self._memory[i] = 0
+            for i in range(self.threads):
+                self.scratch[i].weight = self._memory + i * pixels
+                self.scratch[i].slope = self._memory + (self.threads + i * slopes) * pixels if slopes else self._memory
+
+    def __dealloc__(self):
+        free(self.scratch)
+        free(self._memory)
+
+
+cdef int fill_chunk(SampleTable table, Samples* samples, int chunk, Bench bench) except -1:
+    cdef int64_t first = table.chunk[chunk], last = table.chunk[chunk + 1]
+    cdef int threads = <int> max(1, min(bench.threads, (last - first) // ROIS_OF_A_THREAD + 1))
+    cdef Filling filling = Filling(table=<void*> table, samples=samples, first=first, last=last, scratch=bench.scratch)
     samples.first = first
-    scratch = <Scratch*> malloc(threads * sizeof(Scratch))
-    memory = <double*> malloc(threads * pixels * (1 + (SLOPES if table.sloped else 0)) * sizeof(double))
-    if scratch == NULL or memory == NULL:
-        free(scratch)
-        free(memory)
-        raise MemoryError("roicy: no memory for the sample tables' scratch")
-    with nogil:
-        for i in range(threads * pixels):
-            memory[i] = -0.0
-        for i in range(threads * pixels, threads * pixels * (1 + (SLOPES if table.sloped else 0))):
-            memory[i] = 0
-        for i in range(threads):
-            scratch[i].weight = memory + i * pixels
-            scratch[i].slope = memory + threads * pixels + i * pixels * SLOPES if table.sloped else memory
-    filling = Filling(table=<void*> table, samples=samples, first=first, last=last, scratch=scratch)
-    try:
-        run_pieces(fill_piece, &filling, (last - first + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE, threads)
-    finally:
-        free(scratch)
-        free(memory)
+    run_pieces(fill_piece, &filling, (last - first + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE, threads)
     if CHECKED:
         check_samples(table, samples, first, last)
     return 0
@@ -765,7 +779,7 @@ cdef void fill_rois(SampleTable table, Samples* samples, int64_t begin, int64_t 
 cdef class SampleChunk:
     """The taps of a table, one chunk at a time; of a table with one chunk, those that it holds itself."""
 
-    def __cinit__(self, SampleTable table):
+    def __cinit__(self, SampleTable table, int threads):
         cdef int64_t rois = 0, taps = 0
         cdef int i
         self.table = table
@@ -777,12 +791,13 @@ cdef class SampleChunk:
             taps = max(taps, table.room[table.chunk[i + 1]] - table.room[table.chunk[i]])
         self._memory = borrow(lay_out(table, NULL, rois, taps, NULL))
         lay_out(table, &self.samples, rois, taps, <char*> self._memory)
+        self._bench = Bench(table, rois, threads)
 
     def __dealloc__(self):
         give_back(self._memory)
 
-    cdef Samples* take(self, int chunk, int threads) except NULL:
-        """Return the taps of this chunk, in place of those of the last one."""
+    cdef Samples* take(self, int chunk) except NULL:
+        """Return the taps of this chunk, in place of those of the last one; takes no memory."""
         if self.table.chunks > 1:
-            fill_chunk(self.table, &self.samples, chunk, threads)
+            fill_chunk(self.table, &self.samples, chunk, <Bench> self._bench)
         return &self.samples

@@ -35,6 +35,7 @@ cdef class Work:
     cdef int64_t count
     cdef int threads
     cdef Scratch* scratch   # (threads)
+    cdef int64_t _room      # tasks that there is room for
     cdef void* _memory
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
                     int64_t bands) except -1

@@ -41,16 +41,20 @@ cdef class Work:
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
                     int64_t bands) except -1:
         """List the tasks for the RoIs at places begin to end of the table: image by image, block of channels by block,
-        in parts of the RoIs or bands of the map."""
+        in parts of the RoIs or bands of the map. Once those of all RoIs have been listed, those of some take no memory.
+        """
         cdef int64_t image, channel, part, first, last, pieces, n = 0
         cdef int64_t blocks = (channels + block - 1) // block
         for image in range(table.images):
             first, last = max(begin, table.image_start[image]), min(end, table.image_start[image + 1])
             n += blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
-        free(self.tasks)
-        self.tasks = <Task*> malloc(n * sizeof(Task) + 1)
-        if self.tasks == NULL:
-            raise MemoryError(f"roicy: no memory for a list of {n} tasks")
+        if n > self._room:
+            free(self.tasks)
+            self._room = 0
+            self.tasks = <Task*> malloc(n * sizeof(Task))
+            if self.tasks == NULL:
+                raise MemoryError(f"roicy: no memory for a list of {n} tasks")
+            self._room = n
         self.count = 0
         for image in range(table.images):
             first = max(begin, table.image_start[image])

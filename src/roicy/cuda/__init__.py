@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from roicy._types import Ndarray
+from roicy._types import DType, Ndarray, Table
 from roicy.cuda import state
 from roicy.cuda.axis_table import AxisKernels
 from roicy.cuda.grid_table import GridKernels
@@ -32,6 +32,10 @@ class Kernels(AxisKernels, GridKernels, ProductKernels, RangeKernels, SampleKern
     current_stream : callable, optional
         Returns the stream in use, which is a `cupy.cuda.Stream`; without it there is one stream only.
     """
+
+    def in_pieces(self, table: Table, purpose: str, dtype: DType) -> bool:
+        """Return whether a kernel takes memory between writes to an array of this dtype: none does."""
+        return False
 
     def check_arrays(self, arrays: Iterable[tuple[str, Ndarray]]) -> None:
         """Check that named arrays of a call are on the device in use, and their items where items can be.
