@@ -3,6 +3,10 @@
 Two operators share it. That of `roi_align` takes the samples that an average takes, with the geometry stated
 by `reference`. That of MXNet's example steps from the edge of a bin by one pixel at a time. Arrays are NCHW;
 an argmax is ``iy * (samples of the bin along x) + ix``.
+
+Between pixels a bilinear value is linear along either axis, and so is a weighted corner: the largest of many
+samples between the same pixels is the first or the last one. Where a bin has more than DENSE of them for each
+such cell along an axis, `roi_align` looks at those alone.
 """
 
 from typing import NamedTuple
@@ -11,6 +15,8 @@ import numpy as np
 from reference import box_edge, image_index, images_of
 from reference_pool import first_largest
 from reference_samples import Places, corners, places, samples, slopes
+
+DENSE = 16
 
 
 class Axis(NamedTuple):
@@ -22,6 +28,13 @@ class Axis(NamedTuple):
     places: Places
     by_low: np.ndarray  # d position / d low edge of the box
     by_high: np.ndarray
+    looked_at: np.ndarray  # whether a maximum needs the sample
+
+    def seen(self):
+        """The samples that are looked at for a maximum."""
+        found = self.looked_at
+        place = Places(*(a[found] for a in self.places))
+        return self._replace(bin=self.bin[found], index=self.index[found], places=place)
 
     def of_bin(self, p):
         """Which of the samples belong to a bin."""
@@ -31,6 +44,27 @@ class Axis(NamedTuple):
         """Where the samples `i` of bins `p` are among all."""
         most = self.counts.max(initial=1)
         return np.searchsorted(self.bin * most + self.index, p * most + i)
+
+
+def ends_of_cells(position, length):
+    """Which samples of a bin, in the order of their numbers, are looked at along one axis.
+
+    All, or if more than DENSE of them hit the map for each cell from the first to the last one that they
+    reach: of each cell the first one and, of those at the position of the last one, the first. A cell lies
+    between two pixels, or before the first, or behind the last. Of the samples that miss the map the first.
+    """
+    hit = (position >= -1) & (position <= length) & (length > 0)
+    cell = np.where(position < 0, -1, np.where(hit, np.minimum(position, length - 1), 0)).astype(int)
+    cells = np.unique(cell[hit])
+    if hit.sum() <= DENSE * (np.ptp(cells) + 1 if len(cells) else 1):
+        return np.ones(len(position), bool)
+    looked_at = np.zeros(len(position), bool)
+    looked_at[np.flatnonzero(~hit)[:1]] = True
+    for own in cells:
+        inside = np.flatnonzero(hit & (cell == own))
+        same = np.flatnonzero(position == position[inside[-1]])
+        looked_at[[inside[0], same[0]]] = True
+    return looked_at
 
 
 def usual_axis(low, high, length, bins, *, indices=None, **options):
@@ -48,7 +82,12 @@ def usual_axis(low, high, length, bins, *, indices=None, **options):
     by_low, by_high = (np.ones_like(t), np.zeros_like(t)) if edge.widened else (1 - t, t)
     scale = options["spatial_scale"]
     counts = np.full(bins, min(edge.count, 2**62))
-    return Axis(p, i, counts, places(position, length), scale * by_low, scale * by_high)
+    with np.errstate(invalid="ignore"):
+        ends = np.cumsum([len(found) for found in inside])[:-1]
+        looked_at = [ends_of_cells(found, length) for found in np.split(position, ends)]
+    return Axis(
+        p, i, counts, places(position, length), scale * by_low, scale * by_high, np.concatenate(looked_at)
+    )
 
 
 def example_axis(low, high, length, bins, *, spatial_scale):
@@ -68,7 +107,7 @@ def example_axis(low, high, length, bins, *, spatial_scale):
     lower, everywhere = position.astype(int), np.ones(len(position), bool)
     place = Places(lower, lower + 1, position - lower, everywhere, everywhere)
     index = np.array([i for positions in found for i in range(len(positions))], int)
-    return Axis(np.repeat(np.arange(bins), counts), index, counts, place, None, None)
+    return Axis(np.repeat(np.arange(bins), counts), index, counts, place, None, None, everywhere)
 
 
 def axes(axis, roi, map_size, output_size, **options):
@@ -93,6 +132,7 @@ RULES = {"bilinear": samples, "onnx": weighted_corners}
 def maxima(image, ys, xs, rule="bilinear"):
     """Largest sample of each bin and its index: both (C, PH, PW)."""
     channels = image.shape[2]
+    ys, xs = ys.seen(), xs.seen()
     rows, columns = Places(*(a[:, None] for a in ys.places)), Places(*(a[None, :] for a in xs.places))
     values = RULES[rule](image, rows, columns)  # (samples along y, along x, C)
     out = np.zeros((channels, len(ys.counts), len(xs.counts)))

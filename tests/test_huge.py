@@ -493,8 +493,7 @@ for ratio in (0, 2, 65536):
     roicy.roi_align_backward(out, rois, features.shape, sampling_ratio=ratio)
     roicy.roi_align_backward_rois(out, features, rois, sampling_ratio=ratio)
     roicy.roi_align_plan(rois, features.shape, 14, sampling_ratio=ratio)(features)
-    if ratio < 65536:  # every sample on the map is looked at
-        roicy.roi_align(features, rois, 14, sampling_ratio=ratio, mode="max")
+    roicy.roi_align(features, rois, 14, sampling_ratio=ratio, mode="max")
 roicy.roi_pool(features, rois, 14)
 turned = np.array([[0, x, 20, a, b, 30] for x in (20, 1e9) for a in far for b in far] * 2, np.float32)
 for ratio in (0, 2):

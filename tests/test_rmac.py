@@ -97,7 +97,7 @@ def test_images_without_regions_are_no_work():
 
 
 def test_too_many_regions_are_counted_and_not_listed():
-    """Up to 146 scales of a square have fewer than 2**20 regions; 10**9 of a larger one would take gigabytes."""
+    """Up to 146 scales of a square have fewer than 2**20 regions; of 10**9 there would be gigabytes."""
     assert len(roicy.rmac_regions((1, 1, 100, 100), scales=146)) == 146 * 147 * 293 // 6
     with pytest.raises(ValueError, match=r"\bscales\b.*100 x 100.*\b147\b.*1069670 regions"):
         roicy.rmac_regions((1, 1, 100, 100), scales=147)

@@ -204,6 +204,10 @@ def roi_align(
     sample is greater than that (all are NaN, say) has that value and argmax -1. A bin without samples has
     value 0 and argmax -1.
 
+    Of very many samples, more along an axis than 16 for each pixel that the bin reaches, the maximum looks at
+    the first and the last one between two pixels: between these it is linear. The value is that of all
+    samples to the rounding of a product, and argmax names one of those that were looked at.
+
     These systems agree, to the rounding of a sum:
 
     - ``aligned=True``: torchvision ``roi_align(aligned=True)``, detectron2 ``ROIAlign`` (its default), and

@@ -412,8 +412,8 @@ def _boxes(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
     count = _sum_of_products(steps_x, steps_y, last)
     if count > _MAX_REGIONS:
         raise ValueError(
-            f"scales must be smaller for a map of {height} x {width} pixels, got {scales}: its {count} regions "
-            f"are more than {_MAX_REGIONS}"
+            f"scales must be smaller for a map of {height} x {width} pixels, got {scales}: "
+            f"its {count} regions are more than {_MAX_REGIONS}"
         )
     boxes = [np.empty((0, 4), np.float32)]
     for scale in range(1, last + 1):

@@ -40,12 +40,17 @@ cdef struct GridBoxGradientCall:
     Parts parts
 
 
-cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int64_t sample, const bint* widened) noexcept nogil:
+cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int32_t number, const bint* widened) noexcept nogil:
     # How far along the box a sample of bin p lies; a box that was widened moves with its first coordinate alone.
-    cdef double share = (p + (axis.number[sample] + 0.5) / axis.total[k * axis.bins + p]) / axis.bins
+    cdef double share = (p + (number + 0.5) / axis.total[k * axis.bins + p]) / axis.bins
     if widened[0]:
         share = 0
     return sample_share(first=<real> (1 - share), second=<real> share)
+
+
+cdef inline sample_axis only(Chosen* sample) noexcept nogil:
+    return sample_axis(count=1, number=&sample.number, low=&sample.low, high=&sample.high,
+                       low_weight=&sample.low_weight, high_weight=&sample.high_weight, level=&sample.level)
 
 
 cdef void differentiate_grid_box_gradient(void* settled, Task* task, Scratch* scratch) noexcept nogil:
@@ -77,17 +82,17 @@ cdef void differentiate_grid_box_gradient(void* settled, Task* task, Scratch* sc
         for q in range(x.bins):
             along = samples_of(x, k * x.bins + q)
             for j in range(min(along.count, <int> ALL_SAMPLES)):
-                x_shares[q * ALL_SAMPLES + j] = share_of(x, k, q, x.start[k * x.bins + q] + j, call.widened + 2 * k + 1)
+                x_shares[q * ALL_SAMPLES + j] = share_of(x, k, q, along.number[j], call.widened + 2 * k + 1)
         for j in range(4):
             slopes[j] = lanes_zero()
         for p in range(y.bins):
             down = samples_of(y, k * y.bins + p)
             for j in range(min(down.count, <int> ALL_SAMPLES)):
-                y_shares[j] = share_of(y, k, p, y.start[k * y.bins + p] + j, call.widened + 2 * k)
+                y_shares[j] = share_of(y, k, p, down.number[j], call.widened + 2 * k)
             for q in range(x.bins):
                 along = samples_of(x, k * x.bins + q)
                 i = p * x.bins + q
-                if <int64_t> down.count * along.count > ALL_SAMPLES:
+                if not taken_together(y, x, k * y.bins + p, k * x.bins + q):
                     for c in range(task.channels):
                         differentiate_one(call, k, p, q, (<real*> (bins + i))[c], (<place*> (bins_at + i))[c],
                                           scratch.row, c, slopes)
@@ -104,15 +109,15 @@ cdef inline void differentiate_one(GridBoxGradientCall* call, int64_t k, int64_t
     cdef places at = places_fill(NOWHERE)
     cdef sample_axis down, along
     cdef sample_share y_share, x_share
-    cdef int64_t y, x
-    if not chosen(call.y, call.x, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
+    cdef Chosen y, x
+    if not chosen(call.y, call.x, call.window + k, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
         return
     (<real*> &gradient)[channel] = value
     (<place*> &at)[channel] = index
-    down = samples_at(call.y, y, 1)
-    along = samples_at(call.x, x, 1)
-    y_share = share_of(call.y, k, p, y, call.widened + 2 * k)
-    x_share = share_of(call.x, k, q, x, call.widened + 2 * k + 1)
+    down = only(&y)
+    along = only(&x)
+    y_share = share_of(call.y, k, p, y.number, call.widened + 2 * k)
+    x_share = share_of(call.x, k, q, x.number, call.widened + 2 * k + 1)
     pass_chosen_slopes(&gradient, &at, row, &down, &along, call.x.total[k * call.x.bins + q], &y_share, &x_share,
                        slopes)
 

@@ -6,7 +6,7 @@ it: the same bits for any number of threads.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -14,7 +14,7 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.checks cimport check_inside
-from roicy.cpu.grid_table cimport Grid, GridTable
+from roicy.cpu.grid_table cimport Grid, GridTable, Sample, dense_sample
 from roicy.cpu.lanes cimport FLOAT32, LANES, lanes, real
 from roicy.cpu.maxima cimport NOWHERE, pass_chosen, place, places, places_fill, sample_axis
 from roicy.cpu.roi_table cimport Window
@@ -37,45 +37,54 @@ cdef struct GridScatterCall:
     View grad_output, argmax, features
 
 
-cdef inline int64_t entry_of(Grid* axis, int64_t bin, int32_t number) noexcept nogil:
-    # Where the sample of this number is listed, -1 where it misses the map.
-    cdef int64_t low = axis.start[bin], high = low + axis.count[bin], middle
-    cdef int64_t guess
-    if high == low:
-        return -1
-    guess = low + (number - axis.number[low])   # neighbours but on the finest grids
-    if low <= guess < high and axis.number[guess] == number:
-        return guess
-    while low < high:
-        middle = low + (high - low) // 2
-        if axis.number[middle] < number:
-            low = middle + 1
-        else:
-            high = middle
-    if low < axis.start[bin] + axis.count[bin] and axis.number[low] == number:
-        return low
-    return -1
+cdef struct Chosen:
+    # one sample along an axis
+    int32_t number, low, high       # pixels after the first one of the RoI's window
+    real low_weight, high_weight
+    int8_t level
 
 
-cdef inline bint chosen(Grid* grid_y, Grid* grid_x, int64_t row, int64_t column, int32_t index, int64_t* y,
-                        int64_t* x) noexcept nogil:
+cdef inline bint sample_of(Grid* axis, int64_t bin, int32_t number, int32_t origin, Chosen* found) noexcept nogil:
+    # The sample of this number, False where it misses the map.
+    cdef Sample sample
+    cdef int64_t at = axis.start[bin]
+    if axis.dense[bin] >= 0:
+        if not dense_sample(axis, bin, number, origin, &sample):
+            return False
+        found[0] = Chosen(number=number, low=sample.low, high=sample.high, low_weight=<real> sample.low_weight,
+                          high_weight=<real> sample.high_weight, level=sample.level)
+        return True
+    # all samples that hit the map are listed
+    if axis.count[bin] == 0 or not 0 <= number - <int64_t> axis.number[at] < axis.count[bin]:
+        return False
+    at += number - axis.number[at]
+    found[0] = Chosen(number=number, low=axis.low[at], high=axis.high[at],
+                      low_weight=(<const real*> axis.low_weight)[at],
+                      high_weight=(<const real*> axis.high_weight)[at], level=axis.level[at])
+    return True
+
+
+cdef inline bint chosen(Grid* grid_y, Grid* grid_x, const Window* window, int64_t row, int64_t column, int32_t index,
+                        Chosen* y, Chosen* x) noexcept nogil:
     # The row and column of the sample that a bin's index names, if it is one that hits the map.
     cdef int32_t total = grid_x.total[column]
     if index < 0 or total == 0:
         return False
-    y[0] = entry_of(grid_y, row, index // total)
-    x[0] = entry_of(grid_x, column, index % total)
-    return y[0] >= 0 and x[0] >= 0
+    return (sample_of(grid_y, row, index // total, window.top, y)
+            and sample_of(grid_x, column, index % total, window.left, x))
 
 
-cdef inline sample_axis samples_at(Grid* axis, int64_t start, int32_t count) noexcept nogil:
-    return sample_axis(count=count, number=axis.number + start, low=axis.low + start, high=axis.high + start,
-                       low_weight=<const real*> axis.low_weight + start,
-                       high_weight=<const real*> axis.high_weight + start, level=axis.level + start)
+cdef inline bint taken_together(Grid* grid_y, Grid* grid_x, int64_t row, int64_t column) noexcept nogil:
+    # Whether a bin's samples are few and all listed: each one is gone through, for all channels at once.
+    return (grid_y.dense[row] < 0 and grid_x.dense[column] < 0
+            and <int64_t> grid_y.count[row] * grid_x.count[column] <= ALL_SAMPLES)
 
 
 cdef inline sample_axis samples_of(Grid* axis, int64_t bin) noexcept nogil:
-    return samples_at(axis, axis.start[bin], axis.count[bin])
+    cdef int64_t start = axis.start[bin]
+    return sample_axis(count=axis.count[bin], number=axis.number + start, low=axis.low + start, high=axis.high + start,
+                       low_weight=<const real*> axis.low_weight + start,
+                       high_weight=<const real*> axis.high_weight + start, level=axis.level + start)
 
 
 cdef inline void load_places(View* index, const char* source, int channels, places* target) noexcept nogil:
@@ -123,7 +132,7 @@ cdef void scatter_samples(void* settled, Task* task, Scratch* scratch) noexcept 
             for q in range(x.bins):
                 along = samples_of(x, k * x.bins + q)
                 i = p * x.bins + q
-                if <int64_t> down.count * along.count > ALL_SAMPLES:
+                if not taken_together(y, x, k * y.bins + p, k * x.bins + q):
                     for c in range(task.channels):
                         spread_one(call, k, p, q, (<real*> (bins + i))[c], (<place*> (bins_at + i))[c], top, bottom,
                                    tile + window.left - top * out.columns, c)
@@ -138,23 +147,22 @@ cdef void scatter_samples(void* settled, Task* task, Scratch* scratch) noexcept 
 cdef inline void spread_one(GridScatterCall* call, int64_t k, int64_t p, int64_t q, real value, place index,
                             int64_t top, int64_t bottom, lanes* tile, int channel) noexcept nogil:
     # One lane of a bin of many samples.
-    cdef Grid* grid_y = call.y
-    cdef Grid* grid_x = call.x
     cdef real* corner
     cdef real part
-    cdef int64_t y, x, row
+    cdef Chosen y, x
+    cdef int64_t row
     cdef int i
-    if not chosen(grid_y, grid_x, k * grid_y.bins + p, k * grid_x.bins + q, <int32_t> index, &y, &x):
+    if not chosen(call.y, call.x, call.window + k, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
         return
     for i in range(2):
-        row = grid_y.high[y] if i else grid_y.low[y]
+        row = y.high if i else y.low
         if not top <= row < bottom:
             continue
-        part = value * (<const real*> (grid_y.high_weight if i else grid_y.low_weight))[y]
-        check_inside(call.window[k].left + grid_x.high[x], 0, call.features.columns)
+        part = value * (y.high_weight if i else y.low_weight)
+        check_inside(call.window[k].left + x.high, 0, call.features.columns)
         corner = <real*> (tile + row * call.features.columns) + channel
-        corner[grid_x.low[x] * LANES] += part * (<const real*> grid_x.low_weight)[x]
-        corner[grid_x.high[x] * LANES] += part * (<const real*> grid_x.high_weight)[x]
+        corner[x.low * LANES] += part * x.low_weight
+        corner[x.high * LANES] += part * x.high_weight
 
 
 def grid_scatter(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):

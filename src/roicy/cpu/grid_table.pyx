@@ -5,7 +5,8 @@ a list of rows and a list of columns describe them all::
 
     box ──▶ sample rows of bin p: (pixels, weights) ...      sample columns of bin q: (pixels, weights) ...
 
-Of samples that share a position only the first can be the first maximum, so only that one is listed.
+Of a dense bin, one of many samples between the same two pixels, only those are listed that a maximum needs (`samples`),
+so that no number of samples costs more than the map.
 """
 
 from cython cimport floating
@@ -17,7 +18,9 @@ import numpy as np
 
 from roicy.cpu.checks cimport CHECKED, check, check_inside
 from roicy.cpu.roi_table cimport Place, Window
-from roicy.cpu.samples cimport FINE_GRID, Side, Span, bin_base, next_position, pixel_below, position, side_of, span_of
+from roicy.cpu.samples cimport (
+    Side, bin_base, dense_cells, dense_index, pixel_below, position, side_of, span_of,
+)
 
 cnp.import_array()
 
@@ -33,20 +36,6 @@ cdef struct Rule:
     bint from_edge
 
 
-cdef struct Entry:
-    int32_t number, low, high
-    double low_weight, high_weight
-    bint level
-
-
-cdef struct Bin:
-    # the samples of one bin along one axis
-    double total            # hit or not
-    double missed           # number of the first one that misses the map, -1 where none does
-    Span span
-    double base, step       # exact: the boxes' dtype fits in a double
-
-
 cdef inline int32_t bounded(double value) noexcept nogil:
     return <int32_t> min(value, <double> MOST_SAMPLES)
 
@@ -54,6 +43,7 @@ cdef inline int32_t bounded(double value) noexcept nogil:
 cdef inline Bin grid_bin(floating first, floating second, Rule* rule, int p, int bins, int length) noexcept nogil:
     cdef Side side = side_of(first, second, rule.spatial_scale, bins, rule.sampling_ratio, rule.aligned)
     cdef Bin bin
+    cdef int64_t cells
     cdef floating base = bin_base(<floating> side.start, <floating> side.size, p)
     bin.span = span_of(base, <floating> side.size, side.count, length)
     bin.total = max(side.count, 0.0)
@@ -73,6 +63,9 @@ cdef inline Bin grid_bin(floating first, floating second, Rule* rule, int p, int
         bin.missed = 0
     elif bin.span.last < bin.total - 1:
         bin.missed = bin.span.last + 1
+    cells = dense_cells(<floating> bin.base, <floating> bin.step, &bin.span, length)
+    bin.dense = cells > 0
+    bin.listed = 2 * cells if bin.dense else <int64_t> (bin.span.last - bin.span.first + 1)
     return bin
 
 
@@ -101,6 +94,8 @@ cdef inline Bin edge_bin(floating first, floating second, Rule* rule, int p, int
     bin.span.first = 0
     bin.span.last = bin.total - 1
     bin.span.mirrored = False
+    bin.listed = <int64_t> bin.total
+    bin.dense = False
     return bin
 
 
@@ -110,54 +105,59 @@ cdef inline Bin bin_of(floating first, floating second, Rule* rule, int p, int b
     return grid_bin(first, second, rule, p, bins, length)
 
 
-cdef int64_t room(floating first, floating second, Rule* rule, int bins, int length) noexcept nogil:
-    # Samples of all bins with positions of their own.
+cdef inline double listed_index(floating place, Bin* bin, int length, int64_t i) noexcept nogil:
+    # Where the i-th listed sample of a grid is; `place` says the boxes' dtype. Along a reversed box the last position
+    # has the first number.
+    if bin.dense:
+        return dense_index(<floating> bin.base, <floating> bin.step, &bin.span, length, i)
+    return bin.span.last - i if bin.span.mirrored else bin.span.first + i
+
+
+cdef int64_t room(floating first, floating second, Rule* rule, int bins, int length, int64_t* dense) noexcept nogil:
+    # Samples of all bins that are listed, and how many more bins are dense.
     cdef Bin bin
-    cdef double index, following
     cdef int64_t entries = 0
     cdef int p
     for p in range(bins):
         bin = bin_of(first, second, rule, p, bins, length)
-        index = bin.span.first
-        while index <= bin.span.last:
-            following = index + 1
-            if not rule.from_edge:
-                following = next_position(<floating> bin.base, <floating> bin.step, &bin.span, index)
-            if bin.span.count <= FINE_GRID:
-                entries += <int64_t> (bin.span.last - index + 1)
-                break
-            entries += 1
-            index = following
+        entries += bin.listed
+        dense[0] += bin.dense
     return entries
 
 
-cdef inline Entry entry_at(floating place, double number, int length) noexcept nogil:
-    cdef Entry entry
+cdef inline Sample grid_sample(floating place, double number, int length) noexcept nogil:
+    cdef Sample sample
     cdef double fraction = 0
-    entry.number = bounded(number)
-    entry.low = entry.high = pixel_below(place, length)
-    entry.level = not (place >= 0) or entry.low == length - 1
-    if entry.low < length - 1:
-        entry.high += 1
-        fraction = place - entry.low if place > 0 else 0.0
-    entry.low_weight = 1 - fraction
-    entry.high_weight = fraction
-    return entry
+    sample.number = bounded(number)
+    sample.low = sample.high = pixel_below(place, length)
+    sample.level = not (place >= 0) or sample.low == length - 1
+    if sample.low < length - 1:
+        sample.high += 1
+        fraction = place - sample.low if place > 0 else 0.0
+    sample.low_weight = 1 - fraction
+    sample.high_weight = fraction
+    return sample
 
 
-cdef inline Entry edge_entry(floating place, double number, int length) noexcept nogil:
+cdef inline Sample indexed_sample(floating place, Bin* bin, double index, int length) noexcept nogil:
+    # `index` counts samples in the order of ascending position; `place` says the boxes' dtype.
+    return grid_sample(position(<floating> bin.base, <floating> bin.step, &bin.span, index),
+                       bin.total - 1 - index if bin.span.mirrored else index, length)
+
+
+cdef inline Sample edge_sample(floating place, double number, int length) noexcept nogil:
     # The far neighbour of a sample beyond the last pixel is a zero.
-    cdef Entry entry
+    cdef Sample sample
     cdef floating below = floor(place)
-    entry.number = bounded(number)
-    entry.low = entry.high = <int32_t> below
-    entry.level = False
-    entry.low_weight = 1 - (place - below)
-    entry.high_weight = 0
-    if entry.low < length - 1 and place > below:
-        entry.high += 1
-        entry.high_weight = place - below
-    return entry
+    sample.number = bounded(number)
+    sample.low = sample.high = <int32_t> below
+    sample.level = False
+    sample.low_weight = 1 - (place - below)
+    sample.high_weight = 0
+    if sample.low < length - 1 and place > below:
+        sample.high += 1
+        sample.high_weight = place - below
+    return sample
 
 
 cdef inline void put(void* target, bint double_, int64_t i, double value) noexcept nogil:
@@ -167,56 +167,70 @@ cdef inline void put(void* target, bint double_, int64_t i, double value) noexce
         (<float*> target)[i] = <float> value
 
 
-cdef inline int64_t note(Grid* axis, int64_t at, Entry* entry, bint double_, int32_t* low,
-                         int32_t* high) noexcept nogil:
-    axis.number[at] = entry.number
-    axis.low[at] = entry.low
-    axis.high[at] = entry.high
-    axis.level[at] = entry.level
-    put(axis.low_weight, double_, at, entry.low_weight)
-    put(axis.high_weight, double_, at, entry.high_weight)
-    low[0] = min(low[0], entry.low)
-    high[0] = max(high[0], entry.high + 1)
-    return at + 1
+cdef inline void note(Grid* axis, int64_t at, Sample* sample, bint double_, int32_t* low, int32_t* high) noexcept nogil:
+    axis.number[at] = sample.number
+    axis.low[at] = sample.low
+    axis.high[at] = sample.high
+    axis.level[at] = sample.level
+    put(axis.low_weight, double_, at, sample.low_weight)
+    put(axis.high_weight, double_, at, sample.high_weight)
+    low[0] = min(low[0], sample.low)
+    high[0] = max(high[0], sample.high + 1)
 
 
-cdef int64_t fill_axis(Grid* axis, int64_t k, floating first, floating second, Rule* rule, int length, bint double_,
-                       int64_t at, int32_t* low, int32_t* high) noexcept nogil:
-    # The samples of one RoI from place `at` on; returns where they end. [low, high) becomes the pixels they touch.
+cdef int64_t fill_axis(Grid* axis, int64_t k, floating first, floating second, Rule* rule, bint double_, int64_t at,
+                       int32_t* dense, int32_t* low, int32_t* high) noexcept nogil:
+    # The samples of one RoI from place `at` on, its dense bins from place `dense` on, which is counted up; returns
+    # where the samples end. [low, high) becomes the pixels they touch.
     cdef Bin bin
-    cdef Entry entry
+    cdef Sample sample
     cdef floating place
-    cdef double index, following, number
     cdef int64_t begin = at, i, j = k * axis.bins
-    cdef int p
+    cdef int p, length = axis.length
     low[0], high[0] = length, 0
     for p in range(axis.bins):
         bin = bin_of(first, second, rule, p, axis.bins, length)
         axis.start[j + p] = at
+        axis.count[j + p] = <int32_t> bin.listed
         axis.total[j + p] = bounded(bin.total)
         axis.missed[j + p] = bounded(bin.missed)
+        axis.dense[j + p] = -1
+        if bin.dense:
+            axis.dense[j + p] = dense[0]
+            axis.dense_bin[dense[0]] = bin
+            dense[0] += 1
         place = <floating> bin.base
-        index = bin.span.first
-        while index <= bin.span.last:
+        for i in range(bin.listed):
             if rule.from_edge:
-                entry = edge_entry(place, index, length)
+                sample = edge_sample(place, i, length)
                 place = place + 1
-                following = index + 1
             else:
-                # in a reversed box the last position has the first number
-                number = bin.span.last + bin.span.first - index if bin.span.mirrored else index
-                following = next_position(<floating> bin.base, <floating> bin.step, &bin.span, index)
-                place = position(<floating> bin.base, <floating> bin.step, &bin.span, number)
-                entry = entry_at(place, bin.total - 1 - number if bin.span.mirrored else number, length)
-            at = note(axis, at, &entry, double_, low, high)
-            index = following
-        axis.count[j + p] = <int32_t> (at - axis.start[j + p])
+                sample = indexed_sample(place, &bin, listed_index(place, &bin, length, i), length)
+            note(axis, at, &sample, double_, low, high)
+            at += 1
     if high[0] <= low[0]:
         low[0] = high[0] = 0
     for i in range(begin, at):
         axis.low[i] -= low[0]
         axis.high[i] -= low[0]
     return at
+
+
+cdef bint dense_sample(Grid* axis, int64_t bin, int32_t number, int32_t origin, Sample* sample) noexcept nogil:
+    """Find a sample of a dense bin by its number, with pixels counted from `origin`, the first one of the RoI's window;
+    False where it misses the map.
+    """
+    cdef Bin* dense = axis.dense_bin + axis.dense[bin]
+    cdef double index = dense.total - 1 - number if dense.span.mirrored else number
+    if not dense.span.first <= index <= dense.span.last:
+        return False
+    if axis.single:
+        sample[0] = indexed_sample(<float> 0, dense, index, axis.length)
+    else:
+        sample[0] = indexed_sample(<double> 0, dense, index, axis.length)
+    sample.low -= origin
+    sample.high -= origin
+    return True
 
 
 cdef class GridTable(RoiTable):
@@ -256,15 +270,19 @@ cdef class GridTable(RoiTable):
         self.first_too_fine = -1
         self.y.bins = self.rows
         self.x.bins = self.columns
+        self.y.length = self.height
+        self.x.length = self.width
+        self.y.single = self.x.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         image = self.find_images(boxes, images)
-        if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
+        if self.y.single:
             fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, image, &rule)
         else:
             fill(self, <const double*> cnp.PyArray_DATA(boxes), columns, image, &rule)
 
 
 cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t* image, Rule* rule) except -1:
-    cdef int64_t count = table.rois, k, roi, at_y = 0, at_x = 0, total_y = 0, total_x = 0
+    cdef int64_t count = table.rois, k, roi, at_y = 0, at_x = 0, total_y = 0, total_x = 0, dense_y = 0, dense_x = 0
+    cdef int32_t next_y = 0, next_x = 0
     cdef const floating* box
     cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
@@ -276,15 +294,15 @@ cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t
             box = boxes + k * columns + columns - 4
             places[k] = Place(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             if image[k] >= 0:
-                places[k].room_y = room(box[1], box[3], rule, table.rows, table.height)
-                places[k].room_x = room(box[0], box[2], rule, table.columns, table.width)
+                places[k].room_y = room(box[1], box[3], rule, table.rows, table.height, &dense_y)
+                places[k].room_x = room(box[0], box[2], rule, table.columns, table.width, &dense_x)
                 places[k].row = last_row(box[1], box[3], rule, table.rows, table.height)
                 places[k].column = <int64_t> max(0.0, min(box[0] * rule.spatial_scale, <double> table.width))
             total_y += places[k].room_y
             total_x += places[k].room_x
     table.arrange(places)
-    lay_out(table, &table.y, total_y)
-    lay_out(table, &table.x, total_x)
+    lay_out(table, &table.y, total_y, dense_y)
+    lay_out(table, &table.x, total_x, dense_x)
     table.window = <Window*> table.reserve(count, sizeof(Window))
     table.widened = <bint*> table.reserve(2 * count, sizeof(bint))
     table.widest = table.tallest = 0
@@ -297,9 +315,9 @@ cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t
             if image[roi] < 0:
                 continue
             box = boxes + roi * columns + columns - 4
-            at_y = fill_axis(&table.y, k, box[1], box[3], rule, table.height, table.double, at_y, &window.top,
+            at_y = fill_axis(&table.y, k, box[1], box[3], rule, table.double, at_y, &next_y, &window.top,
                              &window.bottom)
-            at_x = fill_axis(&table.x, k, box[0], box[2], rule, table.width, table.double, at_x, &window.left,
+            at_x = fill_axis(&table.x, k, box[0], box[2], rule, table.double, at_x, &next_x, &window.left,
                              &window.right)
             if window.bottom == window.top or window.right == window.left:
                 window[0] = Window(top=0, bottom=0, left=0, right=0)
@@ -315,7 +333,7 @@ cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t
             table.tallest = max(table.tallest, window.bottom - window.top)
             table.widest = max(table.widest, window.right - window.left)
     if CHECKED:
-        check(at_y == total_y and at_x == total_x)
+        check(at_y == total_y and at_x == total_x and next_y == dense_y and next_x == dense_x)
         check_grid(table, &table.y, table.height)
         check_grid(table, &table.x, table.width)
     return table.summarise(image, cost)
@@ -340,7 +358,7 @@ cdef void check_grid(GridTable table, Grid* axis, int length) noexcept:
 cdef int64_t last_row(floating first, floating second, Rule* rule, int bins, int length) noexcept nogil:
     # The last row that a sample touches.
     cdef Bin bin
-    cdef Entry entry
+    cdef Sample sample
     cdef int64_t row = 0
     cdef double index
     cdef int p
@@ -351,20 +369,20 @@ cdef int64_t last_row(floating first, floating second, Rule* rule, int bins, int
             continue
         if not rule.from_edge:
             place = position(<floating> bin.base, <floating> bin.step, &bin.span, bin.span.last)
-            entry = entry_at(place, 0, length)
-            row = max(row, <int64_t> entry.high)
+            sample = grid_sample(place, 0, length)
+            row = max(row, <int64_t> sample.high)
             continue
         place = <floating> bin.base
         index = bin.span.first
         while index <= bin.span.last:
-            entry = edge_entry(place, 0, length)
-            row = max(row, <int64_t> entry.high)
+            sample = edge_sample(place, 0, length)
+            row = max(row, <int64_t> sample.high)
             place = place + 1
             index += 1
     return row
 
 
-cdef int lay_out(GridTable table, Grid* axis, int64_t total) except -1:
+cdef int lay_out(GridTable table, Grid* axis, int64_t total, int64_t dense) except -1:
     cdef size_t real = sizeof(double) if table.double else sizeof(float)
     cdef size_t bins = table.rois * <size_t> axis.bins
     axis.start = <int64_t*> table.reserve(bins, sizeof(int64_t))
@@ -377,6 +395,8 @@ cdef int lay_out(GridTable table, Grid* axis, int64_t total) except -1:
     axis.low_weight = table.reserve(total, real)
     axis.high_weight = table.reserve(total, real)
     axis.level = <int8_t*> table.reserve(total, sizeof(int8_t))
+    axis.dense = <int32_t*> table.reserve(bins, sizeof(int32_t))
+    axis.dense_bin = <Bin*> table.reserve(dense, sizeof(Bin))
     return 0
 
 
@@ -401,7 +421,7 @@ def entries(cnp.ndarray boxes, images, input_shape, output_size, double spatial_
 cdef void count_entries(const floating* boxes, int columns, int64_t count, Rule* rule, int rows, int bins, int height,
                         int width, int64_t* target) noexcept nogil:
     cdef const floating* box
-    cdef int64_t k
+    cdef int64_t k, dense = 0
     for k in range(count):
         box = boxes + k * columns + columns - 4
-        target[k] = room(box[1], box[3], rule, rows, height) + room(box[0], box[2], rule, bins, width)
+        target[k] = room(box[1], box[3], rule, rows, height, &dense) + room(box[0], box[2], rule, bins, width, &dense)

@@ -3,15 +3,20 @@
 Positions are computed in the operation order of torchvision and without contraction, so that sample positions, grid
 counts and out-of-range decisions are the same bits. They never decrease with the sample index (never increase in a
 reversed box): the samples that hit the map are found by bisection, and no box, however large, costs more than the map.
+
+Of a dense bin, one of many samples between the same two pixels, a maximum needs but the ends: between pixels a bilinear
+value is linear along either axis.
 """
 
 from cython cimport floating
 from libc.math cimport INFINITY, ceil, floor, isfinite, nextafter
 from libc.stdint cimport int64_t
 
-# Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by bisection.
 cdef enum:
+    # Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by bisection.
     FINE_GRID = 4194304
+    # Above this many samples for each cell of the map that a bin reaches, it is dense.
+    DENSE = 16
 
 
 cdef struct Span:
@@ -90,6 +95,61 @@ cdef inline double next_position(floating base, floating bin_size, Span* span, d
     if following <= index:      # indices beyond 2**53 are themselves rounded
         following = nextafter(index, INFINITY)
     return following
+
+
+cdef inline int cell_of(floating place, int length) noexcept nogil:
+    # Positions in a cell lie between the same two pixels, or repeat the same one: the first is -1, before all pixels.
+    return -1 if place < 0 else pixel_below(place, length)
+
+
+cdef inline int64_t dense_cells(floating base, floating bin_size, Span* span, int length) noexcept nogil:
+    # From the first to the last cell of a dense bin's samples, how many there are; 0 for other bins.
+    cdef int64_t cells
+    if not span.last - span.first >= DENSE:
+        return 0
+    cells = 1 + <int64_t> cell_of(position(base, bin_size, span, span.last), length)
+    cells -= cell_of(position(base, bin_size, span, span.first), length)
+    return cells if span.last - span.first + 1 > DENSE * <double> cells else 0
+
+
+cdef inline double cell_begin(floating base, floating bin_size, Span* span, int cell) noexcept nogil:
+    # The first index in this cell or behind it; some are.
+    if position(base, bin_size, span, span.first) >= cell:
+        return span.first
+    return bisect(base, bin_size, span, span.first, span.last, <floating> cell, False)
+
+
+cdef inline double cell_end(floating base, floating bin_size, Span* span, int cell, int length) noexcept nogil:
+    # The last index in this cell or before it; some are.
+    if cell_of(position(base, bin_size, span, span.last), length) <= cell:
+        return span.last
+    return cell_begin(base, bin_size, span, cell + 1) - 1
+
+
+cdef inline double dense_index(floating base, floating bin_size, Span* span, int length, int64_t i) noexcept nogil:
+    # Index of the i-th sample that a maximum over a dense bin needs, two for each cell in the order of their numbers:
+    # the first one in the cell and, of those at the position of the last one, the first. In a reversed box they are
+    # found from the other side.
+    cdef int cell
+    cdef double index
+    cdef floating place
+    if span.mirrored:
+        cell = cell_of(position(base, bin_size, span, span.last), length) - <int> (i // 2)
+        if i % 2 == 0:
+            return cell_end(base, bin_size, span, cell, length)
+        index = cell_begin(base, bin_size, span, cell)
+        place = position(base, bin_size, span, index)
+        if position(base, bin_size, span, span.last) == place:
+            return span.last
+        return bisect(base, bin_size, span, index, span.last, place, True) - 1
+    cell = cell_of(position(base, bin_size, span, span.first), length) + <int> (i // 2)
+    if i % 2 == 0:
+        return cell_begin(base, bin_size, span, cell)
+    index = cell_end(base, bin_size, span, cell, length)
+    place = position(base, bin_size, span, index)
+    if position(base, bin_size, span, span.first) == place:
+        return span.first
+    return bisect(base, bin_size, span, span.first, index, place, False)
 
 
 cdef struct Side:

@@ -15,9 +15,6 @@ INLINE bool chosen(GRID, int64 k, int p, int q, int index, Sample &y, Sample &x)
         const double at = bin.span.mirrored ? bin.total - 1 - number : number;
         if (!(at >= bin.span.first && at <= bin.span.last))
             return false;
-        if (!from_edge && bin.span.count > FINE_GRID && at > bin.span.first &&
-            position(bin.base, bin.step, bin.span, at) == position(bin.base, bin.step, bin.span, at - 1))
-            return false; /* it shares its position with the one before, which is the first of them */
         const Sample sample = sample_at(bin, at, from_edge, axis ? width : height);
         if (axis)
             x = sample;

@@ -139,11 +139,12 @@ KERNEL __launch_bounds__(THREADS, 4)
                         for (int entry = threadIdx.x; entry < count; entry += THREADS) {
                             const int which = entry / room, i = from + entry - which * room;
                             const int64 bin = (axis ? own_x : own_y) + which;
-                            if (i >= grid_listed[bin])
+                            const int listed = grid_listed[bin], length = axis ? width : height;
+                            if (i >= listed)
                                 continue;
                             const GridBin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
-                            const Sample sample = sample_at(own, listed_at(own, from_edge, i), from_edge,
-                                                            axis ? width : height);
+                            const Sample sample =
+                                sample_at(own, listed_at(own, listed, length, i), from_edge, length);
                             Stage &stage = staged[axis];
                             stage.low[entry] = (INDEX)stride * (INDEX)sample.low;
                             stage.high[entry] = (INDEX)stride * (INDEX)sample.high;

@@ -54,14 +54,8 @@ INLINE Range fill_axis(BOX first, BOX second, const Rule &rule, int bins, int le
         const GridBin bin =
             rule.from_edge ? edge_bin(first, second, rule, p, bins, length) : grid_bin(side, p, length);
         const Span &span = bin.span;
-        /* of samples that share a position only the first can be the first maximum: the others are not listed
-         */
-        int count = 0;
-        if (rule.from_edge || !(span.count > FINE_GRID))
-            count = bounded(span.last - span.first + 1);
-        else
-            for (double i = span.first; i <= span.last; i = next_position(bin.base, bin.step, span, i))
-                count++;
+        const int64 cells = rule.from_edge ? 0 : dense_cells(bin.base, bin.step, span, length);
+        const int count = bounded(cells ? 2.0 * cells : span.last - span.first + 1);
         Range own = {0, 0};
         if (count > 0) {
             own.low = sample_at(bin, span.first, rule.from_edge, length).low;

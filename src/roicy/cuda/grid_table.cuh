@@ -3,15 +3,17 @@
  * A maximum over a bin's samples does not separate into rows and columns, but the samples do: they lie on a
  * grid, so that what describes the rows and what describes the columns of a bin describe them all. Neither is
  * a list: of each bin the table has where its samples begin and which of them hit the map, and a sample's
- * pixels and weights are computed from that, exactly, where they are needed. */
+ * pixels and weights are computed from that, exactly, where they are needed. Those that a list would have are
+ * called listed: of a dense bin, one of many samples between the same two pixels, the few that a maximum
+ * needs (samples.cuh), so that no number of samples costs more than the map. */
 #pragma once
 #include "samples.cuh"
 
 /* Above this a number of samples is not told from others. */
 #define MOST_SAMPLES 2147483647
 
-/* Every RoI's bins along y and then those along x, (K, PH + PW): records, samples with positions of their own
- * that hit the map, samples altogether; and what the bins of an axis have in common, (K, 2). */
+/* Every RoI's bins along y and then those along x, (K, PH + PW): records, listed samples, samples
+ * altogether; and what the bins of an axis have in common, (K, 2). */
 #define GRID                                                                                                 \
     const double *__restrict__ grid_bins, const int *__restrict__ grid_listed,                               \
         const int *__restrict__ grid_total, const double *__restrict__ grid_steps, int from_edge, int rows,  \
@@ -99,17 +101,13 @@ INLINE Sample edge_sample(const GridBin &bin, double index, int length) {
     return sample;
 }
 
-/* Where the bin's `i`-th sample with a position of its own is that hits the map, as `index` below. */
-INLINE double listed_at(const GridBin &bin, int from_edge, int i) {
+/* Where the bin's `i`-th listed sample is, of so many, as `index` below. Along a reversed box the last
+ * position has the first number. */
+INLINE double listed_at(const GridBin &bin, int listed, int length, int i) {
     const Span &span = bin.span;
-    if (span.mirrored)
-        return span.last - i;
-    double index = span.first;
-    if (from_edge || !(span.count > FINE_GRID))
-        return index + i;
-    for (; i > 0; i--)
-        index = next_position(bin.base, bin.step, span, index);
-    return index;
+    if (listed < span.last - span.first + 1) /* dense */
+        return dense_index(bin.base, bin.step, span, length, i);
+    return span.mirrored ? span.last - i : span.first + i;
 }
 
 /* `index` counts samples in the order of ascending position. */

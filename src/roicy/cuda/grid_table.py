@@ -46,8 +46,8 @@ class GridTable(RoiTable):
     steps : array, (K, 2, 2), float64
         Along y and x: how far bins are apart, and whether the RoI's size was raised to 1.
     listed, total : array, (K, PH + PW), int32
-        How many samples of each bin hit the map at positions of their own; how many there are, 2**31 - 1
-        where they are more.
+        How many samples of each bin are listed, all that hit the map or the few that a maximum over many
+        needs; how many there are, 2**31 - 1 where they are more.
     bin_rows : array, (K, PH, 2), int32
         The pixel rows, [low, high), that the samples of each row of bins touch.
     """

@@ -3,13 +3,18 @@
  * Positions are computed in the operation order of torchvision and without contraction, so that sample
  * positions, grid counts and out-of-range decisions are the same bits as on the CPU. They never decrease with
  * the sample index (never increase in a reversed box): the samples that hit the map are found by bisection,
- * and no box, however large, costs more than the map. */
+ * and no box, however large, costs more than the map.
+ *
+ * Of a dense bin, one of many samples between the same two pixels, a maximum needs but the ends: between
+ * pixels a bilinear value is linear along either axis. */
 #pragma once
 #include "types.cuh"
 
 /* Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by
  * bisection. */
 #define FINE_GRID 4194304.0
+/* Above this many samples for each cell of the map that a bin reaches, it is dense. */
+#define DENSE 16
 
 struct Span {
     /* The samples of one bin. `index` counts them in the order of ascending position. */
@@ -87,6 +92,57 @@ INLINE double next_position(BOX base, BOX bin_size, const Span &span, double ind
     if (following <= index) /* indices beyond 2**53 are themselves rounded */
         following = nextafter(index, __longlong_as_double(0x7ff0000000000000LL));
     return following;
+}
+
+/* Positions in a cell lie between the same two pixels, or repeat the same one: the first is -1, before all
+ * pixels. */
+INLINE int cell_of(BOX place, int length) { return place < 0 ? -1 : pixel_below(place, length); }
+
+/* From the first to the last cell of a dense bin's samples, how many there are; 0 for other bins. */
+INLINE int64 dense_cells(BOX base, BOX bin_size, const Span &span, int length) {
+    if (!(span.last - span.first >= DENSE))
+        return 0;
+    const int64 cells = 1 + (int64)cell_of(position(base, bin_size, span, span.last), length) -
+                        cell_of(position(base, bin_size, span, span.first), length);
+    return span.last - span.first + 1 > DENSE * (double)cells ? cells : 0;
+}
+
+/* The first index in this cell or behind it; some are. */
+INLINE double cell_begin(BOX base, BOX bin_size, const Span &span, int cell) {
+    if (position(base, bin_size, span, span.first) >= cell)
+        return span.first;
+    return bisect(base, bin_size, span, span.first, span.last, (BOX)cell, false);
+}
+
+/* The last index in this cell or before it; some are. */
+INLINE double cell_end(BOX base, BOX bin_size, const Span &span, int cell, int length) {
+    if (cell_of(position(base, bin_size, span, span.last), length) <= cell)
+        return span.last;
+    return cell_begin(base, bin_size, span, cell + 1) - 1;
+}
+
+/* Index of the i-th sample that a maximum over a dense bin needs, two for each cell in the order of their
+ * numbers: the first one in the cell and, of those at the position of the last one, the first. In a reversed
+ * box they are found from the other side. */
+INLINE double dense_index(BOX base, BOX bin_size, const Span &span, int length, int i) {
+    if (span.mirrored) {
+        const int cell = cell_of(position(base, bin_size, span, span.last), length) - i / 2;
+        if (i % 2 == 0)
+            return cell_end(base, bin_size, span, cell, length);
+        const double index = cell_begin(base, bin_size, span, cell);
+        const BOX place = position(base, bin_size, span, index);
+        if (position(base, bin_size, span, span.last) == place)
+            return span.last;
+        return bisect(base, bin_size, span, index, span.last, place, true) - 1;
+    }
+    const int cell = cell_of(position(base, bin_size, span, span.first), length) + i / 2;
+    if (i % 2 == 0)
+        return cell_begin(base, bin_size, span, cell);
+    const double index = cell_end(base, bin_size, span, cell, length);
+    const BOX place = position(base, bin_size, span, index);
+    if (position(base, bin_size, span, span.first) == place)
+        return span.first;
+    return bisect(base, bin_size, span, span.first, index, place, false);
 }
 
 INLINE Side side_of(BOX first, BOX second, double spatial_scale, int bins, int sampling_ratio, bool aligned) {
