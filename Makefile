@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help demo test parity fuzz test-parallel lint types docs docs-links bench wheel cuda-check sanitize sanitize-cuda bench-cuda clean
+.PHONY: help demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-check sanitize sanitize-cuda bench-cuda clean
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -23,10 +23,13 @@ help: ## say what the targets do
 demo: $(VENV)/demo.stamp ## run the operators on a photo, draw what they make of it to roicy-demo/
 	@$(BIN)/roicy demo
 
-test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings
-	@$(BIN)/python -m pytest -q --doctest-modules --doctest-ignore-import-errors --pyargs roicy tests
+# In as many processes as there are processors; ARGS=-n0 for one.
+test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings; ARGS="-k rotated"
+	@$(BIN)/python -m pytest -q -n auto --doctest-modules --doctest-ignore-import-errors --pyargs roicy tests $(ARGS)
 
-parity: $(VENV)/test.stamp $(VENV)/peers.stamp ## compare with other implementations, and print the worst differences
+peers: $(VENV)/test.stamp $(VENV)/peers.stamp ## install other implementations, with which make test compares then, too
+
+parity: peers ## compare with other implementations, and print the worst differences
 	@$(BIN)/python -m pytest -q tests/test_peers.py tests/test_peers_pool.py $(ARGS)
 
 fuzz: $(VENV)/test.stamp ## call everything with arguments of all kinds, keep what fails; ARGS="--minutes 60", ARGS=--help

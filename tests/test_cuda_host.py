@@ -462,7 +462,9 @@ def test_scalars_are_numpys(value):
         copy((1,), (1,), (zeros(1), value))
 
 
-@pytest.mark.parametrize("value", [1, np.int32(1), [1], memoryview(b"1234")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [1, np.int32(1), [1], memoryview(b"1234")], ids=lambda it: type(it).__name__
+)
 def test_arrays_are_arrays(value):
     with pytest.raises(ArgumentError, match="argument 0: expected an array"):
         kernel("out[0] = 1;")((1,), (1,), (value,))
@@ -747,5 +749,19 @@ def test_kernels_are_compiled_ahead_for_many_tests_of_theirs(monkeypatch, backen
     monkeypatch.setattr(module, "compiler", lambda: asked.append("for a compiler"))
     case = types.SimpleNamespace(params={"backend": backend})
     item = types.SimpleNamespace(path="test_x.py", originalname="test_x", callspec=case)
-    conftest.pytest_collection_finish(types.SimpleNamespace(items=[item] * conftest.MANY_TESTS))
+    session = types.SimpleNamespace(items=[item] * conftest.MANY_TESTS, config=types.SimpleNamespace())
+    conftest.pytest_collection_finish(session)
     assert bool(asked) == ahead
+
+
+def test_one_of_several_processes_compiles_ahead(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "compiler", lambda: asked.append("for a compiler"))
+    case = types.SimpleNamespace(params={"backend": "cuda"})
+    item = types.SimpleNamespace(path="test_x.py", originalname="test_x", callspec=case)
+    for worker in ("gw1", "gw0"):
+        assert not asked
+        config = types.SimpleNamespace(workerinput={"workerid": worker})
+        session = types.SimpleNamespace(items=[item] * conftest.MANY_TESTS, config=config)
+        conftest.pytest_collection_finish(session)
+    assert asked

@@ -1,6 +1,6 @@
 """Sums of very many terms: what is equal everywhere stays so, to a few units in the last place.
 
-A chain of additions rounds equal terms the same way again and again. Random values hide it, constants show it.
+A chain of additions rounds equal terms the same way again and again. Random values hide it, constants show.
 """
 
 import numpy as np
