@@ -1,4 +1,12 @@
-"""Where a race on a GPU is run, and how calls are timed: by CUDA events, or by a CPU's clock for a trial."""
+"""Where a race on a GPU is run, and how calls are timed: by CUDA events, or by a CPU's clock for a trial.
+
+A GPU works through what is in line on a stream. Where Python takes longer to hand a call over than the GPU to
+do it, events before and after the call measure Python. So the calls are put in line while the GPU is busy
+with a kernel that only spins: when it comes to them, Python is through.
+
+    Python   spin, call, call, call
+    GPU      spin ........................ call call call
+"""
 
 import math
 import time
@@ -7,7 +15,17 @@ from statistics import median
 import numpy as np
 
 COPIED = 1 << 29  # bytes of the array whose copy tells the bandwidth
-CALLS = 40  # calls handed over without waiting, to see what handing over costs: few enough for the queue
+CALLS = 20  # calls handed over without waiting, to see what handing over costs
+QUEUED = 8  # calls in line behind the kernel that spins
+# The line has room for about 1000 launches; a call of R-MAC's gradient is some forty of them.
+ATTEMPTS = 8  # at putting calls in line before the kernel is done
+SPIN = r"""
+extern "C" __global__ void spin(long long cycles) {
+    const long long start = clock64();
+    while (clock64() - start < cycles)
+        ;
+}
+"""
 
 
 class Gpu:
@@ -21,6 +39,10 @@ class Gpu:
         self.xp = cupy
         self._cuda = cupy.cuda
         self.device = cupy.cuda.Device()
+        self._spin = cupy.RawKernel(SPIN, "spin")
+        self._spin((1,), (1,), (np.int64(0),))  # compiles
+        self._cycles_per_second = 1.5e9  # corrected with each use
+        self._ahead = 2e-3  # seconds that Python gets to put calls in line
 
     def describe(self):
         runtime = self._cuda.runtime
@@ -50,14 +72,44 @@ class Gpu:
         self._cuda.runtime.deviceSynchronize()
 
     def times(self, calls):
-        """Run the calls one after the other and return the seconds of each on the device."""
-        pairs = [(self._cuda.Event(), self._cuda.Event()) for _ in calls]
-        for call, (start, stop) in zip(calls, pairs, strict=True):
-            start.record()
-            call()
-            stop.record()
+        """Run the calls one after the other and return the seconds of each on the device alone."""
+        seconds = []
+        for first in range(0, len(calls), QUEUED):
+            seconds += self._in_line(calls[first : first + QUEUED])
+        return seconds
+
+    def _in_line(self, calls):
+        for _ in range(ATTEMPTS):
+            events = [self._cuda.Event() for _ in range(2 * len(calls) + 2)]
+            before_spin, after_spin, *around = events
+            before_spin.record()
+            self._spin((1,), (1,), (np.int64(self._ahead * self._cycles_per_second),))
+            after_spin.record()
+            start = time.perf_counter()
+            for call, before, after in zip(calls, around[::2], around[1::2], strict=True):
+                before.record()
+                call()
+                after.record()
+            python = time.perf_counter() - start
+            self.wait()
+            spun = self._elapsed(before_spin, after_spin)
+            self._cycles_per_second *= self._ahead / spun
+            if python < spun:
+                self._ahead = max(1e-3, 1.5 * python)
+                return list(map(self._elapsed, around[::2], around[1::2]))
+            self._ahead = 2 * max(python, self._ahead)
+        raise RuntimeError("a call waits for the device: it cannot be put in line")
+
+    def _elapsed(self, before, after):
+        return self._cuda.get_elapsed_time(before, after) / 1e3
+
+    def profile(self, call):
+        """Call once, for a profiler that was told to start with nothing."""
         self.wait()
-        return [self._cuda.get_elapsed_time(start, stop) / 1e3 for start, stop in pairs]
+        self._cuda.profiler.start()
+        call()
+        self.wait()
+        self._cuda.profiler.stop()
 
     def copy(self, target, source):
         target.data.copy_from_device_async(source.data, source.nbytes, self._cuda.get_current_stream())
@@ -91,6 +143,9 @@ class Cpu:
             call()
             seconds.append(time.perf_counter() - start)
         return seconds
+
+    def profile(self, call):
+        call()
 
     def copy(self, target, source):
         np.copyto(target, source)

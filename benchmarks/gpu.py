@@ -1,14 +1,16 @@
 """Race roicy on CuPy arrays against torchvision: ``make bench-cuda``, ``ARGS="--only one_box"``.
 
-Both work on the same memory. Every call is timed by CUDA events, on input sets that take turns and together
-exceed the device's cache. Each time is also given as a multiple of what a plain copy takes for the bytes that
-must move.
+Both work on the same memory, on input sets that take turns and together exceed the device's cache. A call has
+two times: that on the device, by CUDA events, without Python's share (see clocks.py), and that of Python to
+hand it over. The first is also given as a multiple of what a plain copy takes for the bytes that must move.
 """
 
 import argparse
 import dataclasses
 import json
+import os
 import sys
+import time
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +33,20 @@ PASSES = ("forward", "with argmax", "backward", "box gradient")
 #: multiply-add, ours round as the CPU does: 200 pixels from the edge positions lie 1.5e-5 apart, and the
 #: values that far times the difference of two pixels.
 TOLERANCE = 2e-4
-COLUMNS = ("workload", "pass", "contestant", ">ms", ">ratio", ">GB/s", ">copies", ">call, µs", ">difference")
+#: Who asks the device for an answer in each call, and so has no time there alone.
+WAITS = "roicy, raise"
+COLUMNS = (
+    "workload",
+    "pass",
+    "contestant",
+    ">µs",
+    ">ratio",
+    ">GB/s",
+    ">copies",
+    ">call, µs",
+    ">call ratio",
+    ">difference",
+)
 
 
 def main(arguments=None):
@@ -42,15 +57,36 @@ def main(arguments=None):
             print(f"bench-cuda needs a GPU and CuPy. {found.problem}", file=sys.stderr)
             return 2
     clock = Cpu() if chosen.dry else Gpu()
-    speed = bandwidth(clock)
-    results = []
+    end = time.monotonic() + (chosen.seconds or float("inf"))
+    speed = None if chosen.once else bandwidth(clock)
+    results, missing_time = [], []
     for workload in chosen.workloads:
-        for name in _passes.passes(workload):
-            if name in chosen.passes:
-                print(f"{workload.name}, {name} ...", flush=True)
-                taken = shrunk(workload) if chosen.dry else workload
-                results.append(run(clock, taken, name, chosen.rounds, chosen.sets))
-    return report(clock, results, speed, chosen)
+        names = [name for name in _passes.passes(workload) if name in chosen.passes]
+        taken, inputs = shrunk(workload) if chosen.dry else workload, None
+        for name in names:
+            if time.monotonic() > end:
+                missing_time.append(f"{workload.name}, {name}")
+                continue
+            try:
+                inputs = inputs or draw_sets(clock, taken, 1 if chosen.once else chosen.sets)
+                if chosen.once:
+                    once(clock, taken, name, inputs)
+                    print(f"{workload.name}, {name}", flush=True)
+                    continue
+                result = run(clock, taken, name, inputs, chosen.rounds)
+                print(summary(result), flush=True)
+            except Exception as error:  # the others may still be told
+                result = {
+                    "workload": workload.name,
+                    "pass": name,
+                    "error": f"{type(error).__name__}: {error}",
+                }
+                print(f"{workload.name}, {name} failed: {result['error']}", flush=True)
+            results.append(result)
+            write(clock, results, speed, chosen)
+    if missing_time:
+        print(f"no time was left for: {'; '.join(missing_time)}")
+    return 0 if chosen.once else report(clock, results, speed, chosen)
 
 
 def parse(arguments=None):
@@ -60,6 +96,9 @@ def parse(arguments=None):
     add("--passes", metavar="NAME[,NAME]", help=f"of {', '.join(PASSES)} [all]")
     add("--rounds", type=int, default=15, metavar="N", help="rounds over all input sets [%(default)s]")
     add("--sets", type=int, metavar="N", help="input sets [enough to exceed the device's cache four times]")
+    add("--seconds", type=float, metavar="S", help="begin with no pass after so many seconds")
+    add("--output", type=Path, metavar="FILE", help="where results go, after each pass [results/cuda.json]")
+    add("--once", action="store_true", help="one call of roicy's for each pass, for a profiler")
     add("--dry", action="store_true", help="tiny workloads on the CPU: does the program run?")
     chosen = parser.parse_args(arguments)
     try:
@@ -69,6 +108,7 @@ def parse(arguments=None):
     chosen.passes = chosen.passes.split(",") if chosen.passes else list(PASSES)
     if set(chosen.passes) - set(PASSES):
         parser.error(f"--passes takes {', '.join(PASSES)}, got {','.join(chosen.passes)}")
+    chosen.output = chosen.output or RESULTS / ("cuda-dry.json" if chosen.dry else "cuda.json")
     return chosen
 
 
@@ -92,7 +132,7 @@ def contestants(clock, workload, name):
     else:
         found = {
             who: (own(workload, xp=clock.xp, invalid=invalid), "")
-            for who, invalid in (("roicy", "nan"), ("roicy, raise", "raise"))
+            for who, invalid in (("roicy", "nan"), (WAITS, "raise"))
         }
     peer, instead = torchvision_pass(workload, name)
     if peer:
@@ -181,29 +221,42 @@ def upright_tensor(rois):
 # ---------------------------------------------------------------- one race
 
 
-def run(clock, workload, name, rounds, sets=None):
+def run(clock, workload, name, inputs, rounds):
     """Race a pass: seconds on the device and in Python, bytes, differences, by contestant."""
     makers, missing = contestants(clock, workload, name)
-    first = draw(workload, 0)
-    sets = sets or clock.input_sets(sum(array.nbytes for array in first if array is not None))
-    inputs = [first, *(draw(workload, number) for number in range(1, sets))]
-    inputs = [[array if array is None else clock.xp.asarray(array) for array in arrays] for arrays in inputs]
     calls = {who: [prepare(*arrays) for arrays in inputs] for who, (prepare, _) in makers.items()}
     # at once: roicy's calls all write to the same array
     alike = {who: calls[who][0]() for who in calls if not makers[who][1].startswith("upright")}
     differences = compare(clock, alike)
-    seconds = race(clock, calls, rounds)
+    del alike
+    seconds = race(clock, {who: calls[who] for who in calls if who != WAITS}, rounds)
+    boxes = inputs[0][1]
     return {
         "workload": workload.name,
         "pass": name,
-        "sets": sets,
-        "bytes": traffic.least_bytes(workload, name, first[1]),
+        "sets": len(inputs),
+        "bytes": traffic.least_bytes(workload, name, boxes if boxes is None else clock.to_host(boxes)),
         "seconds": seconds,
         "python": {who: handing_over(clock, calls[who], min(rounds, 5)) for who in calls},
         "differences": differences,
         "instead": {who: instead for who, (_, instead) in makers.items() if instead},
         "missing": missing,
     }
+
+
+def once(clock, workload, name, inputs):
+    """Call a pass once for a profiler, when all that is needed has been compiled."""
+    call = contestants(clock, workload, name)[0]["roicy"][0](*inputs[0])
+    call()
+    clock.profile(call)
+
+
+def draw_sets(clock, workload, number=None):
+    """Input sets, on the device: so many, or as many as exceed its cache."""
+    first = draw(workload, 0)
+    number = number or clock.input_sets(sum(array.nbytes for array in first if array is not None))
+    sets = [first, *(draw(workload, seed) for seed in range(1, number))]
+    return [[array if array is None else clock.xp.asarray(array) for array in arrays] for arrays in sets]
 
 
 def draw(workload, number):
@@ -215,7 +268,8 @@ def race(clock, calls, rounds):
     """The median seconds of a call, by contestant, who take turns round by round."""
     names, timings = list(calls), {who: [] for who in calls}
     for who in names:  # compiles, fills the memory pools
-        clock.times(calls[who])
+        for call in calls[who]:
+            call()
     for number in range(rounds):
         shift = number % len(names)
         for who in names[shift:] + names[:shift]:
@@ -240,53 +294,80 @@ def to_array(clock, result):
 # ---------------------------------------------------------------- what came of it
 
 
+def summary(result):
+    """A line for a pass, as soon as it is over."""
+    seconds, parts = result["seconds"], []
+    for who, python in result["python"].items():
+        device = _microseconds(seconds[who]) if who in seconds else "waits"
+        parts.append(f"{who} {device}, call {_microseconds(python)}")
+    others = [f"{seconds[who] / seconds['roicy']:.2f} x" for who in seconds if who != "roicy"]
+    return f"{result['workload']}, {result['pass']}: {'; '.join(parts)} µs; {' '.join(others) or 'alone'}"
+
+
 def report(clock, results, speed, chosen):
-    """Print the table, write it as JSON; return the exit status, 1 where results do not agree."""
+    """Print the table; return the exit status, 1 where results do not agree or a pass failed."""
+    raced = [result for result in results if "error" not in result]
     title = f"{clock.describe()['device']}, copying {speed / 1e9:.0f} GB/s, median of {chosen.rounds} rounds"
-    print_table(title, COLUMNS, [row for result in results for row in rows(result, speed)])
-    print("copies: time over that of copying the bytes that must move; call: time of the Python call alone")
-    for who, instead in sorted({pair for result in results for pair in result["instead"].items()}):
+    print_table(title, COLUMNS, [row for result in raced for row in rows(result, speed)])
+    print("µs: time on the device; copies: that over the time of copying the bytes that must move")
+    print("call, µs: time of the Python call, which hands the work over; ratios: times over roicy's")
+    for who, instead in sorted({pair for result in raced for pair in result["instead"].items()}):
         print(f"† {who}: {instead}")
-    missing = sorted({who for result in results for who in result["missing"]})
-    if any("roicy, raise" in result["seconds"] for result in results):
-        print('roicy: invalid="nan", which waits for nothing; roicy, raise: invalid="raise", the default')
+    if any(WAITS in result["python"] for result in raced):
+        print(f'roicy: invalid="nan", which waits for nothing; {WAITS}: invalid="raise", the default')
+    missing = sorted({who for result in raced for who in result["missing"]})
     if missing:
         print(f"left out: {', '.join(missing)}")
-    record = {
-        "machine": {**clock.describe(), "bytes per second of a copy": speed, "versions": versions()},
-        "options": {name: value for name, value in vars(chosen).items() if name != "workloads"},
-        "results": results,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / ("cuda-dry.json" if chosen.dry else "cuda.json")
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"results: {path}")
+    print(f"results: {chosen.output}")
     status = 0
     for result in results:
-        for who, difference in result["differences"].items():
+        title = f"{result['workload']}, {result['pass']}"
+        if "error" in result:
+            print(f"failed: {title}: {result['error']}")
+            status = 1
+        for who, difference in result.get("differences", {}).items():
             if not difference <= TOLERANCE:
-                print(f"results differ: {result['workload']}, {result['pass']}, {who}, by {difference:.1e}")
+                print(f"results differ: {title}, {who}, by {difference:.1e}")
                 status = 1
     return status
 
 
+def write(clock, results, speed, chosen):
+    """Write all results so far; whoever is stopped meanwhile leaves those before."""
+    options = {name: value for name, value in vars(chosen).items() if name not in ("workloads", "output")}
+    record = {
+        "machine": {**clock.describe(), "bytes per second of a copy": speed, "versions": versions()},
+        "options": options,
+        "results": results,
+    }
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = chosen.output.with_suffix(".part")
+    unfinished.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(unfinished, chosen.output)
+
+
 def rows(result, speed):
-    """A row per contestant; the ratio is of its time to roicy's."""
-    own = result["seconds"]["roicy"]
-    for who, seconds in result["seconds"].items():
-        first, mark = who == "roicy", " †" if who in result["instead"] else ""
+    """A row per contestant; the ratios are of its times to roicy's."""
+    seconds, python, size = result["seconds"], result["python"], result["bytes"]
+    for who, call in python.items():
+        first, mark, device = who == "roicy", " †" if who in result["instead"] else "", seconds.get(who)
         difference = result["differences"].get(who)
         yield [
             result["workload"] if first else "",
             result["pass"] if first else "",
             who,
-            f"{1e3 * seconds:.3g}",
-            "" if first else f"{seconds / own:.2f} x{mark}",
-            f"{result['bytes'] / seconds / 1e9:.0f}",
-            f"{seconds * speed / result['bytes']:.1f} x",
-            f"{1e6 * result['python'][who]:.0f}",
+            _microseconds(device) if device else "waits",
+            f"{device / seconds['roicy']:.2f} x{mark}" if device and not first else "",
+            f"{size / device / 1e9:.0f}" if device else "",
+            f"{device * speed / size:.1f} x" if device else "",
+            _microseconds(call),
+            "" if first else f"{call / python['roicy']:.2f} x{mark}",
             "" if difference is None else f"{difference:.0e}",
         ]
+
+
+def _microseconds(seconds):
+    return f"{1e6 * seconds:.3g}" if seconds < 1e-3 else f"{1e6 * seconds:.0f}"
 
 
 def versions():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +117,7 @@ def test_medians_and_turns(gpu):
         "other": [lambda: 2.0, lambda: 2.0, lambda: 9.0],
     }
     assert gpu.race(clock, calls, 4) == {"roicy": 3.0, "other": 2.0}
-    warm_up = 2
-    assert clock.turns[warm_up:] == [1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0]
+    assert clock.turns == [1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0]
 
 
 def test_bandwidth_counts_reading_and_writing(gpu):
@@ -131,14 +132,82 @@ def test_rows(gpu):
         "pass": "forward",
         "bytes": 2_000_000,
         "seconds": {"roicy": 2e-5, "torchvision": 5e-5},
-        "python": {"roicy": 1.1e-5, "torchvision": 2.2e-5},
+        "python": {"roicy": 1.1e-5, "roicy, raise": 4.4e-5, "torchvision": 2.2e-5},
         "differences": {"torchvision": 0.0},
         "instead": {"torchvision": "finds the argmax, too"},
     }
     assert list(gpu.rows(result, speed=4e11)) == [
-        ["pool_7x7", "forward", "roicy", "0.02", "", "100", "4.0 x", "11", ""],
-        ["", "", "torchvision", "0.05", "2.50 x †", "40", "10.0 x", "22", "0e+00"],
+        ["pool_7x7", "forward", "roicy", "20", "", "100", "4.0 x", "11", "", ""],
+        ["", "", "roicy, raise", "waits", "", "", "", "44", "4.00 x", ""],
+        ["", "", "torchvision", "50", "2.50 x †", "40", "10.0 x", "22", "2.00 x †", "0e+00"],
     ]
+
+
+class Device:
+    """CuPy's part in a clock: a device that works through its line while Python goes on."""
+
+    def __init__(self):
+        self.now = self.free = 0.0  # Python's time; when the device is through with its line
+        device = self
+
+        class Event:
+            def record(self):
+                self.at = max(device.now, device.free)
+
+        self.Event = Event
+        self.Device = lambda: None
+        self.runtime = types.SimpleNamespace(deviceSynchronize=self.synchronize)
+        self.cuda = self
+
+    def RawKernel(self, code, name):
+        per_second = 0.9e9  # another speed than is assumed at first
+        return lambda grid, block, arguments: self.work(float(arguments[0]) / per_second)
+
+    def get_elapsed_time(self, before, after):
+        return 1e3 * (after.at - before.at)
+
+    def work(self, seconds):
+        self.free = max(self.now, self.free) + seconds
+
+    def synchronize(self):
+        self.now = max(self.now, self.free)
+
+    def call(self, device, python, waits=False):
+        def run():
+            self.now += python / 2
+            self.work(device)
+            self.now += python / 2
+            if waits:
+                self.synchronize()
+
+        return run
+
+
+@pytest.fixture
+def device(gpu, monkeypatch):
+    import clocks
+
+    found = Device()
+    monkeypatch.setitem(sys.modules, "cupy", found)
+    monkeypatch.setattr(clocks.time, "perf_counter", lambda: found.now)
+    return found
+
+
+@pytest.mark.parametrize("python", [1e-6, 1e-4, 2e-2])
+def test_time_on_the_device_has_nothing_of_pythons(device, python):
+    """However long that takes to hand a call over, and however many calls there are."""
+    from clocks import Gpu
+
+    clock, wanted = Gpu(), [3e-6, 5e-5, 7e-6] * 9
+    for _ in range(2):
+        assert clock.times([device.call(seconds, python) for seconds in wanted]) == pytest.approx(wanted)
+
+
+def test_calls_that_wait_have_no_time_on_the_device(device):
+    from clocks import Gpu
+
+    with pytest.raises(RuntimeError, match="waits for the device"):
+        Gpu().times([device.call(1e-5, 1e-5, waits=True)])
 
 
 def test_differences(gpu):
@@ -183,11 +252,59 @@ def test_trial_run(gpu, capsys):
     names = "one_box,max_7x7_sr2,rotated_7x7_sr2,pool_7x7,rmac"
     assert gpu.main(["--dry", "--rounds", "1", "--sets", "2", "--only", names]) == 0
     shown = capsys.readouterr().out
-    for part in (*names.split(","), "box gradient", "with argmax", "trial run"):
+    for part in (*names.split(","), "box gradient", "with argmax", "trial run", "one_box, forward: roicy "):
         assert part in shown
     record = json.loads((gpu.RESULTS / "cuda-dry.json").read_text())
     assert len(record["results"]) == 3 + 4 + 3 + 3 + 2
     assert all(result["seconds"]["roicy"] > 0 for result in record["results"])
+
+
+def test_results_are_written_as_they_come(gpu, monkeypatch, tmp_path, capsys):
+    """A run that is killed, or that fails in one pass, leaves all others."""
+    path, seen = tmp_path / "a" / "b.json", []
+    run = gpu.run
+
+    def watched(clock, workload, name, *rest):
+        seen.append([result["pass"] for result in json.loads(path.read_text())["results"]] if seen else [])
+        if name == "backward":
+            raise MemoryError("all is full")
+        return run(clock, workload, name, *rest)
+
+    monkeypatch.setattr(gpu, "run", watched)
+    arguments = ["--dry", "--rounds", "1", "--sets", "1", "--only", "one_box", "--output", str(path)]
+    assert gpu.main(arguments) == 1
+    assert seen == [[], ["forward"], ["forward", "backward"]]
+    found = json.loads(path.read_text())["results"]
+    assert [result.get("error") for result in found] == [None, "MemoryError: all is full", None]
+    assert "failed: one_box, backward: MemoryError: all is full" in capsys.readouterr().out
+    assert [file.name for file in path.parent.iterdir()] == ["b.json"]
+
+
+def test_a_limit_of_time(gpu, monkeypatch, capsys):
+    """No pass begins after it; the table has those before."""
+    times = iter(range(100))
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: next(times))
+    arguments = ["--dry", "--rounds", "1", "--sets", "1", "--only", "one_box,rmac", "--seconds", "2"]
+    assert gpu.main(arguments) == 0
+    assert [
+        result["pass"] for result in json.loads((gpu.RESULTS / "cuda-dry.json").read_text())["results"]
+    ] == [
+        "forward",
+        "backward",
+    ]
+    left = "no time was left for: one_box, box gradient; rmac, forward; rmac, backward"
+    assert left in capsys.readouterr().out
+
+
+def test_one_call_each_for_a_profiler(gpu, monkeypatch, capsys):
+    from clocks import Cpu
+
+    profiled = []
+    monkeypatch.setattr(Cpu, "profile", lambda clock, call: profiled.append(call()))
+    assert gpu.main(["--dry", "--once", "--only", "one_box,rmac"]) == 0
+    assert len(profiled) == 3 + 2
+    assert "rmac, backward" in capsys.readouterr().out
+    assert not gpu.RESULTS.exists()
 
 
 def test_without_a_device(gpu, monkeypatch, capsys):
