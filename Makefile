@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-check sanitize sanitize-cuda bench-cuda clean
+.PHONY: help demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-check sanitize sanitize-cuda device bench-cuda clean
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -89,6 +89,11 @@ sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc
 	@$(ASAN) ASAN_OPTIONS=detect_leaks=0 ROICY_HOST_FENCES= \
 		ROICY_HOST_FLAGS="-O0 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
 		$(BIN)/python -m pytest -q --capture=sys -k cuda -m "not slow" $(SANITIZED_TESTS) $(ARGS)
+
+# No network and no environment of its own: PY is a Python with CuPy, and torch with torchvision where they are there.
+PY ?= python3
+device: ## build, check and measure on the GPU at hand within eight minutes; PY=python3, LIMIT=470, OUT=build/device
+	@PY="$(PY)" bash tests/device_session.sh
 
 bench-cuda: $(VENV)/roicy.stamp ## race roicy on a GPU against torchvision; needs CuPy in .venv; ARGS=--help
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
