@@ -59,11 +59,11 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
                     const STORED *line = grad + AT(grad, k, c, down[a].place, 0);
                     for (int b = begin; b < end; b++) {
                         const REAL weight = down[a].weight * along[b].weight;
-                        const STORED *source = line + (INDEX)grad_x * along[b].place;
+                        const INDEX bin = (INDEX)grad_x * along[b].place; /* a pointer takes more registers */
 #pragma unroll
                         for (int v = 0; v < CHANNELS; v++)
                             if (v < live)
-                                sum[v] = madd(weight, real_of(source[between * v]), sum[v]);
+                                sum[v] = madd(weight, real_of(line[bin + between * v]), sum[v]);
                     }
                 }
             }
