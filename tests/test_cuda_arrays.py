@@ -6,6 +6,7 @@ The arrays are those of `cuda_host.arrays`: what the library does with CuPy's is
 import copy
 import pickle
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -144,17 +145,89 @@ def test_a_plan_on_several_streams(cupy, make, rois):
     assert not here.waits_for + there.waits_for
 
 
-@pytest.mark.parametrize("make, rois", [(roicy.roi_align_plan, ROIS), (roicy.roi_align_rotated_plan, TURNED)])
-def test_what_a_gradient_adds_to_a_plan_is_noted(cupy, monkeypatch, make, rois):
-    """The boxes by image are found with the first gradient, after its table was made."""
+PLANS = {
+    "average": (roicy.roi_align_plan, ROIS, {}),
+    "maximum": (roicy.roi_align_plan, ROIS, {"mode": "max"}),
+    "rotated": (roicy.roi_align_rotated_plan, TURNED, {}),
+}
+
+
+@pytest.fixture(params=PLANS)
+def many_boxes(request, cupy):
+    """What makes a plan, of boxes that a gradient has to sort by image, and calls of it."""
+    make, rois, options = PLANS[request.param]
+    rois = np.tile(rois, (1 + UNSORTED // len(rois), 1))
+    features = on_device(FEATURES)
+    grad = on_device(np.random.default_rng(0).standard_normal((len(rois), 5, 1, 1), np.float32))
+    given = on_device(rois)
+    more = {}
+    if options:
+        _, more["argmax"] = roicy.roi_align(features, given, 1, return_argmax=True, **options)
+    return (
+        lambda: make(given, FEATURES.shape, 1, invalid="nan", **options),
+        lambda plan: plan(features),
+        lambda plan: plan.backward(grad, **more),
+        lambda plan: plan.backward_rois(grad, features, **more),
+    )
+
+
+def test_what_a_gradient_adds_to_a_plan_is_noted(cupy, monkeypatch, many_boxes):
+    """The boxes are sorted by image with the first gradient, and that once."""
     log = []
-    by_image, record = RoiTable.by_image, cupy.cuda.Stream.record
-    monkeypatch.setattr(RoiTable, "by_image", lambda table: (log.append("by image"), by_image(table))[1])
+    argsort, record = cupy.argsort, cupy.cuda.Stream.record
+    monkeypatch.setattr(cupy, "argsort", lambda *a, **o: (log.append("sorted"), argsort(*a, **o))[1])
     monkeypatch.setattr(cupy.cuda.Stream, "record", lambda stream: (log.append("noted"), record(stream))[1])
-    plan = make(on_device(rois), FEATURES.shape, (3, 2), invalid="nan")
-    plan.backward(on_device(GRAD[: len(rois)]))
-    assert "by image" in log
-    assert log[-1] == "noted"
+    make, _, backward, _ = many_boxes
+    plan = make()
+    log.clear()
+    for _ in range(2):
+        backward(plan)
+    assert log == ["sorted", "noted"]
+
+
+def test_a_plan_in_a_graph(cupy, many_boxes):
+    """While a stream records a graph, no event is asked or waited for; those of before are later."""
+    make, *calls = many_boxes
+    here, there = cupy.cuda.Stream(), cupy.cuda.Stream()
+    with there:
+        plan = make()
+        expected = [call(plan) for call in calls]
+    with here:
+        here.begin_capture()
+        found = [call(plan) for call in (*calls, *calls)]
+        here.end_capture()
+        assert not here.waits_for
+        for one, other in zip(found, expected * 2, strict=True):
+            assert_same_bits(on_host(one), on_host(other))
+        calls[0](plan)
+    assert {event.stream for event in here.waits_for} == {there}
+
+
+def test_what_a_graph_makes_of_a_plan_is_the_graphs(cupy, monkeypatch, many_boxes):
+    """It is there when the graph has run: other calls make their own. Its memory stays with the plan."""
+    make, forward, *gradients = many_boxes
+    tables, sorts = [], []
+    init, argsort = RoiTable.__init__, cupy.argsort
+    monkeypatch.setattr(
+        RoiTable, "__init__", lambda self, *given: (init(self, *given), tables.append(weakref.ref(self)))[0]
+    )
+    monkeypatch.setattr(
+        cupy, "argsort", lambda *a, **o: (sorts.append(stream.capturing), argsort(*a, **o))[1]
+    )
+    stream = cupy.cuda.Stream()
+    with stream:
+        plan = make()
+        stream.begin_capture()
+        for gradient in gradients:
+            gradient(plan)
+        stream.end_capture()
+        for _ in range(2):
+            for call in (forward, *gradients):
+                call(plan)
+    assert sorts == [True, False]
+    assert all(table() is not None for table in tables)
+    del plan
+    assert all(table() is None for table in tables)
 
 
 def test_many_boxes_on_several_images(cupy, monkeypatch):

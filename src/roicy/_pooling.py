@@ -43,6 +43,7 @@ class Pooling(Generic[Array]):
 
     __slots__ = (
         "__weakref__",
+        "_captured",
         "_input_shape",
         "_invalid",
         "_kernels",
@@ -85,6 +86,7 @@ class Pooling(Generic[Array]):
         self._invalid = settle.invalid(invalid)
         self._tables: dict[tuple[str, str], Any] = {}
         self._planned = False
+        self._captured: list[Any] = []  # tables that are parts of CUDA graphs
         self._moments: list[Any] = []  # when other streams may use what this one made of the plan
 
     if TYPE_CHECKING:
@@ -172,7 +174,6 @@ class Pooling(Generic[Array]):
             self._spread(
                 table, settle.nchw(grad_output, self._layout), argmax, settle.nchw(gradient, self._layout)
             )
-            self._note_moment()  # tables may have been completed for it
             if gradient is not out:
                 out[...] = gradient
         return out
@@ -274,19 +275,32 @@ class Pooling(Generic[Array]):
             return None
         if self._moments:
             self._moments = self._kernels.wait_for(self._moments)
-        table = self._tables.get((accumulate, purpose))
-        if table is None:
-            table = self._fill(accumulate, purpose)
-            if self._invalid == "raise" and table.first_invalid >= 0:
-                raise self._rois.invalid_row(table.first_invalid, self._shape[0])
-            self._tables[accumulate, purpose] = table
-            self._note_moment()
+        key = accumulate, self._made_for(purpose)
+        table = self._tables.get(key)
+        # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds: a
+        # table that is kept is complete, and when it will be there is noted.
+        kept = self._planned and self._kernels.asynchronous
+        if table is None or (kept and not table.serves(purpose)):
+            captured = kept and self._kernels.captures()
+            if table is None or captured:
+                table = self._fill(*key)
+                if self._invalid == "raise" and table.first_invalid >= 0:
+                    raise self._rois.invalid_row(table.first_invalid, self._shape[0])
+            if kept:
+                table.serve(purpose)
+            if (
+                captured
+            ):  # which the graph fills anew each time: nobody else may count on it, and its memory stays
+                self._captured.append(table)
+                return table
+            self._tables[key] = table
+            if kept:
+                self._moments = self._kernels.note(self._moments)
         return table
 
-    def _note_moment(self) -> None:
-        # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds.
-        if self._planned and self._kernels.asynchronous:
-            self._moments = self._kernels.note(self._moments)
+    def _made_for(self, purpose: str) -> str:
+        # the purpose that a table is made for, which may serve others as well
+        return purpose
 
 
 def planned(

@@ -195,9 +195,8 @@ class RoIAlignPlan(Pooling[Array]):
                 "argmax must be given for mode='max': roi_align returns it with return_argmax=True"
             )
 
-    def _table(self, accumulate: str, purpose: str) -> Any:
-        # the samples of a maximum serve every purpose
-        return super()._table(accumulate, purpose if self._mode == "avg" else "forward")
+    def _made_for(self, purpose: str) -> str:
+        return purpose if self._mode == "avg" else "forward"  # the samples of a maximum serve every purpose
 
     def _fill(self, accumulate: str, purpose: str) -> Any:
         rois = self._rois

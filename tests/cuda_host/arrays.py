@@ -293,7 +293,17 @@ class Event:
     """`cupy.cuda.Event`: of a stream, and not over before somebody says so."""
 
     def __init__(self, stream):
-        self.stream, self.done = stream, False
+        self.stream, self.captured, self._over = stream, stream.capturing, False
+
+    @property
+    def done(self):
+        if self.captured or any(stream.capturing for stream in _streams):
+            raise RuntimeError("cudaErrorStreamCaptureUnsupported: an event is asked that may not be")
+        return self._over
+
+    @done.setter
+    def done(self, over):
+        self._over = over
 
 
 _streams = []  # those in use, the innermost one last
@@ -303,7 +313,7 @@ class Stream:
     """`cupy.cuda.Stream`, which runs nothing, and knows what it was told to wait for."""
 
     def __init__(self):
-        self.waits_for = []
+        self.waits_for, self.capturing = [], False
 
     def __enter__(self):
         _streams.append(self)
@@ -312,10 +322,21 @@ class Stream:
     def __exit__(self, *_):
         _streams.pop()
 
+    def begin_capture(self):
+        self.capturing = True
+
+    def end_capture(self):
+        self.capturing = False
+
+    def is_capturing(self):
+        return self.capturing
+
     def record(self):
         return Event(self)
 
     def wait_event(self, event):
+        if event.captured != self.capturing:
+            raise RuntimeError("cudaErrorStreamCaptureIsolation: an event of a graph and one of none")
         self.waits_for.append(event)
 
 

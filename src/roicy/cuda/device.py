@@ -113,11 +113,17 @@ class Device:
         if not moments or self._current_stream is None:
             return []
         stream = self._current_stream()
+        if stream.is_capturing():  # no event of another time may be asked, or be waited for, in a graph
+            return moments
         left = [(other, event) for other, event in moments if not event.done]
         for other, event in left:
             if other != stream:
                 stream.wait_event(event)
         return left
+
+    def captures(self) -> bool:
+        """Return whether the current stream records a graph and does nothing of it yet."""
+        return self._current_stream is not None and bool(self._current_stream().is_capturing())
 
     def feature_options(self, dtype: DType, accumulate: str, *arrays: Ndarray) -> Options:
         """Return the options of a source that accesses `arrays`, the items of the maps being of `dtype`."""

@@ -85,6 +85,15 @@ class RoiTable:
             self._first_invalid = -1 if found == self.rois else found
         return self._first_invalid
 
+    def serves(self, purpose: str) -> bool:
+        """Return whether the table has all that the kernels of a purpose will ask for."""
+        return purpose != "backward" or self._by_image is not None
+
+    def serve(self, purpose: str) -> None:
+        """Make what the kernels of a purpose will ask for."""
+        if purpose == "backward":
+            self.by_image()
+
     def by_image(self) -> Arguments:
         """Return the arguments by which a kernel finds an image's RoIs: image, K, order, start, sorted."""
         if self._by_image is None:
