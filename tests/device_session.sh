@@ -75,7 +75,7 @@ step bench 180 "$PY" benchmarks/gpu.py --rounds 7 --seconds 160 --output "$OUT/b
 step profile 75 ncu --clock-control none --profile-from-start off --launch-count 60 --section SpeedOfLight \
     --section Occupancy --section MemoryWorkloadAnalysis --section WarpStateStats --section SchedulerStats \
     "$PY" benchmarks/gpu.py --once --seconds 45
-step "tests of backends" 200 env OMP_NUM_THREADS=2 "${TEST[@]}" "${BESIDE[@]}" -k device \
+step "tests of backends" 200 env OMP_NUM_THREADS=2 "${TEST[@]}" "${BESIDE[@]}" -k "device and not cuda_device" \
     $(grep -lw backend tests/test_*.py)
 
 echo
