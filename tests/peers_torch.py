@@ -45,13 +45,13 @@ def ps_roi_align(problem, grad_output=None):
 
 
 def multi_scale_roi_align(maps, boxes, output_size, sampling_ratio, image_size):
-    """The pooling of a pyramid's maps (1, C, H, W), finest first, for boxes (K, 4) of one image."""
+    """The pooling of a pyramid's maps (N, C, H, W), finest first, for a list of boxes (L, 4)."""
     from torchvision.ops import MultiScaleRoIAlign
 
     names = [str(level) for level in range(len(maps))]
     pooler = MultiScaleRoIAlign(names, output_size, sampling_ratio)
     tensors = {name: torch.tensor(array) for name, array in zip(names, maps, strict=True)}
-    return pooler(tensors, [torch.tensor(boxes)], [image_size]).numpy()
+    return pooler(tensors, [torch.tensor(some) for some in boxes], [image_size] * len(boxes)).numpy()
 
 
 def rmac(features, regions, grad_output):

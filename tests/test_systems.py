@@ -155,21 +155,6 @@ def test_levels_of_a_pyramid_of_several_images(output_size):
     assert next(pooled, None) is None
 
 
-def test_levels_of_a_pyramid_are_torchvisions():
-    ops = pytest.importorskip("torchvision.ops")
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(1)
-    maps = pyramid(rng, 2, 3)
-    boxes = [boxes_of_an_image(rng, 40)[:-1], boxes_of_an_image(rng, 30)[:-1]]
-    theirs = ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)(
-        {str(level): torch.from_numpy(features) for level, features in enumerate(maps)},
-        [torch.from_numpy(some) for some in boxes],
-        [(256, 320)] * 2,
-    )
-    ours = program("pyramid").multi_scale_roi_align(maps, boxes, 7, 2)
-    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
-
-
 # ---------------------------------------------------------------- detectron2: masks pasted back
 
 

@@ -1,16 +1,8 @@
 """roicy as an operator of PyTorch on the CPU, for autograd, `torch.compile` and `torch.export`."""
 
-import ml_dtypes
 import torch
 
 import roicy
-
-
-def array(tensor):
-    """Return an array over a tensor's memory. NumPy has no bfloat16 of its own, so its bits are looked at."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
 
 
 @torch.library.custom_op("roicy::roi_align", mutates_args=(), device_types="cpu")
@@ -25,7 +17,7 @@ def pool(
     """Pool boxes."""
     pooled = pooled_like(features, rois, output_size)
     options = {"spatial_scale": spatial_scale, "sampling_ratio": sampling_ratio, "aligned": aligned}
-    roicy.roi_align(array(features), array(rois), output_size, out=array(pooled), **options)
+    roicy.roi_align(features.detach(), rois.detach(), output_size, out=pooled, **options)
     return pooled
 
 
@@ -41,7 +33,7 @@ def backward(
     """Return the gradient with respect to the features."""
     grad_features = grad.new_empty(input_shape)
     options = {"spatial_scale": spatial_scale, "sampling_ratio": sampling_ratio, "aligned": aligned}
-    roicy.roi_align_backward(array(grad), array(rois), input_shape, out=array(grad_features), **options)
+    roicy.roi_align_backward(grad.detach(), rois.detach(), input_shape, out=grad_features, **options)
     return grad_features
 
 
@@ -56,7 +48,7 @@ def backward_rois(
 ) -> torch.Tensor:
     """Return the gradient with respect to the boxes."""
     options = {"spatial_scale": spatial_scale, "sampling_ratio": sampling_ratio, "aligned": aligned}
-    grad_rois = roicy.roi_align_backward_rois(array(grad), array(features), array(rois), **options)
+    grad_rois = roicy.roi_align_backward_rois(grad.detach(), features.detach(), rois.detach(), **options)
     return torch.from_numpy(grad_rois).to(rois.dtype)
 
 

@@ -4,7 +4,6 @@ import time
 
 import torch
 import torchvision
-from torch_function import array
 
 import roicy
 
@@ -24,14 +23,14 @@ def roi_align(features, rois, spatial_scale, rows, columns, sampling_ratio, alig
     """Return the average over boxes."""
     pooled = features.new_empty(rois.shape[0], features.shape[1], rows, columns)
     options = {"spatial_scale": spatial_scale, "sampling_ratio": sampling_ratio, "aligned": aligned}
-    roicy.roi_align(array(features), array(rois), (rows, columns), out=array(pooled), **options)
+    roicy.roi_align(features.detach(), rois.detach(), (rows, columns), out=pooled, **options)
     return pooled
 
 
 def _roi_align_backward(grad, rois, spatial_scale, _rows, _columns, n, c, h, w, sampling_ratio, aligned):
     grad_features = grad.new_empty(n, c, h, w)
     options = {"spatial_scale": spatial_scale, "sampling_ratio": sampling_ratio, "aligned": aligned}
-    roicy.roi_align_backward(array(grad), array(rois), (n, c, h, w), out=array(grad_features), **options)
+    roicy.roi_align_backward(grad.detach(), rois.detach(), (n, c, h, w), out=grad_features, **options)
     return grad_features
 
 
@@ -40,19 +39,19 @@ def roi_pool(features, rois, spatial_scale, rows, columns):
     pooled = features.new_empty(rois.shape[0], features.shape[1], rows, columns)
     argmax = torch.empty_like(pooled, dtype=torch.int32)
     roicy.roi_pool(
-        array(features),
-        array(rois),
+        features.detach(),
+        rois.detach(),
         (rows, columns),
         spatial_scale=spatial_scale,
         return_argmax=True,
-        out=(array(pooled), array(argmax)),
+        out=(pooled, argmax),
     )
     return pooled, argmax
 
 
 def _roi_pool_backward(grad, rois, argmax, _spatial_scale, _rows, _columns, n, c, h, w):
     grad_features = grad.new_empty(n, c, h, w)
-    roicy.roi_pool_backward(array(grad), array(argmax), array(rois), (n, c, h, w), out=array(grad_features))
+    roicy.roi_pool_backward(grad.detach(), argmax, rois.detach(), (n, c, h, w), out=grad_features)
     return grad_features
 
 
