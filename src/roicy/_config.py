@@ -59,7 +59,8 @@ def get_num_threads() -> int:
     int
         What `set_num_threads` was given in this Python thread; by default what OpenMP would use
         (``OMP_NUM_THREADS`` or the number of processors), at most the processors that the control group
-        (container) grants. 1 where roicy was built without OpenMP.
+        (container) grants. 1 where roicy was built without OpenMP, and in a process that was forked after a
+        call that used several.
 
     Examples
     --------

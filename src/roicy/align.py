@@ -130,8 +130,8 @@ def roi_align(
         in feature pixels, for each box and axis.
     aligned : bool, optional
         True: coordinates are continuous and the centre of pixel ``i`` lies at ``i + 0.5``, so the box of the
-        whole map is ``[0, 0, W, H]``. False: the centre of pixel ``i`` lies at ``i``, and boxes of less than
-        one feature pixel are enlarged to one.
+        whole map is ``[0, 0, W, H]``. False: the centre of pixel ``i`` lies at ``i``, and boxes that are less
+        than one feature pixel wide or high are enlarged to one, from ``x1`` or ``y1`` on.
     mode : {"avg", "max"}, optional
         What is made of the samples of a bin: their average or their maximum.
     max_rule : {"bilinear", "onnx"}, optional
@@ -194,15 +194,18 @@ def roi_align(
 
     Boxes of zero or negative size are valid. With ``aligned=False`` they become one feature pixel wide or
     high. With ``aligned=True`` an adaptive grid has no samples in them and their output is 0; with a fixed
-    `sampling_ratio` all samples of a box of zero size lie on one point, and one of negative size is mirrored.
+    `sampling_ratio` the samples of a box without width lie in a column, those of one without height in a row,
+    and a box of negative size is mirrored.
 
     Sums are accumulated in float32, in float64 for float64 features. Results do not depend on the number of
-    threads, the layout or the strides, to the last bit.
+    threads, the layout or the strides, to the last bit; on a GPU averages of the two layouts agree to the
+    rounding of a sum.
 
     For ``mode="max"``, a sample outside the map takes part as a zero. Of equal samples the first counts, row
     by row, and a NaN is never chosen. The maximum starts at the lowest finite float32: a bin in which no
-    sample is greater than that (all are NaN, say) has that value and argmax -1. A bin without samples has
-    value 0 and argmax -1.
+    sample is greater than that (all are NaN, say) has that value, which is -inf in float16 and bfloat16, and
+    argmax -1. A bin without samples has value 0 and argmax -1. With ``max_rule="onnx"`` a NaN may hide other
+    pixels of its samples.
 
     Of very many samples, more along an axis than 16 for each pixel that the bin reaches, the maximum looks at
     the first and the last one between two pixels: between these it is linear. The value is that of all
@@ -216,9 +219,10 @@ def roi_align(
       with ``coordinate_transformation_mode="output_half_pixel"`` (what opset 10 does).
 
     The maximum is that of mmcv ``roi_align(pool_mode="max")``, whose argmax is the position of the sample
-    instead, and with ``max_rule="onnx"`` that of ONNX ``RoiAlign(mode="max")`` and of ONNX Runtime, whose CPU
-    and CUDA kernels take the largest product, too. OpenVINO ``ROIAlign(mode="max")`` takes bilinear samples,
-    but its maximum is at least 0. torchvision, detectron2 and Caffe2 know the average only.
+    instead, and whose bins without samples are not 0; and with ``max_rule="onnx"`` that of ONNX
+    ``RoiAlign(mode="max")`` and of ONNX Runtime, whose CPU and CUDA kernels take the largest product, too.
+    OpenVINO ``ROIAlign(mode="max")`` takes bilinear samples, but its maximum is at least 0. torchvision,
+    detectron2 and Caffe2 know the average only.
 
     References
     ----------
@@ -358,9 +362,10 @@ def roi_align_backward(
     Notes
     -----
     A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
-    float64 for float64 gradients, over the boxes of an image in ascending order: the result is the same, to
-    the last bit, for any number of threads. The systems that `roi_align` agrees with agree here too, mmcv for
-    the maximum; ONNX has no gradients.
+    float64 for float64 gradients, over the boxes of an image in a fixed order, on the CPU that of their
+    places on the map: the result is the same, to the last bit, for any number of threads. The systems that
+    `roi_align` agrees with agree here too, mmcv for the maximum (but that a sample at -1 exactly has no
+    gradient there); ONNX has no gradients.
 
     References
     ----------
@@ -537,8 +542,8 @@ def roi_align_backward_rois(
     where the border is replicated and outside the map, and the right-hand one on a pixel's centre, where the
     interpolant has a kink.
 
-    torchvision, detectron2, mmcv, Caffe2 and ONNX have no gradient with respect to the boxes: they treat them
-    as constants.
+    torchvision, detectron2, mmcv, Caffe2 and ONNX treat the boxes as constants, but for torchvision's variant
+    for deterministic runs on a GPU.
 
     References
     ----------

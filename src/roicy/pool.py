@@ -163,17 +163,17 @@ def roi_pool(
 
     A bin without pixels has value 0 and argmax -1. Of equal pixels the first counts, row by row, and a NaN is
     never chosen. The maximum starts at the lowest finite float32: a bin in which no pixel is greater than
-    that (all are NaN, say) has that value and argmax -1.
+    that (all are NaN, say) has that value, which is -inf in float16 and bfloat16, and argmax -1.
 
-    These systems agree, bit for bit:
+    These systems agree, bit for bit in float32 and float64 (in float16 torchvision rounds corners to it, too):
 
     - ``rounding="round"``: Caffe2 ``RoIPool``, torchvision ``roi_pool`` and detectron2 ``ROIPool``, argmax
       included; MXNet ``ROIPooling``, whose argmax counts through all images and channels
       (`roicy.compat.mxnet`);
     - ``rounding="none"``: mmcv ``roi_pool``, except that its argmax of an empty box is 0.
 
-    ONNX Runtime ``MaxRoiPool`` and OpenVINO ``ROIPooling`` take the same bins; the former never returns less
-    than the smallest positive float, and both treat NaN otherwise.
+    ONNX Runtime ``MaxRoiPool`` agrees, too, but for NaN. OpenVINO ``ROIPooling`` finds the edges of its bins
+    in whole numbers, so that some have a pixel less, and treats NaN and -inf otherwise.
 
     References
     ----------

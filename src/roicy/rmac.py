@@ -38,7 +38,7 @@ def rmac_regions(
     """Boxes of the square regions of R-MAC, which cover a map at several scales.
 
     At scale 1 the regions are as large as the map's shorter side, at scale ``l`` by a factor of
-    ``2 / (l + 1)`` smaller. They lie on a regular grid that reaches from border to border.
+    ``2 / (l + 1)`` smaller, rounded down to pixels. They are evenly spread from border to border.
 
     Parameters
     ----------
@@ -75,7 +75,9 @@ def rmac_regions(
     Notes
     -----
     Positions are computed in float32 and truncated to pixels, as Caffe2 ``RMACRegions`` does, so that all
-    regions are the same, also where exact arithmetic would round otherwise.
+    regions are the same, also where exact arithmetic would round otherwise: some end a pixel before the
+    border. The regions of scale 1 cover a map of up to seven times its width or height, with an `overlap` of
+    a quarter or more; smaller ones may leave gaps between them.
 
     References
     ----------

@@ -70,7 +70,8 @@ def roi_align_rotated(
         in feature pixels, for each box and axis.
     aligned : bool, optional
         True: coordinates are continuous and the centre of pixel ``i`` lies at ``i + 0.5``. False: the centre
-        of pixel ``i`` lies at ``i``, and boxes of less than one feature pixel are enlarged to one.
+        of pixel ``i`` lies at ``i``, and boxes that are less than one feature pixel wide or high are enlarged
+        to one about their centre.
     angle_unit : {"degrees", "radians"}, optional
         Unit of the angles.
     clockwise : bool, optional
@@ -122,12 +123,15 @@ def roi_align_rotated(
 
         ``y = v * cos(t) - u * sin(t) + cy * s - o``
 
-    counted in pixels from the centre of the first. Samples near the border and outside of the map, and boxes
-    of zero or negative size, are treated as in `roi_align`. An angle of 0 gives what `roi_align` gives, up to
-    rounding.
+    counted in pixels from the centre of the first. Samples near the border and outside of the map, and with
+    ``aligned=True`` boxes of zero or negative size, are treated as in `roi_align`. With ``aligned=False`` a box
+    of less than a feature pixel is enlarged about its centre here, from its corner on there; all other boxes
+    with an angle of 0 have the positions that they have in `roi_align`, up to rounding. Where a size is a
+    whole number of samples, rounding may add one to an adaptive grid, in either function.
 
     Sums are accumulated in float32, in float64 for float64 features. Results do not depend on the number of
-    threads, the layout or the strides, to the last bit.
+    threads, the layout or the strides, to the last bit; on a GPU those of the two layouts agree to the
+    rounding of a sum.
 
     These systems agree, to the rounding of a sum:
 
@@ -255,9 +259,9 @@ def roi_align_rotated_backward(
     Notes
     -----
     A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
-    float64 for float64 gradients, over the boxes of an image in ascending order: the result is the same, to
-    the last bit, for any number of threads. The systems that `roi_align_rotated` agrees with agree here too,
-    but for MXNet and OpenVINO, which have no gradient.
+    float64 for float64 gradients, over the boxes of an image in a fixed order, on the CPU that of their
+    places on the map: the result is the same, to the last bit, for any number of threads. The systems that
+    `roi_align_rotated` agrees with agree here too, but for MXNet and OpenVINO, which have no gradient.
 
     References
     ----------
@@ -415,7 +419,7 @@ def roi_align_rotated_backward_rois(
     -----
     The number of samples of an adaptive grid counts as constant, and where a box that is not aligned has been
     enlarged to one pixel its size has no gradient. The slope is that of the bilinear interpolant, zero where
-    the border is replicated and outside the map.
+    the border is replicated and outside the map, and on a pixel's centre that towards larger coordinates.
 
     detectron2, mmcv, Caffe2, MXNet and OpenVINO have no gradient with respect to the boxes.
 

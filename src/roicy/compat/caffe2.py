@@ -700,8 +700,7 @@ def _align(
     with _WORDS:
         kernels, X, rois = adopt_single(X=X, rois=rois)
         xp = kernels.xp
-        if not rois.size:
-            rois = xp.empty((0, 1 + len(names)), np.float32)
+        rois = _rows(xp, rois, names)
         size = settle.output_size(size)
         options, boxes = _options(xp, names, rois, order, spatial_scale, sampling_ratio, aligned)
         pooled = function(X, rois, size, **options)
@@ -726,9 +725,15 @@ def _align_gradient(
 ) -> Any:
     with _WORDS:
         kernels, X, rois, dY = adopt_single(X=X, rois=rois, dY=dY)
+        rois = _rows(kernels.xp, rois, names)
         options, _ = _options(kernels.xp, names, rois, order, spatial_scale, sampling_ratio, aligned)
         _bins(dY, settle.output_size(size), options["layout"])
         return function(dY, rois, X.shape, **options)
+
+
+def _rows(xp: Any, rois: Ndarray, names: Sequence[str]) -> Ndarray:
+    # no boxes may have any shape of size 0
+    return rois if rois.size else xp.empty((0, 1 + len(names)), np.float32)
 
 
 def _options(
