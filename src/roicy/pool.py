@@ -165,7 +165,7 @@ def roi_pool(
     never chosen. The maximum starts at the lowest finite float32: a bin in which no pixel is greater than
     that (all are NaN, say) has that value, which is -inf in float16 and bfloat16, and argmax -1.
 
-    These systems agree, bit for bit in float32 and float64 (in float16 torchvision rounds corners to it, too):
+    These systems agree, bit for bit in float32 and float64 (in float16 torchvision rounds corners to it):
 
     - ``rounding="round"``: Caffe2 ``RoIPool``, torchvision ``roi_pool`` and detectron2 ``ROIPool``, argmax
       included; MXNet ``ROIPooling``, whose argmax counts through all images and channels

@@ -124,10 +124,10 @@ def roi_align_rotated(
         ``y = v * cos(t) - u * sin(t) + cy * s - o``
 
     counted in pixels from the centre of the first. Samples near the border and outside of the map, and with
-    ``aligned=True`` boxes of zero or negative size, are treated as in `roi_align`. With ``aligned=False`` a box
-    of less than a feature pixel is enlarged about its centre here, from its corner on there; all other boxes
-    with an angle of 0 have the positions that they have in `roi_align`, up to rounding. Where a size is a
-    whole number of samples, rounding may add one to an adaptive grid, in either function.
+    ``aligned=True`` boxes of zero or negative size, are treated as in `roi_align`. With ``aligned=False`` a
+    box of less than a feature pixel is enlarged about its centre here, from its corner on there; all other
+    boxes with an angle of 0 have the positions that they have in `roi_align`, up to rounding. Where a size is
+    a whole number of samples, rounding may add one to an adaptive grid, in either function.
 
     Sums are accumulated in float32, in float64 for float64 features. Results do not depend on the number of
     threads, the layout or the strides, to the last bit; on a GPU those of the two layouts agree to the
