@@ -318,7 +318,7 @@ def _options(name, given):
     if name.startswith("roi_pool"):
         return {**options, "rounding": _word(getattr(given, "rounding", "round"), "round", "none")}
     ratio = _integer(given.sampling_ratio)
-    if ratio > 65536:
+    if ratio > (128 if "rotated" in name else 65536):
         raise Meaningless("sampling_ratio")
     options |= {"sampling_ratio": max(ratio, 0), "aligned": _flag(given.aligned)}
     if "rotated" in name:

@@ -336,7 +336,7 @@ BAD_OPTIONS = [
         for value, error, says in [
             (65537, VALUE, "65537"),
             (2**31, VALUE, str(2**31)),
-            (10**30, VALUE, "65536"),
+            (10**30, VALUE, "at most"),
             (2.0, TYPE, "float"),
             (np.float32(2), TYPE, "float"),
             (True, TYPE, "bool"),

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import reference_max
+import reference_rotated
 from closeness import RELATIVE_BOUND, assert_close, assert_same_bits, assert_sums_close
 from hypothesis import strategies as st
 from strategies import FLOAT_DTYPES, Problem, given_some, problems, random_values, rising_values
 
 import roicy
+from roicy.compat import caffe2
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -162,6 +164,33 @@ def test_the_most_samples(rule, dtype):
             _, argmax = roicy.roi_align(features, rois, (2, 1), mode="max", return_argmax=True, **options)
             assert (argmax[3] == chosen[3]).all()  # all samples at one point
             assert (argmax >= 0).all()
+
+
+def test_rotated_boxes_have_fewer():
+    """Their samples share neither rows nor columns: 65536 x 65536 of them would each be visited."""
+    rng = np.random.default_rng(3)
+    features = rng.random((1, 3, 6, 7), np.float32)
+    rois = np.array([[0, 3, 2, 2.5, 1.5, 30], [0, 4, 4, 0, 1, 200]], np.float32)
+    gradient = rng.random((2, 3, 2, 1), np.float32)
+    out = roicy.roi_align_rotated(features, rois, (2, 1), sampling_ratio=128)
+    assert_close(out, reference_rotated.roi_align_rotated(features, rois, (2, 1), sampling_ratio=128))
+    for ratio in (129, 65536):
+        options = {"sampling_ratio": ratio}
+        bins = {"pooled_h": 2, "pooled_w": 1, **options}
+        for call in (
+            lambda options=options: roicy.roi_align_rotated(features, rois, (2, 1), **options),
+            lambda options=options: roicy.roi_align_rotated_plan(rois, features.shape, (2, 1), **options),
+            lambda options=options: roicy.roi_align_rotated_backward(
+                gradient, rois, features.shape, **options
+            ),
+            lambda options=options: roicy.roi_align_rotated_backward_rois(
+                gradient, features, rois, **options
+            ),
+            lambda bins=bins: caffe2.RoIAlignRotated(features, rois, **bins),
+            lambda bins=bins: caffe2.RoIAlignRotatedGradient(features, rois, gradient, **bins),
+        ):
+            with pytest.raises(ValueError, match=rf"\bsampling_ratio must be at most 128\b.*\b{ratio}$"):
+                call()
 
 
 EVERY_CALL = """

@@ -41,6 +41,8 @@ _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
 _OUTPUT_SIZE = "an int or a pair of ints (height, width)"
 _MAX_SAMPLING_RATIO = 65536
+# Samples of turned boxes share neither rows nor columns: each is a sample on its own, and costs time.
+_MAX_ROTATED_SAMPLING_RATIO = 128
 _MAX_THREADS = 4096
 # How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
 _OVERLAP_WORK: Any = 1_000_000  # NumPy's own types know its special values only
@@ -133,7 +135,18 @@ def sampling_ratio(value: Any) -> int:
         raise ValueError(
             f"sampling_ratio must be at most {_MAX_SAMPLING_RATIO} (0 or less for adaptive), got {ratio}"
         )
-    return ratio if ratio > 0 else 0
+    return max(ratio, 0)
+
+
+def rotated_sampling_ratio(value: Any) -> int:
+    """Return the samples per bin and axis of rotated boxes, 0 for as many as the bin covers pixels."""
+    ratio = _integer("sampling_ratio", value)
+    if ratio > _MAX_ROTATED_SAMPLING_RATIO:
+        raise ValueError(
+            f"sampling_ratio must be at most {_MAX_ROTATED_SAMPLING_RATIO} for rotated boxes "
+            f"(0 or less for adaptive), got {ratio}"
+        )
+    return max(ratio, 0)
 
 
 def spatial_scale(value: Any, boxes_dtype: DType) -> float:

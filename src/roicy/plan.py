@@ -261,7 +261,7 @@ class RoIAlignRotatedPlan(Pooling[Array]):
             self._shape,
             output_size,
             settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
-            settle.sampling_ratio(sampling_ratio),
+            settle.rotated_sampling_ratio(sampling_ratio),
             settle.flag("aligned", aligned),
             settle.angle_unit(angle_unit) == "degrees",
             settle.flag("clockwise", clockwise),

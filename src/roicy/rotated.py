@@ -66,7 +66,7 @@ def roi_align_rotated(
     spatial_scale : float, optional
         Feature pixels per unit of `rois`: 1/16 for boxes in image pixels and a map of stride 16.
     sampling_ratio : int, optional
-        Samples per bin along each axis, at most 65536. 0 or less: adaptive, ``ceil(box size / output size)``
+        Samples per bin along each axis, at most 128. 0 or less: adaptive, ``ceil(box size / output size)``
         in feature pixels, for each box and axis.
     aligned : bool, optional
         True: coordinates are continuous and the centre of pixel ``i`` lies at ``i + 0.5``. False: the centre
@@ -218,7 +218,7 @@ def roi_align_rotated_backward(
     spatial_scale : float, optional
         Feature pixels per unit of `rois`.
     sampling_ratio : int, optional
-        Samples per bin along each axis, at most 65536; 0 or less for adaptive.
+        Samples per bin along each axis, at most 128; 0 or less for adaptive.
     aligned : bool, optional
         Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
     angle_unit : {"degrees", "radians"}, optional
@@ -374,7 +374,7 @@ def roi_align_rotated_backward_rois(
     spatial_scale : float, optional
         Feature pixels per unit of `rois`.
     sampling_ratio : int, optional
-        Samples per bin along each axis, at most 65536; 0 or less for adaptive.
+        Samples per bin along each axis, at most 128; 0 or less for adaptive.
     aligned : bool, optional
         Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
     angle_unit : {"degrees", "radians"}, optional

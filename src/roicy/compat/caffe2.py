@@ -240,7 +240,7 @@ def RoIAlignRotated(
 
     Notes
     -----
-    What is kept of Caffe2 and what not is the same as in `RoIAlign`.
+    What is kept of Caffe2 and what not is the same as in `RoIAlign`; `sampling_ratio` is at most 128.
 
     Examples
     --------
