@@ -193,6 +193,20 @@ def test_rotated_boxes_have_fewer():
                 call()
 
 
+@pytest.mark.cpu_only(reason="nothing is kept for each image there")
+@pytest.mark.parametrize("images", [2**60, 2**61, 2**62, 2**63 - 1])
+def test_more_images_than_any_memory_has(images):
+    rois = np.array([[0, 1, 1, 4, 4]], np.float32)
+    turned = np.array([[0, 1, 1, 4, 4, 30]], np.float32)
+    for call in (
+        lambda: roicy.roi_align_plan(rois, (images, 1, 9, 9), 2),
+        lambda: roicy.roi_align_plan(rois, (images, 1, 9, 9), 2, mode="max"),
+        lambda: roicy.roi_align_rotated_plan(turned, (images, 1, 9, 9), 2),
+    ):
+        with pytest.raises(MemoryError, match="roicy: no memory"):
+            call()
+
+
 EVERY_CALL = """
 import sys
 import numpy as np

@@ -2,6 +2,7 @@
 
 from cython cimport floating
 from libc.math cimport isfinite
+from libc.stdint cimport SIZE_MAX
 from libc.stdlib cimport qsort
 
 from roicy.cpu.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
@@ -30,6 +31,8 @@ cdef class RoiTable:
     cdef void* reserve(self, size_t count, size_t size) except NULL:
         # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
         cdef size_t bytes = ((max(count * size, <size_t> 1) + 63) & ~(<size_t> 63)) + FENCE_BYTES
+        if count > SIZE_MAX // 2 // size:
+            raise MemoryError(f"roicy: no memory for tables of {count} rows, images or samples")
         if bytes > self._left:
             if self._blocks == MOST_BLOCKS:
                 raise MemoryError("roicy: no memory for the tables")
