@@ -97,7 +97,8 @@ def call_all(end):
             print(f"{title}: {worst:.0e}", flush=True)
         except Exception as error:
             wrong += 1
-            print(f"{title}: {type(error).__name__}: {error}  <-- WRONG", flush=True)
+            words = " ".join(str(error).split())[:200]
+            print(f"{title}: WRONG: {type(error).__name__}: {words}", flush=True)
             if not isinstance(error, AssertionError):
                 traceback.print_exc(limit=-3)
     print(f"{made} calls, {wrong} wrong, {left_out} left out for want of time")

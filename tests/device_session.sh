@@ -79,7 +79,7 @@ step "tests of backends" 200 env OMP_NUM_THREADS=2 "${TEST[@]}" "${BESIDE[@]}" -
     $(grep -lw backend tests/test_*.py)
 
 echo
-grep -hE '^(FAILED|ERROR|failed:|results differ:)|<-- WRONG' "$OUT"/*.log | cut -c1-160 | head -n 30
+grep -hE '^(FAILED|ERROR|failed:|results differ:)|: WRONG: ' "$OUT"/*.log | cut -c1-160 | sort -u | head -n 30
 grep -hE '^[a-z0-9_]+, [a-z ]+: roicy ' "$OUT/session.log" | cut -c1-160
 echo
 cat "$OUT/steps"
