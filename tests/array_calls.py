@@ -42,6 +42,7 @@ CALLS = {
     "roi_align_backward_rois max": lambda f: f(
         "roi_align_backward_rois", GRAD, FEATURES, ROIS, mode="max", argmax=argmax_of("max")
     ),
+    "roi_align_argmax_positions": lambda f: f("roi_align_argmax_positions", argmax_of("max"), ROIS),
     "roi_align_rotated": lambda f: f("roi_align_rotated", FEATURES, TURNED, (3, 2)),
     "roi_align_rotated_backward": lambda f: f(
         "roi_align_rotated_backward", GRAD_TURNED, TURNED, FEATURES.shape

@@ -49,6 +49,8 @@ def expected(call):
             return None
     if name == "rmac_regions":
         return _regions(given)
+    if name == "roi_align_argmax_positions":
+        return _positions(given)
     if name.startswith("rmac"):
         return _descriptors(name, given)
     return _pooled(name, given)
@@ -310,6 +312,31 @@ def _pooled(name, given):
     if name.endswith("backward"):
         return [Expected(tuple(shape[axis] for axis in order), grads.dtype, _backward(problem))]
     return _backward_rois(problem, given.rois)
+
+
+def _positions(given):
+    layout = _word(given.layout, "NCHW", "NHWC")
+    argmax = _map(given.argmax, layout, [np.dtype(np.int32)])
+    images = len(given.rois) if isinstance(given.rois, (list, tuple)) else 1
+    rois, size = _rois(given.rois, None, images, 4), argmax.shape[2:]
+    if len(rois) != len(argmax) or min(size) < 1:
+        raise Meaningless("argmax of another shape")
+    options = _options("roi_align", given)
+    whole = np.isfinite(rois[:, 1:]).all(axis=1)
+    if _word(given.invalid, "raise", "nan") == "raise" and not whole.all():
+        raise Meaningless("an invalid row")
+    if not _in_range(argmax[whole], "max", rois[whole], None, size, options):
+        raise Meaningless("argmax out of range")
+
+    def hold_axis(axis):
+        def hold(found):
+            wanted = reference_max.positions(argmax, np.where(whole[:, None], rois, np.nan), **options)[axis]
+            assert_same_bits(_nchw(found, layout), wanted)
+
+        return hold
+
+    shape = tuple(argmax.shape[axis] for axis in ((0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)))
+    return [Expected(shape, rois.dtype, hold_axis(axis)) for axis in (0, 1)]
 
 
 def _options(name, given):

@@ -258,6 +258,24 @@ def max_roi_align(features, rois, output_size, *, spatial_scale=1.0):
     return out, argmax
 
 
+def positions(argmax, rois, **options):
+    """Where the samples lie that an argmax of `roi_align` names: y and x, NaN where it or the box is none."""
+    found = np.full((2, *argmax.shape), np.nan, rois.dtype)
+    for k, (x1, y1, x2, y2) in enumerate(rois[:, -4:]):
+        if not np.isfinite(rois[k, -4:]).all():
+            continue
+        with np.errstate(all="ignore"):
+            try:
+                y_edge = box_edge(y1, y2, argmax.shape[2], **options)
+                x_edge = box_edge(x1, x2, argmax.shape[3], **options)
+            except (OverflowError, ValueError):  # more samples than can be counted
+                continue
+            for c, p, q in np.argwhere(argmax[k] >= 0):
+                iy, ix = divmod(int(argmax[k, c, p, q]), x_edge.count)
+                found[:, k, c, p, q] = y_edge.position(p, iy), x_edge.position(q, ix)
+    return found
+
+
 def max_roi_align_positions(argmax, rois, map_size, *, spatial_scale=1.0):
     """x and y of the samples that an argmax names, -1 where it names none."""
     x, y = np.full((2, *argmax.shape), -1.0)

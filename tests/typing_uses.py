@@ -41,6 +41,7 @@ def argmax(wanted: bool) -> None:
     pooled, chosen = roicy.roi_align(FEATURES, ROIS, 7, mode="max", return_argmax=True)
     assert_type(pooled, Array)
     assert_type(chosen, Array)
+    assert_type(roicy.roi_align_argmax_positions(chosen, LISTED, aligned=False), tuple[Array, Array])
     both = roicy.roi_align(FEATURES, ROIS, 7, mode="max", return_argmax=True, out=(pooled, chosen))
     assert_type(both, tuple[Array, Array])
     assert_type(roicy.roi_align(FEATURES, ROIS, 7, mode="max", max_rule="onnx", return_argmax=False), Array)

@@ -4,6 +4,7 @@
 `roi_align`                       pool boxes of a feature map: average or maximum of samples
 `roi_align_backward`              its gradient with respect to the features
 `roi_align_backward_rois`         its gradient with respect to the boxes
+`roi_align_argmax_positions`      where the samples lie that an argmax of it names
 `roi_align_plan`                  the same for several feature maps of one shape
 `roi_align_rotated`               pool rotated boxes by averaging samples
 `roi_align_rotated_backward`      its gradient with respect to the features
@@ -34,6 +35,7 @@ from roicy._config import get_num_threads, num_threads, set_num_threads, show_co
 from roicy.align import roi_align, roi_align_backward, roi_align_backward_rois
 from roicy.plan import RoIAlignPlan, RoIAlignRotatedPlan, roi_align_plan, roi_align_rotated_plan
 from roicy.pool import roi_pool, roi_pool_backward
+from roicy.positions import roi_align_argmax_positions
 from roicy.rmac import rmac, rmac_backward, rmac_regions
 from roicy.rotated import roi_align_rotated, roi_align_rotated_backward, roi_align_rotated_backward_rois
 
@@ -46,6 +48,7 @@ __all__ = [
     "rmac_backward",
     "rmac_regions",
     "roi_align",
+    "roi_align_argmax_positions",
     "roi_align_backward",
     "roi_align_backward_rois",
     "roi_align_plan",

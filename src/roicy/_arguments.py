@@ -253,14 +253,23 @@ def features_shape(features: Ndarray, layout: Layout) -> Shape:
 
 def grad_output_size(grad_output: Ndarray, layout: Layout) -> Size:
     """Return the output size (rows, columns) that a gradient belongs to."""
-    shape = grad_output.shape
+    return _size_of("grad_output", grad_output, layout)
+
+
+def argmax_size(argmax: Ndarray, layout: Layout) -> Size:
+    """Return the output size (rows, columns) that an argmax belongs to."""
+    if argmax is None:
+        raise TypeError(f"argmax must be an array of int32 with 4 axes {_output_axes(layout)}, got None")
+    return _size_of("argmax", argmax, layout)
+
+
+def _size_of(name: str, array: Ndarray, layout: Layout) -> Size:
+    shape = array.shape
     if len(shape) != 4:
-        raise ValueError(f"grad_output must have 4 axes {_output_axes(layout)}, got shape {shape}")
+        raise ValueError(f"{name} must have 4 axes {_output_axes(layout)}, got shape {shape}")
     size: Size = shape[2:] if layout == "NCHW" else shape[1:3]
     if not (1 <= size[0] <= _INT32_MAX and 1 <= size[1] <= _INT32_MAX):
-        raise ValueError(
-            f"grad_output must have 1 to {_INT32_MAX} rows and columns of bins, got shape {shape}"
-        )
+        raise ValueError(f"{name} must have 1 to {_INT32_MAX} rows and columns of bins, got shape {shape}")
     return size
 
 

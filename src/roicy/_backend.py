@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from roicy import _dlpack, cpu
+from roicy import cpu
 from roicy._types import Ndarray
 
 _OPTIONAL = frozenset(("argmax", "batch_indices", "out"))
@@ -137,7 +137,7 @@ def _as_numpy(name: str, array: Any) -> Ndarray:
             raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
         return array
     try:
-        return _dlpack.taken(array, np) if hasattr(array, "__dlpack__") else np.asarray(memoryview(array))
+        return _by_dlpack(array, np) if hasattr(array, "__dlpack__") else np.asarray(memoryview(array))
     except Exception as error:
         raise _not_shared(name, array, error) from error
 
@@ -147,9 +147,15 @@ def _as_cupy(name: str, array: Any, xp: Any) -> Ndarray:
         return array
     # DLPack orders the work on both sides' streams; the interface may make the host wait for that
     try:
-        return _dlpack.taken(array, xp) if hasattr(array, "__dlpack__") else xp.asarray(array)
+        return _by_dlpack(array, xp) if hasattr(array, "__dlpack__") else xp.asarray(array)
     except Exception as error:
         raise _not_shared(name, array, error) from error
+
+
+def _by_dlpack(array: Any, xp: Any) -> Ndarray:
+    from roicy import _dlpack  # another library's array has arrived
+
+    return _dlpack.taken(array, xp)
 
 
 def _not_shared(name: str, array: object, error: Exception) -> TypeError:

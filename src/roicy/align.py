@@ -179,6 +179,7 @@ def roi_align(
     roi_align_plan : For several feature maps of one shape.
     roi_align_backward : Gradient with respect to the features.
     roi_align_backward_rois : Gradient with respect to the boxes.
+    roi_align_argmax_positions : Where the chosen samples lie.
     roi_align_rotated : For boxes that are turned by an angle.
     roi_pool : Maximum over whole pixels, of boxes rounded to pixels.
 
@@ -219,7 +220,8 @@ def roi_align(
       with ``coordinate_transformation_mode="output_half_pixel"`` (what opset 10 does).
 
     The maximum is that of mmcv ``roi_align(pool_mode="max")``, whose argmax is the position of the sample
-    instead, and whose bins without samples are not 0; and with ``max_rule="onnx"`` that of ONNX
+    instead (`roi_align_argmax_positions`), and whose bins without samples are not 0; and with
+    ``max_rule="onnx"`` that of ONNX
     ``RoiAlign(mode="max")`` and of ONNX Runtime, whose CPU and CUDA kernels take the largest product, too.
     OpenVINO ``ROIAlign(mode="max")`` takes bilinear samples, but its maximum is at least 0. torchvision,
     detectron2 and Caffe2 know the average only.
