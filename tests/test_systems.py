@@ -2,12 +2,15 @@
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import roicy
+from roicy.compat import mxnet
 
 DOCS = Path(__file__).parents[1] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not here")
@@ -28,6 +31,120 @@ def function_of_example(example, name):
     names = {"np": np, "roicy": roicy}
     exec(compile(tree, example, "exec"), names)
     return names[name]
+
+
+# ---------------------------------------------------------------- the calls of the tables
+
+
+def calls_of(page, column=1):
+    """What the rows of a page's table have in a column: ``code`` that is an expression with a call in it."""
+    for row in re.split(r"^    \* - ", (DOCS / "systems" / page).read_text(), flags=re.MULTILINE)[1:]:
+        cells = re.split(r"^      - ", row, flags=re.MULTILINE)
+        if len(cells) == 3:
+            yield from (
+                code for code in re.findall(r"``(.+?)``", " ".join(cells[column].split())) if "(" in code
+            )
+
+
+def tables():
+    """All calls of the middle columns that are ours."""
+    pages = sorted(page.name for page in (DOCS / "systems").glob("*.rst"))
+    ours = r"(np\.\w+\()?(compat|paste|rmac|roi)"
+    return [(page, code) for page in pages for code in calls_of(page) if re.match(ours, code)]
+
+
+FEATURES, SIZE = np.random.default_rng(0).random((2, 12, 20, 16)).astype(np.float32), (2, 3)
+ROIS = np.array([[0, 1.5, 2, 9, 14], [1, 0, 3, 12.5, 11], [1, 2, 2, 5, 7]], np.float32)
+TURNED = np.array([[0, 7, 8, 9, 6, 0.3], [1, 5, 9, 4, 8, -0.2], [1, 6, 6, 5, 7, 1.2]], np.float32)
+MASKS = (np.random.default_rng(1).random((3, 1, 20, 16)) > 0.5).astype(np.float32)
+POOLED = roicy.roi_pool(FEATURES, ROIS, SIZE, spatial_scale=0.5, return_argmax=True)
+#: What an ellipsis stands for, and the names of the pages.
+OPTIONS = {"spatial_scale": 0.5, "sampling_ratio": 2, "batch_indices": np.array([0, 1, 1])}
+NAMES = dict(
+    **dict.fromkeys(("x", "X", "data"), FEATURES),
+    **dict.fromkeys(("rois", "boxes"), ROIS),
+    **dict.fromkeys(("dY", "grad"), POOLED[0]),
+    **dict.fromkeys(("size", "output_size", "pooled_size", "pooled_shape"), SIZE),
+    **dict.fromkeys(("pooled_h", "output_height"), SIZE[0]),
+    **dict.fromkeys(("pooled_w", "output_width"), SIZE[1]),
+    order="NCHW",
+    s=0.5,
+    r=2,
+    a=False,
+    aligned=True,
+    clockwise=True,
+    clockwise_mode=False,
+    argmaxes=POOLED[1],
+    scales=2,
+    overlap=0.4,
+    masks=MASKS,
+    m=SIZE,
+    height=20,
+    width=16,
+    image=FEATURES[0].transpose(1, 2, 0),
+    whole=np.array([[0, 0, 16, 20]]),
+    w=8,
+    h=10,
+    cx=7,
+    cy=9,
+    np=np,
+)
+
+
+def completed(function, code):
+    """The function, which takes ``...`` for what a row leaves out."""
+    boxes = TURNED if "rotated" in function.__name__ else ROIS
+    usual = (POOLED[0], boxes, FEATURES.shape) if "backward" in function.__name__ else (FEATURES, boxes, SIZE)
+    if function.__module__.endswith("mxnet"):
+        usual += (0.5,)
+
+    def call(*given, **options):
+        places = [place for place, value in enumerate(given) if value is ...]
+        if places:
+            given = given[: places[0]] + usual[places[0] :]
+        options = {name: OPTIONS[name] if value is ... else value for name, value in options.items()}
+        if "masks" in code or "batch_indices" in options:  # their boxes have no column for them
+            given = (*given[:1], given[1][:, -(boxes.shape[1] - 1) :], *given[2:])
+        elif boxes is TURNED:
+            given = tuple(boxes if value is ROIS else value for value in given)
+        return function(*given, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("page, code", tables())
+def test_calls_of_the_tables_run(page, code):
+    names = dict(NAMES)
+    for name in (
+        "roi_align",
+        "roi_align_backward",
+        "roi_align_rotated",
+        "roi_align_rotated_backward",
+        "roi_pool",
+    ):
+        names[name] = completed(getattr(roicy, name), code)
+    names |= {"roi_pool_backward": roicy.roi_pool_backward, "rmac_regions": roicy.rmac_regions}
+    names["compat"] = SimpleNamespace(mxnet=SimpleNamespace(ROIAlign=completed(mxnet.ROIAlign, code)))
+    if code.startswith("paste"):
+        names |= {"paste": function_of_example("plot_mask_crops", "paste"), "boxes": ROIS[:, 1:]}
+    found = eval(code, names)
+    values = found[0] if isinstance(found, tuple) else found
+    assert np.isfinite(values).all()
+    assert values.any()
+
+
+def test_calls_of_opencvs_table_agree():
+    """Both columns of the rows that are calls, side by side; the image is smaller by whole factors."""
+    cv2 = pytest.importorskip("cv2")
+    image = np.random.default_rng(1).random((20, 16, 3)).astype(np.float32)
+    names = {**NAMES, "cv2": cv2, "roi_align": roicy.roi_align, "image": image}
+    for w, h in (8, 10), (4, 5):
+        names |= {"w": w, "h": h, "cx": 7.25, "cy": 9.5}
+        theirs = [code for code in calls_of("opencv.rst", column=0) if "(image, (w, h)" in code]
+        ours = [code for code in calls_of("opencv.rst") if "image" in code]
+        assert len(ours) == 3
+        for there, here in zip(theirs, ours, strict=True):
+            np.testing.assert_allclose(eval(here, names), eval(there, names), atol=1e-5)
 
 
 # ---------------------------------------------------------------- TensorFlow: crop_and_resize
