@@ -166,8 +166,8 @@ def rmac(
 
     Notes
     -----
-    Sums are accumulated in float32, in float64 for float64 features. A map without pixels has no regions and
-    the vector 0.
+    Vectors are whitened and added up in float32, in float64 for float64 features; their lengths are float64.
+    A map without pixels has no regions and the vector 0.
 
     Caffe2 has the regions only (`roicy.compat.caffe2`); pooled by its ``RoIPool`` they are the maxima here.
 
