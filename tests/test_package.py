@@ -182,7 +182,6 @@ def test_show_config_as_dicts(capsys):
         assert part in leaves(config)
 
 
-@pytest.mark.skipif(not roicy.cpu.openmp(), reason="built without OpenMP: there is one thread")
 def test_show_config_knows_the_number_of_threads():
     def shown():
         return str(roicy.show_config(mode="dicts"))

@@ -11,10 +11,19 @@ import pytest
 from closeness import assert_same_bits
 
 import roicy
+from roicy.cpu import parallel
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/task")
 fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
-openmp_only = pytest.mark.skipif(not roicy.cpu.openmp(), reason="built without OpenMP: there is one thread")
+
+
+@pytest.fixture(autouse=True)
+def always_helped():
+    """Threads, however busy the machine is."""
+    parallel.keep_accounts(False)
+    yield
+    parallel.keep_accounts(True)
+
 
 AVERAGES = [battery.forward, battery.backward, battery.backward_rois]
 OTHERS = [
@@ -94,7 +103,6 @@ def test_concurrent_calls_from_python_threads(function):
 # ---------------------------------------------------------------- the setting
 
 
-@openmp_only
 def test_setting_and_reading():
     for n in (1, 2, 5, np.int64(3)):
         assert roicy.set_num_threads(n) is None
@@ -102,7 +110,6 @@ def test_setting_and_reading():
         assert type(roicy.get_num_threads()) is int
 
 
-@openmp_only
 def test_the_context_restores():
     roicy.set_num_threads(3)
     with roicy.num_threads(2):
@@ -114,7 +121,6 @@ def test_the_context_restores():
     assert roicy.get_num_threads() == 3
 
 
-@openmp_only
 def test_the_context_restores_after_an_error():
     roicy.set_num_threads(3)
     with pytest.raises(KeyError), roicy.num_threads(2):
@@ -122,7 +128,6 @@ def test_the_context_restores_after_an_error():
     assert roicy.get_num_threads() == 3
 
 
-@openmp_only
 def test_each_python_thread_has_a_number_of_its_own():
     default = roicy.get_num_threads()
     roicy.set_num_threads(default + 3)
@@ -145,20 +150,12 @@ def test_each_python_thread_has_a_number_of_its_own():
     assert seen == {"at first": default, "after": default + 1}
 
 
-@pytest.mark.skipif(roicy.cpu.openmp(), reason="built with OpenMP")
-def test_without_openmp_there_is_one_thread():
-    roicy.set_num_threads(4)
-    assert roicy.get_num_threads() == 1
-    with roicy.num_threads(3):
-        assert roicy.get_num_threads() == 1
-
-
 def test_the_default_respects_the_environment(run_python):
     show = "import roicy; print(roicy.get_num_threads())"
     assert int(run_python(show, OMP_NUM_THREADS="1")) == 1
     available = int(run_python(show))
     assert 1 <= available <= os.cpu_count()
-    if roicy.cpu.openmp() and available > 1:
+    if available > 1:
         assert int(run_python(show, OMP_NUM_THREADS="2")) == 2
 
 
@@ -173,6 +170,7 @@ def threads():
     return len(os.listdir("/proc/self/task"))
 
 before = threads()
+roicy.cpu.parallel.keep_accounts(False)
 roicy.set_num_threads(int(sys.argv[1]))
 for case in test_threads.LARGE:
     for function in test_threads.FUNCTIONS:
@@ -182,13 +180,12 @@ print(threads() - before)
 
 
 @linux_only
-def test_one_thread_never_enters_openmp(run_python):
+def test_one_thread_starts_no_other(run_python):
     """Not a single thread is started, though there is work for many."""
     assert int(run_python(COUNT_THREADS, 1)) == 0
 
 
 @linux_only
-@openmp_only
 def test_more_threads_are_started_where_there_is_work(run_python):
     """Without which the test above would prove nothing."""
     assert int(run_python(COUNT_THREADS, 3)) == 2
@@ -225,7 +222,9 @@ import os, signal, sys
 import roicy
 import battery, test_threads
 from closeness import bits
+from roicy.cpu import parallel
 
+parallel.keep_accounts(False)
 in_parent, in_child = int(sys.argv[1]), int(sys.argv[2])
 calls = [(f, test_threads.LARGE[0]) for f in test_threads.FUNCTIONS]
 calls += [(f, test_threads.LARGE[5]) for f in test_threads.AVERAGES]
@@ -236,7 +235,7 @@ if child == 0:
     signal.alarm(40)  # ends a child that hangs, so that it does not outlive the test
     roicy.set_num_threads(in_child)
     same = [bits(function(case)) for function, case in calls] == expected
-    os._exit(0 if same else 3)
+    os._exit(0 if same and parallel.helpers() == in_child - 1 else 3)
 _, status = os.waitpid(child, 0)
 same = [bits(function(case)) for function, case in calls] == expected  # the parent still works
 print("child", status, "parent", same)
@@ -247,7 +246,7 @@ print("child", status, "parent", same)
 @pytest.mark.parametrize("in_child", [1, 2, 3])
 @pytest.mark.parametrize("in_parent", [1, 2])
 def test_fork_after_a_call(run_python, in_parent, in_child):
-    """OpenMP runtimes may wait for ever in the child of a process that used threads; nothing here may."""
+    """A child has none of its parent's threads: it waits for none of them, and starts its own."""
     assert run_python(FORK, in_parent, in_child, timeout=90).split() == ["child", "0", "parent", "True"]
 
 
@@ -271,3 +270,102 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 print(all(result == expected for result in results))
 """
     assert run_python(source, timeout=90).strip() == "True"
+
+
+# ---------------------------------------------------------------- busy machines
+
+BUSY = """
+import os, subprocess, sys, time
+import numpy as np
+import roicy
+
+processor = min(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {processor})
+others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+rng = np.random.default_rng(0)
+maps = rng.random((1, 128, 60, 80), np.float32)
+corners = rng.uniform(0, 30, (60, 2))
+boxes = np.column_stack([np.zeros(60), corners, corners + rng.uniform(5, 25, (60, 2))]).astype(np.float32)
+calls = [
+    lambda: roicy.roi_align(maps, boxes, 7),
+    lambda: roicy.roi_align_backward(pooled, boxes, maps.shape),
+    lambda: roicy.roi_align_rotated(maps, boxes, 7, sampling_ratio=1),
+]
+pooled = calls[0]()
+spent = {1: 0.0, 2: 0.0}
+try:
+    for _ in range(40):
+        for n in spent:
+            with roicy.num_threads(n):
+                began = time.perf_counter()
+                for call in calls:
+                    call()
+                spent[n] += time.perf_counter() - began
+finally:
+    for other in others:
+        other.kill()
+print(spent[2] / spent[1])
+"""
+
+
+@linux_only
+def test_two_threads_cost_little_where_the_machine_is_busy(run_python):
+    """Of one processor, which two other processes want, too, a second thread can only be in the way."""
+    assert float(run_python(BUSY, timeout=120)) < 1.6
+
+
+LATE = """
+import battery, roicy, test_threads
+from closeness import bits
+from roicy.cpu import parallel
+
+parallel.keep_accounts(False)
+same, case = True, test_threads.LARGE[0]
+with roicy.num_threads(1):
+    expected = bits(battery.forward(case))
+for n in [9, 2, 9, 5, 1, 3, 33, 2] * 5:
+    with roicy.num_threads(n):
+        same = same and bits(battery.forward(case)) == expected
+print(same, parallel.helpers())
+"""
+
+
+def test_helpers_that_have_not_come_are_called_again(run_python):
+    """No more are started than the most that a call wanted, however late they are."""
+    same, helpers = run_python(LATE).split()
+    assert same == "True"
+    assert 9 <= int(helpers) + 1 <= 33
+
+
+# ---------------------------------------------------------------- threads that cannot start
+
+LIMITED = """
+import os, resource, sys, threading
+import battery, roicy, test_threads
+from closeness import bits
+from roicy.cpu import parallel
+
+parallel.keep_accounts(False)
+calls = [(function, case) for function in test_threads.FUNCTIONS for case in test_threads.LARGE[:2]]
+with roicy.num_threads(1):
+    expected = [bits(function(case)) for function, case in calls]
+if sys.argv[1] == "processes":
+    if os.getuid() == 0:  # who is not limited
+        os.setuid(65534)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+else:
+    threading.stack_size(1 << 30)
+    with open("/proc/self/statm") as file:
+        in_use = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (512 << 20), resource.RLIM_INFINITY))
+roicy.set_num_threads(8)
+same = [bits(function(case)) for function, case in calls] == expected
+print(same, parallel.helpers(), roicy.get_num_threads())
+"""
+
+
+@linux_only
+@pytest.mark.plain_build("a sanitizer takes memory of its own")
+@pytest.mark.parametrize("limit", ["processes", "memory"])
+def test_threads_that_cannot_start_are_done_without(run_python, limit):
+    assert run_python(LIMITED, limit, OMP_STACKSIZE="1G").split() == ["True", "0", "8"]

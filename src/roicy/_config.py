@@ -22,7 +22,8 @@ def set_num_threads(n: Integer) -> None:
     Parameters
     ----------
     n : int
-        Number of threads, from 1 to 4096. With 1, OpenMP is not entered. Small calls use fewer.
+        Number of threads, from 1 to 4096. With 1, none is started. Small calls use fewer, and so do calls on
+        a machine that is busy with other things.
 
     Raises
     ------
@@ -59,8 +60,7 @@ def get_num_threads() -> int:
     int
         What `set_num_threads` was given in this Python thread; by default what OpenMP would use
         (``OMP_NUM_THREADS`` or the number of processors), at most the processors that the control group
-        (container) grants. 1 where roicy was built without OpenMP, and in a process that was forked after a
-        call that used several.
+        (container) grants.
 
     Examples
     --------
@@ -121,10 +121,10 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     dict or None
         With ``mode="dicts"``, the sections "Versions" (roicy, Python, NumPy, the C compiler), "CPU" (the
         level that the kernels in use were compiled for, the levels that this machine can run, and what
-        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether OpenMP was built in, and how many) and "CUDA" (the
-        state, "ready" or what is missing, and what to do about it; the versions of CuPy, of its compiler
-        NVRTC and of CUDA in the driver; the devices with their compute capabilities). For the latter CuPy
-        is imported where it is installed.
+        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether OpenMP is asked for their number, and how many)
+        and "CUDA" (the state, "ready" or what is missing, and what to do about it; the versions of CuPy, of
+        its compiler NVRTC and of CUDA in the driver; the devices with their compute capabilities). For the
+        latter CuPy is imported where it is installed.
 
     Raises
     ------

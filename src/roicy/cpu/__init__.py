@@ -113,7 +113,7 @@ def axis_table(
         aligned,
         accumulate,
         purpose,
-        threads.threads_to_enter(),
+        threads.for_call(),
     )
 
 
@@ -127,7 +127,7 @@ def separable(table: Table, features: Ndarray, out: Ndarray) -> None:
         pool = kernels.channels_last
     else:
         pool = kernels.separable
-    pool(table, features, out, threads.threads_to_enter())
+    pool(table, features, out, threads.for_call())
 
 
 def in_pieces(table: Table, purpose: str, dtype: DType) -> bool:
@@ -148,16 +148,14 @@ def _channels_last_as(table: Table, features: Ndarray) -> bool:
 
 def separable_adjoint(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
-    _kernels(table.accumulate).adjoint(table, grad_output, grad_features, threads.threads_to_enter())
+    _kernels(table.accumulate).adjoint(table, grad_output, grad_features, threads.for_call())
 
 
 def separable_box_gradient(
     table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
 ) -> None:
     """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
-    _kernels(table.accumulate).box_gradient(
-        table, grad_output, features, grad_boxes, threads.threads_to_enter()
-    )
+    _kernels(table.accumulate).box_gradient(table, grad_output, features, grad_boxes, threads.for_call())
 
 
 def product(left: Ndarray, right: Ndarray) -> Ndarray:
@@ -193,9 +191,9 @@ def range_max(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | N
     """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
     kernels = _kernels(table.accumulate)
     if argmax is None and table.shared and features.strides[3] == features.itemsize:
-        kernels.range_shared(table, features, out, threads.threads_to_enter())
+        kernels.range_shared(table, features, out, threads.for_call())
     else:
-        kernels.range_max(table, features, out, argmax, threads.threads_to_enter())
+        kernels.range_max(table, features, out, argmax, threads.for_call())
 
 
 def image_table(boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size) -> Table:
@@ -206,7 +204,7 @@ def image_table(boxes: Ndarray, images: Ndarray | None, input_shape: Shape, outp
 def range_max_adjoint(table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
     accumulate = "float64" if grad_features.dtype == "float64" else "float32"
-    _kernels(accumulate).scatter(table, grad_output, argmax, grad_features, threads.threads_to_enter())
+    _kernels(accumulate).scatter(table, grad_output, argmax, grad_features, threads.for_call())
 
 
 def range_argmax_error(argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
@@ -241,20 +239,20 @@ def sample_table(
         clockwise,
         accumulate,
         purpose,
-        threads.threads_to_enter(),
+        threads.for_call(),
     )
 
 
 def gather(table: Table, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the sample table."""
     whole = _channels_last_as(table, features)
-    _kernels(table.accumulate).gather(table, features, out, whole, threads.threads_to_enter())
+    _kernels(table.accumulate).gather(table, features, out, whole, threads.for_call())
 
 
 def gather_adjoint(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
     kernel = _kernels(table.accumulate).gather_adjoint
-    enter = threads.threads_to_enter()
+    enter = threads.for_call()
     if not _adds_up(table, grad_features.dtype):
         kernel(table, grad_output, grad_features, enter)
         return
@@ -274,7 +272,7 @@ def _adds_up(table: SampleTable, dtype: DType) -> bool:
 def gather_box_gradient(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
     """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
     _kernels(table.accumulate).gather_box_gradient(
-        table, grad_output, features, grad_boxes, threads.threads_to_enter()
+        table, grad_output, features, grad_boxes, threads.for_call()
     )
 
 
@@ -353,7 +351,7 @@ def grid_max(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | N
     pool = _kernels(tables.accumulate).grid_max
     for run, table in tables:
         indices = None if argmax is None else argmax[run]
-        pool(table, features, out[run], indices, rule == "onnx", threads.threads_to_enter())
+        pool(table, features, out[run], indices, rule == "onnx", threads.for_call())
 
 
 def grid_max_adjoint(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
@@ -369,7 +367,7 @@ def grid_max_adjoint(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_
             share = grad_features
             if len(tables) > 1:
                 share = np.empty(grad_features[part].shape, tables.accumulate)
-            backward(table, grad_output[run][part], argmax[run][part], share, threads.threads_to_enter())
+            backward(table, grad_output[run][part], argmax[run][part], share, threads.for_call())
             total = share if total is None else np.add(total, share, out=total)
         if len(tables) > 1:
             grad_features[part] = total
@@ -381,9 +379,7 @@ def grid_max_box_gradient(
     """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
     backward_rois = _kernels(tables.accumulate).grid_box_gradient
     for run, table in tables:
-        backward_rois(
-            table, grad_output[run], argmax[run], features, grad_boxes[run], threads.threads_to_enter()
-        )
+        backward_rois(table, grad_output[run], argmax[run], features, grad_boxes[run], threads.for_call())
 
 
 def grid_argmax_error(tables: Table, argmax: Ndarray) -> ArgmaxError | None:

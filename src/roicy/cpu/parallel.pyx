@@ -1,9 +1,23 @@
 """How the pieces of a call are shared among threads: the one place where a call has more than one.
 
-Pieces are taken one by one, so that a thread which comes late, or is held up, leaves them to the others.
+The calling thread works on one piece after the other. Helpers, which sleep between calls, come as they wake, and take
+what nobody has begun. When nothing is left the caller waits for the pieces that are being worked on, and for no one
+who has not come::
+
+    caller   wakes two ─▶ piece 0 ─▶ piece 1 ─▶ piece 4 ─▶ calls back who is not there ─▶ waits for piece 5
+    helper       ┆ wakes ─▶ wakes two more ─▶ piece 2 ─▶ piece 5 ──────────────▶ sleeps
+    helper       ┆ ┆ wakes ─▶ piece 3 ─▶ sleeps
+
+So a call beside other busy processes costs what it does on one thread, and the waking, at the worst. OpenMP's threads
+wait for each other at the end of every region, all of them, whether they had begun or not, and spin while they do.
+
+Between pieces, and while it waits, the main thread looks for signals. No lock is held then: a handler may do anything.
 """
 
-from cython.parallel cimport parallel, prange, threadid
+import os
+import threading
+
+from libc.stdlib cimport calloc, free
 
 cdef extern from *:
     """
@@ -13,23 +27,325 @@ cdef extern from *:
     #else
     #define roicy_fence() ((void) 0)
     #endif
+    #if defined(_MSC_VER)
+    #include <windows.h>
+    #define roicy_take(next) (InterlockedExchangeAdd64((next), 1))
+    #define roicy_end(next, count) ((void) InterlockedExchange64((next), (count)))
+    static double roicy_seconds(void) { return (double) GetTickCount64() / 1e3; }
+    #else
+    #include <time.h>
+    #define roicy_take(next) (__atomic_fetch_add((next), 1, __ATOMIC_RELAXED))
+    #define roicy_end(next, count) (__atomic_store_n((next), (count), __ATOMIC_RELAXED))
+    static double roicy_seconds(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
+    }
+    #endif
     """
-    # Streamed stores of this thread become visible to the others.
-    void roicy_fence() noexcept nogil
+    void roicy_fence() noexcept nogil       # streamed stores of this thread become visible to the others
+    int64_t roicy_take(int64_t* following) noexcept nogil
+    void roicy_end(int64_t* following, int64_t count) noexcept nogil
+    double roicy_seconds() noexcept nogil
+
+cdef extern from "pythread.h" nogil:
+    # Locks and threads as Python has them of the platform. Who releases a lock need not have taken it.
+    ctypedef void* Lock "PyThread_type_lock"
+    enum:
+        WAIT_LOCK, NOWAIT_LOCK, PY_LOCK_ACQUIRED
+    Lock allocate_lock "PyThread_allocate_lock"() noexcept
+    void free_lock "PyThread_free_lock"(Lock lock) noexcept
+    bint acquire "PyThread_acquire_lock"(Lock lock, int mode) noexcept
+    int acquire_timed "PyThread_acquire_lock_timed"(Lock lock, long long microseconds, bint interruptible) noexcept
+    void release "PyThread_release_lock"(Lock lock) noexcept
+    unsigned long start_thread "PyThread_start_new_thread"(void (*run)(void*) noexcept nogil, void* argument) noexcept
+    unsigned long thread_ident "PyThread_get_thread_ident"() noexcept
+    const unsigned long NO_THREAD "PYTHREAD_INVALID_THREAD_ID"
+
+cdef extern from "Python.h":
+    int check_signals "PyErr_CheckSignals"() noexcept
+    void set_error "PyErr_SetString"(object kind, const char* message) noexcept
+
+cdef enum:
+    SPINS = 1000                # looks for the last piece before the caller sleeps: some 20 microseconds
+# Seconds.
+cdef double SIGNALS_EVERY = 0.1
+cdef double MOST_DEBT = 0.05
+cdef double MOST_CREDIT = 0.02
+# What helpers may cost, as a part of the time that all calls take.
+cdef double COST_SHARE = 0.05
+
+
+cdef struct Job:
+    Piece piece
+    void* call
+    int64_t count
+    int64_t following       # the next piece that nobody has begun
+    double lost             # seconds that the caller spent on waking and waiting, less those that helpers saved it
+    # under the lock:
+    int wanted              # helpers that may yet be called
+    int begun               # threads that have come, the caller among them
+    int working             # helpers that have come and are not done
+    bint waited             # the caller waits for them
+    Helper* called          # helpers that have been woken and have not come
+    Lock finished           # released by the last of the helpers that are waited for
+
+
+cdef struct Helper:
+    Lock wake
+    # under the lock:
+    bint woken              # since it last looked for a job
+    Job* job
+    Helper* following       # in the list of the idle ones, or of those that a job has called
+
+
+cdef Lock lock = allocate_lock()    # taken for a few instructions, never while Python's own is waited for
+cdef Helper* idle = NULL
+cdef int idle_count = 0
+cdef int started = 0
+cdef int forks = 0                  # that lead from the first process to this one
+cdef unsigned long main_thread = threading.main_thread().ident
+
+
+# What helpers have cost and not saved, less what has been allowed for since; under Python's lock.
+cdef double debt = -MOST_CREDIT
+cdef bint accounting = True
+
+
+def helping():
+    """Return whether helpers are worth their while: whether a call is to use more than one thread.
+
+    They are not where the machine is busy, and callers wait for helpers that took a piece and lost their processor.
+    What that costs more than it saves is to be no more than a share of the time that all calls take: until it is, calls
+    go on alone.
+    """
+    return debt <= 0 or not accounting
+
+
+def keep_accounts(bint on):
+    """Whether what helpers cost decides whether there are any; tests do without that."""
+    global accounting
+    accounting = on
+
+
+cdef void settle(double lost, double elapsed) noexcept:
+    global debt
+    debt = max(-MOST_CREDIT, min(MOST_DEBT, debt + lost - COST_SHARE * elapsed))
+
+
+def helpers():
+    """Return how many threads this process has started for calls; they stay."""
+    return started
 
 
 cdef int run_pieces(Piece piece, void* call, int64_t count, int threads) except -1:
-    """Have `piece` work on the numbers 0 to count - 1 of a call, in any order, on up to so many threads."""
-    cdef int64_t number
-    threads = <int> min(<int64_t> threads, count)
+    """Have `piece` work on the numbers 0 to count - 1 of a call, in any order, on up to so many threads.
+
+    Raises what a signal handler raises; some pieces have then not been worked on.
+    """
+    cdef Job job = Job(piece=piece, call=call, count=count, following=0, begun=1)
+    cdef bint listening = thread_ident() == main_thread, interrupted
+    cdef double began = roicy_seconds()
+    if listening and check_signals():
+        return -1
+    if threads > 1 and count > 1:
+        job.wanted = start_helpers(<int> min(<int64_t> threads, count) - 1)
+        job.finished = allocate_lock()
+        if job.finished == NULL:
+            job.wanted = 0
     with nogil:
-        if threads <= 1:
-            for number in range(count):
-                piece(call, number, 0)
-            roicy_fence()
+        if job.wanted:
+            interrupted = lead(&job, listening)
         else:
-            with parallel(num_threads=threads):
-                for number in prange(count, schedule="dynamic", chunksize=1):
-                    piece(call, number, threadid())
-                roicy_fence()
-    return 0
+            interrupted = work(&job, 0, listening, NULL)
+    settle(job.lost, roicy_seconds() - began)
+    if job.finished != NULL:
+        free_lock(job.finished)
+    return -1 if interrupted else 0     # the error is set
+
+
+cdef bint work(Job* job, int thread, bint listening, int64_t* done) noexcept nogil:
+    # Take pieces while there are any, and count them. Returns whether a signal handler has raised an error.
+    cdef int64_t number
+    cdef double listened = roicy_seconds() if listening else 0
+    cdef bint interrupted = False
+    while True:
+        number = roicy_take(&job.following)
+        if number >= job.count:
+            break
+        job.piece(job.call, number, thread)
+        if done != NULL:
+            done[0] += 1
+        if listening and roicy_seconds() - listened > SIGNALS_EVERY:
+            interrupted = listen(job)
+            listened = roicy_seconds()
+    roicy_fence()
+    return interrupted
+
+
+cdef bint lead(Job* job, bint listening) noexcept nogil:
+    # The caller's part where it has helpers.
+    cdef bint interrupted, waiting
+    cdef int before = forks, spins = SPINS
+    cdef int64_t done = 0
+    cdef double began = roicy_seconds(), called, worked
+    acquire(job.finished, WAIT_LOCK)
+    acquire(lock, WAIT_LOCK)
+    call_helpers(job)
+    release(lock)
+    called = roicy_seconds()
+    interrupted = work(job, 0, listening, &done)
+    worked = roicy_seconds()
+    if forks != before:
+        return interrupted      # in a child process, where no helper is
+    acquire(lock, WAIT_LOCK)
+    call_back(job)
+    waiting = job.waited = job.working > 0
+    release(lock)
+    while waiting:
+        if spins:
+            spins -= 1
+            waiting = not acquire(job.finished, NOWAIT_LOCK)
+            continue
+        waiting = acquire_timed(job.finished, <long long> (1e6 * SIGNALS_EVERY), False) != PY_LOCK_ACQUIRED
+        if waiting and listening and not interrupted:
+            interrupted = listen(job)
+            if forks != before:
+                return interrupted
+    acquire(lock, WAIT_LOCK)    # the helper that released `finished` has let go of the job
+    release(lock)
+    if not interrupted:
+        # had the caller been alone, it would have worked on the others' pieces as fast as on its own
+        job.lost = roicy_seconds() - worked + called - began
+        job.lost -= (worked - called) / max(<int64_t> 1, done) * (job.count - done)
+    return interrupted
+
+
+cdef bint listen(Job* job) noexcept with gil:
+    # Whether a signal handler raises an error, which is then set; no more pieces are begun.
+    cdef int before = forks
+    cdef bint interrupted = check_signals() != 0
+    if forks != before and job.begun > 1 and not interrupted:
+        set_error(RuntimeError, "roicy: a signal handler forked during a call, which the child cannot complete")
+        interrupted = True
+    if interrupted:
+        roicy_end(&job.following, job.count)
+    return interrupted
+
+
+cdef int start_helpers(int wanted) noexcept:
+    # Have so many helpers, or as many as the system lets start, and return how many are idle of them.
+    global idle, idle_count, started
+    cdef Helper* helper
+    cdef int found
+    acquire(lock, WAIT_LOCK)
+    while idle_count < wanted:
+        helper = <Helper*> calloc(1, sizeof(Helper))
+        if helper == NULL:
+            break
+        helper.wake = allocate_lock()
+        if helper.wake == NULL:
+            free(helper)
+            break
+        acquire(helper.wake, WAIT_LOCK)
+        if start_thread(help, helper) == NO_THREAD:
+            free_lock(helper.wake)
+            free(helper)
+            break
+        started += 1
+        rest(helper)
+    found = min(wanted, idle_count)
+    release(lock)
+    return found
+
+
+cdef void help(void* argument) noexcept nogil:
+    # What a helper does all its life.
+    cdef Helper* helper = <Helper*> argument
+    cdef Job* job
+    cdef int thread
+    while True:
+        acquire(helper.wake, WAIT_LOCK)
+        acquire(lock, WAIT_LOCK)
+        helper.woken = False
+        job = helper.job
+        if job == NULL:         # called back
+            release(lock)
+            continue
+        come(helper, job)
+        thread = job.begun
+        job.begun += 1
+        job.working += 1
+        call_helpers(job)
+        release(lock)
+        work(job, thread, False, NULL)
+        acquire(lock, WAIT_LOCK)
+        job.working -= 1
+        if job.waited and job.working == 0:
+            release(job.finished)
+        rest(helper)
+        release(lock)
+
+
+# ---- under the lock ---
+
+
+cdef void call_helpers(Job* job) noexcept nogil:
+    # Wake two, each of which will wake two more: waking takes the caller a microsecond or more for each.
+    global idle, idle_count
+    cdef Helper* helper
+    cdef int calls = 2
+    while calls and job.wanted and idle != NULL:
+        helper = idle
+        idle = helper.following
+        idle_count -= 1
+        helper.job = job
+        helper.following = job.called
+        job.called = helper
+        job.wanted -= 1
+        calls -= 1
+        if not helper.woken:
+            helper.woken = True
+            release(helper.wake)
+
+
+cdef void call_back(Job* job) noexcept nogil:
+    # Whoever has not come yet need not.
+    cdef Helper* helper
+    job.wanted = 0
+    while job.called != NULL:
+        helper = job.called
+        job.called = helper.following
+        rest(helper)
+
+
+cdef void come(Helper* helper, Job* job) noexcept nogil:
+    cdef Helper** link = &job.called
+    while link[0] != helper:
+        link = &link[0].following
+    link[0] = helper.following
+
+
+cdef void rest(Helper* helper) noexcept nogil:
+    global idle, idle_count
+    helper.job = NULL
+    helper.following = idle
+    idle = helper
+    idle_count += 1
+
+
+# ---- forks ---
+
+
+def _after_fork_in_child():
+    # Threads do not survive a fork: a child starts its own. Whatever they held stays as it was.
+    global lock, idle, idle_count, started, forks, main_thread
+    lock = allocate_lock()
+    idle = NULL
+    idle_count = started = 0
+    forks += 1
+    main_thread = thread_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,22 +1,25 @@
 """How many threads the kernels use.
 
-The number is the caller's: each Python thread has its own setting. Without one it follows OpenMP
-(``OMP_NUM_THREADS``, threadpoolctl), capped by the processor share that the control group grants.
+The number is the caller's: each Python thread has its own setting. Without one it is what OpenMP would use
+(``OMP_NUM_THREADS``, threadpoolctl), capped by the processor share that the control group grants. The threads are not
+OpenMP's: see `roicy.cpu.parallel`.
 """
 
 import math
 import os
 import threading
 
+from roicy.cpu.parallel import helping
+
 cdef extern from *:
     """
     #ifdef _OPENMP
     #include <omp.h>
     #define ROICY_OPENMP 1
-    static int roicy_max_threads(void) { return omp_get_max_threads(); }
+    static int roicy_max_threads(void) { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
     #else
     #define ROICY_OPENMP 0
-    static int roicy_max_threads(void) { return 1; }
+    static int roicy_max_threads(void) { return 0; }
     #endif
     #if defined(__VERSION__) && defined(__clang__)
     #define ROICY_COMPILER __VERSION__
@@ -34,11 +37,11 @@ cdef extern from *:
 
 
 _own = threading.local()
-_state = {"entered": False, "forked": False, "quota": None}
+_known = {}
 
 
 def openmp():
-    """Whether the kernels were built with OpenMP."""
+    """Whether OpenMP is asked how many threads there are by default."""
     return ROICY_OPENMP
 
 
@@ -59,24 +62,26 @@ def own_num_threads():
 
 def get_num_threads():
     """Threads that a call from this Python thread may use."""
-    if not ROICY_OPENMP or _state["forked"]:
-        return 1
     n = getattr(_own, "threads", None)
     if n is None:
-        n = roicy_max_threads()
-        quota = _state["quota"]
-        if quota is None:
-            quota = _state["quota"] = processor_quota()
-        n = min(n, quota)
+        if not _known:
+            _known["processors"] = processors()
+            _known["quota"] = processor_quota()
+        n = min(roicy_max_threads() or _known["processors"], _known["quota"])
     return n
 
 
-def threads_to_enter():
-    """Threads for a call that is about to run; remembers that OpenMP was entered."""
-    n = get_num_threads()
-    if n > 1:
-        _state["entered"] = True
-    return n
+def for_call():
+    """Threads for a call that is about to run: one while others cost more than they save."""
+    return get_num_threads() if helping() else 1
+
+
+def processors():
+    """What OMP_NUM_THREADS says, else the processors that this process may run on."""
+    named = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if named.isdigit() and int(named):
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor_quota():
@@ -87,13 +92,3 @@ def processor_quota():
         return max(1, math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):  # no control groups, or "max"
         return 1 << 16
-
-
-def _after_fork_in_child():
-    # The threads that OpenMP keeps do not survive a fork, and waiting for them would never end.
-    if _state["entered"]:
-        _state["forked"] = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
