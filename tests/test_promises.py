@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import roicy
+from roicy import _backend
 from roicy.compat import caffe2
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -254,6 +255,43 @@ def test_weights_of_zero_count():
         ):
             assert np.isfinite(out).all() == (not part)
             assert np.isnan(out).all() == (part and (row, column) != (2, 2))
+
+
+@pytest.mark.cpu_only(reason="runs both")
+def test_maxima_are_the_same_numbers_on_a_gpu(host_kernels, monkeypatch):
+    """RoIPool and its argmax ..., and so are the largest samples, if the CPU has fused multiply-adds."""
+    rng = np.random.default_rng(0)
+    level = roicy.cpu.level()
+    for seed in range(6):
+        # values that are all but equal: whose sample is largest the last bit decides
+        features = (1 + [1, 1e-6][seed % 2] * rng.random((2, 8, 12, 12))).astype(np.float32)
+        corners = rng.uniform(-2, 8, (6, 2))
+        rois = np.column_stack([rng.integers(2, size=6), corners, corners + rng.uniform(1, 9, (6, 2))])
+        rois = rois.astype(np.float32)
+
+        def maxima(features=features, rois=rois):
+            yield from roicy.roi_pool(features, rois, 3, return_argmax=True)
+            if level != "baseline":
+                yield from roicy.roi_align(features, rois, 3, mode="max", return_argmax=True)
+
+        on_cpu = list(maxima())
+        with monkeypatch.context() as patch:
+            patch.setattr(_backend, "cpu", host_kernels)
+            on_gpu = list(maxima())
+        for ours, theirs in zip(on_cpu, on_gpu, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rotated_boxes_have_the_same_bits_in_both_layouts():
+    """Results do not depend on ... the layout or the strides, to the last bit: on a GPU, too."""
+    rng = np.random.default_rng(0)
+    features = rng.random((2, 9, 15, 12), dtype=np.float32)
+    channels_last = np.ascontiguousarray(np.moveaxis(features, 1, 3))
+    rois = np.column_stack([[0, 1, 1], rng.uniform(2, 10, (3, 2)), rng.uniform(1, 14, (3, 2)), [0, 31, -77]])
+    for ratio in (0, 2, 5):
+        first = roicy.roi_align_rotated(features, rois, (2, 3), sampling_ratio=ratio)
+        last = roicy.roi_align_rotated(channels_last, rois, (2, 3), sampling_ratio=ratio, layout="NHWC")
+        np.testing.assert_array_equal(np.moveaxis(last, 3, 1), first)
 
 
 # ---------------------------------------------------------------- R-MAC

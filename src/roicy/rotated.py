@@ -130,8 +130,7 @@ def roi_align_rotated(
     a whole number of samples, rounding may add one to an adaptive grid, in either function.
 
     Sums are accumulated in float32, in float64 for float64 features. Results do not depend on the number of
-    threads, the layout or the strides, to the last bit; on a GPU those of the two layouts agree to the
-    rounding of a sum.
+    threads, the layout or the strides, to the last bit.
 
     These systems agree, to the rounding of a sum:
 
