@@ -170,6 +170,7 @@ def rmac(
     A map without pixels has no regions and the vector 0.
 
     Caffe2 has the regions only (`roicy.compat.caffe2`); pooled by its ``RoIPool`` they are the maxima here.
+    cirtorch adds the vector of the whole map and does not divide the sum: the documentation has a page on it.
 
     References
     ----------
