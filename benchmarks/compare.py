@@ -15,6 +15,7 @@ import sys
 from datetime import date
 
 import baseline
+import busy
 import contests
 import report
 from rich.console import Console
@@ -28,6 +29,8 @@ console = Console()
 
 def main():
     chosen = parse()
+    if chosen.busy:
+        return busy.report(chosen)
     workloads = select(chosen.only.split(",") if chosen.only else None)
     if chosen.quick:
         chosen.rounds = min(chosen.rounds, 2)
@@ -109,6 +112,7 @@ def parse(arguments=None):
     add("--quick", action="store_true", help="a tenth of the boxes, at most two rounds: a trial run")
     add("--check", action="store_true", help="say what is slower than the baseline of this kind of machine")
     add("--update-baseline", action="store_true", help="keep the ratios as the baseline")
+    add("--busy", action="store_true", help="only two threads against one beside processes that compute")
     add("--runs", type=int, default=5, metavar="N", help="runs for a baseline [%(default)s]")
     add("--child", help=argparse.SUPPRESS)  # the one contest that this process, started by another, is to run
     chosen = parser.parse_args(arguments)

@@ -1,6 +1,7 @@
 """What `make bench ARGS=--check` makes of ratios of times; no time is taken here."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,25 @@ def test_check_and_update_exclude_each_other(compare, capsys):
     with pytest.raises(SystemExit):
         command("--check", "--update-baseline", runs=[])
     assert "exclude each other" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- beside busy processes
+
+
+@pytest.mark.thread_unsafe(reason="starts processes")
+def test_two_threads_beside_busy_processes(capfd, monkeypatch):
+    """A race of tiny calls for a moment; what comes of it is the machine's business."""
+    pytest.importorskip("rich", reason="the tables of the benchmarks need rich")
+    pytest.importorskip("matplotlib", reason="the chart of the benchmarks needs matplotlib")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import busy
+    import compare
+
+    monkeypatch.setattr(busy, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        sys, "argv", ["compare.py", "--busy", "--quick", "--rounds", "1", "--only", "pool_7x7"]
+    )
+    assert compare.main() in (0, 1)
+    said = capfd.readouterr().out
+    assert all(f"{name} pool_7x7, small" in said for name in ("forward", "backward"))
+    assert all(f"beside {count}, nice {nice}" in said for count, nice in busy.OTHERS if count)

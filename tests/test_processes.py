@@ -273,12 +273,86 @@ print(len(late), max(late) <= 3, set(restored) == {roicy.get_num_threads()}, rig
 @signals_only
 @pytest.mark.parametrize("others", [0, 1])
 def test_an_interrupt_ends_a_loop_of_calls(run_python, others):
-    """KeyboardInterrupt comes when the call in progress is done, and the next calls are as ever.
+    """KeyboardInterrupt comes when the call in progress is done, or is long, and the next calls are as ever.
 
     Two more may be begun while the sender, who has counted those that are done, waits for Python's lock.
     """
     said = run_python(CALLS + BESIDE + INTERRUPTED, others, timeout=120)
     assert said.split() == ["15", "True", "True", "True", "True"]
+
+
+LONG = """
+import signal, time
+
+rng = np.random.default_rng(0)
+image = rng.random((1, 16, 400, 500), np.float32)
+last = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+whole = np.tile(np.array([[0, 0, 0, 499, 399]], np.float32), (12000, 1))
+tilted = np.tile(np.array([[0, 250, 200, 490, 390, 3]], np.float32), (12000, 1))
+grad = np.ones((len(whole), 16, 1, 1), np.float32)
+chosen = np.zeros((len(whole), 16, 1, 1), np.int32)
+large_grad = np.broadcast_to(np.float32(1), (1000000, 16, 14, 14))
+large_chosen = np.broadcast_to(np.int32(7), large_grad.shape)
+largest = {"mode": "max", "sampling_ratio": 400}
+long = [
+    lambda: roicy.roi_align(image, whole, 1),
+    lambda: roicy.roi_align(last, whole, 1, layout="NHWC"),
+    lambda: roicy.roi_align(image[:, :3], np.tile(whole, (9, 1)), 3),
+    lambda: roicy.roi_align_backward(grad, whole, image.shape),
+    lambda: roicy.roi_align_backward_rois(grad, image, whole),
+    lambda: roicy.roi_align(image, whole, 1, **largest),
+    lambda: roicy.roi_align_backward(grad, whole, image.shape, argmax=chosen, **largest),
+    lambda: roicy.roi_align_backward_rois(grad, image, whole, argmax=chosen, **largest),
+    lambda: roicy.roi_align_rotated(image, tilted, 1),
+    lambda: roicy.roi_align_rotated(last, tilted, 1, layout="NHWC"),
+    lambda: roicy.roi_align_rotated_backward(grad, tilted, image.shape),
+    lambda: roicy.roi_align_rotated_backward_rois(grad, image, tilted),
+    lambda: roicy.roi_pool(image, whole, 1, return_argmax=True),
+    lambda: roicy.roi_pool_backward(large_grad, large_chosen, many, image.shape),
+    lambda: roicy.roi_align_plan(many, image.shape, 7),
+    lambda: roicy.roi_align_rotated_plan(np.tile(tilted, (30, 1)), image.shape, 7),
+]
+many = np.tile(whole, (100, 1))[:1000000]
+
+class Alarm(Exception):
+    pass
+
+def pooled():
+    return bits(large["roi_align"]())
+
+def handle(number, frame):
+    # between two pieces of a call a handler may call, too
+    right.append(pooled() == expected)
+    raise Alarm
+
+signal.signal(signal.SIGALRM, handle)
+roicy.cpu.parallel.keep_accounts(False)
+roicy.set_num_threads(int(sys.argv[1]))
+expected, right = pooled(), []
+for number, call in enumerate(long):
+    began = time.process_time()
+    signal.setitimer(signal.ITIMER_REAL, 0.15)
+    try:
+        call()
+        print("call", number, "ended")
+    except Alarm:
+        spent = time.process_time() - began
+        if spent > float(sys.argv[2]):
+            print("call", number, "went on for", spent)
+print(len(right), all(right), pooled() == expected)
+"""
+
+
+@signals_only
+@pytest.mark.parametrize("threads", [1, 2])
+def test_signals_end_long_calls(run_python, threads):
+    """Between two pieces of work, be they of a table, of a pooling or of a gradient.
+
+    Time is that of the process, all threads together: a busy machine has other work in between.
+    """
+    seconds = (0.15 + 0.5) * threads * (10 if os.environ.get("ROICY_BUILD") == "sanitize" else 1)
+    said = run_python(CALLS + LONG, threads, seconds, timeout=240)
+    assert said.split() == ["16", "True", "True"]
 
 
 ALARMED = """

@@ -22,7 +22,7 @@ from roicy.cpu.sample_table cimport MERGED_FROM, SampleChunk, Samples, SampleTab
 from roicy.cpu.tile cimport (
     Outlet, Sheet, View, bins_bytes, block_at, load_sheet, outlet_for, sheet_at, store_bins, view_of, write_invalid,
 )
-from roicy.cpu.work cimport Scratch, Task, Work
+from roicy.cpu.work cimport Scratch, Task, Work, parts_of
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -152,7 +152,7 @@ def gather(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channe
     chunk = bins_bytes(&call.out)
     call.block = chunk // sizeof(lanes)
     if channels_last:
-        parts = 1 if entered == 1 else 16 * entered
+        parts = max(parts_of(table.work * view.channels), 1 if entered == 1 else 16 * entered)
     else:
         parts = 1 if entered == 1 else max(1, 4 * entered // max(1, blocks * busy))
     channels = 1 if channels_last else view.channels

@@ -602,6 +602,7 @@ cdef int note_boxes(SampleTable table, const floating* boxes, int columns, const
         table.tallest = max(table.tallest, window.bottom - window.top)
         table.widest = max(table.widest, window.right - window.left)
     table.summarise(image, cost)
+    table.work = max(table.work, <double> table.room[count])
     table.tile_left = <int32_t*> table.reserve(table.images, sizeof(int32_t))
     table.tile_columns = <int32_t*> table.reserve(table.images, sizeof(int32_t))
     for i in range(table.images):

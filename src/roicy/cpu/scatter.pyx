@@ -85,7 +85,7 @@ def scatter(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.n
     cdef Work work = Work()
     cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     cdef double pixels
-    cdef int64_t block, blocks
+    cdef int64_t block, blocks, bands
     call.order = table.order
     call.grad_output = view_of(grad_output)
     call.argmax = view_of(argmax)
@@ -93,12 +93,17 @@ def scatter(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.n
     call.in_place = (out.dtype == own and call.grad_output.dtype == own and out.rows_joined
                      and call.grad_output.rows_joined and call.argmax.rows_joined)
     block = PLANES if call.in_place else LANES
-    blocks = (out.channels + block - 1) // block
     pixels = <double> out.images * out.channels * out.rows * out.columns
     if table.work * out.channels + pixels / 8 < SCATTER_SERIAL_WORK:
         threads = 1
-    work.divide(table, 0, table.rois, out.channels, block, 0,
-                1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
+    # who owns a band looks at all indices: sooner fewer channels at a time, and bands where the map is most of the work
+    while threads > 1 and block > 1 and out.channels * out.images < 2 * block * threads:
+        block //= 2
+    blocks = (out.channels + block - 1) // block
+    bands = 1
+    if threads > 1 and pixels / 8 > table.work * out.channels:
+        bands = max(1, min(out.rows, 4 * threads // max(1, blocks * out.images)))
+    work.divide(table, 0, table.rois, out.channels, block, 0, bands)
     work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes), 0, 0, 0, 0)
     work.run(scatter_pixels, &call)
 

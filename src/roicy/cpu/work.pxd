@@ -7,6 +7,12 @@ from roicy.cpu.roi_table cimport RoiTable
 
 cdef enum:
     LINE = 64               # bytes of a cache line
+    TASK_WORK = 1 << 29     # multiply-adds of a task; to the processor some tenth of a second
+
+
+cdef inline int64_t parts_of(double work) noexcept:
+    # Tasks that so many multiply-adds are divided into at the least: between them a call looks for signals.
+    return 1 + <int64_t> (work / TASK_WORK)
 
 
 cdef struct Task:

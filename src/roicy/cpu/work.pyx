@@ -45,6 +45,11 @@ cdef class Work:
         """
         cdef int64_t image, channel, part, first, last, pieces, n = 0
         cdef int64_t blocks = (channels + block - 1) // block
+        cdef int64_t least = parts_of(table.work * block * (end - begin) / max(<Py_ssize_t> 1, table.rois))
+        if bands:
+            bands = max(bands, min(least, <int64_t> table.height))
+        else:
+            parts = max(parts, least)
         for image in range(table.images):
             first, last = max(begin, table.image_start[image]), min(end, table.image_start[image + 1])
             n += blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
