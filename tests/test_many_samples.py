@@ -166,6 +166,45 @@ def test_the_most_samples(rule, dtype):
             assert (argmax >= 0).all()
 
 
+def averaging(axis, length):
+    """Weights of the pixels, and how they follow the two edges of the box: three matrices (bins, length)."""
+    weights = np.zeros((3, len(axis.counts), length), np.longdouble)  # sums of very many
+    place = axis.places
+    for pixel, weight, sign in ((place.lower, 1 - place.fraction, -1), (place.upper, place.fraction, 1)):
+        slope = sign * place.sloped
+        parts = place.hit * weight, slope * axis.by_low, slope * axis.by_high
+        for matrix, part in zip(weights, parts, strict=True):
+            np.add.at(matrix, (axis.bin, pixel), part)
+    weights /= axis.counts[:, None]
+    return weights.astype(np.float64)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ratio", [256, 257, 4000])
+def test_averages(ratio, dtype, aligned):
+    """An average is separable: rows and columns of all samples, one axis at a time."""
+    rng = np.random.default_rng(ratio)
+    features = rng.random((1, 19, 6, 7)).astype(dtype)
+    boxes = [(1, 1.1, 6.9, 4.7), (5, 4.5, 2, 1.5), (2.3, 2.2, 2.3001, 2.9), (-4, -1.5, 0.2, 9), (3, 3, 3, 3)]
+    rois = np.array([[0, *box] for box in boxes], dtype)
+    options = {"sampling_ratio": ratio, "aligned": aligned}
+    gradient = rng.random((len(rois), 19, 2, 1)).astype(dtype)
+    out, by_box = np.zeros(gradient.shape), np.zeros((len(rois), 5))
+    to_features = np.zeros(features.shape)
+    problem = Problem(features, rois, (2, 1), options)
+    for k, roi in enumerate(rois):
+        ys, xs = axes_of(problem, roi)
+        (y, y_low, y_high), (x, x_low, x_high) = averaging(ys, 6), averaging(xs, 7)
+        out[k] = y @ features[0] @ x.T
+        to_features[0] += y.T @ gradient[k] @ x
+        for column, rows, columns in ((1, y, x_low), (2, y_low, x), (3, y, x_high), (4, y_high, x)):
+            by_box[k, column] = (gradient[k] * (rows @ features[0] @ columns.T)).sum()
+    assert_close(roicy.roi_align(features, rois, (2, 1), **options), out)
+    assert_close(roicy.roi_align_backward(gradient, rois, features.shape, **options), to_features)
+    assert_close(roicy.roi_align_backward_rois(gradient, features, rois, **options), by_box)
+
+
 def test_rotated_boxes_have_fewer():
     """Their samples share neither rows nor columns: 65536 x 65536 of them would each be visited."""
     rng = np.random.default_rng(3)

@@ -19,7 +19,8 @@ from roicy.cpu.checks cimport CHECKED, check, check_inside
 from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.roi_table cimport Place, Window
 from roicy.cpu.samples cimport (
-    Side, Span, bin_base, next_position, pixel_below, position, side_of, span_of,
+    DENSE_AVERAGE, FINE_GRID, Side, Span, bin_base, cell_end, cell_of, dense_cells, next_position, pixel_below,
+    position, side_of, span_of,
 )
 
 cnp.import_array()
@@ -65,15 +66,24 @@ cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, 
                          bint unit_size, int32_t* pixel, Weight* weight) noexcept nogil:
     # The taps of one bin, summed over its samples; returns how many there are.
     cdef int taps = 0, below
-    cdef double index = span.first, following, run, share, fraction, start, end, part
+    cdef double index = span.first, middle, number, following, run, share, fraction, start, end, part
     cdef floating place
+    # positions on finer grids are too coarse for it
+    cdef bint dense = (span.count <= FINE_GRID
+                       and dense_cells(base, bin_size, span, length, DENSE_AVERAGE) > 0)
     while index <= span.last:
         place = position(base, bin_size, span, index)
-        following = next_position(base, bin_size, span, index)
+        if dense:
+            following = cell_end(base, bin_size, span, cell_of(place, length), length) + 1
+            middle = (index + following - 1) / 2
+        else:
+            following = next_position(base, bin_size, span, index)
+            middle = index
         run = following - index
+        number = span.count - 1 - middle if span.mirrored else middle
         # how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the second
         # by share
-        share = (bin + ((span.count - 1 - index if span.mirrored else index) + 0.5) / span.count) / bins
+        share = (bin + (number + 0.5) / span.count) / bins
         start = scale if unit_size else scale * (1 - share)
         end = 0 if unit_size else scale * share
         part = run / span.count
@@ -82,6 +92,8 @@ cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, 
             taps = add_tap(pixel, weight, taps, below, part, 0, 0)
         else:
             fraction = place - below if place > 0 else 0.0
+            if dense and place >= 0:
+                fraction = min(max(base + (number + 0.5) * bin_size / span.count - below, 0.0), 1.0)
             if not (place >= 0):
                 start = end = 0
             taps = add_tap(pixel, weight, taps, below, part * (1 - fraction), -part * start, -part * end)

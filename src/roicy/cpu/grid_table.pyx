@@ -19,7 +19,7 @@ import numpy as np
 from roicy.cpu.checks cimport CHECKED, check, check_inside
 from roicy.cpu.roi_table cimport Place, Window
 from roicy.cpu.samples cimport (
-    Side, bin_base, dense_cells, dense_index, pixel_below, position, side_of, span_of,
+    DENSE, Side, bin_base, dense_cells, dense_index, pixel_below, position, side_of, span_of,
 )
 
 cnp.import_array()
@@ -63,7 +63,7 @@ cdef inline Bin grid_bin(floating first, floating second, Rule* rule, int p, int
         bin.missed = 0
     elif bin.span.last < bin.total - 1:
         bin.missed = bin.span.last + 1
-    cells = dense_cells(<floating> bin.base, <floating> bin.step, &bin.span, length)
+    cells = dense_cells(<floating> bin.base, <floating> bin.step, &bin.span, length, DENSE)
     bin.dense = cells > 0
     bin.listed = 2 * cells if bin.dense else <int64_t> (bin.span.last - bin.span.first + 1)
     return bin

@@ -4,8 +4,8 @@ Positions are computed in the operation order of torchvision and without contrac
 counts and out-of-range decisions are the same bits. They never decrease with the sample index (never increase in a
 reversed box): the samples that hit the map are found by bisection, and no box, however large, costs more than the map.
 
-Of a dense bin, one of many samples between the same two pixels, a maximum needs but the ends: between pixels a bilinear
-value is linear along either axis.
+Between pixels a bilinear value is linear along either axis. Of a dense bin, one of many samples between the same two
+pixels, a maximum needs but the ends, and an average the middle.
 """
 
 from cython cimport floating
@@ -15,8 +15,9 @@ from libc.stdint cimport int64_t
 cdef enum:
     # Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by bisection.
     FINE_GRID = 4194304
-    # Above this many samples for each cell of the map that a bin reaches, it is dense.
+    # Above this many samples for each cell of the map that a bin reaches, it is dense: for a maximum, for an average.
     DENSE = 16
+    DENSE_AVERAGE = 256
 
 
 cdef struct Span:
@@ -102,14 +103,14 @@ cdef inline int cell_of(floating place, int length) noexcept nogil:
     return -1 if place < 0 else pixel_below(place, length)
 
 
-cdef inline int64_t dense_cells(floating base, floating bin_size, Span* span, int length) noexcept nogil:
+cdef inline int64_t dense_cells(floating base, floating bin_size, Span* span, int length, int few) noexcept nogil:
     # From the first to the last cell of a dense bin's samples, how many there are; 0 for other bins.
     cdef int64_t cells
-    if not span.last - span.first >= DENSE:
+    if not span.last - span.first >= few:
         return 0
     cells = 1 + <int64_t> cell_of(position(base, bin_size, span, span.last), length)
     cells -= cell_of(position(base, bin_size, span, span.first), length)
-    return cells if span.last - span.first + 1 > DENSE * <double> cells else 0
+    return cells if span.last - span.first + 1 > few * <double> cells else 0
 
 
 cdef inline double cell_begin(floating base, floating bin_size, Span* span, int cell) noexcept nogil:

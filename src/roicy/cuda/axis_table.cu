@@ -64,20 +64,27 @@ INLINE int64 room_of(BOX base, BOX bin_size, const Span &span, int length) {
 INLINE int fill_bin(BOX base, BOX bin_size, const Span &span, int bin, int bins, int length, double scale,
                     bool unit_size, Lists lists) {
     Pending older = {-1, {0, 0, 0}}, newer = {-1, {0, 0, 0}};
+    /* positions on finer grids are too coarse for it */
+    const bool dense =
+        span.count <= FINE_GRID && dense_cells(base, bin_size, span, length, DENSE_AVERAGE) > 0;
     for (double index = span.first; index <= span.last;) {
         const BOX place = position(base, bin_size, span, index);
-        const double following = next_position(base, bin_size, span, index),
+        const double following = dense ? cell_end(base, bin_size, span, cell_of(place, length), length) + 1
+                                       : next_position(base, bin_size, span, index),
+                     middle = dense ? (index + following - 1) / 2 : index,
                      part = (following - index) / span.count;
         /* how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the
          * second by share */
-        const double number = span.mirrored ? span.count - 1 - index : index;
+        const double number = span.mirrored ? span.count - 1 - middle : middle;
         const double share = (bin + (number + 0.5) / span.count) / bins;
         double start = unit_size ? scale : scale * (1 - share), end = unit_size ? 0 : scale * share;
         const int below = pixel_below(place, length);
         if (below == length - 1)
             add_tap(lists, older, newer, below, {part, 0, 0});
         else {
-            const double fraction = place > 0 ? (double)(place - below) : 0.0;
+            double fraction = place > 0 ? (double)(place - below) : 0.0;
+            if (dense && place >= 0)
+                fraction = fmin(fmax(base + (number + 0.5) * bin_size / span.count - below, 0.0), 1.0);
             if (!(place >= 0))
                 start = end = 0;
             add_tap(lists, older, newer, below, {part * (1 - fraction), -part * start, -part * end});

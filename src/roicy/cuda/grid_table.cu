@@ -54,7 +54,7 @@ INLINE Range fill_axis(BOX first, BOX second, const Rule &rule, int bins, int le
         const GridBin bin =
             rule.from_edge ? edge_bin(first, second, rule, p, bins, length) : grid_bin(side, p, length);
         const Span &span = bin.span;
-        const int64 cells = rule.from_edge ? 0 : dense_cells(bin.base, bin.step, span, length);
+        const int64 cells = rule.from_edge ? 0 : dense_cells(bin.base, bin.step, span, length, DENSE);
         const int count = bounded(cells ? 2.0 * cells : span.last - span.first + 1);
         Range own = {0, 0};
         if (count > 0) {

@@ -5,16 +5,18 @@
  * the sample index (never increase in a reversed box): the samples that hit the map are found by bisection,
  * and no box, however large, costs more than the map.
  *
- * Of a dense bin, one of many samples between the same two pixels, a maximum needs but the ends: between
- * pixels a bilinear value is linear along either axis. */
+ * Between pixels a bilinear value is linear along either axis. Of a dense bin, one of many samples between
+ * the same two pixels, a maximum needs but the ends, and an average the middle. */
 #pragma once
 #include "types.cuh"
 
 /* Above this many samples a bin, neighbours may share a position: a run of equal ones is then found by
  * bisection. */
 #define FINE_GRID 4194304.0
-/* Above this many samples for each cell of the map that a bin reaches, it is dense. */
+/* Above this many samples for each cell of the map that a bin reaches, it is dense: for a maximum, for an
+ * average. */
 #define DENSE 16
+#define DENSE_AVERAGE 256
 
 struct Span {
     /* The samples of one bin. `index` counts them in the order of ascending position. */
@@ -99,12 +101,12 @@ INLINE double next_position(BOX base, BOX bin_size, const Span &span, double ind
 INLINE int cell_of(BOX place, int length) { return place < 0 ? -1 : pixel_below(place, length); }
 
 /* From the first to the last cell of a dense bin's samples, how many there are; 0 for other bins. */
-INLINE int64 dense_cells(BOX base, BOX bin_size, const Span &span, int length) {
-    if (!(span.last - span.first >= DENSE))
+INLINE int64 dense_cells(BOX base, BOX bin_size, const Span &span, int length, int few) {
+    if (!(span.last - span.first >= few))
         return 0;
     const int64 cells = 1 + (int64)cell_of(position(base, bin_size, span, span.last), length) -
                         cell_of(position(base, bin_size, span, span.first), length);
-    return span.last - span.first + 1 > DENSE * (double)cells ? cells : 0;
+    return span.last - span.first + 1 > few * (double)cells ? cells : 0;
 }
 
 /* The first index in this cell or behind it; some are. */
