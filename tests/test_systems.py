@@ -123,7 +123,8 @@ def test_calls_of_the_tables_run(page, code):
         "roi_pool",
     ):
         names[name] = completed(getattr(roicy, name), code)
-    names |= {"roi_pool_backward": roicy.roi_pool_backward, "rmac_regions": roicy.rmac_regions}
+    for name in "roi_pool_backward", "rmac", "rmac_regions":
+        names[name] = getattr(roicy, name)
     names["compat"] = SimpleNamespace(mxnet=SimpleNamespace(ROIAlign=completed(mxnet.ROIAlign, code)))
     if code.startswith("paste"):
         names |= {"paste": function_of_example("plot_mask_crops", "paste"), "boxes": ROIS[:, 1:]}
