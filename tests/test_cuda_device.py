@@ -159,6 +159,36 @@ def test_a_plan_on_several_streams(xp, features):
     assert_same_sums(xp.asnumpy(gradient), expected.backward(grad))
 
 
+def test_a_plan_in_a_graph(xp, features):
+    """Its calls are recorded, and run again on what is in their inputs by then."""
+    grad = random_values(np.random.default_rng(1), (len(ROIS), SHAPE[1], 7, 7), np.dtype("float32"))
+    expected = roicy.roi_align_plan(ROIS, SHAPE, 7)
+    inputs = [xp.asarray(array) for array in (features, grad)]
+    outputs = [xp.zeros(shape, np.float32) for shape in (grad.shape, SHAPE, SHAPE)]
+    plan = roicy.roi_align_plan(xp.asarray(ROIS), SHAPE, 7, invalid="nan")
+
+    def calls():
+        plan(inputs[0], out=outputs[0])
+        for out in outputs[1:]:
+            plan.backward(inputs[1], out=out)
+
+    stream = xp.cuda.Stream(non_blocking=True)
+    xp.cuda.Device().synchronize()
+    with stream:
+        calls()
+        stream.synchronize()
+        stream.begin_capture()
+        calls()
+        graph = stream.end_capture()
+        for array in inputs:
+            array *= 2
+        graph.launch()
+    stream.synchronize()
+    assert_same_sums(xp.asnumpy(outputs[0]), expected(2 * features))
+    for out in outputs[1:]:
+        assert_same_sums(xp.asnumpy(out), expected.backward(2 * grad))
+
+
 # ---------------------------------------------------------------- memory
 
 
