@@ -12,10 +12,21 @@ template <class T, int COUNT> struct alignas(sizeof(T) * COUNT < 16 ? sizeof(T) 
     T item[COUNT];
 };
 
+/* One chain along a row of pixels. */
+template <int COUNT>
+INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ source, INDEX step, REAL *line) {
+    for (int j = 0; j < taps; j++) {
+        const Pack<STORED, COUNT> pixel =
+            *reinterpret_cast<const Pack<STORED, COUNT> *>(source + step * columns[j].place);
+#pragma unroll
+        for (int v = 0; v < COUNT; v++)
+            line[v] = madd(columns[j].weight, real_of(pixel.item[v]), line[v]);
+    }
+}
+
 template <int COUNT>
 INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),
                  const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {
-    typedef Pack<STORED, COUNT> Source;
     typedef Pack<RESULT, COUNT> Target;
     const int lane = threadIdx.x & 31;
     const int64 chunks = (channels - 1) / (32 * COUNT) + 1, tasks = chunks * rois * y_bins * x_bins;
@@ -34,22 +45,40 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
             const Tap *row = taps_at(y_taps, begin_of(k, y_room, y_first)) + y_start[k * y_bins + p];
             const Tap *columns = taps_at(x_taps, begin_of(k, x_room, x_first)) + x_start[k * x_bins + q];
             const int count = x_count[k * x_bins + q];
-            for (int i = y_count[k * y_bins + p]; i > 0; i--, row++) {
-                const STORED *source = features + AT(features, n, c, row->place, 0);
-                REAL line[COUNT];
-#pragma unroll
-                for (int v = 0; v < COUNT; v++)
-                    line[v] = 0;
-                for (int j = 0; j < count; j++) {
-                    const Source pixel =
-                        *reinterpret_cast<const Source *>(source + (INDEX)features_x * columns[j].place);
+            const int rows = y_count[k * y_bins + p];
+            if (!IN_PIECES(max(rows, count))) {
+                for (int i = rows; i > 0; i--, row++) {
+                    const STORED *source = features + AT(features, n, c, row->place, 0);
+                    REAL line[COUNT];
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
-                        line[v] = madd(columns[j].weight, real_of(pixel.item[v]), line[v]);
+                        line[v] = 0;
+                    along<COUNT>(columns, count, source, (INDEX)features_x, line);
+#pragma unroll
+                    for (int v = 0; v < COUNT; v++)
+                        sum[v] = madd(row->weight, line[v], sum[v]);
+                }
+            } else { /* a long sum is one of pieces: those of a row, with its weight */
+                REAL lost[COUNT];
+#pragma unroll
+                for (int v = 0; v < COUNT; v++)
+                    lost[v] = NOTHING_LOST;
+                for (int i = rows; i > 0; i--, row++) {
+                    const STORED *source = features + AT(features, n, c, row->place, 0);
+                    for (int j = 0; j < count; j += PIECE) {
+                        REAL line[COUNT];
+#pragma unroll
+                        for (int v = 0; v < COUNT; v++)
+                            line[v] = 0;
+                        along<COUNT>(columns + j, min(count - j, PIECE), source, (INDEX)features_x, line);
+#pragma unroll
+                        for (int v = 0; v < COUNT; v++)
+                            join(row->weight * line[v], sum[v], lost[v]);
+                    }
                 }
 #pragma unroll
                 for (int v = 0; v < COUNT; v++)
-                    sum[v] = madd(row->weight, line[v], sum[v]);
+                    sum[v] = restored(sum[v], lost[v]);
             }
         }
         Target bin;

@@ -41,6 +41,7 @@ struct Block {
     Corners corners[STAGE];
     Weights weights[STAGE];
     REAL sums[SUMS][PART];
+    REAL total[PART], lost[PART]; /* of a bin that comes in pieces, and what the sum lost */
 };
 
 INLINE REAL sampled(const STORED *__restrict__ pixel, const Corners &at, const Weights &weights, REAL sum) {
@@ -116,7 +117,6 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
             reinterpret_cast<BOX *>(&block.box)[threadIdx.x] = boxes[k * BOX_NUMBERS + threadIdx.x];
         __syncthreads();
         const STORED *plane = features + AT(features, n, c, 0, 0);
-        REAL total = 0; /* of a bin that comes in pieces, for a channel of the thread's own */
 
         auto put = [&](int slot, int bin, const Line &row, const Line &column) {
             const Point at = turned(block.box, row.place, column.place);
@@ -228,10 +228,16 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
             __syncthreads();
             for (int i = threadIdx.x; i < count * live; i += THREADS) {
                 const int b = i / live, v = i % live;
-                REAL sum = begins ? 0 : total;
+                REAL sum = 0;
                 for (int run = 0; run < runs; run++)
                     sum += block.sums[b * runs + run][v];
-                total = sum;
+                if (begins && !ends) {
+                    block.total[v] = sum;
+                    block.lost[v] = NOTHING_LOST;
+                } else if (!begins) {
+                    join(sum, block.total[v], block.lost[v]);
+                    sum = restored(block.total[v], block.lost[v]);
+                }
                 if (ends)
                     target[AT(out, 0, v, (bin + b) / bins_x, (bin + b) % bins_x)] = rounded_to<RESULT>(sum);
             }

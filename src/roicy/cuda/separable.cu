@@ -18,19 +18,45 @@
 #define BINS 64                          /* of a warp */
 #define LINE ((int)(256 / sizeof(REAL))) /* columns of a tile */
 #define ROWS 8                           /* rows of bins of a warp */
+#define LOST (sizeof(REAL) == sizeof(float) ? BINS : 1)
 
 struct alignas(16) Four {
     REAL channel[GROUP];
 };
+
+INLINE void join(const Four &piece, Four &sum, Four &lost) {
+#pragma unroll
+    for (int v = 0; v < GROUP; v++)
+        join(piece.channel[v], sum.channel[v], lost.channel[v]);
+}
+
+INLINE void restore(Four &sum, const Four &lost) {
+#pragma unroll
+    for (int v = 0; v < GROUP; v++)
+        sum.channel[v] = restored(sum.channel[v], lost.channel[v]);
+}
+
+/* One chain down the rows; `step` is from a channel to each of the others. */
+INLINE Four down(const Tap *tap, int taps, const STORED *__restrict__ source, INDEX row_step,
+                 const INDEX *step) {
+    Four sum = {{0, 0, 0, 0}};
+    for (; taps > 0; taps--, tap++) {
+        const INDEX row = row_step * tap->place;
+#pragma unroll
+        for (int v = 0; v < GROUP; v++)
+            sum.channel[v] = madd(tap->weight, real_of(source[row + step[v]]), sum.channel[v]);
+    }
+    return sum;
+}
 
 KERNEL __launch_bounds__(32 * WARPS, 4)
     forward(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),
             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
             int rows_at_once, int columns_at_once) {
     __shared__ Four all_lines[WARPS][ROWS * LINE];
-    __shared__ Four all_bins[WARPS][BINS];
+    __shared__ Four all_bins[WARPS][BINS], all_lost[WARPS][LOST];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    Four *lines = all_lines[warp], *bins = all_bins[warp];
+    Four *lines = all_lines[warp], *bins = all_bins[warp], *lost = all_lost[warp]; /* what long sums lost */
     const int parts_x = (x_bins - 1) / columns_at_once + 1,
               parts = ((y_bins - 1) / rows_at_once + 1) * parts_x;
     const int64 chunks = (channels - 1) / (GROUP * CHUNK) + 1, tasks = chunks * rois * parts * CHUNK;
@@ -77,7 +103,8 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             step[v] = (INDEX)features_c * min(v, live - 1);
 
         for (int i = lane; i < rows * columns; i += 32)
-            bins[i] = {{0, 0, 0, 0}};
+            bins[i] = {{0, 0, 0, 0}},
+            lost[i % (int)LOST] = {{NOTHING_LOST, NOTHING_LOST, NOTHING_LOST, NOTHING_LOST}};
         for (int first = 0; first < length; first += LINE) {
             const int width = min(LINE, length - first);
             for (int i = lane; i < rows * width; i += 32) {
@@ -85,12 +112,14 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
                 const int pixel = whole ? left + j : column_taps[first_tap + j].place;
                 const STORED *source = features + AT(features, n, c, 0, pixel);
                 const Tap *tap = row_taps + row_start[r];
-                Four sum = {{0, 0, 0, 0}};
-                for (int t = row_count[r]; t > 0; t--, tap++) {
-                    const INDEX row = (INDEX)features_y * tap->place;
-#pragma unroll
-                    for (int v = 0; v < GROUP; v++)
-                        sum.channel[v] = madd(tap->weight, real_of(source[row + step[v]]), sum.channel[v]);
+                Four sum = down(tap, IN_PIECES(row_count[r]) ? PIECE : row_count[r], source,
+                                (INDEX)features_y, step);
+                if (IN_PIECES(row_count[r])) {
+                    Four rest = {{NOTHING_LOST, NOTHING_LOST, NOTHING_LOST, NOTHING_LOST}};
+                    for (int t = PIECE; t < row_count[r]; t += PIECE)
+                        join(down(tap + t, min(row_count[r] - t, PIECE), source, (INDEX)features_y, step),
+                             sum, rest);
+                    restore(sum, rest);
                 }
                 lines[i] = sum;
             }
@@ -98,7 +127,12 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             for (int i = lane; i < rows * columns; i += 32) {
                 const int r = i / columns, bin = i - r * columns, begin = column_start[bin];
                 const int count = column_count[bin];
+                /* a long sum is one of pieces, which end with the tile at the latest */
+                const bool pieces = IN_PIECES(count);
+                int held = 0;
                 Four sum = bins[i];
+                if (pieces)
+                    sum = {{0, 0, 0, 0}};
                 for (int t = 0; t < count; t++) {
                     const Tap tap = column_taps[begin + t];
                     const int at = (whole ? tap.place - left : begin + t - first_tap) - first;
@@ -110,13 +144,23 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
 #pragma unroll
                     for (int v = 0; v < GROUP; v++)
                         sum.channel[v] = madd(tap.weight, line.channel[v], sum.channel[v]);
+                    if (pieces && ++held == PIECE) {
+                        join(sum, bins[i], lost[i]);
+                        sum = {{0, 0, 0, 0}};
+                        held = 0;
+                    }
                 }
-                bins[i] = sum;
+                if (pieces)
+                    join(sum, bins[i], lost[i]);
+                else
+                    bins[i] = sum;
             }
             __syncwarp();
         }
         for (int i = lane; i < rows * columns; i += 32) {
             const INDEX at = AT(out, k, c, p + i / columns, q + i % columns);
+            if (IN_PIECES(column_count[i % columns]))
+                restore(bins[i], lost[i]);
 #pragma unroll
             for (int v = 0; v < GROUP; v++)
                 if (v < live)

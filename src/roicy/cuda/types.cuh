@@ -35,6 +35,21 @@ typedef unsigned char uint8;
 #ifdef REAL
 INLINE REAL madd(REAL a, REAL b, REAL c) { return fma(a, b, c); }
 
+/* Long sums in float are kept in pieces, chains of at most so many multiply-adds, as on the CPU. */
+#define PIECE 24
+#define IN_PIECES(taps) (sizeof(REAL) == sizeof(float) && (taps) > PIECE)
+
+/* sum + piece; what the rounding takes away is added to `lost`, which begins as NOTHING_LOST. */
+#define NOTHING_LOST (-(REAL)0)
+INLINE void join(REAL piece, REAL &sum, REAL &lost) {
+    const REAL total = sum + piece, joined = total - sum;
+    lost = ((sum - (total - joined)) + (piece - joined)) + lost;
+    sum = total;
+}
+
+/* The sum with what it lost; of one that is no number, or infinite, there is nothing to be had. */
+INLINE REAL restored(REAL sum, REAL lost) { return lost == lost ? sum + lost : sum; }
+
 template <class T> INLINE REAL real_of(T value) { return (REAL)value; }
 template <class T> INLINE T rounded_to(REAL value) { return (T)value; }
 #ifdef FLOAT16
