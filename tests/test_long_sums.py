@@ -1,6 +1,6 @@
 """Sums of very many terms: what is equal everywhere stays so, to a few units in the last place.
 
-A chain of additions rounds equal terms the same way again and again. Random values hide it, constants show.
+A chain of additions rounds equal terms alike, again and again. Random values hide that, constants do not.
 """
 
 import numpy as np
@@ -91,3 +91,53 @@ def test_what_is_no_number_stays_in_a_long_sum(value):
     for pooled in (upright, rotated):
         np.testing.assert_array_equal(pooled[0, 1, 0, 0], value)
         assert np.isfinite(pooled[0, [0, 2]]).all()
+
+
+def same_box(k, box):
+    return np.array([[0, *box]] * k, np.float32)
+
+
+@pytest.mark.cpu_only("the CUDA kernels sum a gradient's pixel in one chain")
+@pytest.mark.parametrize("boxes", [30, 50, 400, 3000])
+def test_gradients_of_very_many_boxes_on_the_same_pixels(boxes):
+    """A pixel gets the same share from each."""
+    values = np.random.default_rng(2).uniform(1, 2, 17).astype(np.float32)
+    grad = np.broadcast_to(values[:, None, None], (boxes, 17, 1, 1))
+    spread = roicy.roi_align_backward(grad, same_box(boxes, (3, 3, 7, 7)), (1, 17, 40, 9))
+    assert np.abs(spread[0, :, 4:6, 4:6] / (values[:, None, None] * (boxes / 16.0)) - 1).max() <= BOUND
+    spread = roicy.roi_align_rotated_backward(grad, same_box(boxes, (5, 5, 4, 4, 90)), (1, 17, 40, 9))
+    assert np.abs(spread[0, :, 4:6, 4:6] / (values[:, None, None] * (boxes / 16.0)) - 1).max() <= BOUND
+
+
+@pytest.mark.cpu_only("the CUDA kernels sum a gradient's pixel in one chain")
+@pytest.mark.parametrize("bins", [30, 50, 300, 1500])
+def test_gradients_of_very_many_bins_on_the_same_pixels(bins):
+    """The shares of the pixels of a column of a small map add up to what is sent back."""
+    values = np.random.default_rng(3).uniform(1, 2, 5).astype(np.float32)
+    for output_size in [(bins, 3), (3, bins), (bins // 2, bins // 2)]:
+        grad = np.broadcast_to(values[:, None, None], (1, 5, *output_size))
+        total = values.astype(np.float64) * (output_size[0] * output_size[1])
+        spread = roicy.roi_align_backward(grad, same_box(1, (1, 1, 7, 7)), (1, 5, 8, 8), sampling_ratio=1)
+        assert np.abs(spread[0].astype(np.float64).sum((1, 2)) / total - 1).max() <= BOUND
+        spread = roicy.roi_align_rotated_backward(
+            grad, same_box(1, (4, 4, 6, 6, 30)), (1, 5, 8, 8), sampling_ratio=1
+        )
+        assert np.abs(spread[0].astype(np.float64).sum((1, 2)) / total - 1).max() <= BOUND
+
+
+@pytest.mark.parametrize("operator", ["roi_align", "roi_align_rotated"])
+def test_gradients_in_pieces_have_the_same_bits_for_any_number_of_threads(operator):
+    rng = np.random.default_rng(4)
+    rois = np.column_stack([np.zeros(600), *rng.uniform(8, 24, (2, 600)), *rng.uniform(6, 30, (2, 600))])
+    if operator == "roi_align_rotated":
+        rois = np.column_stack([rois, rng.uniform(-180, 180, 600)])
+    grad = rng.standard_normal((600, 20, 3, 3), dtype=np.float32)
+    backward = getattr(roicy, f"{operator}_backward")
+    results = []
+    for threads in (1, 2, 5):
+        with roicy.num_threads(threads):
+            results.append(backward(grad, rois.astype(np.float32), (1, 20, 90, 40)))
+    exact = backward(grad.astype(np.float64), rois.astype(np.float32), (1, 20, 90, 40))
+    assert np.abs(results[0] - exact).max() <= BOUND * np.abs(exact).max()
+    for result in results[1:]:
+        assert_same_bits(result, results[0])

@@ -8,8 +8,9 @@ One task is an image and a few blocks of LANES channels (or a band of the map's 
     bins [bin][lane] ────────────────────┘ ─────────────────────────────┘
 
 A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, and the same bits for any number of
-threads. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks, each but the first one
-adds to the rows that the last one left.
+threads. Where it gets very many terms they are summed in pieces: what it holds joins a sum in a second tile, and what
+that loses is kept in a third. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks,
+each but the first one adds to the rows that the last one left.
 """
 
 from libc.stddef cimport size_t
@@ -19,8 +20,9 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from roicy.cpu.checks cimport check_inside
-from roicy.cpu.gathering cimport pass_spread, pass_spread_within
+from roicy.cpu.gathering cimport pass_spread, pass_spread_piles, pass_spread_within
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, real
+from roicy.cpu.piles cimport piles_finish
 from roicy.cpu.roi_table cimport BAND, Window
 from roicy.cpu.sample_table cimport SampleChunk, Samples, SampleTable
 from roicy.cpu.tile cimport (
@@ -45,6 +47,8 @@ cdef struct GatherAdjointCall:
     int depth               # blocks of channels of a task
     int64_t rows            # of the tile
     int64_t block           # bins of a block of channels
+    bint piles              # whether there are any sums in pieces
+    ptrdiff_t apart         # vectors from a pixel of the tile to its sum, and from there to what that lost
 
 
 cdef void spread_gather_adjoint(void* settled, Task* task, Scratch* scratch) noexcept nogil:
@@ -57,7 +61,8 @@ cdef void spread_gather_adjoint(void* settled, Task* task, Scratch* scratch) noe
     cdef const int32_t* taps
     cdef lanes* corner
     cdef Sheet sheet
-    cdef int64_t k, at, top, bottom, first, stored = task.top, count = gradient.rows * gradient.columns
+    cdef int64_t k, at, row, top, bottom, first, stored = task.top, count = gradient.rows * gradient.columns
+    cdef char* used = scratch.spare     # (rows of the map) whether a row is one of sums in pieces
     cdef int v
     sheet.rows = call.rows
     sheet.first = sheet.filled = task.top
@@ -70,10 +75,10 @@ cdef void spread_gather_adjoint(void* settled, Task* task, Scratch* scratch) noe
         if bottom <= top:
             continue
         first = max(<int64_t> window.top // BAND * BAND, task.top)   # later RoIs may begin before this one
-        finish_rows(call, task, &sheet, scratch.tile, &stored, first)
+        finish_rows(call, task, &sheet, scratch.tile, used, &stored, first)
         if bottom > sheet.first + sheet.rows:
-            turn_sheet(&sheet, scratch.tile, first)
-        start_rows(call, task, &sheet, scratch.tile, bottom)
+            turn_tiles(call, &sheet, scratch.tile, first)
+        start_rows(call, task, &sheet, scratch.tile, used, bottom)
         check_inside(top, sheet.first, sheet.filled)
         check_inside(top, stored, sheet.filled)
         check_inside(sheet.filled, sheet.first, sheet.first + sheet.rows + 1)
@@ -83,39 +88,73 @@ cdef void spread_gather_adjoint(void* settled, Task* task, Scratch* scratch) noe
         taps = samples.tap_count + (k - samples.first) * count
         at = samples.tap_start[k - samples.first]
         corner = sheet_at(&sheet, scratch.tile, window.top, window.left)
-        if top == window.top and bottom == window.bottom:
+        if samples.ever_full[k - samples.first]:
+            for row in range(top, bottom):
+                use_row(call, &sheet, scratch.tile, used, row)
+            pass_spread_piles(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count,
+                              call.depth, bins, call.block, (top - window.top) * out.columns - window.left,
+                              (bottom - window.top) * out.columns - window.left,
+                              samples.full + (k - samples.first) * count, call.apart)
+        elif top == window.top and bottom == window.bottom:
             pass_spread(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count, call.depth,
                         bins, call.block)
         else:
             pass_spread_within(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count,
                                call.depth, bins, call.block, (top - window.top) * out.columns - window.left,
                                (bottom - window.top) * out.columns - window.left)
-    finish_rows(call, task, &sheet, scratch.tile, &stored, task.bottom)
+    finish_rows(call, task, &sheet, scratch.tile, used, &stored, task.bottom)
 
 
-cdef inline void start_rows(GatherAdjointCall* call, Task* task, Sheet* sheet, char* tile, int64_t last) noexcept nogil:
+cdef inline void turn_tiles(GatherAdjointCall* call, Sheet* sheet, char* tile, int64_t first) noexcept nogil:
+    cdef Sheet same = sheet[0]
+    cdef int i
+    for i in range(1, 3 if call.piles else 1):
+        turn_sheet(&same, tile + i * call.apart * <ptrdiff_t> sizeof(lanes), first)
+        same = sheet[0]
+    turn_sheet(sheet, tile, first)
+
+
+cdef inline void use_row(GatherAdjointCall* call, Sheet* sheet, char* tile, char* used, int64_t row) noexcept nogil:
+    # The row of sums begins with zeros.
+    cdef lanes* sum = sheet_at(sheet, tile, row, 0) + call.apart
+    if not used[row]:
+        memset(sum, 0, sheet.columns * sheet.depth * sizeof(lanes))
+        memset(sum + call.apart, 0, sheet.columns * sheet.depth * sizeof(lanes))
+        used[row] = True
+
+
+cdef inline void start_rows(GatherAdjointCall* call, Task* task, Sheet* sheet, char* tile, char* used,
+                            int64_t last) noexcept nogil:
     # Rows before `last` come into the tile, as zeros or as the gradient has them.
     cdef View* out = &call.grad_features
     cdef char* source = block_at(out, task.image, task.channel)
     cdef int64_t row
     cdef int v
     for row in range(sheet.filled, last):
+        if call.piles:
+            used[row] = False
+        memset(sheet_at(sheet, tile, row, 0), 0, out.columns * sheet.depth * sizeof(lanes))
         if not call.adding:
-            memset(sheet_at(sheet, tile, row, 0), 0, out.columns * sheet.depth * sizeof(lanes))
             continue
+        use_row(call, sheet, tile, used, row)
         for v in range((task.channels + LANES - 1) // LANES):
             load_pixels(out, source + row * out.row + v * LANES * out.channel, min(LANES, task.channels - v * LANES),
-                        out.columns, sheet_at(sheet, tile, row, 0) + v, sheet.depth)
+                        out.columns, sheet_at(sheet, tile, row, 0) + call.apart + v, sheet.depth)
     sheet.filled = max(sheet.filled, last)
 
 
-cdef inline void finish_rows(GatherAdjointCall* call, Task* task, Sheet* sheet, char* tile, int64_t* stored,
-                             int64_t last) noexcept nogil:
+cdef inline void finish_rows(GatherAdjointCall* call, Task* task, Sheet* sheet, char* tile, char* used,
+                             int64_t* stored, int64_t last) noexcept nogil:
     # Rows before `last` are final: those that were started leave the tile, the others nobody touched.
     cdef View* out = &call.grad_features
     cdef char* target
-    cdef int64_t rows
+    cdef lanes* pixels
+    cdef int64_t rows, row
     cdef int v
+    for row in range(stored[0], min(last, sheet.filled) if call.piles else stored[0]):
+        if used[row]:
+            pixels = sheet_at(sheet, tile, row, 0)
+            piles_finish(pixels, sheet.columns * sheet.depth, pixels + call.apart, pixels + 2 * call.apart)
     while stored[0] < min(last, sheet.filled):
         rows = min(last, sheet.filled) - stored[0] if out.rows_joined else 1
         for v in range((task.channels + LANES - 1) // LANES):
@@ -130,6 +169,15 @@ cdef inline void finish_rows(GatherAdjointCall* call, Task* task, Sheet* sheet, 
     sheet.filled = max(sheet.filled, last)
     if sheet.filled == last:
         sheet.first = last
+
+
+cdef bint any_full(SampleTable table) noexcept:
+    # Of a table in one chunk: whether sums are in pieces.
+    cdef int64_t k
+    for k in range(table.rois):
+        if table.samples.ever_full[k]:
+            return True
+    return False
 
 
 def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
@@ -163,9 +211,13 @@ def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_
     if (table.room[table.rois] * <double> out.channels
             + <double> out.images * out.channels * out.rows * out.columns / 8 < GATHER_ADJOINT_SERIAL_WORK):
         entered = 1
+    # sums of an earlier chunk are in pieces in any case
+    call.piles = table.chunks > 1 or any_full(table)
+    call.apart = call.rows * out.columns * call.depth
     bands = 1 if entered == 1 else max(1, min(out.rows, 4 * entered // max(1, blocks * out.images)))
     work.divide(table, 0, table.rois, out.channels, call.depth * LANES, 0, bands)
-    work.provide(table, entered, call.rows * out.columns * call.depth * sizeof(lanes), 0, bins, 0, 0)
+    work.provide(table, entered, (3 if call.piles else 1) * call.apart * sizeof(lanes), 0, bins,
+                 out.rows if call.piles else 0, 0)
     for number in range(table.chunks):
         call.samples = chunks.take(number)
         call.adding = number > 0

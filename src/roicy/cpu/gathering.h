@@ -6,7 +6,7 @@
 #ifndef ROICY_GATHERING_H
 #define ROICY_GATHERING_H
 
-#include "lanes.h"
+#include "piles.h"
 
 enum { GATHER_PIECE = 160 }; /* taps that are summed at a time, a multiple of four */
 
@@ -85,6 +85,25 @@ ROICY_INLINE void spread_as(lanes *pixels, const int32_t *offset, const real *we
         lanes *pixel = pixels + (ptrdiff_t)offset[t] * depth;
         for (int v = 0; v < depth; v++)
             pixel[v] = lanes_madd(weight[t], value[v], pixel[v]);
+    }
+}
+
+/* The same for the pixels whose offsets lie in [low, high) alone. Before a bin that is `full`, what the
+ * pixels of its taps hold joins their sums, `apart` vectors further; what these lost lies as far from there.
+ */
+ROICY_NOINLINE void pass_spread_piles(lanes *pixels, const int32_t *offset, const real *weight,
+                                      const int32_t *taps, int bins, int depth, const lanes *source,
+                                      ptrdiff_t block, int64_t low, int64_t high, const uint8_t *full,
+                                      ptrdiff_t apart) {
+    for (int i = 0; i < bins; i++) {
+        for (int t = 0; full[i] && t < taps[i]; t++)
+            if (offset[t] >= low && offset[t] < high)
+                piles_join(pixels + (ptrdiff_t)offset[t] * depth, depth,
+                           pixels + (ptrdiff_t)offset[t] * depth + apart,
+                           pixels + (ptrdiff_t)offset[t] * depth + 2 * apart);
+        for (int t = 0; t < taps[i]; t++, offset++, weight++)
+            if (*offset >= low && *offset < high)
+                spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
     }
 }
 

@@ -7,6 +7,7 @@ cdef extern from "lanes.h" nogil:
     enum:
         LANES
         DEPTH
+        PIECE
         LINE_LANES
         BURST
         FLOAT32

@@ -137,6 +137,23 @@ ROICY_NOINLINE void pass_rows(const char *const *row, int group, const int64_t *
     }
 }
 
+ROICY_NOINLINE void rows_long_back(const lanes *const *row, const real *weight, int taps,
+                                   const int32_t *column, int count, lanes *target) {
+    int i = 0;
+    for (; !column && i + 8 <= count; i += 8) {
+        lanes sum[8];
+        rows_long_at(row, weight, taps, i, sum, 8);
+        for (int v = 0; v < 8; v++)
+            target[i + v] = lanes_madd(1, sum[v], target[i + v]);
+    }
+    for (; i < count; i++) {
+        const int at = column ? column[i] - column[0] : i;
+        lanes sum;
+        rows_long_at(row, weight, taps, i, &sum, 1);
+        target[at] = lanes_madd(1, sum, target[at]);
+    }
+}
+
 /* The way back: one row of the tile receives the lines of the bins that touch it; `target` is the line's
  * first pixel there. */
 ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const int32_t *bin,
@@ -144,7 +161,9 @@ ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const i
                                    const lanes **tap, lanes *target) {
     for (int j = 0; j < taps; j++)
         tap[j] = lines + bin[j] * stride;
-    if (column)
+    if (taps > PIECE)
+        rows_long_back(tap, weight, taps, column, count, target);
+    else if (column)
         rows_as(tap, weight, taps, NULL, column, 1, 1, count, target - column[0]);
     else
         rows_by_taps(tap, weight, taps, NULL, NULL, 1, 1, count, target);

@@ -7,6 +7,10 @@ cimport numpy as cnp
 
 cdef enum:
     MOST_BLOCKS = 24
+    # The terms of a gradient's pixel: where one of an image has more than MANY, all are summed in pieces, of so many
+    # but for those of one RoI or bin.
+    MANY = 320
+    PILE = 60
     BAND = 32               # rows of the map whose RoIs are visited on one way along it
 
 

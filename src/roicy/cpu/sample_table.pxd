@@ -1,7 +1,7 @@
 """What the kernels see of a sample table: plain C arrays."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from roicy.cpu.roi_table cimport RoiTable
 
@@ -27,6 +27,8 @@ cdef struct Samples:
     int32_t* tap_count          # (RoIs of the run, bins)
     int32_t* offset
     void* weight
+    uint8_t* full               # (RoIs of the run, bins) for the adjoint alone: whether its pixels' sums begin again
+    uint8_t* ever_full          # (RoIs of the run) whether any of the RoI's are
     void* slope                 # for the box gradient alone: d weight / d (cx, cy, w, h, angle) of each tap
 
 
@@ -38,6 +40,9 @@ cdef class SampleTable(RoiTable):
     cdef readonly int chunks
     cdef bint alone             # each RoI's window is loaded for itself; else all of an image's RoIs share a tile
     cdef bint sloped
+    cdef bint spreading         # for the adjoint
+    cdef int first_row, last_row    # of all windows
+    cdef uint32_t* held          # (rows from the first to the last, width) for the adjoint: terms of a pixel
     cdef bint single            # boxes are float32
     cdef double spatial_scale, turn     # turn: radians per unit of the angle, with its sign
     cdef int32_t* tile_left     # (images) the part of a row that the tile holds

@@ -14,14 +14,16 @@ Lists can be long. They are held for as many RoIs at a time as fit into a fixed 
 
 from cython cimport floating
 from libc.math cimport M_PI, ceil, cos, fabs, floor, isfinite, signbit, sin
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 cimport numpy as cnp
 
 from roicy.cpu.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.memory cimport borrow, give_back
 from roicy.cpu.parallel cimport run_pieces
-from roicy.cpu.roi_table cimport Place, Window
+from roicy.cpu.roi_table cimport MANY, PILE, Place, Window
 from roicy.cpu.samples cimport Span, bin_base, bisect, next_position, position, scaled
 
 cnp.import_array()
@@ -535,6 +537,7 @@ cdef class SampleTable(RoiTable):
         if self.height * <int64_t> self.width > 0x7fffffff:
             raise ValueError(f"features must have at most 2147483647 pixels a plane, got {self.height} x {self.width}")
         self.sloped = purpose == "backward_rois"
+        self.spreading = by_first_row
         self.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         self.spatial_scale = spatial_scale
         self.turn = (-1 if clockwise else 1) * (M_PI / 180 if degrees else 1)
@@ -546,6 +549,8 @@ cdef class SampleTable(RoiTable):
             note_boxes(self, <const double*> cnp.PyArray_DATA(boxes), columns, image, sampling_ratio, aligned, degrees,
                        clockwise, by_first_row, threads)
         divide(self, by_first_row)
+        if self.spreading:
+            prepare_to_count(self)
         if self.chunks == 1:
             lay_out(self, &self.samples, self.rois, self.room[self.rois], NULL)
             fill_chunk(self, &self.samples, 0, Bench(self, self.rois, threads))
@@ -553,6 +558,20 @@ cdef class SampleTable(RoiTable):
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
         # Pixels from a row to the next where the RoI's pixels are loaded.
         return self.window[k].right - self.window[k].left if self.alone else self.tile_columns[image]
+
+
+cdef int prepare_to_count(SampleTable table) except -1:
+    cdef int64_t k
+    table.first_row = table.height
+    table.last_row = 0
+    for k in range(table.rois):
+        if table.window[k].bottom > table.window[k].top:
+            table.first_row = min(table.first_row, table.window[k].top)
+            table.last_row = max(table.last_row, table.window[k].bottom)
+    table.first_row = min(table.first_row, table.last_row)
+    table.held = <uint32_t*> table.reserve((table.last_row - table.first_row) * <size_t> table.width,
+                                           sizeof(uint32_t))
+    return 0
 
 
 cdef struct Noting:
@@ -666,8 +685,8 @@ cdef int divide(SampleTable table, bint whole_rows) except -1:
 cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t taps, char* memory) except? 0:
     # Arrays for so many RoIs and taps, in the table's own memory or in `memory`; returns the bytes that they take.
     cdef size_t real = sizeof(double) if table.double else sizeof(float), bins = table.rows * <size_t> table.columns
-    cdef size_t size[5]
-    cdef void* part[5]
+    cdef size_t size[7]
+    cdef void* part[7]
     cdef size_t total = 0
     cdef int i
     size[0] = rois * sizeof(int64_t)
@@ -675,7 +694,9 @@ cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t t
     size[2] = taps * sizeof(int32_t)
     size[3] = taps * real
     size[4] = taps * real * SLOPES if table.sloped else 0
-    for i in range(5):
+    size[5] = rois * bins if table.spreading else 0
+    size[6] = rois if table.spreading else 0
+    for i in range(7):
         if memory != NULL:
             part[i] = memory + total
             fence(memory + total + size[i], ((size[i] + 63) & ~(<size_t> 63)) + FENCE_BYTES - size[i])
@@ -689,6 +710,8 @@ cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t t
         samples.offset = <int32_t*> part[2]
         samples.weight = part[3]
         samples.slope = part[4]
+        samples.full = <uint8_t*> part[5]
+        samples.ever_full = <uint8_t*> part[6]
     return total
 
 
@@ -736,7 +759,80 @@ cdef int fill_chunk(SampleTable table, Samples* samples, int chunk, Bench bench)
     run_pieces(fill_piece, &filling, (last - first + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE, threads)
     if CHECKED:
         check_samples(table, samples, first, last)
+    if table.spreading:
+        with nogil:
+            note_full(table, samples, first, last)
     return 0
+
+
+cdef inline bint count_taps(uint32_t* held, const int32_t* offset, int taps) noexcept nogil:
+    # Counts a term on each of a bin's pixels; whether one of them had so many that all of these begin again.
+    cdef uint32_t most = 0
+    cdef int t
+    for t in range(taps):
+        most = max(most, held[offset[t]])
+    if most >= PILE:
+        for t in range(taps):
+            held[offset[t]] = 0
+    for t in range(taps):
+        held[offset[t]] += 1
+    return most >= PILE
+
+
+cdef void note_terms(SampleTable table, Samples* samples, int64_t first, int64_t last) noexcept nogil:
+    # The bins at places first to last of which a pixel has so many terms.
+    cdef int64_t k, i, at, bins = table.rows * <int64_t> table.columns
+    cdef int32_t* taps
+    cdef uint8_t* full
+    cdef uint32_t* held
+    cdef const Window* window
+    memset(table.held, 0, (table.last_row - table.first_row) * <size_t> table.width * sizeof(uint32_t))
+    for k in range(first, last):
+        window = table.window + k
+        if window.bottom == window.top:
+            continue
+        held = table.held + (window.top - table.first_row) * <int64_t> table.width + window.left
+        taps = samples.tap_count + (k - samples.first) * bins
+        full = samples.full + (k - samples.first) * bins
+        samples.ever_full[k - samples.first] = False
+        at = samples.tap_start[k - samples.first]
+        for i in range(bins):
+            full[i] = count_taps(held, samples.offset + at, taps[i])
+            if full[i]:
+                samples.ever_full[k - samples.first] = True
+            at += taps[i]
+
+
+cdef bint many_terms(SampleTable table, Samples* samples, int64_t first, int64_t last) noexcept nogil:
+    # Whether a pixel gets very many of the terms of the RoIs at these places.
+    cdef int64_t k, i, at, pixels = (table.last_row - table.first_row) * <int64_t> table.width
+    cdef int64_t bins = table.rows * <int64_t> table.columns, taps
+    cdef uint32_t* held
+    cdef uint32_t most = 0
+    memset(table.held, 0, pixels * sizeof(uint32_t))
+    for k in range(first, last):
+        if table.window[k].bottom == table.window[k].top:
+            continue
+        held = table.held + (table.window[k].top - table.first_row) * <int64_t> table.width + table.window[k].left
+        taps = 0
+        for i in range((k - samples.first) * bins, (k - samples.first + 1) * bins):
+            taps += samples.tap_count[i]
+        at = samples.tap_start[k - samples.first]
+        for i in range(at, at + taps):
+            held[samples.offset[i]] += 1
+    for i in range(pixels):
+        most = max(most, table.held[i])
+    return most > MANY
+
+
+cdef void note_full(SampleTable table, Samples* samples, int64_t first, int64_t last) noexcept nogil:
+    # Which pixels get so many terms that they are summed in pieces; a chunk begins with none.
+    cdef int64_t image, begin, end
+    memset(samples.ever_full, 0, last - first)
+    for image in range(table.images):
+        begin, end = max(first, table.image_start[image]), min(last, table.image_start[image + 1])
+        if begin < end and many_terms(table, samples, begin, end):
+            note_terms(table, samples, begin, end)
 
 
 cdef void check_samples(SampleTable table, Samples* samples, int64_t first, int64_t last) noexcept:
