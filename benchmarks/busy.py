@@ -55,7 +55,7 @@ def against_one(workload, make, rounds):
 
     rng = np.random.default_rng(0)
     inputs = workload.features(rng), workload.boxes(rng), workload.grad_output(rng)
-    pair = {n: contests.own(make, threads=n).make(workload, n) for n in (1, 2)}
+    pair = {n: contests.of_roicy(make, threads=n).make(workload, n) for n in (1, 2)}
     alone, ratios = None, []
     for count, nice in OTHERS:
         with beside(count, nice):

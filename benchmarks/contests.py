@@ -95,7 +95,7 @@ def against_peers(workloads, threads, fresh, backward):
         for name, make in own.items():
             others = peers.of(workload, name)
             if others and (name == "backward") == backward:
-                contestants = {"roicy": own(partial(make, fresh=fresh)), **others}
+                contestants = {"roicy": of_roicy(partial(make, fresh=fresh)), **others}
                 remark = "" if name == "forward" else name
                 yield Contest(f"{name} {workload.name}", "peers", workload, contestants, remark, threads)
 
@@ -105,7 +105,7 @@ def lower_levels(workloads, threads):
     for workload in workloads:
         for level in cpu.levels()[:-1]:
             if workload.name == BOX:
-                contestants = {"roicy": own(_passes.forward), **peers.of(workload, "forward")}
+                contestants = {"roicy": of_roicy(_passes.forward), **peers.of(workload, "forward")}
                 process = {"alone": True, "environment": {"ROICY_CPU_LEVEL": level}}
                 name, remark = f"{level} {workload.name}", f"level {level}"
                 yield Contest(name, "peers", workload, contestants, remark, threads, **process)
@@ -125,20 +125,20 @@ def against_itself(workloads, threads):
         ("box gradient", box_gradient, "forward", (BOX, C4, MAX, ROTATED_SR2, ROTATED)),
     )
     for label, make, reference, names in comparisons:
-        pair = {label: own(make), reference: own(forward, alike=reference != "forward")}
+        pair = {label: of_roicy(make), reference: of_roicy(forward, alike=reference != "forward")}
         for workload in workloads:
             if workload.name in names:
                 name = f"itself, {label} {workload.name}"
                 yield Contest(name, "variant", workload, pair, threads=threads)
 
     # Alone: a peer's idle threads would spin on the core that the second thread needs.
-    pair = {"two threads": own(forward, threads=2), "one thread": own(forward, threads=1)}
+    pair = {"two threads": of_roicy(forward, threads=2), "one thread": of_roicy(forward, threads=1)}
     for workload in workloads:
         if workload.name in (*gradients, CROPS):
             yield Contest(f"two threads {workload.name}", "variant", workload, pair, alone=True)
 
 
-def own(make, threads=None, alike=True):
+def of_roicy(make, threads=None, alike=True):
     """Return a pass of roicy as a contestant, with as many threads as the others or with its own number."""
 
     def make_with_threads(workload, of_all):

@@ -310,8 +310,11 @@ print(spent[2] / spent[1])
 
 @linux_only
 def test_two_threads_cost_little_where_the_machine_is_busy(run_python):
-    """Of one processor, which two other processes want, too, a second thread can only be in the way."""
-    assert float(run_python(BUSY, timeout=120)) < 1.6
+    """Of one processor, which two other processes want, too, a second thread can only be in the way.
+
+    Threads that spin and wait for each other take eighty times as long; `make bench ARGS=--busy` is exact.
+    """
+    assert float(run_python(BUSY, timeout=120)) < 4
 
 
 LATE = """

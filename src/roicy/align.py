@@ -152,7 +152,8 @@ def roi_align(
     out : ndarray or tuple of two ndarrays, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
-        both results go; an array is for the values alone. A call that fails leaves it as it was.
+        both results go; an array is for the values alone. A call that fails leaves it as it was,
+        unless a signal has ended it.
 
     Returns
     -------
@@ -509,8 +510,8 @@ def roi_align_backward_rois(
         "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. A call that fails leaves it as it was. Not where `rois` is a
-        sequence of arrays.
+        with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
+        ended it. Not where `rois` is a sequence of arrays.
 
     Returns
     -------

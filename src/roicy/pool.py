@@ -126,7 +126,8 @@ def roi_pool(
     out : ndarray or tuple of two ndarrays, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
-        both results go; an array is for the values alone. A call that fails leaves it as it was.
+        both results go; an array is for the values alone. A call that fails leaves it as it was,
+        unless a signal has ended it.
 
     Returns
     -------

@@ -86,7 +86,8 @@ def roi_align_rotated(
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. A call that fails leaves it as it was.
+        with an input; strided in any way. A call that fails leaves it as it was,
+        unless a signal has ended it.
 
     Returns
     -------
@@ -389,8 +390,8 @@ def roi_align_rotated_backward_rois(
         "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. A call that fails leaves it as it was. Not where `rois` is a
-        sequence of arrays.
+        with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
+        ended it. Not where `rois` is a sequence of arrays.
 
     Returns
     -------

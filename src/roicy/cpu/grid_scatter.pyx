@@ -17,9 +17,10 @@ from roicy.cpu.checks cimport check_inside
 from roicy.cpu.grid_table cimport Grid, GridTable, Sample, dense_sample
 from roicy.cpu.lanes cimport FLOAT32, LANES, lanes, real
 from roicy.cpu.maxima cimport NOWHERE, pass_chosen, place, places, places_fill, sample_axis
+from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport View, block_at, load_bins, store_pixels, view_of
-from roicy.cpu.work cimport Scratch, Task, Work
+from roicy.cpu.work cimport SURVEYED, Scratch, Task, Work
 
 
 cdef enum:
@@ -194,30 +195,57 @@ def grid_index_error(GridTable table, cnp.ndarray argmax):
 
     The limit is the number of samples in the bin.
     """
-    cdef View view = view_of(argmax)
-    cdef int64_t at, c = 0, count = view.rows * view.columns
-    cdef int64_t first = table.image_start[0] if table.images else table.rois
-    cdef cnp.ndarray memory = cnp.PyArray_EMPTY(1, [count + 1], cnp.NPY_UINT32, 0)
-    cdef uint32_t* limits = <uint32_t*> cnp.PyArray_DATA(memory)
-    cdef bint found = False
-    with nogil:
-        for at in range(first, table.rois):
-            list_limits(table, at, limits)
-            for c in range(view.channels):
-                found = exceeds(&view, block_at(&view, table.order[at], c), limits)
-                if found:
-                    break
-            if found:
-                break
-    if not found:
+    cdef SampleSurvey survey
+    cdef View* view = &survey.view
+    cdef int64_t k, c, count
+    cdef cnp.ndarray memory
+    survey.table = <void*> table
+    survey.view = view_of(argmax)
+    survey.first = table.image_start[0] if table.images else table.rois
+    survey.found = False
+    count = view.rows * view.columns
+    memory = cnp.PyArray_EMPTY(1, [count + 1], cnp.NPY_UINT32, 0)
+    survey.limits = <uint32_t*> cnp.PyArray_DATA(memory)
+    run_pieces(survey_samples, &survey, (table.rois - survey.first + SURVEYED - 1) // SURVEYED, 1)
+    if not survey.found:
         return None
-    values = argmax[table.order[at], c].copy()      # of which index it was one look must do
+    k, c = table.order[survey.at], survey.channel
+    values = argmax[k, c].copy()      # of which index it was one look must do
     limit = np.asarray(memory)[:count].reshape(view.rows, view.columns).astype(np.int64)
     wrong = np.argwhere((values < -1) | (values >= limit))
     if not len(wrong):      # it has changed, and the kernel bounds what it reads
         return None
     p, q = map(int, wrong[0])
-    return (int(table.order[at]), c, p, q), int(values[p, q]), int(limit[p, q])
+    return (int(k), int(c), p, q), int(values[p, q]), int(limit[p, q])
+
+
+cdef struct SampleSurvey:
+    void* table
+    View view
+    int64_t first           # place in the table of the first RoI that has an image
+    uint32_t* limits        # of the RoI that is looked at
+    bint found
+    int64_t at, channel     # where a wrong index was found
+
+
+cdef void survey_samples(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef SampleSurvey* survey = <SampleSurvey*> settled
+    survey_rois(<GridTable> survey.table, survey, survey.first + number * SURVEYED)
+
+
+cdef void survey_rois(GridTable table, SampleSurvey* survey, int64_t first) noexcept nogil:
+    cdef View* view = &survey.view
+    cdef int64_t at, c
+    if survey.found:
+        return
+    for at in range(first, min(<int64_t> table.rois, first + SURVEYED)):
+        list_limits(table, at, survey.limits)
+        for c in range(view.channels):
+            if exceeds(view, block_at(view, table.order[at], c), survey.limits):
+                survey.found = True
+                survey.at = at
+                survey.channel = c
+                return
 
 
 cdef void list_limits(GridTable table, int64_t k, uint32_t* limits) noexcept nogil:

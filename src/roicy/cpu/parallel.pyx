@@ -70,7 +70,7 @@ cdef enum:
     SPINS = 1000                # looks for the last piece before the caller sleeps: some 20 microseconds
 # Seconds.
 cdef double SIGNALS_EVERY = 0.1
-cdef double MOST_DEBT = 0.05
+cdef double MOST_DEBT = 0.03
 cdef double MOST_CREDIT = 0.02
 # What helpers may cost, as a part of the time that all calls take.
 cdef double COST_SHARE = 0.05
@@ -190,9 +190,7 @@ cdef bint lead(Job* job, bint listening) noexcept nogil:
     cdef int64_t done = 0
     cdef double began = roicy_seconds(), called, worked
     acquire(job.finished, WAIT_LOCK)
-    acquire(lock, WAIT_LOCK)
     call_helpers(job)
-    release(lock)
     called = roicy_seconds()
     interrupted = work(job, 0, listening, &done)
     worked = roicy_seconds()
@@ -214,10 +212,10 @@ cdef bint lead(Job* job, bint listening) noexcept nogil:
                 return interrupted
     acquire(lock, WAIT_LOCK)    # the helper that released `finished` has let go of the job
     release(lock)
-    if not interrupted:
+    if done and not interrupted:
         # had the caller been alone, it would have worked on the others' pieces as fast as on its own
         job.lost = roicy_seconds() - worked + called - began
-        job.lost -= (worked - called) / max(<int64_t> 1, done) * (job.count - done)
+        job.lost -= (worked - called) / done * (job.count - done)
     return interrupted
 
 
@@ -276,8 +274,8 @@ cdef void help(void* argument) noexcept nogil:
         thread = job.begun
         job.begun += 1
         job.working += 1
-        call_helpers(job)
         release(lock)
+        call_helpers(job)
         work(job, thread, False, NULL)
         acquire(lock, WAIT_LOCK)
         job.working -= 1
@@ -287,15 +285,14 @@ cdef void help(void* argument) noexcept nogil:
         release(lock)
 
 
-# ---- under the lock ---
-
-
 cdef void call_helpers(Job* job) noexcept nogil:
     # Wake two, each of which will wake two more: waking takes the caller a microsecond or more for each.
     global idle, idle_count
     cdef Helper* helper
-    cdef int calls = 2
-    while calls and job.wanted and idle != NULL:
+    cdef Helper* asleep[2]
+    cdef int calls = 0, i, n = 0
+    acquire(lock, WAIT_LOCK)
+    while calls < 2 and job.wanted and idle != NULL:
         helper = idle
         idle = helper.following
         idle_count -= 1
@@ -303,10 +300,17 @@ cdef void call_helpers(Job* job) noexcept nogil:
         helper.following = job.called
         job.called = helper
         job.wanted -= 1
-        calls -= 1
+        calls += 1
         if not helper.woken:
             helper.woken = True
-            release(helper.wake)
+            asleep[n] = helper
+            n += 1
+    release(lock)
+    for i in range(n):      # who wakes may at once have the waker's processor, and wants the lock
+        release(asleep[i].wake)
+
+
+# ---- under the lock ---
 
 
 cdef void call_back(Job* job) noexcept nogil:

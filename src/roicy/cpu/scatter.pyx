@@ -14,9 +14,10 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, element_load, lanes, real
+from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.roi_table cimport ImageTable
 from roicy.cpu.tile cimport View, block_at, store_pixels, view_of
-from roicy.cpu.work cimport Scratch, Task, Work
+from roicy.cpu.work cimport SURVEYED, Scratch, Task, Work
 
 
 cdef enum:
@@ -110,14 +111,13 @@ def scatter(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.n
 
 def index_error(cnp.ndarray argmax, int64_t limit):
     """Return ((k, c, p, q), value) of an index that is not in -1 ... limit - 1, None where there is none."""
-    cdef View view
-    cdef uint32_t largest
+    cdef IndexSurvey survey
     if argmax.size == 0:
         return None
-    view = view_of(argmax)
-    with nogil:
-        largest = largest_index(&view)
-    if largest <= limit:
+    survey.view = view_of(argmax)
+    survey.largest = 0
+    run_pieces(survey_indices, &survey, (survey.view.images + SURVEYED - 1) // SURVEYED, 1)
+    if survey.largest <= limit:
         return None
     argmax = argmax.copy()      # of which index it was one look must do
     wrong = np.argwhere((argmax < -1) | (argmax >= limit))
@@ -126,12 +126,18 @@ def index_error(cnp.ndarray argmax, int64_t limit):
     return tuple(map(int, wrong[0])), int(argmax[tuple(wrong[0])])
 
 
-cdef uint32_t largest_index(View* view) noexcept nogil:
-    # One more than the largest index; as unsigned numbers, so that those below -1 are large.
-    cdef uint32_t largest = 0
+cdef struct IndexSurvey:
+    View view
+    uint32_t largest        # one more than the largest index; as unsigned numbers, so that those below -1 are large
+
+
+cdef void survey_indices(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef IndexSurvey* survey = <IndexSurvey*> settled
+    cdef View* view = &survey.view
+    cdef uint32_t largest = survey.largest
     cdef int64_t k, c, p, q, joined = view.channels * view.rows * view.columns
     cdef const char* source
-    for k in range(view.images):
+    for k in range(number * SURVEYED, min(view.images, (number + 1) * SURVEYED)):
         source = block_at(view, k, 0)
         if view.rows_joined and view.channel == view.rows * view.columns * view.size:
             largest = max(largest, largest_of(<const int32_t*> source, joined))
@@ -141,7 +147,7 @@ cdef uint32_t largest_index(View* view) noexcept nogil:
                 source = block_at(view, k, 0) + p * view.row + q * view.column
                 for c in range(view.channels):
                     largest = max(largest, <uint32_t> (<const int32_t*> (source + c * view.channel))[0] + 1)
-    return largest
+    survey.largest = largest
 
 
 cdef inline uint32_t largest_of(const int32_t* index, int64_t count) noexcept nogil:

@@ -8,6 +8,7 @@ from roicy.cpu.roi_table cimport RoiTable
 cdef enum:
     LINE = 64               # bytes of a cache line
     TASK_WORK = 1 << 29     # multiply-adds of a task; to the processor some tenth of a second
+    SURVEYED = 64           # RoIs whose argmax is looked at between two looks for signals
 
 
 cdef inline int64_t parts_of(double work) noexcept:
