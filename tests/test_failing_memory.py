@@ -60,7 +60,9 @@ class Failing:
         return made
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if not name.startswith("rmac")])
+@pytest.mark.parametrize(
+    "name", [name for name in CALLS if not name.startswith(("rmac", "roi_align_argmax"))]
+)
 def test_a_call_on_cuda_that_fails_leaves_out_as_it_was(on_cuda, monkeypatch, name):
     library = Failing()
     monkeypatch.setattr(on_cuda, "xp", library)

@@ -43,6 +43,7 @@ _OUTPUT_SIZE = "an int or a pair of ints (height, width)"
 _MAX_SAMPLING_RATIO = 65536
 # Samples of turned boxes share neither rows nor columns: each is a sample on its own, and costs time.
 _MAX_ROTATED_SAMPLING_RATIO = 128
+_MOST_BINS = 2**30  # of a box, where all of them are held at once
 _MAX_THREADS = 4096
 # How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
 _OVERLAP_WORK: Any = 1_000_000  # NumPy's own types know its special values only
@@ -126,6 +127,14 @@ def output_size(value: Any) -> Size:
     if not (1 <= rows <= _INT32_MAX and 1 <= columns <= _INT32_MAX):
         raise ValueError(f"output_size must lie between 1 and {_INT32_MAX}, got {short_repr(value)}")
     return rows, columns
+
+
+def few_bins(name: str, size: Size) -> Size:
+    """Return the rows and columns of the bins of a box, all of which are held at once."""
+    rows, columns = size
+    if rows * columns > _MOST_BINS:
+        raise ValueError(f"{name} must have at most {_MOST_BINS} bins a box, got {rows} x {columns}")
+    return size
 
 
 def sampling_ratio(value: Any) -> int:
@@ -253,7 +262,7 @@ def features_shape(features: Ndarray, layout: Layout) -> Shape:
 
 def grad_output_size(grad_output: Ndarray, layout: Layout) -> Size:
     """Return the output size (rows, columns) that a gradient belongs to."""
-    return _size_of("grad_output", grad_output, layout)
+    return few_bins("grad_output", _size_of("grad_output", grad_output, layout))
 
 
 def argmax_size(argmax: Ndarray, layout: Layout) -> Size:

@@ -161,6 +161,7 @@ class Pooling(Generic[Array]):
             grad_output=grad_output, argmax=argmax, rois=self._rois.boxes, out=out
         )
         accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
+        settle.few_bins("grad_output", self._output_size)
         argmax, inputs = self._settled_argmax(argmax, grad_output)
         given = out is not None
         out = settle.out(out, self._input_shape, dtype, *inputs)
@@ -185,6 +186,7 @@ class Pooling(Generic[Array]):
         )
         accumulate, _ = settle.features(features, self._input_shape)
         settle.grad_output_of(features, grad_output, self._output_shape)
+        settle.few_bins("grad_output", self._output_size)
         argmax, inputs = self._settled_argmax(argmax, grad_output, features)
         if out is not None and rois.lengths is not None:
             raise ValueError("out must be None for rois that are one array per image: the result is a list")

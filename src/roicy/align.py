@@ -314,7 +314,7 @@ def roi_align_backward(
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_align`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
         float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
-        PW, both at least 1, are the output size.
+        PW, both at least 1, are the output size: at most 2**30 bins a box.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_align`.
     input_shape : tuple of 4 ints
@@ -484,7 +484,7 @@ def roi_align_backward_rois(
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_align`; with ``layout="NHWC"`` of shape (K, PH, PW, C). Of
         the dtype that `roi_align` returns for `features`, strided in any way. PH and PW, both at least 1, are
-        the output size.
+        the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
         ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.

@@ -254,6 +254,7 @@ class RoIAlignRotatedPlan(Pooling[Array]):
         invalid: Invalid,
     ) -> None:
         # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
+        settle.few_bins("output_size", output_size)
         super().__init__(
             kernels, rois, input_shape, output_size, batch_indices, layout, invalid, settle.ROTATED
         )

@@ -244,7 +244,7 @@ def roi_pool_backward(
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_pool`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
         float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
-        PW, both at least 1, are the output size.
+        PW, both at least 1, are the output size: at most 2**30 bins a box.
     argmax : ndarray, shape of `grad_output`, int32
         The chosen pixels as `roi_pool` returns them with ``return_argmax=True``, strided in any way.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)

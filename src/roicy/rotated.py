@@ -62,7 +62,7 @@ def roi_align_rotated(
         positions are computed; float16, bfloat16 and integers of up to 16 bits are converted to float32,
         wider integers to float64.
     output_size : int or (int, int)
-        Rows and columns of bins (PH, PW); an int is both.
+        Rows and columns of bins (PH, PW), at most 2**30 of them; an int is both.
     spatial_scale : float, optional
         Feature pixels per unit of `rois`: 1/16 for boxes in image pixels and a map of stride 16.
     sampling_ratio : int, optional
@@ -210,7 +210,7 @@ def roi_align_rotated_backward(
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_align_rotated`; with ``layout="NHWC"`` of shape
         (K, PH, PW, C). float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in
-        any way. PH and PW, both at least 1, are the output size.
+        any way. PH and PW, both at least 1, are the output size: at most 2**30 bins a box.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`.
     input_shape : tuple of 4 ints
@@ -365,7 +365,7 @@ def roi_align_rotated_backward_rois(
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_align_rotated`; with ``layout="NHWC"`` of shape
         (K, PH, PW, C). Of the dtype that `roi_align_rotated` returns for `features`, strided in any way. PH
-        and PW, both at least 1, are the output size.
+        and PW, both at least 1, are the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
         ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.

@@ -87,7 +87,7 @@ cdef void spread_adjoint(void* settled, Task* task, Scratch* scratch) noexcept n
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
-            pass_columns(bins + p * call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
+            pass_columns(bins + p * <ptrdiff_t> call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
                          x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count,
                          lines + p * <ptrdiff_t> count, count, 0)
             p += group

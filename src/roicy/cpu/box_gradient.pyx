@@ -18,6 +18,7 @@ import numpy as np
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_zero, real
+from roicy.cpu.memory cimport bytes_of
 from roicy.cpu.parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows_and_dots
 from roicy.cpu.roi_table cimport Window
@@ -59,7 +60,7 @@ cdef void differentiate_box_gradient(void* settled, Task* task, Scratch* scratch
     cdef lanes sums[4]      # of x1, y1, x2, y2
     cdef const real* slope_start
     cdef const real* slope_end
-    cdef int64_t k, first
+    cdef int64_t k, first, b
     cdef int count, p, r, group, i
     for k in range(task.first, task.last):
         count = x.line_length[k]
@@ -75,13 +76,13 @@ cdef void differentiate_box_gradient(void* settled, Task* task, Scratch* scratch
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
-            pass_columns(bins + p * call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
+            pass_columns(bins + p * <ptrdiff_t> call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
                          x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count, 0)
             for r in range(group):
                 first = y.tap_start[k * call.ph + p + r]
                 pass_rows_and_dots(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
-                                   y.tap_count[k * call.ph + p + r], column, count, spread + r * count,
-                                   <const lanes**> scratch.tap, blended + r * count, dots)
+                                   y.tap_count[k * call.ph + p + r], column, count, spread + r * <ptrdiff_t> count,
+                                   <const lanes**> scratch.tap, blended + r * <ptrdiff_t> count, dots)
                 slope_start = <const real*> y.tap_slope_start + first
                 slope_end = <const real*> y.tap_slope_end + first
                 for i in range(y.tap_count[k * call.ph + p + r]):
@@ -89,12 +90,12 @@ cdef void differentiate_box_gradient(void* settled, Task* task, Scratch* scratch
                     sums[3] = lanes_madd(slope_end[i], dots[i], sums[3])
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_start, call.pw, moved, call.pw, 0)
-            for i in range(group * call.pw):
-                sums[0] = lanes_multiply_add(moved[i], bins[p * call.pw + i], sums[0])
+            for b in range(group * <int64_t> call.pw):
+                sums[0] = lanes_multiply_add(moved[b], bins[p * <int64_t> call.pw + b], sums[0])
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_end, call.pw, moved, call.pw, 0)
-            for i in range(group * call.pw):
-                sums[2] = lanes_multiply_add(moved[i], bins[p * call.pw + i], sums[2])
+            for b in range(group * <int64_t> call.pw):
+                sums[2] = lanes_multiply_add(moved[b], bins[p * <int64_t> call.pw + b], sums[2])
             p += group
         note_part(&call.parts, k, task.channel, sums, 1)
 
@@ -129,7 +130,7 @@ def box_gradient(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features,
         work.divide(table, call.parts.begin, call.parts.end, channels, LANES,
                     1 if threads == 1 else max(1, 4 * threads // max(1, call.parts.blocks * busy)), 0)
         if call.parts.begin == 0:
-            work.provide(table, threads, call.ring * call.features.columns * sizeof(lanes),
+            work.provide(table, threads, bytes_of(call.ring, call.features.columns, sizeof(lanes)),
                          2 * GROUP * <size_t> table.widest * sizeof(lanes),
                          (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
                          (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes), 0)

@@ -11,6 +11,7 @@ cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
+from roicy.cpu.memory cimport bytes_of
 from roicy.cpu.passes cimport pass_pixels, pass_vectors
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, line_rows, view_of, write_invalid
 from roicy.cpu.work cimport Scratch, Task, Work, parts_of
@@ -98,7 +99,7 @@ def channels_last(AxisTable table, cnp.ndarray features, cnp.ndarray out, int th
         threads = 1
     work.divide(table, 0, table.rois, 1, 1,
                 max(parts_of(table.work * channels), 1 if threads == 1 else 16 * threads), 0)
-    work.provide(table, threads, 0, table.widest * vectors * sizeof(lanes), vectors * sizeof(lanes), 0,
+    work.provide(table, threads, 0, bytes_of(table.widest, vectors, sizeof(lanes)), vectors * sizeof(lanes), 0,
                  size if call.chunked else 0)
     with nogil:
         write_invalid(table, &call.out)

@@ -17,6 +17,7 @@ cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_stream_bytes, real
+from roicy.cpu.memory cimport bytes_of
 from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
 from roicy.cpu.work cimport Scratch, Work
@@ -102,10 +103,10 @@ cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
 cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
     # From the table's list for every column to one vector for every tap of a group.
     cdef const int32_t* line = x.line + x.line_start[k]
-    cdef int64_t q, g, i, start = 0, first, base, end, span = 0
+    cdef int64_t q, g, i, start = 0, first, base, end, span = 0, groups = (<int64_t> x.bins + LANES - 1) // LANES
     cdef int lane, count
     cdef int32_t t, least, most
-    for g in range((x.bins + LANES - 1) // LANES):
+    for g in range(groups):
         base, end = 1 << 62, 0
         least, most = 1 << 30, 0
         for lane in range(LANES):
@@ -136,7 +137,7 @@ cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
                     columns.index[i] = <lane_int> (line[x.tap_position[first]] - base)
                     columns.weight[i] = (<const real*> x.tap_weight)[first]
         start += most
-    for g in range((x.bins + LANES - 1) // LANES):
+    for g in range(groups):
         columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
 
 
@@ -262,7 +263,7 @@ def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     call.ph = table.y.bins
     call.pw = table.x.bins
     call.own = FLOAT32 if sizeof(real) == 4 else FLOAT64
-    call.groups = (call.pw + LANES - 1) // LANES
+    call.groups = (<int64_t> call.pw + LANES - 1) // LANES
     call.room = 0
     call.first = table.image_start[0] if table.images else table.rois
     call.image = image = <int64_t*> cnp.PyArray_DATA(memory)
@@ -279,7 +280,7 @@ def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     if call.split:
         lines += view.columns * call.pixel.elements + LANES + WINDOW
     elif not view.pixels_joined:
-        tile = table.tallest * (view.columns + WINDOW) * sizeof(real)
+        tile = bytes_of(table.tallest, view.columns + WINDOW, sizeof(real))
     crops_describe_pixel(&call.out_pixel, call.together)
     call.joined = (call.together > 1 and call.out.channel == call.out.size
                    and (call.out.column == call.together * call.out.size or call.out.columns <= 1))
@@ -294,7 +295,7 @@ def crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
                    and call.out.images * call.out.channels * call.ph * call.pw * call.out.size >= STREAM_BYTES)
     if table.work * view.channels < CROPS_SERIAL_WORK:
         threads = 1
-    call.bands = 1 if threads == 1 else (call.ph + CROP_ROWS - 1) // CROP_ROWS
+    call.bands = 1 if threads == 1 else <int> ((<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS)
     work.count = (table.rois - call.first) * call.bands
     work.provide(table, threads, tile, lines * sizeof(real), 0,
                  call.groups * sizeof(crops_group) + (2 * call.room + call.groups) * sizeof(lanes),

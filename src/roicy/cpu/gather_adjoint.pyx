@@ -199,7 +199,7 @@ def gather_adjoint(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_
     call.grad_features = view_of(grad_features)
     if table.chunks > 1 and out.dtype != own:
         raise TypeError("roicy: a table in several chunks needs a gradient of its accumulation type")
-    call.rows = min(<int64_t> table.height, 2 * max(1, table.span))
+    call.rows = min(<int64_t> table.height, 2 * max(<int64_t> 1, table.span))
     call.depth = DEPTH if out.channels > LANES else 1
     blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
     call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0

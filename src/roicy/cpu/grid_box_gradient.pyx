@@ -15,6 +15,7 @@ import numpy as np
 from roicy.cpu.grid_table cimport Grid, GridTable
 from roicy.cpu.lanes cimport LANES, lanes, lanes_zero, real
 from roicy.cpu.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis, sample_share
+from roicy.cpu.memory cimport bytes_of
 from roicy.cpu.parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport Ring, View, block_at, load_bins, load_rows, ring_for, view_of, window_rows
@@ -160,8 +161,8 @@ def grid_box_gradient(GridTable table, cnp.ndarray grad_output, cnp.ndarray argm
         work.divide(table, call.parts.begin, call.parts.end, view.channels, LANES,
                     1 if threads == 1 else max(1, 4 * threads // max(1, call.parts.blocks * busy)), 0)
         if call.parts.begin == 0:
-            work.provide(table, threads, call.ring * columns * sizeof(lanes),
-                         table.columns * ALL_SAMPLES * sizeof(sample_share), bins, bins, 0)
+            work.provide(table, threads, bytes_of(call.ring, columns, sizeof(lanes)),
+                         table.columns * <size_t> ALL_SAMPLES * sizeof(sample_share), bins, bins, 0)
         work.run(differentiate_grid_box_gradient, &call)
         with nogil:
             add_parts(&call.parts, table.order, target)

@@ -22,6 +22,7 @@ from roicy.cpu.maxima cimport (
     NOWHERE, SAMPLE_ROWS, lanes_lowest, lanes_take_first, pass_sample_row, pass_samples, place, places,
     places_fill, places_out,
 )
+from roicy.cpu.memory cimport bytes_of
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
     Outlet, Ring, View, bins_bytes, block_at, load_rows, outlet_for, ring_for, store_bins, view_of, window_rows,
@@ -88,7 +89,7 @@ cdef inline void row_of_bins(GridMaxCall* call, int64_t k, int64_t p, int depth,
                              places* bins_at) noexcept nogil:
     cdef Grid* y = call.y
     cdef Grid* x = call.x
-    cdef int64_t width = (call.window[k].right - call.window[k].left) * depth, at
+    cdef int64_t width = (call.window[k].right - call.window[k].left) * <int64_t> depth, at
     cdef int64_t row = k * call.ph + p, column = k * call.pw
     cdef int64_t begin = y.start[row], end = begin + y.count[row], first
     cdef lanes* lines = <lanes*> scratch.lines
@@ -178,8 +179,9 @@ def grid_max(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bin
     chunk = bins_bytes(&call.out)
     call.block = chunk // sizeof(lanes)
     bins = call.depth * chunk
-    work.provide(table, threads, call.ring * columns * call.depth * sizeof(lanes),
-                 SAMPLE_ROWS * table.widest * call.depth * sizeof(lanes), bins, bins if call.with_places else 0,
+    work.provide(table, threads, bytes_of(call.ring, columns, call.depth * sizeof(lanes)),
+                 SAMPLE_ROWS * <size_t> table.widest * call.depth * sizeof(lanes), bins,
+                 bins if call.with_places else 0,
                  bins if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
     with nogil:
         write_invalid(table, &call.out.view)

@@ -226,7 +226,7 @@ ROICY_INLINE void max_columns_as(const lanes *lines, ptrdiff_t stride, int depth
     for (int i = 1; i < length; i++)
         for (int r = 0; r < group; r++)
             for (int v = 0; v < width; v++)
-                best[r][v] = lanes_greater(lines[r * stride + i * depth + v], best[r][v]);
+                best[r][v] = lanes_greater(lines[r * stride + (ptrdiff_t)i * depth + v], best[r][v]);
     for (int r = 0; r < group; r++)
         for (int v = 0; v < width; v++)
             target[v * block + r * target_stride] = best[r][v];
@@ -244,8 +244,9 @@ ROICY_INLINE void max_columns_and_places_as(const lanes *lines, const places *at
     }
     for (int i = 1; i < length; i++)
         for (int r = 0; r < group; r++)
-            lanes_take_first(lines[r * stride + i * depth], places_add(at[r * stride + i * depth], start + i),
-                             &best[r], &best_at[r]);
+            lanes_take_first(lines[r * stride + (ptrdiff_t)i * depth],
+                             places_add(at[r * stride + (ptrdiff_t)i * depth], start + i), &best[r],
+                             &best_at[r]);
     for (int r = 0; r < group; r++) {
         target[r * target_stride] = best[r];
         target_at[r * target_stride] = places_out(best_at[r]);
@@ -337,7 +338,8 @@ ROICY_INLINE void samples_as(const lanes *const line, ptrdiff_t stride, const in
         top_at = places_fill(0);
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < samples; i++) {
-            const lanes left = line[r * stride + low[i] * depth], right = line[r * stride + high[i] * depth];
+            const lanes left = line[r * stride + (ptrdiff_t)low[i] * depth],
+                        right = line[r * stride + (ptrdiff_t)high[i] * depth];
             const lanes value =
                 by_corner
                     ? lanes_greater(lanes_scale(high_weight[i], right), lanes_scale(low_weight[i], left))
@@ -404,7 +406,10 @@ ROICY_NOINLINE void pass_chosen(const lanes *gradient, const places *chosen, con
             if (row < top || row >= bottom)
                 continue;
             for (int i = 0; i < x->count; i++) {
-                const lanes part = lanes_at_place(weighted, at, (place)(y->number[j] * total + x->number[i]));
+                const int64_t here = y->number[j] * (int64_t)total + x->number[i];
+                if (here > INT32_MAX) /* which no index can name */
+                    continue;
+                const lanes part = lanes_at_place(weighted, at, (place)here);
                 lanes *left = line + x->low[i], *right = line + x->high[i];
                 *left = lanes_madd(1, lanes_scale(x->low_weight[i], part), *left);
                 *right = lanes_madd(1, lanes_scale(x->high_weight[i], part), *right);
@@ -429,7 +434,10 @@ ROICY_NOINLINE void pass_chosen_slopes(const lanes *gradient, const places *chos
     for (int j = 0; j < y->count; j++) {
         const lanes *top = (const lanes *)row[y->low[j]], *bottom = (const lanes *)row[y->high[j]];
         for (int i = 0; i < x->count; i++) {
-            const place here = (place)(y->number[j] * total + x->number[i]);
+            const int64_t number = y->number[j] * (int64_t)total + x->number[i];
+            const place here = (place)number;
+            if (number > INT32_MAX) /* which no index can name */
+                continue;
             const lanes top_left = top[x->low[i]], top_right = top[x->high[i]];
             const lanes bottom_left = bottom[x->low[i]], bottom_right = bottom[x->high[i]];
             const real left = x->low_weight[i], right = x->high_weight[i];

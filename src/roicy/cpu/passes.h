@@ -81,7 +81,8 @@ ROICY_NOINLINE void rows_long(const lanes *const *row, const real *weight, int t
 }
 
 ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int taps, const int32_t *from,
-                               const int32_t *to, const int depth, const int add, int count, lanes *target) {
+                               const int32_t *to, const int depth, const int add, ptrdiff_t count,
+                               lanes *target) {
     switch (taps) {
     case 1:
         rows_as(row, weight, 1, from, to, depth, add, count, target);
@@ -108,7 +109,7 @@ ROICY_INLINE void rows_by_taps(const lanes *const *row, const real *weight, int 
  * they are neighbours; `tap` is scratch. */
 ROICY_NOINLINE void pass_rows(const char *const *row, int group, const int64_t *start, const int32_t *taps,
                               const int32_t *position, const real *weight, const int32_t *column, int depth,
-                              int count, const lanes **tap, lanes *target) {
+                              ptrdiff_t count, const lanes **tap, lanes *target) {
     const ptrdiff_t first = column ? column[0] * (ptrdiff_t)depth * (ptrdiff_t)sizeof(lanes) : 0;
     for (int r = 0; r < group; r++, target += count) {
         const int n = taps[r];
@@ -116,7 +117,7 @@ ROICY_NOINLINE void pass_rows(const char *const *row, int group, const int64_t *
         for (int j = 0; j < n; j++)
             tap[j] = (const lanes *)(row[position[start[r] + j]] - first);
         if (n == 0)
-            for (int i = 0; i < count; i++)
+            for (ptrdiff_t i = 0; i < count; i++)
                 target[i] = lanes_zero();
         else if (n > PIECE)
             rows_long(tap, w, n, column, depth, count, target);
@@ -127,7 +128,7 @@ ROICY_NOINLINE void pass_rows(const char *const *row, int group, const int64_t *
         else if (DEPTH > 1 && depth == DEPTH)
             rows_by_taps(tap, w, n, column, NULL, DEPTH, 0, count, target);
         else /* the last channels: pixel by pixel */
-            for (int i = 0, at = 0; i < count; i += depth) {
+            for (ptrdiff_t i = 0, at = 0; i < count; i += depth) {
                 const ptrdiff_t step = (column[i / depth] - at) * (ptrdiff_t)depth;
                 for (int j = 0; j < n; j++)
                     tap[j] += step;

@@ -11,7 +11,7 @@ cdef extern from "passes.h" nogil:
         GROUP               # lines that the column pass takes at once, at the most
 
     void pass_rows(const char* const* row, int group, const int64_t* start, const int32_t* taps,
-                   const int32_t* position, const real* weight, const int32_t* column, int depth, int count,
+                   const int32_t* position, const real* weight, const int32_t* column, int depth, ptrdiff_t count,
                    const lanes** tap, lanes* target) noexcept
     void pass_rows_back(const lanes* lines, ptrdiff_t stride, const int32_t* bin, const real* weight, int taps,
                         const int32_t* column, int count, const lanes** tap, lanes* target) noexcept

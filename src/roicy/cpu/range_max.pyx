@@ -18,6 +18,7 @@ cimport numpy as cnp
 
 from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_zero
 from roicy.cpu.maxima cimport NOWHERE, pass_max_columns, pass_max_rows, place, places, places_fill, places_out
+from roicy.cpu.memory cimport bytes_of
 from roicy.cpu.range_table cimport Ranges, RangeTable
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
@@ -65,7 +66,8 @@ cdef void pool_range_max(void* settled, Task* task, Scratch* scratch) noexcept n
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef const Window* window
     cdef int64_t k, width
-    cdef int p, group, held
+    cdef int64_t held
+    cdef int p, group
     cdef bint whole
     ring.depth = depth
     for k in range(task.first, task.last):
@@ -120,9 +122,9 @@ cdef inline void empty_bins(RangeMaxCall* call, int64_t k, int p, int group, int
         for q in range(call.pw):
             if every or height[r] == 0 or width[q] == 0:
                 for v in range(depth):
-                    bins[v * call.block + r * call.pw + q] = lanes_zero()
+                    bins[v * call.block + r * <int64_t> call.pw + q] = lanes_zero()
                     if call.with_places:
-                        bins_at[v * call.block + r * call.pw + q] = places_out(places_fill(NOWHERE))
+                        bins_at[v * call.block + r * <int64_t> call.pw + q] = places_out(places_fill(NOWHERE))
 
 
 def range_max(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
@@ -162,8 +164,8 @@ def range_max(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, i
     chunk = bins_bytes(&call.out)
     call.block = chunk // sizeof(lanes)
     bins = call.depth * chunk
-    work.provide(table, threads, call.ring * columns * call.depth * sizeof(lanes),
-                 BIN_ROWS * table.widest * call.depth * (2 if call.with_places else 1) * sizeof(lanes), bins,
+    work.provide(table, threads, bytes_of(call.ring, columns, call.depth * sizeof(lanes)),
+                 BIN_ROWS * <size_t> table.widest * call.depth * (2 if call.with_places else 1) * sizeof(lanes), bins,
                  bins if call.with_places else 0,
                  bins if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
     with nogil:

@@ -48,8 +48,8 @@ cdef void pool_range_shared(void* settled, Task* task, Scratch* scratch) noexcep
     cdef lanes* lines = <lanes*> scratch.lines
     cdef lanes* bins = <lanes*> scratch.bins
     cdef lanes* row
-    cdef int64_t k
-    cdef int c, p, q, held
+    cdef int64_t k, held
+    cdef int c, p, q
     cdef const int32_t* height
     cdef const int32_t* width
     for c in range(task.channels):

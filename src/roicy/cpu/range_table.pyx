@@ -281,7 +281,7 @@ cdef double work_of_lines(RangeTable table, int64_t image, const Lines* found) n
         strips += found.last[j] - found.first[j]
     for k in range(table.image_start[image], table.image_start[image + 1]):
         for bin in range(k * table.x.bins, (k + 1) * table.x.bins):
-            work += table.y.bins * (JOIN_COLUMNS + table.x.length[bin])
+            work += table.y.bins * <double> (JOIN_COLUMNS + table.x.length[bin])
     return work + strips * max(0, found.right - found.left)
 
 

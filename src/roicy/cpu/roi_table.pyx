@@ -2,11 +2,10 @@
 
 from cython cimport floating
 from libc.math cimport isfinite
-from libc.stdint cimport SIZE_MAX
 from libc.stdlib cimport qsort
 
 from roicy.cpu.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
-from roicy.cpu.memory cimport borrow, give_back
+from roicy.cpu.memory cimport borrow, give_back, most_bytes
 
 cnp.import_array()
 
@@ -31,7 +30,7 @@ cdef class RoiTable:
     cdef void* reserve(self, size_t count, size_t size) except NULL:
         # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
         cdef size_t bytes = ((max(count * size, <size_t> 1) + 63) & ~(<size_t> 63)) + FENCE_BYTES
-        if count > SIZE_MAX // 2 // size:
+        if count >= most_bytes() // size:
             raise MemoryError(f"roicy: no memory for tables of {count} rows, images or samples")
         if bytes > self._left:
             if self._blocks == MOST_BLOCKS:
@@ -106,7 +105,7 @@ cdef class RoiTable:
                     self.work += cost[at]
                     top = min(top, <int64_t> window.top)
                     bottom = max(bottom, <int64_t> window.bottom)
-                    self.span = max(self.span, min(self.height, window.bottom - window.top + BAND))
+                    self.span = max(self.span, min(self.height - BAND, window.bottom - window.top) + BAND)
                 at += 1
             self.map_pixels[i] = max(<int64_t> 0, bottom - top) * <double> self.width
         self.image_start[self.images] = at

@@ -21,7 +21,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from roicy.cpu.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
-from roicy.cpu.memory cimport borrow, give_back
+from roicy.cpu.memory cimport borrow, bytes_of, give_back, most_bytes
 from roicy.cpu.parallel cimport run_pieces
 from roicy.cpu.roi_table cimport MANY, PILE, Place, Window
 from roicy.cpu.samples cimport Span, bin_base, bisect, next_position, position, scaled
@@ -458,11 +458,12 @@ cdef void fill_box(SampleTable table, Samples* samples, int64_t k, floating samp
     cdef double index
     cdef int64_t at = table.room[k] - table.room[samples.first], begin
     cdef int32_t* counts = samples.tap_count + (k - samples.first) * table.rows * table.columns
+    cdef int64_t bin
     cdef int p, q, n
     cdef bint merge
     samples.tap_start[k - samples.first] = at
-    for p in range(table.rows * table.columns):
-        counts[p] = 0
+    for bin in range(table.rows * <int64_t> table.columns):
+        counts[bin] = 0
     if window.bottom == window.top:
         return
     reach = reach_of(box, sample, table.height, table.width)
@@ -490,7 +491,7 @@ cdef void fill_box(SampleTable table, Samples* samples, int64_t k, floating samp
                 at = fill_bin(table, samples, k, box, &down, base_y, p, n, &part, stride, merge, scratch, at)
             if merge:
                 at = collect(table, samples, k, &part, stride, scratch, at)
-            counts[p * table.columns + q] = <int32_t> (at - begin)
+            counts[p * <int64_t> table.columns + q] = <int32_t> (at - begin)
 
 
 # ---- the table ---
@@ -690,7 +691,7 @@ cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t t
     cdef size_t total = 0
     cdef int i
     size[0] = rois * sizeof(int64_t)
-    size[1] = rois * bins * sizeof(int32_t)
+    size[1] = bytes_of(rois, bins, sizeof(int32_t))
     size[2] = taps * sizeof(int32_t)
     size[3] = taps * real
     size[4] = taps * real * SLOPES if table.sloped else 0
@@ -878,6 +879,7 @@ cdef class SampleChunk:
 
     def __cinit__(self, SampleTable table, int threads):
         cdef int64_t rois = 0, taps = 0
+        cdef size_t size
         cdef int i
         self.table = table
         if table.chunks == 1:
@@ -886,7 +888,10 @@ cdef class SampleChunk:
         for i in range(table.chunks):
             rois = max(rois, table.chunk[i + 1] - table.chunk[i])
             taps = max(taps, table.room[table.chunk[i + 1]] - table.room[table.chunk[i]])
-        self._memory = borrow(lay_out(table, NULL, rois, taps, NULL))
+        size = lay_out(table, NULL, rois, taps, NULL)
+        if size >= most_bytes():
+            raise MemoryError("roicy: no memory for the taps of this many bins")
+        self._memory = borrow(size)
         lay_out(table, &self.samples, rois, taps, <char*> self._memory)
         self._bench = Bench(table, rois, threads)
 

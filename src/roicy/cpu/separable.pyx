@@ -20,6 +20,7 @@ cimport numpy as cnp
 
 from roicy.cpu.axis_table cimport Axis, AxisTable
 from roicy.cpu.lanes cimport DEPTH, LANES, lanes, lanes_blend_block, lanes_zero, real
+from roicy.cpu.memory cimport bytes_of
 from roicy.cpu.passes cimport GROUP, pass_columns, pass_rows
 from roicy.cpu.roi_table cimport Window
 from roicy.cpu.tile cimport (
@@ -59,8 +60,8 @@ cdef void pool_separable(void* settled, Task* task, Scratch* scratch) noexcept n
     cdef const int32_t* column = NULL
     cdef lanes* lines = <lanes*> scratch.lines
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
-    cdef int64_t k, first
-    cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, count, held
+    cdef int64_t k, first, held
+    cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, count
     ring.depth = depth
     for k in range(task.first, task.last):
         count = x.line_length[k]
@@ -77,11 +78,12 @@ cdef void pool_separable(void* settled, Task* task, Scratch* scratch) noexcept n
             group = min(call.group, call.ph - p)
             if call.direct:
                 for r in range(group):
-                    blend_planes(call, k, p + r, scratch, task.channels, lines + r * count)
+                    blend_planes(call, k, p + r, scratch, task.channels, lines + r * <ptrdiff_t> count)
             else:
                 first = k * call.ph + p
                 pass_rows(scratch.row, group, y.tap_start + first, y.tap_count + first, y.tap_position,
-                          <const real*> y.tap_weight, column, depth, count * depth, <const lanes**> scratch.tap, lines)
+                          <const real*> y.tap_weight, column, depth, count * <ptrdiff_t> depth,
+                          <const lanes**> scratch.tap, lines)
             pass_columns(lines, count, depth, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
                          x.tap_position, <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw,
                          call.pw, call.block)
@@ -153,12 +155,12 @@ def separable(AxisTable table, cnp.ndarray features, cnp.ndarray out, int thread
     # enough tasks for an even load, but RoIs in a part share the rows that they load
     work.divide(table, 0, table.rois, channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
-    tile = 0 if call.direct else call.ring * view.columns * call.depth * sizeof(lanes)
+    tile = 0 if call.direct else bytes_of(call.ring, view.columns, call.depth * sizeof(lanes))
     bins = bins_bytes(&call.out)
     call.block = bins // sizeof(lanes)
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
-    work.provide(table, threads, tile, GROUP * table.widest * call.depth * sizeof(lanes), call.depth * bins, spare,
-                 call.depth * bins if call.out.chunked else 0)
+    work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), call.depth * bins,
+                 spare, call.depth * bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
     work.run(pool_separable, &call)

@@ -6,7 +6,7 @@ All memory is taken before a kernel starts, so that a call which fails has writt
 from libc.stdlib cimport free, malloc
 
 from roicy.cpu.checks cimport FENCE_BYTES, check_inside, fence
-from roicy.cpu.memory cimport borrow, give_back
+from roicy.cpu.memory cimport borrow, give_back, most_bytes
 from roicy.cpu.parallel cimport run_pieces
 
 
@@ -83,11 +83,13 @@ cdef class Work:
     cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins,
                      size_t spare, size_t chunk) except -1:
         """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
-        cdef size_t most = max(table.tallest, table.widest, table.rows, table.columns) + 1
+        cdef size_t most = <size_t> max(table.tallest, table.widest, table.rows, table.columns) + 1
         cdef size_t each = (lined(tile) + lined(lines) + lined(bins) + lined(spare) + lined(chunk)
                             + 2 * lined(most * sizeof(char*)))
         cdef char* at
         cdef int t
+        if max(tile, lines, bins, spare, chunk) >= most_bytes():
+            raise MemoryError("roicy: no memory for the scratch of a call on a map of this size")
         self.threads = <int> max(1, min(threads, self.count))
         self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
         if self.scratch == NULL:

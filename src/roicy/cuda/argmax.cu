@@ -19,7 +19,7 @@ INLINE int64 least_of(int64 value, int64 *least) {
 
 /* How many samples a bin has; total: (K, PH + PW), of every bin along y and x. */
 INLINE int64 samples_in(const int *total, int64 k, int p, int q, int rows, int columns) {
-    const int *own = total + k * (rows + columns);
+    const int *own = total + k * ((int64)rows + columns);
     return (int64)own[p] * own[rows + q];
 }
 

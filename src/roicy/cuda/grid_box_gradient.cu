@@ -35,7 +35,7 @@ KERNEL __launch_bounds__(SURVEYORS, 2)
                 const STORED *bottom = plane + (INDEX)features_y * (INDEX)y.high;
                 const INDEX left = (INDEX)features_x * (INDEX)x.low,
                             right = (INDEX)features_x * (INDEX)x.high;
-                const int64 first = k * (rows + columns);
+                const int64 first = k * ((int64)rows + columns);
                 double slope_y = 0, slope_x = 0;
                 if (!y.level) {
                     const double low = x.low_weight, high = x.high_weight;

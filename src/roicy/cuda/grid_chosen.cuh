@@ -4,7 +4,7 @@
 
 /* The row and the column of the sample that a bin's index names, if it is one that hits the map. */
 INLINE bool chosen(GRID, int64 k, int p, int q, int index, Sample &y, Sample &x) {
-    const int64 first = k * (rows + columns);
+    const int64 first = k * ((int64)rows + columns);
     const int total = grid_total[first + rows + q];
     if (index < 0 || total == 0)
         return false;

@@ -109,7 +109,7 @@ KERNEL __launch_bounds__(THREADS, 4)
         const int height_of_run = min(run_y, rows - top), width_of_run = min(run_x, columns - left);
         const int first = (int)part * chunk, depth = min(chunk, channels - first);
         const int bins = height_of_run * width_of_run;
-        const int64 own_y = k * (rows + columns) + top, own_x = k * (rows + columns) + rows + left;
+        const int64 own = k * ((int64)rows + columns), own_y = own + top, own_x = own + rows + left;
         const bool valid = image[k] >= 0;
         int stages_y = 0, stages_x = 0;
         if (valid) {

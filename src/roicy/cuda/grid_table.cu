@@ -94,7 +94,8 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
     const Rule rule = {spatial_scale, sampling_ratio, aligned != 0, from_edge != 0};
     for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois; k += gridDim.x * (int64)WARPS) {
         const BOX *row = boxes + k * columns_of_boxes, *box = row + columns_of_boxes - 4;
-        const int64 own = image_of(row, columns_of_boxes, images, given, k, count), at = k * (rows + columns);
+        const int64 own = image_of(row, columns_of_boxes, images, given, k, count),
+                    at = k * ((int64)rows + columns);
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
             const Range down = fill_axis(box[1], box[3], rule, rows, height, bins + RECORD * at,
@@ -119,7 +120,7 @@ KERNEL __launch_bounds__(256)
     __shared__ int64 invalid[256], fine[256];
     int64 found = rois, found_fine = rois;
     for (int64 k = threadIdx.x; k < rois; k += 256) {
-        const double *y = bins + RECORD * k * (rows + columns), *x = y + RECORD * rows;
+        const double *y = bins + RECORD * k * ((int64)rows + columns), *x = y + RECORD * rows;
         if (image[k] < 0)
             found = min(found, k);
         else if (y[3] * x[3] > MOST_SAMPLES)

@@ -9,6 +9,7 @@ from roicy.cuda.device import Arguments, Device, name_of, table_options
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
+_INT32_MAX = 2**31 - 1
 
 
 class RoiTable:
@@ -44,6 +45,10 @@ class RoiTable:
         output_size: Size,
         accumulate: str,
     ) -> None:
+        if input_shape[1] > _INT32_MAX:
+            raise ValueError(
+                f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
+            )
         self.device = device
         self.boxes = boxes
         self.images = images

@@ -47,7 +47,8 @@ INLINE REAL share_of(int p, int bins, double count, double sample) {
 
 /* The same for a grid of few samples: twice the number of samples between, which is whole, to be exact. */
 INLINE REAL share_of(int p, int bins, int count, int sample) {
-    return (REAL)(2 * (p * count + sample) + 1 - bins * count) / (REAL)(2 * bins * count);
+    return (REAL)(2 * ((int64)p * count + sample) + 1 - (int64)bins * count) /
+           (REAL)(2 * (int64)bins * count);
 }
 
 struct Point {
