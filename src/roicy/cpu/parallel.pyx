@@ -143,7 +143,8 @@ cdef int run_pieces(Piece piece, void* call, int64_t count, int threads) except 
 
     Raises what a signal handler raises; some pieces have then not been worked on.
     """
-    cdef Job job = Job(piece=piece, call=call, count=count, following=0, begun=1)
+    cdef Job job = Job(piece=piece, call=call, count=count, following=0, lost=0, wanted=0, begun=1, working=0,
+                       waited=False, called=NULL, finished=NULL)
     cdef bint listening = thread_ident() == main_thread, interrupted
     cdef double began = roicy_seconds()
     if listening and check_signals():
