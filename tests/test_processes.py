@@ -350,7 +350,7 @@ def test_signals_end_long_calls(run_python, threads):
 
     Time is that of the process, all threads together: a busy machine has other work in between.
     """
-    seconds = (0.15 + 0.5) * threads * (10 if os.environ.get("ROICY_BUILD") == "sanitize" else 1)
+    seconds = (0.15 + 0.5) * threads * (10 if os.environ.get("ROICY_BUILD") else 1)
     said = run_python(CALLS + LONG, threads, seconds, timeout=240)
     assert said.split() == ["16", "True", "True"]
 
