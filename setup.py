@@ -106,14 +106,14 @@ class BuildKernels(build_ext):
         self.done = set()
 
     def build_extensions(self):
-        openmp = self.openmp_flags()  # for the number of threads that it would use
+        openmp = self.openmp_flags()
         # clang has no such parameter, and only warns
         known = not MSVC and self.runs([*INLINING, "-Werror"], "int main(void) { return 0; }")
         inlining = INLINING if known else []
         for ext in self.extensions:
-            asks = openmp if ext.name == "roicy.cpu.threads" else []
-            ext.extra_compile_args += asks + inlining
-            ext.extra_link_args += asks if not MSVC else []
+            threaded = openmp if ext.name in ("roicy.cpu.parallel", "roicy.cpu.threads") else []
+            ext.extra_compile_args += threaded + inlining
+            ext.extra_link_args += threaded if not MSVC else []
             ext.extra_link_args += ["-Wl,-s"] if sys.platform == "linux" and BUILD not in CHECKED else []
             ext.extra_link_args += SANITIZERS if BUILD == "sanitize" else []
         super().build_extensions()

@@ -340,6 +340,36 @@ def test_helpers_that_have_not_come_are_called_again(run_python):
     assert 9 <= int(helpers) + 1 <= 33
 
 
+TEAMS = """
+import os
+import battery, roicy, test_threads
+from closeness import bits
+from roicy.cpu import parallel
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+parallel.keep_accounts(False)
+case = test_threads.LARGE[0]
+with roicy.num_threads(1):
+    expected = bits(battery.forward(case))
+before, found = threads(), []
+for n in (2, 5, 3, 5):
+    with roicy.num_threads(n):
+        assert bits(battery.forward(case)) == expected
+    found.append((threads() - before, parallel.helpers()))
+print(found)
+"""
+
+
+@linux_only
+def test_helpers_stay_and_more_join_them(run_python):
+    """One for two threads; three more, in a region of their own, for five."""
+    found = eval(run_python(TEAMS))
+    assert all(running == started for running, started in found)
+    assert [started for _, started in found] == [1, 4, 4, 4]
+
+
 # ---------------------------------------------------------------- threads that cannot start
 
 LIMITED = """

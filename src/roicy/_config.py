@@ -121,10 +121,10 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     dict or None
         With ``mode="dicts"``, the sections "Versions" (roicy, Python, NumPy, the C compiler), "CPU" (the
         level that the kernels in use were compiled for, the levels that this machine can run, and what
-        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether OpenMP is asked for their number, and how many)
-        and "CUDA" (the state, "ready" or what is missing, and what to do about it; the versions of CuPy, of
-        its compiler NVRTC and of CUDA in the driver; the devices with their compute capabilities). For the
-        latter CuPy is imported where it is installed.
+        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether they are OpenMP's, and how many) and "CUDA" (the
+        state, "ready" or what is missing, and what to do about it; the versions of CuPy, of its compiler
+        NVRTC and of CUDA in the driver; the devices with their compute capabilities). For the latter CuPy
+        is imported where it is installed.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """How many threads the kernels use.
 
 The number is the caller's: each Python thread has its own setting. Without one it is what OpenMP would use
-(``OMP_NUM_THREADS``, threadpoolctl), capped by the processor share that the control group grants. The threads are not
-OpenMP's: see `roicy.cpu.parallel`.
+(``OMP_NUM_THREADS``, threadpoolctl), capped by the processor share that the control group grants. What they do is in
+`roicy.cpu.parallel`.
 """
 
 import math
@@ -41,7 +41,7 @@ _known = {}
 
 
 def openmp():
-    """Whether OpenMP is asked how many threads there are by default."""
+    """Whether threads are OpenMP's."""
     return ROICY_OPENMP
 
 
