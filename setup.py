@@ -61,8 +61,16 @@ if not set(CHOSEN) <= set(LEVELS):
     sys.exit(f"ROICY_LEVELS={','.join(CHOSEN)!r}: known here are {', '.join(LEVELS)}")
 LEVELS = {level: LEVELS[level] for level in CHOSEN}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
-TABLES = ["roi_table", "axis_table", "grid_table", "range_table", "sample_table"]
-OTHERS = ["memory", "parallel", "work", "threads", "processor"]
+COMPILED = [
+    "cython_api",
+    *(f"cpu.tables.{name}" for name in ("rois", "axis", "grid", "range", "sample")),
+    *(f"cpu.runtime.{name}" for name in ("memory", "parallel", "work")),
+    "cpu.threads",
+    "cpu.processor",
+]
+
+# Where C headers are.
+HEADERS = [str(PACKAGE / "cpu" / folder) for folder in ("lanes", "runtime")]
 
 # Stands for the name of an extension of kernels, filled up to its length, in the C text that they share.
 STAND_IN = "kernels_of_"
@@ -84,7 +92,7 @@ def extension(name, source, flags=(), macros=()):
     return Extension(
         f"roicy.{name}",
         [str(source)],
-        include_dirs=[numpy.get_include(), str(source.parent)],
+        include_dirs=[numpy.get_include(), *HEADERS, str(source.parent)],
         extra_compile_args=[*FLAGS, *flags, *CHECKED.get(BUILD, [])],
         define_macros=[
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
@@ -92,7 +100,7 @@ def extension(name, source, flags=(), macros=()):
             *((macro, None) for macro in (*macros, *(["ROICY_CHECKS"] if BUILD in CHECKED else []))),
         ],
         # what a source includes, too: it is how that gets into a source distribution
-        depends=[str(path) for pattern in ("*.pyx", "*.pxd", "*.h") for path in source.parent.glob(pattern)],
+        depends=[str(path) for pattern in ("*.pyx", "*.pxd", "*.h") for path in PACKAGE.rglob(pattern)],
     )
 
 
@@ -111,7 +119,7 @@ class BuildKernels(build_ext):
         known = not MSVC and self.runs([*INLINING, "-Werror"], "int main(void) { return 0; }")
         inlining = INLINING if known else []
         for ext in self.extensions:
-            threaded = openmp if ext.name in ("roicy.cpu.parallel", "roicy.cpu.threads") else []
+            threaded = openmp if ext.name in ("roicy.cpu.runtime.parallel", "roicy.cpu.threads") else []
             ext.extra_compile_args += threaded + inlining
             ext.extra_link_args += threaded if not MSVC else []
             ext.extra_link_args += ["-Wl,-s"] if sys.platform == "linux" and BUILD not in CHECKED else []
@@ -172,9 +180,9 @@ class BuildKernels(build_ext):
         return True
 
 
-extensions = [extension(name, name) for name in ["cython_api", *(f"cpu.{name}" for name in TABLES + OTHERS)]]
+extensions = [extension(name, name) for name in COMPILED]
 extensions += [
-    extension(f"cpu._kernels_{precision}_{level}", "cpu.kernels", flags, macros)
+    extension(f"cpu._kernels_{precision}_{level}", "cpu.apply.kernels", flags, macros)
     for precision, macros in PRECISIONS.items()
     for level, flags in LEVELS.items()
 ]

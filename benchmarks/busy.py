@@ -32,15 +32,15 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--quick", action="store_true")
     chosen = parser.parse_args(arguments)
-    from roicy import _passes
-    from roicy._workloads import select
+    from roicy._cli import calls
+    from roicy._cli.workloads import select
 
     for workload in select(chosen.only.split(",")):
         for size, share in {"large": 1, "small": SMALL}.items():
             if chosen.quick and size == "large":
                 continue
             of_size = dataclasses.replace(workload, rois=math.ceil(workload.rois * share))
-            for name, make in _passes.passes(of_size).items():
+            for name, make in calls.passes(of_size).items():
                 if name != "with argmax":
                     found = against_one(of_size, make, chosen.rounds)
                     print(json.dumps([f"{name} {workload.name}, {size}", *found]), flush=True)
@@ -51,7 +51,7 @@ def against_one(workload, make, rounds):
     import contests
     import numpy as np
 
-    from roicy._race import race
+    from roicy._cli.race import race
 
     rng = np.random.default_rng(0)
     inputs = workload.features(rng), workload.boxes(rng), workload.grad_output(rng)
@@ -81,7 +81,7 @@ def beside(count, nice):
 
 def report(chosen):
     """Race in processes of their own and print tables; return 1 where a ratio is beyond the bound."""
-    from roicy._table import print_table
+    from roicy._cli.terminal import print_table
 
     titles = {"": "roicy alone"}
     if find_spec("torch"):

@@ -21,8 +21,8 @@ import report
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from roicy._table import print_table
-from roicy._workloads import select
+from roicy._cli.terminal import print_table
+from roicy._cli.workloads import select
 
 console = Console()
 

@@ -8,9 +8,10 @@ import peers
 from peers import Peer
 
 import roicy
-from roicy import _passes, cpu
-from roicy._race import race
-from roicy._workloads import Workload
+from roicy import cpu
+from roicy._cli import calls
+from roicy._cli.race import race
+from roicy._cli.workloads import Workload
 
 BOX, SR2, MASK, C4, CROPS = (
     "box_7x7_adaptive",
@@ -88,9 +89,9 @@ def difference(one, other):
 def against_peers(workloads, threads, fresh, backward):
     """roicy's forward or backward passes against everyone's; ``fresh``: into a new output at each call."""
     for workload in workloads:
-        own = {name: make for name, make in _passes.passes(workload).items() if name != "box gradient"}
+        own = {name: make for name, make in calls.passes(workload).items() if name != "box gradient"}
         if workload.mode == "max":
-            own["onnx's rule"] = partial(_passes.forward, max_rule="onnx")
+            own["onnx's rule"] = partial(calls.forward, max_rule="onnx")
             del own["with argmax"]  # which no peer has
         for name, make in own.items():
             others = peers.of(workload, name)
@@ -105,7 +106,7 @@ def lower_levels(workloads, threads):
     for workload in workloads:
         for level in cpu.levels()[:-1]:
             if workload.name == BOX:
-                contestants = {"roicy": of_roicy(_passes.forward), **peers.of(workload, "forward")}
+                contestants = {"roicy": of_roicy(calls.forward), **peers.of(workload, "forward")}
                 process = {"alone": True, "environment": {"ROICY_CPU_LEVEL": level}}
                 name, remark = f"{level} {workload.name}", f"level {level}"
                 yield Contest(name, "peers", workload, contestants, remark, threads, **process)
@@ -113,8 +114,8 @@ def lower_levels(workloads, threads):
 
 def against_itself(workloads, threads):
     """What layouts, dtypes, new outputs, an argmax, gradients and a second thread cost or bring."""
-    forward, with_argmax = _passes.forward, _passes.with_argmax
-    backward, box_gradient = _passes.backward, _passes.box_gradient
+    forward, with_argmax = calls.forward, calls.with_argmax
+    backward, box_gradient = calls.backward, calls.box_gradient
     gradients = (BOX, SR2, MASK, C4, MAX, ROTATED_SR2, ROTATED, POOL, POOL_BOX, RMAC)
     comparisons = (
         ("new output", partial(forward, fresh=True), "reused output", (BOX, C4, POOL_BOX)),

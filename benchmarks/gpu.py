@@ -21,9 +21,9 @@ import traffic
 from clocks import Cpu, Gpu, bandwidth, handing_over
 from peers import upright
 
-from roicy import _passes
-from roicy._table import print_table
-from roicy._workloads import select
+from roicy._cli import calls
+from roicy._cli.terminal import print_table
+from roicy._cli.workloads import select
 from roicy.cuda import state
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +61,7 @@ def main(arguments=None):
     speed = None if chosen.once else bandwidth(clock)
     results, missing_time = [], []
     for workload in chosen.workloads:
-        names = [name for name in _passes.passes(workload) if name in chosen.passes]
+        names = [name for name in calls.passes(workload) if name in chosen.passes]
         taken, inputs = shrunk(workload) if chosen.dry else workload, None
         for name in names:
             if time.monotonic() > end:
@@ -126,7 +126,7 @@ def shrunk(workload):
 
 def contestants(clock, workload, name):
     """Who takes part in a pass: {name: (prepare, what it does instead)}, and who is not installed."""
-    own, missing = _passes.passes(workload)[name], []
+    own, missing = calls.passes(workload)[name], []
     if workload.operator == "rmac":  # which checks nothing on the device
         found = {"roicy": (own(workload, xp=clock.xp), "")}
     else:

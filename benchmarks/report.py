@@ -11,7 +11,7 @@ from pathlib import Path
 import chart
 
 import roicy
-from roicy._table import print_table
+from roicy._cli.terminal import print_table
 
 RESULTS = Path(__file__).parent / "results"
 # How far results may lie apart, over the largest value; OpenCV's weights are coarse, float16 is what it is.

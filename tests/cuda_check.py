@@ -2,7 +2,7 @@
 
     python tests/cuda_check.py 75 80 90 100        # compute capabilities, 10 * major + minor
     python tests/cuda_check.py 90 --all            # a row for each specialisation, not for each kernel
-    python tests/cuda_check.py 90 --only separable
+    python tests/cuda_check.py 90 --only axis_forward
     python tests/cuda_check.py 75 80 90 100 --common
 
 It takes CuPy, NVRTC and the CUDA headers, as ``roicy[cuda13]`` installs them. The compiler gets what CuPy
@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from roicy._table import print_table
+from roicy._cli.terminal import print_table
 from roicy.cuda import device, state
 
 # What CuPy adds for a device, besides what `assemble_cupy_compiler_options` returns.

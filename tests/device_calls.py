@@ -26,8 +26,8 @@ import test_cuda
 from closeness import assert_same_sums
 
 import roicy
-from roicy import _passes
-from roicy._workloads import select
+from roicy._cli import calls as measured
+from roicy._cli.workloads import select
 from roicy.cuda import device, state
 
 #: Of a number that is a sum, what it may be off by: gradients of boxes are sums that cancel.
@@ -115,7 +115,7 @@ def calls():
     for workload in select(None):
         few = {"rois": min(workload.rois, 12), "output_size": min(workload.output_size, 7)}
         small = dataclasses.replace(workload, input_shape=(2, 33, 40, 54), **few)
-        for name, prepare in _passes.passes(small).items():
+        for name, prepare in measured.passes(small).items():
             yield f"{workload.name}, {name}", one_pass(small, prepare)
 
 
@@ -138,7 +138,7 @@ def one_pass(workload, prepare):
     def call(package):
         rng = np.random.default_rng(3)
         arrays = workload.features(rng), workload.boxes(rng), workload.grad_output(rng)
-        with replaced((_passes,), package):
+        with replaced((measured,), package):
             return prepare(workload)(*arrays)()
 
     return call

@@ -12,8 +12,8 @@ import numpy as np
 
 import roicy
 from roicy import cpu
-from roicy.cpu import memory
-from roicy.cpu.sample_table import hold
+from roicy.cpu.runtime import memory
+from roicy.cpu.tables.sample import hold
 
 RNG = np.random.default_rng(0)
 BOXES = np.array(

@@ -11,7 +11,7 @@ import pytest
 from reference_samples import places, samples
 
 import roicy
-from roicy._workloads import Workload
+from roicy._cli.workloads import Workload
 from roicy.cuda import state
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -220,7 +220,7 @@ def test_differences(gpu):
 
 def test_contracted_positions_make_no_difference(gpu):
     """Averages at positions that were rounded once, not twice, as a kernel of torchvision's has them."""
-    from roicy._workloads import select
+    from roicy._cli.workloads import select
 
     (box,) = select(["box_7x7_sr2"])
     box = dataclasses.replace(box, input_shape=(1, 32, *box.input_shape[2:]), rois=200)

@@ -10,7 +10,7 @@ PREPARE = """
 import sys
 import numpy as np
 import roicy.cpu
-from roicy.cpu.axis_table import AxisTable
+from roicy.cpu.tables.axis import AxisTable
 
 def table(images):
     boxes = np.tile(np.array([1, 1, 9, 9], np.float32), (100, 1))
@@ -19,13 +19,13 @@ def table(images):
 features = np.ones((1, 16, 12, 12), np.float32)
 kernels = roicy.cpu._kernels("float32")
 right = table(np.zeros(100, np.int64)), features, np.empty((100, 16, 2, 2), np.float32)
-kernels.separable(*right, 1)
+kernels.axis_forward(*right, 1)
 print("right", flush=True)
 """
 
 WRONG = {
-    "a result too few": "kernels.separable(right[0], features, right[2][:99], 1)",
-    "features too small": "kernels.separable(right[0], features[:, :, :5], right[2], 1)",
+    "a result too few": "kernels.axis_forward(right[0], features, right[2][:99], 1)",
+    "features too small": "kernels.axis_forward(right[0], features[:, :, :5], right[2], 1)",
 }
 
 
@@ -35,7 +35,7 @@ def test_assertions_end_the_process(wrong, run_python):
     done = run_python(PREPARE + wrong, check=False)
     assert done.stdout == "right\n"
     assert done.returncode == -6
-    assert "roicy/cpu/tile.pxd:" in done.stderr
+    assert "roicy/cpu/apply/tile.pxd:" in done.stderr
     assert "not in [0, " in done.stderr
 
 
@@ -46,13 +46,13 @@ def test_the_sanitizer_sees_what_is_read_behind_an_array(size, run_python):
     assert done.stdout == "right\n"
     assert done.returncode == -6
     assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
-    assert "roicy/cpu/roi_table.pyx:" in done.stderr
+    assert "roicy/cpu/tables/rois.pyx:" in done.stderr
 
 
 @pytest.mark.skipif(BUILD != "sanitize", reason="for ROICY_BUILD=sanitize")
 def test_the_sanitizer_sees_what_leaves_its_piece_of_a_block(run_python):
     """The table is of one kind, the kernel for another: it takes weights for twice as large as they are."""
-    wrong = "roicy.cpu._kernels('float64').separable(right[0], features, right[2], 1)"
+    wrong = "roicy.cpu._kernels('float64').axis_forward(right[0], features, right[2], 1)"
     done = run_python(PREPARE + wrong, check=False)
     assert done.stdout == "right\n"
     assert done.returncode == -6

@@ -16,7 +16,7 @@ from cuda_host import arrays
 from cuda_host.arrays import Waits, ndarray
 
 import roicy
-from roicy.cuda.roi_table import UNSORTED, RoiTable
+from roicy.cuda.tables.rois import UNSORTED, RoiTable
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 

@@ -256,9 +256,9 @@ def test_more_items_than_32_bits_count(xp, layout):
 
 def test_tables_that_ask_for_their_room(xp, features, monkeypatch):
     """The sizes of large tables are read from the device."""
-    from roicy.cuda import axis_table
+    from roicy.cuda.tables import axis
 
-    monkeypatch.setattr(axis_table, "UNASKED_BYTES", 0)
+    monkeypatch.setattr(axis, "UNASKED_BYTES", 0)
     there = [xp.asarray(array) for array in (features, ROIS)]
     pooled = roicy.roi_align(*there, 7)
     assert_same_sums(xp.asnumpy(pooled), roicy.roi_align(features, ROIS, 7))

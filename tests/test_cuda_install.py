@@ -15,8 +15,14 @@ import roicy
 from roicy.cuda import device, state
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted(path.name for path in resources.files("roicy.cuda").iterdir() if path.name.endswith(".cu"))
-HEADERS = sorted(path.name for path in resources.files("roicy.cuda").iterdir() if path.name.endswith(".cuh"))
+TEXTS = {
+    f"{folder}/{path.name}": path.read_text(encoding="utf-8")
+    for folder in ("apply", "lanes", "tables")
+    for path in resources.files("roicy.cuda").joinpath(folder).iterdir()
+    if path.name.endswith((".cu", ".cuh"))
+}
+SOURCES = sorted(Path(name).stem for name in TEXTS if name.endswith(".cu"))
+HEADERS = sorted(name for name in TEXTS if name.endswith(".cuh"))
 
 
 class Missing(RuntimeError):
@@ -226,23 +232,20 @@ except TypeError:
 
 def test_there_are_sources():
     assert SOURCES
-    assert {f"{source}.cu" for source, _ in device.specialisations()} == set(SOURCES)
+    assert {source for source, _ in device.specialisations()} == set(SOURCES)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources_are_whole(source):
     """Every header of the package is in the text, once; only the toolkit's remain to be included."""
-    text = device.source_text(source.removesuffix(".cu"))
+    text = device.source_text(source)
     assert "__global__" in text
     assert not re.findall(r'^\s*#\s*include\s*"', text, re.MULTILINE)
     assert set(re.findall(r"^\s*#\s*include\s*<(.*)>", text, re.MULTILINE)) <= set(state.HEADERS)
 
 
 def test_every_header_is_included():
-    texts = [
-        path.read_text() for path in resources.files("roicy.cuda").iterdir() if path.suffix in (".cu", ".cuh")
-    ]
-    included = set(re.findall(r'^#include "(.*)"', "\n".join(texts), re.MULTILINE))
+    included = set(re.findall(r'^#include "(.*)"', "\n".join(TEXTS.values()), re.MULTILINE))
     assert included == set(HEADERS)
 
 
@@ -257,16 +260,17 @@ def test_packages_have_their_sources():
     if not settings.is_file():
         pytest.skip("the project's settings are not beside the tests")
     setuptools = tomllib.loads(settings.read_text())["tool"]["setuptools"]
-    patterns = setuptools["package-data"]["roicy.cuda"]
-    for name in SOURCES + HEADERS:
-        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-    assert "roicy.cuda" in setuptools["packages"]
+    for name in TEXTS:
+        package = f"roicy.cuda.{Path(name).parent}"
+        patterns = setuptools["package-data"][package]
+        assert any(fnmatch.fnmatch(Path(name).name, pattern) for pattern in patterns)
+        assert package in setuptools["packages"]
 
 
 # ---------------------------------------------------------------- the check of the kernels, on a log
 
 LOG = """\
-separable.cu(7): warning #177-D: variable "left" was declared but never referenced
+axis_forward.cu(7): warning #177-D: variable "left" was declared but never referenced
   int left;
       ^
 
@@ -303,15 +307,16 @@ def test_an_architecture_that_will_go_is_no_fault():
 
 
 def compiled(architecture, options=(), kernels=(), complaints=()):
-    return cuda_check.Compiled("separable", options, architecture, kernels, complaints)
+    return cuda_check.Compiled("axis_forward", options, architecture, kernels, complaints)
 
 
 def test_faults_are_said_once():
     some, more = ((cuda_check.Kernel("rows", 255, 0, 48, spilled),) for spilled in (8, 24))
     results = [compiled(75, ("-DREAL=float",), more), compiled(90, (), some, ("warning: left",))]
     spill, warning = cuda_check.faults(results)
-    assert spill == "separable: rows spills up to 24 bytes\n    in separable -DREAL=float sm_75 and 1 more"
-    assert warning.startswith("separable: warning: left\n")
+    where = "in axis_forward -DREAL=float sm_75 and 1 more"
+    assert spill == f"axis_forward: rows spills up to 24 bytes\n    {where}"
+    assert warning.startswith("axis_forward: warning: left\n")
     assert cuda_check.faults([compiled(75, (), (cuda_check.Kernel("rows", 40, 0, 48, 0),))]) == []
 
 
@@ -327,10 +332,10 @@ def test_rows_have_the_most_of_any_specialisation():
     ]
     columns, rows = cuda_check.kernel_rows(results)
     assert columns[3:5] == [">sm_75", ">sm_90"]
-    assert rows == [["separable.cu", "rows", "2", "60", "50", "30", "0", "0"]]
+    assert rows == [["axis_forward.cu", "rows", "2", "60", "50", "30", "0", "0"]]
     columns, rows = cuda_check.specialisation_rows(results)
     assert len(rows) == 4
-    assert rows[0] == ["separable.cu", "rows", "REAL=float", "75", "40", "10", "0", "0"]
+    assert rows[0] == ["axis_forward.cu", "rows", "REAL=float", "75", "40", "10", "0", "0"]
 
 
 def test_the_check_says_what_it_needs(monkeypatch, capsys):

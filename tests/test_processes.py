@@ -326,7 +326,7 @@ def handle(number, frame):
     raise Alarm
 
 signal.signal(signal.SIGALRM, handle)
-roicy.cpu.parallel.keep_accounts(False)
+roicy.cpu.runtime.parallel.keep_accounts(False)
 roicy.set_num_threads(int(sys.argv[1]))
 expected, right = pooled(), []
 for number, call in enumerate(long):

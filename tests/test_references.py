@@ -113,7 +113,7 @@ def test_kernels(waiting, host_kernels):
 
     kernels = Kernels(np, HostModule, lambda: 0)
     table = kernels.axis_table(ROIS, None, FEATURES.shape, (3, 2), 1.0, 0, True, "float32", "forward")
-    kernels.separable(table, FEATURES, np.empty((4, 5, 3, 2), np.float32))
+    kernels.axis_forward(table, FEATURES, np.empty((4, 5, 3, 2), np.float32))
     seen = weakref.ref(kernels)
     del kernels, table
     assert seen() is None

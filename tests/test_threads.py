@@ -11,7 +11,7 @@ import pytest
 from closeness import assert_same_bits
 
 import roicy
-from roicy.cpu import parallel
+from roicy.cpu.runtime import parallel
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/task")
 fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
@@ -170,7 +170,7 @@ def threads():
     return len(os.listdir("/proc/self/task"))
 
 before = threads()
-roicy.cpu.parallel.keep_accounts(False)
+roicy.cpu.runtime.parallel.keep_accounts(False)
 roicy.set_num_threads(int(sys.argv[1]))
 for case in test_threads.LARGE:
     for function in test_threads.FUNCTIONS:
@@ -222,7 +222,7 @@ import os, signal, sys
 import roicy
 import battery, test_threads
 from closeness import bits
-from roicy.cpu import parallel
+from roicy.cpu.runtime import parallel
 
 parallel.keep_accounts(False)
 in_parent, in_child = int(sys.argv[1]), int(sys.argv[2])
@@ -320,7 +320,7 @@ def test_two_threads_cost_little_where_the_machine_is_busy(run_python):
 LATE = """
 import battery, roicy, test_threads
 from closeness import bits
-from roicy.cpu import parallel
+from roicy.cpu.runtime import parallel
 
 parallel.keep_accounts(False)
 same, case = True, test_threads.LARGE[0]
@@ -344,7 +344,7 @@ TEAMS = """
 import os
 import battery, roicy, test_threads
 from closeness import bits
-from roicy.cpu import parallel
+from roicy.cpu.runtime import parallel
 
 def threads():
     return len(os.listdir("/proc/self/task"))
@@ -376,7 +376,7 @@ LIMITED = """
 import os, resource, sys, threading
 import battery, roicy, test_threads
 from closeness import bits
-from roicy.cpu import parallel
+from roicy.cpu.runtime import parallel
 
 parallel.keep_accounts(False)
 calls = [(function, case) for function in test_threads.FUNCTIONS for case in test_threads.LARGE[:2]]

@@ -206,9 +206,9 @@ class RoIAlignPlan(Pooling[Array]):
 
     def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
         if self._mode == "avg":
-            self._kernels.separable(table, features, out)
+            self._kernels.axis_forward(table, features, out)
         else:
-            self._kernels.grid_max(table, features, out, argmax, self._max_rule)
+            self._kernels.grid_forward(table, features, out, argmax, self._max_rule)
 
     def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None:
         found: ArgmaxError | None = self._kernels.grid_argmax_error(table, argmax)
@@ -216,17 +216,17 @@ class RoIAlignPlan(Pooling[Array]):
 
     def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
         if self._mode == "avg":
-            self._kernels.separable_adjoint(table, grad_output, grad_features)
+            self._kernels.axis_backward(table, grad_output, grad_features)
         else:
-            self._kernels.grid_max_adjoint(table, grad_output, argmax, grad_features)
+            self._kernels.grid_backward(table, grad_output, argmax, grad_features)
 
     def _slope(
         self, table: Any, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         if self._mode == "avg":
-            self._kernels.separable_box_gradient(table, grad_output, features, grad_boxes)
+            self._kernels.axis_backward_rois(table, grad_output, features, grad_boxes)
         else:
-            self._kernels.grid_max_box_gradient(table, grad_output, argmax, features, grad_boxes)
+            self._kernels.grid_backward_rois(table, grad_output, argmax, features, grad_boxes)
 
 
 class RoIAlignRotatedPlan(Pooling[Array]):
@@ -352,12 +352,12 @@ class RoIAlignRotatedPlan(Pooling[Array]):
         return self._kernels.sample_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
 
     def _pool(self, table: Any, features: Ndarray, out: Ndarray, _argmax: AnyArray | None) -> None:
-        self._kernels.gather(table, features, out)
+        self._kernels.sample_forward(table, features, out)
 
     def _spread(
         self, table: Any, grad_output: Ndarray, _argmax: AnyArray | None, grad_features: Ndarray
     ) -> None:
-        self._kernels.gather_adjoint(table, grad_output, grad_features)
+        self._kernels.sample_backward(table, grad_output, grad_features)
 
     def _slope(
         self,
@@ -367,7 +367,7 @@ class RoIAlignRotatedPlan(Pooling[Array]):
         features: Ndarray,
         grad_boxes: Ndarray,
     ) -> None:
-        self._kernels.gather_box_gradient(table, grad_output, features, grad_boxes)
+        self._kernels.sample_backward_rois(table, grad_output, features, grad_boxes)
 
 
 def roi_align_plan(

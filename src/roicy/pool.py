@@ -345,7 +345,7 @@ class _RoIPool(Pooling[Any]):
         return self._kernels.image_table(*geometry)
 
     def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
-        self._kernels.range_max(table, features, out, argmax)
+        self._kernels.range_forward(table, features, out, argmax)
 
     def _argmax_error(self, _table: Any, argmax: Ndarray) -> ArgmaxError | None:
         limit = self._shape[2] * self._shape[3]
@@ -353,4 +353,4 @@ class _RoIPool(Pooling[Any]):
         return None if found is None else (*found, limit)
 
     def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
-        self._kernels.range_max_adjoint(table, grad_output, argmax, grad_features)
+        self._kernels.range_backward(table, grad_output, argmax, grad_features)

@@ -596,14 +596,14 @@ class _MaxROIAlign(Pooling[Any]):
         )
 
     def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
-        self._kernels.grid_max(table, features, out, argmax, "bilinear")
+        self._kernels.grid_forward(table, features, out, argmax, "bilinear")
 
     def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None:
         found: ArgmaxError | None = self._kernels.grid_argmax_error(table, argmax)
         return found
 
     def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
-        self._kernels.grid_max_adjoint(table, grad_output, argmax, grad_features)
+        self._kernels.grid_backward(table, grad_output, argmax, grad_features)
 
 
 def _images(xp: Any, rois: Ndarray, images: int) -> Ndarray:

@@ -15,26 +15,26 @@ import numpy as np
 
 from roicy._types import ArgmaxError, DType, Ndarray, Shape, Size, Table
 from roicy.cpu import selection, threads
-from roicy.cpu.axis_table import AxisTable
-from roicy.cpu.grid_table import GridTable, entries
-from roicy.cpu.range_table import RangeTable
-from roicy.cpu.roi_table import ImageTable
-from roicy.cpu.sample_table import SampleTable
+from roicy.cpu.tables.axis import AxisTable
+from roicy.cpu.tables.grid import GridTable, entries
+from roicy.cpu.tables.range import RangeTable
+from roicy.cpu.tables.rois import ImageTable
+from roicy.cpu.tables.sample import SampleTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
 __all__ = [
     "asynchronous",
+    "axis_backward",
+    "axis_backward_rois",
+    "axis_forward",
     "axis_table",
     "compiler",
     "edge_grid_table",
-    "gather",
-    "gather_adjoint",
-    "gather_box_gradient",
     "get_num_threads",
     "grid_argmax_error",
-    "grid_max",
-    "grid_max_adjoint",
-    "grid_max_box_gradient",
+    "grid_backward",
+    "grid_backward_rois",
+    "grid_forward",
     "grid_table",
     "image_table",
     "in_pieces",
@@ -43,15 +43,15 @@ __all__ = [
     "openmp",
     "product",
     "range_argmax_error",
-    "range_max",
-    "range_max_adjoint",
+    "range_backward",
+    "range_forward",
     "range_table",
     "row_dots",
     "row_quotients",
+    "sample_backward",
+    "sample_backward_rois",
+    "sample_forward",
     "sample_table",
-    "separable",
-    "separable_adjoint",
-    "separable_box_gradient",
     "set_num_threads",
     "threads",
     "xp",
@@ -102,7 +102,7 @@ def axis_table(
     accumulate: str,
     purpose: str,
 ) -> Table:
-    """Return the axis tables of the boxes; see `roicy.cpu.axis_table.AxisTable`."""
+    """Return the axis tables of the boxes; see `roicy.cpu.tables.axis.AxisTable`."""
     return AxisTable(
         boxes,
         images,
@@ -117,16 +117,16 @@ def axis_table(
     )
 
 
-def separable(table: Table, features: Ndarray, out: Ndarray) -> None:
+def axis_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the table."""
     channels = features.shape[1]
     kernels = _kernels(table.accumulate)
     if channels <= FEW_CHANNELS:
-        pool = kernels.crops
+        pool = kernels.axis_forward_crops
     elif _channels_last_as(table, features):
-        pool = kernels.channels_last
+        pool = kernels.axis_forward_pixels
     else:
-        pool = kernels.separable
+        pool = kernels.axis_forward
     pool(table, features, out, threads.for_call())
 
 
@@ -146,16 +146,16 @@ def _channels_last_as(table: Table, features: Ndarray) -> bool:
     return whole
 
 
-def separable_adjoint(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
+def axis_backward(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
-    _kernels(table.accumulate).adjoint(table, grad_output, grad_features, threads.for_call())
+    _kernels(table.accumulate).axis_backward(table, grad_output, grad_features, threads.for_call())
 
 
-def separable_box_gradient(
-    table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
-) -> None:
+def axis_backward_rois(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
     """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
-    _kernels(table.accumulate).box_gradient(table, grad_output, features, grad_boxes, threads.for_call())
+    _kernels(table.accumulate).axis_backward_rois(
+        table, grad_output, features, grad_boxes, threads.for_call()
+    )
 
 
 def product(left: Ndarray, right: Ndarray) -> Ndarray:
@@ -183,33 +183,34 @@ def range_table(
     rounding: str,
     accumulate: str,
 ) -> Table:
-    """Return the range tables of the boxes; see `roicy.cpu.range_table.RangeTable`."""
+    """Return the range tables of the boxes; see `roicy.cpu.tables.range.RangeTable`."""
     return RangeTable(boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate)
 
 
-def range_max(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
+def range_forward(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
     """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
     kernels = _kernels(table.accumulate)
     if argmax is None and table.shared and features.strides[3] == features.itemsize:
-        kernels.range_shared(table, features, out, threads.for_call())
+        kernels.range_forward_shared(table, features, out, threads.for_call())
     else:
-        kernels.range_max(table, features, out, argmax, threads.for_call())
+        kernels.range_forward(table, features, out, argmax, threads.for_call())
 
 
 def image_table(boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size) -> Table:
-    """Return which image each box belongs to; see `roicy.cpu.roi_table.ImageTable`."""
+    """Return which image each box belongs to; see `roicy.cpu.tables.rois.ImageTable`."""
     return ImageTable(boxes, images, input_shape, output_size)
 
 
-def range_max_adjoint(table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
+def range_backward(table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
     accumulate = "float64" if grad_features.dtype == "float64" else "float32"
-    _kernels(accumulate).scatter(table, grad_output, argmax, grad_features, threads.for_call())
+    _kernels(accumulate).range_backward(table, grad_output, argmax, grad_features, threads.for_call())
 
 
 def range_argmax_error(argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
     """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
-    found: tuple[tuple[int, int, int, int], int] | None = _kernels("float32").index_error(argmax, limit)
+    kernels = _kernels("float32")
+    found: tuple[tuple[int, int, int, int], int] | None = kernels.range_argmax_error(argmax, limit)
     return found
 
 
@@ -226,7 +227,7 @@ def sample_table(
     accumulate: str,
     purpose: str,
 ) -> Table:
-    """Return the sample tables of rotated boxes; see `roicy.cpu.sample_table.SampleTable`."""
+    """Return the sample tables of rotated boxes; see `roicy.cpu.tables.sample.SampleTable`."""
     return SampleTable(
         boxes,
         images,
@@ -243,15 +244,15 @@ def sample_table(
     )
 
 
-def gather(table: Table, features: Ndarray, out: Ndarray) -> None:
+def sample_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the sample table."""
     whole = _channels_last_as(table, features)
-    _kernels(table.accumulate).gather(table, features, out, whole, threads.for_call())
+    _kernels(table.accumulate).sample_forward(table, features, out, whole, threads.for_call())
 
 
-def gather_adjoint(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
+def sample_backward(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
-    kernel = _kernels(table.accumulate).gather_adjoint
+    kernel = _kernels(table.accumulate).sample_backward
     enter = threads.for_call()
     if not _adds_up(table, grad_features.dtype):
         kernel(table, grad_output, grad_features, enter)
@@ -269,9 +270,9 @@ def _adds_up(table: SampleTable, dtype: DType) -> bool:
     return bool(table.chunks > 1 and dtype != table.accumulate)
 
 
-def gather_box_gradient(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
+def sample_backward_rois(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
     """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
-    _kernels(table.accumulate).gather_box_gradient(
+    _kernels(table.accumulate).sample_backward_rois(
         table, grad_output, features, grad_boxes, threads.for_call()
     )
 
@@ -325,7 +326,7 @@ def grid_table(
     aligned: bool,
     accumulate: str,
 ) -> Table:
-    """Return the grid tables of the boxes; see `roicy.cpu.grid_table.GridTable`."""
+    """Return the grid tables of the boxes; see `roicy.cpu.tables.grid.GridTable`."""
     geometry = (input_shape, output_size, spatial_scale, sampling_ratio, aligned, False)
     return _GridTables(boxes, images, accumulate, geometry)
 
@@ -343,20 +344,20 @@ def edge_grid_table(
     return _GridTables(boxes, images, accumulate, geometry)
 
 
-def grid_max(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str) -> None:
+def grid_forward(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str) -> None:
     """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
 
     `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
     """
-    pool = _kernels(tables.accumulate).grid_max
+    pool = _kernels(tables.accumulate).grid_forward
     for run, table in tables:
         indices = None if argmax is None else argmax[run]
         pool(table, features, out[run], indices, rule == "onnx", threads.for_call())
 
 
-def grid_max_adjoint(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
+def grid_backward(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the samples `argmax`."""
-    backward = _kernels(tables.accumulate).grid_scatter
+    backward = _kernels(tables.accumulate).grid_backward
     channels = grad_features.shape[1]
     step = channels if len(tables) == 1 else ADJOINT_CHANNELS
     for first in range(0, channels, step):
@@ -373,11 +374,11 @@ def grid_max_adjoint(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_
             grad_features[part] = total
 
 
-def grid_max_box_gradient(
+def grid_backward_rois(
     tables: Table, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
 ) -> None:
     """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
-    backward_rois = _kernels(tables.accumulate).grid_box_gradient
+    backward_rois = _kernels(tables.accumulate).grid_backward_rois
     for run, table in tables:
         backward_rois(table, grad_output[run], argmax[run], features, grad_boxes[run], threads.for_call())
 
@@ -385,7 +386,7 @@ def grid_max_box_gradient(
 def grid_argmax_error(tables: Table, argmax: Ndarray) -> ArgmaxError | None:
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
     for run, table in tables:
-        wrong = _kernels(tables.accumulate).grid_index_error(table, argmax[run])
+        wrong = _kernels(tables.accumulate).grid_argmax_error(table, argmax[run])
         if wrong:
             (k, *place), value, limit = wrong
             return (run.start + k, *place), value, limit

@@ -2,14 +2,14 @@
 
 The number is the caller's: each Python thread has its own setting. Without one it is what OpenMP would use
 (``OMP_NUM_THREADS``, threadpoolctl), capped by the processor share that the control group grants. What they do is in
-`roicy.cpu.parallel`.
+`roicy.cpu.runtime.parallel`.
 """
 
 import math
 import os
 import threading
 
-from roicy.cpu.parallel import helping
+from roicy.cpu.runtime.parallel import helping
 
 cdef extern from *:
     """

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from roicy._types import DType, Ndarray, Table
 from roicy.cuda import state
-from roicy.cuda.axis_table import AxisKernels
-from roicy.cuda.grid_table import GridKernels
-from roicy.cuda.product import ProductKernels
-from roicy.cuda.range_table import RangeKernels
-from roicy.cuda.sample_table import SampleKernels
+from roicy.cuda.apply.axis import AxisKernels
+from roicy.cuda.apply.grid import GridKernels
+from roicy.cuda.apply.product import ProductKernels
+from roicy.cuda.apply.range import RangeKernels
+from roicy.cuda.apply.sample import SampleKernels
 
 
 class Kernels(AxisKernels, GridKernels, ProductKernels, RangeKernels, SampleKernels):

@@ -1,8 +1,8 @@
 """Kernels on one kind of device: their sources, specialised and compiled when first used, and their launches.
 
-A source is a text of this folder, ``NAME.cu``, in which each ``#include "NAME.cuh"`` is replaced by that
-text: what is compiled, and kept on disk by CuPy, is then one whole. It is specialised by ``-D`` options
-alone.
+A source is a text, ``tables/NAME.cu`` or ``apply/NAME.cu``, in which each ``#include "FOLDER/NAME.cuh"`` is
+replaced by that text: what is compiled, and kept on disk by CuPy, is then one whole. It is specialised by
+``-D`` options alone.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ OPTIONS = ("--std=c++17", "--fmad=false")
 #: Blocks that a launch may have.
 MOST_BLOCKS = 2**31 - 1
 
-_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
+_INCLUDE = re.compile(r'^#include "([\w/]+\.cuh)"\n', re.MULTILINE)
 _INT32_ITEMS = 2**31 - 1
+
+#: The sources that fill tables; all others apply them.
+TABLES = ("rois", "axis", "sample", "range", "grid")
 
 _STORED = {
     "float16": "float16",
@@ -144,7 +147,7 @@ def source_text(name: str) -> str:
 
         return _INCLUDE.sub(included, folder.joinpath(path).read_text(encoding="utf-8"))
 
-    return with_includes(f"{name}.cu")
+    return with_includes(f"{'tables' if name in TABLES else 'apply'}/{name}.cu")
 
 
 @functools.cache
@@ -222,21 +225,26 @@ def specialisations() -> Iterator[tuple[str, Options]]:
         yield "product", table_options("float32", accumulate)[1:]
     for boxes in _REAL:
         for accumulate in _REAL:
-            for source in ("roi_table", "axis_table", "sample_table", "range_table", "grid_table"):
+            for source in TABLES:
                 yield source, table_options(boxes, accumulate)
     pairs = [(stored, "float64" if stored == "float64" else "float32") for stored in _STORED]
     for index in ("int", "int64"):
         for stored, accumulate in pairs:
             options = feature_options(stored, accumulate, index)
-            for source in ("separable", "channels_last", "box_gradient", "range_max"):
+            for source in ("axis_forward", "axis_forward_pixels", "axis_backward_rois", "range_forward"):
                 yield source, options
-            yield "range_max", (*options, "-DPLACES")
+            yield "range_forward", (*options, "-DPLACES")
             for boxes in _REAL:
-                for source in ("gather", "gather_box_gradient", "grid_max", "grid_box_gradient"):
+                for source in (
+                    "sample_forward",
+                    "sample_backward_rois",
+                    "grid_forward",
+                    "grid_backward_rois",
+                ):
                     yield source, options + table_options(boxes, accumulate)[:1]
                 if stored != "uint8":
-                    for source in ("gather_adjoint", "grid_scatter"):
+                    for source in ("sample_backward", "grid_backward"):
                         yield source, options + table_options(boxes, accumulate)[:1]
             if stored != "uint8":
-                for source in ("adjoint", "scatter"):
+                for source in ("axis_backward", "range_backward"):
                     yield source, options

@@ -1,0 +1,105 @@
+"""roicy's own calls on a workload: the forward pass, with its argmax or without, and the gradients.
+
+A pass is a function ``(workload, ...) -> prepare``, and ``prepare(features, rois, grad_output)`` gets the
+arrays of one round and returns the call that is timed. Results go to the same arrays again and again, with
+``fresh=True`` to new ones. ``xp`` is the library that all arrays come from, further options are the
+operator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+import roicy
+from roicy._cli.race import Call
+from roicy._cli.workloads import Workload
+from roicy._types import Layout, Ndarray
+
+Prepare: TypeAlias = Callable[[Ndarray, Ndarray, Ndarray], Call]
+
+AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
+BACK = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}
+
+
+def forward(
+    workload: Workload,
+    fresh: bool = False,
+    layout: Layout = "NCHW",
+    dtype: str = "float32",
+    xp: Any = np,
+    **options: Any,
+) -> Prepare:
+    """Prepare the operator itself; the call's result is in NCHW."""
+    if workload.operator == "rmac":  # which has no out
+        return lambda features, rois, grad_output: lambda: roicy.rmac(features)
+    function, axes, back = getattr(roicy, workload.operator), AXES[layout], BACK[layout]
+    out = None if fresh else xp.empty([workload.output_shape[axis] for axis in axes], dtype)
+    options = {**workload.options, "layout": layout, "out": out, **options}
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        x = xp.ascontiguousarray(features.astype(dtype, copy=False).transpose(axes))
+        return lambda: function(x, rois, workload.output_size, **options).transpose(back)
+
+    return prepare
+
+
+def with_argmax(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
+    """Prepare the operator with its argmax; the call returns both."""
+    function, shape = getattr(roicy, workload.operator), workload.output_shape
+    out = None if fresh else (xp.empty(shape, np.float32), xp.empty(shape, np.int32))
+    options = {**workload.options, "return_argmax": True, "out": out, **options}
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        return lambda: function(features, rois, workload.output_size, **options)
+
+    return prepare
+
+
+def backward(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
+    """Prepare the gradient with respect to the features; an argmax is found untimed."""
+    gradient, shape = getattr(roicy, f"{workload.operator}_backward"), workload.input_shape
+    options = {**workload.options, "out": None if fresh else xp.empty(shape, np.float32), **options}
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        if workload.operator == "rmac":
+            return lambda: gradient(grad_output, features, **options)
+        if workload.operator == "roi_pool":
+            argmax = _argmax(workload, features, rois)
+            return lambda: gradient(grad_output, argmax, rois, shape, **options)
+        more = {**options, **_argmax_option(workload, features, rois)}
+        return lambda: gradient(grad_output, rois, shape, **more)
+
+    return prepare
+
+
+def box_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare:
+    """Prepare the gradient with respect to the boxes; an argmax is found untimed."""
+    gradient = getattr(roicy, f"{workload.operator}_backward_rois")
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        more = {**workload.options, **options, **_argmax_option(workload, features, rois)}
+        return lambda: gradient(grad_output, features, rois, **more)
+
+    return prepare
+
+
+def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
+    """Return the passes that the workload's operator has, by name."""
+    found: dict[str, Callable[..., Prepare]] = {"forward": forward}
+    if workload.takes_maxima and workload.operator != "rmac":
+        found["with argmax"] = with_argmax
+    found["backward"] = backward
+    if workload.operator in ("roi_align", "roi_align_rotated"):
+        found["box gradient"] = box_gradient
+    return found
+
+
+def _argmax_option(workload: Workload, features: Ndarray, rois: Ndarray) -> dict[str, Ndarray]:
+    return {"argmax": _argmax(workload, features, rois)} if workload.mode == "max" else {}
+
+
+def _argmax(workload: Workload, features: Ndarray, rois: Ndarray) -> Ndarray:
+    return with_argmax(workload, fresh=True)(features, rois, None)()[1]

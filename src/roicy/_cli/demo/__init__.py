@@ -1,0 +1,30 @@
+"""``roicy demo``: what the operators make of a photograph, drawn to a folder of pictures."""
+
+from pathlib import Path
+
+from matplotlib import cbook
+from matplotlib.image import imread
+
+import roicy
+from roicy._cli.bench import describe
+from roicy._cli.demo import align, pool, rmac, rotated
+from roicy._cli.demo.stopwatch import Stopwatch
+from roicy._cli.terminal import print_table
+
+
+def demo(folder: str) -> None:
+    """Run the operators on a photo, print what that took and write the pictures to ``folder``."""
+    photo = imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    pictures = Path(folder)
+    pictures.mkdir(parents=True, exist_ok=True)
+    stopwatch, paths = Stopwatch(), []
+    for picture in (align, rotated, pool, rmac):
+        paths.append(pictures / f"{picture.__name__.rpartition('.')[2]}.png")
+        picture.draw(photo, stopwatch).save(paths[-1])
+    print_table(
+        describe(roicy.get_num_threads()),
+        ["call", "features", "result", ">milliseconds"],
+        stopwatch.rows,
+    )
+    for path in paths:
+        print(f"picture: {path.absolute()}")

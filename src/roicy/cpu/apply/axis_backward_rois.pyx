@@ -1,0 +1,140 @@
+"""The gradient with respect to the boxes: the same apply with the derivative of one axis's weights.
+
+With U = A_y · X (the row pass) and V = dY · A_x (the transposed column pass), for every RoI::
+
+    d/dx1 = Σ dY · (U · ∂A_xᵀ/∂x1)            the column pass with slopes for weights
+    d/dy1 = Σ ∂A_y/∂y1 · D,   D[p, row] = Σ over columns of V[p, column] · X[row, column]
+
+and likewise for x2 and y2. One sweep over the tile gives both U and D. Lanes are channels: they are summed at the
+end, blocks of channels in ascending order and in double precision, so that the bits do not depend on the threads.
+"""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_zero, real
+from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.apply.tile cimport (
+    Ring, View, block_at, check_held, line_columns, line_rows, load_bins, load_rows, ring_for, view_of,
+)
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
+
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double AXIS_BACKWARD_ROIS_SERIAL_WORK = 1 << 17
+
+
+cdef struct AxisBackwardRoisCall:
+    Axis* y
+    Axis* x
+    const int64_t* order
+    const Window* window
+    View grad_output, features
+    int ph, pw
+    int widest
+    int64_t ring
+    Parts parts
+
+
+cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef AxisBackwardRoisCall* call = <AxisBackwardRoisCall*> settled
+    cdef Axis* y = call.y
+    cdef Axis* x = call.x
+    cdef View* view = &call.features
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef const int32_t* column
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
+    cdef lanes* blended = <lanes*> scratch.lines                       # U: (GROUP, widest)
+    cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
+    cdef lanes* bins = <lanes*> scratch.bins                           # dY: (PH, PW)
+    cdef lanes* moved = <lanes*> scratch.spare                         # (GROUP, PW) a column pass with slopes
+    cdef lanes* dots = moved + GROUP * <ptrdiff_t> call.pw             # D of one bin: (tallest)
+    cdef lanes sums[4]      # of x1, y1, x2, y2
+    cdef const real* slope_start
+    cdef const real* slope_end
+    cdef int64_t k, first, b
+    cdef int count, p, r, group, i
+    for k in range(task.first, task.last):
+        count = x.line_length[k]
+        if count == 0 or y.line_length[k] == 0:
+            continue
+        column = line_columns(x, k)
+        load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
+        check_held(call.window + k, &ring)
+        line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
+                  sizeof(lanes), ring.rows, scratch.row)
+        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
+        sums[0] = sums[1] = sums[2] = sums[3] = lanes_zero()
+        p = 0
+        while p < call.ph:
+            group = min(GROUP, call.ph - p)
+            pass_columns(bins + p * <ptrdiff_t> call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
+                         x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count, 0)
+            for r in range(group):
+                first = y.tap_start[k * call.ph + p + r]
+                pass_rows_and_dots(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
+                                   y.tap_count[k * call.ph + p + r], column, count, spread + r * <ptrdiff_t> count,
+                                   <const lanes**> scratch.tap, blended + r * <ptrdiff_t> count, dots)
+                slope_start = <const real*> y.tap_slope_start + first
+                slope_end = <const real*> y.tap_slope_end + first
+                for i in range(y.tap_count[k * call.ph + p + r]):
+                    sums[1] = lanes_madd(slope_start[i], dots[i], sums[1])
+                    sums[3] = lanes_madd(slope_end[i], dots[i], sums[3])
+            pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
+                         <const real*> x.tap_slope_start, call.pw, moved, call.pw, 0)
+            for b in range(group * <int64_t> call.pw):
+                sums[0] = lanes_multiply_add(moved[b], bins[p * <int64_t> call.pw + b], sums[0])
+            pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
+                         <const real*> x.tap_slope_end, call.pw, moved, call.pw, 0)
+            for b in range(group * <int64_t> call.pw):
+                sums[2] = lanes_multiply_add(moved[b], bins[p * <int64_t> call.pw + b], sums[2])
+            p += group
+        note_part(&call.parts, k, task.channel, sums, 1)
+
+
+def axis_backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,
+                       int threads):
+    """Fill `grad_boxes` (K, 4) with d/d(x1, y1, x2, y2); the arrays are shaped (RoI or image, channel, row, column)."""
+    cdef AxisBackwardRoisCall call
+    cdef Work work = Work()
+    cdef int64_t channels, busy = 0, image
+    cdef cnp.ndarray room
+    cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.window = table.window
+    call.grad_output = view_of(grad_output)
+    call.features = view_of(features)
+    call.ph = table.y.bins
+    call.pw = table.x.bins
+    call.widest = table.widest
+    call.ring = max(1, table.span)
+    channels = call.features.channels
+    call.parts = parts_for(table.rois, channels, 4)
+    room = np.empty(parts_length(&call.parts))
+    call.parts.part = <double*> cnp.PyArray_DATA(room)
+    for image in range(table.images):
+        busy += table.image_start[image + 1] > table.image_start[image]
+    if table.work * channels < AXIS_BACKWARD_ROIS_SERIAL_WORK:
+        threads = 1
+    while call.parts.end < table.rois:
+        next_parts(&call.parts, table.rois)
+        work.divide(table, call.parts.begin, call.parts.end, channels, LANES,
+                    1 if threads == 1 else max(1, 4 * threads // max(1, call.parts.blocks * busy)), 0)
+        if call.parts.begin == 0:
+            work.provide(table, threads, bytes_of(call.ring, call.features.columns, sizeof(lanes)),
+                         2 * GROUP * <size_t> table.widest * sizeof(lanes),
+                         (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
+                         (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes), 0)
+        work.run(axis_backward_rois_task, &call)
+        with nogil:
+            add_parts(&call.parts, table.order, target)

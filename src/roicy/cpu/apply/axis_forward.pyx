@@ -1,0 +1,166 @@
+"""Axis tables applied to blocks of channels: ``out = A_y · X · A_xᵀ``.
+
+One task is an image and a few blocks of LANES channels side by side (or a part of the image's RoIs)::
+
+    features (any layout, dtype)                       bins [block][p][q][lane]    output (any layout, dtype)
+        │ load rows as RoIs reach them                      ▲                            ▲
+        ▼                                                   │ columns: taps of q         │ transpose, store
+    tile [row][column][block][lane] ── rows: taps of p ──▶ line [column][block][lane] ───┘
+
+Few RoIs are pooled straight from the planes: the row pass runs along the row and its sums are transposed, so
+that only what a RoI needs is read. Every output is a sum of multiply-adds in ascending order of pixels, one chain
+or, where it is long, a few of them one after the other, whichever way it is reached: the bits do not depend on the
+threads, the strides or the path.
+"""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+cimport numpy as cnp
+
+from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_blend_block, lanes_zero, real
+from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.apply.tile cimport (
+    Outlet, Ring, View, bins_bytes, block_at, check_held, line_columns, line_rows, load_rows, outlet_for, ring_for,
+    store_bins, view_of, write_invalid,
+)
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
+
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double AXIS_FORWARD_SERIAL_WORK = 1 << 18
+# Pooling RoIs straight from the planes pays while their bins hold less than this part of the map's pixels in use.
+cdef double AXIS_FORWARD_DIRECT_SHARE = 0.4
+
+
+cdef struct AxisForwardCall:
+    Axis* y
+    Axis* x
+    const int64_t* order
+    const Window* window
+    View features
+    Outlet out
+    int ph, pw
+    int group               # rows of bins that go through the column pass together
+    int depth               # blocks of channels of a task
+    int64_t block           # bins of a block of channels
+    int64_t ring            # rows of the tile
+    bint direct             # no tile
+
+
+cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef AxisForwardCall* call = <AxisForwardCall*> settled
+    cdef Axis* y = call.y
+    cdef Axis* x = call.x
+    cdef View* view = &call.features
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef const int32_t* column = NULL
+    cdef lanes* lines = <lanes*> scratch.lines
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
+    cdef int64_t k, first, held
+    cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, count
+    ring.depth = depth
+    for k in range(task.first, task.last):
+        count = x.line_length[k]
+        if call.direct:
+            line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
+        elif count and y.line_length[k]:
+            column = line_columns(x, k)
+            load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
+            check_held(call.window + k, &ring)
+            line_rows(y, x, k, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
+                      ring.columns * depth * sizeof(lanes), depth * sizeof(lanes), ring.rows, scratch.row)
+        held = p = 0
+        while p < call.ph:
+            group = min(call.group, call.ph - p)
+            if call.direct:
+                for r in range(group):
+                    blend_planes(call, k, p + r, scratch, task.channels, lines + r * <ptrdiff_t> count)
+            else:
+                first = k * call.ph + p
+                pass_rows(scratch.row, group, y.tap_start + first, y.tap_count + first, y.tap_position,
+                          <const real*> y.tap_weight, column, depth, count * <ptrdiff_t> depth,
+                          <const lanes**> scratch.tap, lines)
+            pass_columns(lines, count, depth, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
+                         x.tap_position, <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw,
+                         call.pw, call.block)
+            p += group
+            held += group
+            if held >= call.out.rows_at_once or p == call.ph:
+                store_bins(&call.out, <lanes*> scratch.bins, call.block, scratch.chunk, call.order[k], task.channel,
+                           task.channels, p - held, held)
+                held = 0
+
+
+cdef inline void blend_planes(AxisForwardCall* call, int64_t k, int p, Scratch* scratch, int channels,
+                              lanes* line) noexcept nogil:
+    # The row pass of bin p straight from the planes.
+    cdef View* view = &call.features
+    cdef Axis* x = call.x
+    cdef int64_t first = call.y.tap_start[k * call.ph + p]
+    cdef const int32_t* position = call.y.tap_position + first
+    cdef const int32_t* used = x.line + x.line_start[k]
+    cdef int rows = call.y.tap_count[k * call.ph + p], count = x.line_length[k], i, span
+    cdef lanes* target = line
+    if rows == 0 or count == 0:
+        for i in range(count):
+            line[i] = lanes_zero()
+        return
+    for i in range(rows):
+        scratch.tap[i] = scratch.row[position[i]]
+    span = used[count - 1] - used[0] + 1
+    if span != count:       # gaps: the whole row first, then the columns in use
+        target = <lanes*> scratch.spare
+    i = 0
+    while i < span:
+        lanes_blend_block(scratch.tap, <const real*> call.y.tap_weight + first, rows, i * view.size, view.channel,
+                          channels, min(LANES, span - i), view.limit, target + i, view.dtype)
+        i += LANES
+    if span != count:
+        for i in range(count):
+            line[i] = target[used[i] - used[0]]
+
+
+def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
+    cdef AxisForwardCall call
+    cdef View* view = &call.features
+    cdef Work work = Work()
+    cdef int64_t channels, blocks, busy = 0, image
+    cdef size_t tile, bins, spare
+    cdef double pooled = 0, mapped = 0
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.window = table.window
+    call.features = view_of(features)
+    call.ph = table.y.bins
+    call.pw = table.x.bins
+    call.group = (call.ph - 1) // ((call.ph + GROUP - 1) // GROUP) + 1
+    call.out = outlet_for(out, call.group)
+    channels = view.channels
+    for image in range(table.images):
+        pooled += table.bin_pixels[image]
+        mapped += table.map_pixels[image]
+        busy += table.image_start[image + 1] > table.image_start[image]
+    call.direct = view.pixels_joined and pooled < AXIS_FORWARD_DIRECT_SHARE * mapped
+    call.ring = max(1, table.span)
+    call.depth = 1 if call.direct else <int> min(DEPTH, (channels + LANES - 1) // LANES)
+    blocks = (channels + call.depth * LANES - 1) // (call.depth * LANES)
+    if table.work * channels < AXIS_FORWARD_SERIAL_WORK:
+        threads = 1
+    # enough tasks for an even load, but RoIs in a part share the rows that they load
+    work.divide(table, 0, table.rois, channels, call.depth * LANES,
+                1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
+    tile = 0 if call.direct else bytes_of(call.ring, view.columns, call.depth * sizeof(lanes))
+    bins = bins_bytes(&call.out)
+    call.block = bins // sizeof(lanes)
+    spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
+    work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), call.depth * bins,
+                 spare, call.depth * bins if call.out.chunked else 0)
+    with nogil:
+        write_invalid(table, &call.out.view)
+    work.run(axis_forward_task, &call)

@@ -1,0 +1,306 @@
+"""Axis tables applied to arrays of few channels, such as images: lanes run along a row instead.
+
+One task is a RoI and a band of its output rows::
+
+    plane ── rows: taps of p ──▶ line [column] ── columns: LANES outputs at a time pick their taps ──▶ chunk
+
+Where the channels of a pixel are neighbours, the row pass takes them as they lie, and its line is split into one for
+each channel. Where a row's elements are no neighbours otherwise, the rows that a band needs are first gathered
+plane by plane.
+"""
+
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_stream_bytes, real
+from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.runtime.parallel cimport run_pieces
+from roicy.cpu.apply.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
+from roicy.cpu.runtime.work cimport Scratch, Work
+
+
+cdef extern from "crops.h" nogil:
+    enum:
+        WINDOW
+        PIXEL
+    ctypedef int lane_int
+    ctypedef struct crops_group:
+        ptrdiff_t base, start
+        int32_t least, most, windows
+    ctypedef struct crops_pixel:
+        int elements
+
+    int crops_windows(ptrdiff_t span) noexcept
+    void crops_describe_pixel(crops_pixel* pixel, int elements) noexcept
+    void crops_columns(const real* line, const crops_group* group, ptrdiff_t groups, const lane_int* index,
+                       const real* weight, const lane_int* taps, char* target, int dtype) noexcept
+    void crops_pixels(const real* lines, ptrdiff_t step, const crops_pixel* pixel, const crops_group* group,
+                      ptrdiff_t groups, const lane_int* index, const real* weight, const lane_int* taps, char* target,
+                      int dtype) noexcept
+    void crops_rows(const char* const* row, const real* weight, int taps, ptrdiff_t count, int dtype,
+                    const char* const* ahead, real* line) noexcept
+    void crops_gather(const char* source, ptrdiff_t step, ptrdiff_t count, int dtype, real* target) noexcept
+    void crops_split(const real* source, const crops_pixel* pixel, int channels, ptrdiff_t count, real* target,
+                     ptrdiff_t step) noexcept
+    void crops_scatter(const char* source, ptrdiff_t size, ptrdiff_t count, char* target, ptrdiff_t step) noexcept
+
+cdef enum:
+    CROP_ROWS = 64              # output rows of a task, at the least
+    CHUNK_BYTES = 1 << 13       # outputs that are written together
+    AHEAD = 4                   # output rows from the one in work to the one whose rows are fetched
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double AXIS_FORWARD_CROPS_SERIAL_WORK = 1 << 18
+
+
+cdef struct AxisForwardCropsCall:
+    Axis* y
+    Axis* x
+    const int64_t* order
+    View features, out
+    int ph, pw, bands
+    int64_t groups
+    int64_t room                # vectors of taps that a RoI can need
+    int own
+    int together                # channels that one row pass takes: all of them where they are neighbours, else one
+    bint reversed               # the last of them comes first in memory
+    crops_pixel pixel           # elements from one column to the next
+    bint split                  # there are several: a line is split
+    ptrdiff_t line_step         # elements from one channel's line to the next
+    crops_pixel out_pixel
+    bint joined                 # the chunk has the pixels of all channels, too
+    int rows_at_once            # output rows that are written together
+    ptrdiff_t out_row, chunk_step   # bytes of an output row, and from one channel's chunk to the next
+    bint pixels_joined, rows_joined, stream     # of the output, in which a pixel can be of all channels
+    int64_t first               # place in the table of the first RoI that has an image
+    const int64_t* image        # (K) in the order of the table
+    Scratch* scratch            # (threads)
+
+
+cdef struct Columns:
+    # the taps of a RoI's output columns, LANES of them together
+    crops_group* group
+    lane_int* index
+    real* weight
+    lane_int* taps
+
+
+cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
+    cdef int64_t total = 0, q
+    cdef int most = 0
+    for q in range(x.bins):
+        most = max(most, x.tap_count[k * x.bins + q])
+        if q % LANES == LANES - 1 or q == x.bins - 1:
+            total += most
+            most = 0
+    return total
+
+
+cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
+    # From the table's list for every column to one vector for every tap of a group.
+    cdef const int32_t* line = x.line + x.line_start[k]
+    cdef int64_t q, g, i, start = 0, first, base, end, span = 0, groups = (<int64_t> x.bins + LANES - 1) // LANES
+    cdef int lane, count
+    cdef int32_t t, least, most
+    for g in range(groups):
+        base, end = 1 << 62, 0
+        least, most = 1 << 30, 0
+        for lane in range(LANES):
+            q = g * LANES + lane
+            count = x.tap_count[k * x.bins + q] if q < x.bins else 0
+            columns.taps[q] = count
+            most = max(most, count)
+            if q < x.bins:
+                least = min(least, count)
+            if count:
+                first = x.tap_start[k * x.bins + q]
+                base = min(base, <int64_t> line[x.tap_position[first]])
+                end = max(end, <int64_t> line[x.tap_position[first + count - 1]] + 1)
+        columns.group[g].base = base - line[0] if most else 0
+        if most:
+            span = max(span, end - base)
+        columns.group[g].least = least
+        columns.group[g].most = most
+        columns.group[g].start = start
+        for t in range(most):
+            for lane in range(LANES):
+                q = g * LANES + lane
+                i = (start + t) * LANES + lane
+                columns.index[i] = 0
+                columns.weight[i] = 0
+                if t < columns.taps[q]:
+                    first = x.tap_start[k * x.bins + q] + t
+                    columns.index[i] = <lane_int> (line[x.tap_position[first]] - base)
+                    columns.weight[i] = (<const real*> x.tap_weight)[first]
+        start += most
+    for g in range(groups):
+        columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
+
+
+cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef AxisForwardCropsCall* call = <AxisForwardCropsCall*> settled
+    cdef Scratch* scratch = call.scratch + thread
+    cdef Axis* y = call.y
+    cdef Axis* x = call.x
+    cdef View* view = &call.features
+    cdef int64_t k = call.first + number // call.bands, band = number % call.bands, first, part, channel
+    cdef int begin = <int> (call.ph * band // call.bands), end = <int> (call.ph * (band + 1) // call.bands)
+    cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, fetched
+    cdef int64_t span = 0, count
+    cdef const int32_t* rows = y.line + y.line_start[k]
+    cdef const char* source
+    cdef const char* ahead[2]
+    cdef char* gathered
+    cdef char* to
+    cdef real* lines = <real*> scratch.lines
+    cdef real* last = lines + (call.together - 1) * call.line_step
+    cdef real* pixels = last + call.line_step       # a line before it is split
+    cdef Columns columns
+    columns.group = <crops_group*> scratch.spare
+    columns.index = <lane_int*> (columns.group + call.groups)
+    columns.weight = <real*> (columns.index + call.room * LANES)
+    columns.taps = <lane_int*> (columns.weight + call.room * LANES)
+    lay_out(x, k, &columns)
+    if x.line_length[k]:
+        span = x.line[x.line_start[k] + x.line_length[k] - 1] - x.line[x.line_start[k]] + 1
+    count = (span - 1) * call.pixel.elements + call.together if span else 0
+    for p in range(begin, end):     # the part of the line that this band needs
+        if y.tap_count[k * call.ph + p]:
+            first = y.tap_start[k * call.ph + p]
+            position = y.tap_position[first]
+            low = position if low < 0 else min(low, position)
+            high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
+    for part in range(view.channels // call.together):
+        channel = part * call.together
+        source = block_at(view, call.image[k], channel + (call.together - 1 if call.reversed else 0))
+        if span:
+            source += x.line[x.line_start[k]] * view.column
+        gathered = scratch.tile
+        for j in range(low if low >= 0 else 1, high + 1):
+            scratch.row[j] = source + rows[j] * view.row
+            if not (view.pixels_joined or call.split):
+                crops_gather(scratch.row[j], view.column, span, view.dtype, <real*> gathered)
+                dtype = call.own
+                scratch.row[j] = gathered
+                gathered += span * sizeof(real)
+        fetched = -1 if view.pixels_joined or call.split else high
+        for p in range(begin, end):
+            first = y.tap_start[k * call.ph + p]
+            taps = y.tap_count[k * call.ph + p]
+            for j in range(taps):
+                scratch.tap[j] = scratch.row[y.tap_position[first + j]]
+            ahead[0] = ahead[1] = scratch.tap[0]
+            if p + AHEAD < end and y.tap_count[k * call.ph + p + AHEAD]:
+                for j in range(2):      # its first row and its last
+                    position = y.tap_position[y.tap_start[k * call.ph + p + AHEAD]
+                                              + j * (y.tap_count[k * call.ph + p + AHEAD] - 1)]
+                    if position > fetched:
+                        ahead[j] = scratch.row[position]
+                        fetched = position
+            crops_rows(scratch.tap, <const real*> y.tap_weight + first, taps, count, dtype, ahead,
+                       pixels if call.split else lines)
+            if call.split:
+                crops_split(pixels, &call.pixel, call.together, span, last if call.reversed else lines,
+                            -call.line_step if call.reversed else call.line_step)
+            held = (p - begin) % call.rows_at_once
+            to = scratch.chunk + held * call.out_row
+            if call.joined:
+                crops_pixels(lines, call.line_step, &call.out_pixel, columns.group, call.groups, columns.index,
+                             columns.weight, columns.taps, to, call.out.dtype)
+            else:
+                for c in range(call.together):
+                    crops_columns(lines + c * call.line_step, columns.group, call.groups, columns.index,
+                                  columns.weight, columns.taps, to + c * call.chunk_step, call.out.dtype)
+            if held == call.rows_at_once - 1 or p == end - 1:
+                for c in range(1 if call.joined else call.together):
+                    write_rows(call, block_at(&call.out, call.order[k], channel + c), p - held, p + 1,
+                               scratch.chunk + c * call.chunk_step)
+
+
+cdef void write_rows(AxisForwardCropsCall* call, char* target, int begin, int end, const char* chunk) noexcept nogil:
+    # Output rows begin to end of a channel, or of all of them.
+    cdef ptrdiff_t step = call.out.row
+    cdef int r
+    target += begin * step
+    if call.stream:
+        lanes_stream_bytes(target, chunk, (end - begin) * call.out_row)
+        return
+    for r in range(end - begin):
+        if call.pixels_joined:
+            memcpy(target + r * step, chunk + r * call.out_row, call.out_row)
+        else:
+            crops_scatter(chunk + r * call.out_row, call.out.size, call.pw, target + r * step, call.out.column)
+
+
+cdef int elements_of(View* view) noexcept nogil:
+    # From one column to the next, where the channels of a pixel are neighbours, in either order; else 1.
+    cdef int64_t elements = view.column // view.size
+    if not 1 < elements <= PIXEL or elements * view.size != view.column or view.channels > elements:
+        return 1
+    if view.channels > 1 and view.channel != view.size and view.channel != -view.size:
+        return 1
+    return <int> elements
+
+
+def axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
+    cdef AxisForwardCropsCall call
+    cdef View* view = &call.features
+    cdef Work work = Work()
+    cdef int64_t k, i
+    cdef int64_t* image
+    cdef cnp.ndarray memory = cnp.PyArray_EMPTY(1, [table.rois + 1], cnp.NPY_INT64, 0)
+    cdef size_t tile = 0, lines
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.features = view_of(features)
+    call.out = view_of(out)
+    call.ph = table.y.bins
+    call.pw = table.x.bins
+    call.own = FLOAT32 if sizeof(real) == 4 else FLOAT64
+    call.groups = (<int64_t> call.pw + LANES - 1) // LANES
+    call.room = 0
+    call.first = table.image_start[0] if table.images else table.rois
+    call.image = image = <int64_t*> cnp.PyArray_DATA(memory)
+    for i in range(table.images):
+        for k in range(table.image_start[i], table.image_start[i + 1]):
+            image[k] = i
+            call.room = max(call.room, most_vectors(&table.x, k))
+    crops_describe_pixel(&call.pixel, 1 if view.pixels_joined else elements_of(view))
+    call.split = call.pixel.elements > 1
+    call.together = <int> max(<int64_t> 1, view.channels) if call.split else 1
+    call.reversed = call.together > 1 and view.channel < 0
+    call.line_step = view.columns + LANES + WINDOW
+    lines = call.together * call.line_step
+    if call.split:
+        lines += view.columns * call.pixel.elements + LANES + WINDOW
+    elif not view.pixels_joined:
+        tile = bytes_of(table.tallest, view.columns + WINDOW, sizeof(real))
+    crops_describe_pixel(&call.out_pixel, call.together)
+    call.joined = (call.together > 1 and call.out.channel == call.out.size
+                   and (call.out.column == call.together * call.out.size or call.out.columns <= 1))
+    call.pixels_joined = call.joined or call.out.pixels_joined
+    call.out_row = call.pw * call.out.size * (call.together if call.joined else 1)
+    call.rows_joined = call.pixels_joined and (call.out.row == call.out_row or call.ph <= 1)
+    call.rows_at_once = <int> max(1, min(<int64_t> call.ph,
+                                         CHUNK_BYTES // (call.pw * call.out.size * call.together + 1)))
+    # behind the last row, room for what whole vectors have too much
+    call.chunk_step = call.rows_at_once * call.out_row + PIXEL * LANES * call.out.size
+    call.stream = (call.rows_joined
+                   and call.out.images * call.out.channels * call.ph * call.pw * call.out.size >= STREAM_BYTES)
+    if table.work * view.channels < AXIS_FORWARD_CROPS_SERIAL_WORK:
+        threads = 1
+    call.bands = 1 if threads == 1 else <int> ((<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS)
+    work.count = (table.rois - call.first) * call.bands
+    work.provide(table, threads, tile, lines * sizeof(real), 0,
+                 call.groups * sizeof(crops_group) + (2 * call.room + call.groups) * sizeof(lanes),
+                 (1 if call.joined else call.together) * call.chunk_step)
+    call.scratch = work.scratch
+    with nogil:
+        write_invalid(table, &call.out)
+    run_pieces(crop, &call, work.count, work.threads)

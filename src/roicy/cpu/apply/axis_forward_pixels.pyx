@@ -1,0 +1,106 @@
+"""Axis tables applied to channels-last arrays of the accumulation type, whose memory already is a tile.
+
+One task is a run of RoIs of an image. All channels of a pixel are taken at a time, so that memory is read in long
+runs.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
+from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors
+from roicy.cpu.apply.tile cimport STREAM_BYTES, View, block_at, line_rows, view_of, write_invalid
+from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
+
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double AXIS_FORWARD_PIXELS_SERIAL_WORK = 1 << 18
+
+
+cdef struct AxisForwardPixelsCall:
+    Axis* y
+    Axis* x
+    const int64_t* order
+    View features, out
+    int ph, pw
+    bint chunked            # a RoI's outputs are one piece of memory
+    bint stream
+
+
+cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef AxisForwardPixelsCall* call = <AxisForwardPixelsCall*> settled
+    cdef Axis* y = call.y
+    cdef Axis* x = call.x
+    cdef View* view = &call.features
+    cdef View* out = &call.out
+    cdef const char* source = block_at(view, task.image, 0)
+    cdef const int32_t* used
+    cdef lanes* line = <lanes*> scratch.lines
+    cdef lanes* bin = <lanes*> scratch.bins
+    cdef char* target
+    cdef char* chunk
+    cdef int64_t k, first, channels = view.channels, vectors = (channels + LANES - 1) // LANES
+    cdef int p, q, i, v, count
+    for k in range(task.first, task.last):
+        count = x.line_length[k]
+        used = x.line + x.line_start[k]
+        target = block_at(out, call.order[k], 0)
+        chunk = scratch.chunk
+        line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
+        for p in range(call.ph):
+            first = y.tap_start[k * call.ph + p]
+            for i in range(count):
+                pass_pixels(scratch.row, y.tap_position + first, (used[i] - used[0]) * view.column,
+                            <const real*> y.tap_weight + first, y.tap_count[k * call.ph + p], channels,
+                            line + i * vectors)
+            for q in range(call.pw):
+                first = x.tap_start[k * call.pw + q]
+                pass_vectors(line, x.tap_position + first, <const real*> x.tap_weight + first,
+                             x.tap_count[k * call.pw + q], vectors, bin)
+                if call.chunked:
+                    memcpy(chunk, bin, channels * sizeof(real))
+                    chunk += channels * sizeof(real)
+                else:
+                    for v in range(vectors):
+                        lanes_store_pixel(bin[v], target + p * out.row + q * out.column + v * LANES * out.channel,
+                                          out.channel, <int> min(LANES, channels - v * LANES), out.dtype)
+        if call.stream:
+            lanes_stream_bytes(target, scratch.chunk, chunk - scratch.chunk)
+        elif call.chunked:
+            memcpy(target, scratch.chunk, chunk - scratch.chunk)
+
+
+def axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
+
+    The features' channels are neighbours in memory and of the accumulation type.
+    """
+    cdef AxisForwardPixelsCall call
+    cdef Work work = Work()
+    cdef int64_t channels, vectors, size
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.features = view_of(features)
+    call.out = view_of(out)
+    call.ph = table.y.bins
+    call.pw = table.x.bins
+    channels = call.features.channels
+    vectors = (channels + LANES - 1) // LANES
+    size = call.ph * <int64_t> call.pw * channels * call.out.size
+    call.chunked = (size <= STREAM_BYTES and call.out.channel == call.out.size
+                    and call.out.column == channels * call.out.size and call.out.row == call.pw * call.out.column)
+    call.stream = call.chunked and call.out.images * size >= STREAM_BYTES
+    if table.work * channels < AXIS_FORWARD_PIXELS_SERIAL_WORK:
+        threads = 1
+    work.divide(table, 0, table.rois, 1, 1,
+                max(parts_of(table.work * channels), 1 if threads == 1 else 16 * threads), 0)
+    work.provide(table, threads, 0, bytes_of(table.widest, vectors, sizeof(lanes)), vectors * sizeof(lanes), 0,
+                 size if call.chunked else 0)
+    with nogil:
+        write_invalid(table, &call.out)
+    work.run(axis_forward_pixels_task, &call)

@@ -1,0 +1,68 @@
+"""Gradients with respect to boxes while they are in parts: one of each block of channels, in double precision.
+
+A RoI's parts are added up in the order of the blocks, so that the bits do not depend on the threads. Of more RoIs than
+there is room for, so many at a time.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_sum
+
+cdef enum:
+    PARTS_BYTES = 1 << 23
+
+
+cdef struct Parts:
+    double* part            # (RoI from `begin` on in the order of the table, block, number)
+    int64_t begin, end      # the RoIs at a time
+    int64_t room            # for so many
+    int64_t blocks
+    int numbers             # of a box
+
+
+cdef inline Parts parts_for(int64_t rois, int64_t channels, int numbers) noexcept nogil:
+    cdef Parts parts
+    parts.part = NULL
+    parts.begin = parts.end = 0
+    parts.blocks = (channels + LANES - 1) // LANES
+    parts.numbers = numbers
+    parts.room = PARTS_BYTES // (max(<int64_t> 1, parts.blocks) * numbers * <int64_t> sizeof(double))
+    parts.room = max(<int64_t> 1, min(parts.room, rois))
+    return parts
+
+
+cdef inline size_t parts_length(Parts* parts) noexcept nogil:
+    return parts.room * parts.blocks * parts.numbers + 1
+
+
+cdef inline void next_parts(Parts* parts, int64_t last) noexcept nogil:
+    # On to the next RoIs before `last`.
+    parts.begin = parts.end
+    parts.end = min(last, parts.begin + parts.room)
+    memset(parts.part, 0, (parts.end - parts.begin) * parts.blocks * parts.numbers * sizeof(double))
+
+
+cdef inline void note_part(Parts* parts, int64_t k, int64_t channel, const lanes* sums, double factor) noexcept nogil:
+    # The block's part of a RoI: the sums over its lanes, times a factor.
+    cdef double* part = parts.part + ((k - parts.begin) * parts.blocks + channel // LANES) * parts.numbers
+    cdef int j
+    check_inside(k, parts.begin, parts.end)
+    check_inside(channel // LANES, 0, parts.blocks)
+    for j in range(parts.numbers):
+        part[j] = lanes_sum(sums[j]) * factor
+
+
+cdef inline void add_parts(Parts* parts, const int64_t* order, double* target) noexcept nogil:
+    # `target` (RoI, number) gets what the parts add up to.
+    cdef int64_t k, block
+    cdef double total
+    cdef int j
+    for k in range(parts.begin, parts.end):
+        for j in range(parts.numbers):
+            total = 0
+            for block in range(parts.blocks):
+                total += parts.part[((k - parts.begin) * parts.blocks + block) * parts.numbers + j]
+            target[order[k] * parts.numbers + j] = total

@@ -1,0 +1,279 @@
+"""The way back from a maximum of bilinear samples, to the pixels around the chosen one.
+
+One task is an image and one block of channels (or a band of the map's rows), summed in a tile
+``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order, whoever owns
+it: the same bits for any number of threads.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.tables.grid cimport Grid, GridTable, Sample, dense_sample
+from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lanes, real
+from roicy.cpu.lanes.maxima cimport NOWHERE, pass_chosen, place, places, places_fill, sample_axis
+from roicy.cpu.runtime.parallel cimport run_pieces
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.apply.tile cimport View, block_at, load_bins, store_pixels, view_of
+from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
+
+
+cdef enum:
+    ALL_SAMPLES = 24            # of a bin of up to so many each one is gone through, for all channels at once
+
+# Sums below which a call is not worth a second thread.
+cdef double GRID_BACKWARD_SERIAL_WORK = 1 << 14
+
+
+cdef struct GridBackwardCall:
+    Grid* y
+    Grid* x
+    const int64_t* order
+    const Window* window
+    View grad_output, argmax, features
+
+
+cdef struct Chosen:
+    # one sample along an axis
+    int32_t number, low, high       # pixels after the first one of the RoI's window
+    real low_weight, high_weight
+    int8_t level
+
+
+cdef inline bint sample_of(Grid* axis, int64_t bin, int32_t number, int32_t origin, Chosen* found) noexcept nogil:
+    # The sample of this number, False where it misses the map.
+    cdef Sample sample
+    cdef int64_t at = axis.start[bin]
+    if axis.dense[bin] >= 0:
+        if not dense_sample(axis, bin, number, origin, &sample):
+            return False
+        found[0] = Chosen(number=number, low=sample.low, high=sample.high, low_weight=<real> sample.low_weight,
+                          high_weight=<real> sample.high_weight, level=sample.level)
+        return True
+    # all samples that hit the map are listed
+    if axis.count[bin] == 0 or not 0 <= number - <int64_t> axis.number[at] < axis.count[bin]:
+        return False
+    at += number - axis.number[at]
+    found[0] = Chosen(number=number, low=axis.low[at], high=axis.high[at],
+                      low_weight=(<const real*> axis.low_weight)[at],
+                      high_weight=(<const real*> axis.high_weight)[at], level=axis.level[at])
+    return True
+
+
+cdef inline bint chosen(Grid* grid_y, Grid* grid_x, const Window* window, int64_t row, int64_t column, int32_t index,
+                        Chosen* y, Chosen* x) noexcept nogil:
+    # The row and column of the sample that a bin's index names, if it is one that hits the map.
+    cdef int32_t total = grid_x.total[column]
+    if index < 0 or total == 0:
+        return False
+    return (sample_of(grid_y, row, index // total, window.top, y)
+            and sample_of(grid_x, column, index % total, window.left, x))
+
+
+cdef inline bint taken_together(Grid* grid_y, Grid* grid_x, int64_t row, int64_t column) noexcept nogil:
+    # Whether a bin's samples are few and all listed: each one is gone through, for all channels at once.
+    return (grid_y.dense[row] < 0 and grid_x.dense[column] < 0
+            and <int64_t> grid_y.count[row] * grid_x.count[column] <= ALL_SAMPLES)
+
+
+cdef inline sample_axis samples_of(Grid* axis, int64_t bin) noexcept nogil:
+    cdef int64_t start = axis.start[bin]
+    return sample_axis(count=axis.count[bin], number=axis.number + start, low=axis.low + start, high=axis.high + start,
+                       low_weight=<const real*> axis.low_weight + start,
+                       high_weight=<const real*> axis.high_weight + start, level=axis.level + start)
+
+
+cdef inline void load_places(View* index, const char* source, int channels, places* target) noexcept nogil:
+    # The indices of one RoI's block. As floats they are as wide as in the array, and only moved about.
+    cdef View same = index[0]
+    cdef int64_t p, q
+    cdef int c
+    if sizeof(real) == 4:
+        same.dtype = FLOAT32
+        load_bins(&same, source, channels, <lanes*> target)
+        return
+    for p in range(index.rows):
+        for q in range(index.columns):
+            target[0] = places_fill(NOWHERE)
+            for c in range(channels):
+                (<place*> target)[c] = (<const int32_t*> (source + c * index.channel + p * index.row
+                                                          + q * index.column))[0]
+            target += 1
+
+
+cdef void grid_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GridBackwardCall* call = <GridBackwardCall*> settled
+    cdef View* out = &call.features
+    cdef View* gradient = &call.grad_output
+    cdef Grid* y = call.y
+    cdef Grid* x = call.x
+    cdef lanes* tile = <lanes*> scratch.tile
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef places* bins_at = <places*> scratch.spare
+    cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
+    cdef const Window* window
+    cdef sample_axis down, along
+    cdef int64_t k, p, q, i, row, top, bottom, rows = task.bottom - task.top
+    cdef int c
+    memset(tile, 0, rows * out.columns * sizeof(lanes))
+    for k in range(task.first, task.last):
+        window = call.window + k
+        if window.bottom <= task.top or window.top >= task.bottom:
+            continue
+        load_bins(gradient, block_at(gradient, call.order[k], task.channel), task.channels, bins)
+        load_places(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, bins_at)
+        top, bottom = task.top - window.top, task.bottom - window.top
+        for p in range(y.bins):
+            down = samples_of(y, k * y.bins + p)
+            for q in range(x.bins):
+                along = samples_of(x, k * x.bins + q)
+                i = p * x.bins + q
+                if not taken_together(y, x, k * y.bins + p, k * x.bins + q):
+                    for c in range(task.channels):
+                        spread_one(call, k, p, q, (<real*> (bins + i))[c], (<place*> (bins_at + i))[c], top, bottom,
+                                   tile + window.left - top * out.columns, c)
+                elif down.count and along.count:
+                    check_inside(window.left + along.high[along.count - 1], 0, out.columns)
+                    pass_chosen(bins + i, bins_at + i, &down, &along, x.total[k * x.bins + q], top, bottom, out.columns,
+                                tile + window.left - top * out.columns)
+    for row in range(rows):
+        store_pixels(out, target + row * out.row, task.channels, out.columns, tile + row * out.columns, 1, False)
+
+
+cdef inline void spread_one(GridBackwardCall* call, int64_t k, int64_t p, int64_t q, real value, place index,
+                            int64_t top, int64_t bottom, lanes* tile, int channel) noexcept nogil:
+    # One lane of a bin of many samples.
+    cdef real* corner
+    cdef real part
+    cdef Chosen y, x
+    cdef int64_t row
+    cdef int i
+    if not chosen(call.y, call.x, call.window + k, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
+        return
+    for i in range(2):
+        row = y.high if i else y.low
+        if not top <= row < bottom:
+            continue
+        part = value * (y.high_weight if i else y.low_weight)
+        check_inside(call.window[k].left + x.high, 0, call.features.columns)
+        corner = <real*> (tile + row * call.features.columns) + channel
+        corner[x.low * LANES] += part * x.low_weight
+        corner[x.high * LANES] += part * x.high_weight
+
+
+def grid_backward(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):
+    """Fill `grad_features` with `grad_output` at the samples `argmax`, shaped (RoI or image, channel, row, column)."""
+    cdef GridBackwardCall call
+    cdef View* out = &call.features
+    cdef Work work = Work()
+    cdef int64_t blocks
+    cdef size_t bins
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.window = table.window
+    call.grad_output = view_of(grad_output)
+    call.argmax = view_of(argmax)
+    call.features = view_of(grad_features)
+    blocks = (out.channels + LANES - 1) // LANES
+    if table.rois * <double> table.rows * table.columns * out.channels < GRID_BACKWARD_SERIAL_WORK:
+        threads = 1
+    work.divide(table, 0, table.rois, out.channels, LANES, 0,
+                1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
+    bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
+    work.provide(table, threads, out.rows * out.columns * sizeof(lanes), 0, bins, bins, 0)
+    work.run(grid_backward_task, &call)
+
+
+def grid_argmax_error(GridTable table, cnp.ndarray argmax):
+    """Return ((k, c, p, q), value, limit) of an index that is not in -1 ... limit - 1, None where there is none.
+
+    The limit is the number of samples in the bin.
+    """
+    cdef SampleSurvey survey
+    cdef View* view = &survey.view
+    cdef int64_t k, c, count
+    cdef cnp.ndarray memory
+    survey.table = <void*> table
+    survey.view = view_of(argmax)
+    survey.first = table.image_start[0] if table.images else table.rois
+    survey.found = False
+    count = view.rows * view.columns
+    memory = cnp.PyArray_EMPTY(1, [count + 1], cnp.NPY_UINT32, 0)
+    survey.limits = <uint32_t*> cnp.PyArray_DATA(memory)
+    run_pieces(survey_samples, &survey, (table.rois - survey.first + SURVEYED - 1) // SURVEYED, 1)
+    if not survey.found:
+        return None
+    k, c = table.order[survey.at], survey.channel
+    values = argmax[k, c].copy()      # of which index it was one look must do
+    limit = np.asarray(memory)[:count].reshape(view.rows, view.columns).astype(np.int64)
+    wrong = np.argwhere((values < -1) | (values >= limit))
+    if not len(wrong):      # it has changed, and the kernel bounds what it reads
+        return None
+    p, q = map(int, wrong[0])
+    return (int(k), int(c), p, q), int(values[p, q]), int(limit[p, q])
+
+
+cdef struct SampleSurvey:
+    void* table
+    View view
+    int64_t first           # place in the table of the first RoI that has an image
+    uint32_t* limits        # of the RoI that is looked at
+    bint found
+    int64_t at, channel     # where a wrong index was found
+
+
+cdef void survey_samples(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef SampleSurvey* survey = <SampleSurvey*> settled
+    survey_rois(<GridTable> survey.table, survey, survey.first + number * SURVEYED)
+
+
+cdef void survey_rois(GridTable table, SampleSurvey* survey, int64_t first) noexcept nogil:
+    cdef View* view = &survey.view
+    cdef int64_t at, c
+    if survey.found:
+        return
+    for at in range(first, min(<int64_t> table.rois, first + SURVEYED)):
+        list_limits(table, at, survey.limits)
+        for c in range(view.channels):
+            if exceeds(view, block_at(view, table.order[at], c), survey.limits):
+                survey.found = True
+                survey.at = at
+                survey.channel = c
+                return
+
+
+cdef void list_limits(GridTable table, int64_t k, uint32_t* limits) noexcept nogil:
+    # How many samples each bin has, as far as an index can count them.
+    cdef int64_t p, q, total
+    for p in range(table.rows):
+        for q in range(table.columns):
+            total = table.y.total[k * table.rows + p] * <int64_t> table.x.total[k * table.columns + q]
+            limits[p * table.columns + q] = <uint32_t> min(total, <int64_t> 1 << 31)
+
+
+cdef bint exceeds(View* view, const char* source, const uint32_t* limits) noexcept nogil:
+    # Whether an index of one RoI's channel is not below its limit or -1; -1 becomes 0, and what is less a large number.
+    cdef uint32_t wrong = 0
+    cdef int64_t p, q
+    if view.rows_joined:
+        return exceeds_joined(<const int32_t*> source, limits, view.rows * view.columns)
+    for p in range(view.rows):
+        for q in range(view.columns):
+            wrong |= (<uint32_t> (<const int32_t*> (source + p * view.row + q * view.column))[0] + 1
+                      > limits[p * view.columns + q])
+    return wrong
+
+
+cdef inline bint exceeds_joined(const int32_t* index, const uint32_t* limits, int64_t count) noexcept nogil:
+    # Of neighbours: a loop that compilers vectorise.
+    cdef uint32_t wrong = 0
+    cdef int64_t i
+    for i in range(count):
+        wrong |= <uint32_t> index[i] + 1 > limits[i]
+    return wrong

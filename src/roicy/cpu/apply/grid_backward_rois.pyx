@@ -1,0 +1,168 @@
+"""The gradient of a maximum of bilinear samples with respect to the box.
+
+One task is an image and a block of LANES channels (or a part of the image's RoIs). As the box moves, so does the sample
+that was chosen; which one it is stays. A block's part of a RoI's gradient is summed lane by lane, the blocks in double
+precision in their order: the same bits for any number of threads.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.tables.grid cimport Grid, GridTable
+from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero, real
+from roicy.cpu.lanes.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis, sample_share
+from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.apply.tile cimport Ring, View, block_at, load_bins, load_rows, ring_for, view_of, window_rows
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
+
+
+# Sums below which a call is not worth a second thread.
+cdef double GRID_BACKWARD_ROIS_SERIAL_WORK = 1 << 14
+# Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
+cdef double GRID_BACKWARD_ROIS_ALONE_SHARE = 0.5
+
+
+cdef struct GridBackwardRoisCall:
+    Grid* y
+    Grid* x
+    const int64_t* order
+    const Window* window
+    View grad_output, argmax, features
+    bint alone              # each RoI's window is loaded for itself
+    int64_t ring            # rows of the tile
+    const bint* widened
+    double spatial_scale
+    Parts parts
+
+
+cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int32_t number, const bint* widened) noexcept nogil:
+    # How far along the box a sample of bin p lies; a box that was widened moves with its first coordinate alone.
+    cdef double share = (p + (number + 0.5) / axis.total[k * axis.bins + p]) / axis.bins
+    if widened[0]:
+        share = 0
+    return sample_share(first=<real> (1 - share), second=<real> share)
+
+
+cdef inline sample_axis only(Chosen* sample) noexcept nogil:
+    return sample_axis(count=1, number=&sample.number, low=&sample.low, high=&sample.high,
+                       low_weight=&sample.low_weight, high_weight=&sample.high_weight, level=&sample.level)
+
+
+cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef GridBackwardRoisCall* call = <GridBackwardRoisCall*> settled
+    cdef View* view = &call.features
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef Grid* y = call.y
+    cdef Grid* x = call.x
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef places* bins_at = <places*> scratch.spare
+    cdef sample_share* x_shares = <sample_share*> scratch.lines     # (columns of bins, ALL_SAMPLES)
+    cdef sample_share y_shares[ALL_SAMPLES]
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
+    cdef lanes slopes[4]
+    cdef const Window* window
+    cdef sample_axis down, along
+    cdef int64_t k, p, q, i
+    cdef int c, j
+    for k in range(task.first, task.last):
+        window = call.window + k
+        if window.bottom == window.top:
+            continue
+        if call.alone:
+            ring = ring_for(view, call.window, k, k + 1, call.ring)
+        load_rows(view, source, task.channels, window.bottom, &ring, <lanes*> scratch.tile)
+        window_rows(window, &ring, scratch.tile, scratch.row)
+        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
+        load_places(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, bins_at)
+        for q in range(x.bins):
+            along = samples_of(x, k * x.bins + q)
+            for j in range(min(along.count, <int> ALL_SAMPLES)):
+                x_shares[q * ALL_SAMPLES + j] = share_of(x, k, q, along.number[j], call.widened + 2 * k + 1)
+        for j in range(4):
+            slopes[j] = lanes_zero()
+        for p in range(y.bins):
+            down = samples_of(y, k * y.bins + p)
+            for j in range(min(down.count, <int> ALL_SAMPLES)):
+                y_shares[j] = share_of(y, k, p, down.number[j], call.widened + 2 * k)
+            for q in range(x.bins):
+                along = samples_of(x, k * x.bins + q)
+                i = p * x.bins + q
+                if not taken_together(y, x, k * y.bins + p, k * x.bins + q):
+                    for c in range(task.channels):
+                        differentiate_one(call, k, p, q, (<real*> (bins + i))[c], (<place*> (bins_at + i))[c],
+                                          scratch.row, c, slopes)
+                elif down.count and along.count:
+                    pass_chosen_slopes(bins + i, bins_at + i, scratch.row, &down, &along, x.total[k * x.bins + q],
+                                       y_shares, x_shares + q * ALL_SAMPLES, slopes)
+        note_part(&call.parts, k, task.channel, slopes, call.spatial_scale)
+
+
+cdef inline void differentiate_one(GridBackwardRoisCall* call, int64_t k, int64_t p, int64_t q, real value,
+                                   place index, const char** row, int channel, lanes* slopes) noexcept nogil:
+    # One lane of a bin of many samples.
+    cdef lanes gradient = lanes_zero()
+    cdef places at = places_fill(NOWHERE)
+    cdef sample_axis down, along
+    cdef sample_share y_share, x_share
+    cdef Chosen y, x
+    if not chosen(call.y, call.x, call.window + k, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
+        return
+    (<real*> &gradient)[channel] = value
+    (<place*> &at)[channel] = index
+    down = only(&y)
+    along = only(&x)
+    y_share = share_of(call.y, k, p, y.number, call.widened + 2 * k)
+    x_share = share_of(call.x, k, q, x.number, call.widened + 2 * k + 1)
+    pass_chosen_slopes(&gradient, &at, row, &down, &along, call.x.total[k * call.x.bins + q], &y_share, &x_share,
+                       slopes)
+
+
+def grid_backward_rois(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,
+                       cnp.ndarray grad_boxes, int threads):
+    """Fill `grad_boxes` (K, 4), float64, with d/d(x1, y1, x2, y2); the others are shaped (RoI or image, ...)."""
+    cdef GridBackwardRoisCall call
+    cdef View* view = &call.features
+    cdef Work work = Work()
+    cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
+    cdef int64_t busy = 0, image, columns
+    cdef size_t bins
+    cdef cnp.ndarray room
+    cdef double pooled = 0, mapped = 0
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.window = table.window
+    call.grad_output = view_of(grad_output)
+    call.argmax = view_of(argmax)
+    call.features = view_of(features)
+    call.widened = table.widened
+    call.spatial_scale = table.spatial_scale
+    for image in range(table.images):
+        pooled += table.bin_pixels[image]
+        mapped += table.map_pixels[image]
+        busy += table.image_start[image + 1] > table.image_start[image]
+    call.alone = pooled < GRID_BACKWARD_ROIS_ALONE_SHARE * mapped
+    call.ring = max(1, table.span)
+    call.parts = parts_for(table.rois, view.channels, 4)
+    room = np.empty(parts_length(&call.parts))
+    call.parts.part = <double*> cnp.PyArray_DATA(room)
+    columns = table.widest if call.alone and 4 * table.widest <= 3 * view.columns else view.columns
+    bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
+    if table.rois * <double> table.rows * table.columns * view.channels < GRID_BACKWARD_ROIS_SERIAL_WORK:
+        threads = 1
+    while call.parts.end < table.rois:
+        next_parts(&call.parts, table.rois)
+        work.divide(table, call.parts.begin, call.parts.end, view.channels, LANES,
+                    1 if threads == 1 else max(1, 4 * threads // max(1, call.parts.blocks * busy)), 0)
+        if call.parts.begin == 0:
+            work.provide(table, threads, bytes_of(call.ring, columns, sizeof(lanes)),
+                         table.columns * <size_t> ALL_SAMPLES * sizeof(sample_share), bins, bins, 0)
+        work.run(grid_backward_rois_task, &call)
+        with nogil:
+            add_parts(&call.parts, table.order, target)

@@ -1,0 +1,161 @@
+"""The way back from a maximum: each output's gradient goes to the pixel that it came from.
+
+One task is an image and a few channels (or a band of the map's rows). Where the gradient of the features lies plane by
+plane in the accumulation type it is summed in place, else in a tile ``[row][column][lane]`` that is stored at the end.
+A pixel sums its RoIs in ascending order and their bins in row-major order, whoever owns it: no atomics, and the same
+bits for any number of threads.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, element_load, lanes, real
+from roicy.cpu.runtime.parallel cimport run_pieces
+from roicy.cpu.tables.rois cimport ImageTable
+from roicy.cpu.apply.tile cimport View, block_at, store_pixels, view_of
+from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
+
+
+cdef enum:
+    PLANES = 4              # summed together where they are summed in place
+
+# Sums below which a call is not worth a second thread.
+cdef double RANGE_BACKWARD_SERIAL_WORK = 1 << 16
+
+
+cdef struct RangeBackwardCall:
+    const int64_t* order
+    View grad_output, argmax, grad_features
+    bint in_place
+
+
+cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,
+                          real* plane) noexcept nogil:
+    # A negative index, no pixel, becomes a large number.
+    cdef uint64_t at
+    cdef int64_t i
+    for i in range(count):
+        at = <uint64_t> (index[i] - first)
+        if at < pixels:
+            plane[at] += gradient[i]
+
+
+cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef RangeBackwardCall* call = <RangeBackwardCall*> settled
+    cdef View* out = &call.grad_features
+    cdef View* gradient = &call.grad_output
+    cdef View* index = &call.argmax
+    cdef int64_t first = task.top * out.columns, pixels = (task.bottom - task.top) * out.columns
+    cdef int64_t k, c, p, q, y, at, count = gradient.rows * gradient.columns
+    cdef lanes* tile = <lanes*> scratch.tile
+    cdef const char* values
+    cdef const char* places
+    cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
+    if call.in_place:
+        for c in range(task.channels):
+            memset(target + c * out.channel, 0, pixels * sizeof(real))
+        for k in range(task.first, task.last):
+            values = block_at(gradient, call.order[k], task.channel)
+            places = block_at(index, call.order[k], task.channel)
+            for c in range(task.channels):
+                add_bins(<const real*> (values + c * gradient.channel), <const int32_t*> (places + c * index.channel),
+                         count, first, <uint64_t> pixels, <real*> (target + c * out.channel))
+        return
+    memset(tile, 0, pixels * sizeof(lanes))
+    for k in range(task.first, task.last):
+        for p in range(gradient.rows):
+            for q in range(gradient.columns):
+                values = block_at(gradient, call.order[k], task.channel) + p * gradient.row + q * gradient.column
+                places = block_at(index, call.order[k], task.channel) + p * index.row + q * index.column
+                for c in range(task.channels):
+                    at = (<const int32_t*> (places + c * index.channel))[0] - first
+                    if 0 <= at < pixels:
+                        (<real*> (tile + at))[c] += element_load(values + c * gradient.channel, gradient.dtype)
+    for y in range(task.bottom - task.top):
+        store_pixels(out, target + y * out.row, task.channels, out.columns, tile + y * out.columns, 1, False)
+
+
+def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features,
+                   int threads):
+    """Fill `grad_features` with `grad_output` at the pixels `argmax`, shaped (RoI or image, channel, row, column)."""
+    cdef RangeBackwardCall call
+    cdef View* out = &call.grad_features
+    cdef Work work = Work()
+    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
+    cdef double pixels
+    cdef int64_t block, blocks, bands
+    call.order = table.order
+    call.grad_output = view_of(grad_output)
+    call.argmax = view_of(argmax)
+    call.grad_features = view_of(grad_features)
+    call.in_place = (out.dtype == own and call.grad_output.dtype == own and out.rows_joined
+                     and call.grad_output.rows_joined and call.argmax.rows_joined)
+    block = PLANES if call.in_place else LANES
+    pixels = <double> out.images * out.channels * out.rows * out.columns
+    if table.work * out.channels + pixels / 8 < RANGE_BACKWARD_SERIAL_WORK:
+        threads = 1
+    # who owns a band looks at all indices: sooner fewer channels at a time, and bands where the map is most of the work
+    while threads > 1 and block > 1 and out.channels * out.images < 2 * block * threads:
+        block //= 2
+    blocks = (out.channels + block - 1) // block
+    bands = 1
+    if threads > 1 and pixels / 8 > table.work * out.channels:
+        bands = max(1, min(out.rows, 4 * threads // max(1, blocks * out.images)))
+    work.divide(table, 0, table.rois, out.channels, block, 0, bands)
+    work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes), 0, 0, 0, 0)
+    work.run(range_backward_task, &call)
+
+
+def range_argmax_error(cnp.ndarray argmax, int64_t limit):
+    """Return ((k, c, p, q), value) of an index that is not in -1 ... limit - 1, None where there is none."""
+    cdef IndexSurvey survey
+    if argmax.size == 0:
+        return None
+    survey.view = view_of(argmax)
+    survey.largest = 0
+    run_pieces(survey_indices, &survey, (survey.view.images + SURVEYED - 1) // SURVEYED, 1)
+    if survey.largest <= limit:
+        return None
+    argmax = argmax.copy()      # of which index it was one look must do
+    wrong = np.argwhere((argmax < -1) | (argmax >= limit))
+    if not len(wrong):          # it has changed, and the kernel bounds what it reads
+        return None
+    return tuple(map(int, wrong[0])), int(argmax[tuple(wrong[0])])
+
+
+cdef struct IndexSurvey:
+    View view
+    uint32_t largest        # one more than the largest index; as unsigned numbers, so that those below -1 are large
+
+
+cdef void survey_indices(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef IndexSurvey* survey = <IndexSurvey*> settled
+    cdef View* view = &survey.view
+    cdef uint32_t largest = survey.largest
+    cdef int64_t k, c, p, q, joined = view.channels * view.rows * view.columns
+    cdef const char* source
+    for k in range(number * SURVEYED, min(view.images, (number + 1) * SURVEYED)):
+        source = block_at(view, k, 0)
+        if view.rows_joined and view.channel == view.rows * view.columns * view.size:
+            largest = max(largest, largest_of(<const int32_t*> source, joined))
+            continue
+        for p in range(view.rows):
+            for q in range(view.columns):
+                source = block_at(view, k, 0) + p * view.row + q * view.column
+                for c in range(view.channels):
+                    largest = max(largest, <uint32_t> (<const int32_t*> (source + c * view.channel))[0] + 1)
+    survey.largest = largest
+
+
+cdef inline uint32_t largest_of(const int32_t* index, int64_t count) noexcept nogil:
+    # Of neighbours: a loop that compilers vectorise.
+    cdef uint32_t largest = 0, one_more
+    cdef int64_t i
+    for i in range(count):
+        one_more = <uint32_t> index[i] + 1
+        largest = one_more if one_more > largest else largest
+    return largest

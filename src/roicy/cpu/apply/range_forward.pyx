@@ -1,0 +1,175 @@
+"""Range tables applied to blocks of channels: the largest of each bin's pixels, and where it was.
+
+One task is an image and a few blocks of LANES channels (or a part of the image's RoIs)::
+
+    features (any layout, dtype)                       bins [p][q][lane]           output (any layout, dtype)
+        │ load rows as RoIs reach them                      ▲                            ▲
+        ▼                                                   │ largest along columns      │ transpose, store
+    tile [row][column][lane] ── largest along rows ──▶ lines [p][column][lane] ──────────┘
+
+With the place of each maximum carried along, of equal values the first in row-major order wins, as in a scan of the
+bin pixel by pixel.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t
+
+cimport numpy as cnp
+
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_zero
+from roicy.cpu.lanes.maxima cimport NOWHERE, pass_max_columns, pass_max_rows, place, places, places_fill, places_out
+from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.tables.range cimport Ranges, RangeTable
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.apply.tile cimport (
+    Outlet, Ring, View, bins_bytes, block_at, load_rows, outlet_for, ring_for, store_bins, view_of, window_rows,
+    write_index, write_invalid,
+)
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
+
+
+cdef enum:
+    BIN_ROWS = 4               # rows of bins at a time
+
+# Comparisons below which a call is not worth a second thread.
+cdef double RANGE_FORWARD_SERIAL_WORK = 1 << 18
+# Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
+cdef double RANGE_FORWARD_ALONE_SHARE = 0.5
+
+
+cdef struct RangeForwardCall:
+    Ranges* y
+    Ranges* x
+    const int64_t* order
+    const Window* window
+    View features
+    Outlet out, argmax
+    bint with_places
+    bint alone              # each RoI's window is loaded for itself
+    int ph, pw
+    int group               # rows of bins at a time
+    int depth               # blocks of channels of a task
+    int64_t ring            # rows of the tile
+    int64_t widest
+    int64_t block           # bins of a block of channels
+
+
+cdef void range_forward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef RangeForwardCall* call = <RangeForwardCall*> settled
+    cdef View* view = &call.features
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef lanes* lines = <lanes*> scratch.lines
+    cdef places* lines_at = <places*> (lines + BIN_ROWS * call.widest * call.depth) if call.with_places else NULL
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef lanes* bins_at = <lanes*> scratch.spare
+    cdef int depth = (task.channels + LANES - 1) // LANES
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
+    cdef const Window* window
+    cdef int64_t k, width
+    cdef int64_t held
+    cdef int p, group
+    cdef bint whole
+    ring.depth = depth
+    for k in range(task.first, task.last):
+        window = call.window + k
+        width = window.right - window.left
+        if width:
+            if call.alone:
+                ring = ring_for(view, call.window, k, k + 1, call.ring)
+                ring.depth = depth
+            load_rows(view, source, task.channels, window.bottom, &ring, <lanes*> scratch.tile)
+            window_rows(window, &ring, scratch.tile, scratch.row)
+        whole = (width > 0 and all_above_zero(call.y.length + k * call.ph, call.ph)
+                 and all_above_zero(call.x.length + k * call.pw, call.pw))
+        held = p = 0
+        while p < call.ph:
+            group = min(call.group, call.ph - p)
+            if width:
+                pass_max_rows(scratch.row, group, call.y.start + k * call.ph + p, call.y.length + k * call.ph + p,
+                              <place> (window.top * view.columns + window.left), <place> view.columns, width * depth,
+                              lines, lines_at)
+                pass_max_columns(lines, lines_at, width * depth, group, depth, call.x.start + k * call.pw,
+                                 call.x.length + k * call.pw, call.pw, bins + held * call.pw,
+                                 bins_at + held * call.pw, call.block)
+            if not whole:
+                empty_bins(call, k, p, group, depth, width == 0, bins + held * call.pw, bins_at + held * call.pw)
+            p += group
+            held += group
+            if held >= call.out.rows_at_once or p == call.ph:
+                store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels,
+                           p - held, held)
+                if call.with_places:
+                    store_bins(&call.argmax, bins_at, call.block, scratch.chunk, call.order[k], task.channel,
+                               task.channels, p - held, held)
+                held = 0
+
+
+cdef inline bint all_above_zero(const int32_t* length, int bins) noexcept nogil:
+    cdef int p
+    for p in range(bins):
+        if length[p] == 0:
+            return False
+    return True
+
+
+cdef inline void empty_bins(RangeForwardCall* call, int64_t k, int p, int group, int depth, bint every, lanes* bins,
+                            lanes* bins_at) noexcept nogil:
+    # Bins without pixels are 0 and nowhere.
+    cdef const int32_t* height = call.y.length + k * call.ph + p
+    cdef const int32_t* width = call.x.length + k * call.pw
+    cdef int r, q, v
+    for r in range(group):
+        for q in range(call.pw):
+            if every or height[r] == 0 or width[q] == 0:
+                for v in range(depth):
+                    bins[v * call.block + r * <int64_t> call.pw + q] = lanes_zero()
+                    if call.with_places:
+                        bins_at[v * call.block + r * <int64_t> call.pw + q] = places_out(places_fill(NOWHERE))
+
+
+def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
+    """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
+    cdef RangeForwardCall call
+    cdef View* view = &call.features
+    cdef Work work = Work()
+    cdef int64_t blocks, busy = 0, image, columns
+    cdef size_t chunk, bins
+    cdef double pooled = 0, mapped = 0
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.window = table.window
+    call.features = view_of(features)
+    call.ph = table.rows
+    call.pw = table.columns
+    call.group = (call.ph - 1) // ((call.ph + BIN_ROWS - 1) // BIN_ROWS) + 1
+    call.out = outlet_for(out, call.group)
+    call.with_places = argmax is not None
+    if call.with_places:
+        call.argmax = outlet_for(argmax, call.group)
+    for image in range(table.images):
+        pooled += table.bin_pixels[image]
+        mapped += table.map_pixels[image]
+        busy += table.image_start[image + 1] > table.image_start[image]
+    call.alone = pooled < RANGE_FORWARD_ALONE_SHARE * mapped
+    call.ring = max(1, table.span)
+    call.widest = table.widest
+    call.depth = <int> min(DEPTH, (view.channels + LANES - 1) // LANES)
+    blocks = (view.channels + call.depth * LANES - 1) // (call.depth * LANES)
+    columns = table.widest if call.alone and 4 * table.widest <= 3 * view.columns else view.columns
+    if table.work * view.channels < RANGE_FORWARD_SERIAL_WORK:
+        threads = 1
+    work.divide(table, 0, table.rois, view.channels, call.depth * LANES,
+                1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
+    chunk = bins_bytes(&call.out)
+    call.block = chunk // sizeof(lanes)
+    bins = call.depth * chunk
+    work.provide(table, threads, bytes_of(call.ring, columns, call.depth * sizeof(lanes)),
+                 BIN_ROWS * <size_t> table.widest * call.depth * (2 if call.with_places else 1) * sizeof(lanes), bins,
+                 bins if call.with_places else 0,
+                 bins if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
+    with nogil:
+        write_invalid(table, &call.out.view)
+        if call.with_places:
+            write_index(table, &call.argmax.view, -1)
+    work.run(range_forward_task, &call)

@@ -1,0 +1,121 @@
+"""Range tables of few ranges of rows, such as the regions of R-MAC have: each is looked through once for all bins.
+
+One task is an image and a block of LANES channels, whose planes are read one after the other::
+
+    features (any dtype; rows of neighbours)               bins [p][q][channel]         output (any layout, dtype)
+        │ largest of each strip of rows                        ▲                            ▲
+        ▼                                                      │ largest along columns,     │ transpose, store
+    strips [strip][column] ── largest ──▶ lines [channel][range][column]   transposed ──────┘
+
+Up to the last step a vector holds neighbouring pixels of one channel.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+
+cimport numpy as cnp
+
+from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero
+from roicy.cpu.lanes.planes cimport pass_max_of_lines, pass_max_of_plane, pass_max_of_strips
+from roicy.cpu.tables.range cimport Lines, Ranges, RangeTable
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.apply.tile cimport Outlet, View, bins_bytes, block_at, outlet_for, store_bins, view_of, write_invalid
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
+
+
+# Comparisons below which a call is not worth a second thread.
+cdef double RANGE_FORWARD_SHARED_SERIAL_WORK = 1 << 18
+
+
+cdef struct RangeForwardSharedCall:
+    Ranges* y
+    Ranges* x
+    const int64_t* order
+    const Window* window
+    const Lines* lines
+    const int32_t* line
+    View features
+    Outlet out
+    int ph, pw
+    int64_t room            # vectors of a line
+    int64_t channel_room    # vectors of a channel's lines
+
+
+cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef RangeForwardSharedCall* call = <RangeForwardSharedCall*> settled
+    cdef const Lines* found = call.lines + task.image
+    cdef const Window* window
+    cdef lanes* lines = <lanes*> scratch.lines
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef lanes* row
+    cdef int64_t k, held
+    cdef int c, p, q
+    cdef const int32_t* height
+    cdef const int32_t* width
+    for c in range(task.channels):
+        fill_lines(call, found, block_at(&call.features, task.image, task.channel + c), <lanes*> scratch.tile,
+                   lines + c * call.channel_room)
+    for k in range(task.first, task.last):
+        window = call.window + k
+        height = call.y.length + k * call.ph
+        width = call.x.length + k * call.pw
+        held = 0
+        for p in range(call.ph):
+            row = bins + held * call.pw
+            for q in range(call.pw):
+                if height[p] == 0 or width[q] == 0 or window.bottom == window.top:
+                    row[q] = lanes_zero()
+            if height[p] and window.bottom > window.top:
+                pass_max_of_lines(lines + call.line[k * call.ph + p] * call.room, call.channel_room,
+                                  window.left - found.left, call.x.start + k * call.pw, width, call.pw, row)
+            held += 1
+            if held >= call.out.rows_at_once or p == call.ph - 1:
+                store_bins(&call.out, bins, 0, scratch.chunk, call.order[k], task.channel, task.channels,
+                           p + 1 - held, held)
+                held = 0
+
+
+cdef inline void fill_lines(RangeForwardSharedCall* call, const Lines* found, const char* source, lanes* strips,
+                            lanes* lines) noexcept nogil:
+    # One plane: the largest of each strip of rows, then of the strips of each range.
+    cdef View* view = &call.features
+    cdef int64_t columns = found.right - found.left
+    cdef int i
+    source += found.left * view.column
+    for i in range(found.strips):
+        if found.used[i]:
+            pass_max_of_plane(source + found.edge[i] * view.row, view.row, found.edge[i + 1] - found.edge[i], columns,
+                              view.limit, strips + i * call.room, view.dtype)
+    for i in range(found.lines):
+        pass_max_of_strips(strips + found.first[i] * call.room, call.room, found.last[i] - found.first[i], columns,
+                           lines + i * call.room)
+
+
+def range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+    """Pool `features`, whose rows are of neighbours, under `table`, which is `shared`, into `out`; both shaped (image
+    or RoI, channel, row, column)."""
+    cdef RangeForwardSharedCall call
+    cdef View* view = &call.features
+    cdef Work work = Work()
+    cdef size_t bins
+    call.y = &table.y
+    call.x = &table.x
+    call.order = table.order
+    call.window = table.window
+    call.lines = table.lines
+    call.line = table.line
+    call.features = view_of(features)
+    call.ph = table.rows
+    call.pw = table.columns
+    call.out = outlet_for(out, 1)
+    call.room = (view.columns + LANES - 1) // LANES + 1
+    call.channel_room = table.most_lines * call.room
+    if table.work * view.channels < RANGE_FORWARD_SHARED_SERIAL_WORK:
+        threads = 1
+    work.divide(table, 0, table.rois, view.channels, LANES, 1, 0)
+    bins = bins_bytes(&call.out)
+    work.provide(table, threads, table.most_strips * call.room * sizeof(lanes),
+                 LANES * call.channel_room * sizeof(lanes), bins, 0, bins if call.out.chunked else 0)
+    with nogil:
+        write_invalid(table, &call.out.view)
+    work.run(range_forward_shared_task, &call)

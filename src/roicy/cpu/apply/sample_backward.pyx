@@ -1,0 +1,226 @@
+"""The adjoint of the weighted sum: every pixel of a bin's taps receives its share of the bin's gradient.
+
+One task is an image and a few blocks of LANES channels (or a band of the map's rows)::
+
+    gradient of the output          tile [row][column][lane]        gradient of the features
+         │ load a RoI's bins             ▲                              ▲
+         ▼                               │ taps of each bin             │ transpose, store
+    bins [bin][lane] ────────────────────┘ ─────────────────────────────┘
+
+A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, and the same bits for any number of
+threads. Where it gets very many terms they are summed in pieces: what it holds joins a sum in a second tile, and what
+that loses is kept in a third. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks,
+each but the first one adds to the rows that the last one left.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.lanes.gathering cimport pass_spread, pass_spread_piles, pass_spread_within
+from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, lanes, real
+from roicy.cpu.lanes.piles cimport piles_finish
+from roicy.cpu.tables.rois cimport BAND, Window
+from roicy.cpu.tables.sample cimport SampleChunk, Samples, SampleTable
+from roicy.cpu.apply.tile cimport (
+    STREAM_BYTES, Sheet, View, block_at, load_bins, load_pixels, sheet_at, store_pixels, turn_sheet, view_of, zero_row,
+)
+from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
+
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double SAMPLE_BACKWARD_SERIAL_WORK = 1 << 17
+
+
+cdef struct SampleBackwardCall:
+    const int64_t* order
+    const Window* window
+    const int32_t* tile_columns
+    Samples* samples
+    View grad_output, grad_features
+    bint alone              # offsets are in rows of the RoI's own window, not of the tile
+    bint adding             # to what the gradient holds; else it is made from nothing
+    bint stream
+    int depth               # blocks of channels of a task
+    int64_t rows            # of the tile
+    int64_t block           # bins of a block of channels
+    bint piles              # whether there are any sums in pieces
+    ptrdiff_t apart         # vectors from a pixel of the tile to its sum, and from there to what that lost
+
+
+cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef SampleBackwardCall* call = <SampleBackwardCall*> settled
+    cdef View* out = &call.grad_features
+    cdef View* gradient = &call.grad_output
+    cdef Samples* samples = call.samples
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef const Window* window
+    cdef const int32_t* taps
+    cdef lanes* corner
+    cdef Sheet sheet
+    cdef int64_t k, at, row, top, bottom, first, stored = task.top, count = gradient.rows * gradient.columns
+    cdef char* used = scratch.spare     # (rows of the map) whether a row is one of sums in pieces
+    cdef int v
+    sheet.rows = call.rows
+    sheet.first = sheet.filled = task.top
+    sheet.left = 0
+    sheet.columns = out.columns
+    sheet.depth = call.depth
+    for k in range(task.first, task.last):
+        window = call.window + k
+        top, bottom = max(<int64_t> window.top, task.top), min(<int64_t> window.bottom, task.bottom)
+        if bottom <= top:
+            continue
+        first = max(<int64_t> window.top // BAND * BAND, task.top)   # later RoIs may begin before this one
+        finish_rows(call, task, &sheet, scratch.tile, used, &stored, first)
+        if bottom > sheet.first + sheet.rows:
+            turn_tiles(call, &sheet, scratch.tile, first)
+        start_rows(call, task, &sheet, scratch.tile, used, bottom)
+        check_inside(top, sheet.first, sheet.filled)
+        check_inside(top, stored, sheet.filled)
+        check_inside(sheet.filled, sheet.first, sheet.first + sheet.rows + 1)
+        for v in range((task.channels + LANES - 1) // LANES):
+            load_bins(gradient, block_at(gradient, call.order[k], task.channel + v * LANES),
+                      min(LANES, task.channels - v * LANES), bins + v * call.block)
+        taps = samples.tap_count + (k - samples.first) * count
+        at = samples.tap_start[k - samples.first]
+        corner = sheet_at(&sheet, scratch.tile, window.top, window.left)
+        if samples.ever_full[k - samples.first]:
+            for row in range(top, bottom):
+                use_row(call, &sheet, scratch.tile, used, row)
+            pass_spread_piles(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count,
+                              call.depth, bins, call.block, (top - window.top) * out.columns - window.left,
+                              (bottom - window.top) * out.columns - window.left,
+                              samples.full + (k - samples.first) * count, call.apart)
+        elif top == window.top and bottom == window.bottom:
+            pass_spread(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count, call.depth,
+                        bins, call.block)
+        else:
+            pass_spread_within(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count,
+                               call.depth, bins, call.block, (top - window.top) * out.columns - window.left,
+                               (bottom - window.top) * out.columns - window.left)
+    finish_rows(call, task, &sheet, scratch.tile, used, &stored, task.bottom)
+
+
+cdef inline void turn_tiles(SampleBackwardCall* call, Sheet* sheet, char* tile, int64_t first) noexcept nogil:
+    cdef Sheet same = sheet[0]
+    cdef int i
+    for i in range(1, 3 if call.piles else 1):
+        turn_sheet(&same, tile + i * call.apart * <ptrdiff_t> sizeof(lanes), first)
+        same = sheet[0]
+    turn_sheet(sheet, tile, first)
+
+
+cdef inline void use_row(SampleBackwardCall* call, Sheet* sheet, char* tile, char* used, int64_t row) noexcept nogil:
+    # The row of sums begins with zeros.
+    cdef lanes* sum = sheet_at(sheet, tile, row, 0) + call.apart
+    if not used[row]:
+        memset(sum, 0, sheet.columns * sheet.depth * sizeof(lanes))
+        memset(sum + call.apart, 0, sheet.columns * sheet.depth * sizeof(lanes))
+        used[row] = True
+
+
+cdef inline void start_rows(SampleBackwardCall* call, Task* task, Sheet* sheet, char* tile, char* used,
+                            int64_t last) noexcept nogil:
+    # Rows before `last` come into the tile, as zeros or as the gradient has them.
+    cdef View* out = &call.grad_features
+    cdef char* source = block_at(out, task.image, task.channel)
+    cdef int64_t row
+    cdef int v
+    for row in range(sheet.filled, last):
+        if call.piles:
+            used[row] = False
+        memset(sheet_at(sheet, tile, row, 0), 0, out.columns * sheet.depth * sizeof(lanes))
+        if not call.adding:
+            continue
+        use_row(call, sheet, tile, used, row)
+        for v in range((task.channels + LANES - 1) // LANES):
+            load_pixels(out, source + row * out.row + v * LANES * out.channel, min(LANES, task.channels - v * LANES),
+                        out.columns, sheet_at(sheet, tile, row, 0) + call.apart + v, sheet.depth)
+    sheet.filled = max(sheet.filled, last)
+
+
+cdef inline void finish_rows(SampleBackwardCall* call, Task* task, Sheet* sheet, char* tile, char* used,
+                             int64_t* stored, int64_t last) noexcept nogil:
+    # Rows before `last` are final: those that were started leave the tile, the others nobody touched.
+    cdef View* out = &call.grad_features
+    cdef char* target
+    cdef lanes* pixels
+    cdef int64_t rows, row
+    cdef int v
+    for row in range(stored[0], min(last, sheet.filled) if call.piles else stored[0]):
+        if used[row]:
+            pixels = sheet_at(sheet, tile, row, 0)
+            piles_finish(pixels, sheet.columns * sheet.depth, pixels + call.apart, pixels + 2 * call.apart)
+    while stored[0] < min(last, sheet.filled):
+        rows = min(last, sheet.filled) - stored[0] if out.rows_joined else 1
+        for v in range((task.channels + LANES - 1) // LANES):
+            target = block_at(out, task.image, task.channel + v * LANES) + stored[0] * out.row
+            store_pixels(out, target, min(LANES, task.channels - v * LANES), rows * out.columns,
+                         sheet_at(sheet, tile, stored[0], 0) + v, sheet.depth, call.stream)
+        stored[0] += rows
+    while stored[0] < last:
+        if not call.adding:
+            zero_row(out, block_at(out, task.image, task.channel) + stored[0] * out.row, task.channels)
+        stored[0] += 1
+    sheet.filled = max(sheet.filled, last)
+    if sheet.filled == last:
+        sheet.first = last
+
+
+cdef bint any_full(SampleTable table) noexcept:
+    # Of a table in one chunk: whether sums are in pieces.
+    cdef int64_t k
+    for k in range(table.rois):
+        if table.samples.ever_full[k]:
+            return True
+    return False
+
+
+def sample_backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
+    """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column).
+
+    A table in several chunks needs a gradient of the accumulation type.
+    """
+    cdef SampleBackwardCall call
+    cdef View* out = &call.grad_features
+    cdef Work work = Work()
+    cdef SampleChunk chunks = SampleChunk(table, threads)
+    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
+    cdef int64_t blocks, bands
+    cdef size_t bins
+    cdef int number, entered
+    call.order = table.order
+    call.window = table.window
+    call.grad_output = view_of(grad_output)
+    call.grad_features = view_of(grad_features)
+    if table.chunks > 1 and out.dtype != own:
+        raise TypeError("roicy: a table in several chunks needs a gradient of its accumulation type")
+    call.rows = min(<int64_t> table.height, 2 * max(<int64_t> 1, table.span))
+    call.depth = DEPTH if out.channels > LANES else 1
+    blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
+    call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
+                   and table.chunks == 1
+                   and out.images * out.channels * out.rows * out.columns * out.size >= STREAM_BYTES)
+    call.block = call.grad_output.rows * call.grad_output.columns + LANES
+    bins = call.block * call.depth * sizeof(lanes)
+    entered = threads
+    if (table.room[table.rois] * <double> out.channels
+            + <double> out.images * out.channels * out.rows * out.columns / 8 < SAMPLE_BACKWARD_SERIAL_WORK):
+        entered = 1
+    # sums of an earlier chunk are in pieces in any case
+    call.piles = table.chunks > 1 or any_full(table)
+    call.apart = call.rows * out.columns * call.depth
+    bands = 1 if entered == 1 else max(1, min(out.rows, 4 * entered // max(1, blocks * out.images)))
+    work.divide(table, 0, table.rois, out.channels, call.depth * LANES, 0, bands)
+    work.provide(table, entered, (3 if call.piles else 1) * call.apart * sizeof(lanes), 0, bins,
+                 out.rows if call.piles else 0, 0)
+    for number in range(table.chunks):
+        call.samples = chunks.take(number)
+        call.adding = number > 0
+        if table.chunks > 1:
+            work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
+        work.run(sample_backward_task, &call)

@@ -1,0 +1,113 @@
+"""The gradient with respect to rotated boxes: the same weighted sums, with five slopes for every weight.
+
+A slope is what the weight of a tap gains when the box's centre, width, height or angle grows by one. Lanes are
+channels: they are summed at the end, blocks of channels in ascending order and in double precision, so that the bits do
+not depend on the threads.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+cimport numpy as cnp
+
+import numpy as np
+
+from roicy.cpu.lanes.gathering cimport pass_gather_slopes
+from roicy.cpu.lanes.lanes cimport LANES, lanes, real
+from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.tables.sample cimport SLOPES, SampleChunk, Samples, SampleTable
+from roicy.cpu.apply.tile cimport Sheet, View, block_at, load_bins, load_sheet, sheet_at, view_of
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
+
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double SAMPLE_BACKWARD_ROIS_SERIAL_WORK = 1 << 16
+
+
+cdef struct SampleBackwardRoisCall:
+    const Window* window
+    const int64_t* order
+    const int32_t* tile_left
+    const int32_t* tile_columns
+    Samples* samples
+    View grad_output, features
+    bint alone
+    int64_t span, rows
+    Parts parts
+
+
+cdef void sample_backward_rois_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef SampleBackwardRoisCall* call = <SampleBackwardRoisCall*> settled
+    cdef View* view = &call.features
+    cdef View* gradient = &call.grad_output
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef Samples* samples = call.samples
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef lanes total[SLOPES]
+    cdef const Window* window
+    cdef Sheet sheet
+    cdef int64_t k, at, count = gradient.rows * gradient.columns
+    sheet.rows = call.rows
+    sheet.first = sheet.filled = -1
+    sheet.left = call.tile_left[task.image]
+    sheet.columns = call.tile_columns[task.image]
+    sheet.depth = 1
+    for k in range(task.first, task.last):
+        window = call.window + k
+        if window.bottom == window.top:
+            continue
+        if call.alone:
+            sheet.first = sheet.filled = window.top
+            sheet.left = window.left
+            sheet.columns = window.right - window.left
+        elif sheet.filled < 0:
+            sheet.first = sheet.filled = max(<int64_t> 0, window.bottom - call.span)
+        load_sheet(view, source, task.channels, window, call.span, &sheet, scratch.tile)
+        load_bins(gradient, block_at(gradient, call.order[k], task.channel), task.channels, bins)
+        at = samples.tap_start[k - samples.first]
+        pass_gather_slopes(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
+                           <const real*> samples.slope + at * SLOPES, samples.tap_count + (k - samples.first) * count,
+                           <int> count, bins, total)
+        note_part(&call.parts, k, task.channel, total, 1)
+
+
+def sample_backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,
+                         int threads):
+    """Fill `grad_boxes` (K, 5), float64, with d/d(cx, cy, w, h, angle); the others are shaped (RoI or image, ...)."""
+    cdef SampleBackwardRoisCall call
+    cdef Work work = Work()
+    cdef SampleChunk chunks = SampleChunk(table, threads)
+    cdef View* view = &call.features
+    cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
+    cdef int64_t busy = 0, image, columns = 0
+    cdef cnp.ndarray room
+    cdef int number, entered
+    call.order = table.order
+    call.window = table.window
+    call.tile_left = table.tile_left
+    call.tile_columns = table.tile_columns
+    call.grad_output = view_of(grad_output)
+    call.features = view_of(features)
+    call.alone = table.alone
+    call.span = max(1, table.span)
+    call.rows = call.span if table.alone else min(<int64_t> table.height, 2 * call.span)
+    call.parts = parts_for(table.rois, view.channels, SLOPES)
+    room = np.empty(parts_length(&call.parts))
+    call.parts.part = <double*> cnp.PyArray_DATA(room)
+    for image in range(table.images):
+        busy += table.image_start[image + 1] > table.image_start[image]
+        columns = max(columns, <int64_t> table.tile_columns[image])
+    entered = 1 if table.room[table.rois] * <double> view.channels < SAMPLE_BACKWARD_ROIS_SERIAL_WORK else threads
+    for number in range(table.chunks):
+        call.samples = chunks.take(number)
+        call.parts.end = table.chunk[number]
+        while call.parts.end < table.chunk[number + 1]:
+            next_parts(&call.parts, table.chunk[number + 1])
+            work.divide(table, call.parts.begin, call.parts.end, view.channels, LANES,
+                        1 if entered == 1 else max(1, 4 * entered // max(1, call.parts.blocks * busy)), 0)
+            if call.parts.begin == 0:
+                work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * sizeof(lanes), 0,
+                             (call.grad_output.rows * call.grad_output.columns + LANES) * sizeof(lanes), 0, 0)
+            work.run(sample_backward_rois_task, &call)
+            with nogil:
+                add_parts(&call.parts, table.order, target)

@@ -1,0 +1,173 @@
+"""Sample tables applied to blocks of channels: every bin is a weighted sum of pixels named one by one.
+
+One task is an image and a few blocks of LANES channels (or a part of the image's RoIs)::
+
+    features (any layout, dtype)                bins [bin][lane]            output (any layout, dtype)
+        │ load rows as RoIs reach them             ▲                             ▲
+        ▼                                          │ taps of the bin             │ transpose, store
+    tile [row][column][lane] ──────────────────────┘ ────────────────────────────┘
+
+Channels-last arrays of the accumulation type already are such a tile: there all channels of a RoI are one task.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t
+
+cimport numpy as cnp
+
+from roicy.cpu.lanes.gathering cimport pass_gather, pass_gather_runs
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
+from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.tables.sample cimport MERGED_FROM, SampleChunk, Samples, SampleTable
+from roicy.cpu.apply.tile cimport (
+    Outlet, Sheet, View, bins_bytes, block_at, load_sheet, outlet_for, sheet_at, store_bins, view_of, write_invalid,
+)
+from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
+
+
+# Multiply-adds below which a call is not worth a second thread.
+cdef double SAMPLE_FORWARD_SERIAL_WORK = 1 << 18
+
+
+cdef struct SampleForwardCall:
+    const int64_t* order
+    const Window* window
+    const int32_t* tile_left
+    const int32_t* tile_columns
+    Samples* samples
+    View features
+    Outlet out
+    bint alone              # each RoI's window is loaded for itself
+    int depth               # blocks of channels of a task
+    int64_t span
+    int64_t rows            # of the tile
+    int64_t block           # bins of a block of channels
+
+
+cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef SampleForwardCall* call = <SampleForwardCall*> settled
+    cdef View* view = &call.features
+    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef Samples* samples = call.samples
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef const Window* window
+    cdef Sheet sheet
+    cdef const int32_t* taps
+    cdef int64_t k, p, at, rows, columns = call.out.view.columns
+    sheet.rows = call.rows
+    sheet.first = sheet.filled = first_row(call.window, task.first, task.last)
+    sheet.left = call.tile_left[task.image]
+    sheet.columns = call.tile_columns[task.image]
+    sheet.depth = call.depth
+    for k in range(task.first, task.last):
+        window = call.window + k
+        if window.bottom > window.top:
+            if call.alone:
+                sheet.first = sheet.filled = window.top
+                sheet.left = window.left
+                sheet.columns = window.right - window.left
+            load_sheet(view, source, task.channels, window, call.span, &sheet, scratch.tile)
+        taps = samples.tap_count + (k - samples.first) * call.out.view.rows * columns
+        at = samples.tap_start[k - samples.first]
+        p = 0
+        while p < call.out.view.rows:
+            rows = min(<int64_t> call.out.rows_at_once, call.out.view.rows - p)
+            at += pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
+                              <const real*> samples.weight + at, taps + p * columns, <int> (rows * columns), call.depth,
+                              bins, call.block)
+            store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels, p, rows)
+            p += rows
+
+
+cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last) noexcept nogil:
+    cdef int64_t k, top = 0
+    cdef bint found = False
+    for k in range(first, last):
+        if window[k].bottom > window[k].top:
+            top = min(top, <int64_t> window[k].top) if found else window[k].top
+            found = True
+    return top
+
+
+cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    # Channels last: the taps' places in the array, then all channels of one bin after the other.
+    cdef SampleForwardCall* call = <SampleForwardCall*> settled
+    cdef View* view = &call.features
+    cdef View* out = &call.out.view
+    cdef Samples* samples = call.samples
+    cdef const Window* window
+    cdef const char* corner
+    cdef const int32_t* taps
+    cdef int64_t* place = <int64_t*> scratch.spare
+    cdef lanes* bin = <lanes*> scratch.bins
+    cdef char* target
+    cdef int64_t k, p, q, at, i, v, stride, count, vectors = (view.channels + LANES - 1) // LANES
+    for k in range(task.first, task.last):
+        window = call.window + k
+        stride = window.right - window.left if call.alone else call.tile_columns[task.image]
+        corner = block_at(view, task.image, 0) + window.top * view.row + window.left * view.column
+        taps = samples.tap_count + (k - samples.first) * out.rows * out.columns
+        at = samples.tap_start[k - samples.first]
+        for p in range(out.rows):
+            for q in range(out.columns):
+                count = taps[p * out.columns + q]
+                for i in range(count):
+                    place[i] = (samples.offset[at + i] // stride * view.row
+                                + samples.offset[at + i] % stride * view.column)
+                pass_gather_runs(corner, place, <const real*> samples.weight + at, <int> count, view.channels, bin)
+                at += count
+                target = block_at(out, call.order[k], 0) + p * out.row + q * out.column
+                for v in range(vectors):
+                    lanes_store_pixel(bin[v], target + v * LANES * out.channel, out.channel,
+                                      <int> min(LANES, view.channels - v * LANES), out.dtype)
+
+
+def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channels_last, int threads):
+    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
+
+    `channels_last`: the features' channels are neighbours in memory and of the accumulation type.
+    """
+    cdef SampleForwardCall call
+    cdef View* view = &call.features
+    cdef Work work = Work()
+    cdef SampleChunk chunks = SampleChunk(table, threads)
+    cdef int64_t channels, block, blocks, busy = 0, image, parts, columns = 0
+    cdef size_t chunk
+    cdef int number, entered
+    call.order = table.order
+    call.window = table.window
+    call.tile_left = table.tile_left
+    call.tile_columns = table.tile_columns
+    call.features = view_of(features)
+    call.out = outlet_for(out, 1)
+    call.alone = table.alone
+    call.span = max(1, table.span)
+    call.rows = call.span if table.alone else min(<int64_t> table.height, 2 * call.span)
+    for image in range(table.images):
+        busy += table.image_start[image + 1] > table.image_start[image]
+        columns = max(columns, <int64_t> table.tile_columns[image])
+    call.depth = DEPTH if view.channels > LANES else 1
+    blocks = (view.channels + call.depth * LANES - 1) // (call.depth * LANES)
+    entered = 1 if table.room[table.rois] * <double> view.channels < SAMPLE_FORWARD_SERIAL_WORK else threads
+    chunk = bins_bytes(&call.out)
+    call.block = chunk // sizeof(lanes)
+    if channels_last:
+        parts = max(parts_of(table.work * view.channels), 1 if entered == 1 else 16 * entered)
+    else:
+        parts = 1 if entered == 1 else max(1, 4 * entered // max(1, blocks * busy))
+    channels = 1 if channels_last else view.channels
+    block = 1 if channels_last else call.depth * LANES
+    work.divide(table, 0, table.rois, channels, block, parts, 0)
+    if channels_last:
+        work.provide(table, entered, 0, 0, (view.channels + LANES) * sizeof(real),
+                     max(4 * MERGED_FROM, table.most_pixels) * sizeof(int64_t), 0)
+    else:
+        work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
+                     * sizeof(lanes), 0, call.depth * chunk, 0, call.depth * chunk if call.out.chunked else 0)
+    with nogil:
+        write_invalid(table, &call.out.view)
+    for number in range(table.chunks):
+        call.samples = chunks.take(number)
+        if table.chunks > 1:
+            work.divide(table, table.chunk[number], table.chunk[number + 1], channels, block, parts, 0)
+        work.run(sample_forward_pixels_task if channels_last else sample_forward_task, &call)

@@ -1,0 +1,14 @@
+"""The inner loops of ``planes.h``."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t
+
+from roicy.cpu.lanes.lanes cimport lanes
+
+
+cdef extern from "planes.h" nogil:
+    void pass_max_of_plane(const char* source, ptrdiff_t step, int rows, ptrdiff_t count, const char* limit,
+                           lanes* target, int dtype) noexcept
+    void pass_max_of_strips(const lanes* source, ptrdiff_t stride, int rows, ptrdiff_t count, lanes* target) noexcept
+    void pass_max_of_lines(const lanes* lines, ptrdiff_t stride, int left, const int32_t* start,
+                           const int32_t* length, int count, lanes* target) noexcept

@@ -1,0 +1,1 @@
+"""Memory, scratch, threads and checks: knows nothing of pooling beyond how many RoIs an image has."""

@@ -1,0 +1,99 @@
+"""Scratch memory that outlives a call.
+
+Memory that goes back to the system has to be mapped and cleared again at the next call, which costs as much as
+pooling a few boxes. So the last blocks are kept, up to a bound, and lent to the next call that they fit.
+"""
+
+import threading
+
+from libc.stdlib cimport free, malloc
+
+from roicy.cpu.runtime.checks cimport fence, spoil, unfence
+
+cdef enum:
+    SLOTS = 8
+    HEADER = 64                 # bytes before a block, in which its size stands; blocks begin on a cache line
+
+
+cdef void* idle[SLOTS]
+cdef int idle_count = 0
+cdef size_t idle_bytes = 0
+cdef size_t kept_bytes = 1 << 25    # of all the blocks that lie idle, at the most
+_lock = threading.Lock()
+
+
+cdef inline size_t* size_of(void* block) noexcept:
+    return <size_t*> (<char*> block - HEADER)
+
+
+cdef inline void release(void* block) noexcept:
+    free(<void*> size_of(block)[1])
+
+
+cdef inline void lend(void* block, size_t size) noexcept:
+    # Where builds check: not a byte more than was asked for, and none of what the last call left.
+    unfence(block, size)
+    spoil(block, size)
+    fence(<char*> block + size, size_of(block)[1] + size_of(block)[0] + 2 * HEADER - <size_t> block - size)
+
+
+cdef void* borrow(size_t size) except NULL:
+    """Return a block of at least `size` bytes, aligned to a cache line; MemoryError where there is none."""
+    global idle_count, idle_bytes
+    cdef int i, best = -1
+    cdef void* block
+    cdef char* raw
+    with _lock:
+        for i in range(idle_count):
+            if size_of(idle[i])[0] >= size and (best < 0 or size_of(idle[i])[0] < size_of(idle[best])[0]):
+                best = i
+        # a block far too large stays for the calls that need it
+        if best >= 0 and size_of(idle[best])[0] <= 8 * size + 65536:
+            block = idle[best]
+            idle_count -= 1
+            idle[best] = idle[idle_count]
+            idle_bytes -= size_of(block)[0]
+            lend(block, size)
+            return block
+    raw = <char*> malloc(size + 2 * HEADER)
+    if raw == NULL:
+        raise MemoryError(f"roicy: no memory for {size} bytes of scratch")
+    block = <void*> ((<size_t> raw + 2 * HEADER - 1) & ~(<size_t> HEADER - 1))
+    size_of(block)[0] = size
+    size_of(block)[1] = <size_t> raw
+    lend(block, size)
+    return block
+
+
+cdef void drop_oldest() noexcept:
+    global idle_count, idle_bytes
+    idle_count -= 1
+    idle_bytes -= size_of(idle[0])[0]
+    release(idle[0])
+    idle[0] = idle[idle_count]
+
+
+def keep(size_t size):
+    """Set how many bytes may lie idle; with 0 each block comes from the system and goes back there."""
+    global kept_bytes
+    with _lock:
+        kept_bytes = size
+        while idle_bytes > kept_bytes:
+            drop_oldest()
+
+
+cdef void give_back(void* block) noexcept:
+    """Take back a block that was borrowed; NULL is none."""
+    global idle_count, idle_bytes
+    if block == NULL:
+        return
+    fence(block, size_of(block)[0])
+    with _lock:
+        while idle_count and (idle_count == SLOTS or idle_bytes + size_of(block)[0] > kept_bytes):
+            drop_oldest()
+        if size_of(block)[0] <= kept_bytes:
+            idle[idle_count] = block
+            idle_count += 1
+            idle_bytes += size_of(block)[0]
+            return
+    release(block)

@@ -1,0 +1,51 @@
+"""How a call is divided among threads, and the scratch memory that each gets."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+
+from roicy.cpu.tables.rois cimport RoiTable
+
+cdef enum:
+    LINE = 64               # bytes of a cache line
+    TASK_WORK = 1 << 29     # multiply-adds of a task; to the processor some tenth of a second
+    SURVEYED = 64           # RoIs whose argmax is looked at between two looks for signals
+
+
+cdef inline int64_t parts_of(double work) noexcept:
+    # Tasks that so many multiply-adds are divided into at the least: between them a call looks for signals.
+    return 1 + <int64_t> (work / TASK_WORK)
+
+
+cdef struct Task:
+    int64_t image, first, last      # the RoIs at these places of the table
+    int64_t channel                 # first channel of the block
+    int channels
+    int64_t top, bottom             # rows of the map: all of them, or one band
+
+
+cdef struct Scratch:
+    char* tile              # planes of the block
+    char* lines             # rows between the two passes
+    char* bins              # outputs before they are stored, or gradients as they were loaded
+    char* spare             # what else a kernel needs
+    char* chunk             # outputs as the array outside wants them
+    const char** row        # (tallest) where a line's rows are
+    const char** tap        # (most) where the rows of one sum are
+
+
+# What a kernel does about one task of its call.
+ctypedef void (*Kernel)(void* call, Task* task, Scratch* scratch) noexcept nogil
+
+
+cdef class Work:
+    cdef Task* tasks
+    cdef int64_t count
+    cdef int threads
+    cdef Scratch* scratch   # (threads)
+    cdef int64_t _room      # tasks that there is room for
+    cdef void* _memory
+    cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
+                    int64_t bands) except -1
+    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare,
+                     size_t chunk) except -1
+    cdef int run(self, Kernel kernel, void* call) except -1

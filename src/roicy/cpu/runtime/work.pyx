@@ -1,0 +1,120 @@
+"""How a call is divided among threads, and the scratch memory that each gets.
+
+All memory is taken before a kernel starts, so that a call which fails has written nothing.
+"""
+
+from libc.stdlib cimport free, malloc
+
+from roicy.cpu.runtime.checks cimport FENCE_BYTES, check_inside, fence
+from roicy.cpu.runtime.memory cimport borrow, give_back, most_bytes
+from roicy.cpu.runtime.parallel cimport run_pieces
+
+
+cdef inline size_t lined(size_t size) noexcept:
+    return ((size + LINE - 1) & ~(<size_t> LINE - 1)) + FENCE_BYTES
+
+
+cdef inline void fence_behind(void* piece, size_t size) noexcept:
+    fence(<char*> piece + size, lined(size) - size)
+
+
+cdef struct Running:
+    Kernel kernel
+    void* call
+    Task* tasks
+    Scratch* scratch
+
+
+cdef void run_task(void* call, int64_t number, int thread) noexcept nogil:
+    cdef Running* running = <Running*> call
+    running.kernel(running.call, running.tasks + number, running.scratch + thread)
+
+
+cdef class Work:
+    """The tasks of one call and the scratch of its threads."""
+
+    def __dealloc__(self):
+        free(self.tasks)
+        free(self.scratch)
+        give_back(self._memory)
+
+    cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
+                    int64_t bands) except -1:
+        """List the tasks for the RoIs at places begin to end of the table: image by image, block of channels by block,
+        in parts of the RoIs or bands of the map. Once those of all RoIs have been listed, those of some take no memory.
+        """
+        cdef int64_t image, channel, part, first, last, pieces, n = 0
+        cdef int64_t blocks = (channels + block - 1) // block
+        cdef int64_t least = parts_of(table.work * block * (end - begin) / max(<Py_ssize_t> 1, table.rois))
+        if bands:
+            bands = max(bands, min(least, <int64_t> table.height))
+        else:
+            parts = max(parts, least)
+        for image in range(table.images):
+            first, last = max(begin, table.image_start[image]), min(end, table.image_start[image + 1])
+            n += blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
+        if n > self._room:
+            free(self.tasks)
+            self._room = 0
+            self.tasks = <Task*> malloc(n * sizeof(Task))
+            if self.tasks == NULL:
+                raise MemoryError(f"roicy: no memory for a list of {n} tasks")
+            self._room = n
+        self.count = 0
+        for image in range(table.images):
+            first = max(begin, table.image_start[image])
+            last = max(first, min(end, table.image_start[image + 1]))
+            pieces = bands if bands else min(parts, last - first)
+            for channel in range(0, blocks):
+                for part in range(pieces):
+                    self.tasks[self.count] = Task(
+                        image=image,
+                        first=first if bands else first + (last - first) * part // pieces,
+                        last=last if bands else first + (last - first) * (part + 1) // pieces,
+                        channel=channel * block,
+                        channels=<int> min(block, channels - channel * block),
+                        top=table.height * part // bands if bands else 0,
+                        bottom=table.height * (part + 1) // bands if bands else table.height,
+                    )
+                    check_inside(self.count, 0, n)
+                    self.count += 1
+        return 0
+
+    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins,
+                     size_t spare, size_t chunk) except -1:
+        """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
+        cdef size_t most = <size_t> max(table.tallest, table.widest, table.rows, table.columns) + 1
+        cdef size_t each = (lined(tile) + lined(lines) + lined(bins) + lined(spare) + lined(chunk)
+                            + 2 * lined(most * sizeof(char*)))
+        cdef char* at
+        cdef int t
+        if max(tile, lines, bins, spare, chunk) >= most_bytes():
+            raise MemoryError("roicy: no memory for the scratch of a call on a map of this size")
+        self.threads = <int> max(1, min(threads, self.count))
+        self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
+        if self.scratch == NULL:
+            raise MemoryError(f"roicy: no memory for the scratch of {self.threads} threads")
+        self._memory = borrow(self.threads * each)
+        at = <char*> self._memory
+        for t in range(self.threads):
+            self.scratch[t].tile = at
+            self.scratch[t].lines = self.scratch[t].tile + lined(tile)
+            self.scratch[t].bins = self.scratch[t].lines + lined(lines)
+            self.scratch[t].spare = self.scratch[t].bins + lined(bins)
+            self.scratch[t].chunk = self.scratch[t].spare + lined(spare)
+            self.scratch[t].row = <const char**> (self.scratch[t].chunk + lined(chunk))
+            self.scratch[t].tap = <const char**> (<char*> self.scratch[t].row + lined(most * sizeof(char*)))
+            at += each
+            fence_behind(self.scratch[t].tile, tile)
+            fence_behind(self.scratch[t].lines, lines)
+            fence_behind(self.scratch[t].bins, bins)
+            fence_behind(self.scratch[t].spare, spare)
+            fence_behind(self.scratch[t].chunk, chunk)
+            fence_behind(self.scratch[t].row, most * sizeof(char*))
+            fence_behind(self.scratch[t].tap, most * sizeof(char*))
+        return 0
+
+    cdef int run(self, Kernel kernel, void* call) except -1:
+        """Have the kernel do all tasks."""
+        cdef Running running = Running(kernel=kernel, call=call, tasks=self.tasks, scratch=self.scratch)
+        return run_pieces(run_task, &running, self.count, self.threads)

@@ -1,0 +1,195 @@
+"""What every table knows of the RoIs of a call: their images, their order, the part of the map that each reads."""
+
+from cython cimport floating
+from libc.math cimport isfinite
+from libc.stdlib cimport qsort
+
+from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
+from roicy.cpu.runtime.memory cimport borrow, give_back, most_bytes
+
+cnp.import_array()
+
+cdef enum:
+    FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
+
+
+cdef class RoiTable:
+    """The RoIs of a call; the tables of the operators derive from it.
+
+    Attributes
+    ----------
+    first_invalid : int
+        First row with a batch index outside [0, N) or a number that is not finite; -1 where there is none.
+    """
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self._blocks):
+            give_back(self._block[i])
+
+    cdef void* reserve(self, size_t count, size_t size) except NULL:
+        # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
+        cdef size_t bytes = ((max(count * size, <size_t> 1) + 63) & ~(<size_t> 63)) + FENCE_BYTES
+        if count >= most_bytes() // size:
+            raise MemoryError(f"roicy: no memory for tables of {count} rows, images or samples")
+        if bytes > self._left:
+            if self._blocks == MOST_BLOCKS:
+                raise MemoryError("roicy: no memory for the tables")
+            self._left = max(bytes, <size_t> FIRST_BLOCK << (2 * min(self._blocks, 8)))
+            self._block[self._blocks] = self._at = <char*> borrow(self._left)
+            self._blocks += 1
+        fence(self._at + count * size, bytes - count * size)
+        self._at += bytes
+        self._left -= bytes
+        return self._at - bytes
+
+    cdef int describe(self, input_shape, output_size, str accumulate, cnp.ndarray boxes) except -1:
+        """Note the call's shapes; `input_shape` is N, C, H, W."""
+        self.rois = cnp.PyArray_DIM(boxes, 0)
+        self.images = input_shape[0]
+        self.height = input_shape[2]
+        self.width = input_shape[3]
+        self.rows, self.columns = output_size
+        self.accumulate = accumulate
+        self.double = accumulate == "float64"
+        self.first_invalid = -1
+        return 0
+
+    cdef int64_t* find_images(self, cnp.ndarray boxes, images) except NULL:
+        """Return (K) the image of each row, -1 where the row is invalid."""
+        cdef int64_t* image = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
+        cdef const int64_t* given = NULL
+        if images is not None:
+            given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
+        if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
+            self.first_invalid = read_images(<const float*> cnp.PyArray_DATA(boxes), self.rois,
+                                             cnp.PyArray_DIM(boxes, 1), given, self.images, image)
+        else:
+            self.first_invalid = read_images(<const double*> cnp.PyArray_DATA(boxes), self.rois,
+                                             cnp.PyArray_DIM(boxes, 1), given, self.images, image)
+        return image
+
+    cdef int arrange(self, Place* places) except -1:
+        """Sort the places and note the order."""
+        cdef int64_t k
+        for k in range(self.rois):
+            places[k].row //= BAND
+            if places[k].row % 2:
+                places[k].column = -places[k].column
+        qsort(places, self.rois, sizeof(Place), by_place)
+        self.order = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
+        for k in range(self.rois):
+            self.order[k] = places[k].roi
+        return 0
+
+    cdef int summarise(self, const int64_t* image, const double* cost) except -1:
+        """Note where each image's RoIs are and how much work they are, given the windows and (K) their own work."""
+        cdef Py_ssize_t at = 0, i, count = self.rois
+        cdef int64_t top, bottom
+        cdef Window* window
+        self.image_start = <int64_t*> self.reserve(self.images + 1, sizeof(int64_t))
+        self.bin_pixels = <double*> self.reserve(self.images, sizeof(double))
+        self.map_pixels = <double*> self.reserve(self.images, sizeof(double))
+        while at < count and image[self.order[at]] < 0:
+            at += 1
+        self.work = 0
+        self.span = 0
+        for i in range(self.images):
+            self.image_start[i] = at
+            self.bin_pixels[i] = 0
+            top, bottom = self.height, 0
+            while at < count and image[self.order[at]] == i:
+                window = self.window + at
+                if window.bottom > window.top:
+                    self.bin_pixels[i] += cost[at]
+                    self.work += cost[at]
+                    top = min(top, <int64_t> window.top)
+                    bottom = max(bottom, <int64_t> window.bottom)
+                    self.span = max(self.span, min(self.height - BAND, window.bottom - window.top) + BAND)
+                at += 1
+            self.map_pixels[i] = max(<int64_t> 0, bottom - top) * <double> self.width
+        self.image_start[self.images] = at
+        if CHECKED:
+            check_windows(self, image)
+        return 0
+
+
+cdef int64_t read_images(const floating* boxes, int64_t count, int64_t columns, const int64_t* given, int64_t images,
+                         int64_t* image) noexcept nogil:
+    # Returns the first invalid row or -1.
+    cdef const floating* box
+    cdef int64_t k, j, first_invalid = -1
+    cdef bint valid
+    for k in range(count):
+        box = boxes + k * columns
+        valid = True
+        for j in range(columns):
+            valid = valid and isfinite(box[j])
+        image[k] = -1
+        if not valid:
+            pass
+        elif given != NULL:
+            image[k] = given[k] if 0 <= given[k] < images else -1
+        elif -1 < box[0] < images:
+            image[k] = <int64_t> box[0]
+        if image[k] < 0 and first_invalid < 0:
+            first_invalid = k
+    return first_invalid
+
+
+cdef void check_windows(RoiTable table, const int64_t* image) noexcept:
+    cdef Window* window
+    cdef int64_t i, k
+    check(table.image_start[table.images] == table.rois)
+    for i in range(table.images):
+        for k in range(table.image_start[i], table.image_start[i + 1]):
+            check_inside(table.order[k], 0, table.rois)
+            check(image[table.order[k]] == i)
+            window = table.window + k
+            check_inside(window.top, 0, window.bottom + 1)
+            check_inside(window.left, 0, window.right + 1)
+            check_inside(window.bottom, 0, <int64_t> table.height + 1)
+            check_inside(window.right, 0, <int64_t> table.width + 1)
+
+
+cdef int by_place(const void* a, const void* b) noexcept nogil:
+    cdef const Place* p = <const Place*> a
+    cdef const Place* q = <const Place*> b
+    if p.image != q.image:
+        return -1 if p.image < q.image else 1
+    if p.row != q.row:
+        return -1 if p.row < q.row else 1
+    if p.column != q.column:
+        return -1 if p.column < q.column else 1
+    return -1 if p.roi < q.roi else 1
+
+
+cdef class ImageTable(RoiTable):
+    """Which image each RoI belongs to, and nothing else: RoIs by image, then as they were given.
+
+    Parameters
+    ----------
+    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
+        With five columns the batch index comes first.
+    images : ndarray, (K,), int64, C-contiguous, or None with five columns
+        Batch indices.
+    input_shape, output_size : tuple of int
+        N, C, H, W; rows and columns of bins.
+    """
+
+    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size):
+        cdef int64_t k
+        cdef int64_t* image
+        cdef Place* places
+        cdef double* cost
+        self.describe(input_shape, output_size, "float32", boxes)
+        image = self.find_images(boxes, images)
+        places = <Place*> self.reserve(self.rois, sizeof(Place))
+        cost = <double*> self.reserve(self.rois, sizeof(double))
+        self.window = <Window*> self.reserve(self.rois, sizeof(Window))
+        for k in range(self.rois):
+            places[k] = Place(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            self.window[k] = Window(top=0, bottom=self.height, left=0, right=self.width)
+            cost[k] = <double> self.rows * self.columns
+        self.arrange(places)
+        self.summarise(image, cost)

@@ -1,0 +1,60 @@
+"""What the kernels see of a sample table: plain C arrays."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from roicy.cpu.tables.rois cimport RoiTable
+
+cdef enum:
+    SLOPES = 5              # cx, cy, w, h, angle
+    MERGED_FROM = 5         # samples a bin from which on those on the same pixel merge
+
+
+cdef struct RotatedBox:
+    # One RoI in feature pixels; exact: the boxes' dtype fits in a double.
+    double cx, cy, cos, sin
+    double start_y, start_x     # of the first bin, along the box's own axes and from its centre
+    double bin_y, bin_x         # size of a bin
+    double count_y, count_x     # samples of a bin
+    bint unit_y, unit_x         # the size was raised to 1
+
+
+cdef struct Samples:
+    # The taps of a run of RoIs, bin after bin. A tap is a pixel, as an offset from the first one of the RoI's window,
+    # and a weight; weights are float or double, as the table's `double` says.
+    int64_t first               # place in the table of the run's first RoI
+    int64_t* tap_start          # (RoIs of the run), where the RoI's taps begin
+    int32_t* tap_count          # (RoIs of the run, bins)
+    int32_t* offset
+    void* weight
+    uint8_t* full               # (RoIs of the run, bins) for the adjoint alone: whether its pixels' sums begin again
+    uint8_t* ever_full          # (RoIs of the run) whether any of the RoI's are
+    void* slope                 # for the box gradient alone: d weight / d (cx, cy, w, h, angle) of each tap
+
+
+cdef class SampleTable(RoiTable):
+    cdef RotatedBox* box        # (K) in the order of the table
+    cdef int64_t* room          # (K + 1) taps that there may be before this RoI
+    cdef int64_t most_pixels    # pixels around the largest bin whose samples merge
+    cdef int64_t* chunk         # (chunks + 1) places in the table: RoIs whose taps are held together
+    cdef readonly int chunks
+    cdef bint alone             # each RoI's window is loaded for itself; else all of an image's RoIs share a tile
+    cdef bint sloped
+    cdef bint spreading         # for the adjoint
+    cdef int first_row, last_row    # of all windows
+    cdef uint32_t* held          # (rows from the first to the last, width) for the adjoint: terms of a pixel
+    cdef bint single            # boxes are float32
+    cdef double spatial_scale, turn     # turn: radians per unit of the angle, with its sign
+    cdef int32_t* tile_left     # (images) the part of a row that the tile holds
+    cdef int32_t* tile_columns
+    cdef Samples samples        # of all RoIs, where there is one chunk
+    cdef int stride(self, int64_t image, int64_t k) noexcept nogil
+
+
+cdef class SampleChunk:
+    # Memory for the taps of one chunk after the other.
+    cdef SampleTable table
+    cdef Samples samples
+    cdef void* _memory
+    cdef object _bench
+    cdef Samples* take(self, int chunk) except NULL

@@ -1,0 +1,23 @@
+/* A block goes through where the maxima of one RoI were found, lanes over what are neighbours in memory. */
+#pragma once
+#include "lanes/types.cuh"
+
+enum { SURVEYORS = 256 };
+
+/* Calls look(channel, p, q, number in row-major order) for the block's share of a RoI's numbers. */
+template <class Look> INLINE void each_item(int channels, int rows, int columns, bool by_channel, Look look) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32,
+              bins = rows * columns;
+    if (by_channel)
+        for (int b = warp; b < bins; b += warps) {
+            const int p = b / columns, q = b - p * columns;
+            for (int c = lane; c < channels; c += 32)
+                look(c, p, q, (int64)c * bins + b);
+        }
+    else
+        for (int b = lane; b < bins; b += 32) {
+            const int p = b / columns, q = b - p * columns;
+            for (int c = warp; c < channels; c += warps)
+                look(c, p, q, (int64)c * bins + b);
+        }
+}

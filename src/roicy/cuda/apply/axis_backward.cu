@@ -1,0 +1,79 @@
+/* The transpose of axis tables: dX = A_y' dY A_x, gathered pixel by pixel, without atomics.
+ *
+ * A thread owns a pixel and some channels, and sums the RoIs of its image in ascending order, each one's bins
+ * in row-major order: the same bits in every run. The block looks through the RoIs together and keeps those
+ * whose windows meet its tile; the weights of a pixel and a RoI serve all of the thread's channels.
+ *
+ * Lanes lie along the rows of the map, each with neighbouring channels of its own; where `across`, maps that
+ * lie pixel by pixel, a warp owns one pixel and lanes lie along the channels. */
+#include "tables/axis.cuh"
+
+#define THREADS 256
+#define CHANNELS 8 /* of a thread */
+
+KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
+    axis_backward(VIEW(const STORED, grad), VIEW(STORED, out), TRANSPOSE(y), TRANSPOSE(x),
+                  const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,
+                  const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,
+                  int channels, int height, int width, int across) {
+    __shared__ int64 met[THREADS];
+    __shared__ int counts[THREADS / 32];
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int tile_rows = across ? 2 : THREADS / 32, tile_columns = across ? 4 : 32;
+    const int64 tiles_x = (width - 1) / tile_columns + 1, tiles = ((height - 1) / tile_rows + 1) * tiles_x;
+    const int64 chunks = (channels - 1) / (across ? 32 * CHANNELS : CHANNELS) + 1;
+    for (int64 task = blockIdx.x; task < chunks * images * tiles; task += gridDim.x) {
+        const int64 n = task / tiles % images, tile = task % tiles;
+        const int top = (int)(tile / tiles_x) * tile_rows, left = (int)(tile % tiles_x) * tile_columns;
+        const int bottom = min(top + tile_rows, height), right = min(left + tile_columns, width);
+        const int row = top + (across ? warp >> 2 : warp), column = left + (across ? warp & 3 : lane);
+        const int64 c = task / tiles / images * (across ? 32 * CHANNELS : CHANNELS) + (across ? lane : 0);
+        const int step = across ? 32 : 1;
+        const bool inside = row < bottom && column < right && c < channels;
+        const int live = inside ? (int)min((int64)CHANNELS, (channels - 1 - c) / step + 1) : 0;
+        const INDEX between = (INDEX)grad_c * step;
+        REAL sum[CHANNELS];
+#pragma unroll
+        for (int v = 0; v < CHANNELS; v++)
+            sum[v] = 0;
+        const Candidates candidates = candidates_of(n, rois, start, sorted);
+        for (int64 first = candidates.begin; first < candidates.end; first += THREADS) {
+            const int64 i = first + threadIdx.x, roi = i < candidates.end && sorted ? order[i] : i;
+            bool meets = i < candidates.end && image[roi] == n;
+            if (meets) {
+                const Window w = window_at(window, roi);
+                meets = w.top < bottom && w.bottom > top && w.left < right && w.right > left;
+            }
+            const int found = gather_met(meets, roi, met, counts);
+            for (int m = 0; m < found; m++) {
+                const int64 k = met[m];
+                const Window w = window_at(window, k);
+                if (!live || row < w.top || row >= w.bottom || column < w.left || column >= w.right)
+                    continue;
+                const int *rows = y_start + begin_of(k, y_pixels, y_line) + row - w.top;
+                const int *columns = x_start + begin_of(k, x_pixels, x_line) + column - w.left;
+                const Tap *down = taps_at(y_taps, begin_of(k, y_room, y_first));
+                const Tap *along = taps_at(x_taps, begin_of(k, x_room, x_first));
+                const int begin = columns[0], end = columns[1];
+                for (int a = rows[0]; a < rows[1]; a++) {
+                    const STORED *line = grad + AT(grad, k, c, down[a].place, 0);
+                    for (int b = begin; b < end; b++) {
+                        const REAL weight = down[a].weight * along[b].weight;
+                        const INDEX bin = (INDEX)grad_x * along[b].place; /* a pointer takes more registers */
+#pragma unroll
+                        for (int v = 0; v < CHANNELS; v++)
+                            if (v < live)
+                                sum[v] = madd(weight, real_of(line[bin + between * v]), sum[v]);
+                    }
+                }
+            }
+        }
+        if (live) {
+            STORED *target = out + AT(out, n, c, row, column);
+#pragma unroll
+            for (int v = 0; v < CHANNELS; v++)
+                if (v < live)
+                    target[(INDEX)out_c * step * v] = rounded_to<STORED>(sum[v]);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+/* The gradient with respect to the boxes: the same apply with the derivative of one axis's weights.
+ *
+ *     d/dx1 = Σ dY · (A_y · X · (∂A_x/∂x1)')      d/dy1 = Σ dY · (∂A_y/∂y1 · X · A_x')      and likewise x2,
+ * y2
+ *
+ * A block takes a RoI and some channels; what its threads sum is added up in a fixed order, in double
+ * precision. How channels are divided depends on their number alone. */
+#include "tables/axis.cuh"
+
+#define THREADS 128
+
+#define SLOPES(name) const REAL *__restrict__ name##_slopes
+
+struct Sums {
+    double x1, y1, x2, y2;
+};
+
+INLINE double sum_of_block(double value, double *warps) {
+    for (int step = 16; step > 0; step /= 2)
+        value += __shfl_down_sync(~0u, value, step);
+    __syncthreads();
+    if ((threadIdx.x & 31) == 0)
+        warps[threadIdx.x >> 5] = value;
+    __syncthreads();
+    value = 0;
+    for (int i = 0; i < THREADS / 32; i++)
+        value += warps[i];
+    return value;
+}
+
+/* partial[part][k] = what the part's channels add to the gradient of box k. Where `across`, lanes lie along
+ * channels, else along bins. */
+KERNEL __launch_bounds__(THREADS, 6)
+    axis_backward_rois(VIEW(const RESULT, grad), VIEW(const STORED, features), AXIS(y), SLOPES(y), AXIS(x),
+                       SLOPES(x), const int64 *__restrict__ image, int64 rois, int channels,
+                       int channels_at_once, int parts, int across, double *__restrict__ partial) {
+    __shared__ double warps[THREADS / 32];
+    for (int64 task = blockIdx.x; task < rois * parts; task += gridDim.x) {
+        const int64 k = task / parts, n = image[k];
+        const int part = (int)(task % parts), first = part * channels_at_once;
+        const int count = min(channels_at_once, channels - first);
+        const int64 bins = (int64)y_bins * x_bins, items = n < 0 ? 0 : bins * count;
+        const int64 rows_begin = begin_of(k, y_room, y_first), columns_begin = begin_of(k, x_room, x_first);
+        Sums sum = {0, 0, 0, 0};
+        for (int64 i = threadIdx.x; i < items; i += THREADS) {
+            const int64 bin = across ? i / count : i % bins;
+            const int c = first + (int)(across ? i % count : i / bins), p = (int)(bin / x_bins),
+                      q = (int)(bin % x_bins);
+            const int64 row_at = rows_begin + y_start[k * y_bins + p],
+                        column_at = columns_begin + x_start[k * x_bins + q];
+            const Tap *down = taps_at(y_taps, row_at), *along = taps_at(x_taps, column_at);
+            const int rows = y_count[k * y_bins + p], columns = x_count[k * x_bins + q];
+            REAL x1 = 0, y1 = 0, x2 = 0, y2 = 0;
+            for (int a = 0; a < rows; a++) {
+                const STORED *source = features + AT(features, n, c, down[a].place, 0);
+                REAL line = 0, line_start = 0, line_end = 0;
+                for (int b = 0; b < columns; b++) {
+                    const REAL value = real_of(source[(INDEX)features_x * along[b].place]);
+                    line = madd(along[b].weight, value, line);
+                    line_start = madd(x_slopes[2 * (column_at + b)], value, line_start);
+                    line_end = madd(x_slopes[2 * (column_at + b) + 1], value, line_end);
+                }
+                x1 = madd(down[a].weight, line_start, x1);
+                x2 = madd(down[a].weight, line_end, x2);
+                y1 = madd(y_slopes[2 * (row_at + a)], line, y1);
+                y2 = madd(y_slopes[2 * (row_at + a) + 1], line, y2);
+            }
+            if (rows > 0 && columns > 0) {
+                const double dy = real_of(grad[AT(grad, k, c, p, q)]);
+                sum.x1 += dy * x1;
+                sum.y1 += dy * y1;
+                sum.x2 += dy * x2;
+                sum.y2 += dy * y2;
+            }
+        }
+        sum.x1 = sum_of_block(sum.x1, warps);
+        sum.y1 = sum_of_block(sum.y1, warps);
+        sum.x2 = sum_of_block(sum.x2, warps);
+        sum.y2 = sum_of_block(sum.y2, warps);
+        if (threadIdx.x == 0) {
+            double *target = partial + ((int64)part * rois + k) * 4;
+            target[0] = sum.x1;
+            target[1] = sum.y1;
+            target[2] = sum.x2;
+            target[3] = sum.y2;
+        }
+    }
+}
+
+/* sums[i] = the parts' numbers i, added in the order of the parts. */
+KERNEL __launch_bounds__(THREADS, 6)
+    add_parts(const double *__restrict__ partial, int64 numbers, int parts, double *sums) {
+    for (int64 i = blockIdx.x * (int64)THREADS + threadIdx.x; i < numbers; i += gridDim.x * (int64)THREADS) {
+        double sum = 0;
+        for (int part = 0; part < parts; part++)
+            sum += partial[part * numbers + i];
+        sums[i] = sum;
+    }
+}

@@ -1,0 +1,102 @@
+/* Axis tables applied to maps that lie pixel by pixel: lanes are channels, a warp takes a bin.
+ *
+ * All lanes read the same taps and neighbouring items of the same pixels; nothing is shared, nothing waits.
+ * `forward_4` reads and writes four channels of a lane at once, where all of them lie on multiples of that.
+ *
+ * Tasks run through the channels in chunks, and through all RoIs for each. */
+#include "tables/axis.cuh"
+
+#define WARPS 8 /* of a block */
+
+template <class T, int COUNT> struct alignas(sizeof(T) * COUNT < 16 ? sizeof(T) * COUNT : 16) Pack {
+    T item[COUNT];
+};
+
+/* One chain along a row of pixels. */
+template <int COUNT>
+INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ source, INDEX step, REAL *line) {
+    for (int j = 0; j < taps; j++) {
+        const Pack<STORED, COUNT> pixel =
+            *reinterpret_cast<const Pack<STORED, COUNT> *>(source + step * columns[j].place);
+#pragma unroll
+        for (int v = 0; v < COUNT; v++)
+            line[v] = madd(columns[j].weight, real_of(pixel.item[v]), line[v]);
+    }
+}
+
+template <int COUNT>
+INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),
+                 const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {
+    typedef Pack<RESULT, COUNT> Target;
+    const int lane = threadIdx.x & 31;
+    const int64 chunks = (channels - 1) / (32 * COUNT) + 1, tasks = chunks * rois * y_bins * x_bins;
+    for (int64 task = (blockIdx.x * (32LL * WARPS) + threadIdx.x) >> 5; task < tasks;
+         task += gridDim.x * (int64)WARPS) {
+        const int q = (int)(task % x_bins), p = (int)(task / x_bins % y_bins);
+        const int64 of_roi = task / x_bins / y_bins, k = of_roi % rois, n = image[k];
+        const int c = (int)(of_roi / rois * 32 + lane) * COUNT;
+        if (c >= channels)
+            continue;
+        REAL sum[COUNT];
+#pragma unroll
+        for (int v = 0; v < COUNT; v++)
+            sum[v] = n < 0 ? not_a_number() : 0;
+        if (n >= 0) {
+            const Tap *row = taps_at(y_taps, begin_of(k, y_room, y_first)) + y_start[k * y_bins + p];
+            const Tap *columns = taps_at(x_taps, begin_of(k, x_room, x_first)) + x_start[k * x_bins + q];
+            const int count = x_count[k * x_bins + q];
+            const int rows = y_count[k * y_bins + p];
+            if (!IN_PIECES(max(rows, count))) {
+                for (int i = rows; i > 0; i--, row++) {
+                    const STORED *source = features + AT(features, n, c, row->place, 0);
+                    REAL line[COUNT];
+#pragma unroll
+                    for (int v = 0; v < COUNT; v++)
+                        line[v] = 0;
+                    along<COUNT>(columns, count, source, (INDEX)features_x, line);
+#pragma unroll
+                    for (int v = 0; v < COUNT; v++)
+                        sum[v] = madd(row->weight, line[v], sum[v]);
+                }
+            } else { /* a long sum is one of pieces: those of a row, with its weight */
+                REAL lost[COUNT];
+#pragma unroll
+                for (int v = 0; v < COUNT; v++)
+                    lost[v] = NOTHING_LOST;
+                for (int i = rows; i > 0; i--, row++) {
+                    const STORED *source = features + AT(features, n, c, row->place, 0);
+                    for (int j = 0; j < count; j += PIECE) {
+                        REAL line[COUNT];
+#pragma unroll
+                        for (int v = 0; v < COUNT; v++)
+                            line[v] = 0;
+                        along<COUNT>(columns + j, min(count - j, PIECE), source, (INDEX)features_x, line);
+#pragma unroll
+                        for (int v = 0; v < COUNT; v++)
+                            join(row->weight * line[v], sum[v], lost[v]);
+                    }
+                }
+#pragma unroll
+                for (int v = 0; v < COUNT; v++)
+                    sum[v] = restored(sum[v], lost[v]);
+            }
+        }
+        Target bin;
+#pragma unroll
+        for (int v = 0; v < COUNT; v++)
+            bin.item[v] = rounded_to<RESULT>(sum[v]);
+        *reinterpret_cast<Target *>(out + AT(out, k, c, p, q)) = bin;
+    }
+}
+
+#define FORWARD(name, COUNT)                                                                                 \
+    KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)                                         \
+        name(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),                              \
+             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {    \
+        pool<COUNT>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,      \
+                    out_x, y_start, y_count, y_taps, y_room, y_first, y_bins, x_start, x_count, x_taps,      \
+                    x_room, x_first, x_bins, image, window, rois, channels);                                 \
+    }
+
+FORWARD(axis_forward_pixels, 1)
+FORWARD(axis_forward_pixels_4, 4)

@@ -1,0 +1,128 @@
+"""Kernels that apply grid tables: their launches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
+from roicy.cuda.apply.argmax import SURVEYORS, argmax_view, channels_closer, first_wrong, survey
+from roicy.cuda.apply.owned import Owned, chunk_of
+from roicy.cuda.device import Device, view
+from roicy.cuda.tables.grid import _OWNERS, _THREADS, GridTable
+
+# Bins along an axis that a block takes at a time, so that each has room for a few samples.
+_RUN = 64
+
+
+class GridKernels(Device):
+    """What `roicy.cpu` has for grid tables."""
+
+    def grid_table(
+        self,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        accumulate: str,
+    ) -> Table:
+        """Return the grid tables of the boxes; see `GridTable`."""
+        geometry = input_shape, output_size, spatial_scale, sampling_ratio, aligned, False
+        return GridTable(self, boxes, images, *geometry, accumulate)
+
+    def edge_grid_table(
+        self,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        accumulate: str,
+    ) -> Table:
+        """Return grid tables with samples in steps of one pixel from the edge of each bin."""
+        geometry = input_shape, output_size, spatial_scale, 0, False, True
+        return GridTable(self, boxes, images, *geometry, accumulate)
+
+    def grid_forward(
+        self, tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str
+    ) -> None:
+        """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
+
+        `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
+        """
+        channels = features.shape[1]
+        rows, columns = tables.output_size
+        arrays = (features, out) if argmax is None else (features, out, argmax)
+        chunk = chunk_of(channels, tables.rois)
+        run_y, run_x = min(rows, _RUN), min(columns, _RUN)
+        runs = -(-rows // run_y) * -(-columns // run_x)
+        tasks = -(-channels // chunk) * tables.rois * runs
+        arguments = (
+            *view(features),
+            *view(out),
+            *argmax_view(argmax, tables.window),
+            np.int32(rule == "onnx"),
+            tables.image,
+            *tables.grid,
+            np.int64(tables.rois),
+            *map(np.int32, (channels, chunk, run_y, run_x, channels_closer(features))),
+            np.int64(tasks),
+        )
+        tables.launch("grid_forward", "grid_forward", features, arrays, tasks, _THREADS, arguments)
+
+    def grid_backward(
+        self, tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
+    ) -> None:
+        """Fill `grad_features` with `grad_output` at the samples `argmax`."""
+        owned = Owned(grad_features, tables.accumulate)
+        arrays = grad_output, argmax, grad_features
+        arguments = (
+            *view(grad_output),
+            *view(argmax),
+            *view(grad_features),
+            *tables.grid,
+            tables.bin_rows,
+            tables.window,
+            *tables.by_image(),
+            *owned.arguments(),
+        )
+        tables.launch(
+            "grid_backward",
+            "grid_backward",
+            grad_features,
+            arrays,
+            owned.tasks,
+            32 * _OWNERS,
+            arguments,
+            owned.shared,
+        )
+
+    def grid_backward_rois(
+        self, tables: Table, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+    ) -> None:
+        """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
+        arrays = grad_output, argmax, features
+        arguments = (
+            *view(grad_output),
+            *view(argmax),
+            *view(features),
+            *tables.grid,
+            tables.image,
+            np.int64(tables.rois),
+            np.int32(features.shape[1]),
+            np.float64(tables.spatial_scale),
+            grad_boxes,
+        )
+        tables.launch(
+            "grid_backward_rois", "grid_backward_rois", features, arrays, tables.rois, SURVEYORS, arguments
+        )
+
+    def grid_argmax_error(self, tables: Table, argmax: Ndarray) -> ArgmaxError | None:
+        """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None; waits."""
+        if not argmax.size:
+            return None
+        wrong = self.xp.empty(len(argmax), np.int64)
+        survey(self, argmax, "survey_of_samples", tables.image, tables.total, wrong)
+        return first_wrong(self, argmax, wrong, total=tables.total)

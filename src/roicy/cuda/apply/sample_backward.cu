@@ -1,0 +1,345 @@
+/* The transpose of sample tables: every pixel gathers its share of the gradients of the bins, without
+ * atomics.
+ *
+ * A block takes a tile of pixels and some channels, and goes through the RoIs of the image in ascending
+ * order. Its threads turn to a pixel and a RoI each, find the few samples that can touch the pixel and list
+ * what each bin weighs; then to the sums, where a pixel's channels are the threads' own:
+ *
+ *     (pixel, RoI) ──▶ list of (bin, weight) ──▶ sum over RoIs and bins, ascending, of weight * gradient
+ *
+ * So each weight is computed once for all channels of the block, and the bits are the same in every run.
+ * Lanes lie along the pixels; in `backward_across`, for maps that lie pixel by pixel, along the channels. */
+#include "tables/sample.cuh"
+
+#define THREADS 256
+#define OWN ((int)(64 / sizeof(REAL))) /* sums of a thread */
+#define PIXELS_ACROSS 4                /* of a thread, where lanes lie along the channels */
+#define ENTRIES ((int)(64 / (sizeof(REAL) + sizeof(INDEX)))) /* of the list of a pixel and a RoI */
+#define COLUMNS 4                                            /* of samples that are turned at a time */
+
+/* blocks of a multiprocessor */
+constexpr int RESIDENT = __CUDA_ARCH__ >= 750 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12 ? 2 : 1;
+
+typedef decltype(REAL() + BOX()) WIDE; /* the wider of both */
+
+struct Tile {
+    int64 image;
+    Candidates candidates;
+    int top, left, bottom, right;
+    INDEX step; /* from a channel of a thread to the next, in the gradient of the output */
+};
+
+struct Block {
+    Tile tile; /* in memory that is shared, for it would take registers else */
+    int64 met[THREADS];
+    int counts[THREADS / 32], more[THREADS / 32];
+    int listed[THREADS];
+    REAL weights[ENTRIES][THREADS];
+    INDEX places[ENTRIES][THREADS];
+};
+
+struct Near {
+    /* the part of a side of the box in which samples can touch a pixel, and the bins that reach into it */
+    BOX low, high;
+    BOX per; /* samples in one unit of length */
+    int first, last;
+};
+
+struct Numbers {
+    int first, last;
+};
+
+/* The numbers i in [0, count) with a place in [i, i + size] that lies between two others. */
+INLINE Numbers whole_numbers(BOX one, BOX other, BOX size, int count) {
+    const BOX from = ceil((one < other ? one : other) - size), to = floor(one < other ? other : one);
+    Numbers numbers = {0, count - 1};
+    if (from > 0)
+        numbers.first = from < count ? (int)from : count;
+    if (to < count)
+        numbers.last = to >= 0 ? (int)to : -1;
+    return numbers;
+}
+
+/* What rounding may move a sample by along a side. */
+INLINE BOX slack_of(BOX start) {
+    return 16 * (sizeof(BOX) == sizeof(float) ? (BOX)1.1920929e-07 : (BOX)2.220446049250313e-16) *
+           fabs(start);
+}
+
+INLINE Near near_of(BOX middle, BOX margin, BOX start, BOX bin_size, BOX count, int bins) {
+    const BOX slack = slack_of(start), low = middle - margin, high = middle + margin;
+    const Numbers over =
+        whole_numbers((low - slack - start) / bin_size, (high + slack - start) / bin_size, 1, bins);
+    return {low, high, count / bin_size, over.first, over.last};
+}
+
+/* Numbers of samples of a bin that may lie between `low` and `high`; all of them where bins have no size. */
+INLINE Numbers samples_of(const Near &near, BOX start, BOX base, int count) {
+    if (!isfinite(near.per))
+        return {0, count - 1};
+    const BOX slack = slack_of(start);
+    return whole_numbers((near.low - slack - base) * near.per - (BOX)0.5,
+                         (near.high + slack - base) * near.per - (BOX)0.5, 0, count);
+}
+
+INLINE bool reaches(const Near &near, BOX place) { return place >= near.low && place <= near.high; }
+
+/* The weight of a sample on a pixel, below 0 where it does not touch it: samples beyond the centres of the
+ * first and the last pixel belong to those. */
+INLINE WIDE weight_on(BOX place, int pixel, int length) {
+    const BOX inside = place < 0 ? (BOX)0 : (place > length - 1 ? (BOX)(length - 1) : place);
+    const WIDE distance = (WIDE)inside - (WIDE)pixel;
+    return distance < 1 ? 1 - fabs(distance) : (WIDE)-1;
+}
+
+struct Touch {
+    /* what a bin weighs on a pixel, if any of its samples touches that */
+    REAL weight;
+    bool any;
+};
+
+INLINE void add(Touch &touch, Point at, int row, int column, int height, int width, REAL run) {
+    if (hits(at, height, width)) {
+        const WIDE y = weight_on(at.y, row, height), x = weight_on(at.x, column, width);
+        if (y >= 0 && x >= 0) {
+            touch.weight = madd((REAL)y * run, (REAL)x, touch.weight);
+            touch.any = true;
+        }
+    }
+}
+
+/* Goes through the places in [low, high] at which samples of a bin lie, on a grid so fine that they share
+ * some, and calls visit(place, part of the samples) for each. */
+template <class Visit>
+INLINE void for_places(BOX base, BOX bin_size, BOX count, BOX low, BOX high, Visit visit) {
+    const Span span = {count, 0, -1, bin_size < 0};
+    BOX place = low;
+    double first = 0;
+#pragma unroll 1
+    for (bool found = false; place <= high; found = true) {
+        const double next = bisect(base, bin_size, span, -1, count, place, found);
+        if (found)
+            visit(place, (REAL)((next - first) / count));
+        if (next >= count)
+            break;
+        place = position(base, bin_size, span, next);
+        first = next;
+    }
+}
+
+INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &near_x, int p, int q, int row,
+                      int column, int height, int width) {
+    Touch touch = {0, false};
+    const BOX base_y = bin_base(box.start_y, box.bin_y, p), base_x = bin_base(box.start_x, box.bin_x, q);
+    if (box.count_y <= (BOX)FINE_GRID && box.count_x <= (BOX)FINE_GRID) {
+        const Numbers down = samples_of(near_y, box.start_y, base_y, (int)box.count_y);
+        const Numbers along = samples_of(near_x, box.start_x, base_x, (int)box.count_x);
+        for (int first = along.first; first <= along.last; first += COLUMNS) {
+            BOX by_sin[COLUMNS], by_cos[COLUMNS];
+            bool reached = false;
+#pragma unroll
+            for (int i = 0; i < COLUMNS; i++) {
+                const BOX place = position_of(base_x, box.bin_x, box.count_x, first + i);
+                by_sin[i] = place * box.sin;
+                by_cos[i] = place * box.cos;
+                reached = reached || reaches(near_x, place);
+            }
+            if (!reached)
+                continue;
+            Touch part = {0, touch.any}; /* many small weights are summed in parts, which keeps sums exact */
+            for (int iy = down.first; iy <= down.last; iy++) {
+                const BOX place = position_of(base_y, box.bin_y, box.count_y, iy);
+                const BOX y = place * box.cos, x = place * box.sin;
+                if (!reaches(near_y, place))
+                    continue;
+                Touch line = {0, part.any};
+#pragma unroll
+                for (int i = 0; i < COLUMNS; i++)
+                    if (first + i <= along.last)
+                        add(line, {(y - by_sin[i]) + box.cy, (x + by_cos[i]) + box.cx}, row, column, height,
+                            width, 1);
+                part = {part.weight + line.weight, line.any};
+            }
+            touch = {touch.weight + part.weight, part.any};
+        }
+        touch.weight /= (REAL)box.count_y * (REAL)box.count_x;
+        return touch;
+    }
+    for_places(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, REAL run_y) {
+        for_places(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, REAL run_x) {
+            add(touch, turned(box, y, x), row, column, height, width, run_y * run_x);
+        });
+    });
+    return touch;
+}
+
+struct Cursor {
+    /* a bin, p below 0 before the first one; `more` until there is none left */
+    int p, q;
+    bool more;
+};
+
+/* Goes on through the bins of a box that can touch a pixel; calls note(p, q, weight) for `most` that do. */
+template <class Note>
+INLINE void list_bins(const RotatedBox &box, int row, int column, int height, int width, int bins_y,
+                      int bins_x, int most, Cursor &at, Note note) {
+    const BOX y = row - box.cy, x = column - box.cx, margin = fabs(box.cos) + fabs(box.sin) + box.error;
+    const Near near_y =
+        near_of(y * box.cos + x * box.sin, margin, box.start_y, box.bin_y, box.count_y, bins_y);
+    const Near near_x =
+        near_of(x * box.cos - y * box.sin, margin, box.start_x, box.bin_x, box.count_x, bins_x);
+    if (at.p < 0) {
+        at.p = near_y.first;
+        at.q = near_x.first;
+        at.more = near_y.first <= near_y.last && near_x.first <= near_x.last;
+    }
+    while (at.more && most > 0) {
+        const Touch touch = touch_of(box, near_y, near_x, at.p, at.q, row, column, height, width);
+        if (touch.any) {
+            note(at.p, at.q, touch.weight);
+            most--;
+        }
+        if (++at.q > near_x.last) {
+            at.q = near_x.first;
+            at.more = ++at.p <= near_y.last;
+        }
+    }
+}
+
+/* Adds what the lists of a few pixels say to as many of their channels. */
+template <int PIXELS, bool ALL>
+INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, int live, REAL *sum) {
+    const int channels = OWN / PIXELS;
+    const INDEX step = block.tile.step;
+#pragma unroll
+    for (int i = 0; i < PIXELS; i++) {
+        const int listed = block.listed[pair + i];
+#pragma unroll 1
+        for (int e = 0; e < listed; e++) {
+            const REAL weight = block.weights[e][pair + i];
+            const STORED *source = grad + block.places[e][pair + i];
+#pragma unroll
+            for (int v = 0; v < channels; v++)
+                if (ALL || v < live)
+                    sum[i * channels + v] = madd(weight, real_of(source[step * v]), sum[i * channels + v]);
+        }
+    }
+}
+
+/* PIXELS of a thread: 1, or more where lanes lie along the channels. */
+template <int PIXELS>
+INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__restrict__ boxes,
+                   const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,
+                   const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,
+                   int channels, int height, int width, int bins_y, int bins_x, int tile_rows,
+                   int tile_columns) {
+    __shared__ Block block;
+    const bool across = PIXELS > 1;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, most = OWN / PIXELS;
+    const int pixels = tile_rows * tile_columns, at_once = THREADS / pixels;
+    const int channels_at_once = (across ? 32 : at_once) * most;
+    const int64 tiles_x = (width - 1) / tile_columns + 1, tiles = ((height - 1) / tile_rows + 1) * tiles_x;
+    const int64 parts = (channels - 1) / channels_at_once + 1;
+    const int own = across ? warp * PIXELS : warp / at_once * 32 + lane; /* pixel of the thread's sums */
+    const int between = across ? 32 : 1;
+    for (int64 task = blockIdx.x; task < parts * images * tiles; task += gridDim.x) {
+        const Tile &tile = block.tile;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            const int64 n = task / tiles % images, t = task % tiles;
+            const int top = (int)(t / tiles_x) * tile_rows, left = (int)(t % tiles_x) * tile_columns;
+            block.tile = {n,
+                          candidates_of(n, rois, start, sorted),
+                          top,
+                          left,
+                          min(top + tile_rows, height),
+                          min(left + tile_columns, width),
+                          (INDEX)grad_c * between};
+        }
+        __syncthreads();
+        const int c =
+            (int)(task / tiles / images) * channels_at_once + (across ? lane : warp % at_once * most);
+        const int live = c < channels ? min(most, (channels - 1 - c) / between + 1) : 0;
+        const STORED *source = grad + (INDEX)grad_c * c;
+        REAL sum[OWN];
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+            sum[i] = 0;
+        for (int64 begin = tile.candidates.begin; begin < tile.candidates.end; begin += THREADS) {
+            const int64 i = begin + threadIdx.x, end = tile.candidates.end,
+                        roi = i < end && sorted ? order[i] : i;
+            bool meets = i < end && image[roi] == tile.image;
+            if (meets) {
+                const Window w = window_at(window, roi);
+                meets =
+                    w.top < tile.bottom && w.bottom > tile.top && w.left < tile.right && w.right > tile.left;
+            }
+            const int found = gather_met(meets, roi, block.met, block.counts);
+            for (int first = 0; first < found; first += at_once) {
+                const int batch = min(at_once, found - first), mine = threadIdx.x / pixels;
+                Cursor at = {-1, 0, mine < batch};
+                bool begins = true;
+                /* Lists that are full are summed up before they go on, and those of the next RoIs after them.
+                 */
+                for (int next = 0; next < batch; begins = false) {
+                    if (begins || mine == next) {
+                        int listed = 0;
+                        if (at.more) {
+                            const int turn = threadIdx.x % pixels;
+                            const int row = tile.top + turn / tile_columns,
+                                      column = tile.left + turn % tile_columns;
+                            const int64 k = block.met[first + mine];
+                            const Window w = window_at(window, k);
+                            at.more = row >= w.top && row < min(tile.bottom, w.bottom) && column >= w.left &&
+                                      column < min(tile.right, w.right);
+                            if (at.more)
+                                list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], row, column, height,
+                                          width, bins_y, bins_x, ENTRIES, at, [&](int p, int q, REAL weight) {
+                                              block.weights[listed][threadIdx.x] = weight;
+                                              block.places[listed][threadIdx.x] = AT(grad, k, 0, p, q);
+                                              listed++;
+                                          });
+                        }
+                        block.listed[threadIdx.x] = listed;
+                        const unsigned votes = __ballot_sync(~0u, at.more);
+                        if (lane == 0)
+                            block.more[warp] = votes != 0;
+                    }
+                    __syncthreads();
+                    for (bool more = false; next < batch; next++) {
+                        if (live == most)
+                            add_lists<PIXELS, true>(block, next * pixels + own, source, live, sum);
+                        else
+                            add_lists<PIXELS, false>(block, next * pixels + own, source, live, sum);
+                        for (int i = next * pixels / 32; i < (next + 1) * pixels / 32; i++)
+                            more = more || block.more[i];
+                        if (more)
+                            break;
+                    }
+                    __syncthreads();
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < OWN; i++) {
+            const int v = i % most, pixel = own + i / most;
+            const int y = tile.top + pixel / tile_columns, x = tile.left + pixel % tile_columns;
+            if (v < live && y < tile.bottom && x < tile.right)
+                out[AT(out, tile.image, c + between * v, y, x)] = rounded_to<STORED>(sum[i]);
+        }
+    }
+}
+
+#define BACKWARD(name, PIXELS)                                                                               \
+    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
+        name(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__restrict__ boxes,                     \
+             const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,                   \
+             const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,      \
+             int channels, int height, int width, int bins_y, int bins_x, int tile_rows, int tile_columns) { \
+        spread<PIXELS>(grad, grad_n, grad_c, grad_y, grad_x, out, out_n, out_c, out_y, out_x, boxes, image,  \
+                       rois, order, start, sorted, window, images, channels, height, width, bins_y, bins_x,  \
+                       tile_rows, tile_columns);                                                             \
+    }
+
+BACKWARD(sample_backward, 1)
+BACKWARD(sample_backward_across, PIXELS_ACROSS)

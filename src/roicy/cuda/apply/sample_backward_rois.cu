@@ -1,0 +1,201 @@
+/* The gradient with respect to rotated boxes: what the value of a sample gains where it moves, times how it
+ * moves when the box's centre, width, height or angle grows by one.
+ *
+ * A block takes a RoI, some of its bins and some channels. Its threads compute the samples a stage at a time
+ * and sum what their values gain over the channels:
+ *
+ *     (sample, channel) ──▶ rises: 4 channels and those 32 further ──▶ sample ──▶ thread ──▶ box
+ *
+ * Lanes lie along the samples; in `backward_rois_across`, for maps that lie pixel by pixel, along the
+ * channels. The order of the sums is the same, and in double precision once the channels are summed. How bins
+ * and channels are divided depends on their numbers alone. */
+#include "apply/sample_stage.cuh"
+
+#define NUMBERS 5             /* cx, cy, w, h, angle */
+#define PART 64               /* channels of a block */
+#define GROUPS (THREADS / 32) /* parts of the sum over channels */
+#define AT_ONCE 128           /* samples of which these parts are kept */
+
+constexpr int RESIDENT = 2; /* blocks of a multiprocessor */
+
+struct alignas(16) Corners {
+    /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its
+     * neighbours; where the map ends they are 0. The bin, as an offset from the gradient's first. */
+    INDEX pixel, right, down, bin;
+};
+
+struct alignas(16) Slope {
+    /* where between its pixels a sample is, below 0 if it misses the map; what the slopes are weighed with;
+     * how far along the box it lies; and how it moves as the box turns */
+    REAL lower, right, weight_y, weight_x, share_y, share_x, turn_y, turn_x;
+};
+
+struct alignas(2 * sizeof(REAL)) Rise {
+    REAL y, x;
+};
+
+struct Block {
+    RotatedBox box;
+    Lists lists;
+    Corners corners[STAGE];
+    Slope slopes[STAGE];
+    Rise rises[GROUPS][AT_ONCE];
+    double warps[NUMBERS][THREADS / 32];
+};
+
+/* Adds what a channel's value gains at a sample as that moves down and to the right, times the gradient. */
+INLINE void add_channel(Rise &rise, const STORED *__restrict__ pixel, RESULT gradient, const Corners &at,
+                        const Slope &slope) {
+    const REAL upper_left = real_of(pixel[0]), upper_right = real_of(pixel[at.right]);
+    const REAL lower_left = real_of(pixel[at.down]), lower_right = real_of(pixel[at.down + at.right]);
+    const REAL left = lower_left - upper_left, right = lower_right - upper_right;
+    const REAL upper = upper_right - upper_left, lower = lower_right - lower_left;
+    rise.y = madd(real_of(gradient), madd(slope.right, right - left, left), rise.y);
+    rise.x = madd(real_of(gradient), madd(slope.lower, lower - upper, upper), rise.x);
+}
+
+INLINE Rise operator+(Rise a, Rise b) { return {a.y + b.y, a.x + b.x}; }
+
+template <bool ACROSS>
+INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features),
+                          const BOX *__restrict__ boxes, const int64 *__restrict__ image,
+                          const int *__restrict__ window, int64 rois, int channels, int height, int width,
+                          int bins_y, int bins_x, int bins_at_once, double spatial_scale, double angle_unit,
+                          double *__restrict__ partial) {
+    __shared__ Block block;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
+    const int64 parts = (channels - 1) / PART + 1;
+    for (int64 task = blockIdx.x; task < parts * groups * rois; task += gridDim.x) {
+        const int64 k = task % rois, group = task / rois % groups, n = image[k];
+        const int first = (int)(group * bins_at_once), c = (int)(task / rois / groups) * PART;
+        const int last = (int)min(bins, (int64)first + bins_at_once), live = min(PART, channels - c);
+        const Window w = window_at(window, k);
+        double cx = 0, cy = 0, along_x = 0, along_y = 0, angle = 0;
+        if (n >= 0 && w.bottom > w.top) {
+            if (threadIdx.x < BOX_NUMBERS)
+                reinterpret_cast<BOX *>(&block.box)[threadIdx.x] = boxes[k * BOX_NUMBERS + threadIdx.x];
+            __syncthreads();
+            const STORED *plane = features + AT(features, n, c, 0, 0);
+            const RESULT *source = grad + AT(grad, k, c, 0, 0);
+
+            auto put = [&](int slot, int bin, const Line &row, const Line &column) {
+                const RotatedBox &box = block.box;
+                const Point at = turned(box, row.place, column.place);
+                Slope slope = {-1, 0, 0, 0, 0, 0, 0, 0};
+                if (hits(at, height, width)) {
+                    const Between y = between(at.y, height), x = between(at.x, width);
+                    const REAL weight = row.run * column.run;
+                    block.corners[slot] = {(INDEX)features_y * y.low + (INDEX)features_x * x.low,
+                                           x.last ? 0 : (INDEX)features_x, y.last ? 0 : (INDEX)features_y,
+                                           AT(grad, 0, 0, bin / bins_x, bin % bins_x)};
+                    slope = {y.part,
+                             x.part,
+                             y.level ? 0 : weight,
+                             x.level ? 0 : weight,
+                             row.share,
+                             column.share,
+                             -((REAL)row.place * (REAL)box.sin + (REAL)column.place * (REAL)box.cos),
+                             (REAL)row.place * (REAL)box.cos - (REAL)column.place * (REAL)box.sin};
+                }
+                block.slopes[slot] = slope;
+            };
+
+            auto apply = [&](int, int count, int samples, bool, bool) {
+                const int slots = count * samples;
+                for (int begin = 0; begin < slots; begin += AT_ONCE) {
+                    const int listed = min(AT_ONCE, slots - begin);
+                    for (int i = ACROSS ? warp : lane; i < listed; i += ACROSS ? GROUPS : 32) {
+                        const Slope slope = block.slopes[begin + i];
+                        if (slope.lower < 0)
+                            continue;
+                        const Corners at = block.corners[begin + i];
+                        const STORED *pixel = plane + at.pixel;
+                        const RESULT *gradient = source + at.bin;
+                        Rise rises[ACROSS ? 1 : 4];
+#pragma unroll
+                        for (int j = 0; j < (ACROSS ? 1 : 4); j++) {
+                            rises[j] = {0, 0};
+#pragma unroll 1
+                            for (int v = ACROSS ? lane : 4 * warp + j; v < live; v += 32)
+                                add_channel(rises[j], pixel + (INDEX)features_c * v,
+                                            gradient[(INDEX)grad_c * v], at, slope);
+                        }
+                        if (ACROSS) {
+                            for (int other = 1; other < 4; other *= 2)
+                                rises[0] = rises[0] + Rise{__shfl_xor_sync(~0u, rises[0].y, other),
+                                                           __shfl_xor_sync(~0u, rises[0].x, other)};
+                            if ((lane & 3) == 0)
+                                block.rises[lane >> 2][i] = rises[0];
+                        } else {
+                            block.rises[warp][i] = (rises[0] + rises[ACROSS ? 0 : 1]) +
+                                                   (rises[ACROSS ? 0 : 2] + rises[ACROSS ? 0 : 3]);
+                        }
+                    }
+                    __syncthreads();
+                    const int i = threadIdx.x;
+                    if (i < listed && block.slopes[begin + i].lower >= 0) {
+                        const Slope slope = block.slopes[begin + i];
+                        const Rise(*rises)[AT_ONCE] = block.rises;
+                        const Rise rise = ((rises[0][i] + rises[1][i]) + (rises[2][i] + rises[3][i])) +
+                                          ((rises[4][i] + rises[5][i]) + (rises[6][i] + rises[7][i]));
+                        const REAL y = rise.y * slope.weight_y, x = rise.x * slope.weight_x;
+                        const REAL s = (REAL)block.box.sin, t = (REAL)block.box.cos;
+                        cx += x;
+                        cy += y;
+                        along_x += slope.share_x * (x * t - y * s);
+                        along_y += slope.share_y * (x * s + y * t);
+                        angle += x * slope.turn_x + y * slope.turn_y;
+                    }
+                    __syncthreads();
+                }
+            };
+
+            stages(block.box, first, last, bins_y, bins_x, block.lists, put, apply);
+            const int grown = (int)block.box.grown;
+            along_y = grown & 1 ? 0 : along_y;
+            along_x = grown & 2 ? 0 : along_x;
+        }
+        double sums[NUMBERS] = {cx, cy, along_x, along_y, angle};
+#pragma unroll
+        for (int i = 0; i < NUMBERS; i++) {
+            for (int step = 16; step > 0; step /= 2)
+                sums[i] += __shfl_down_sync(~0u, sums[i], step);
+            if (lane == 0)
+                block.warps[i][warp] = sums[i];
+        }
+        __syncthreads();
+        if (threadIdx.x < NUMBERS) {
+            double sum = 0;
+            for (int i = 0; i < THREADS / 32; i++)
+                sum += block.warps[threadIdx.x][i];
+            partial[task * NUMBERS + threadIdx.x] = sum * (threadIdx.x < 4 ? spatial_scale : angle_unit);
+        }
+        __syncthreads();
+    }
+}
+
+#define BACKWARD_ROIS(name, ACROSS)                                                                          \
+    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
+        name(VIEW(const RESULT, grad), VIEW(const STORED, features), const BOX *__restrict__ boxes,          \
+             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
+             int height, int width, int bins_y, int bins_x, int bins_at_once, double spatial_scale,          \
+             double angle_unit, double *__restrict__ partial) {                                              \
+        differentiate<ACROSS>(grad, grad_n, grad_c, grad_y, grad_x, features, features_n, features_c,        \
+                              features_y, features_x, boxes, image, window, rois, channels, height, width,   \
+                              bins_y, bins_x, bins_at_once, spatial_scale, angle_unit, partial);             \
+    }
+
+BACKWARD_ROIS(sample_backward_rois, false)
+BACKWARD_ROIS(sample_backward_rois_across, true)
+
+/* sums[i] = the parts' numbers i, added in the order of the parts. */
+KERNEL __launch_bounds__(THREADS)
+    add_parts(const double *__restrict__ partial, int64 numbers, int64 parts, double *__restrict__ sums) {
+    for (int64 i = blockIdx.x * (int64)THREADS + threadIdx.x; i < numbers; i += gridDim.x * (int64)THREADS) {
+        double sum = 0;
+        for (int64 part = 0; part < parts; part++)
+            sum += partial[part * numbers + i];
+        sums[i] = sum;
+    }
+}

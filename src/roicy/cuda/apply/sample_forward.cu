@@ -1,0 +1,261 @@
+/* Sample tables applied to feature maps: the average of the samples of each bin.
+ *
+ * A block takes a RoI, some of its bins and some channels. Its threads compute the samples once, a stage at a
+ * time, and apply them to all of the channels:
+ *
+ *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
+ *
+ * LANES neighbouring lanes share a bin, so that a warp reads what lies close together, and have GROUP
+ * channels each. `forward_across`, for maps that lie pixel by pixel, gives a warp a bin and lanes two
+ * channels each, which are read and written at once. Both sum in the same order, each LANES-th sample by
+ * itself at first.
+ *
+ * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
+ */
+#include "apply/sample_stage.cuh"
+
+#define RUN 32  /* samples that are summed at a time */
+#define SUMS 16 /* runs of bins with more than one, in a stage */
+#define PART 64 /* channels of a block at the most */
+#define LANES 4
+#define AT_ONCE                                                                                              \
+    ((int)(16 / sizeof(REAL))) /* samples whose pixels are read at once, lanes along the channels */
+#define GROUP 4                /* channels of a lane */
+/* blocks of a multiprocessor */
+constexpr bool LEAN = sizeof(STORED) > 1 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12;
+constexpr int RESIDENT = __CUDA_ARCH__ >= 750 && LEAN ? 3 : 2;
+
+struct alignas(16) Corners {
+    /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its
+     * neighbours; where the map ends they are 0, and all are for a sample that misses it */
+    INDEX pixel, right, down, hit;
+};
+
+struct alignas(16) Weights {
+    REAL upper_left, upper_right, lower_left, lower_right;
+};
+
+struct Block {
+    RotatedBox box;
+    Lists lists;
+    Corners corners[STAGE];
+    Weights weights[STAGE];
+    REAL sums[SUMS][PART];
+    REAL total[PART], lost[PART]; /* of a bin that comes in pieces, and what the sum lost */
+};
+
+INLINE REAL sampled(const STORED *__restrict__ pixel, const Corners &at, const Weights &weights, REAL sum) {
+    sum = madd(weights.upper_left, real_of(pixel[0]), sum);
+    sum = madd(weights.upper_right, real_of(pixel[at.right]), sum);
+    sum = madd(weights.lower_left, real_of(pixel[at.down]), sum);
+    return madd(weights.lower_right, real_of(pixel[at.down + at.right]), sum);
+}
+
+struct Two {
+    /* two channels */
+    REAL first, second;
+};
+
+template <class T> struct alignas(2 * sizeof(T)) Pack {
+    T first, second;
+};
+
+INLINE Two two_at(const STORED *__restrict__ pixel) {
+    const Pack<STORED> pack = *reinterpret_cast<const Pack<STORED> *>(pixel);
+    return {real_of(pack.first), real_of(pack.second)};
+}
+
+struct Square {
+    /* the pixels around a sample */
+    Two upper_left, upper_right, lower_left, lower_right;
+};
+
+INLINE Square square_at(const STORED *__restrict__ plane, const Corners &at) {
+    const STORED *upper = plane + at.pixel, *lower = upper + at.down;
+    return {two_at(upper), two_at(upper + at.right), two_at(lower), two_at(lower + at.right)};
+}
+
+INLINE Two madd(REAL weight, Two value, Two sum) {
+    return {madd(weight, value.first, sum.first), madd(weight, value.second, sum.second)};
+}
+
+INLINE Two madd(const Weights &weights, const Square &square, Two sum) {
+    sum = madd(weights.upper_left, square.upper_left, sum);
+    sum = madd(weights.upper_right, square.upper_right, sum);
+    sum = madd(weights.lower_left, square.lower_left, sum);
+    return madd(weights.lower_right, square.lower_right, sum);
+}
+
+INLINE Two operator+(Two a, Two b) { return {a.first + b.first, a.second + b.second}; }
+
+template <bool ACROSS>
+INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,
+                 const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
+                 int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {
+    __shared__ Block block;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
+    const int64 parts = (channels - 1) / channels_at_once + 1;
+    for (int64 task = blockIdx.x; task < parts * rois * groups; task += gridDim.x) {
+        const int64 k = task / groups % rois, n = image[k];
+        const int first = (int)(task % groups * bins_at_once),
+                  c = (int)(task / groups / rois) * channels_at_once;
+        const int last = (int)min(bins, (int64)first + bins_at_once),
+                  live = min(channels_at_once, channels - c);
+        const Window w = window_at(window, k);
+        RESULT *target = out + AT(out, k, c, 0, 0);
+        if (n < 0 || w.bottom == w.top) {
+            for (int i = threadIdx.x; i < (last - first) * live; i += THREADS) {
+                const int bin = first + (ACROSS ? i / live : i % (last - first));
+                const int v = ACROSS ? i % live : i / (last - first);
+                target[AT(out, 0, v, bin / bins_x, bin % bins_x)] =
+                    rounded_to<RESULT>(n < 0 ? not_a_number() : 0);
+            }
+            continue;
+        }
+        if (threadIdx.x < BOX_NUMBERS)
+            reinterpret_cast<BOX *>(&block.box)[threadIdx.x] = boxes[k * BOX_NUMBERS + threadIdx.x];
+        __syncthreads();
+        const STORED *plane = features + AT(features, n, c, 0, 0);
+
+        auto put = [&](int slot, int bin, const Line &row, const Line &column) {
+            const Point at = turned(block.box, row.place, column.place);
+            Corners corners = {0, 0, 0, 0};
+            if (hits(at, height, width)) {
+                const Between y = between(at.y, height), x = between(at.x, width);
+                const REAL weight = row.run * column.run;
+                const REAL lower = weight * y.part, upper = weight - lower;
+                corners = {(INDEX)features_y * y.low + (INDEX)features_x * x.low,
+                           x.last ? 0 : (INDEX)features_x, y.last ? 0 : (INDEX)features_y, 1};
+                block.weights[slot] = {upper - upper * x.part, upper * x.part, lower - lower * x.part,
+                                       lower * x.part};
+            }
+            block.corners[slot] = corners;
+        };
+
+        auto apply = [&](int bin, int count, int samples, bool begins, bool ends) {
+            const int runs = max(1, (samples + RUN - 1) / RUN), sums = count * runs;
+            const bool whole = runs == 1 && begins && ends;
+            const int length = runs == 1 ? samples : RUN;
+            if (ACROSS) {
+                const int v = 2 * lane;
+#pragma unroll 1
+                for (int run = v < live ? warp : sums; run < sums; run += THREADS / 32) {
+                    const int begin = run / runs * samples + run % runs * RUN;
+                    const int end = min(begin + length, (run / runs + 1) * samples);
+                    const STORED *here = plane + (INDEX)features_c * v;
+                    Two each[LANES];
+#pragma unroll
+                    for (int i = 0; i < LANES; i++)
+                        each[i] = {0, 0};
+                    int slot = begin;
+#pragma unroll 1
+                    for (; slot + LANES <= end; slot += LANES) {
+                        Square square[AT_ONCE]; /* all are read before any is waited for */
+#pragma unroll
+                        for (int i = 0; i < LANES; i++) {
+                            if (i % AT_ONCE == 0) {
+#pragma unroll
+                                for (int j = 0; j < AT_ONCE; j++)
+                                    square[j] = square_at(here, block.corners[slot + i + j]);
+                            }
+                            if (block.corners[slot + i].hit)
+                                each[i] = madd(block.weights[slot + i], square[i % AT_ONCE], each[i]);
+                        }
+                    }
+#pragma unroll
+                    for (int i = 0; i < LANES - 1; i++)
+                        if (slot + i < end && block.corners[slot + i].hit)
+                            each[i] = madd(block.weights[slot + i], square_at(here, block.corners[slot + i]),
+                                           each[i]);
+                    const Two sum = (each[0] + each[1]) + (each[2] + each[3]);
+                    if (whole) {
+                        RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
+                        *reinterpret_cast<Pack<RESULT> *>(place) = {rounded_to<RESULT>(sum.first),
+                                                                    rounded_to<RESULT>(sum.second)};
+                    } else {
+                        block.sums[run][v] = sum.first;
+                        block.sums[run][v + 1] = sum.second;
+                    }
+                }
+            } else {
+                const int lanes = length > 2 ? LANES : max(length, 1), of_run = lane & (lanes - 1);
+                const int units = sums * ((live - 1) / GROUP + 1);
+#pragma unroll 1
+                for (int first_unit = (threadIdx.x & ~31) / lanes; first_unit < units;
+                     first_unit += THREADS / lanes) {
+                    const int unit = first_unit + lane / lanes, run = unit % sums, v = unit / sums * GROUP;
+                    const int begin = run / runs * samples + run % runs * RUN;
+                    const int end = unit < units ? min(begin + length, (run / runs + 1) * samples) : 0;
+                    INDEX step[GROUP]; /* beyond the last channel that one again */
+                    REAL sum[GROUP];
+#pragma unroll
+                    for (int i = 0; i < GROUP; i++) {
+                        step[i] = (INDEX)features_c * min(v + i, live - 1);
+                        sum[i] = 0;
+                    }
+#pragma unroll 1
+                    for (int slot = begin + of_run; slot < end; slot += lanes) {
+                        const Corners at = block.corners[slot];
+                        if (!at.hit)
+                            continue;
+                        const Weights weights = block.weights[slot];
+#pragma unroll
+                        for (int i = 0; i < GROUP; i++)
+                            sum[i] = sampled(plane + at.pixel + step[i], at, weights, sum[i]);
+                    }
+#pragma unroll 1
+                    for (int other = 1; other < lanes; other *= 2)
+#pragma unroll
+                        for (int i = 0; i < GROUP; i++)
+                            sum[i] += __shfl_xor_sync(~0u, sum[i], other);
+                    if (unit >= units)
+                        continue;
+                    RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
+#pragma unroll
+                    for (int i = 0; i < GROUP; i++) {
+                        if ((i & (lanes - 1)) != of_run || v + i >= live)
+                            continue;
+                        if (whole)
+                            place[(INDEX)out_c * i] = rounded_to<RESULT>(sum[i]);
+                        else
+                            block.sums[run][v + i] = sum[i];
+                    }
+                }
+            }
+            if (whole)
+                return;
+            __syncthreads();
+            for (int i = threadIdx.x; i < count * live; i += THREADS) {
+                const int b = i / live, v = i % live;
+                REAL sum = 0;
+                for (int run = 0; run < runs; run++)
+                    sum += block.sums[b * runs + run][v];
+                if (begins && !ends) {
+                    block.total[v] = sum;
+                    block.lost[v] = NOTHING_LOST;
+                } else if (!begins) {
+                    join(sum, block.total[v], block.lost[v]);
+                    sum = restored(block.total[v], block.lost[v]);
+                }
+                if (ends)
+                    target[AT(out, 0, v, (bin + b) / bins_x, (bin + b) % bins_x)] = rounded_to<RESULT>(sum);
+            }
+        };
+
+        stages(block.box, first, last, bins_y, bins_x, block.lists, put, apply);
+    }
+}
+
+#define FORWARD(name, ACROSS)                                                                                \
+    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
+        name(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,                 \
+             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
+             int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {        \
+        pool<ACROSS>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,     \
+                     out_x, boxes, image, window, rois, channels, height, width, bins_y, bins_x,             \
+                     bins_at_once, channels_at_once);                                                        \
+    }
+
+FORWARD(sample_forward, false)
+FORWARD(sample_forward_across, true)

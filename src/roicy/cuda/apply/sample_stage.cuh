@@ -1,0 +1,123 @@
+/* The samples of a box, a stage at a time: computed once by all threads of a block, then applied to all
+ * channels.
+ *
+ * A stage holds all samples of as many bins as there is room for. Bins of more samples come in pieces; of
+ * those, only samples that can reach the map are looked at, and samples that share a position are one. So no
+ * box, however large, costs more than the map. */
+#pragma once
+#include "tables/sample.cuh"
+
+#define THREADS 256
+#define STAGE THREADS /* samples that are held at a time */
+#define LINES 128     /* rows or columns of samples of a bin that are listed at a time */
+
+struct Line {
+    /* a row or column of the samples of a bin */
+    BOX place;  /* along the box's axis */
+    REAL run;   /* the part of the bin's rows or columns that lie there */
+    REAL share; /* how far along the side, from its middle */
+};
+
+struct Lists {
+    /* rows and columns of the samples of a bin */
+    Line lines[2][LINES];
+    int listed[2];
+    bool done[2];   /* the bin has no more of them */
+    double next[2]; /* sample to begin the next list with */
+};
+
+INLINE Line line_of(BOX base, BOX bin_size, const Span &span, double index, double run, int p, int bins) {
+    const double sample = span.mirrored ? span.count - 1 - index : index;
+    return {position(base, bin_size, span, index), (REAL)(run / span.count),
+            share_of(p, bins, span.count, sample)};
+}
+
+/* Lists rows and columns of samples, as many as there is room for: the first ones of a bin where it `begins`,
+ * else the columns that come next, or the next rows with the first columns. One half of the block takes the
+ * rows, the other the columns. Returns whether they are the last ones of the bin. */
+INLINE bool list_next(const RotatedBox &box, int bin, int bins_y, int bins_x, bool begins, Lists &lists) {
+    const int axis = threadIdx.x / LINES, thread = threadIdx.x % LINES;
+    const int p = axis ? bin % bins_x : bin / bins_x, bins = axis ? bins_x : bins_y;
+    const BOX bin_size = axis ? box.bin_x : box.bin_y;
+    const BOX base = bin_base(axis ? box.start_x : box.start_y, bin_size, p);
+    const Span span = run_of(base, bin_size, axis ? box.count_x : box.count_y, axis ? box.low_x : box.low_y,
+                             axis ? box.high_x : box.high_y);
+    const bool restart = begins || (axis && lists.done[1]), stay = !begins && !axis && !lists.done[1];
+    double from = restart ? span.first : lists.next[axis];
+    __syncthreads();
+    if (!stay) {
+        Line *lines = lists.lines[axis];
+        int count = 0;
+        if (span.count <= FINE_GRID) {
+            count = (int)fmin(span.last - from + 1, (double)LINES);
+            if (thread < count)
+                lines[thread] = line_of(base, bin_size, span, from + thread, 1, p, bins);
+            from += count;
+        } else if (thread == 0) {
+            while (from <= span.last && count < LINES) {
+                const double following = next_position(base, bin_size, span, from);
+                const double run = fmin(following, span.last + 1) - from;
+                lines[count++] = line_of(base, bin_size, span, from, run, p, bins);
+                from = following;
+            }
+        }
+        if (thread == 0) {
+            lists.listed[axis] = count;
+            lists.next[axis] = from;
+            lists.done[axis] = from > span.last;
+        }
+    }
+    __syncthreads();
+    return (lists.done[0] && lists.done[1]) || lists.listed[0] == 0 || lists.listed[1] == 0;
+}
+
+/* Goes through bins [first, last) of a box. For each stage the threads call, once for each sample and with
+ * barriers before and after all of that,
+ *
+ *     put(slot, bin, row, column)                the sample where two lines meet has a place in the stage
+ *     apply(bin, bins, samples, begins, ends)    all samples have: as many in each of the bins from `bin` on
+ *
+ * `begins` and `ends` say whether there is more of the bin, if it is one alone, before and after this stage.
+ */
+template <class Put, class Apply>
+INLINE void stages(const RotatedBox &box, int first, int last, int bins_y, int bins_x, Lists &lists, Put put,
+                   Apply apply) {
+    const int slot = threadIdx.x;
+    const bool straight = box.count_y <= STAGE && box.count_x <= STAGE && box.count_y * box.count_x <= STAGE;
+    int piece = 0;
+    bool begins = true, complete = true;
+    for (int bin = first; bin < last;) {
+        int bins = 1, samples, of_bin = bin;
+        Line row, column;
+        if (straight) {
+            const int down = (int)box.count_y, along = (int)box.count_x;
+            samples = down * along;
+            bins = min(STAGE / samples, last - bin);
+            const int b = slot / samples, j = slot - b * samples, y = j / along, x = j - y * along;
+            of_bin = bin + b;
+            const int p = of_bin / bins_x, q = of_bin - p * bins_x;
+            row = {position_of(bin_base(box.start_y, box.bin_y, p), box.bin_y, box.count_y, y),
+                   1 / (REAL)down, share_of(p, bins_y, down, y)};
+            column = {position_of(bin_base(box.start_x, box.bin_x, q), box.bin_x, box.count_x, x),
+                      1 / (REAL)along, share_of(q, bins_x, along, x)};
+        } else {
+            if (piece == 0)
+                complete = list_next(box, bin, bins_y, bins_x, begins, lists);
+            const int width = lists.listed[1], listed = lists.listed[0] * width;
+            samples = min(STAGE, listed - piece);
+            if (slot < samples) {
+                row = lists.lines[0][(piece + slot) / width];
+                column = lists.lines[1][(piece + slot) % width];
+            }
+            piece = piece + STAGE < listed ? piece + STAGE : 0;
+        }
+        const bool ends = complete && piece == 0;
+        if (slot < bins * samples)
+            put(slot, of_bin, row, column);
+        __syncthreads();
+        apply(bin, bins, samples, begins, ends);
+        __syncthreads();
+        begins = ends;
+        bin += ends ? bins : 0;
+    }
+}

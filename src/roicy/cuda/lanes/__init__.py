@@ -1,0 +1,1 @@
+"""What all kernels share: types, views, maxima. Uses nothing of roicy."""

@@ -1,0 +1,35 @@
+/* Maxima, and where each of them was found.
+ *
+ * A value replaces another where it is greater, so a NaN never does, and of equal ones the first stays. */
+#pragma once
+#include "lanes/types.cuh"
+
+/* Where a maximum begins, whatever the dtype; what is not above it is never chosen. */
+#define LOWEST (-(REAL)3.402823466e+38f)
+/* Where nothing was found. */
+#define NOWHERE (-2147483647 - 1)
+
+/* Of two the larger, and the second one if the first is NaN. */
+INLINE REAL larger(REAL value, REAL best) { return fmax(value, best); }
+
+/* Of two the larger; the second one unless the first is greater. */
+INLINE REAL greater(REAL value, REAL best) { return value > best ? value : best; }
+
+INLINE void take(REAL value, int at, REAL &best, int &best_at) {
+    if (value > best) {
+        best = value;
+        best_at = at;
+    }
+}
+
+/* As take, for candidates that do not come in the order of their places: of equal ones the first place wins.
+ */
+INLINE void take_first(REAL value, int at, REAL &best, int &best_at) {
+    if (value > best || (value == best && at < best_at)) {
+        best = value;
+        best_at = at;
+    }
+}
+
+/* What the arrays outside get: -1 for nowhere. */
+INLINE int place_out(int at) { return at < 0 ? -1 : at; }

@@ -1,0 +1,149 @@
+"""Axis tables on the device, and the kernels that apply them.
+
+The lists of taps have room for as many as any box could have on a map of that size: then nothing has to be
+waited for. Where that would be too much memory the device is asked what the boxes need.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from roicy._types import DType, Ndarray, Shape, Size
+from roicy.cuda.device import Arguments, Device
+from roicy.cuda.tables.rois import RoiTable
+
+#: Bytes of tables that are set aside without asking what the boxes need.
+UNASKED_BYTES = 1 << 28
+
+
+class _Axis:
+    """Lists of taps of every RoI along one axis.
+
+    It does not know its table: of a circle of references only Python's garbage collector gets rid, and that
+    knows nothing of memory on a device.
+    """
+
+    def __init__(
+        self, xp: Any, image: Ndarray, real: DType, bins: int, length: int, sampling_ratio: int
+    ) -> None:
+        self._xp = xp
+        self._rois = len(image)
+        self._real = real
+        self._unused = image  # stands where a kernel wants an array and reads none
+        self.bins = bins
+        self.length = length
+        #: taps that a RoI has at the most: a bin has no more than it spans pixels, and neighbours share a few
+        self.room = max(1, min(bins * length, length + (length * bins >> 20) + 4 * bins + 2))
+        if sampling_ratio:
+            self.room = min(self.room, 2 * sampling_ratio * bins)
+        self.pixels = length + 1
+        self.first = self.line = None
+
+    def bytes(self, sloped: bool, turned: bool) -> int:
+        """Return how much memory the lists take."""
+        taps = 2 * self._real.itemsize * (1 + sloped + turned)
+        return self._rois * (8 * self.bins + self.room * taps + 4 * self.pixels * turned)
+
+    def fit(self, room: Ndarray, pixels: Ndarray) -> None:
+        """Give each RoI the room it needs: (K,) taps and pixels."""
+        xp = self._xp
+        starts = xp.zeros((2, len(room) + 1), np.int64)
+        xp.cumsum(room, out=starts[0, 1:])
+        xp.cumsum(pixels, out=starts[1, 1:])
+        self.first, self.line = starts
+        self.room = self.pixels = 0
+
+    def reserve(self, sloped: bool, turned: bool) -> None:
+        xp, k, real = self._xp, self._rois, self._real
+        taps = max(1, self.room * k if self.first is None else int(self.first[-1]))
+        pixels = max(1, self.pixels * k if self.line is None else int(self.line[-1]))
+        self.start = xp.empty((k, self.bins), np.int32)
+        self.count = xp.empty((k, self.bins), np.int32)
+        self.taps = xp.empty((taps, 2), real)
+        self.slopes = xp.empty((taps, 2), real) if sloped else self.taps
+        self.turned_start = xp.empty(pixels, np.int32) if turned else self.start
+        self.turned = xp.empty((taps, 2), real) if turned else self.taps
+
+    def _room(self) -> Arguments:
+        return np.int64(self.room), self._unused if self.first is None else self.first
+
+    def _pixels(self) -> Arguments:
+        return np.int64(self.pixels), self._unused if self.line is None else self.line
+
+    def filled(self) -> Arguments:
+        """Return the arguments that the macro FILLED stands for."""
+        return (
+            np.int32(self.length),
+            np.int32(self.bins),
+            *self._room(),
+            *self._pixels(),
+            self.start,
+            self.count,
+            self.taps,
+            self.slopes,
+            self.turned_start,
+            self.turned,
+        )
+
+    def lists(self) -> Arguments:
+        """Return the arguments that the macro AXIS stands for."""
+        return self.start, self.count, self.taps, *self._room(), np.int32(self.bins)
+
+    def transpose(self) -> Arguments:
+        """Return the arguments that the macro TRANSPOSE stands for."""
+        return self.turned_start, self.turned, *self._room(), *self._pixels()
+
+
+class AxisTable(RoiTable):
+    """Axis tables of K RoIs, in both axes; the parameters are those of `roicy.cpu.tables.axis`.
+
+    Attributes
+    ----------
+    y, x : _Axis
+        Lists of taps along either axis.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        accumulate: str,
+        purpose: str,
+    ) -> None:
+        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
+        geometry = np.float64(spatial_scale), np.int32(sampling_ratio), np.int32(aligned)
+        sloped, turned = purpose == "backward_rois", purpose == "backward"
+        shared = device.xp, self.image, np.dtype(accumulate)
+        self.y = _Axis(*shared, output_size[0], input_shape[2], sampling_ratio)
+        self.x = _Axis(*shared, output_size[1], input_shape[3], sampling_ratio)
+        if self.y.bytes(sloped, turned) + self.x.bytes(sloped, turned) > UNASKED_BYTES:
+            self._measure(geometry)
+        self.y.reserve(sloped, turned)
+        self.x.reserve(sloped, turned)
+        arguments = (
+            *self.rows(),
+            *self.y.filled(),
+            *self.x.filled(),
+            *geometry,
+            np.int32(sloped),
+            np.int32(turned),
+            self.image,
+            self.window,
+        )
+        self.launch_table("fill", -(-self.rois // 2), 128, arguments, "axis")
+
+    def _measure(self, geometry: Arguments) -> None:
+        room, pixels = self.device.xp.empty((2, 2, self.rois), np.int64)
+        sizes = map(np.int32, (*self.input_shape[2:], *self.output_size))
+        arguments = (*self.rows(), *sizes, *geometry, room, pixels)
+        self.launch_table("measure", -(-self.rois // 2), 128, arguments, "axis")
+        self.y.fit(room[0], pixels[0])
+        self.x.fit(room[1], pixels[1])

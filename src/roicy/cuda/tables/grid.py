@@ -1,0 +1,129 @@
+"""Grid tables: where the samples of each bin lie, one by one, along either axis of a RoI."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roicy._types import Ndarray, Shape, Size
+from roicy.cuda.device import Arguments, Device, name_of, table_options
+from roicy.cuda.tables.rois import RoiTable
+
+# As in tables/grid.cu, grid_forward.cu and owned.cuh: warps of a block, or its threads.
+_WARPS, _THREADS, _OWNERS = 4, 128, 8
+
+
+class GridTable(RoiTable):
+    """Grid tables of K RoIs, in both axes.
+
+    Parameters
+    ----------
+    device : Device
+        Where the table is.
+    boxes : array, (K, 4) or (K, 5), float32 or float64, C-contiguous
+        Corners x1, y1, x2, y2; with five columns the batch index comes first.
+    images : array, (K,), int64, C-contiguous, or None with five columns
+        Batch indices.
+    input_shape : tuple of int
+        N, C, H, W.
+    output_size : tuple of int
+        Output rows and columns.
+    spatial_scale, sampling_ratio, aligned
+        As in `roicy.roi_align`.
+    from_edge : bool
+        Samples lie in steps of one pixel from the edge of each bin instead.
+    accumulate : {"float32", "float64"}
+        Type of the weights.
+
+    Attributes
+    ----------
+    bins : array, (K, PH + PW, 4), float64
+        Of each bin along y, then along x: where it begins, the first and the last of its samples that hit the
+        map, and how many it has.
+    steps : array, (K, 2, 2), float64
+        Along y and x: how far bins are apart, and whether the RoI's size was raised to 1.
+    listed, total : array, (K, PH + PW), int32
+        How many samples of each bin are listed, all that hit the map or the few that a maximum over many
+        needs; how many there are, 2**31 - 1 where they are more.
+    bin_rows : array, (K, PH, 2), int32
+        The pixel rows, [low, high), that the samples of each row of bins touch.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool,
+        from_edge: bool,
+        accumulate: str,
+    ) -> None:
+        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
+        height, width = input_shape[2:]
+        rows, columns = output_size
+        self.spatial_scale = spatial_scale
+        self.bins = device.xp.empty((self.rois, rows + columns, 4), np.float64)
+        self.steps = device.xp.empty((self.rois, 2, 2), np.float64)
+        self.listed = device.xp.empty((self.rois, rows + columns), np.int32)
+        self.total = device.xp.empty((self.rois, rows + columns), np.int32)
+        self.bin_rows = device.xp.empty((self.rois, rows, 2), np.int32)
+        self._first_bad: list[int] | None = None
+        self._box_option = table_options(name_of(boxes.dtype), accumulate)[:1]
+        #: What the kernels see of the table, from the bins to the size of the map.
+        self.grid = (
+            self.bins,
+            self.listed,
+            self.total,
+            self.steps,
+            *map(np.int32, (from_edge, rows, columns, height, width)),
+        )
+        arguments = (
+            *self.rows(),
+            np.float64(spatial_scale),
+            *map(np.int32, (sampling_ratio, aligned, from_edge, height, width, rows, columns)),
+            self.image,
+            self.window,
+            self.bins,
+            self.listed,
+            self.total,
+            self.steps,
+            self.bin_rows,
+        )
+        self.launch_table("fill", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "grid")
+
+    @property
+    def first_invalid(self) -> int:
+        """First row that no pooling can be done for, -1 where there is none; waits for the device."""
+        return self._first()[0]
+
+    @property
+    def first_too_fine(self) -> int:
+        """First row with more than 2**31 - 1 samples in a bin, -1 where there is none; waits likewise."""
+        return self._first()[1]
+
+    def _first(self) -> list[int]:
+        # both together, as each time to wait counts
+        if self._first_bad is None:
+            first = self.device.xp.empty(2, np.int64)
+            arguments = (self.image, self.bins, np.int64(self.rois), *map(np.int32, self.output_size), first)
+            self.launch_table("first_bad", 1, 256, arguments, "grid")
+            self._first_bad = [-1 if found == self.rois else found for found in first.tolist()]
+        return self._first_bad
+
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        features: Ndarray,
+        arrays: tuple[Ndarray, ...],
+        blocks: int,
+        threads: int,
+        arguments: Arguments,
+        shared: int = 0,
+    ) -> None:
+        """Run a kernel that is specialised for feature maps like `features`, too; it accesses `arrays`."""
+        options = self.device.feature_options(features.dtype, self.accumulate, *arrays)
+        self.device.launch(source, kernel, options + self._box_option, blocks, threads, arguments, shared)

@@ -1,0 +1,71 @@
+"""Range tables: which pixels each bin of a RoI takes the maximum of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roicy._types import Ndarray, Shape, Size
+from roicy.cuda.device import Device
+from roicy.cuda.tables.rois import RoiTable
+
+# As in range_forward.cu: warps of a block, where lanes are pixels and where they are channels; rows of bins
+# that are searched together.
+_WARPS, _PIXEL_WARPS, _GROUP = 4, 8, 4
+
+
+class RangeTable(RoiTable):
+    """Range tables of K RoIs, in both axes.
+
+    Parameters
+    ----------
+    device : Device
+        Where the table is.
+    boxes : array, (K, 4) or (K, 5), float32 or float64, C-contiguous
+        Corners x1, y1, x2, y2; with five columns the batch index comes first.
+    images : array, (K,), int64, C-contiguous, or None with five columns
+        Batch indices.
+    input_shape : tuple of int
+        N, C, H, W.
+    output_size : tuple of int
+        Output rows and columns.
+    spatial_scale, rounding
+        As in `roicy.roi_pool`.
+    accumulate : {"float32", "float64"}
+        Type that maxima are kept in.
+
+    Attributes
+    ----------
+    y, x : tuple of (array, (K, bins), int32)
+        Of each bin along an axis the first pixel and the number of pixels.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        spatial_scale: float,
+        rounding: str,
+        accumulate: str,
+    ) -> None:
+        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
+        height, width = input_shape[2:]
+        self.y, self.x = (
+            tuple(device.xp.empty((self.rois, bins), np.int32) for _ in range(2)) for bins in output_size
+        )
+        arguments = (
+            *self.rows(),
+            np.float64(spatial_scale),
+            np.int32(rounding == "round"),
+            np.int32(height),
+            np.int32(width),
+            np.int32(output_size[0]),
+            np.int32(output_size[1]),
+            self.image,
+            self.window,
+            *self.y,
+            *self.x,
+        )
+        self.launch_table("fill", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "range")

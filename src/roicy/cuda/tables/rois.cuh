@@ -1,0 +1,65 @@
+/* What every kernel knows of the RoIs of a call: their images, the part of the map that each reads. */
+#pragma once
+#include "lanes/types.cuh"
+
+struct Window {
+    /* the part of the map that a RoI reads: rows [top, bottom), columns [left, right); all zero where there
+     * is none */
+    int top, bottom, left, right;
+};
+
+INLINE Window window_at(const int *window, int64 k) {
+    const int4 four = reinterpret_cast<const int4 *>(window)[k];
+    return {four.x, four.y, four.z, four.w};
+}
+
+INLINE void put_window(int *window, int64 k, Window w) {
+    reinterpret_cast<int4 *>(window)[k] = make_int4(w.top, w.bottom, w.left, w.right);
+}
+
+#ifdef BOX
+/* The image of a row of boxes, -1 where the row is invalid. `given` says whether `images` holds the batch
+ * indices; else they are the rows' first numbers. */
+INLINE int64 image_of(const BOX *row, int columns, const int64 *images, int given, int64 k, int64 count) {
+    for (int i = 0; i < columns; i++)
+        if (!isfinite(row[i]))
+            return -1;
+    if (given)
+        return images[k] >= 0 && images[k] < count ? images[k] : -1;
+    return row[0] > -1 && row[0] < (BOX)count && (int64)row[0] < count ? (int64)row[0] : -1;
+}
+#endif
+
+/* The RoIs that a block goes through, `blockDim.x` at a time: those of one image, ascending.
+ *
+ * Where `sorted`, order[start[n]] ... order[start[n + 1] - 1] are the RoIs of image n; else all RoIs are
+ * looked at. */
+struct Candidates {
+    int64 begin, end;
+};
+
+INLINE Candidates candidates_of(int64 n, int64 rois, const int64 *start, int sorted) {
+    if (sorted)
+        return {start[n], start[n + 1]};
+    return {0, rois};
+}
+
+/* Puts the RoIs of those threads that say `meets` into `met`, in the order of the threads, for all threads of
+ * the block to see; returns how many there are. `met` has room for blockDim.x, `counts` for a number of each
+ * warp. */
+INLINE int gather_met(bool meets, int64 roi, int64 *met, int *counts) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    const unsigned votes = __ballot_sync(~0u, meets);
+    int before = 0, total = 0;
+    if (lane == 0)
+        counts[warp] = __popc(votes);
+    __syncthreads();
+    for (int i = 0; i < warps; i++) {
+        before += i < warp ? counts[i] : 0;
+        total += counts[i];
+    }
+    if (meets)
+        met[before + __popc(votes & ((1u << lane) - 1))] = roi;
+    __syncthreads();
+    return total;
+}

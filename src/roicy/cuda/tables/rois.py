@@ -1,0 +1,125 @@
+"""What every table knows of the RoIs of a call, on the device."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roicy._types import Ndarray, Shape, Size
+from roicy.cuda.device import Arguments, Device, name_of, table_options
+
+#: RoIs up to which a block looks at those of all images instead of at a list of its image's.
+UNSORTED = 1024
+_INT32_MAX = 2**31 - 1
+
+
+class RoiTable:
+    """The RoIs of a call; the tables of the operators derive from it.
+
+    Parameters
+    ----------
+    device : Device
+        Where the table is.
+    boxes : array, (K, columns) or (K, columns + 1), float32 or float64, C-contiguous
+        The numbers of each box; with one column more the batch index comes first.
+    images : array, (K,), int64, C-contiguous, or None with one column more
+        Batch indices.
+    input_shape, output_size : tuple of int
+        N, C, H, W; rows and columns of bins.
+    accumulate : {"float32", "float64"}
+        Type of the weights.
+
+    Attributes
+    ----------
+    image : array, (K,), int64
+        The image of each RoI, -1 where the row is invalid; filled by the kernel that fills the table.
+    window : array, (K, 4), int32
+        The part of the map that a RoI reads: top, bottom, left, right. Likewise.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        input_shape: Shape,
+        output_size: Size,
+        accumulate: str,
+    ) -> None:
+        if input_shape[1] > _INT32_MAX:
+            raise ValueError(
+                f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
+            )
+        self.device = device
+        self.boxes = boxes
+        self.images = images
+        self.rois = len(boxes)
+        self.input_shape = input_shape
+        self.output_size = output_size
+        self.accumulate = accumulate
+        self.image = device.xp.empty(self.rois, np.int64)
+        self.window = device.xp.empty((self.rois, 4), np.int32)
+        self._options = table_options(name_of(boxes.dtype), accumulate)
+        self._first_invalid: int | None = None
+        self._by_image: Arguments | None = None
+
+    def launch_table(
+        self, kernel: str, blocks: int, threads: int, arguments: Arguments, source: str = "rois"
+    ) -> None:
+        """Run a kernel that is specialised for the dtype of the boxes and the type of the weights."""
+        self.device.launch(source, kernel, self._options, blocks, threads, arguments)
+
+    def rows(self) -> Arguments:
+        """Return the arguments that say what the boxes are: (boxes, columns, images, given, K, N)."""
+        given = self.images is not None
+        return (
+            self.boxes,
+            np.int32(self.boxes.shape[1]),
+            self.images if given else self.image,
+            np.int32(given),
+            np.int64(self.rois),
+            np.int64(self.input_shape[0]),
+        )
+
+    @property
+    def first_invalid(self) -> int:
+        """First row that no pooling can be done for, -1 where there is none; waits for the device."""
+        if self._first_invalid is None:
+            first = self.device.xp.empty(1, np.int64)
+            self.launch_table("first_invalid", 1, 256, (self.image, np.int64(self.rois), first))
+            found = int(first[0])
+            self._first_invalid = -1 if found == self.rois else found
+        return self._first_invalid
+
+    def serves(self, purpose: str) -> bool:
+        """Return whether the table has all that the kernels of a purpose will ask for."""
+        return purpose != "backward" or self._by_image is not None
+
+    def serve(self, purpose: str) -> None:
+        """Make what the kernels of a purpose will ask for."""
+        if purpose == "backward":
+            self.by_image()
+
+    def by_image(self) -> Arguments:
+        """Return the arguments by which a kernel finds an image's RoIs: image, K, order, start, sorted."""
+        if self._by_image is None:
+            n, xp = self.input_shape[0], self.device.xp
+            if n == 1 or self.rois <= UNSORTED:
+                self._by_image = self.image, np.int64(self.rois), self.image, self.image, np.int32(0)
+            else:
+                order = xp.argsort(self.image, kind="stable").astype(np.int64, copy=False)
+                start = xp.empty(n + 1, np.int64)
+                sorted_images = self.image[order]
+                arguments = (sorted_images, np.int64(self.rois), np.int64(n), start)
+                self.launch_table("image_starts", -(-(n + 1) // 128), 128, arguments)
+                self._by_image = self.image, np.int64(self.rois), order, start, np.int32(1)
+        return self._by_image
+
+
+class ImageTable(RoiTable):
+    """Which image each RoI belongs to, and nothing else."""
+
+    def __init__(
+        self, device: Device, boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size
+    ) -> None:
+        super().__init__(device, boxes, images, input_shape, output_size, "float32")
+        self.launch_table("find_images", -(-self.rois // 128), 128, (*self.rows(), self.image))

@@ -1,0 +1,42 @@
+"""What each folder of the package may use."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "roicy"
+USES = re.compile(
+    r"^\s*(?:from\s+roicy\.(?:cpu|cuda)\.(\w+)[\w.]*\s+c?import"  # Python and Cython
+    r"|#include \"(\w+)/\w+\.cuh\")",  # CUDA
+    re.MULTILINE,
+)
+#: Beside itself, and what lies in no folder.
+MAY_USE = {
+    "cpu/lanes": {"runtime"},
+    "cpu/runtime": {"tables"},
+    "cpu/tables": {"runtime"},
+    "cpu/apply": {"tables", "lanes", "runtime"},
+    "cuda/lanes": set(),
+    "cuda/tables": {"lanes"},
+    "cuda/apply": {"tables", "lanes"},
+}
+
+pytestmark = pytest.mark.skipif(not SOURCE.is_dir(), reason="the sources are not beside the tests")
+
+
+@pytest.mark.parametrize("folder", MAY_USE)
+def test_what_a_folder_uses(folder):
+    backend, layer = folder.split("/")
+    layers = {path.name for path in (SOURCE / backend).iterdir() if path.is_dir()}
+    used = set()
+    for path in (SOURCE / folder).iterdir():
+        if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".cu", ".cuh"):
+            used |= {found for pair in USES.findall(path.read_text(encoding="utf-8")) for found in pair}
+    assert used & layers <= MAY_USE[folder] | {layer}
+
+
+def test_every_folder_has_a_rule():
+    backends = SOURCE / "cpu", SOURCE / "cuda"
+    folders = {f"{b.name}/{path.name}" for b in backends for path in b.iterdir() if any(path.glob("*.p*"))}
+    assert folders == set(MAY_USE)
