@@ -485,9 +485,10 @@ def _backward_rois(problem, rois):
         def hold(grad):
             assert not grad[:, :-columns].any()
             if terms is not None:
-                own, sums = grad[:, -columns:].astype(precision), terms[rows, 1:]
-                # pixels that are all equal: what the package adds up cancels, the reference has no terms
-                known = sums > 0
+                own, sums = grad[:, -columns:].astype(np.float64), terms[rows, 1:]
+                # pixels that are all equal: what the package adds up cancels, the reference has no terms; and
+                # what is too small for the type of the sums becomes 0
+                known = sums > np.finfo(precision).tiny
                 assert_sums_close(own[known], wanted[rows, 1:][known], sums[known], precision.name)
             elif wanted is not None:
                 assert_close(

@@ -23,13 +23,31 @@ def half_away(value):
 def rounded_ranges(low, high, length, bins, spatial_scale):
     """Ranges [start, end) of pixels along one axis: the box rounded to pixels, the bins outwards again."""
     real = low.dtype.type
-    first, last = half_away(low * real(spatial_scale)), half_away(high * real(spatial_scale))
+    with np.errstate(over="ignore"):
+        low, high = low * real(spatial_scale), high * real(spatial_scale)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return overflown_ranges(low, high, length, bins)
+    first, last = half_away(low), half_away(high)
     bin_size = real(max(last - first + 1, 1)) / real(bins)
     edges = [
         (math.floor(real(p) * bin_size) + first, math.ceil(real(p + 1) * bin_size) + first)
         for p in range(bins)
     ]
     return [(min(max(start, 0), length), min(max(end, 0), length)) for start, end in edges]
+
+
+@np.errstate(all="ignore")
+def overflown_ranges(first, last, length, bins):
+    """The ranges of a box whose corners are infinite once scaled: what is no number then becomes 0."""
+    real = first.dtype.type
+    size = np.float64(last) - np.float64(first) + 1
+    bin_size = real(1.0 if size < 1 else size) / real(bins)
+
+    def edge(bin, rounded):
+        at = rounded(np.float64(real(bin) * bin_size)) + np.float64(first)
+        return int(min(at, length)) if at > 0 else 0
+
+    return [(edge(p, np.floor), edge(p + 1, np.ceil)) for p in range(bins)]
 
 
 def unrounded_ranges(low, high, length, bins, spatial_scale):

@@ -733,7 +733,7 @@ def _align_gradient(
 
 def _rows(xp: Any, rois: Ndarray, names: Sequence[str]) -> Ndarray:
     # no boxes may have any shape of size 0
-    return rois if rois.size else xp.empty((0, 1 + len(names)), np.float32)
+    return rois if rois.size else xp.empty((0, 1 + len(names)), rois.dtype)
 
 
 def _options(

@@ -69,6 +69,9 @@ GRID_SAMPLES = 1 << 20
 #: Channels whose gradient is kept in the accumulation type before it is rounded to a shorter one.
 ADJOINT_CHANNELS = 32
 
+#: Terms of a sum that are added one to the other.
+DOT_TERMS = 256
+
 _level = selection.choose()
 
 # input_shape, output_size, spatial_scale, sampling_ratio, aligned, and whether samples begin at a bin's edge
@@ -165,8 +168,14 @@ def product(left: Ndarray, right: Ndarray) -> Ndarray:
 
 def row_dots(rows: Ndarray, others: Ndarray) -> Ndarray:
     """Return the product of each row with the other, (rows, 1), in float64."""
-    # without a copy in float64, which would take longer than the sum
-    return np.einsum("ij,ij->i", rows, others, dtype=np.float64)[:, None]
+    # without a copy in float64, which would take longer than the sum; a long sum in pieces: rounding adds up
+    pieces = rows.shape[1] // DOT_TERMS
+    if pieces < 8:
+        return np.einsum("ij,ij->i", rows, others, dtype=np.float64)[:, None]
+    whole, shape = pieces * DOT_TERMS, (len(rows), pieces, DOT_TERMS)
+    split = rows[:, :whole].reshape(shape), others[:, :whole].reshape(shape)
+    rest = np.einsum("ij,ij->i", rows[:, whole:], others[:, whole:], dtype=np.float64)
+    return (np.einsum("ijk,ijk->ij", *split, dtype=np.float64).sum(axis=1) + rest)[:, None]
 
 
 def row_quotients(rows: Ndarray, divisors: Ndarray) -> Ndarray:
