@@ -23,6 +23,7 @@ from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_blend_block, lanes
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows
 from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport (
     Outlet, Ring, View, bins_bytes, block_at, check_held, line_columns, line_rows, load_rows, outlet_for, ring_for,
     store_bins, view_of, write_invalid,
@@ -63,6 +64,7 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef int64_t k, first, held
     cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, count
     ring.depth = depth
+    overflow_forget()
     for k in range(task.first, task.last):
         count = x.line_length[k]
         if call.direct:
@@ -92,6 +94,9 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             if held >= call.out.rows_at_once or p == call.ph:
                 store_bins(&call.out, <lanes*> scratch.bins, call.block, scratch.chunk, call.order[k], task.channel,
                            task.channels, p - held, held)
+                if overflow_noted():
+                    settle_axes(y, x, k, view, task.image, &call.out.view, call.order[k], task.channel, task.channels,
+                                <int> (p - held), p)
                 held = 0
 
 

@@ -19,6 +19,7 @@ from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_stream_bytes, real
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.parallel cimport run_pieces
+from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
 from roicy.cpu.runtime.work cimport Scratch, Work
 
@@ -165,6 +166,7 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
     columns.weight = <real*> (columns.index + call.room * LANES)
     columns.taps = <lane_int*> (columns.weight + call.room * LANES)
     lay_out(x, k, &columns)
+    overflow_forget()
     if x.line_length[k]:
         span = x.line[x.line_start[k] + x.line_length[k] - 1] - x.line[x.line_start[k]] + 1
     count = (span - 1) * call.pixel.elements + call.together if span else 0
@@ -219,6 +221,9 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
                 for c in range(1 if call.joined else call.together):
                     write_rows(call, block_at(&call.out, call.order[k], channel + c), p - held, p + 1,
                                scratch.chunk + c * call.chunk_step)
+                if overflow_noted():
+                    settle_axes(y, x, k, view, call.image[k], &call.out, call.order[k], channel, call.together,
+                                p - held, p + 1)
 
 
 cdef void write_rows(AxisForwardCropsCall* call, char* target, int begin, int end, const char* chunk) noexcept nogil:

@@ -13,6 +13,7 @@ from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors
+from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport STREAM_BYTES, View, block_at, line_rows, view_of, write_invalid
 from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
 
@@ -45,6 +46,7 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
     cdef char* chunk
     cdef int64_t k, first, channels = view.channels, vectors = (channels + LANES - 1) // LANES
     cdef int p, q, i, v, count
+    overflow_forget()
     for k in range(task.first, task.last):
         count = x.line_length[k]
         used = x.line + x.line_start[k]
@@ -72,6 +74,8 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
             lanes_stream_bytes(target, scratch.chunk, chunk - scratch.chunk)
         elif call.chunked:
             memcpy(target, scratch.chunk, chunk - scratch.chunk)
+        if overflow_noted():
+            settle_axes(y, x, k, view, task.image, out, call.order[k], 0, channels, 0, call.ph)
 
 
 def axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):

@@ -19,6 +19,7 @@ from roicy.cpu.lanes.gathering cimport pass_gather, pass_gather_runs
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport MERGED_FROM, SampleChunk, Samples, SampleTable
+from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_samples
 from roicy.cpu.apply.tile cimport (
     Outlet, Sheet, View, bins_bytes, block_at, load_sheet, outlet_for, sheet_at, store_bins, view_of, write_invalid,
 )
@@ -59,6 +60,7 @@ cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexc
     sheet.left = call.tile_left[task.image]
     sheet.columns = call.tile_columns[task.image]
     sheet.depth = call.depth
+    overflow_forget()
     for k in range(task.first, task.last):
         window = call.window + k
         if window.bottom > window.top:
@@ -77,6 +79,9 @@ cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexc
                               bins, call.block)
             store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels, p, rows)
             p += rows
+        if overflow_noted():
+            settle_samples(samples, k, window, sheet.columns, view, task.image, &call.out.view, call.order[k],
+                           task.channel, task.channels)
 
 
 cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last) noexcept nogil:
@@ -102,6 +107,7 @@ cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch
     cdef lanes* bin = <lanes*> scratch.bins
     cdef char* target
     cdef int64_t k, p, q, at, i, v, stride, count, vectors = (view.channels + LANES - 1) // LANES
+    overflow_forget()
     for k in range(task.first, task.last):
         window = call.window + k
         stride = window.right - window.left if call.alone else call.tile_columns[task.image]
@@ -120,6 +126,8 @@ cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch
                 for v in range(vectors):
                     lanes_store_pixel(bin[v], target + v * LANES * out.channel, out.channel,
                                       <int> min(LANES, view.channels - v * LANES), out.dtype)
+        if overflow_noted():
+            settle_samples(samples, k, window, stride, view, task.image, out, call.order[k], 0, view.channels)
 
 
 def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channels_last, int threads):

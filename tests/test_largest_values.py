@@ -1,0 +1,112 @@
+"""Averages of the largest numbers of a dtype: they are numbers, too.
+
+The weights of a bin add up to 1 but for rounding, and what lies above the largest number is infinite.
+"""
+
+import numpy as np
+import pytest
+from closeness import assert_same_bits
+
+import roicy
+
+pytestmark = [
+    pytest.mark.usefixtures("backend"),
+    pytest.mark.cpu_only("the CUDA kernels leave such an average infinite"),
+]
+
+#: An average lies within this part of the largest number of what it should be.
+BOUND = 1e-6
+
+#: Layout, channels, boxes and size of the output: tiles, planes, images of few channels, channels last.
+PATHS = {
+    "tile": ("NCHW", 40, 60, 7),
+    "tile of large bins": ("NCHW", 17, 9, (40, 33)),
+    "planes": ("NCHW", 33, 1, 7),
+    "image": ("NCHW", 3, 20, (5, 40)),
+    "image, channels last": ("NHWC", 3, 20, (40, 5)),
+    "channels last": ("NHWC", 37, 30, 7),
+    "channels last, few boxes": ("NHWC", 37, 2, (3, 5)),
+}
+DTYPES = [np.float32, np.float64]
+
+
+def boxes(count, rotated, side=64, seed=0):
+    """Boxes on a map of `side` pixels: some of a few pixels, some of half of it."""
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(2, side * 0.45, (count, 2))
+    centre = rng.uniform(side * 0.35, side * 0.455, (count, 2))
+    if rotated:
+        return np.column_stack([np.zeros(count), centre, size, rng.uniform(-180, 180, count)])
+    return np.column_stack([np.zeros(count), centre - size / 2, centre + size / 2])
+
+
+def pooled_by(features, path, *, rotated, **options):
+    """Pool (1, C, 64, 64) features along one of the paths; the result is (K, C, rows, columns)."""
+    layout, _, count, size = PATHS[path]
+    operator = roicy.roi_align_rotated if rotated else roicy.roi_align
+    if layout == "NHWC":
+        features = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+    pooled = operator(features, boxes(count, rotated), size, layout=layout, **options)
+    return pooled.transpose(0, 3, 1, 2) if layout == "NHWC" else pooled
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["upright", "rotated"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("path", PATHS)
+def test_averages_of_the_largest_value(path, dtype, rotated):
+    largest = np.finfo(dtype).max
+    features = np.full((1, PATHS[path][1], 64, 64), largest, dtype)
+    features[:, ::2] *= -1
+    for sampling_ratio in (0, 2):
+        pooled = pooled_by(features, path, rotated=rotated, sampling_ratio=sampling_ratio)
+        assert np.isfinite(pooled).all()
+        assert (pooled[:, ::2] / largest <= BOUND - 1).all()
+        assert (pooled[:, 1::2] / largest >= 1 - BOUND).all()
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["upright", "rotated"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("path", PATHS)
+def test_averages_of_the_largest_values_of_both_signs(path, dtype, rotated):
+    """Columns of one sign first: sums of rows may be infinite, and of both signs."""
+    rng = np.random.default_rng(1)
+    signs = rng.choice([-1.0, 1.0], (1, PATHS[path][1], 8, 64)).astype(dtype).repeat(8, axis=2)
+    largest = np.finfo(dtype).max
+    pooled = pooled_by(largest * signs, path, rotated=rotated)
+    assert np.isfinite(pooled).all()
+    np.testing.assert_allclose(pooled / largest, pooled_by(signs, path, rotated=rotated), rtol=0, atol=BOUND)
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["upright", "rotated"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("path", PATHS)
+def test_beside_the_largest_values_what_is_no_number_stays(path, dtype, rotated):
+    channels = PATHS[path][1]
+    features = np.ones((1, channels, 64, 64), dtype)
+    diagonal = np.arange(64)
+    features[0][:, diagonal, diagonal] = np.resize([np.inf, -np.inf, np.nan], channels)[:, None]
+    expected = pooled_by(features, path, rotated=rotated)
+    assert np.isinf(expected).any()
+    assert np.isnan(expected).any()
+    pooled = pooled_by(features * np.finfo(dtype).max, path, rotated=rotated)
+    np.testing.assert_array_equal(np.isfinite(pooled), np.isfinite(expected))
+    np.testing.assert_array_equal(pooled[~np.isfinite(expected)], expected[~np.isfinite(expected)])
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["upright", "rotated"])
+@pytest.mark.parametrize("path", PATHS)
+def test_averages_of_the_largest_value_in_arrays_of_any_strides(path, rotated):
+    """The same bits, for any number of threads as well."""
+    layout, channels, count, size = PATHS[path]
+    rng = np.random.default_rng(2)
+    features = np.finfo(np.float32).max * rng.choice([-1, 1, 1, 1], (1, channels, 64, 64)).astype(np.float32)
+    expected = pooled_by(features, path, rotated=rotated)
+    strided = np.empty((1, channels, 64, 128), np.float32)[..., ::-2]
+    strided[...] = features
+    rows, columns = np.broadcast_to(size, 2)
+    shape = (count, channels, 2 * rows, columns)
+    out = np.empty(shape, np.float32)[:, :, ::2]
+    options = {"out": out.transpose(0, 2, 3, 1) if layout == "NHWC" else out}
+    for threads in (1, 3):
+        with roicy.num_threads(threads):
+            assert_same_bits(pooled_by(strided, path, rotated=rotated, **options), expected)
