@@ -1,11 +1,13 @@
 /* The transpose of axis tables: dX = A_y' dY A_x, gathered pixel by pixel, without atomics.
  *
  * A thread owns a pixel and some channels, and sums the RoIs of its image in ascending order, each one's bins
- * in row-major order: the same bits in every run. The block looks through the RoIs together and keeps those
- * whose windows meet its tile; the weights of a pixel and a RoI serve all of the thread's channels.
+ * in row-major order: the same bits in every run, in pieces where there are very many. The block looks
+ * through the RoIs together and keeps those whose windows meet its tile; the weights of a pixel and a RoI
+ * serve all of the thread's channels.
  *
  * Lanes lie along the rows of the map, each with neighbouring channels of its own; where `across`, maps that
  * lie pixel by pixel, a warp owns one pixel and lanes lie along the channels. */
+#include "lanes/piles.cuh"
 #include "tables/axis.cuh"
 
 #define THREADS 256
@@ -36,6 +38,8 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
 #pragma unroll
         for (int v = 0; v < CHANNELS; v++)
             sum[v] = 0;
+        Piles<CHANNELS> piles;
+        unsigned held = 0;
         const Candidates candidates = candidates_of(n, rois, start, sorted);
         for (int64 first = candidates.begin; first < candidates.end; first += THREADS) {
             const int64 i = first + threadIdx.x, roi = i < candidates.end && sorted ? order[i] : i;
@@ -55,16 +59,28 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
                 const Tap *down = taps_at(y_taps, begin_of(k, y_room, y_first));
                 const Tap *along = taps_at(x_taps, begin_of(k, x_room, x_first));
                 const int begin = columns[0], end = columns[1];
-                for (int a = rows[0]; a < rows[1]; a++) {
-                    const STORED *line = grad + AT(grad, k, c, down[a].place, 0);
-                    for (int b = begin; b < end; b++) {
-                        const REAL weight = down[a].weight * along[b].weight;
-                        const INDEX bin = (INDEX)grad_x * along[b].place; /* a pointer takes more registers */
+                auto add = [&](bool counted) {
+                    for (int a = rows[0]; a < rows[1]; a++) {
+                        const STORED *line = grad + AT(grad, k, c, down[a].place, 0);
+                        for (int b = begin; b < end; b++) {
+                            if (counted)
+                                piles_count(1, held, sum, piles);
+                            const REAL weight = down[a].weight * along[b].weight;
+                            /* a pointer takes more registers */
+                            const INDEX bin = (INDEX)grad_x * along[b].place;
 #pragma unroll
-                        for (int v = 0; v < CHANNELS; v++)
-                            if (v < live)
-                                sum[v] = madd(weight, real_of(line[bin + between * v]), sum[v]);
+                            for (int v = 0; v < CHANNELS; v++)
+                                if (v < live)
+                                    sum[v] = madd(weight, real_of(line[bin + between * v]), sum[v]);
+                        }
                     }
+                };
+                const int terms = (rows[1] - rows[0]) * (end - begin);
+                if (terms <= PILE) {
+                    piles_count(terms, held, sum, piles);
+                    add(false);
+                } else {
+                    add(true);
                 }
             }
         }
@@ -73,7 +89,8 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
 #pragma unroll
             for (int v = 0; v < CHANNELS; v++)
                 if (v < live)
-                    target[(INDEX)out_c * step * v] = rounded_to<STORED>(sum[v]);
+                    target[(INDEX)out_c * step * v] =
+                        rounded_to<STORED>(piles_finish(sum[v], held, piles, v));
         }
     }
 }

@@ -8,7 +8,9 @@
  *     (pixel, RoI) ──▶ list of (bin, weight) ──▶ sum over RoIs and bins, ascending, of weight * gradient
  *
  * So each weight is computed once for all channels of the block, and the bits are the same in every run.
- * Lanes lie along the pixels; in `backward_across`, for maps that lie pixel by pixel, along the channels. */
+ * Where a pixel gets very many terms, they are summed in pieces. Lanes lie along the pixels; in
+ * `backward_across`, for maps that lie pixel by pixel, along the channels. */
+#include "lanes/piles.cuh"
 #include "tables/sample.cuh"
 
 #define THREADS 256
@@ -208,12 +210,14 @@ INLINE void list_bins(const RotatedBox &box, int row, int column, int height, in
 
 /* Adds what the lists of a few pixels say to as many of their channels. */
 template <int PIXELS, bool ALL>
-INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, int live, REAL *sum) {
+INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, int live, REAL *sum,
+                      unsigned *held, Piles<OWN / PIXELS> *piles) {
     const int channels = OWN / PIXELS;
     const INDEX step = block.tile.step;
 #pragma unroll
     for (int i = 0; i < PIXELS; i++) {
         const int listed = block.listed[pair + i];
+        piles_count(listed, held[i], sum + i * channels, piles[i]);
 #pragma unroll 1
         for (int e = 0; e < listed; e++) {
             const REAL weight = block.weights[e][pair + i];
@@ -265,6 +269,8 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
 #pragma unroll
         for (int i = 0; i < OWN; i++)
             sum[i] = 0;
+        Piles<most> piles[PIXELS];
+        unsigned held[PIXELS] = {};
         for (int64 begin = tile.candidates.begin; begin < tile.candidates.end; begin += THREADS) {
             const int64 i = begin + threadIdx.x, end = tile.candidates.end,
                         roi = i < end && sorted ? order[i] : i;
@@ -308,9 +314,11 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
                     __syncthreads();
                     for (bool more = false; next < batch; next++) {
                         if (live == most)
-                            add_lists<PIXELS, true>(block, next * pixels + own, source, live, sum);
+                            add_lists<PIXELS, true>(block, next * pixels + own, source, live, sum, held,
+                                                    piles);
                         else
-                            add_lists<PIXELS, false>(block, next * pixels + own, source, live, sum);
+                            add_lists<PIXELS, false>(block, next * pixels + own, source, live, sum, held,
+                                                     piles);
                         for (int i = next * pixels / 32; i < (next + 1) * pixels / 32; i++)
                             more = more || block.more[i];
                         if (more)
@@ -325,7 +333,8 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
             const int v = i % most, pixel = own + i / most;
             const int y = tile.top + pixel / tile_columns, x = tile.left + pixel % tile_columns;
             if (v < live && y < tile.bottom && x < tile.right)
-                out[AT(out, tile.image, c + between * v, y, x)] = rounded_to<STORED>(sum[i]);
+                out[AT(out, tile.image, c + between * v, y, x)] =
+                    rounded_to<STORED>(piles_finish(sum[i], held[i / most], piles[i / most], v));
         }
     }
 }
