@@ -12,9 +12,10 @@ template <class T, int COUNT> struct alignas(sizeof(T) * COUNT < 16 ? sizeof(T) 
     T item[COUNT];
 };
 
-/* One chain along a row of pixels. */
-template <int COUNT>
+/* One chain along a row of pixels, so many of which are read together. */
+template <int COUNT, int TOGETHER>
 INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ source, INDEX step, REAL *line) {
+#pragma unroll TOGETHER
     for (int j = 0; j < taps; j++) {
         const Pack<STORED, COUNT> pixel =
             *reinterpret_cast<const Pack<STORED, COUNT> *>(source + step * columns[j].place);
@@ -53,7 +54,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
                         line[v] = 0;
-                    along<COUNT>(columns, count, source, (INDEX)features_x, line);
+                    along<COUNT, 4>(columns, count, source, (INDEX)features_x, line);
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
                         sum[v] = madd(row->weight, line[v], sum[v]);
@@ -70,7 +71,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
 #pragma unroll
                         for (int v = 0; v < COUNT; v++)
                             line[v] = 0;
-                        along<COUNT>(columns + j, min(count - j, PIECE), source, (INDEX)features_x, line);
+                        along<COUNT, 2>(columns + j, min(count - j, PIECE), source, (INDEX)features_x, line);
 #pragma unroll
                         for (int v = 0; v < COUNT; v++)
                             join(row->weight * line[v], sum[v], lost[v]);
