@@ -144,3 +144,46 @@ def test_gradients_in_pieces_have_the_same_bits_for_any_number_of_threads(operat
     assert np.abs(results[0] - exact).max() <= BOUND * np.abs(exact).max()
     for result in results[1:]:
         assert_same_bits(result, results[0])
+
+
+@pytest.mark.cpu_only("the CUDA kernels sum the slopes of a box in one chain")
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize(
+    ("size", "sampling_ratio"),
+    [((1, 1), 500), ((300, 300), 1), ((1, 1500), 1), ((1500, 1), 1), ((20, 20), 10)],
+)
+def test_gradients_of_large_boxes(size, sampling_ratio, axis):
+    """All samples lie between a zero and a constant: every edge gets half of it from each bin."""
+    height, width = (2 * sampling_ratio * bins for bins in size)
+    features, grad, slope = combs((height + 2, width + 2), size, axis)
+    found = roicy.roi_align_backward_rois(
+        grad, features, same_box(1, (0, 0, width, height)), sampling_ratio=sampling_ratio
+    )
+    x, y = (0.5, 0) if axis == "x" else (0, 0.5)
+    assert np.abs(found[0, 1:] / slope - [x, y, x, y]).max() <= BOUND
+
+
+@pytest.mark.cpu_only("the CUDA kernels sum the slopes of a box in one chain")
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize(
+    ("size", "sampling_ratio"),
+    [((1, 1), 128), ((300, 300), 1), ((1, 1500), 1), ((1500, 1), 1), ((20, 20), 10)],
+)
+def test_gradients_of_large_rotated_boxes(size, sampling_ratio, axis):
+    """The centre gets a constant from each bin."""
+    height, width = (2 * sampling_ratio * bins for bins in size)
+    features, grad, slope = combs((height + 2, width + 2), size, axis)
+    box = (width / 2, height / 2, width, height, 0)
+    found = roicy.roi_align_rotated_backward_rois(
+        grad, features, same_box(1, box), sampling_ratio=sampling_ratio
+    )
+    assert np.abs(found[0, 1:3] / slope - ([1, 0] if axis == "x" else [0, 1])).max() <= BOUND
+
+
+def combs(shape, size, axis):
+    """Columns (rows) of zero and of the channel's constant in turn, equal gradients, and what both make."""
+    values = np.random.default_rng(5).uniform(1, 2, (2, 3)).astype(np.float32)
+    comb = np.arange(shape[1]) % 2 if axis == "x" else np.arange(shape[0])[:, None] % 2
+    features = values[0][None, :, None, None] * np.broadcast_to(comb, shape).astype(np.float32)
+    grad = np.broadcast_to(values[1][None, :, None, None], (1, 3, *size))
+    return features, grad, np.prod(values, axis=0, dtype=np.float64).sum() * size[0] * size[1]

@@ -17,9 +17,10 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.tables.axis cimport Axis, AxisTable
-from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_madd, lanes_multiply_add, lanes_zero, real
+from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_restore, lanes_zero, real
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.lanes.piles cimport CHAIN, piles_add_products, piles_add_weighted
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.apply.tile cimport (
@@ -56,12 +57,12 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
     cdef lanes* bins = <lanes*> scratch.bins                           # dY: (PH, PW)
     cdef lanes* moved = <lanes*> scratch.spare                         # (GROUP, PW) a column pass with slopes
-    cdef lanes* dots = moved + GROUP * <ptrdiff_t> call.pw             # D of one bin: (tallest)
+    cdef lanes* dots = moved + GROUP * <ptrdiff_t> call.pw             # D of one bin: (3, tallest)
     cdef lanes sums[4]      # of x1, y1, x2, y2
-    cdef const real* slope_start
-    cdef const real* slope_end
+    cdef lanes lost[4]
+    cdef bint pieces
     cdef int64_t k, first, b
-    cdef int count, p, r, group, i
+    cdef int count, p, r, group, taps, j
     for k in range(task.first, task.last):
         count = x.line_length[k]
         if count == 0 or y.line_length[k] == 0:
@@ -72,7 +73,9 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                   sizeof(lanes), ring.rows, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
-        sums[0] = sums[1] = sums[2] = sums[3] = lanes_zero()
+        for j in range(4):
+            sums[j] = lost[j] = lanes_zero()
+        pieces = call.ph * <int64_t> call.pw > CHAIN or y.line_length[k] > CHAIN
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
@@ -80,23 +83,22 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                          x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count, 0)
             for r in range(group):
                 first = y.tap_start[k * call.ph + p + r]
+                taps = y.tap_count[k * call.ph + p + r]
                 pass_rows_and_dots(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
-                                   y.tap_count[k * call.ph + p + r], column, count, spread + r * <ptrdiff_t> count,
+                                   taps, column, count, spread + r * <ptrdiff_t> count,
                                    <const lanes**> scratch.tap, blended + r * <ptrdiff_t> count, dots)
-                slope_start = <const real*> y.tap_slope_start + first
-                slope_end = <const real*> y.tap_slope_end + first
-                for i in range(y.tap_count[k * call.ph + p + r]):
-                    sums[1] = lanes_madd(slope_start[i], dots[i], sums[1])
-                    sums[3] = lanes_madd(slope_end[i], dots[i], sums[3])
+                piles_add_weighted(<const real*> y.tap_slope_start + first, dots, taps, pieces, sums + 1, lost + 1)
+                piles_add_weighted(<const real*> y.tap_slope_end + first, dots, taps, pieces, sums + 3, lost + 3)
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_start, call.pw, moved, call.pw, 0)
-            for b in range(group * <int64_t> call.pw):
-                sums[0] = lanes_multiply_add(moved[b], bins[p * <int64_t> call.pw + b], sums[0])
+            b = p * <int64_t> call.pw
+            piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums, lost)
             pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
                          <const real*> x.tap_slope_end, call.pw, moved, call.pw, 0)
-            for b in range(group * <int64_t> call.pw):
-                sums[2] = lanes_multiply_add(moved[b], bins[p * <int64_t> call.pw + b], sums[2])
+            piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums + 2, lost + 2)
             p += group
+        for j in range(4):
+            sums[j] = lanes_restore(sums[j], lost[j])
         note_part(&call.parts, k, task.channel, sums, 1)
 
 
@@ -134,7 +136,7 @@ def axis_backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray fea
             work.provide(table, threads, bytes_of(call.ring, call.features.columns, sizeof(lanes)),
                          2 * GROUP * <size_t> table.widest * sizeof(lanes),
                          (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
-                         (GROUP * <size_t> call.pw + table.tallest) * sizeof(lanes), 0)
+                         (GROUP * <size_t> call.pw + 3 * <size_t> table.tallest) * sizeof(lanes), 0)
         work.run(axis_backward_rois_task, &call)
         with nogil:
             add_parts(&call.parts, table.order, target)

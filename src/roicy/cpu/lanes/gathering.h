@@ -129,27 +129,59 @@ ROICY_NOINLINE void pass_spread_within(lanes *pixels, const int32_t *offset, con
                 spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
 }
 
-/* total[j] += sum over bins of bins[i] * sum over its taps of slope[j] * pixels[offset], for the five slopes.
+/* sum[j] = sum over the taps of slope[j] * pixels[offset], for the five slopes. */
+ROICY_INLINE void slopes_as(const lanes *pixels, const int32_t *offset, const real *slope, int taps,
+                            lanes *sum) {
+    for (int j = 0; j < 5; j++)
+        sum[j] = lanes_zero();
+    for (int t = 0; t < taps; t++, slope += 5) {
+        const lanes pixel = pixels[offset[t]];
+        for (int j = 0; j < 5; j++)
+            sum[j] = lanes_madd(slope[j], pixel, sum[j]);
+    }
+}
+
+ROICY_NOINLINE void slopes_long(const lanes *pixels, const int32_t *offset, const real *slope, int taps,
+                                lanes *sum) {
+    lanes piece[5], lost[5];
+    for (int j = 0; j < 5; j++)
+        sum[j] = lost[j] = lanes_zero();
+    for (int t = 0; t < taps; t += PIECE) {
+        slopes_as(pixels, offset + t, slope + 5 * (ptrdiff_t)t, taps - t < PIECE ? taps - t : PIECE, piece);
+        for (int j = 0; j < 5; j++)
+            sum[j] = lanes_join(piece[j], sum[j], lost + j);
+    }
+    for (int j = 0; j < 5; j++)
+        sum[j] = lanes_restore(sum[j], lost[j]);
+}
+
+/* total[j] = sum over bins of bins[i] * sum over its taps of slope[j] * pixels[offset], for the five slopes.
  */
 ROICY_NOINLINE void pass_gather_slopes(const lanes *pixels, const int32_t *offset, const real *slope,
                                        const int32_t *taps, int bins, const lanes *factor, lanes *total) {
-    lanes all[5];
+    lanes all[5], lost[5];
     for (int j = 0; j < 5; j++)
-        all[j] = lanes_zero();
-    for (int i = 0; i < bins; i++) {
-        lanes sum[5];
+        total[j] = lost[j] = lanes_zero();
+    for (int begin = 0, end; begin < bins; begin = end) {
+        end = bins <= CHAIN || bins - begin <= PIECE ? bins : begin + PIECE;
         for (int j = 0; j < 5; j++)
-            sum[j] = lanes_zero();
-        for (int t = 0; t < taps[i]; t++, offset++, slope += 5) {
-            const lanes pixel = pixels[*offset];
+            all[j] = lanes_zero();
+        for (int i = begin; i < end; i++) {
+            lanes sum[5];
+            if (taps[i] > GATHER_PIECE)
+                slopes_long(pixels, offset, slope, taps[i], sum);
+            else
+                slopes_as(pixels, offset, slope, taps[i], sum);
+            offset += taps[i];
+            slope += 5 * (ptrdiff_t)taps[i];
             for (int j = 0; j < 5; j++)
-                sum[j] = lanes_madd(slope[j], pixel, sum[j]);
+                all[j] = lanes_multiply_add(factor[i], sum[j], all[j]);
         }
         for (int j = 0; j < 5; j++)
-            all[j] = lanes_multiply_add(factor[i], sum[j], all[j]);
+            total[j] = begin ? lanes_join(all[j], total[j], lost + j) : all[j];
     }
     for (int j = 0; j < 5; j++)
-        total[j] = all[j];
+        total[j] = lanes_restore(total[j], lost[j]);
 }
 
 /* ---- channels last: pixels where they are in the array, a run of vectors each ---- */

@@ -27,6 +27,8 @@ cdef extern from "lanes.h" nogil:
     lanes lanes_madd(real weight, lanes x, lanes total) noexcept
     lanes lanes_multiply_add(lanes a, lanes b, lanes total) noexcept
     double lanes_sum(lanes x) noexcept
+    lanes lanes_join(lanes piece, lanes total, lanes* lost) noexcept
+    lanes lanes_restore(lanes total, lanes lost) noexcept
 
     size_t element_size(int dtype) noexcept
     real element_load(const char* source, int dtype) noexcept

@@ -170,6 +170,8 @@ ROICY_NOINLINE void pass_rows_back(const lanes *lines, ptrdiff_t stride, const i
         rows_by_taps(tap, weight, taps, NULL, NULL, 1, 1, count, target);
 }
 
+enum { DOTS_PIECE = 8 * PIECE }; /* columns whose products are one chain, eight at a time */
+
 /* The row pass of one bin, and with it dots[j] = sum over i of row[position[j]][i] * other[i] for each of its
  * rows. */
 ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, int taps, const int32_t *from,
@@ -198,8 +200,8 @@ ROICY_INLINE void rows_and_dots_as(const lanes *const *row, const real *weight, 
 }
 
 ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int taps, const int32_t *from,
-                                int count, const lanes *other, lanes *target, lanes *dots) {
-    ptrdiff_t i = 0;
+                                ptrdiff_t i, ptrdiff_t count, const lanes *other, lanes *target,
+                                lanes *dots) {
     for (; i + 8 <= count; i += 8)
         rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 8);
     for (; i + 4 <= count; i += 4)
@@ -208,6 +210,28 @@ ROICY_INLINE void rows_and_dots(const lanes *const *row, const real *weight, int
         rows_and_dots_as(row, weight, taps, from, i, other, target, dots, 1);
 }
 
+/* The same for more columns or rows than a chain has terms. */
+ROICY_NOINLINE void rows_and_dots_long(const lanes *const *row, const real *weight, int taps,
+                                       const int32_t *from, int count, const lanes *other, lanes *target,
+                                       lanes *dots) {
+    lanes *const piece = dots + taps, *const lost = piece + taps;
+    for (int j = 0; j < taps; j++)
+        lost[j] = lanes_zero();
+    for (int i = 0; i < count; i += DOTS_PIECE) {
+        for (int j = 0; j < taps; j++)
+            piece[j] = lanes_zero();
+        rows_and_dots(row, weight, taps, from, i, count - i < DOTS_PIECE ? count : i + DOTS_PIECE, other,
+                      target, piece);
+        for (int j = 0; j < taps; j++)
+            dots[j] = lanes_join(piece[j], dots[j], lost + j);
+    }
+    for (int j = 0; j < taps; j++)
+        dots[j] = lanes_restore(dots[j], lost[j]);
+    if (taps > PIECE)
+        rows_long(row, weight, taps, from, 1, count, target);
+}
+
+/* `dots` has room for three times the rows. */
 ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *position, const real *weight,
                                        int taps, const int32_t *column, int count, const lanes *other,
                                        const lanes **tap, lanes *target, lanes *dots) {
@@ -219,10 +243,12 @@ ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const int32_t *po
     if (taps == 0)
         for (int i = 0; i < count; i++)
             target[i] = lanes_zero();
+    else if (count > DOTS_PIECE || taps > PIECE)
+        rows_and_dots_long(tap, weight, taps, column, count, other, target, dots);
     else if (column)
-        rows_and_dots(tap, weight, taps, column, count, other, target, dots);
+        rows_and_dots(tap, weight, taps, column, 0, count, other, target, dots);
     else
-        rows_and_dots(tap, weight, taps, NULL, count, other, target, dots);
+        rows_and_dots(tap, weight, taps, NULL, 0, count, other, target, dots);
 }
 
 ROICY_INLINE void columns_long_as(const lanes *lines, ptrdiff_t step, const int32_t *position,

@@ -32,6 +32,47 @@ ROICY_NOINLINE void piles_join(lanes *tile, ptrdiff_t count, lanes *sum, lanes *
     }
 }
 
+/* The slopes of one box: sums of the products of its bins and pixels. Up to CHAIN terms are one chain, more
+ * are summed in pieces; `lost` is what these lost. */
+enum { CHAIN = 320 };
+
+ROICY_NOINLINE void piles_add_long(const real *weight, const lanes *x, const lanes *y, ptrdiff_t count,
+                                   lanes *sum, lanes *lost) {
+    for (ptrdiff_t begin = 0; begin < count; begin += PIECE) {
+        const ptrdiff_t end = count - begin < PIECE ? count : begin + PIECE;
+        lanes piece = lanes_zero();
+        for (ptrdiff_t i = begin; i < end; i++)
+            piece = lanes_multiply_add(weight ? lanes_fill(weight[i]) : y[i], x[i], piece);
+        *sum = lanes_join(piece, *sum, lost);
+    }
+}
+
+/* sum += the sum of x[i] * y[i] for i < count. */
+ROICY_INLINE void piles_add_products(const lanes *x, const lanes *y, ptrdiff_t count, int pieces, lanes *sum,
+                                     lanes *lost) {
+    lanes total = *sum;
+    if (pieces) {
+        piles_add_long(NULL, x, y, count, sum, lost);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < count; i++)
+        total = lanes_multiply_add(x[i], y[i], total);
+    *sum = total;
+}
+
+/* sum += the sum of weight[i] * x[i] for i < count. */
+ROICY_INLINE void piles_add_weighted(const real *weight, const lanes *x, ptrdiff_t count, int pieces,
+                                     lanes *sum, lanes *lost) {
+    lanes total = *sum;
+    if (pieces) {
+        piles_add_long(weight, x, NULL, count, sum, lost);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < count; i++)
+        total = lanes_madd(weight[i], x[i], total);
+    *sum = total;
+}
+
 /* The sums are the tile's. */
 ROICY_NOINLINE void piles_finish(lanes *tile, ptrdiff_t count, lanes *sum, lanes *lost) {
     for (ptrdiff_t i = 0; i < count; i++) {
