@@ -97,20 +97,19 @@ def same_box(k, box):
     return np.array([[0, *box]] * k, np.float32)
 
 
-@pytest.mark.parametrize("boxes", [30, 50, 61, 400, 3000])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_gradients_of_very_many_boxes_on_the_same_pixels(boxes, layout):
-    """A pixel gets the same share from each."""
+@pytest.mark.parametrize("boxes", [30, 50, 61, 100, 300, 400, 3000])
+def test_gradients_of_very_many_boxes_on_the_same_pixels(backend, boxes):
+    """A pixel gets the same share from each; up to 320 of them are one chain on the CPU."""
+    bound = 5 * BOUND if backend == "cpu" and 60 < boxes <= 320 else BOUND
     values = np.random.default_rng(2).uniform(1, 2, 37).astype(np.float32)
-    grad, input_shape = np.broadcast_to(values[:, None, None], (boxes, 37, 1, 1)), (1, 37, 40, 9)
-    if layout == "NHWC":
-        grad, input_shape = np.broadcast_to(values, (boxes, 1, 1, 37)), (1, 40, 9, 37)
-    for spread in (
-        roicy.roi_align_backward(grad, same_box(boxes, (3, 3, 7, 7)), input_shape, layout=layout),
-        roicy.roi_align_rotated_backward(grad, same_box(boxes, (5, 5, 4, 4, 90)), input_shape, layout=layout),
-    ):
-        inner = spread[0, :, 4:6, 4:6] if layout == "NCHW" else spread[0, 4:6, 4:6].transpose(2, 0, 1)
-        assert np.abs(inner / (values[:, None, None] * (boxes / 16.0)) - 1).max() <= BOUND
+    upright, rotated = same_box(boxes, (3, 3, 7, 7)), same_box(boxes, (5, 5, 4, 4, 90))
+    planes = np.broadcast_to(values[:, None, None], (boxes, 37, 1, 1))
+    pixels = np.broadcast_to(values, (boxes, 1, 1, 37))
+    for backward, rois in [(roicy.roi_align_backward, upright), (roicy.roi_align_rotated_backward, rotated)]:
+        by_plane = backward(planes, rois, (1, 37, 40, 9))[0, :, 4:6, 4:6].transpose(1, 2, 0)
+        by_pixel = backward(pixels, rois, (1, 40, 9, 37), layout="NHWC")[0, 4:6, 4:6]
+        for shares in (by_plane, by_pixel):
+            assert np.abs(shares / (values * (boxes / 16.0)) - 1).max() <= bound
 
 
 @pytest.mark.parametrize("bins", [30, 50, 300, 1500])
