@@ -132,7 +132,7 @@ class Meddled:
 
     def __getattr__(self, name):
         value = getattr(self._kernels, name)
-        if not name.endswith(("_table", "_adjoint", "_box_gradient")):
+        if not name.endswith(("_table", "_backward", "_backward_rois")):
             return value
 
         def meddled(*arguments):

@@ -87,7 +87,7 @@ cdef class RoiTable:
         cdef Py_ssize_t at = 0, i, count = self.rois
         cdef int64_t top, bottom
         cdef Window* window
-        self.image_start = <int64_t*> self.reserve(self.images + 1, sizeof(int64_t))
+        self.image_start = <int64_t*> self.reserve(<size_t> self.images + 1, sizeof(int64_t))
         self.bin_pixels = <double*> self.reserve(self.images, sizeof(double))
         self.map_pixels = <double*> self.reserve(self.images, sizeof(double))
         while at < count and image[self.order[at]] < 0:
