@@ -378,7 +378,7 @@ def test_functions_have_the_same_signatures():
         own = list(twin.parameters.values())
         assert own[0].name == "self"
         assert twin.replace(parameters=own[1:]) == inspect.signature(getattr(cpu, name)), name
-    base = {"check_arrays", "launch", "feature_options", "note", "wait_for"}
+    base = {"captures", "check_arrays", "launch", "feature_options", "note", "wait_for"}
     assert {name for name in dir(Kernels) if not name.startswith("_")} - base - values == names
     assert not cpu.asynchronous
     assert Kernels.asynchronous

@@ -341,7 +341,7 @@ def test_helpers_that_have_not_come_are_called_again(run_python):
 
 
 TEAMS = """
-import os
+import os, time
 import battery, roicy, test_threads
 from closeness import bits
 from roicy.cpu.runtime import parallel
@@ -357,6 +357,10 @@ before, found = threads(), []
 for n in (2, 5, 3, 5):
     with roicy.num_threads(n):
         assert bits(battery.forward(case)) == expected
+    for _ in range(500):  # some may be about to start, or to end
+        if threads() - before == parallel.helpers():
+            break
+        time.sleep(0.01)
     found.append((threads() - before, parallel.helpers()))
 print(found)
 """

@@ -217,9 +217,14 @@ INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ g
 #pragma unroll
     for (int i = 0; i < PIXELS; i++) {
         const int listed = block.listed[pair + i];
-        piles_count(listed, held[i], sum + i * channels, piles[i]);
+        /* where pieces end must not depend on the lengths of lists */
+        const bool ends = held[i] % PILED + listed > PILE;
+        if (!ends)
+            held[i] += listed;
 #pragma unroll 1
         for (int e = 0; e < listed; e++) {
+            if (ends)
+                piles_count(1, held[i], sum + i * channels, piles[i]);
             const REAL weight = block.weights[e][pair + i];
             const STORED *source = grad + block.places[e][pair + i];
 #pragma unroll
