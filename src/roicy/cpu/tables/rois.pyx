@@ -146,8 +146,8 @@ cdef void check_windows(RoiTable table, const int64_t* image) noexcept:
             check_inside(table.order[k], 0, table.rois)
             check(image[table.order[k]] == i)
             window = table.window + k
-            check_inside(window.top, 0, window.bottom + 1)
-            check_inside(window.left, 0, window.right + 1)
+            check_inside(window.top, 0, <int64_t> window.bottom + 1)
+            check_inside(window.left, 0, <int64_t> window.right + 1)
             check_inside(window.bottom, 0, <int64_t> table.height + 1)
             check_inside(window.right, 0, <int64_t> table.width + 1)
 
