@@ -69,8 +69,8 @@ COMPILED = [
     "cpu.processor",
 ]
 
-# Where C headers are.
-HEADERS = [str(PACKAGE / "cpu" / folder) for folder in ("lanes", "runtime")]
+# Where C headers are; those of geometry are named with their folder.
+HEADERS = [str(PACKAGE), *(str(PACKAGE / "cpu" / folder) for folder in ("lanes", "runtime"))]
 
 # Stands for the name of an extension of kernels, filled up to its length, in the C text that they share.
 STAND_IN = "kernels_of_"

@@ -15,14 +15,18 @@ import roicy
 from roicy.cuda import device, state
 
 ROOT = Path(__file__).parent.parent
+FOLDERS = {
+    **{name: resources.files("roicy.cuda").joinpath(name) for name in ("apply", "lanes", "tables")},
+    "geometry": resources.files("roicy.geometry"),
+}
 TEXTS = {
     f"{folder}/{path.name}": path.read_text(encoding="utf-8")
-    for folder in ("apply", "lanes", "tables")
-    for path in resources.files("roicy.cuda").joinpath(folder).iterdir()
-    if path.name.endswith((".cu", ".cuh"))
+    for folder, files in FOLDERS.items()
+    for path in files.iterdir()
+    if path.name.endswith((".cu", ".cuh", ".h")) and path.name != "cpu.h"
 }
 SOURCES = sorted(Path(name).stem for name in TEXTS if name.endswith(".cu"))
-HEADERS = sorted(name for name in TEXTS if name.endswith(".cuh"))
+HEADERS = sorted(name for name in TEXTS if not name.endswith(".cu"))
 
 
 class Missing(RuntimeError):
@@ -261,7 +265,8 @@ def test_packages_have_their_sources():
         pytest.skip("the project's settings are not beside the tests")
     setuptools = tomllib.loads(settings.read_text())["tool"]["setuptools"]
     for name in TEXTS:
-        package = f"roicy.cuda.{Path(name).parent}"
+        folder = Path(name).parent.name
+        package = "roicy.geometry" if folder == "geometry" else f"roicy.cuda.{folder}"
         patterns = setuptools["package-data"][package]
         assert any(fnmatch.fnmatch(Path(name).name, pattern) for pattern in patterns)
         assert package in setuptools["packages"]

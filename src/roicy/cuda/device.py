@@ -1,8 +1,8 @@
 """Kernels on one kind of device: their sources, specialised and compiled when first used, and their launches.
 
-A source is a text, ``tables/NAME.cu`` or ``apply/NAME.cu``, in which each ``#include "FOLDER/NAME.cuh"`` is
-replaced by that text: what is compiled, and kept on disk by CuPy, is then one whole. It is specialised by
-``-D`` options alone.
+A source is a text, ``tables/NAME.cu`` or ``apply/NAME.cu``, in which each ``#include "FOLDER/NAME.cuh"``, and
+each ``#include "geometry/NAME.h"`` of what the CPU computes alike, is replaced by that text: what is
+compiled, and kept on disk by CuPy, is then one whole. It is specialised by ``-D`` options alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OPTIONS = ("--std=c++17", "--fmad=false")
 #: Blocks that a launch may have.
 MOST_BLOCKS = 2**31 - 1
 
-_INCLUDE = re.compile(r'^#include "([\w/]+\.cuh)"\n', re.MULTILINE)
+_INCLUDE = re.compile(r'^#include "((?:geometry/\w+\.h)|(?:\w+/\w+\.cuh))"\n', re.MULTILINE)
 _INT32_ITEMS = 2**31 - 1
 
 #: The sources that fill tables; all others apply them.
@@ -136,7 +136,7 @@ class Device:
 @functools.cache
 def source_text(name: str) -> str:
     """Return the text of a source with what it includes."""
-    folder, seen = resources.files("roicy.cuda"), set()
+    package, seen = resources.files("roicy"), set()
 
     def with_includes(path: str) -> str:
         def included(match: re.Match[str]) -> str:
@@ -145,7 +145,8 @@ def source_text(name: str) -> str:
             seen.add(match[1])
             return with_includes(match[1]).replace("#pragma once\n", "")
 
-        return _INCLUDE.sub(included, folder.joinpath(path).read_text(encoding="utf-8"))
+        place = package if path.startswith("geometry/") else package / "cuda"
+        return _INCLUDE.sub(included, place.joinpath(path).read_text(encoding="utf-8"))
 
     return with_includes(f"{'tables' if name in TABLES else 'apply'}/{name}.cu")
 

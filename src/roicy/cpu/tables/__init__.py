@@ -1,1 +1,1 @@
-"""Boxes to tables, a file a kind: uses runtime, and is the only place that knows an operator's geometry."""
+"""Boxes to tables, a file a kind: uses geometry and runtime, and knows an operator by its geometry alone."""

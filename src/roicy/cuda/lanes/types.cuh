@@ -22,6 +22,9 @@ typedef unsigned char uint8;
 
 #define KERNEL extern "C" __global__ void
 #define INLINE __device__ __forceinline__
+/* what the texts of geometry/ find */
+#define GEOMETRY INLINE
+#define OF(name) name
 
 /* An array shaped (image or RoI, channel, row, column): its first item and its strides, in items. */
 #define VIEW(type, name)                                                                                     \

@@ -1,1 +1,1 @@
-"""Boxes to tables on the device, a file a kind: the only place that knows an operator's geometry."""
+"""Boxes to tables on the device, a file a kind: uses geometry, and knows an operator by that alone."""

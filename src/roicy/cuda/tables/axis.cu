@@ -1,6 +1,7 @@
 /* Fills axis tables; a warp takes one axis of one RoI, a lane one bin. */
 #include "tables/axis.cuh"
-#include "tables/samples.cuh"
+
+#include "geometry/samples.h"
 
 struct Weight {
     double value, start, end;

@@ -5,9 +5,11 @@
  * a list: of each bin the table has where its samples begin and which of them hit the map, and a sample's
  * pixels and weights are computed from that, exactly, where they are needed. Those that a list would have are
  * called listed: of a dense bin, one of many samples between the same two pixels, the few that a maximum
- * needs (samples.cuh), so that no number of samples costs more than the map. */
+ * needs (geometry/samples.h), so that no number of samples costs more than the map. */
 #pragma once
-#include "tables/samples.cuh"
+#include "lanes/types.cuh"
+
+#include "geometry/samples.h"
 
 /* Above this a number of samples is not told from others. */
 #define MOST_SAMPLES 2147483647

@@ -5,7 +5,8 @@
  * CPU, so that positions, grid counts and out-of-range decisions are the same bits. */
 #pragma once
 #include "tables/rois.cuh"
-#include "tables/samples.cuh"
+
+#include "geometry/samples.h"
 
 struct alignas(16) RotatedBox {
     BOX cx, cy, cos, sin; /* in feature pixels */
