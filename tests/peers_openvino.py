@@ -82,3 +82,49 @@ def run(operator, *arrays, **attributes):
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         compiled = Core().compile_model(Model([result], parameters), "CPU", settings)
         return compiled(list(arrays))[0]
+
+
+def fpn_levels(boxes, num_levels):
+    """Levels of boxes about the point (1, 1), by ExperimentalDetectronROIFeatureExtractor: -1 for none.
+
+    Level i's map holds i + 1 throughout, and one sample is taken at the centre of a box.
+    """
+    from openvino import Core
+
+    shapes = [boxes.shape, *[(1, 1, 4, 4)] * num_levels]
+    last, pooled = len(shapes), (len(boxes), 1, 1, 1)
+    layers = [
+        _layer(i, "Parameter", {"shape": ",".join(map(str, shape)), "element_type": "f32"}, [], [(0, shape)])
+        for i, shape in enumerate(shapes)
+    ]
+    scales = ",".join(str(4 * 2**i) for i in range(num_levels))
+    attributes = {"output_size": 1, "sampling_ratio": 1, "pyramid_scales": scales, "aligned": "false"}
+    outputs = [(last, pooled), (last + 1, boxes.shape)]
+    extractor = "ExperimentalDetectronROIFeatureExtractor"
+    layers.append(_layer(last, extractor, attributes, list(enumerate(shapes)), outputs))
+    layers.append(_layer(last + 1, "Result", {}, [(0, pooled)], []))
+    arrows = [(i, 0, last, i) for i in range(last)] + [(last, last, last + 1, 0)]
+    edges = "".join(
+        f'<edge from-layer="{a}" from-port="{b}" to-layer="{c}" to-port="{d}"/>' for a, b, c, d in arrows
+    )
+    network = f'<net name="n" version="11"><layers>{"".join(layers)}</layers><edges>{edges}</edges></net>'
+    core = Core()
+    compiled = core.compile_model(core.read_model(network.encode(), b""), "CPU")
+    maps = [np.full(shape, i + 1, np.float32) for i, shape in enumerate(shapes[1:])]
+    return np.round(compiled([boxes, *maps])[0].ravel()).astype(int) - 1
+
+
+def _layer(number, kind, attributes, inputs, outputs):
+    opset = "opset6" if kind.startswith("Experimental") else "opset1"
+    data = " ".join(f'{name}="{value}"' for name, value in attributes.items())
+    ends = [
+        "".join(
+            f'<port id="{port}" precision="FP32">{"".join(f"<dim>{n}</dim>" for n in shape)}</port>'
+            for port, shape in ports
+        )
+        for ports in (inputs, outputs)
+    ]
+    return (
+        f'<layer id="{number}" name="{number}" type="{kind}" version="{opset}"><data {data}/>'
+        f"<input>{ends[0]}</input><output>{ends[1]}</output></layer>"
+    )

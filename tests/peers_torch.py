@@ -127,3 +127,11 @@ def _bilinear(plane, y, x):
         plane[None], grid[None], mode="bilinear", padding_mode="border", align_corners=True
     )
     return samples[0] * inside
+
+
+def fpn_levels(boxes, num_levels, finest_level):
+    """Levels by what torchvision's MultiScaleRoIAlign asks; -1 for a number that no map has."""
+    from torchvision.ops.poolers import LevelMapper
+
+    found = LevelMapper(finest_level, finest_level + num_levels - 1)([torch.tensor(boxes)]).numpy()
+    return np.where((found < 0) | (found >= num_levels), -1, found)

@@ -78,6 +78,7 @@ def of_mxnet():
 every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS.items()}
 every |= {
     "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
+    "fpn_levels": lambda: roicy.fpn_levels(ROIS, 4),
     "plan": lambda: planned(roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2))),
     "plan max": lambda: planned(
         roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), mode="max"), argmax_of("max")

@@ -26,6 +26,7 @@ from roicy._types import (
     DType,
     Invalid,
     Layout,
+    LevelRule,
     MaxRule,
     Mode,
     Ndarray,
@@ -45,6 +46,7 @@ _MAX_SAMPLING_RATIO = 65536
 _MAX_ROTATED_SAMPLING_RATIO = 128
 _MOST_BINS = 2**30  # of a box, where all of them are held at once
 _MAX_THREADS = 4096
+_MOST_LEVELS = 64  # of a pyramid: each has half the rows of the one before
 # How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
 _OVERLAP_WORK: Any = 1_000_000  # NumPy's own types know its special values only
 
@@ -192,6 +194,50 @@ def eps(value: Any) -> float:
     if not 0.0 < least < math.inf:
         raise ValueError(f"eps must be finite and greater than 0, got {short_repr(value)}")
     return least
+
+
+def level_rule(value: object) -> LevelRule:
+    """Return whose decisions about levels are taken."""
+    return _choice("rule", value, ("torchvision", "detectron2", "mmdet", "openvino", "tensorrt"))
+
+
+def num_levels(value: Any) -> int:
+    """Return the number of maps of a pyramid."""
+    count = _integer("num_levels", value)
+    if not 1 <= count <= _MOST_LEVELS:
+        raise ValueError(f"num_levels must lie between 1 and {_MOST_LEVELS}, got {count}")
+    return count
+
+
+def level(name: str, value: Any) -> int:
+    """Return the number of a level of a pyramid."""
+    number = _integer(name, value)
+    if abs(number) > _MOST_LEVELS:
+        raise ValueError(f"{name} must lie between {-_MOST_LEVELS} and {_MOST_LEVELS}, got {number}")
+    return number
+
+
+def canonical_size(value: Any) -> float:
+    """Return the side of a box that belongs to the canonical level."""
+    size = _real("canonical_size", value)
+    if not 1e-6 <= size <= 1e9:
+        raise ValueError(f"canonical_size must lie between 1e-6 and 1e9, got {short_repr(value)}")
+    return size
+
+
+def image_size_of_levels(value: Any, rule: LevelRule, rotated: bool) -> Size | None:
+    """Return the rows and columns of the image that boxes are parts of, for the one rule that asks for it."""
+    if value is None:
+        return None
+    if rule != "tensorrt" or rotated:
+        where = "rotated boxes" if rule == "tensorrt" else rule
+        raise ValueError(f"image_size must be None for {where}, got {short_repr(value)}")
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"image_size must be a pair of ints (height, width), got {_shown(value)}")
+    rows, columns = (_integer(f"image_size[{axis}]", length) for axis, length in enumerate(value))
+    if not (1 <= rows <= _INT32_MAX and 1 <= columns <= _INT32_MAX):
+        raise ValueError(f"image_size must lie between 1 and {_INT32_MAX}, got {short_repr(value)}")
+    return rows, columns
 
 
 def thread_count(value: Any) -> int:

@@ -104,6 +104,8 @@ Accumulate: TypeAlias = Literal["float32", "float64"]
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Invalid: TypeAlias = Literal["raise", "nan"]
 Mode: TypeAlias = Literal["avg", "max"]
+#: Whose decisions about the levels of a pyramid are taken.
+LevelRule: TypeAlias = Literal["torchvision", "detectron2", "mmdet", "openvino", "tensorrt"]
 MaxRule: TypeAlias = Literal["bilinear", "onnx"]
 AngleUnit: TypeAlias = Literal["degrees", "radians"]
 Rounding: TypeAlias = Literal["round", "none"]
