@@ -8,13 +8,8 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-import reference
-import reference_max
-import reference_pool
-import reference_rotated
-from strategies import Problem, contested_values, random_values, result_dtype, rising_values
-
-import roicy
+from closeness import assert_close
+from strategies import Problem, result_dtype, rising_values
 
 
 class Case(NamedTuple):
@@ -110,13 +105,16 @@ def random_boxes(rng, count, height, width, *, reversed_edges=True):
     return out
 
 
-def build(case, values=random_values):
+def build(operator, case, values=None):
     """The arrays of a case, features as a view of shape NCHW over memory in the layout of the case."""
     rng = np.random.default_rng(len(case.name) * 1000 + case.boxes)
     n, _, height, width = case.shape
     corners = random_boxes(rng, case.boxes, height, width) / case.spatial_scale
-    rois = np.column_stack([rng.integers(n, size=case.boxes), corners]).astype(case.box_dtype)
-    features = values(rng, case.shape, np.dtype(case.dtype))
+    images = rng.integers(n, size=case.boxes)
+    # corners are what the dtype of the boxes makes of them, also where boxes are said otherwise
+    corners = corners.astype(case.box_dtype)
+    rois = operator.rois(np.random.default_rng(case.boxes), images, corners, case.box_dtype)
+    features = (values or operator.values)(rng, case.shape, np.dtype(case.dtype))
     features = from_layout(np.ascontiguousarray(to_layout(features, case.layout)), case.layout)
     options = {
         "spatial_scale": case.spatial_scale,
@@ -140,300 +138,95 @@ def from_layout(array, layout):
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
 
-def forward(case):
-    """The package's result of a case, as NCHW."""
-    problem = build(case)
-    out = roicy.roi_align(
-        to_layout(problem.features, case.layout),
-        problem.rois,
-        case.output_size,
-        layout=case.layout,
-        **problem.options,
-    )
+# ---------------------------------------------------------------- the package's results, as NCHW
+
+
+def forward(operator, case):
+    """What is pooled."""
+    problem = build(operator, case)
+    features = to_layout(problem.features, case.layout)
+    out = operator.forward(features, problem.rois, case.output_size, layout=case.layout, **problem.options)
     return from_layout(out, case.layout)
 
 
-def backward(case):
-    """The package's gradient of a case with respect to the features, as NCHW."""
-    problem = build(case)
-    grad = roicy.roi_align_backward(
+def both(operator, case):
+    """What is pooled, and the argmax that comes with it."""
+    problem = build(operator, case)
+    features = to_layout(problem.features, case.layout)
+    found = operator.both(features, problem.rois, case.output_size, layout=case.layout, **problem.options)
+    return tuple(array if array is None else from_layout(array, case.layout) for array in found)
+
+
+def argmax(operator, case):
+    return both(operator, case)[1]
+
+
+def backward(operator, case):
+    """The gradient with respect to the features; of maxima, of any samples or pixels."""
+    problem = build(operator, case)
+    chosen = operator.chosen(problem, case.boxes)
+    grad = operator.backward(
         to_layout(problem.grad_output(), case.layout),
         problem.rois,
         to_layout(problem.features, case.layout).shape,
+        chosen if chosen is None else to_layout(chosen, case.layout),
         layout=case.layout,
         **problem.options,
     )
     return from_layout(grad, case.layout)
 
 
-def backward_rois(case):
-    """The package's gradient of a case with respect to the boxes."""
-    problem = build(case, rising_values)
-    return roicy.roi_align_backward_rois(
+def backward_rois(operator, case):
+    """The gradient with respect to the boxes; of maxima, of any samples."""
+    problem = build(operator, case, rising_values)
+    chosen = operator.chosen(problem, case.boxes)
+    return operator.backward_rois(
         to_layout(problem.grad_output(), case.layout),
         to_layout(problem.features, case.layout),
         problem.rois,
+        chosen if chosen is None else to_layout(chosen, case.layout),
         layout=case.layout,
         **problem.options,
     )
 
 
-# ---------------------------------------------------------------- rotated boxes
+def functions(operator):
+    """All of these that an operator has."""
+    names = [forward, backward, *[backward_rois] * operator.has_slopes, *[argmax] * operator.has_argmax]
+    return [functools.partial(function, operator) for function in names]
 
 
-def turned_boxes(rng, corners):
-    """Middles, sizes and angles of boxes: the given ones, turned by any angle and by quarters."""
-    low, high = corners[:, :2], corners[:, 2:]
-    angle = np.where(rng.random(len(corners)) < 0.8, rng.uniform(-200, 200, len(corners)), 90.0)
-    return np.column_stack([(low + high) / 2, high - low, angle])
-
-
-def rotated_rois(case):
-    rois = build(case).rois
-    boxes = turned_boxes(np.random.default_rng(case.boxes), rois[:, 1:].astype(np.float64))
-    return np.column_stack([rois[:, 0], boxes]).astype(case.box_dtype)
-
-
-def rotated_forward(case):
-    """The package's averages over turned boxes, as NCHW."""
-    problem = build(case)
-    out = roicy.roi_align_rotated(
-        to_layout(problem.features, case.layout),
-        rotated_rois(case),
-        case.output_size,
-        layout=case.layout,
-        **problem.options,
-    )
-    return from_layout(out, case.layout)
-
-
-def rotated_backward(case):
-    """Their gradient with respect to the features, as NCHW."""
-    problem = build(case)
-    grad = roicy.roi_align_rotated_backward(
-        to_layout(problem.grad_output(), case.layout),
-        rotated_rois(case),
-        to_layout(problem.features, case.layout).shape,
-        layout=case.layout,
-        **problem.options,
-    )
-    return from_layout(grad, case.layout)
-
-
-def rotated_backward_rois(case):
-    """Their gradient with respect to the boxes."""
-    problem = build(case, rising_values)
-    return roicy.roi_align_rotated_backward_rois(
-        to_layout(problem.grad_output(), case.layout),
-        to_layout(problem.features, case.layout),
-        rotated_rois(case),
-        layout=case.layout,
-        **problem.options,
-    )
+# ---------------------------------------------------------------- what they should be
 
 
 @functools.cache
-def expected_rotated_forward(case):
-    problem = build(case)
-    rois = rotated_rois(case)
-    return reference_rotated.roi_align_rotated(problem.features, rois, case.output_size, **problem.options)
+def expected(operator, case):
+    """Values and argmax, or None."""
+    return operator.expected(build(operator, case))
 
 
 @functools.cache
-def expected_rotated_backward(case):
-    problem = build(case)
-    return reference_rotated.roi_align_rotated_backward(
-        problem.grad_output(), rotated_rois(case), problem.features.shape, **problem.options
-    )
+def expected_backward(operator, case):
+    problem = build(operator, case)
+    return operator.expected_backward(problem, problem.grad_output(), operator.chosen(problem, case.boxes))
 
 
 @functools.cache
-def expected_rotated_backward_rois(case):
-    """The gradient, and the sums of its absolute terms."""
-    problem = build(case, rising_values)
-    return reference_rotated.roi_align_rotated_backward_rois(
-        problem.grad_output(), problem.features, rotated_rois(case), **problem.options
-    )
+def expected_backward_rois(operator, case):
+    """The gradient, and the sums of its absolute terms or None."""
+    problem = build(operator, case, rising_values)
+    chosen = operator.chosen(problem, case.boxes)
+    return operator.expected_backward_rois(problem, problem.grad_output(), chosen)
 
 
-# ---------------------------------------------------------------- maxima
-
-
-def bins_shape(case):
-    return (case.boxes, case.shape[1], *case.output_size)
-
-
-def max_forward(case, *, return_argmax=False):
-    """The package's largest samples, as NCHW; with their indices if asked for."""
-    problem = build(case)
-    found = roicy.roi_align(
-        to_layout(problem.features, case.layout),
-        problem.rois,
-        case.output_size,
-        mode="max",
-        layout=case.layout,
-        return_argmax=return_argmax,
-        **problem.options,
-    )
-    if return_argmax:
-        return tuple(from_layout(array, case.layout) for array in found)
-    return from_layout(found, case.layout)
-
-
-def max_argmax(case):
-    return max_forward(case, return_argmax=True)[1]
-
-
-@functools.cache
-def samples_of_bins(case):
-    """How many samples a bin of each box has, (K, 1, 1, 1)."""
-    problem = build(case)
-    counts = []
-    for _, x1, y1, x2, y2 in problem.rois:
-        ends = ((y1, y2, case.output_size[0]), (x1, x2, case.output_size[1]))
-        y, x = (reference.box_edge(*end, **problem.options) for end in ends)
-        counts.append(y.count * x.count)
-    return np.array(counts).reshape(-1, 1, 1, 1)
-
-
-def sample_argmax(case):
-    """An argmax that names any sample of each bin, or none."""
-    rng = np.random.default_rng(case.boxes)
-    limits = np.broadcast_to(samples_of_bins(case), bins_shape(case))
-    return rng.integers(-1, limits).astype(np.int32)
-
-
-def max_backward(case):
-    """Gradient of samples chosen at random with respect to the features, as NCHW."""
-    problem = build(case)
-    grad = roicy.roi_align_backward(
-        to_layout(problem.grad_output(), case.layout),
-        problem.rois,
-        to_layout(problem.features, case.layout).shape,
-        mode="max",
-        argmax=to_layout(sample_argmax(case), case.layout),
-        layout=case.layout,
-        **problem.options,
-    )
-    return from_layout(grad, case.layout)
-
-
-def max_backward_rois(case):
-    """Gradient of samples chosen at random with respect to the boxes."""
-    problem = build(case, rising_values)
-    return roicy.roi_align_backward_rois(
-        to_layout(problem.grad_output(), case.layout),
-        to_layout(problem.features, case.layout),
-        problem.rois,
-        mode="max",
-        argmax=to_layout(sample_argmax(case), case.layout),
-        layout=case.layout,
-        **problem.options,
-    )
-
-
-@functools.cache
-def expected_max_forward(case):
-    problem = build(case)
-    call = (problem.features, problem.rois, case.output_size)
-    return reference_max.roi_align_max(*call, **problem.options)[0]
-
-
-@functools.cache
-def expected_max_backward(case):
-    problem = build(case)
-    return reference_max.roi_align_max_backward(
-        problem.grad_output(), sample_argmax(case), problem.rois, case.shape, **problem.options
-    )
-
-
-@functools.cache
-def expected_max_backward_rois(case):
-    """The gradient, and the sums of its absolute terms."""
-    problem = build(case, rising_values)
-    return reference_max.roi_align_max_backward_rois(
-        problem.grad_output(), sample_argmax(case), problem.features, problem.rois, **problem.options
-    )
-
-
-# ---------------------------------------------------------------- maxima of pixels
-
-
-def pool_forward(case, *, return_argmax=False):
-    """The package's largest pixels, as NCHW; with their indices if asked for."""
-    problem = build(case, contested_values)
-    found = roicy.roi_pool(
-        to_layout(problem.features, case.layout),
-        problem.rois,
-        case.output_size,
-        spatial_scale=case.spatial_scale,
-        layout=case.layout,
-        return_argmax=return_argmax,
-    )
-    if return_argmax:
-        return tuple(from_layout(array, case.layout) for array in found)
-    return from_layout(found, case.layout)
-
-
-def pool_argmax(case):
-    return pool_forward(case, return_argmax=True)[1]
-
-
-def pixel_argmax(case):
-    """An argmax that names any pixels, or none for some bins."""
-    rng = np.random.default_rng(case.boxes)
-    return rng.integers(-1, case.shape[2] * case.shape[3], bins_shape(case)).astype(np.int32)
-
-
-def pool_backward(case):
-    """Gradient of pixels chosen at random, as NCHW."""
-    problem = build(case)
-    grad = roicy.roi_pool_backward(
-        to_layout(problem.grad_output(), case.layout),
-        to_layout(pixel_argmax(case), case.layout),
-        problem.rois,
-        to_layout(problem.features, case.layout).shape,
-        layout=case.layout,
-    )
-    return from_layout(grad, case.layout)
-
-
-@functools.cache
-def expected_pool(case):
-    """Values and argmax."""
-    problem = build(case, contested_values)
-    return reference_pool.roi_pool(
-        problem.features, problem.rois, case.output_size, spatial_scale=case.spatial_scale
-    )
-
-
-@functools.cache
-def expected_pool_backward(case):
-    problem = build(case)
-    return reference_pool.roi_pool_backward(
-        problem.grad_output(), pixel_argmax(case), problem.rois, case.shape
-    )
-
-
-# ---------------------------------------------------------------- averages
-
-
-@functools.cache
-def expected_forward(case):
-    problem = build(case)
-    return reference.roi_align(problem.features, problem.rois, case.output_size, **problem.options)
-
-
-@functools.cache
-def expected_backward(case):
-    problem = build(case)
-    shape = problem.features.shape
-    return reference.roi_align_backward(problem.grad_output(), problem.rois, shape, **problem.options)
-
-
-@functools.cache
-def expected_backward_rois(case):
-    problem = build(case, rising_values)
-    return reference.roi_align_backward_rois(
-        problem.grad_output(), problem.features, problem.rois, **problem.options
-    )
+def check(operator, case, name, result):
+    """Hold the result of a function of these against the reference."""
+    if name == "forward":
+        operator.hold(result, expected(operator, case)[0], signs_of_zeros=not operator.has_argmax)
+    elif name == "argmax":
+        if operator.exact:  # else samples may be as good as equal
+            np.testing.assert_array_equal(result, expected(operator, case)[1])
+    elif name == "backward":
+        assert_close(result, expected_backward(operator, case))
+    else:
+        operator.hold_slopes(result, expected_backward_rois(operator, case), np.dtype(case.dtype))

@@ -14,13 +14,12 @@ import types
 import zlib
 from pathlib import Path
 
-import battery
 import numpy as np
 import on_device
-import operators
 import parity as parity_table
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from operators import operator as operator_module
 
 import roicy
 from roicy import _backend
@@ -190,6 +189,20 @@ def backend(request):
         yield request.param
 
 
+@pytest.fixture
+def examples(request):
+    """Run a function at once on drawn examples: a `share` of the profile's, and of these a part on CUDA."""
+    backend = getattr(request.node, "callspec", None) and request.node.callspec.params.get("backend", "cpu")
+
+    def drawn(*strategies, share=1):
+        count = int(settings.default.max_examples * share)
+        if backend in ("cuda", "device"):
+            count = max(int(count * EXAMPLES_ON_CUDA), 5)
+        return lambda test: settings(max_examples=count)(given(*strategies)(test))()
+
+    return drawn
+
+
 def _move(module, patch):
     # what the tests of a module call roicy, or a part of it, works on a device's arrays
     if os.environ.get("ROICY_TEST_DEVICE") == "stand-in":
@@ -200,7 +213,7 @@ def _move(module, patch):
         import cupy
 
         library = on_device.Cupy(cupy)
-    for user in (module, battery, operators):
+    for user in (module, operator_module):
         for name, value in vars(user).items():
             if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] == "roicy":
                 patch.setattr(user, name, on_device.OnDevice(library, value))

@@ -24,6 +24,8 @@ import numpy as np
 import on_device
 import test_cuda
 from closeness import assert_same_sums
+from operators import OPERATORS
+from operators import operator as operator_module
 
 import roicy
 from roicy._cli import calls as measured
@@ -109,9 +111,9 @@ def calls():
     """Yield titles and calls, each a function of the package or what stands for it."""
     for name, example in array_calls.CALLS.items():
         yield name, with_functions(example)
-    for name in test_cuda.ALL:
+    for operator in OPERATORS:
         for work in test_cuda.WORK:
-            yield f"{name}, {work.dtype} {work.layout}", all_results(name, work)
+            yield f"{operator}, {work.dtype} {work.layout}", all_results(operator, work)
     for workload in select(None):
         few = {"rois": min(workload.rois, 12), "output_size": min(workload.output_size, 7)}
         small = dataclasses.replace(workload, input_shape=(2, 33, 40, 54), **few)
@@ -126,10 +128,10 @@ def with_functions(example):
     return call
 
 
-def all_results(name, work):
+def all_results(operator, work):
     def call(package):
-        with replaced((test_cuda, test_cuda.operators), package):
-            return test_cuda.outputs(name, work)
+        with replaced((operator_module,), package):
+            return test_cuda.outputs(operator, work)
 
     return call
 

@@ -14,22 +14,11 @@ sanitizer.__lsan_disable()
 
 import battery  # noqa: E402
 import numpy as np  # noqa: E402
+from operators import OPERATORS  # noqa: E402
 
 import roicy  # noqa: E402
 
-FUNCTIONS = [
-    battery.forward,
-    battery.backward,
-    battery.backward_rois,
-    battery.max_forward,
-    battery.max_backward,
-    battery.max_backward_rois,
-    battery.rotated_forward,
-    battery.rotated_backward,
-    battery.rotated_backward_rois,
-    battery.pool_argmax,
-    battery.pool_backward,
-]
+FUNCTIONS = [function for operator in OPERATORS for function in battery.functions(operator)]
 
 
 def call_everything():

@@ -173,33 +173,6 @@ def boxes(draw, count, height, width, dtype, *, spatial_scale=1.0, huge=()):
     return out
 
 
-# ---------------------------------------------------------------- rotated boxes
-
-DEGREES = st.one_of(
-    st.sampled_from([0.0, 90.0, -90.0, 180.0, 270.0, -360.0, 45.0, 30.0, 1e-3, 1e6]),
-    st.floats(-720, 720, width=32),
-)
-
-
-def middles(length):
-    """Strategies for the middle of a box along an axis of `length` pixels."""
-    return st.one_of(
-        st.floats(0, length, width=32),
-        st.integers(-1, length + 1).map(float),
-        st.floats(-5, length + 5, width=32),
-        st.sampled_from([-30.0, length + 30.0, 1e9, -1e30]),
-    )
-
-
-def sizes(length, *, huge):
-    """Strategies for a side of a box in pixels, one for which a middle on the axis is drawn."""
-    return st.one_of(
-        st.floats(0, length, width=32),
-        st.integers(0, 2 * length).map(float),
-        st.sampled_from([0.0, 1e-3, 1.0, -1.0, -2.5, 2.5 * length, *huge]),
-    )
-
-
 # ---------------------------------------------------------------- whole problems
 
 
@@ -267,49 +240,3 @@ def problems(
     )
     rois = draw(on_images(corners, n))
     return Problem(features, rois, draw(st.sampled_from(output_sizes)), options)
-
-
-@st.composite
-def pool_problems(draw, *, dtypes=FEATURE_DTYPES, most_channels=40, roundings=("round", "none")):
-    """Problems of `roi_pool`, with features among which many are equal."""
-    features = draw(feature_maps(dtypes, most_channels, contested_values))
-    n, _, height, width = features.shape
-    options = {
-        "spatial_scale": draw(st.sampled_from(SPATIAL_SCALES)),
-        "rounding": draw(st.sampled_from(roundings)),
-    }
-    scale, dtype = options["spatial_scale"], draw(st.sampled_from(BOX_DTYPES))
-    huge = [0.0, 1e9, -1e9, 1e30, -1e30]
-    corners = draw(boxes(draw(st.integers(0, 5)), height, width, dtype, spatial_scale=scale, huge=huge))
-    return Problem(features, draw(on_images(corners, n)), draw(st.sampled_from(OUTPUT_SIZES)), options)
-
-
-@st.composite
-def rotated_problems(
-    draw,
-    *,
-    dtypes=FEATURE_DTYPES,
-    box_dtypes=BOX_DTYPES,
-    output_sizes=OUTPUT_SIZES,
-    most_channels=40,
-    values=random_values,
-):
-    """Problems of `roi_align_rotated`: rois of shape (K, 6)."""
-    features = draw(feature_maps(dtypes, most_channels, values))
-    n, _, height, width = features.shape
-    options = {
-        "spatial_scale": draw(st.sampled_from(SPATIAL_SCALES)),
-        "sampling_ratio": draw(st.sampled_from(SAMPLING_RATIOS)),
-        "aligned": draw(st.booleans()),
-        "angle_unit": draw(st.sampled_from(["degrees", "radians"])),
-        "clockwise": draw(st.booleans()),
-    }
-    dtype = draw(st.sampled_from(box_dtypes))
-    boxes = np.empty((draw(st.integers(0, 5)), 5), dtype)
-    huge = [1e9, 1e30, -1e30] if options["sampling_ratio"] > 0 else []
-    for box in boxes:
-        for axis, length in enumerate((width, height)):
-            box[axis] = draw(middles(length)) / options["spatial_scale"]
-            box[axis + 2] = draw(sizes(length, huge=huge)) / options["spatial_scale"]
-        box[4] = draw(DEGREES) * (1 if options["angle_unit"] == "degrees" else np.pi / 180)
-    return Problem(features, draw(on_images(boxes, n)), draw(st.sampled_from(output_sizes)), options)

@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 import battery
 import numpy as np
-import operators
 import pytest
 from closeness import assert_same_bits, assert_same_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operators import AVERAGE, of_all
+from operators.roi_pool import pool_problems
+from operators.rotated import rotated_problems
 from strategies import (
     BOX_DTYPES,
     FEATURE_DTYPES,
     distinct_values,
-    pool_problems,
     problems,
     random_values,
     result_dtype,
-    rotated_problems,
 )
 
 import roicy
@@ -271,26 +271,24 @@ WORK = [
     Work((2, 8, 16, 16), 25, (1, 1), "bfloat16", "NCHW", "float64"),
 ]
 WORK_IDS = [f"{work.dtype}-{work.layout}" for work in WORK]
-ALL = ["average", *operators.NAMES]
 
 
-def outputs(name, work):
+def outputs(operator, work):
     """All results of an operator and its gradients."""
     dtype = next(dtype for dtype in FEATURE_DTYPES if dtype.name == work.dtype)
     rng = np.random.default_rng(work.boxes)
     n, _, height, width = work.shape
     features = random_values(rng, work.shape, dtype)
     corners = battery.random_boxes(rng, work.boxes, height, width)
-    rois = np.column_stack([rng.integers(n, size=work.boxes), corners]).astype(work.box_dtype)
-    if name != "average":
-        return operators.outputs(name, features, rois, work.output_size, layout=work.layout)
-    features = np.ascontiguousarray(battery.to_layout(features, work.layout))
-    out = roicy.roi_align(features, rois, work.output_size, layout=work.layout)
-    return (
-        out,
-        roicy.roi_align_backward(out, rois, features.shape, layout=work.layout),
-        roicy.roi_align_backward_rois(out, features, rois, layout=work.layout),
-    )
+    rois = operator.rois(rng, rng.integers(n, size=work.boxes), corners, work.box_dtype)
+    # adaptive as well: of averages, whose samples are those of the pixels
+    options = {"sampling_ratio": 0} if operator is AVERAGE else {}
+    return operator.outputs(features, rois, work.output_size, layout=work.layout, **options)
+
+
+def that_agree(operator, found):
+    """Those of the outputs that are as close as their values say: the gradient of a box may cancel."""
+    return found[:-1] if operator.has_slopes else found
 
 
 def same_bits(found, expected):
@@ -310,38 +308,33 @@ def backwards(host_kernels):
 
 
 @pytest.mark.parametrize("work", WORK, ids=WORK_IDS)
-@pytest.mark.parametrize("name", ALL)
-def test_launches(on_cuda, backwards, monkeypatch, name, work):
+@of_all
+def test_launches(on_cuda, backwards, monkeypatch, operator, work):
     """Neither another run, nor threads' and blocks' order or number, nor wider offsets change a bit."""
     from cuda_host.module import HostModule
 
-    expected = outputs(name, work)
-    same_bits(outputs(name, work), expected)
+    expected = outputs(operator, work)
+    same_bits(outputs(operator, work), expected)
     backwards(True)
     monkeypatch.setattr(HostModule, "fences", "before")
-    same_bits(outputs(name, work), expected)
+    same_bits(outputs(operator, work), expected)
     backwards(False)
     monkeypatch.setattr(on_cuda, "most_blocks", 3)
-    same_bits(outputs(name, work), expected)
+    same_bits(outputs(operator, work), expected)
     monkeypatch.setattr(on_cuda, "index", "int64")
-    same_bits(outputs(name, work), expected)
+    same_bits(outputs(operator, work), expected)
 
 
-@pytest.mark.parametrize("name", ALL)
+@of_all
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_many_boxes_on_several_images(both, name, layout):
+def test_many_boxes_on_several_images(both, operator, layout):
     """So many that the boxes of an image are looked up in a list."""
-    found, expected = both(lambda: outputs(name, Work((4, 3, 10, 9), 1100, (2, 2), "float32", layout)))
-    if name == "average":
-        # the gradient of a box is a sum that may cancel
-        found, expected = found[:-1], expected[:-1]
-    elif name != "pool":
-        found, expected = found[:-1], expected[:-1]
-    agree(found, expected, "float32")
+    found, expected = both(lambda: outputs(operator, Work((4, 3, 10, 9), 1100, (2, 2), "float32", layout)))
+    agree(that_agree(operator, found), that_agree(operator, expected), "float32")
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_steps_beyond_32_bits(both, name):
+@of_all
+def test_steps_beyond_32_bits(both, operator):
     """Offsets that only fit into 64 bits, into memory that is reserved and hardly used."""
     features = random_values(np.random.default_rng(0), (2, 5, 6, 7), np.dtype("float16"))
     wide = np.lib.stride_tricks.as_strided
@@ -349,16 +342,11 @@ def test_steps_beyond_32_bits(both, name):
     memory = np.zeros(items, np.float16)
     spread = wide(memory, features.shape, (2 * 3 * 2**31, *features.strides[1:]))
     spread[...] = features
-    rois = np.array([[1, 0.5, 0.25, 6, 5], [0, 1, 1, 3, 3]], np.float32)
+    rois = operator.rois(np.random.default_rng(0), [1, 0], [[0.5, 0.25, 6, 5], [1, 1, 3, 3]])
 
     def call():
-        if name == "pool":
-            return roicy.roi_pool(spread, rois, (2, 3), return_argmax=True)
-        if name == "rotated":
-            return (
-                roicy.roi_align_rotated(spread, np.column_stack([rois, [20, 70]]).astype(np.float32), (2, 3)),
-            )
-        return (roicy.roi_align(spread, rois, (2, 3), mode="max" if name == "max" else "avg"),)
+        found = operator.both(spread, rois, (2, 3))
+        return found if operator.exact else found[:1]
 
     agree(*both(call), "float32")
 

@@ -7,11 +7,12 @@ import gc
 
 import numpy as np
 import on_device
-import operators
 import pytest
 from closeness import assert_same_bits, assert_same_sums
+from operators import of_all
+from operators import operator as operator_module
 from strategies import LAYOUTS, random_values
-from test_cuda import ALL, WORK, WORK_IDS, agree, outputs
+from test_cuda import WORK, WORK_IDS, agree, outputs, that_agree
 
 import roicy
 
@@ -29,33 +30,29 @@ def features():
 
 def moved_to(monkeypatch, xp):
     """Make the calls of `outputs` on the device."""
-    import test_cuda
-
     moved = on_device.OnDevice(on_device.Cupy(xp), roicy)
-    for module in (operators, test_cuda):
-        monkeypatch.setattr(module, "roicy", moved)
+    monkeypatch.setattr(operator_module, "roicy", moved)
 
 
 works = pytest.mark.parametrize("work", WORK, ids=WORK_IDS)
 
 
 @works
-@pytest.mark.parametrize("name", ALL)
-def test_results_are_the_cpus(xp, monkeypatch, name, work):
-    expected = outputs(name, work)
+@of_all
+def test_results_are_the_cpus(xp, monkeypatch, operator, work):
+    expected = outputs(operator, work)
     with monkeypatch.context() as patch:
         moved_to(patch, xp)
-        found = outputs(name, work)
-    # the gradient of a box is a sum that may cancel
-    inner = slice(None) if name == "pool" else slice(-1)
-    agree(found[inner], expected[inner], "float64" if work.dtype == "float64" else "float32")
+        found = outputs(operator, work)
+    precision = "float64" if work.dtype == "float64" else "float32"
+    agree(that_agree(operator, found), that_agree(operator, expected), precision)
 
 
 @works
-@pytest.mark.parametrize("name", ALL)
-def test_two_runs_are_equal(xp, monkeypatch, name, work):
+@of_all
+def test_two_runs_are_equal(xp, monkeypatch, operator, work):
     moved_to(monkeypatch, xp)
-    for one, other in zip(outputs(name, work), outputs(name, work), strict=True):
+    for one, other in zip(outputs(operator, work), outputs(operator, work), strict=True):
         assert_same_bits(one, other)
 
 

@@ -414,6 +414,7 @@ PEAK = """
 import sys
 import numpy as np
 import battery, roicy
+from operators.rotated import turned_boxes
 
 def peak():
     '''Bytes at the most; unlike getrusage, of this program alone, not of the process that it replaced.'''
@@ -425,7 +426,7 @@ roicy.set_num_threads(1)
 rng = np.random.default_rng(0)
 corners = battery.random_boxes(rng, 3000, 60, 80)
 rois = np.column_stack([np.zeros(3000), corners]).astype(np.float32)
-turned = np.column_stack([np.zeros(3000), battery.turned_boxes(rng, corners)]).astype(np.float32)
+turned = np.column_stack([np.zeros(3000), turned_boxes(rng, corners)]).astype(np.float32)
 features = np.ones((1, 16, 60, 80), np.float32)
 small = features[:, :, :8, :8]
 few = (small, rois[:1], 14), (small, turned[:1], 14)  # once, so that what is loaded late is loaded

@@ -6,7 +6,8 @@ import pytest
 import reference
 import reference_max
 import reference_rotated
-from closeness import assert_close, assert_sums_close
+from closeness import assert_close
+from operators import BATTERY
 from strategies import Problem
 
 import roicy
@@ -19,36 +20,15 @@ import battery, roicy, test_levels
 
 assert roicy.cpu.level() == sys.argv[1], roicy.cpu.level()
 calls = test_levels.calls()
-np.savez(sys.argv[2], *[function(case) for case, function in calls])
+np.savez(sys.argv[2], *[call(case) for call, case in calls])
 """
 
 ALL_LEVELS = ("baseline", "v3", "v4")
 
 
 def calls():
-    """The battery: all cases of most functions, a selection for maxima, whose reference is slow."""
-    of_all = [battery.forward, battery.backward, battery.backward_rois]
-    of_all += [battery.rotated_forward, battery.rotated_backward, battery.rotated_backward_rois]
-    of_all += [battery.pool_forward, battery.pool_argmax, battery.pool_backward]
-    of_some = [battery.max_forward, battery.max_backward, battery.max_backward_rois]
-    selected = [(case, function) for case in battery.SELECTION for function in of_some]
-    return [(case, function) for case in battery.CASES for function in of_all] + selected
-
-
-def check(case, function, result):
-    """Hold the result of a function of the battery against the reference."""
-    name = function.__name__
-    precision = "float64" if case.dtype == case.box_dtype == "float64" else "float32"
-    if name in ("pool_forward", "pool_argmax"):
-        expected = battery.expected_pool(case)[name == "pool_argmax"]
-        with np.errstate(over="ignore"):  # the lowest float32 in half precision
-            np.testing.assert_array_equal(result, expected.astype(result.dtype))
-    elif name in ("rotated_backward_rois", "max_backward_rois"):
-        assert_sums_close(result, *getattr(battery, f"expected_{name}")(case), precision)
-    else:
-        if name == "backward_rois":  # the precision of the sums, whatever that of the boxes
-            result = result.astype(precision)
-        assert_close(result, getattr(battery, f"expected_{name}")(case))
+    """The battery: all cases of most operators, a selection for those whose reference is slow."""
+    return [(call, case) for operator, case in BATTERY for call in battery.functions(operator)]
 
 
 @pytest.mark.parametrize("level", ALL_LEVELS)
@@ -58,8 +38,8 @@ def test_each_level_matches_the_reference(level, cpu_levels, run_python, tmp_pat
     path = tmp_path / "results.npz"
     run_python(COMPUTE, level, path, ROICY_CPU_LEVEL=level)
     with np.load(path) as results:
-        for index, (case, function) in enumerate(calls()):
-            check(case, function, results[f"arr_{index}"])
+        for index, (call, case) in enumerate(calls()):
+            battery.check(*call.args, case, call.func.__name__, results[f"arr_{index}"])
 
 
 SHOW_LEVEL = "import roicy; print(roicy.cpu.level())"

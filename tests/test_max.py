@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import reference
 import reference_max
-from closeness import RELATIVE_BOUND, assert_close, assert_same_bits, assert_sums_close
+from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
 from hypothesis import assume
 from hypothesis import strategies as st
+from operators import MAX
+from operators.largest_sample import grids
 from strategies import (
-    CHANNELS,
     FEATURE_DTYPES,
     FLOAT_DTYPES,
     LAYOUTS,
@@ -18,31 +19,18 @@ from strategies import (
     problems,
     random_values,
     result_dtype,
-    rising_values,
 )
 
 import roicy
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
 LOWEST = float(np.finfo(np.float32).min)
 
 
 def pool(problem, **more):
     call = (problem.features, problem.rois, problem.output_size)
     return roicy.roi_align(*call, mode="max", **problem.options, **more)
-
-
-def grids(problem):
-    """Samples along y and x of a bin of each box: two arrays (K,)."""
-    counts = np.zeros((2, len(problem.rois)), np.int64)
-    with np.errstate(all="ignore"):
-        for k, (_, x1, y1, x2, y2) in enumerate(problem.rois):
-            for axis, (low, high) in enumerate(((y1, y2), (x1, x2))):
-                edge = reference.box_edge(low, high, problem.output_size[axis], **problem.options)
-                counts[axis, k] = edge.count
-    return counts
 
 
 def value_at(problem, argmax):
@@ -61,20 +49,13 @@ def value_at(problem, argmax):
 
 
 @given_some(problems(output_sizes=[(1, 1), (7, 7), (2, 2), (3, 5), (1, 33)]))
-def test_matches_reference(problem):
-    """The value is the largest, and the argmax names a sample of that value as far as it can be told."""
-    values, argmax = pool(problem, return_argmax=True)
-    assert values.dtype == result_dtype(problem.features.dtype)
-    assert argmax.dtype == np.int32
-    assert argmax.shape == values.shape
-    expected, _ = reference_max.roi_align_max(
-        problem.features, problem.rois, problem.output_size, **problem.options
-    )
-    assert_close(values, expected)
-    assert_same_bits(pool(problem), values)
+def test_an_argmax_names_a_sample_of_that_value(problem):
+    """As far as it can be told; and none where there is no sample."""
+    _, argmax = pool(problem, return_argmax=True)
     samples = grids(problem).prod(axis=0)[:, None, None, None]
     np.testing.assert_array_equal(argmax >= 0, np.broadcast_to(samples > 0, argmax.shape))
     assert (argmax < np.maximum(samples, 1)).all()
+    expected, _ = MAX.expected(problem)
     precision = "float64" if problem.features.dtype == np.float64 else "float32"
     scale = np.abs(expected).max(initial=0)
     assert (np.abs(value_at(problem, argmax) - expected) <= RELATIVE_BOUND[precision] * scale).all()
@@ -99,52 +80,6 @@ def test_the_argmax_where_it_is_clear(problem):
         )
         np.testing.assert_array_equal(values.astype(np.float64), expected.astype(values.dtype))
         np.testing.assert_array_equal(argmax, expected_argmax)
-
-
-@pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
-def test_battery(case):
-    assert_close(battery.max_forward(case), battery.expected_max_forward(case))
-
-
-@pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_any_number_of_channels(channels, layout):
-    rng = np.random.default_rng(channels)
-    features = rng.standard_normal((1, channels, 9, 11)).astype(np.float32)
-    rois = np.array([[0, -1, 2, 7, 8], [0, 3.5, 0.25, 12, 9]], np.float32)
-    arranged = np.ascontiguousarray(battery.to_layout(features, layout))
-    options = {"mode": "max", "sampling_ratio": 2, "layout": layout}
-    values, argmax = roicy.roi_align(arranged, rois, (3, 5), return_argmax=True, **options)
-    expected, expected_argmax = reference_max.roi_align_max(features, rois, (3, 5), sampling_ratio=2)
-    assert_close(battery.from_layout(values, layout), expected)
-    # Random numbers that are closer than float32 can tell are hardly ever among the largest.
-    np.testing.assert_array_equal(battery.from_layout(argmax, layout), expected_argmax)
-
-    grad_output = random_values(rng, values.shape, np.dtype("float32"))
-    shape = arranged.shape
-    grad = roicy.roi_align_backward(grad_output, rois, shape, argmax=argmax, **options)
-    plain = battery.from_layout(grad_output, layout)
-    expected = reference_max.roi_align_max_backward(
-        plain, expected_argmax, rois, features.shape, sampling_ratio=2
-    )
-    assert_close(battery.from_layout(grad, layout), expected)
-    grad = roicy.roi_align_backward_rois(grad_output, arranged, rois, argmax=argmax, **options)
-    expected, terms = reference_max.roi_align_max_backward_rois(
-        plain, expected_argmax, features, rois, sampling_ratio=2
-    )
-    assert_sums_close(grad, expected, 4 * terms, "float32")
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 17, 300])
-@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 20, 1, 40), (2, 20, 40, 1), (3, 1, 25, 31)])
-def test_any_number_of_boxes_on_any_map(count, shape):
-    rng = np.random.default_rng(count)
-    n, _, height, width = shape
-    features = random_values(rng, shape, np.dtype("float32"))
-    corners = battery.random_boxes(rng, count, height, width)
-    rois = np.column_stack([rng.integers(n, size=count), corners]).astype(np.float32)
-    out = roicy.roi_align(features, rois, (2, 3), sampling_ratio=2, mode="max")
-    assert_close(out, reference_max.roi_align_max(features, rois, (2, 3), sampling_ratio=2)[0])
 
 
 # ---------------------------------------------------------------- which sample is chosen
@@ -360,50 +295,6 @@ def test_maps_without_pixels_or_channels(shape, rule):
 # ---------------------------------------------------------------- gradients
 
 
-def random_argmax(problem, seed):
-    """Any sample of each bin, or none."""
-    rng = np.random.default_rng(seed)
-    shape = (len(problem.rois), problem.features.shape[1], *problem.output_size)
-    limits = grids(problem).prod(axis=0).reshape(-1, 1, 1, 1)
-    return np.minimum(rng.integers(-1, np.broadcast_to(limits, shape)), 2**31 - 2).astype(np.int32)
-
-
-@given_some(problems(dtypes=FLOAT_DTYPES), st.sampled_from(LAYOUTS), st.integers(0, 99))
-def test_backward_matches_reference(problem, layout, seed):
-    grad_output = problem.grad_output(seed)
-    argmax = random_argmax(problem, seed)
-    shape = problem.features.shape
-    grad = roicy.roi_align_backward(
-        layout(grad_output), problem.rois, shape, mode="max", argmax=layout(argmax), **problem.options
-    )
-    assert grad.dtype == grad_output.dtype
-    expected = reference_max.roi_align_max_backward(
-        grad_output, argmax, problem.rois, shape, **problem.options
-    )
-    assert_close(grad, expected)
-
-
-@given_some(problems(values=rising_values), st.sampled_from(LAYOUTS), st.integers(0, 99))
-def test_backward_rois_matches_reference(problem, layout, seed):
-    grad_output = problem.grad_output(seed)
-    argmax = random_argmax(problem, seed)
-    grad = roicy.roi_align_backward_rois(
-        layout(grad_output),
-        problem.features,
-        problem.rois,
-        mode="max",
-        argmax=layout(argmax),
-        **problem.options,
-    )
-    assert grad.dtype == problem.rois.dtype
-    assert grad.shape == problem.rois.shape
-    expected, terms = reference_max.roi_align_max_backward_rois(
-        grad_output, argmax, problem.features, problem.rois, **problem.options
-    )
-    double = problem.features.dtype == np.float64 and problem.rois.dtype == np.float64
-    assert_sums_close(grad, expected, terms, "float64" if double else "float32")
-
-
 @pytest.mark.parametrize("sampling_ratio", [2, 4, 5, 7])
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -430,32 +321,6 @@ def test_the_gradient_knows_nothing_of_other_samples(sampling_ratio, nothing, dt
     grad = roicy.roi_align_backward(grad_output, rois, features.shape, argmax=argmax, **options)
     assert np.isfinite(np.delete(grad, 7, axis=1)).all()
     assert np.isfinite(grad[0, 7][touched[0, 7] == 0]).all()
-
-
-@pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
-def test_battery_of_gradients(case):
-    assert_close(battery.max_backward(case), battery.expected_max_backward(case))
-    grad = battery.max_backward_rois(case)
-    precision = "float64" if case.dtype == case.box_dtype == "float64" else "float32"
-    assert_sums_close(grad, *battery.expected_max_backward_rois(case), precision)
-
-
-@given_some(problems(dtypes=REAL_DTYPES), st.integers(0, 99))
-def test_the_gradient_picks_what_the_maximum_picked(problem, seed):
-    """The sum of maxima times gradients is that of pixels times theirs."""
-    rng = np.random.default_rng(seed)
-    dtype = problem.features.dtype
-    features = rng.standard_normal(problem.features.shape).astype(dtype)
-    problem = problem._replace(features=features)
-    values, argmax = pool(problem, return_argmax=True)
-    grad_output = rng.standard_normal(values.shape).astype(dtype)
-    grad = roicy.roi_align_backward(
-        grad_output, problem.rois, features.shape, mode="max", argmax=argmax, **problem.options
-    )
-    forward_side = (values.astype(np.float64) * grad_output).sum()
-    backward_side = (features.astype(np.float64) * grad).sum()
-    scale = np.abs(features).max(initial=0) * np.abs(grad_output).sum(dtype=np.float64)
-    assert abs(forward_side - backward_side) <= RELATIVE_BOUND[dtype.name] * scale
 
 
 STEP = 2.0**-20

@@ -12,6 +12,8 @@ import pytest
 from closeness import assert_same_bits
 from hypothesis import given
 from hypothesis import strategies as st
+from operators import AVERAGE, ROTATED
+from operators.rotated import rotated_problems
 from strategies import (
     FEATURE_DTYPES,
     FLOAT_DTYPES,
@@ -20,7 +22,6 @@ from strategies import (
     random_values,
     result_dtype,
     rising_values,
-    rotated_problems,
 )
 
 import roicy
@@ -47,18 +48,18 @@ def test_same_bits_as_the_functions(problem):
 
 @pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
 def test_battery(case):
-    problem = battery.build(case)
+    problem = battery.build(AVERAGE, case)
     features = battery.to_layout(problem.features, case.layout)
     grad_output = battery.to_layout(problem.grad_output(), case.layout)
     plan = roicy.roi_align_plan(
         problem.rois, features.shape, case.output_size, layout=case.layout, **problem.options
     )
     out = plan(features)
-    assert_same_bits(battery.from_layout(out, case.layout), battery.forward(case))
+    assert_same_bits(battery.from_layout(out, case.layout), battery.forward(AVERAGE, case))
     grad = plan.backward(grad_output)
-    assert_same_bits(battery.from_layout(grad, case.layout), battery.backward(case))
-    rising = battery.to_layout(battery.build(case, rising_values).features, case.layout)
-    assert_same_bits(plan.backward_rois(grad_output, rising), battery.backward_rois(case))
+    assert_same_bits(battery.from_layout(grad, case.layout), battery.backward(AVERAGE, case))
+    rising = battery.to_layout(battery.build(AVERAGE, case, rising_values).features, case.layout)
+    assert_same_bits(plan.backward_rois(grad_output, rising), battery.backward_rois(AVERAGE, case))
     assert_same_bits(plan(features), out)  # nothing of the first round is left in the plan
 
 
@@ -179,7 +180,7 @@ def test_no_boxes():
 
 def test_one_plan_from_several_python_threads():
     case = battery.CASES[battery.CASE_IDS.index("many-boxes")]
-    problem = battery.build(case)
+    problem = battery.build(AVERAGE, case)
     plan = roicy.roi_align_plan(problem.rois, problem.features.shape, case.output_size, **problem.options)
     doubled = problem.features.astype(np.float64)
     expected = plan(problem.features), plan(doubled)
@@ -325,8 +326,8 @@ def test_forms_of_rotated_rois_and_invalid_rows():
 
 def test_one_rotated_plan_from_several_python_threads():
     case = battery.CASES[battery.CASE_IDS.index("many-boxes")]
-    problem, rois = battery.build(case), battery.rotated_rois(case)
-    call = (rois, problem.features.shape, case.output_size)
+    problem = battery.build(ROTATED, case)
+    call = (problem.rois, problem.features.shape, case.output_size)
     doubled = problem.features.astype(np.float64)
     plan = roicy.roi_align_rotated_plan(*call, **problem.options)
     expected = plan(problem.features), plan(doubled)

@@ -4,16 +4,15 @@ import battery
 import numpy as np
 import pytest
 import reference_pool
-from closeness import assert_close, assert_same_bits
+from closeness import assert_same_bits
 from hypothesis import strategies as st
+from operators import POOL
+from operators.roi_pool import pool_problems
 from strategies import (
-    CHANNELS,
     FEATURE_DTYPES,
     FLOAT_DTYPES,
     LAYOUTS,
-    contested_values,
     given_some,
-    pool_problems,
     random_values,
     result_dtype,
 )
@@ -43,69 +42,14 @@ def pool(problem, **more):
     return roicy.roi_pool(problem.features, problem.rois, problem.output_size, **problem.options, **more)
 
 
-@given_some(pool_problems())
-def test_matches_reference(problem):
-    values, argmax = pool(problem, return_argmax=True)
-    expected, expected_argmax = expected_of(problem)
-    assert_same_bits(values, expected)
-    assert_same_bits(argmax, expected_argmax)
-    assert_same_numbers(pool(problem), expected)
-
-
-@pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
-def test_battery(case):
-    values, argmax = battery.pool_forward(case, return_argmax=True)
-    expected, expected_argmax = battery.expected_pool(case)
-    with np.errstate(over="ignore"):  # the lowest float32 in half precision
-        assert_same_bits(values, expected.astype(values.dtype))
-    assert_same_bits(argmax, expected_argmax.astype(np.int32))
-    assert_same_numbers(battery.pool_forward(case), values)
-
-
 @pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
 def test_battery_without_rounding(case):
-    problem = battery.build(case, contested_values)
+    problem = battery.build(POOL, case)
     problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": "none"})
     values, argmax = pool(problem, return_argmax=True)
     expected, expected_argmax = expected_of(problem)
     assert_same_bits(values, expected)
     assert_same_bits(argmax, expected_argmax)
-
-
-@pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
-def test_battery_of_gradients(case):
-    assert_close(battery.pool_backward(case), battery.expected_pool_backward(case))
-
-
-@pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("with_argmax", [True, False])
-def test_any_number_of_channels(channels, layout, with_argmax):
-    features = contested_values(np.random.default_rng(channels), (1, channels, 9, 11), np.dtype("float32"))
-    rois = np.array([[0, -1, 2, 7, 8], [0, 3.5, 0.25, 12, 9]], np.float32)
-    arranged = np.ascontiguousarray(battery.to_layout(features, layout))
-    out = roicy.roi_pool(arranged, rois, (3, 5), layout=layout, return_argmax=with_argmax)
-    expected, expected_argmax = reference_pool.roi_pool(features, rois, (3, 5))
-    if with_argmax:
-        out, argmax = out
-        assert_same_bits(battery.from_layout(argmax, layout), expected_argmax.astype(np.int32))
-        assert_same_bits(battery.from_layout(out, layout), expected.astype(np.float32))
-    else:
-        assert_same_numbers(battery.from_layout(out, layout), expected.astype(np.float32))
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 17, 300])
-@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 20, 1, 40), (2, 20, 40, 1), (3, 1, 25, 31)])
-def test_any_number_of_boxes_on_any_map(count, shape):
-    rng = np.random.default_rng(count)
-    n, _, height, width = shape
-    features = contested_values(rng, shape, np.dtype("float32"))
-    corners = battery.random_boxes(rng, count, height, width)
-    rois = np.column_stack([rng.integers(n, size=count), corners]).astype(np.float32)
-    values, argmax = roicy.roi_pool(features, rois, (2, 3), return_argmax=True)
-    expected, expected_argmax = reference_pool.roi_pool(features, rois, (2, 3))
-    assert_same_bits(values, expected.astype(np.float32))
-    assert_same_bits(argmax, expected_argmax.astype(np.int32))
 
 
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
@@ -398,19 +342,6 @@ def test_invalid_rows_become_nan(dtype, layout):
     assert_same_bits(grad, expected)
 
 
-@pytest.mark.parametrize("shape", [(1, 0, 8, 8), (1, 3, 0, 8), (1, 3, 8, 0), (1, 0, 0, 0)])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_maps_without_pixels_or_channels(shape, layout):
-    features = np.ones(battery.to_layout(np.empty(shape), layout).shape, np.float32)
-    rois = np.array([[0, -1, -1, 3, 3], [0, 0, 0, 0, 0]], np.float32)
-    values, argmax = roicy.roi_pool(features, rois, (2, 3), layout=layout, return_argmax=True)
-    assert values.shape == argmax.shape == battery.to_layout(np.empty((2, shape[1], 2, 3)), layout).shape
-    assert not values.any()
-    assert (argmax == -1).all()
-    grad = roicy.roi_pool_backward(values, argmax, rois, features.shape, layout=layout)
-    assert grad.shape == features.shape
-
-
 @pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_out(dtype, layout):
@@ -444,22 +375,6 @@ def test_out(dtype, layout):
 # ---------------------------------------------------------------- backward
 
 
-def random_argmax(rng, shape, pixels):
-    """Any pixels, and none for some bins."""
-    return rng.integers(-1, pixels, shape).astype(np.int32)
-
-
-@given_some(pool_problems(dtypes=FLOAT_DTYPES), st.sampled_from(LAYOUTS), st.integers(0, 99))
-def test_backward_matches_reference(problem, layout, seed):
-    grad_output = problem.grad_output(seed)
-    shape = problem.features.shape
-    pixels = shape[2] * shape[3]
-    argmax = random_argmax(np.random.default_rng(seed), grad_output.shape, pixels)
-    grad = roicy.roi_pool_backward(layout(grad_output), layout(argmax), problem.rois, shape)
-    assert grad.dtype == grad_output.dtype
-    assert_close(grad, reference_pool.roi_pool_backward(grad_output, argmax, problem.rois, shape))
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("channels", [1, 3, 16, 33])
@@ -469,7 +384,7 @@ def test_gradients_are_added_box_by_box_and_bin_by_bin(dtype, layout, channels):
     shape, bins = (2, channels, 3, 4), (100, channels, 3, 5)
     rois = np.column_stack([rng.integers(2, size=100), np.zeros((100, 4))]).astype(np.float32)
     grad_output = rng.standard_normal(bins).astype(dtype)
-    argmax = random_argmax(rng, bins, 12)
+    argmax = rng.integers(-1, 12, bins).astype(np.int32)  # any pixels, and none for some bins
     expected = np.zeros(shape, dtype)
     for k, c, p, q in np.argwhere(argmax >= 0):
         row, column = divmod(argmax[k, c, p, q], 4)

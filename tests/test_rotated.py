@@ -4,26 +4,21 @@ import battery
 import numpy as np
 import pytest
 import reference_rotated
-from closeness import RELATIVE_BOUND, assert_close, assert_same_bits, assert_sums_close
-from hypothesis import assume
-from hypothesis import strategies as st
+from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
+from operators import ROTATED
+from operators.rotated import rotated_problems, turned_boxes
 from strategies import (
-    CHANNELS,
     FEATURE_DTYPES,
     FLOAT_DTYPES,
     LAYOUTS,
     given_some,
     random_values,
     result_dtype,
-    rising_values,
-    rotated_problems,
 )
 
 import roicy
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
 
 
 def align(problem, **more):
@@ -32,72 +27,11 @@ def align(problem, **more):
     )
 
 
-@given_some(rotated_problems())
-def test_matches_reference(problem):
-    out = align(problem)
-    assert out.dtype == result_dtype(problem.features.dtype)
-    expected = reference_rotated.roi_align_rotated(
-        problem.features, problem.rois, problem.output_size, **problem.options
-    )
-    assert_close(out, expected)
-
-
-@pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
-def test_battery(case):
-    assert_close(battery.rotated_forward(case), battery.expected_rotated_forward(case))
-
-
-@pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_any_number_of_channels(channels, layout):
-    features = random_values(np.random.default_rng(channels), (1, channels, 9, 11), np.dtype("float32"))
-    rois = np.array([[0, 4, 5, 7, 3, 33], [0, 9.5, 1.25, 12, 9, -71]], np.float32)
-    arranged = np.ascontiguousarray(battery.to_layout(features, layout))
-    out = roicy.roi_align_rotated(arranged, rois, (3, 5), sampling_ratio=2, layout=layout)
-    expected = reference_rotated.roi_align_rotated(features, rois, (3, 5), sampling_ratio=2)
-    assert_close(battery.from_layout(out, layout), expected)
-    grad_output = random_values(np.random.default_rng(1), expected.shape, np.dtype("float32"))
-    grad = roicy.roi_align_rotated_backward(
-        np.ascontiguousarray(battery.to_layout(grad_output, layout)),
-        rois,
-        arranged.shape,
-        sampling_ratio=2,
-        layout=layout,
-    )
-    expected = reference_rotated.roi_align_rotated_backward(
-        grad_output, rois, features.shape, sampling_ratio=2
-    )
-    assert_close(battery.from_layout(grad, layout), expected)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 17, 300])
-@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 20, 1, 40), (2, 20, 40, 1), (3, 1, 25, 31)])
-def test_any_number_of_boxes_on_any_map(count, shape):
-    rng = np.random.default_rng(count)
-    n, _, height, width = shape
-    features = random_values(rng, shape, np.dtype("float32"))
-    boxes = battery.turned_boxes(rng, battery.random_boxes(rng, count, height, width))
-    rois = np.column_stack([rng.integers(n, size=count), boxes]).astype(np.float32)
-    out = roicy.roi_align_rotated(features, rois, (2, 3), sampling_ratio=2)
-    assert_close(out, reference_rotated.roi_align_rotated(features, rois, (2, 3), sampling_ratio=2))
-
-
-@pytest.mark.parametrize("output_size", [1, 2, 7, 14, (3, 5), (1, 33), (33, 1), (57, 2), (64, 80)])
-@pytest.mark.parametrize("sampling_ratio", [0, 1, 3])
-def test_output_sizes_and_sampling_ratios(output_size, sampling_ratio):
-    features = random_values(np.random.default_rng(5), (1, 6, 20, 24), np.dtype("float32"))
-    rois = np.array([[0, 10.25, 8.5, 19.75, 15, 20], [0, 2, 19, 30, 21, -100]], np.float32)
-    out = roicy.roi_align_rotated(features, rois, output_size, sampling_ratio=sampling_ratio)
-    pair = output_size if isinstance(output_size, tuple) else (output_size, output_size)
-    expected = reference_rotated.roi_align_rotated(features, rois, pair, sampling_ratio=sampling_ratio)
-    assert_close(out, expected)
-
-
 def test_float32_is_close_to_float64():
     case = battery.CASES[battery.CASE_IDS.index("many-boxes")]
-    problem, rois = battery.build(case), battery.rotated_rois(case)
-    single = roicy.roi_align_rotated(problem.features, rois, 7, **problem.options)
-    double = roicy.roi_align_rotated(problem.features.astype(np.float64), rois, 7, **problem.options)
+    problem = battery.build(ROTATED, case)
+    single = align(problem)
+    double = align(problem._replace(features=problem.features.astype(np.float64)))
     assert double.dtype == np.float64
     assert_close(single, double)
     assert (single != double).any()
@@ -357,22 +291,6 @@ def test_out(dtype, layout):
     assert_same_bits(out, expected)
 
 
-@pytest.mark.parametrize("shape", [(1, 0, 8, 8), (1, 3, 0, 8), (1, 3, 8, 0), (1, 0, 0, 0)])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_maps_without_pixels_or_channels(shape, layout):
-    features = np.ones(battery.to_layout(np.empty(shape), layout).shape, np.float32)
-    rois = np.array([[0, 1, 1, 4, 4, 20], [0, 0, 0, 0, 0, 0]], np.float32)
-    for ratio in (0, 2):
-        options = {"sampling_ratio": ratio, "layout": layout}
-        out = roicy.roi_align_rotated(features, rois, (2, 3), **options)
-        assert out.shape == battery.to_layout(np.empty((2, shape[1], 2, 3)), layout).shape
-        assert not out.any()
-        grad = roicy.roi_align_rotated_backward(np.ones_like(out), rois, features.shape, **options)
-        assert grad.shape == features.shape
-        grad = roicy.roi_align_rotated_backward_rois(np.ones_like(out), features, rois, **options)
-        assert not grad.any()
-
-
 def test_nan_stays_where_it_is_sampled():
     features = np.ones((1, 21, 30, 30), np.float32)
     features[0, 5, 4, 25] = np.nan
@@ -390,7 +308,7 @@ def test_nan_stays_where_it_is_sampled():
 
 def crowd(count, dtype="float32"):
     rng = np.random.default_rng(0)
-    boxes = battery.turned_boxes(rng, battery.random_boxes(rng, count, 30, 40))
+    boxes = turned_boxes(rng, battery.random_boxes(rng, count, 30, 40))
     return np.column_stack([rng.integers(2, size=count), boxes]).astype(dtype)
 
 
@@ -424,118 +342,6 @@ def test_many_boxes_are_as_good_as_few(layout):
 
 
 # ---------------------------------------------------------------- gradients
-
-
-@given_some(rotated_problems(dtypes=FLOAT_DTYPES), st.sampled_from(LAYOUTS))
-def test_backward_matches_reference(problem, layout):
-    grad_output = layout(problem.grad_output())
-    shape = problem.features.shape
-    grad = roicy.roi_align_rotated_backward(grad_output, problem.rois, shape, **problem.options)
-    assert grad.dtype == grad_output.dtype
-    expected = reference_rotated.roi_align_rotated_backward(
-        grad_output, problem.rois, shape, **problem.options
-    )
-    assert_close(grad, expected)
-
-
-@pytest.mark.parametrize("case", battery.CASES, ids=battery.CASE_IDS)
-def test_battery_of_gradients(case):
-    assert_close(battery.rotated_backward(case), battery.expected_rotated_backward(case))
-    grad = battery.rotated_backward_rois(case)
-    precision = "float64" if case.dtype == case.box_dtype == "float64" else "float32"
-    assert_sums_close(grad, *battery.expected_rotated_backward_rois(case), precision)
-
-
-@given_some(rotated_problems(dtypes=REAL_DTYPES), st.integers(0, 99))
-def test_adjoint_identity(problem, seed):
-    """<A x, g> = <x, A' g>, with values of both signs."""
-    rng = np.random.default_rng(seed)
-    dtype = problem.features.dtype
-    features = rng.standard_normal(problem.features.shape).astype(dtype)
-    grad_output = rng.standard_normal(problem.grad_output().shape).astype(dtype)
-    out = align(problem._replace(features=features))
-    grad = roicy.roi_align_rotated_backward(grad_output, problem.rois, features.shape, **problem.options)
-    forward_side = (out.astype(np.float64) * grad_output).sum()
-    backward_side = (features.astype(np.float64) * grad).sum()
-    terms = align(problem._replace(features=np.abs(features)))
-    scale = (terms.astype(np.float64) * np.abs(grad_output)).sum()
-    assert abs(forward_side - backward_side) <= RELATIVE_BOUND[dtype.name] * scale
-
-
-@given_some(rotated_problems(values=rising_values), st.sampled_from(LAYOUTS))
-def test_backward_rois_matches_reference(problem, layout):
-    grad_output = problem.grad_output()
-    features = problem.features
-    grad = roicy.roi_align_rotated_backward_rois(
-        layout(grad_output), features, problem.rois, **problem.options
-    )
-    assert grad.dtype == problem.rois.dtype
-    assert grad.shape == problem.rois.shape
-    expected, terms = reference_rotated.roi_align_rotated_backward_rois(
-        grad_output, features, problem.rois, **problem.options
-    )
-    double = features.dtype == np.float64 and problem.rois.dtype == np.float64
-    assert_sums_close(grad, expected, terms, "float64" if double else "float32")
-
-
-STEP = 2.0**-20
-
-
-def has_kink(problem):
-    """Whether a small move of a box takes a sample over a pixel, or changes a count or a size."""
-    for roi in problem.rois:
-        box = reference_rotated.turned(roi[1:], problem.output_size, **problem.options)
-        margin = 64 * STEP
-        for size, bins, raw in zip(
-            (box.height, box.width),
-            problem.output_size,
-            roi[[4, 3]] * problem.options["spatial_scale"],
-            strict=True,
-        ):
-            if not problem.options["aligned"] and abs(raw - 1) < margin:
-                return True
-            if problem.options["sampling_ratio"] <= 0 and abs(size / bins - round(size / bins)) < margin:
-                return True
-        found = reference_rotated.sampled(
-            roi[1:], problem.features.shape[2:], problem.output_size, **problem.options
-        )
-        for positions, length in zip(found.positions, problem.features.shape[2:], strict=True):
-            near = positions[(positions > -2) & (positions < length + 1)]
-            if (abs(near - np.round(near)) < margin).any():
-                return True
-    return False
-
-
-@given_some(
-    rotated_problems(
-        dtypes=[np.dtype("float64")],
-        box_dtypes=[np.dtype("float64")],
-        output_sizes=[(1, 1), (2, 3), (3, 2)],
-        most_channels=3,
-    ),
-    st.integers(0, 99),
-)
-def test_central_differences(problem, seed):
-    assume(problem.rois.size and problem.features.size)
-    rng = np.random.default_rng(seed)
-    rois = problem.rois[(abs(problem.rois) < 1e3).all(axis=1)]
-    rois[:, 1:] += rng.uniform(-0.3, 0.3, (len(rois), 5))  # away from whole numbers, where there are kinks
-    problem = problem._replace(rois=rois)
-    assume(not has_kink(problem))
-    features = rng.standard_normal(problem.features.shape)
-    grad_output = rng.standard_normal(problem.grad_output().shape)
-    grad = roicy.roi_align_rotated_backward_rois(grad_output, features, problem.rois, **problem.options)
-
-    def loss(column, move):
-        """The sum that the gradient is of, for each box on its own."""
-        rois = problem.rois.copy()
-        rois[:, column] += move
-        out = roicy.roi_align_rotated(features, rois, problem.output_size, **problem.options)
-        return (out * grad_output).sum(axis=(1, 2, 3))
-
-    for column in range(1, 6):
-        difference = (loss(column, STEP) - loss(column, -STEP)) / (2 * STEP)
-        np.testing.assert_allclose(grad[:, column], difference, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("unit, radians", [("degrees", np.pi / 180), ("radians", 1.0)])

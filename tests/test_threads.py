@@ -9,6 +9,7 @@ import battery
 import numpy as np
 import pytest
 from closeness import assert_same_bits
+from operators import AVERAGE, OPERATORS
 
 import roicy
 from roicy.cpu.runtime import parallel
@@ -25,21 +26,11 @@ def always_helped():
     parallel.keep_accounts(True)
 
 
-AVERAGES = [battery.forward, battery.backward, battery.backward_rois]
-OTHERS = [
-    battery.max_forward,
-    battery.max_argmax,
-    battery.max_backward,
-    battery.max_backward_rois,
-    battery.rotated_forward,
-    battery.rotated_backward,
-    battery.rotated_backward_rois,
-    battery.pool_forward,
-    battery.pool_argmax,
-    battery.pool_backward,
-]
-FUNCTIONS = AVERAGES + OTHERS
-FUNCTION_IDS = [function.__name__ for function in FUNCTIONS]
+FUNCTIONS = [function for operator in OPERATORS for function in battery.functions(operator)]
+AVERAGES = battery.functions(AVERAGE)
+of_functions = pytest.mark.parametrize(
+    "function", FUNCTIONS, ids=lambda function: f"{function.args[0]}-{function.func.__name__}"
+)
 
 # Enough work for every thread, in all the ways in which it can be divided: over images and blocks of
 # channels; one block and many boxes; one block, few boxes and many bins.
@@ -57,34 +48,26 @@ LARGE_IDS = [case.name for case in LARGE]
 
 
 @pytest.mark.parametrize("case", LARGE, ids=LARGE_IDS)
-@pytest.mark.parametrize("function", FUNCTIONS, ids=FUNCTION_IDS)
+@of_functions
 def test_same_bits_for_any_number_of_threads(case, function):
     with roicy.num_threads(1):
         expected = function(case)
-    for n in (2, 3, 4, 7) if function in AVERAGES else (2, 7):
+    for n in (2, 3, 4, 7) if function.args[0] is AVERAGE else (2, 7):
         with roicy.num_threads(n):
             assert_same_bits(function(case), expected)
 
 
 @pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
-@pytest.mark.parametrize("function", AVERAGES, ids=FUNCTION_IDS[:3])
-def test_battery(case, function, threads):
+@of_functions
+def test_battery(case, function):
     with roicy.num_threads(1):
         expected = function(case)
-    with roicy.num_threads(threads):
-        assert_same_bits(function(case), expected)
+    for n in (2, 3, 4) if function.args[0] is AVERAGE else (3,):
+        with roicy.num_threads(n):
+            assert_same_bits(function(case), expected)
 
 
-@pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
-@pytest.mark.parametrize("function", OTHERS, ids=FUNCTION_IDS[3:])
-def test_battery_of_the_others(case, function):
-    with roicy.num_threads(1):
-        expected = function(case)
-    with roicy.num_threads(3):
-        assert_same_bits(function(case), expected)
-
-
-@pytest.mark.parametrize("function", FUNCTIONS, ids=FUNCTION_IDS)
+@of_functions
 def test_concurrent_calls_from_python_threads(function):
     """Each with two threads of its own, all at once, on different problems."""
     cases = [LARGE[0], LARGE[3], LARGE[5], LARGE[7]]
@@ -256,12 +239,13 @@ def test_multiprocessing_by_fork(run_python):
     source = """
 import multiprocessing
 import battery, roicy, test_threads
+from operators import AVERAGE
 from closeness import bits
 
 case = test_threads.LARGE[0]
 
 def work(_):
-    return bits(battery.forward(case))
+    return bits(battery.forward(AVERAGE, case))
 
 roicy.set_num_threads(2)
 expected = work(None)
@@ -319,16 +303,17 @@ def test_two_threads_cost_little_where_the_machine_is_busy(run_python):
 
 LATE = """
 import battery, roicy, test_threads
+from operators import AVERAGE
 from closeness import bits
 from roicy.cpu.runtime import parallel
 
 parallel.keep_accounts(False)
 same, case = True, test_threads.LARGE[0]
 with roicy.num_threads(1):
-    expected = bits(battery.forward(case))
+    expected = bits(battery.forward(AVERAGE, case))
 for n in [9, 2, 9, 5, 1, 3, 33, 2] * 5:
     with roicy.num_threads(n):
-        same = same and bits(battery.forward(case)) == expected
+        same = same and bits(battery.forward(AVERAGE, case)) == expected
 print(same, parallel.helpers())
 """
 
@@ -343,6 +328,7 @@ def test_helpers_that_have_not_come_are_called_again(run_python):
 TEAMS = """
 import os, time
 import battery, roicy, test_threads
+from operators import AVERAGE
 from closeness import bits
 from roicy.cpu.runtime import parallel
 
@@ -352,11 +338,11 @@ def threads():
 parallel.keep_accounts(False)
 case = test_threads.LARGE[0]
 with roicy.num_threads(1):
-    expected = bits(battery.forward(case))
+    expected = bits(battery.forward(AVERAGE, case))
 before, found = threads(), []
 for n in (2, 5, 3, 5):
     with roicy.num_threads(n):
-        assert bits(battery.forward(case)) == expected
+        assert bits(battery.forward(AVERAGE, case)) == expected
     for _ in range(500):  # some may be about to start, or to end
         if threads() - before == parallel.helpers():
             break
@@ -379,6 +365,7 @@ def test_helpers_stay_and_more_join_them(run_python):
 LIMITED = """
 import os, resource, sys, threading
 import battery, roicy, test_threads
+from operators import AVERAGE
 from closeness import bits
 from roicy.cpu.runtime import parallel
 

@@ -1,0 +1,34 @@
+"""The operators: a record each, which the promises that all of them keep are asked of."""
+
+import battery
+import pytest
+
+from operators.average import AVERAGE
+from operators.largest_sample import MAX
+from operators.operator import Operator
+from operators.roi_pool import POOL
+from operators.rotated import ROTATED
+
+OPERATORS = (AVERAGE, MAX, ROTATED, POOL)
+
+
+def those(operators: "tuple[Operator, ...] | list[Operator]") -> pytest.MarkDecorator:
+    """Run a test for each of these operators."""
+    return pytest.mark.parametrize("operator", operators, ids=str)
+
+
+of_all = those(OPERATORS)
+#: Those with a gradient of boxes; those with a plan.
+of_sloped = those([operator for operator in OPERATORS if operator.has_slopes])
+of_planned = those([operator for operator in OPERATORS if operator.planned])
+#: Each operator with its cases of the battery.
+BATTERY = [
+    (operator, case)
+    for operator in OPERATORS
+    for case in (battery.SELECTION if operator.slow else battery.CASES)
+]
+
+
+def of_battery(pairs: "list[tuple[Operator, battery.Case]]") -> pytest.MarkDecorator:
+    """Run a test for each of these pairs of an operator and a case."""
+    return pytest.mark.parametrize("operator, case", pairs, ids=lambda value: value.name)

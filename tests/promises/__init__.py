@@ -1,0 +1,1 @@
+"""What every operator promises, asked of each by its record."""

@@ -1,0 +1,147 @@
+"""Gradients against the reference, by the adjoint's identity and by differences."""
+
+import battery
+import numpy as np
+import pytest
+from closeness import RELATIVE_BOUND, assert_close
+from hypothesis import assume
+from hypothesis import strategies as st
+from operators import BATTERY, OPERATORS, of_all, of_battery, of_sloped, those
+from strategies import FLOAT_DTYPES, LAYOUTS, rising_values
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+REAL_DTYPES = [np.dtype("float32"), np.dtype("float64")]
+
+
+def arranged(layout, array):
+    return array if array is None else layout(array)
+
+
+@of_all
+def test_backward(operator, examples):
+    """Of maxima, with an argmax that names anything."""
+
+    @examples(
+        operator.problems(dtypes=FLOAT_DTYPES),
+        st.sampled_from(LAYOUTS),
+        st.integers(0, 99),
+        share=operator.share,
+    )
+    def hold(problem, layout, seed):
+        plain, argmax = problem.grad_output(seed), operator.chosen(problem, seed)
+        grad_output = layout(plain)
+        shape = problem.features.shape
+        grad = operator.backward(
+            grad_output, problem.rois, shape, arranged(layout, argmax), **problem.options
+        )
+        assert grad.dtype == grad_output.dtype
+        assert_close(grad, operator.expected_backward(problem, plain, argmax))
+
+
+@of_sloped
+def test_backward_rois(operator, examples):
+    @examples(
+        operator.problems(values=rising_values),
+        st.sampled_from(LAYOUTS),
+        st.integers(0, 99),
+        share=operator.share,
+    )
+    def hold(problem, layout, seed):
+        plain, argmax, features = problem.grad_output(seed), operator.chosen(problem, seed), problem.features
+        grad = operator.backward_rois(
+            layout(plain), layout(features), problem.rois, arranged(layout, argmax), **problem.options
+        )
+        assert grad.dtype == problem.rois.dtype
+        assert grad.shape == problem.rois.shape
+        assert not grad[:, 0].any()
+        operator.hold_slopes(grad, operator.expected_backward_rois(problem, plain, argmax), features.dtype)
+
+
+@of_battery(BATTERY)
+def test_battery(operator, case):
+    assert_close(battery.backward(operator, case), battery.expected_backward(operator, case))
+
+
+@of_battery([pair for pair in BATTERY if pair[0].has_slopes])
+def test_battery_of_boxes(operator, case):
+    battery.check(operator, case, "backward_rois", battery.backward_rois(operator, case))
+
+
+@of_all
+def test_adjoint_identity(operator, examples):
+    """<A x, g> = <x, A' g>, with values of both signs; A picks what a maximum picked."""
+
+    @examples(operator.problems(dtypes=REAL_DTYPES), st.integers(0, 99), share=operator.share)
+    def hold(problem, seed):
+        rng = np.random.default_rng(seed)
+        dtype = problem.features.dtype
+        features = rng.standard_normal(problem.features.shape).astype(dtype)
+        grad_output = rng.standard_normal(problem.grad_output().shape).astype(dtype)
+        call = problem.rois, problem.output_size
+        out, argmax = operator.both(features, *call, **problem.options)
+        grad = operator.backward(grad_output, problem.rois, features.shape, argmax, **problem.options)
+        forward_side = (out.astype(np.float64) * grad_output).sum()
+        backward_side = (features.astype(np.float64) * grad).sum()
+        # the absolute terms of the sum, so that it may cancel
+        terms = operator.forward(np.abs(features), *call, **problem.options).astype(np.float64)
+        scale = (terms * np.abs(grad_output)).sum()
+        assert abs(forward_side - backward_side) <= RELATIVE_BOUND[dtype.name] * scale
+
+
+@of_all
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_boxes_add_up(operator, layout):
+    """The gradient of many boxes is the sum of the gradients of each, whatever image they are on."""
+    case = battery.CASES[battery.CASE_IDS.index("many-boxes-flat-bins")]
+    problem = battery.build(operator, case)
+    argmax = operator.chosen(problem, 0)
+    options = {"layout": layout, **problem.options}
+    grad_output = np.ascontiguousarray(battery.to_layout(problem.grad_output().astype(np.float64), layout))
+    argmax = None if argmax is None else np.ascontiguousarray(battery.to_layout(argmax, layout))
+    rois = problem.rois.astype(np.float64)
+    shape = battery.to_layout(problem.features, layout).shape
+    together = operator.backward(grad_output, rois, shape, argmax, **options)
+    one_by_one = np.zeros(shape)
+    for k in range(len(rois)):
+        own = None if argmax is None else argmax[k : k + 1]
+        one_by_one += operator.backward(grad_output[k : k + 1], rois[k : k + 1], shape, own, **options)
+    assert_close(together, one_by_one)
+
+
+@those([operator for operator in OPERATORS if operator.kinks])
+def test_central_differences(operator, examples):
+    """Between kinks, of each of a box's numbers."""
+
+    @examples(
+        operator.problems(
+            dtypes=[np.dtype("float64")],
+            box_dtypes=[np.dtype("float64")],
+            output_sizes=[(1, 1), (2, 3), (3, 2)],
+            most_channels=3,
+        ),
+        st.integers(0, 99),
+        share=operator.share,
+    )
+    def hold(problem, seed):
+        assume(problem.rois.size and problem.features.size)
+        rng = np.random.default_rng(seed)
+        rois = problem.rois[(abs(problem.rois) < 1e3).all(axis=1)]
+        # away from whole numbers, where there are kinks
+        rois[:, 1:] += rng.uniform(-0.3, 0.3, (len(rois), operator.numbers))
+        problem = problem._replace(rois=rois)
+        assume(rois.size and not operator.kinks(problem, operator.step))
+        features = rng.standard_normal(problem.features.shape)
+        grad_output = rng.standard_normal(problem.grad_output().shape)
+        grad = operator.backward_rois(grad_output, features, rois, **problem.options)
+
+        def loss(column, move):
+            """The sum that the gradient is of, for each box on its own."""
+            moved = rois.copy()
+            moved[:, column] += move
+            out = operator.forward(features, moved, problem.output_size, **problem.options)
+            return (out * grad_output).sum(axis=(1, 2, 3))
+
+        for column in range(1, 1 + operator.numbers):
+            difference = (loss(column, operator.step) - loss(column, -operator.step)) / (2 * operator.step)
+            np.testing.assert_allclose(grad[:, column], difference, rtol=operator.bound, atol=operator.bound)
