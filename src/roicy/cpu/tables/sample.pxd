@@ -3,20 +3,12 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
-from roicy.cpu.tables.rois cimport RoiTable
+from roicy.cpu.tables.rois cimport RoiTable, Window
+from roicy.cpu.tables.rotated cimport RotatedBox
 
 cdef enum:
     SLOPES = 5              # cx, cy, w, h, angle
     MERGED_FROM = 5         # samples a bin from which on those on the same pixel merge
-
-
-cdef struct RotatedBox:
-    # One RoI in feature pixels; exact: the boxes' dtype fits in a double.
-    double cx, cy, cos, sin
-    double start_y, start_x     # of the first bin, along the box's own axes and from its centre
-    double bin_y, bin_x         # size of a bin
-    double count_y, count_x     # samples of a bin
-    bint unit_y, unit_x         # the size was raised to 1
 
 
 cdef struct Samples:
@@ -32,6 +24,16 @@ cdef struct Samples:
     void* slope                 # for the box gradient alone: d weight / d (cx, cy, w, h, angle) of each tap
 
 
+cdef struct Terms:
+    # for the adjoint: how many terms each pixel gets from the taps of a chunk, counted
+    uint32_t* held              # (rows from the first to the last, width)
+    int first_row, last_row     # of all windows
+    int width                   # of the map
+    int64_t bins
+    const Window* window        # (K) in the order of the table
+    Samples* samples            # of a chunk
+
+
 cdef class SampleTable(RoiTable):
     cdef RotatedBox* box        # (K) in the order of the table
     cdef int64_t* room          # (K + 1) taps that there may be before this RoI
@@ -41,8 +43,7 @@ cdef class SampleTable(RoiTable):
     cdef bint alone             # each RoI's window is loaded for itself; else all of an image's RoIs share a tile
     cdef bint sloped
     cdef bint spreading         # for the adjoint
-    cdef int first_row, last_row    # of all windows
-    cdef uint32_t* held          # (rows from the first to the last, width) for the adjoint: terms of a pixel
+    cdef Terms terms            # for the adjoint
     cdef bint single            # boxes are float32
     cdef double spatial_scale, turn     # turn: radians per unit of the angle, with its sign
     cdef int32_t* tile_left     # (images) the part of a row that the tile holds
