@@ -26,6 +26,27 @@ typedef struct {
     bool mirrored;      /* a reversed box: position falls with the sample index */
 } Span;
 
+/* The rules by which a box's bins take from the map. */
+enum {
+    ALIGN /* RoIAlign: bilinear samples in the middle of equal parts */
+};
+
+typedef struct {
+    /* how a call lays samples into boxes */
+    double spatial_scale;
+    int sampling_ratio; /* samples of a bin along an axis; where it is not positive, as many as it has pixels */
+    int aligned;        /* pixel i is centred at i + 0.5 */
+    int rule;
+} Sampling;
+
+typedef struct {
+    /* one axis of one box, before its taps are known */
+    KEPT start, size; /* of the first bin, of each bin */
+    double count;     /* samples of a bin */
+    bool unit_size;   /* the box's size was raised to 1 */
+    int bins, length; /* bins of the box, pixels of the map */
+} Side;
+
 #endif
 
 GEOMETRY BOX OF(scaled)(BOX coordinate, BOX scale, BOX offset) { return coordinate * scale - offset; }
@@ -144,25 +165,20 @@ GEOMETRY double OF(dense_index)(BOX base, BOX bin_size, Span span, int length, i
     return OF(bisect)(base, bin_size, span, span.first, index, place, false);
 }
 
-typedef struct {
-    /* one axis of one box, before its taps are known */
-    BOX start, size; /* of the first bin, of each bin */
-    double count;    /* samples of a bin */
-    bool unit_size;  /* the box's size was raised to 1 */
-} OF(Side);
-
-GEOMETRY OF(Side)
-    OF(side_of)(BOX first, BOX second, double spatial_scale, int bins, int sampling_ratio, bool aligned) {
-    OF(Side) side;
-    const BOX scale = (BOX)spatial_scale, offset = aligned ? (BOX)0.5 : (BOX)0;
+GEOMETRY Side OF(side_of)(BOX first, BOX second, Sampling sampling, int bins, int length) {
+    Side side;
+    const BOX scale = (BOX)sampling.spatial_scale, offset = sampling.aligned ? (BOX)0.5 : (BOX)0;
     const BOX low = OF(scaled)(first, scale, offset), high = OF(scaled)(second, scale, offset);
     BOX size = high - low;
-    side.unit_size = !aligned && size < 1;
+    side.unit_size = !sampling.aligned && size < 1;
     if (side.unit_size)
         size = 1;
+    size = size / (BOX)bins;
     side.start = low;
-    side.size = size / (BOX)bins;
-    side.count = sampling_ratio > 0 ? (double)sampling_ratio : ceil((double)side.size);
+    side.size = size;
+    side.count = sampling.sampling_ratio > 0 ? (double)sampling.sampling_ratio : ceil((double)size);
+    side.bins = bins;
+    side.length = length;
     return side;
 }
 

@@ -8,7 +8,6 @@ one short list of (pixel, weight) taps for its row and one for its column::
                                  samples on the same pixel merge, weights are divided by the count
 """
 
-from cython cimport floating
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -18,10 +17,7 @@ cimport numpy as cnp
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
-from roicy.cpu.tables.samples cimport (
-    DENSE_AVERAGE, FINE_GRID, Side, Span, bin_base, cell_end, cell_of, dense_cells, next_position, pixel_below,
-    position, side_of, span_of,
-)
+from roicy.cpu.tables.samples cimport ALIGN, Sampling, Side
 
 cnp.import_array()
 
@@ -31,96 +27,45 @@ cdef enum:
 cdef Py_ssize_t ROIS_OF_A_THREAD = 64
 
 
-cdef struct Weight:
-    double value, start, end
+cdef extern from "geometry/cpu.h" nogil:
+    ctypedef struct Lists:
+        int64_t at
+        int32_t* pixel
+        void* weight
+        void* start
+        void* end
+        bint doubles
+
+    ctypedef struct Stretch:
+        int low, high
+        int64_t room
+
+    ctypedef struct Taps:
+        Lists lists
+
+    Side axis_side(const void* box, bint single, int axis, Sampling sampling, int bins, int length)
+    Stretch stretch_of(bint single, Side side, int p, int rule)
+    Taps taps_into(Lists lists)
+    void add_taps(bint single, Side side, Stretch stretch, int p, Sampling sampling, Taps* taps)
+    void put_rest(Taps* taps)
 
 
-cdef inline int64_t room(floating base, floating bin_size, Span* span, int length) noexcept nogil:
-    # How many taps the bin can have at the most; it has samples.
-    cdef int64_t low = pixel_below(position(base, bin_size, span, span.first), length)
-    cdef int64_t high = pixel_below(position(base, bin_size, span, span.last), length)
-    cdef int64_t pixels = high - low + 1 + (high < length - 1)
-    if pixels > 2 * (span.last - span.first + 1):
-        pixels = <int64_t> (2 * (span.last - span.first + 1))
-    return pixels
+cdef struct Reach:
+    # the pixels of an axis that a box's bins touch, from `low` to `high`, and how many taps it can have at the most
+    int low, high
+    int64_t room
 
 
-cdef inline int add_tap(int32_t* pixel, Weight* weight, int taps, int at, double value,
-                        double start, double end) noexcept nogil:
-    # Positions ascend, so a pixel that was seen before is the last one or the last but one.
-    cdef int i = taps - 1
-    if taps > 1 and pixel[taps - 2] == at:
-        i = taps - 2
-    elif taps == 0 or pixel[i] != at:
-        i = taps
-        taps += 1
-        pixel[i] = at
-        weight[i].value = weight[i].start = weight[i].end = 0
-    weight[i].value += value
-    weight[i].start += start
-    weight[i].end += end
-    return taps
-
-
-cdef inline int fill_bin(floating base, floating bin_size, Span* span, int bin, int bins, int length, double scale,
-                         bint unit_size, int32_t* pixel, Weight* weight) noexcept nogil:
-    # The taps of one bin, summed over its samples; returns how many there are.
-    cdef int taps = 0, below
-    cdef double index = span.first, middle, number, following, run, share, fraction, start, end, part
-    cdef floating place
-    # positions on finer grids are too coarse for it
-    cdef bint dense = (span.count <= FINE_GRID
-                       and dense_cells(base, bin_size, span, length, DENSE_AVERAGE) > 0)
-    while index <= span.last:
-        place = position(base, bin_size, span, index)
-        if dense:
-            following = cell_end(base, bin_size, span, cell_of(place, length), length) + 1
-            middle = (index + following - 1) / 2
-        else:
-            following = next_position(base, bin_size, span, index)
-            middle = index
-        run = following - index
-        number = span.count - 1 - middle if span.mirrored else middle
-        # how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the second
-        # by share
-        share = (bin + (number + 0.5) / span.count) / bins
-        start = scale if unit_size else scale * (1 - share)
-        end = 0 if unit_size else scale * share
-        part = run / span.count
-        below = pixel_below(place, length)
-        if below == length - 1:
-            taps = add_tap(pixel, weight, taps, below, part, 0, 0)
-        else:
-            fraction = place - below if place > 0 else 0.0
-            if dense and place >= 0:
-                fraction = min(max(base + (number + 0.5) * bin_size / span.count - below, 0.0), 1.0)
-            if not (place >= 0):
-                start = end = 0
-            taps = add_tap(pixel, weight, taps, below, part * (1 - fraction), -part * start, -part * end)
-            taps = add_tap(pixel, weight, taps, below + 1, part * fraction, part * start, part * end)
-        index = following
-    return taps
-
-
-cdef int64_t axis_room(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
-                       bint aligned, int length, int* lowest, int* highest) noexcept nogil:
-    # How many taps the RoI can have at the most, its first pixel and its last.
-    cdef Side side = side_of(first, second, spatial_scale, bins, sampling_ratio, aligned)
-    cdef Span span
-    cdef int64_t taps = 0
-    cdef int p, pixel
-    cdef floating base
-    lowest[0] = length
-    highest[0] = -1
-    for p in range(bins):
-        base = bin_base(<floating> side.start, <floating> side.size, p)
-        span = span_of(base, <floating> side.size, side.count, length)
-        if span.first <= span.last:
-            taps += room(base, <floating> side.size, &span, length)
-            lowest[0] = min(lowest[0], pixel_below(position(base, <floating> side.size, &span, span.first), length))
-            pixel = pixel_below(position(base, <floating> side.size, &span, span.last), length)
-            highest[0] = max(highest[0], min(pixel + 1, length - 1))
-    return taps
+cdef Reach reach_of(Side side, Filling* f) noexcept nogil:
+    cdef Reach reach = Reach(low=side.length, high=-1, room=0)
+    cdef Stretch stretch
+    cdef int p
+    for p in range(side.bins):
+        stretch = stretch_of(f.single, side, p, f.sampling.rule)
+        reach.low = min(reach.low, stretch.low)
+        reach.high = max(reach.high, stretch.high)
+        reach.room += stretch.room
+    return reach
 
 
 cdef void put(void* target, bint double_, int64_t i, double value) noexcept nogil:
@@ -134,31 +79,21 @@ cdef double get(void* source, bint double_, int64_t i) noexcept nogil:
     return (<double*> source)[i] if double_ else (<float*> source)[i]
 
 
-cdef void fill_axis(Axis* axis, int64_t k, floating first, floating second, double spatial_scale, int sampling_ratio,
-                    bint aligned, int length, bint double_, int32_t* mark, Weight* weight) noexcept nogil:
-    # `mark` has room for the pixels from the first to the last one of the RoI and is all -1 before and after;
-    # `weight` has room for a bin's taps.
-    cdef Side side = side_of(first, second, spatial_scale, axis.bins, sampling_ratio, aligned)
-    cdef Span span
-    cdef int64_t at = axis.line_start[k], start = at, row = k * axis.bins, i
-    cdef int p, taps, low = length, high = -1, used = 0, pixel
-    cdef floating base
+cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark) noexcept nogil:
+    # `mark` has room for the pixels from the first to the last one of the RoI and is all -1 before and after.
+    cdef int64_t start = axis.line_start[k], at = start, row = k * axis.bins, i
+    cdef int p, low = side.length, high = -1, used = 0, pixel
+    cdef Taps taps = taps_into(Lists(at=at, pixel=axis.tap_position, weight=axis.tap_weight, start=axis.tap_slope_start,
+                                     end=axis.tap_slope_end, doubles=f.double_))
     for p in range(axis.bins):
-        base = bin_base(<floating> side.start, <floating> side.size, p)
-        span = span_of(base, <floating> side.size, side.count, length)
-        taps = fill_bin(base, <floating> side.size, &span, p, axis.bins, length, spatial_scale, side.unit_size,
-                        axis.tap_position + at, weight)
+        add_taps(f.single, side, stretch_of(f.single, side, p, f.sampling.rule), p, f.sampling, &taps)
+        put_rest(&taps)
         axis.tap_start[row + p] = at
-        axis.tap_count[row + p] = taps
-        for i in range(taps):
-            put(axis.tap_weight, double_, at + i, weight[i].value)
-            if axis.tap_slope_start != NULL:
-                put(axis.tap_slope_start, double_, at + i, weight[i].start)
-                put(axis.tap_slope_end, double_, at + i, weight[i].end)
-        if taps:
+        axis.tap_count[row + p] = <int32_t> (taps.lists.at - at)
+        if taps.lists.at > at:
             low = min(low, axis.tap_position[at])
-            high = max(high, axis.tap_position[at + taps - 1])
-        at += taps
+            high = max(high, axis.tap_position[taps.lists.at - 1])
+        at = taps.lists.at
     check(at <= axis.line_start[k + 1])
     # the pixels in ascending order are the line; taps then name positions in it
     for i in range(start, at):
@@ -174,7 +109,7 @@ cdef void fill_axis(Axis* axis, int64_t k, floating first, floating second, doub
     for pixel in range(low, high + 1):
         mark[pixel - low] = -1
     if axis.bin != NULL:
-        transpose_taps(axis, k, start, at, double_)
+        transpose_taps(axis, k, start, at, f.double_)
 
 
 cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint double_) noexcept nogil:
@@ -228,46 +163,40 @@ cdef class AxisTable(RoiTable):
         self.y.bins = self.rows
         self.x.bins = self.columns
         image = self.find_images(boxes, images)
-        if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
-            fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, image, spatial_scale, sampling_ratio,
-                 aligned, purpose, threads)
-        else:
-            fill(self, <const double*> cnp.PyArray_DATA(boxes), columns, image, spatial_scale, sampling_ratio,
-                 aligned, purpose, threads)
+        fill(self, boxes, columns, image, Sampling(spatial_scale=spatial_scale, sampling_ratio=sampling_ratio,
+                                                   aligned=aligned, rule=ALIGN), purpose, threads)
 
 
 cdef struct Filling:
-    # what a call fills its tables from; box k is at `boxes` + k * columns
-    const void* boxes
+    # what a call fills its tables from; box k is at `boxes` + k * step
+    const char* boxes
     bint single             # boxes are float32
-    int columns
+    Py_ssize_t step
+    Sampling sampling
     const int64_t* image
     const int64_t* order
     Axis* y
     Axis* x
     int64_t rois
     int height, width
-    double spatial_scale
-    int sampling_ratio
-    bint aligned, by_first_row, double_
+    bint by_first_row, double_
     Place* places
-    int64_t length          # of each thread's marks, which has weights for one pixel more
+    int64_t length          # of each thread's marks
     int32_t* mark
-    Weight* weight
 
 
-cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t* image, double spatial_scale,
-              int sampling_ratio, bint aligned, str purpose, int threads) except -1:
-    cdef Py_ssize_t k, count = table.rois
+cdef int fill(AxisTable table, cnp.ndarray boxes, int columns, const int64_t* image, Sampling sampling, str purpose,
+              int threads) except -1:
+    cdef Py_ssize_t k, count = table.rois, item = cnp.PyArray_ITEMSIZE(boxes)
     cdef int64_t pieces = (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE
     cdef Filling filling
     cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
     threads = <int> min(threads, count // ROIS_OF_A_THREAD + 1)
     filling = Filling(
-        boxes=boxes + columns - 4, single=floating is float, columns=columns, image=image, order=NULL, y=&table.y,
-        x=&table.x, rois=count, height=table.height, width=table.width, spatial_scale=spatial_scale,
-        sampling_ratio=sampling_ratio, aligned=aligned, by_first_row=purpose == "backward", double_=table.double,
-        places=places, length=1, mark=NULL, weight=NULL,
+        boxes=<const char*> cnp.PyArray_DATA(boxes) + (columns - 4) * item,
+        single=cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, step=columns * item, sampling=sampling, image=image,
+        order=NULL, y=&table.y, x=&table.x, rois=count, height=table.height, width=table.width,
+        by_first_row=purpose == "backward", double_=table.double, places=places, length=1, mark=NULL,
     )
     run_pieces(note_places, &filling, pieces, threads)
     table.arrange(places)
@@ -289,14 +218,30 @@ cdef int fill(AxisTable table, const floating* boxes, int columns, const int64_t
     return 0
 
 
+cdef inline Side side_of_box(int64_t k, int axis, Filling* f) noexcept nogil:
+    return axis_side(f.boxes + k * f.step, f.single, axis, f.sampling, (f.y if axis else f.x).bins,
+                     f.height if axis else f.width)
+
+
 cdef void note_places(void* settled, int64_t number, int thread) noexcept nogil:
     cdef Filling* f = <Filling*> settled
     cdef int64_t k
     for k in range(number * ROIS_OF_A_PIECE, min(f.rois, (number + 1) * ROIS_OF_A_PIECE)):
-        if f.single:
-            f.places[k] = place_of(<const float*> f.boxes + k * f.columns, f.image[k], k, f)
-        else:
-            f.places[k] = place_of(<const double*> f.boxes + k * f.columns, f.image[k], k, f)
+        f.places[k] = place_of(k, f)
+
+
+cdef Place place_of(int64_t k, Filling* f) noexcept nogil:
+    cdef Place place = Place(image=f.image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=1)
+    cdef Reach y, x
+    if place.image >= 0:
+        y = reach_of(side_of_box(k, 1, f), f)
+        x = reach_of(side_of_box(k, 0, f), f)
+        place.room_y = y.room
+        place.room_x = x.room
+        place.row = y.low if f.by_first_row else y.high
+        place.column = x.low
+        place.extent = max(y.high - y.low, x.high - x.low) + 1
+    return place
 
 
 cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
@@ -341,17 +286,15 @@ cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
 
 
 cdef int fill_taps(Filling* filling, int64_t pieces, int threads) except -1:
-    # scratch of each thread: marks and a bin's weights
+    # scratch of each thread
     filling.mark = <int32_t*> malloc(threads * filling.length * sizeof(int32_t) + 1)
-    filling.weight = <Weight*> malloc(threads * (filling.length + 1) * sizeof(Weight) + 1)
     try:
-        if filling.mark == NULL or filling.weight == NULL:
+        if filling.mark == NULL:
             raise MemoryError("roicy: no memory for the axis tables' scratch")
         memset(filling.mark, -1, threads * filling.length * sizeof(int32_t))
         run_pieces(fill_rois, filling, pieces, threads)
     finally:
         free(filling.mark)
-        free(filling.weight)
     return 0
 
 
@@ -385,41 +328,18 @@ cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:
     return total
 
 
-cdef Place place_of(const floating* box, int64_t image, int64_t roi, Filling* f) noexcept nogil:
-    cdef Place place
-    cdef int top = 0, bottom = 0, left = 0, right = 0
-    place.image = image
-    place.roi = roi
-    place.room_y = place.room_x = 0
-    if image >= 0:
-        place.room_y = axis_room(box[1], box[3], f.spatial_scale, f.y.bins, f.sampling_ratio, f.aligned, f.height,
-                                 &top, &bottom)
-        place.room_x = axis_room(box[0], box[2], f.spatial_scale, f.x.bins, f.sampling_ratio, f.aligned, f.width,
-                                 &left, &right)
-    place.row = top if f.by_first_row else bottom
-    place.column = left
-    place.extent = max(bottom - top, right - left) + 1
-    return place
-
-
 cdef void fill_rois(void* settled, int64_t number, int thread) noexcept nogil:
     cdef Filling* f = <Filling*> settled
     cdef int32_t* mark = f.mark + thread * f.length
-    cdef Weight* weight = f.weight + thread * (f.length + 1)
-    cdef int64_t at
+    cdef int64_t at, k
     for at in range(number * ROIS_OF_A_PIECE, min(f.rois, (number + 1) * ROIS_OF_A_PIECE)):
-        if f.image[f.order[at]] < 0:
+        k = f.order[at]
+        if f.image[k] < 0:
             empty_axis(f.y, at)
             empty_axis(f.x, at)
-        elif f.single:
-            fill_box(<const float*> f.boxes + f.order[at] * f.columns, at, f, mark, weight)
         else:
-            fill_box(<const double*> f.boxes + f.order[at] * f.columns, at, f, mark, weight)
-
-
-cdef inline void fill_box(const floating* box, int64_t at, Filling* f, int32_t* mark, Weight* weight) noexcept nogil:
-    fill_axis(f.y, at, box[1], box[3], f.spatial_scale, f.sampling_ratio, f.aligned, f.height, f.double_, mark, weight)
-    fill_axis(f.x, at, box[0], box[2], f.spatial_scale, f.sampling_ratio, f.aligned, f.width, f.double_, mark, weight)
+            fill_axis(f.y, at, side_of_box(k, 1, f), f, mark)
+            fill_axis(f.x, at, side_of_box(k, 0, f), f, mark)
 
 
 cdef void empty_axis(Axis* axis, int64_t k) noexcept nogil:

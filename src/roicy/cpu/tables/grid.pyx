@@ -19,7 +19,7 @@ import numpy as np
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.samples cimport (
-    DENSE, Side, bin_base, dense_cells, dense_index, pixel_below, position, side_of, span_of,
+    ALIGN, DENSE, Sampling, Side, bin_base, dense_cells, dense_index, pixel_below, position, side_of, span_of,
 )
 
 cnp.import_array()
@@ -36,12 +36,17 @@ cdef struct Rule:
     bint from_edge
 
 
+cdef inline Sampling sampling_of(Rule* rule) noexcept nogil:
+    return Sampling(spatial_scale=rule.spatial_scale, sampling_ratio=rule.sampling_ratio, aligned=rule.aligned,
+                    rule=ALIGN)
+
+
 cdef inline int32_t bounded(double value) noexcept nogil:
     return <int32_t> min(value, <double> MOST_SAMPLES)
 
 
 cdef inline Bin grid_bin(floating first, floating second, Rule* rule, int p, int bins, int length) noexcept nogil:
-    cdef Side side = side_of(first, second, rule.spatial_scale, bins, rule.sampling_ratio, rule.aligned)
+    cdef Side side = side_of(first, second, sampling_of(rule), bins, length)
     cdef Bin bin
     cdef int64_t cells
     cdef floating base = bin_base(<floating> side.start, <floating> side.size, p)
@@ -321,10 +326,10 @@ cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t
                              &window.right)
             if window.bottom == window.top or window.right == window.left:
                 window[0] = Window(top=0, bottom=0, left=0, right=0)
-            side = side_of(box[1], box[3], rule.spatial_scale, table.rows, rule.sampling_ratio, rule.aligned)
+            side = side_of(box[1], box[3], sampling_of(rule), table.rows, table.height)
             table.widened[2 * k] = side.unit_size
             bin.total = side.count
-            side = side_of(box[0], box[2], rule.spatial_scale, table.columns, rule.sampling_ratio, rule.aligned)
+            side = side_of(box[0], box[2], sampling_of(rule), table.columns, table.width)
             table.widened[2 * k + 1] = side.unit_size
             if (not rule.from_edge and bin.total > 0 and side.count > 0 and bin.total * side.count > MOST_SAMPLES
                     and (table.first_too_fine < 0 or roi < table.first_too_fine)):

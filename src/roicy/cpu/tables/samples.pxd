@@ -5,22 +5,21 @@ from libc.stdint cimport int64_t
 
 
 cdef extern from "geometry/cpu.h" nogil:
-    const double FINE_GRID
+    enum: ALIGN
     enum: DENSE
-    enum: DENSE_AVERAGE
 
     ctypedef struct Span:
         double count, first, last
         bint mirrored
 
-    ctypedef struct Side_f:
-        float start, size
-        double count
-        bint unit_size
+    ctypedef struct Sampling:
+        double spatial_scale
+        int sampling_ratio, aligned, rule
 
-    ctypedef struct Side_d:
+    ctypedef struct Side:
         double start, size, count
         bint unit_size
+        int bins, length
 
     float scaled_f(float coordinate, float scale, float offset)
     double scaled_d(double coordinate, double scale, double offset)
@@ -34,25 +33,14 @@ cdef extern from "geometry/cpu.h" nogil:
     int pixel_below_d(double place, int length)
     double next_position_f(float base, float bin_size, Span span, double index)
     double next_position_d(double base, double bin_size, Span span, double index)
-    int cell_of_f(float place, int length)
-    int cell_of_d(double place, int length)
     int64_t dense_cells_f(float base, float bin_size, Span span, int length, int few)
     int64_t dense_cells_d(double base, double bin_size, Span span, int length, int few)
-    double cell_end_f(float base, float bin_size, Span span, int cell, int length)
-    double cell_end_d(double base, double bin_size, Span span, int cell, int length)
     double dense_index_f(float base, float bin_size, Span span, int length, int64_t i)
     double dense_index_d(double base, double bin_size, Span span, int length, int64_t i)
-    Side_f side_of_f(float first, float second, double spatial_scale, int bins, int sampling_ratio, bint aligned)
-    Side_d side_of_d(double first, double second, double spatial_scale, int bins, int sampling_ratio, bint aligned)
+    Side side_of_f(float first, float second, Sampling sampling, int bins, int length)
+    Side side_of_d(double first, double second, Sampling sampling, int bins, int length)
     float bin_base_f(float start, float bin_size, int p)
     double bin_base_d(double start, double bin_size, int p)
-
-
-cdef struct Side:
-    # one axis of one box, before its taps are known
-    double start, size      # exact: the boxes' dtype fits in a double
-    double count
-    bint unit_size          # the size was raised to 1
 
 
 cdef inline floating scaled(floating coordinate, floating scale, floating offset) noexcept nogil:
@@ -98,25 +86,11 @@ cdef inline double next_position(floating base, floating bin_size, Span* span, d
         return next_position_d(base, bin_size, span[0], index)
 
 
-cdef inline int cell_of(floating place, int length) noexcept nogil:
-    if floating is float:
-        return cell_of_f(place, length)
-    else:
-        return cell_of_d(place, length)
-
-
 cdef inline int64_t dense_cells(floating base, floating bin_size, Span* span, int length, int few) noexcept nogil:
     if floating is float:
         return dense_cells_f(base, bin_size, span[0], length, few)
     else:
         return dense_cells_d(base, bin_size, span[0], length, few)
-
-
-cdef inline double cell_end(floating base, floating bin_size, Span* span, int cell, int length) noexcept nogil:
-    if floating is float:
-        return cell_end_f(base, bin_size, span[0], cell, length)
-    else:
-        return cell_end_d(base, bin_size, span[0], cell, length)
 
 
 cdef inline double dense_index(floating base, floating bin_size, Span* span, int length, int64_t i) noexcept nogil:
@@ -133,13 +107,8 @@ cdef inline floating bin_base(floating start, floating bin_size, int p) noexcept
         return bin_base_d(start, bin_size, p)
 
 
-cdef inline Side side_of(floating first, floating second, double spatial_scale, int bins, int sampling_ratio,
-                         bint aligned) noexcept nogil:
-    cdef Side_f side_f
-    cdef Side_d side_d
+cdef inline Side side_of(floating first, floating second, Sampling sampling, int bins, int length) noexcept nogil:
     if floating is float:
-        side_f = side_of_f(first, second, spatial_scale, bins, sampling_ratio, aligned)
-        return Side(start=side_f.start, size=side_f.size, count=side_f.count, unit_size=side_f.unit_size)
+        return side_of_f(first, second, sampling, bins, length)
     else:
-        side_d = side_of_d(first, second, spatial_scale, bins, sampling_ratio, aligned)
-        return Side(start=side_d.start, size=side_d.size, count=side_d.count, unit_size=side_d.unit_size)
+        return side_of_d(first, second, sampling, bins, length)

@@ -25,6 +25,7 @@ typedef unsigned char uint8;
 /* what the texts of geometry/ find */
 #define GEOMETRY INLINE
 #define OF(name) name
+#define KEPT BOX
 
 /* An array shaped (image or RoI, channel, row, column): its first item and its strides, in items. */
 #define VIEW(type, name)                                                                                     \

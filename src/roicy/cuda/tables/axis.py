@@ -14,6 +14,8 @@ from roicy._types import DType, Ndarray, Shape, Size
 from roicy.cuda.device import Arguments, Device
 from roicy.cuda.tables.rois import RoiTable
 
+#: The rule of RoIAlign, as in geometry/samples.h.
+ALIGN = 0
 #: Bytes of tables that are set aside without asking what the boxes need.
 UNASKED_BYTES = 1 << 28
 
@@ -119,7 +121,7 @@ class AxisTable(RoiTable):
         purpose: str,
     ) -> None:
         super().__init__(device, boxes, images, input_shape, output_size, accumulate)
-        geometry = np.float64(spatial_scale), np.int32(sampling_ratio), np.int32(aligned)
+        geometry = np.float64(spatial_scale), np.int32(sampling_ratio), np.int32(aligned), np.int32(ALIGN)
         sloped, turned = purpose == "backward_rois", purpose == "backward"
         shared = device.xp, self.image, np.dtype(accumulate)
         self.y = _Axis(*shared, output_size[0], input_shape[2], sampling_ratio)

@@ -48,7 +48,8 @@ struct Range {
  * `pixels` gets those of each bin, unless it is null. */
 INLINE Range fill_axis(BOX first, BOX second, const Rule &rule, int bins, int length, double *record,
                        double *step, int *listed, int *total, int *pixels) {
-    const Side side = side_of(first, second, rule.spatial_scale, bins, rule.sampling_ratio, rule.aligned);
+    const Side side =
+        side_of(first, second, {rule.spatial_scale, rule.sampling_ratio, rule.aligned, ALIGN}, bins, length);
     Range touched = {length, 0};
     for (int p = threadIdx.x & 31; p < bins; p += 32) {
         const GridBin bin =

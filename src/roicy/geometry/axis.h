@@ -1,0 +1,142 @@
+/* The rules of axis tables: which pixels a bin takes along one axis, and with which weights.
+ *
+ * A rule is a name (samples.h) and three functions: the side of a box, the stretch of the map that a bin
+ * of it reaches, and the taps there. They are chosen where a table asks, by `axis_side`, `stretch_of` and
+ * `add_taps`. Taps go to the lists of a table, of which whoever includes this says what they are: a type
+ * `Lists`, and
+ *
+ *     void put_tap(Lists *lists, int pixel, double weight, double start, double end)
+ *
+ * where `start` and `end` are d weight / d (first and second coordinate of the box). */
+
+#ifndef ROICY_AXIS_H
+#define ROICY_AXIS_H
+
+typedef struct {
+    /* what a bin reaches: the pixels from `low` to `high`, none where that is less */
+    int low, high;
+    int64 room; /* taps at the most */
+    Span span;  /* its samples, if it has some */
+    KEPT base;  /* where it begins */
+} Stretch;
+
+typedef struct {
+    int pixel; /* -1: none yet */
+    double weight, start, end;
+} Pending;
+
+typedef struct {
+    /* Taps of a bin while they are summed: positions ascend, so a pixel that was seen before is the last one or
+     * the last but one. */
+    Pending older, newer;
+    Lists lists;
+} Taps;
+
+GEOMETRY Taps taps_into(Lists lists) {
+    const Pending none = {-1, 0, 0, 0};
+    Taps taps;
+    taps.older = taps.newer = none;
+    taps.lists = lists;
+    return taps;
+}
+
+GEOMETRY void put_pending(Taps *taps, Pending tap) {
+    if (tap.pixel >= 0)
+        put_tap(&taps->lists, tap.pixel, tap.weight, tap.start, tap.end);
+}
+
+/* Ends a bin. */
+GEOMETRY void put_rest(Taps *taps) {
+    put_pending(taps, taps->older);
+    put_pending(taps, taps->newer);
+    taps->older.pixel = taps->newer.pixel = -1;
+}
+
+GEOMETRY void add_tap(Taps *taps, int pixel, double weight, double start, double end) {
+    if (taps->older.pixel == pixel) {
+        taps->older.weight += weight;
+        taps->older.start += start;
+        taps->older.end += end;
+        return;
+    }
+    if (taps->newer.pixel != pixel) {
+        const Pending none = {pixel, 0, 0, 0};
+        put_pending(taps, taps->older);
+        taps->older = taps->newer;
+        taps->newer = none;
+    }
+    taps->newer.weight += weight; /* the sum of zero and a weight: never -0 */
+    taps->newer.start += start;
+    taps->newer.end += end;
+}
+
+#endif
+
+/* ---- ALIGN ---- */
+
+GEOMETRY Stretch OF(align_stretch)(Side side, int p) {
+    const BOX size = (BOX)side.size, base = OF(bin_base)((BOX)side.start, size, p);
+    Stretch stretch = {side.length, -1, 0, OF(span_of)(base, size, side.count, side.length), base};
+    const Span span = stretch.span;
+    if (span.first <= span.last) {
+        const double samples = 2 * (span.last - span.first + 1);
+        const int last = OF(pixel_below)(OF(position)(base, size, span, span.last), side.length);
+        stretch.low = OF(pixel_below)(OF(position)(base, size, span, span.first), side.length);
+        stretch.high = last < side.length - 1 ? last + 1 : last;
+        stretch.room = (int64)stretch.high - stretch.low + 1;
+        if (stretch.room > samples)
+            stretch.room = (int64)samples;
+    }
+    return stretch;
+}
+
+GEOMETRY void OF(align_taps)(Side side, Stretch stretch, int p, double scale, Taps *taps) {
+    const BOX base = (BOX)stretch.base, size = (BOX)side.size;
+    const Span span = stretch.span;
+    const int length = side.length;
+    /* positions on finer grids are too coarse for it */
+    const bool dense =
+        span.count <= FINE_GRID && OF(dense_cells)(base, size, span, length, DENSE_AVERAGE) > 0;
+    for (double index = span.first; index <= span.last;) {
+        const BOX place = OF(position)(base, size, span, index);
+        const double following = dense
+                                     ? OF(cell_end)(base, size, span, OF(cell_of)(place, length), length) + 1
+                                     : OF(next_position)(base, size, span, index),
+                     middle = dense ? (index + following - 1) / 2 : index,
+                     part = (following - index) / span.count;
+        /* how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the
+         * second by share */
+        const double number = span.mirrored ? span.count - 1 - middle : middle;
+        const double share = (p + (number + 0.5) / span.count) / side.bins;
+        double start = side.unit_size ? scale : scale * (1 - share), end = side.unit_size ? 0 : scale * share;
+        const int below = OF(pixel_below)(place, length);
+        if (below == length - 1)
+            add_tap(taps, below, part, 0, 0);
+        else {
+            double fraction = place > 0 ? (double)(place - below) : 0.0;
+            if (dense && place >= 0) {
+                fraction = base + (number + 0.5) * size / span.count - below;
+                fraction = fraction > 0 ? (fraction < 1 ? fraction : 1) : 0;
+            }
+            if (!(place >= 0))
+                start = end = 0;
+            add_tap(taps, below, part * (1 - fraction), -part * start, -part * end);
+            add_tap(taps, below + 1, part * fraction, part * start, part * end);
+        }
+        index = following;
+    }
+}
+
+/* ---- every rule ---- */
+
+GEOMETRY Side OF(axis_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
+    return OF(side_of)(first, second, sampling, bins, length);
+}
+
+/* What bin p reaches. */
+GEOMETRY Stretch OF(stretch_of)(Side side, int p, int rule) { return OF(align_stretch)(side, p); }
+
+/* Adds the taps of bin p, pixels ascending. */
+GEOMETRY void OF(add_taps)(Side side, Stretch stretch, int p, Sampling sampling, Taps *taps) {
+    OF(align_taps)(side, stretch, p, sampling.spatial_scale, taps);
+}
