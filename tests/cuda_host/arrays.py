@@ -232,9 +232,17 @@ class RawModule:
         def launch(grid, block, arguments, *, shared_mem=0):
             if any(isinstance(argument, np.ndarray) for argument in arguments):
                 raise TypeError("a NumPy array was handed to a kernel")
-            function(grid, block, tuple(map(_unwrapped, arguments)), shared_mem=shared_mem)
+            function(grid, block, tuple(map(_argument, arguments)), shared_mem=shared_mem)
 
         return launch
+
+
+def _argument(value):
+    if hasattr(value, "arrays"):  # a struct with pointers to arrays
+        packed = np.array(value)[()]
+        packed.arrays = _unwrapped(value.arrays)
+        return packed
+    return _unwrapped(value)
 
 
 def _function(name):

@@ -70,10 +70,19 @@ struct Parameter {
     const char *type; // null: no type that NumPy has
     int size;
     bool is_array, is_const;
+    const Parameter *fields; // of a struct that module.py has found in the source
+    int field_count;
+    const char *name; // of a field, and where it is in its struct
+    int offset;
 };
 
+template <class T> struct Fields {
+    static constexpr const Parameter *list = nullptr;
+    static constexpr int count = 0;
+};
 template <class T> struct Describe {
-    static constexpr Parameter value = {Name<T>::text, sizeof(T), false, false};
+    static constexpr Parameter value = {Name<T>::text,   sizeof(T),        false,   false,
+                                        Fields<T>::list, Fields<T>::count, nullptr, 0};
 };
 template <class T> struct SizeOf {
     static constexpr int value = sizeof(T);
@@ -82,12 +91,19 @@ template <> struct SizeOf<void> {
     static constexpr int value = 1;
 };
 template <class T> struct Describe<T *> {
-    static constexpr Parameter value = {Name<T>::text, SizeOf<T>::value, true, false};
+    static constexpr Parameter value = {Name<T>::text, SizeOf<T>::value, true, false, nullptr, 0, nullptr, 0};
 };
 template <class T> struct Describe<const T *> {
-    static constexpr Parameter value = {Name<T>::text, SizeOf<T>::value, true, true};
+    static constexpr Parameter value = {Name<T>::text, SizeOf<T>::value, true, true, nullptr, 0, nullptr, 0};
 };
 template <class T> struct Describe<const T> : Describe<T> {};
+template <class T> struct Describe<T *__restrict__> : Describe<T *> {};
+
+constexpr Parameter field(Parameter described, const char *name, int offset) {
+    described.name = name;
+    described.offset = offset;
+    return described;
+}
 
 struct Kernel {
     const char *name;
@@ -109,3 +125,14 @@ template <class... Type> struct Parameters<void (*)(Type...)> {
 #define CUDA_HOST_KERNEL(NAME, MOST_THREADS)                                                                 \
     {#NAME, cuda_host::one_thread<&NAME>, MOST_THREADS, cuda_host::Parameters<decltype(&NAME)>::count,       \
      cuda_host::Parameters<decltype(&NAME)>::described}
+
+// What it says of a struct: the fields in their order, CUDA_HOST_FIELD each.
+#define CUDA_HOST_STRUCT(TYPE, ...)                                                                          \
+    template <> struct cuda_host::Fields<::TYPE> {                                                             \
+        static constexpr Parameter of[] = {__VA_ARGS__};                                                     \
+        static constexpr const Parameter *list = of;                                                         \
+        static constexpr int count = sizeof(of) / sizeof(*of);                                               \
+    };
+#define CUDA_HOST_FIELD(TYPE, FIELD)                                                                         \
+    cuda_host::field(cuda_host::Describe<decltype(::TYPE::FIELD)>::value, #FIELD,                              \
+                     __builtin_offsetof(::TYPE, FIELD))

@@ -10,7 +10,6 @@ another type than the parameter, threads that wait for each other in vain, an ac
 
 import contextlib
 import ctypes
-import dataclasses
 import functools
 import hashlib
 import os
@@ -23,17 +22,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import ClassVar
 
-import numpy as np
+from cuda_host.arguments import ArgumentError, Described, Parameter
+from cuda_host.fences import Fences
 
 HERE = Path(__file__).parent
 #: Shared memory that a block may have, and how much of it without being asked for.
 MOST_SHARED, USUAL_SHARED = 227 * 1024, 48 * 1024
 #: Libraries that nobody has used for so long are removed.
 KEPT_DAYS = 14
-#: Up to so many bytes, arrays are copied to between fences for a launch.
-MOST_FENCED = 1 << 24
 
 # NVRTC's options that say nothing to a C++ compiler: they begin with two dashes, or with one of these.
 _CUDA_ONLY = ("--", "-arch", "-lineinfo", "-ftz", "-use_fast_math", "-default-device")
@@ -47,6 +44,8 @@ _DYNAMIC = re.compile(
     r"extern\s+__shared__\s+(?:(?:__align__|alignas)\s*\([^)]*\)\s*)?"
     r"(?P<type>[\w:\s]+?)\s+(?P<name>\w+)\s*\[\s*\]\s*;"
 )
+_STRUCT = re.compile(r"\bstruct\s+(?:alignas\s*\([^)]*\)\s*)?(?P<name>\w+)\s*\{(?P<fields>[^{}()]*)\}\s*;")
+_FIELD = re.compile(r"(\w+)\s*[,;]")
 
 _MARKER = re.compile(r'^# (?P<line>\d+) "(?P<file>[^"]*)".*$', re.MULTILINE)
 
@@ -57,7 +56,7 @@ namespace {{
 #line 1 "kernels"
 }}
 #define CUDA_HOST_FIRST(number, ...) (number)
-extern "C" {{
+{structs}extern "C" {{
 extern char __start_cuda_shared[] __attribute__((weak)), __stop_cuda_shared[] __attribute__((weak));
 char *cuda_host_static[2] = {{__start_cuda_shared, __stop_cuda_shared}};
 cuda_host::Kernel cuda_host_kernels[] = {{
@@ -79,26 +78,13 @@ class LaunchError(RuntimeError):
     """A launch that a GPU would refuse, or that went wrong."""
 
 
-class ArgumentError(TypeError):
-    """An argument that a GPU would take for something else than it is."""
-
-
-class _Parameter(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_char_p),
-        ("size", ctypes.c_int),
-        ("is_array", ctypes.c_bool),
-        ("is_const", ctypes.c_bool),
-    )
-
-
 class _Kernel(ctypes.Structure):
     _fields_ = (
         ("name", ctypes.c_char_p),
         ("one_thread", ctypes.c_void_p),
         ("most_threads", ctypes.c_int),
         ("parameters", ctypes.c_int),
-        ("described", ctypes.POINTER(_Parameter)),
+        ("described", ctypes.POINTER(Described)),
     )
 
 
@@ -230,10 +216,28 @@ def _compile(code, options):
         ]
         if len(kernels) != text.count("__global__"):
             raise CompileError("a kernel does not read: __global__ void __launch_bounds__(...) name(")
-        (folder / "whole.cpp").write_text(_WHOLE.format(text=text, kernels="".join(kernels)))
+        whole = _WHOLE.format(text=text, structs=_structs(text), kernels="".join(kernels))
+        (folder / "whole.cpp").write_text(whole)
         run("-shared", "whole.cpp", str(runtime), "-o", "library.so")
 
     return _library((_headers(), str(runtime), code, *defines), build)
+
+
+def _structs(text):
+    # those that kernels take by value, and what these hold before them, as in the source
+    plain = {found["name"]: _FIELD.findall(found["fields"]) for found in _STRUCT.finditer(text)}
+    words = {found["name"]: set(re.findall(r"\w+", found["fields"])) for found in _STRUCT.finditer(text)}
+    taken = set()
+    for found in _KERNEL.finditer(text):
+        taken |= set(re.findall(r"\w+", text[found.end() : text.index("{", found.end())]))
+    for name in reversed(plain):
+        if name in taken:
+            taken |= words[name]
+    return "".join(
+        f"CUDA_HOST_STRUCT({name}, {', '.join(f'CUDA_HOST_FIELD({name}, {field})' for field in fields)})\n"
+        for name, fields in plain.items()
+        if name in taken
+    )
 
 
 def _line_of_source(match):
@@ -247,101 +251,6 @@ def _dynamic_pointer(match):
 
 
 # ---------------------------------------------------------------- launching
-
-
-class Fences:
-    """Copies of a launch's arrays, each in pages of its own between fences that nobody may touch.
-
-    A view is copied with all of the array that it is of, whose strides the kernel may know. Its place modulo
-    16 bytes stays, on which the widest loads depend. What is left of the pages has a pattern that must be
-    there afterwards.
-    """
-
-    _PATTERN = 0xA5
-    _PAGE = os.sysconf("SC_PAGE_SIZE")
-    _idle: ClassVar = {}  # by size: pages that a launch is done with
-    _fence = ctypes.c_size_t()  # how far the fences reach
-
-    def __init__(self, where, runtime):
-        self._where, self._runtime = where, runtime
-        self._copies = {}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        for copy in self._copies.values():
-            if copy.written and not error[0]:
-                ctypes.memmove(copy.original, copy.first, copy.size)
-            self._idle.setdefault(copy.pages_size, []).append(copy.pages)
-
-    def address(self, place, array, written):
-        """Return where the kernel finds the array that is the argument of this place."""
-        owner = array
-        while isinstance(owner.base, np.ndarray):
-            owner = owner.base
-        low, high = np.lib.array_utils.byte_bounds(owner) if owner.size else (owner.ctypes.data,) * 2
-        if not self._where or high - low > MOST_FENCED:
-            return array.ctypes.data
-        copy = self._copies.get(low)
-        if copy is None:
-            copy = self._copies[low] = self._copy(low, high - low)
-        copy.written |= written
-        copy.places.append(place)
-        return copy.first + (array.ctypes.data - low)
-
-    def _copy(self, low, size):
-        pages_size = max(-(-size // self._PAGE), 1) * self._PAGE
-        idle = self._idle.get(pages_size)
-        pages = idle.pop() if idle else self._runtime.cuda_host_fenced(pages_size, ctypes.byref(self._fence))
-        if not pages:
-            raise MemoryError(f"no {pages_size} bytes between fences")
-        if self._where == "before":
-            first = pages + low % 16
-        else:
-            first = pages + pages_size - size
-            first -= (first - low) % 16
-        copy = _Copy(low, first, size, pages, pages_size)
-        ctypes.memset(pages, self._PATTERN, first - pages)
-        ctypes.memmove(first, low, size)
-        ctypes.memset(first + size, self._PATTERN, pages + pages_size - first - size)
-        return copy
-
-    def spoilt(self):
-        """Return where something was written next to an array, or None."""
-        for copy in self._copies.values():
-            rest = {
-                "before": (copy.pages, copy.first),
-                "behind": (copy.first + copy.size, copy.pages + copy.pages_size),
-            }
-            for side, (low, high) in rest.items():
-                if ctypes.string_at(low, high - low).strip(bytes([self._PATTERN])):
-                    return f"{side} {copy}"
-        return None
-
-    def near(self, address):
-        """Return by which array an address is, or None."""
-        for copy in self._copies.values():
-            end, fence = copy.pages + copy.pages_size, self._fence.value
-            if copy.pages - fence <= address < copy.pages:
-                return f"{copy.first - address} bytes before {copy}"
-            if end <= address < end + fence:
-                return f"{address - copy.first - copy.size} bytes behind {copy}"
-        return None
-
-
-@dataclasses.dataclass
-class _Copy:
-    original: int
-    first: int
-    size: int
-    pages: int
-    pages_size: int
-    written: bool = False
-    places: list[int] = dataclasses.field(default_factory=list)
-
-    def __str__(self):
-        return f"the {self.size} bytes of argument {', '.join(map(str, self.places))}"
 
 
 class HostModule:
@@ -399,11 +308,7 @@ class HostFunction:
         self.max_dynamic_shared_size_bytes = USUAL_SHARED
         self.max_threads_per_block = kernel.most_threads
         self._entry = kernel.one_thread
-        self._parameters = []
-        for k in range(kernel.parameters):
-            parameter = kernel.described[k]
-            kind = (parameter.type or b"").decode()
-            self._parameters.append((kind, parameter.size, parameter.is_array, parameter.is_const))
+        self._parameters = [Parameter.of(kernel.described[k]) for k in range(kernel.parameters)]
 
     def __call__(self, grid, block, args, *, shared_mem=0):
         """Run a grid of blocks of threads with the arguments, and wait."""
@@ -416,7 +321,7 @@ class HostFunction:
         runtime = _runtime()[0]
         with _lock, Fences(HostModule.fences, runtime) as fences:
             values = [
-                self._value(fences, place, argument, *parameter)
+                parameter.value(self.name, place, argument, fences)
                 for place, (argument, parameter) in enumerate(zip(args, self._parameters, strict=True))
             ]
             addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
@@ -468,36 +373,3 @@ class HostFunction:
         most = min(self.max_dynamic_shared_size_bytes, MOST_SHARED)
         if not 0 <= shared <= most:
             raise LaunchError(f"{self.name}: {shared} bytes of shared memory are not within 0 ... {most}")
-
-    def _value(self, fences, place, argument, kind, size, is_array, is_const):
-        # the argument's bytes as the launch hands them over: an array's are its address
-        said = f"{self.name}, argument {place}: "
-        if is_array:
-            if argument is None:
-                return ctypes.c_void_p(0)
-            if not isinstance(argument, np.ndarray):
-                raise ArgumentError(f"{said}expected an array, got {type(argument).__name__}")
-            self._check_array(said, argument, kind, size, is_const)
-            return ctypes.c_void_p(fences.address(place, argument, not is_const))
-        if not isinstance(argument, np.generic):
-            raise ArgumentError(f"{said}expected a NumPy scalar ({kind}), got {type(argument).__name__}")
-        if _kind(argument.dtype) != kind and (kind or argument.dtype.itemsize != size):
-            raise ArgumentError(f"{said}expected {kind or f'{size} bytes'}, got {argument.dtype}")
-        return ctypes.create_string_buffer(argument.tobytes(), size)
-
-    @staticmethod
-    def _check_array(said, array, kind, size, is_const):
-        item, _, _ = kind.partition("x")
-        if item and item != "any" and _kind(array.dtype) != item:
-            raise ArgumentError(f"{said}expected items of {item}, got {array.dtype}")
-        if not array.flags.c_contiguous:
-            raise ArgumentError(f"{said}the array is not C-contiguous")
-        if not is_const and not array.flags.writeable:
-            raise ArgumentError(f"{said}the array is read-only, the kernel writes to it")
-
-
-@functools.cache
-def _kind(dtype):
-    if dtype.name == "bfloat16":
-        return "bfloat16"
-    return f"{dtype.kind}{dtype.itemsize}"

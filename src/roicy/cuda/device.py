@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from roicy._types import DType, Ndarray
+from roicy.cuda.structs import address
 
-#: What a kernel is called with: arrays and NumPy scalars.
+#: What a kernel is called with: arrays, NumPy scalars and structs.
 Arguments: TypeAlias = tuple[Any, ...]
 #: A stream, and an event there that others may wait for.
 Moment: TypeAlias = tuple[Any, Any]
@@ -196,24 +195,12 @@ def channels_last(array: Ndarray) -> bool:
 def packs(array: Ndarray, count: int) -> bool:
     """Return whether the channels of a pixel can be accessed so many at a time."""
     size = count * array.itemsize
-    address = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
     return (
         channels_last(array)
         and array.shape[1] % count == 0
-        and address % min(size, 16) == 0
+        and address(array) % min(size, 16) == 0
         and all(stride % size == 0 for axis, stride in enumerate(array.strides) if axis != 1)
     )
-
-
-def view(array: Ndarray) -> Arguments:
-    """Return an array as the kernels take it: its first item and its four strides, in items."""
-    first = array if array.flags.c_contiguous else array[:1, :1, :1, :1]
-    return first, *_steps(array.strides, array.itemsize)
-
-
-@functools.lru_cache(256)
-def _steps(strides: tuple[int, ...], size: int) -> Arguments:
-    return tuple(np.int64(stride // size) for stride in strides)
 
 
 def specialisations() -> Iterator[tuple[str, Options]]:

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from roicy._types import ArgmaxError, Ndarray
-from roicy.cuda.device import Arguments, Device, view
+from roicy.cuda.device import Arguments, Device
+from roicy.cuda.structs import STRIDES, view
 
 # As in argmax.cuh: threads of a block.
 SURVEYORS = 256
+NOWHERE = STRIDES(n=0, c=0, y=0, x=0)
 
 
 def argmax_view(argmax: Ndarray | None, instead: Ndarray) -> Arguments:
     """Return the arguments for an argmax, or for none with another array `instead`; at last, which it is."""
     if argmax is None:
-        return instead, *[np.int64(0)] * 4, np.int32(False)
+        return instead, NOWHERE, np.int32(False)
     return *view(argmax), np.int32(True)
 
 

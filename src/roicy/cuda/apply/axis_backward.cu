@@ -33,7 +33,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
         const int step = across ? 32 : 1;
         const bool inside = row < bottom && column < right && c < channels;
         const int live = inside ? (int)min((int64)CHANNELS, (channels - 1 - c) / step + 1) : 0;
-        const INDEX between = (INDEX)grad_c * step;
+        const INDEX between = (INDEX)grad_step.c * step;
         REAL sum[CHANNELS];
 #pragma unroll
         for (int v = 0; v < CHANNELS; v++)
@@ -67,7 +67,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
                                 piles_count(1, held, sum, piles);
                             const REAL weight = down[a].weight * along[b].weight;
                             /* a pointer takes more registers */
-                            const INDEX bin = (INDEX)grad_x * along[b].place;
+                            const INDEX bin = (INDEX)grad_step.x * along[b].place;
 #pragma unroll
                             for (int v = 0; v < CHANNELS; v++)
                                 if (v < live)
@@ -89,7 +89,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
 #pragma unroll
             for (int v = 0; v < CHANNELS; v++)
                 if (v < live)
-                    target[(INDEX)out_c * step * v] =
+                    target[(INDEX)out_step.c * step * v] =
                         rounded_to<STORED>(piles_finish(sum[v], held, piles, v));
         }
     }

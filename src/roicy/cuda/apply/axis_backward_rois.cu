@@ -55,7 +55,7 @@ KERNEL __launch_bounds__(THREADS, 6)
                 const STORED *source = features + AT(features, n, c, down[a].place, 0);
                 REAL line = 0, line_start = 0, line_end = 0;
                 for (int b = 0; b < columns; b++) {
-                    const REAL value = real_of(source[(INDEX)features_x * along[b].place]);
+                    const REAL value = real_of(source[(INDEX)features_step.x * along[b].place]);
                     line = madd(along[b].weight, value, line);
                     line_start = madd(x_slopes[2 * (column_at + b)], value, line_start);
                     line_end = madd(x_slopes[2 * (column_at + b) + 1], value, line_end);

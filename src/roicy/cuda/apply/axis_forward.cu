@@ -100,7 +100,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
         INDEX step[GROUP]; /* beyond the last channel that one again */
 #pragma unroll
         for (int v = 0; v < GROUP; v++)
-            step[v] = (INDEX)features_c * min(v, live - 1);
+            step[v] = (INDEX)features_step.c * min(v, live - 1);
 
         for (int i = lane; i < rows * columns; i += 32)
             bins[i] = {{0, 0, 0, 0}},
@@ -113,12 +113,13 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
                 const STORED *source = features + AT(features, n, c, 0, pixel);
                 const Tap *tap = row_taps + row_start[r];
                 Four sum = down(tap, IN_PIECES(row_count[r]) ? PIECE : row_count[r], source,
-                                (INDEX)features_y, step);
+                                (INDEX)features_step.y, step);
                 if (IN_PIECES(row_count[r])) {
                     Four rest = {{NOTHING_LOST, NOTHING_LOST, NOTHING_LOST, NOTHING_LOST}};
                     for (int t = PIECE; t < row_count[r]; t += PIECE)
-                        join(down(tap + t, min(row_count[r] - t, PIECE), source, (INDEX)features_y, step),
-                             sum, rest);
+                        join(
+                            down(tap + t, min(row_count[r] - t, PIECE), source, (INDEX)features_step.y, step),
+                            sum, rest);
                     restore(sum, rest);
                 }
                 lines[i] = sum;
@@ -164,7 +165,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
 #pragma unroll
             for (int v = 0; v < GROUP; v++)
                 if (v < live)
-                    out[at + (INDEX)out_c * v] = rounded_to<RESULT>(bins[i].channel[v]);
+                    out[at + (INDEX)out_step.c * v] = rounded_to<RESULT>(bins[i].channel[v]);
         }
     }
 }

@@ -54,7 +54,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
                         line[v] = 0;
-                    along<COUNT, 4>(columns, count, source, (INDEX)features_x, line);
+                    along<COUNT, 4>(columns, count, source, (INDEX)features_step.x, line);
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
                         sum[v] = madd(row->weight, line[v], sum[v]);
@@ -71,7 +71,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
 #pragma unroll
                         for (int v = 0; v < COUNT; v++)
                             line[v] = 0;
-                        along<COUNT, 2>(columns + j, min(count - j, PIECE), source, (INDEX)features_x, line);
+                        along<COUNT, 2>(columns + j, min(count - j, PIECE), source, (INDEX)features_step.x,
+                                        line);
 #pragma unroll
                         for (int v = 0; v < COUNT; v++)
                             join(row->weight * line[v], sum[v], lost[v]);
@@ -94,9 +95,9 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
     KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)                                         \
         name(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),                              \
              const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {    \
-        pool<COUNT>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,      \
-                    out_x, y_start, y_count, y_taps, y_room, y_first, y_bins, x_start, x_count, x_taps,      \
-                    x_room, x_first, x_bins, image, window, rois, channels);                                 \
+        pool<COUNT>(features, features_step, out, out_step, y_start, y_count, y_taps, y_room, y_first,       \
+                    y_bins, x_start, x_count, x_taps, x_room, x_first, x_bins, image, window, rois,          \
+                    channels);                                                                               \
     }
 
 FORWARD(axis_forward_pixels, 1)

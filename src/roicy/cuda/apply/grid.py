@@ -7,7 +7,8 @@ import numpy as np
 from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
 from roicy.cuda.apply.argmax import SURVEYORS, argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
-from roicy.cuda.device import Device, view
+from roicy.cuda.device import Device
+from roicy.cuda.structs import view
 from roicy.cuda.tables.grid import _OWNERS, _THREADS, GridTable
 
 # Bins along an axis that a block takes at a time, so that each has room for a few samples.

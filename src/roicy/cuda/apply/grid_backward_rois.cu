@@ -31,10 +31,10 @@ KERNEL __launch_bounds__(SURVEYORS, 2)
                     return;
                 const double value = real_of(gradient[AT(gradient, k, c, p, q)]);
                 const STORED *plane = features + AT(features, image[k], c, 0, 0);
-                const STORED *top = plane + (INDEX)features_y * (INDEX)y.low;
-                const STORED *bottom = plane + (INDEX)features_y * (INDEX)y.high;
-                const INDEX left = (INDEX)features_x * (INDEX)x.low,
-                            right = (INDEX)features_x * (INDEX)x.high;
+                const STORED *top = plane + (INDEX)features_step.y * (INDEX)y.low;
+                const STORED *bottom = plane + (INDEX)features_step.y * (INDEX)y.high;
+                const INDEX left = (INDEX)features_step.x * (INDEX)x.low,
+                            right = (INDEX)features_step.x * (INDEX)x.high;
                 const int64 first = k * ((int64)rows + columns);
                 double slope_y = 0, slope_x = 0;
                 if (!y.level) {

@@ -135,7 +135,7 @@ KERNEL __launch_bounds__(THREADS, 4)
                     for (int axis = 0; axis < 2; axis++) {
                         const int room = axis ? room_x : room_y, from = axis ? from_x : from_y;
                         const int count = room * (axis ? width_of_run : height_of_run);
-                        const int64 stride = axis ? features_x : features_y;
+                        const int64 stride = axis ? features_step.x : features_step.y;
                         for (int entry = threadIdx.x; entry < count; entry += THREADS) {
                             const int which = entry / room, i = from + entry - which * room;
                             const int64 bin = (axis ? own_x : own_y) + which;

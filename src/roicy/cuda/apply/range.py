@@ -7,7 +7,8 @@ import numpy as np
 from roicy._types import DType, Ndarray, Shape, Size, Table
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import OWNERS, Owned, chunk_of
-from roicy.cuda.device import Device, packs, view
+from roicy.cuda.device import Device, packs
+from roicy.cuda.structs import view
 from roicy.cuda.tables.range import _GROUP, _PIXEL_WARPS, _WARPS, RangeTable
 from roicy.cuda.tables.rois import ImageTable
 
@@ -43,7 +44,7 @@ class RangeKernels(Device):
         arguments = (
             *view(features),
             *view(out),
-            *argmax_view(argmax, table.window)[:5],
+            *argmax_view(argmax, table.window)[:2],
             table.image,
             table.window,
             *table.y,

@@ -48,6 +48,6 @@ KERNEL __launch_bounds__(32 * OWNERS, 2)
             }
             __syncthreads();
         }
-        write_sums(owned, all_sums, size, target, target_n, target_c, target_y, target_x, width, by_channel);
+        write_sums(owned, all_sums, size, target, target_step, width, by_channel);
     }
 }

@@ -121,13 +121,14 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                         const int y = __shfl_sync(~0u, own_top, r), height = __shfl_sync(~0u, own_height, r);
                         if (item >= items)
                             continue;
-                        INDEX at = (INDEX)features_y * (INDEX)y + (INDEX)features_x * (INDEX)(from + x);
+                        INDEX at =
+                            (INDEX)features_step.y * (INDEX)y + (INDEX)features_step.x * (INDEX)(from + x);
                         Best largest[BESIDE];
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++)
                             largest[c] = {LOWEST, -1};
 #pragma unroll 2
-                        for (int j = 0; j < height; j++, at += (INDEX)features_y)
+                        for (int j = 0; j < height; j++, at += (INDEX)features_step.y)
 #pragma unroll
                             for (int c = 0; c < BESIDE; c++)
                                 take(real_of(features[plane[c] + at]), j, largest[c]);
@@ -197,10 +198,10 @@ template <int COUNT> INLINE void search_pixels(CALL, int split, int64 tasks, Bes
                 best[v] = {LOWEST, NOWHERE};
             for (int y = top + turn; y < top + height; y += split) {
                 const STORED *pixel =
-                    source + ((INDEX)features_y * (INDEX)y + (INDEX)features_x * (INDEX)left);
+                    source + ((INDEX)features_step.y * (INDEX)y + (INDEX)features_step.x * (INDEX)left);
                 int place = (int)((unsigned)y * (unsigned)width + left);
 #pragma unroll 4
-                for (int x = 0; x < breadth; x++, place++, pixel += features_x) {
+                for (int x = 0; x < breadth; x++, place++, pixel += features_step.x) {
                     const Source own = *reinterpret_cast<const Source *>(pixel);
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
@@ -238,8 +239,7 @@ template <int COUNT> INLINE void search_pixels(CALL, int split, int64 tasks, Bes
 #define MAX_OF_PIXELS(name, COUNT)                                                                           \
     KERNEL __launch_bounds__(32 * PIXEL_WARPS, 3) name(CALL, int split, int64 tasks) {                       \
         __shared__ Best shares[PIXEL_WARPS][32 * COUNT];                                                     \
-        search_pixels<COUNT>(features, features_n, features_c, features_y, features_x, out, out_n, out_c,    \
-                             out_y, out_x, argmax, argmax_n, argmax_c, argmax_y, argmax_x, image, window,    \
+        search_pixels<COUNT>(features, features_step, out, out_step, argmax, argmax_step, image, window,     \
                              y_start, y_length, y_bins, x_start, x_length, x_bins, rois, channels, width,    \
                              split, tasks, shares);                                                          \
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import Ndarray, Shape, Size, Table
-from roicy.cuda.device import Device, channels_last, packs, view
+from roicy.cuda.device import Device, channels_last, packs
+from roicy.cuda.structs import view
 from roicy.cuda.tables.sample import SampleTable
 
 #: Threads of a block of the kernels that apply tables.

@@ -263,13 +263,13 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
                           left,
                           min(top + tile_rows, height),
                           min(left + tile_columns, width),
-                          (INDEX)grad_c * between};
+                          (INDEX)grad_step.c * between};
         }
         __syncthreads();
         const int c =
             (int)(task / tiles / images) * channels_at_once + (across ? lane : warp % at_once * most);
         const int live = c < channels ? min(most, (channels - 1 - c) / between + 1) : 0;
-        const STORED *source = grad + (INDEX)grad_c * c;
+        const STORED *source = grad + (INDEX)grad_step.c * c;
         REAL sum[OWN];
 #pragma unroll
         for (int i = 0; i < OWN; i++)
@@ -350,9 +350,8 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
              const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,                   \
              const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,      \
              int channels, int height, int width, int bins_y, int bins_x, int tile_rows, int tile_columns) { \
-        spread<PIXELS>(grad, grad_n, grad_c, grad_y, grad_x, out, out_n, out_c, out_y, out_x, boxes, image,  \
-                       rois, order, start, sorted, window, images, channels, height, width, bins_y, bins_x,  \
-                       tile_rows, tile_columns);                                                             \
+        spread<PIXELS>(grad, grad_step, out, out_step, boxes, image, rois, order, start, sorted, window,     \
+                       images, channels, height, width, bins_y, bins_x, tile_rows, tile_columns);            \
     }
 
 BACKWARD(sample_backward, 1)

@@ -86,8 +86,9 @@ INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features)
                 if (hits(at, height, width)) {
                     const Between y = between(at.y, height), x = between(at.x, width);
                     const REAL weight = row.run * column.run;
-                    block.corners[slot] = {(INDEX)features_y * y.low + (INDEX)features_x * x.low,
-                                           x.last ? 0 : (INDEX)features_x, y.last ? 0 : (INDEX)features_y,
+                    block.corners[slot] = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
+                                           x.last ? 0 : (INDEX)features_step.x,
+                                           y.last ? 0 : (INDEX)features_step.y,
                                            AT(grad, 0, 0, bin / bins_x, bin % bins_x)};
                     slope = {y.part,
                              x.part,
@@ -118,8 +119,8 @@ INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features)
                             rises[j] = {0, 0};
 #pragma unroll 1
                             for (int v = ACROSS ? lane : 4 * warp + j; v < live; v += 32)
-                                add_channel(rises[j], pixel + (INDEX)features_c * v,
-                                            gradient[(INDEX)grad_c * v], at, slope);
+                                add_channel(rises[j], pixel + (INDEX)features_step.c * v,
+                                            gradient[(INDEX)grad_step.c * v], at, slope);
                         }
                         if (ACROSS) {
                             for (int other = 1; other < 4; other *= 2)
@@ -181,9 +182,9 @@ INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features)
              const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
              int height, int width, int bins_y, int bins_x, int bins_at_once, double spatial_scale,          \
              double angle_unit, double *__restrict__ partial) {                                              \
-        differentiate<ACROSS>(grad, grad_n, grad_c, grad_y, grad_x, features, features_n, features_c,        \
-                              features_y, features_x, boxes, image, window, rois, channels, height, width,   \
-                              bins_y, bins_x, bins_at_once, spatial_scale, angle_unit, partial);             \
+        differentiate<ACROSS>(grad, grad_step, features, features_step, boxes, image, window, rois,          \
+                              channels, height, width, bins_y, bins_x, bins_at_once, spatial_scale,          \
+                              angle_unit, partial);                                                          \
     }
 
 BACKWARD_ROIS(sample_backward_rois, false)

@@ -125,8 +125,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                 const Between y = between(at.y, height), x = between(at.x, width);
                 const REAL weight = row.run * column.run;
                 const REAL lower = weight * y.part, upper = weight - lower;
-                corners = {(INDEX)features_y * y.low + (INDEX)features_x * x.low,
-                           x.last ? 0 : (INDEX)features_x, y.last ? 0 : (INDEX)features_y, 1};
+                corners = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
+                           x.last ? 0 : (INDEX)features_step.x, y.last ? 0 : (INDEX)features_step.y, 1};
                 block.weights[slot] = {upper - upper * x.part, upper * x.part, lower - lower * x.part,
                                        lower * x.part};
             }
@@ -143,7 +143,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                 for (int run = v < live ? warp : sums; run < sums; run += THREADS / 32) {
                     const int begin = run / runs * samples + run % runs * RUN;
                     const int end = min(begin + length, (run / runs + 1) * samples);
-                    const STORED *here = plane + (INDEX)features_c * v;
+                    const STORED *here = plane + (INDEX)features_step.c * v;
                     Two each[LANES];
 #pragma unroll
                     for (int i = 0; i < LANES; i++)
@@ -191,7 +191,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                     REAL sum[GROUP];
 #pragma unroll
                     for (int i = 0; i < GROUP; i++) {
-                        step[i] = (INDEX)features_c * min(v + i, live - 1);
+                        step[i] = (INDEX)features_step.c * min(v + i, live - 1);
                         sum[i] = 0;
                     }
 #pragma unroll 1
@@ -217,7 +217,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                         if ((i & (lanes - 1)) != of_run || v + i >= live)
                             continue;
                         if (whole)
-                            place[(INDEX)out_c * i] = rounded_to<RESULT>(sum[i]);
+                            place[(INDEX)out_step.c * i] = rounded_to<RESULT>(sum[i]);
                         else
                             block.sums[run][v + i] = sum[i];
                     }
@@ -252,9 +252,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
         name(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,                 \
              const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
              int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {        \
-        pool<ACROSS>(features, features_n, features_c, features_y, features_x, out, out_n, out_c, out_y,     \
-                     out_x, boxes, image, window, rois, channels, height, width, bins_y, bins_x,             \
-                     bins_at_once, channels_at_once);                                                        \
+        pool<ACROSS>(features, features_step, out, out_step, boxes, image, window, rois, channels, height,   \
+                     width, bins_y, bins_x, bins_at_once, channels_at_once);                                 \
     }
 
 FORWARD(sample_forward, false)

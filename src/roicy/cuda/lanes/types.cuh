@@ -27,14 +27,21 @@ typedef unsigned char uint8;
 #define OF(name) name
 #define KEPT BOX
 
-/* An array shaped (image or RoI, channel, row, column): its first item and its strides, in items. */
-#define VIEW(type, name)                                                                                     \
-    type *__restrict__ name, int64 name##_n, int64 name##_c, int64 name##_y, int64 name##_x
+/* Arguments travel packed: a struct that a kernel takes by value has its twin in structs.py. Pointers inside of
+ * one alias whatever they like, so a kernel begins with __restrict__ copies of those that it reads much by. */
 
-/* Where an item of such an array lies. */
-#define AT(name, n, c, y, x)                                                                                 \
-    ((INDEX)name##_n * (INDEX)(n) + (INDEX)name##_c * (INDEX)(c) + (INDEX)name##_y * (INDEX)(y) +            \
-     (INDEX)name##_x * (INDEX)(x))
+/* From an item of an array shaped (image or RoI, channel, row, column) to the next one along each axis. */
+struct Strides {
+    int64 n, c, y, x;
+};
+
+/* Such an array: its first item, and its strides in items. */
+#define VIEW(type, name) type *__restrict__ name, const Strides name##_step
+
+/* Where an item of it lies. */
+#define AT(name, image, channel, row, column)                                                                \
+    ((INDEX)name##_step.n * (INDEX)(image) + (INDEX)name##_step.c * (INDEX)(channel) +                       \
+     (INDEX)name##_step.y * (INDEX)(row) + (INDEX)name##_step.x * (INDEX)(column))
 
 #ifdef REAL
 INLINE REAL madd(REAL a, REAL b, REAL c) { return fma(a, b, c); }

@@ -2,6 +2,15 @@
 #pragma once
 #include "lanes/types.cuh"
 
+/* What every table knows; whoever fills it fills `image` and `window`. */
+struct Rois {
+    int64 *image; /* of each RoI, -1 where the row is invalid */
+    int *window;  /* a Window of each */
+    int64 count, images;
+    int height, width; /* of the map */
+    int rows, columns; /* of bins */
+};
+
 struct Window {
     /* the part of the map that a RoI reads: rows [top, bottom), columns [left, right); all zero where there
      * is none */
@@ -18,6 +27,13 @@ INLINE void put_window(int *window, int64 k, Window w) {
 }
 
 #ifdef BOX
+/* What a table is filled from: four numbers of a box or five, behind the batch index where `images` is null. */
+struct Boxes {
+    const BOX *numbers;
+    const int64 *images;
+    int columns;
+};
+
 /* The image of a row of boxes, -1 where the row is invalid. `given` says whether `images` holds the batch
  * indices; else they are the rows' first numbers. */
 INLINE int64 image_of(const BOX *row, int columns, const int64 *images, int given, int64 k, int64 count) {
@@ -28,7 +44,17 @@ INLINE int64 image_of(const BOX *row, int columns, const int64 *images, int give
         return images[k] >= 0 && images[k] < count ? images[k] : -1;
     return row[0] > -1 && row[0] < (BOX)count && (int64)row[0] < count ? (int64)row[0] : -1;
 }
+
+INLINE int64 image_of(const Boxes &boxes, int64 k, int64 images) {
+    return image_of(boxes.numbers + k * boxes.columns, boxes.columns, boxes.images, boxes.images != nullptr,
+                    k, images);
+}
 #endif
+
+/* The RoIs by their image, where that is worth it; null where all of them are to be looked at for each. */
+struct ByImage {
+    const int64 *order, *start;
+};
 
 /* The RoIs that a block goes through, `blockDim.x` at a time: those of one image, ascending.
  *
@@ -42,6 +68,12 @@ INLINE Candidates candidates_of(int64 n, int64 rois, const int64 *start, int sor
     if (sorted)
         return {start[n], start[n + 1]};
     return {0, rois};
+}
+
+INLINE Candidates candidates_of(int64 n, const Rois &rois, const ByImage &by_image) {
+    if (by_image.order)
+        return {by_image.start[n], by_image.start[n + 1]};
+    return {0, rois.count};
 }
 
 /* Puts the RoIs of those threads that say `meets` into `met`, in the order of the threads, for all threads of

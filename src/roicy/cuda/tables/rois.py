@@ -6,10 +6,25 @@ import numpy as np
 
 from roicy._types import Ndarray, Shape, Size
 from roicy.cuda.device import Arguments, Device, name_of, table_options
+from roicy.cuda.structs import POINTER, Layout, Struct
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
 _INT32_MAX = 2**31 - 1
+
+#: As in rois.cuh.
+ROIS = Layout(
+    image=POINTER,
+    window=POINTER,
+    count=np.int64,
+    images=np.int64,
+    height=np.int32,
+    width=np.int32,
+    rows=np.int32,
+    columns=np.int32,
+)
+BOXES = Layout(numbers=POINTER, images=POINTER, columns=np.int32)
+BY_IMAGE = Layout(order=POINTER, start=POINTER)
 
 
 class RoiTable:
@@ -60,13 +75,28 @@ class RoiTable:
         self.window = device.xp.empty((self.rois, 4), np.int32)
         self._options = table_options(name_of(boxes.dtype), accumulate)
         self._first_invalid: int | None = None
-        self._by_image: Arguments | None = None
+        self._by_image: Struct | None = None
+        #: What kernels are told of the RoIs: a struct Rois.
+        self.packed_rois = ROIS(
+            image=self.image,
+            window=self.window,
+            count=self.rois,
+            images=input_shape[0],
+            height=input_shape[2],
+            width=input_shape[3],
+            rows=output_size[0],
+            columns=output_size[1],
+        )
 
     def launch_table(
         self, kernel: str, blocks: int, threads: int, arguments: Arguments, source: str = "rois"
     ) -> None:
         """Run a kernel that is specialised for the dtype of the boxes and the type of the weights."""
         self.device.launch(source, kernel, self._options, blocks, threads, arguments)
+
+    def packed_boxes(self) -> Struct:
+        """Return what a kernel that fills the table is told of the boxes: a struct Boxes."""
+        return BOXES(numbers=self.boxes, images=self.images, columns=self.boxes.shape[1])
 
     def rows(self) -> Arguments:
         """Return the arguments that say what the boxes are: (boxes, columns, images, given, K, N)."""
@@ -97,22 +127,28 @@ class RoiTable:
     def serve(self, purpose: str) -> None:
         """Make what the kernels of a purpose will ask for."""
         if purpose == "backward":
-            self.by_image()
+            self.packed_by_image()
 
-    def by_image(self) -> Arguments:
-        """Return the arguments by which a kernel finds an image's RoIs: image, K, order, start, sorted."""
+    def packed_by_image(self) -> Struct:
+        """Return by what a kernel finds an image's RoIs: a struct ByImage."""
         if self._by_image is None:
             n, xp = self.input_shape[0], self.device.xp
             if n == 1 or self.rois <= UNSORTED:
-                self._by_image = self.image, np.int64(self.rois), self.image, self.image, np.int32(0)
+                self._by_image = BY_IMAGE(order=None, start=None)
             else:
                 order = xp.argsort(self.image, kind="stable").astype(np.int64, copy=False)
                 start = xp.empty(n + 1, np.int64)
                 sorted_images = self.image[order]
                 arguments = (sorted_images, np.int64(self.rois), np.int64(n), start)
                 self.launch_table("image_starts", -(-(n + 1) // 128), 128, arguments)
-                self._by_image = self.image, np.int64(self.rois), order, start, np.int32(1)
+                self._by_image = BY_IMAGE(order=order, start=start)
         return self._by_image
+
+    def by_image(self) -> Arguments:
+        """Return the same as arguments one by one: image, K, order, start, sorted."""
+        arrays = self.packed_by_image().arrays
+        order, start = (arrays.get(name, self.image) for name in ("order", "start"))
+        return self.image, np.int64(self.rois), order, start, np.int32(bool(arrays))
 
 
 class ImageTable(RoiTable):
