@@ -24,6 +24,7 @@ POSITIONAL = {
     "roi_align_rotated_plan": ["rois", "input_shape", "output_size"],
     "roi_pool": ["features", "rois", "output_size"],
     "roi_pool_backward": ["grad_output", "argmax", "rois", "input_shape"],
+    "roi_pool_plan": ["rois", "input_shape", "output_size"],
     "fpn_levels": ["rois", "num_levels"],
     "rmac": ["features"],
     "rmac_backward": ["grad_output", "features"],
@@ -31,7 +32,8 @@ POSITIONAL = {
 }
 OPERATOR_NAMES = list(POSITIONAL)
 THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
-NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", "RoIAlignPlan", "RoIAlignRotatedPlan"]
+PLAN_NAMES = ["Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"]
+NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES]
 
 BOXES = {"batch_indices": None, "layout": "NCHW"}
 SAMPLES = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}
@@ -62,6 +64,7 @@ OPTIONS = {
         **OUT,
     },
     "roi_pool_backward": {**BOXES, **INVALID, **OUT},
+    "roi_pool_plan": {"spatial_scale": 1.0, "rounding": "round", **BOXES, **INVALID},
     "fpn_levels": {
         "rule": "torchvision",
         "canonical_size": 224,
@@ -100,9 +103,8 @@ def test_signatures(name):
     assert list(options.items()) == list(OPTIONS[name].items())
 
 
-@pytest.mark.parametrize("plan", ["RoIAlignPlan", "RoIAlignRotatedPlan"])
+@pytest.mark.parametrize("plan", PLAN_NAMES)
 def test_methods_of_plans(plan):
-    maximum = plan == "RoIAlignPlan"
     for method, arguments, option in [
         ("__call__", ["self", "features", "out"], {"return_argmax": False}),
         ("backward", ["self", "grad_output", "out"], {"argmax": None}),
@@ -111,7 +113,7 @@ def test_methods_of_plans(plan):
         parameters = inspect.signature(getattr(getattr(roicy, plan), method)).parameters.values()
         assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == arguments
         options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        assert options == (option if maximum else {})
+        assert options == option
 
 
 @pytest.mark.parametrize("name", OPERATOR_NAMES)

@@ -26,6 +26,8 @@ from strategies import (
 
 import roicy
 from roicy._backend import adopt
+from roicy._kinds import AVERAGE
+from roicy.plan import Given
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -450,7 +452,7 @@ class Named(roicy.RoIAlignPlan):
 
     def __init__(self, name):
         kernels, rois = adopt(rois=ROIS)
-        super().__init__(kernels, rois, SHAPE, (2, 2), 1, 0, True, "avg", "bilinear", None, "NCHW", "raise")
+        super().__init__(AVERAGE, kernels, Given(rois, None, "NCHW", "raise"), SHAPE, (2, 2), (1, 0, True))
         self.name = name
 
 
@@ -476,7 +478,8 @@ def test_copies_of_a_derived_plan(duplicate):
         lambda arguments: arguments.update(rois=arguments["rois"][:, :3]),
         lambda arguments: arguments.update(rois=[[1.0, 2.0]]),
         lambda arguments: arguments.update(input_shape=(2, -5, 12, 10)),
-        lambda arguments: arguments.update(sampling_ratio=1e9),
+        lambda arguments: arguments.update(options=(1.0, 1e9, True)),
+        lambda arguments: arguments.update(options=(1.0, 0)),
     ],
 )
 def test_damaged_pickles_say_so(damage):

@@ -12,6 +12,7 @@
 `roi_align_rotated_plan`          the same for several feature maps of one shape
 `roi_pool`                        pool boxes rounded to pixels by their maximum
 `roi_pool_backward`               its gradient with respect to the features
+`roi_pool_plan`                   the same for several feature maps of one shape
 `fpn_levels`                      which map of a feature pyramid each box is pooled from
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
@@ -33,15 +34,21 @@ the arguments that they have there.
 from typing import TYPE_CHECKING
 
 from roicy._config import get_num_threads, num_threads, set_num_threads, show_config
-from roicy.align import roi_align, roi_align_backward, roi_align_backward_rois
+from roicy.align import roi_align, roi_align_backward, roi_align_backward_rois, roi_align_plan
 from roicy.levels import fpn_levels
-from roicy.plan import RoIAlignPlan, RoIAlignRotatedPlan, roi_align_plan, roi_align_rotated_plan
-from roicy.pool import roi_pool, roi_pool_backward
+from roicy.plan import Plan, RoIAlignPlan, RoIAlignRotatedPlan
+from roicy.pool import roi_pool, roi_pool_backward, roi_pool_plan
 from roicy.positions import roi_align_argmax_positions
 from roicy.rmac import rmac, rmac_backward, rmac_regions
-from roicy.rotated import roi_align_rotated, roi_align_rotated_backward, roi_align_rotated_backward_rois
+from roicy.rotated import (
+    roi_align_rotated,
+    roi_align_rotated_backward,
+    roi_align_rotated_backward_rois,
+    roi_align_rotated_plan,
+)
 
 __all__ = [
+    "Plan",
     "RoIAlignPlan",
     "RoIAlignRotatedPlan",
     "fpn_levels",
@@ -61,6 +68,7 @@ __all__ = [
     "roi_align_rotated_plan",
     "roi_pool",
     "roi_pool_backward",
+    "roi_pool_plan",
     "set_num_threads",
     "show_config",
 ]

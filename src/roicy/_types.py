@@ -7,7 +7,7 @@ signature has it. Shapes and dtypes are no part of these types.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -95,6 +95,28 @@ InputShape: TypeAlias = tuple[SupportsIndex, ...] | list[int]
 #: A shape of 4 axes, and the rows and columns of it.
 Shape: TypeAlias = tuple[int, int, int, int]
 Size: TypeAlias = tuple[int, int]
+
+
+class Regions(NamedTuple):
+    """Boxes, the maps that they are pooled from, and the bins that they are divided into.
+
+    Attributes
+    ----------
+    boxes : array, (K, columns) or (K, columns + 1), float32 or float64, C-contiguous
+        The numbers of each box; with one column more the batch index comes first.
+    images : array, (K,), int64, C-contiguous, or None with one column more
+        Batch indices, in range or not.
+    input_shape : tuple of int
+        N, C, H, W, whatever the layout is.
+    output_size : tuple of int
+        Rows and columns of bins.
+    """
+
+    boxes: Ndarray
+    images: Ndarray | None
+    input_shape: Shape
+    output_size: Size
+
 
 #: A wrong number of an argmax: where it is (k, c, p, q), what it is, and what it would have to be below.
 ArgmaxError: TypeAlias = tuple[tuple[int, int, int, int], int, int]

@@ -1,6 +1,6 @@
 """RoIAlign: the average of a feature map, or its largest sample, over the bins of boxes, and the gradients.
 
-Each function settles its arguments and uses a plan (`roicy.plan`) once.
+Each function uses a plan (`roicy.plan`) once, but the last, which returns one.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, overload
 
-from roicy import _arguments as settle
-from roicy._backend import adopt
+from roicy import plan
+from roicy._kinds import of_roi_align
 from roicy._types import (
     AnyArray,
     Array,
@@ -25,7 +25,7 @@ from roicy._types import (
     OutputSize,
     Real,
 )
-from roicy.plan import RoIAlignPlan
+from roicy.plan import Given, RoIAlignPlan
 
 
 @overload
@@ -267,25 +267,13 @@ def roi_align(
     array([[3, 3],
            [3, 3]], dtype=int32)
     """
-    kernels, features, rois, batch_indices, out = adopt(
-        features=features, rois=rois, batch_indices=batch_indices, out=out
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned
+    kind = of_roi_align(mode, max_rule)
+    pooled: Array | tuple[Array, Array] = plan.pool(
+        kind, given, features, output_size, options, out, return_argmax
     )
-    layout = settle.layout(layout)
-    plan: RoIAlignPlan[Array] = RoIAlignPlan(
-        kernels,
-        rois,
-        settle.features_shape(features, layout),
-        settle.output_size(output_size),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        mode,
-        max_rule,
-        batch_indices,
-        layout,
-        invalid,
-    )
-    return plan(features, out, return_argmax=return_argmax)
+    return pooled
 
 
 def roi_align_backward(
@@ -402,25 +390,12 @@ def roi_align_backward(
            [0., 0., 0., 0.],
            [0., 0., 0., 4.]], dtype=float32)
     """
-    kernels, grad_output, rois, argmax, batch_indices, out = adopt(
-        grad_output=grad_output, rois=rois, argmax=argmax, batch_indices=batch_indices, out=out
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned
+    grad_features: Array = plan.backward(
+        of_roi_align(mode), given, grad_output, input_shape, options, out, argmax
     )
-    layout = settle.layout(layout)
-    plan: RoIAlignPlan[Array] = RoIAlignPlan(
-        kernels,
-        rois,
-        settle.input_shape(input_shape, layout),
-        settle.grad_output_size(grad_output, layout),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        mode,
-        "bilinear",
-        batch_indices,
-        layout,
-        invalid,
-    )
-    return plan.backward(grad_output, out, argmax=argmax)
+    return grad_features
 
 
 @overload
@@ -571,27 +546,104 @@ def roi_align_backward_rois(
     >>> roicy.roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
     array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
-    kernels, grad_output, features, rois, argmax, batch_indices, out = adopt(
-        grad_output=grad_output,
-        features=features,
-        rois=rois,
-        argmax=argmax,
-        batch_indices=batch_indices,
-        out=out,
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned
+    grad_rois: Array | list[Array] = plan.backward_rois(
+        of_roi_align(mode), given, grad_output, features, options, out, argmax
     )
-    layout = settle.layout(layout)
-    plan: RoIAlignPlan[Array] = RoIAlignPlan(
-        kernels,
-        rois,
-        settle.features_shape(features, layout),
-        settle.grad_output_size(grad_output, layout),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        mode,
-        "bilinear",
-        batch_indices,
-        layout,
-        invalid,
-    )
-    return plan.backward_rois(grad_output, features, out, argmax=argmax)
+    return grad_rois
+
+
+def roi_align_plan(
+    rois: Array | Sequence[Array],
+    input_shape: InputShape,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    mode: Mode = "avg",
+    max_rule: MaxRule = "bilinear",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+) -> RoIAlignPlan[Array]:
+    """Settle once what `roi_align` derives from the boxes, for several feature maps of one shape.
+
+    The tables that say which pixels each bin averages depend on the boxes and on the shape of the map, not on
+    its values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass
+    that has been computed. The results are the same, bit for bit, as those of `roi_align`,
+    `roi_align_backward` and `roi_align_backward_rois`.
+
+    Parameters
+    ----------
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes as in `roi_align`. They are copied: changing the array later does not change the plan.
+    input_shape : tuple of 4 ints
+        Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    output_size : int or (int, int)
+        Rows and columns of bins, as in `roi_align`.
+    spatial_scale : float, optional
+        Feature pixels per unit of `rois`, as in `roi_align`.
+    sampling_ratio : int, optional
+        Samples per bin and axis, 0 or less for adaptive, as in `roi_align`.
+    aligned : bool, optional
+        Whether pixel centres lie at half-integer coordinates, as in `roi_align`.
+    mode : {"avg", "max"}, optional
+        What is made of the samples of a bin, as in `roi_align`.
+    max_rule : {"bilinear", "onnx"}, optional
+        For ``mode="max"``: the value of a sample, as in `roi_align`.
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 4).
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of feature maps, of results and of `input_shape`.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows that no pooling can be done for, as in `roi_align`.
+
+    Returns
+    -------
+    RoIAlignPlan
+        ``plan(features, out=None, *, return_argmax=False)`` pools,
+        ``plan.backward(grad_output, out=None, *, argmax=None)`` and
+        ``plan.backward_rois(grad_output, features, out=None, *, argmax=None)`` are the gradients. Its
+        attributes are `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by
+        several threads, copied and pickled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roi_align` does; invalid rows are found when the plan is made.
+
+    See Also
+    --------
+    roi_align : The function of which this is the part that depends on the boxes.
+    roi_align_rotated_plan : The same for rotated boxes.
+
+    Notes
+    -----
+    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
+    maps and for the gradients when they are first asked for. All are kept as long as the plan. With
+    ``mode="max"`` one table serves pooling and gradients. What is copied or pickled are the boxes and
+    options: tables are made again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roicy
+    >>> rois = np.array([[0, 0, 0, 4, 4]], np.float32)
+    >>> plan = roicy.roi_align_plan(rois, (1, 1, 4, 4), 2, sampling_ratio=1)
+    >>> plan.output_shape
+    (1, 1, 2, 2)
+    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> plan(features)[0, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]], dtype=float32)
+    >>> plan(2 * features)[0, 0]
+    array([[ 5.,  9.],
+           [21., 25.]], dtype=float32)
+    """
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned
+    kind = of_roi_align(mode, max_rule)
+    kept: RoIAlignPlan[Array] = plan.keep(RoIAlignPlan, kind, given, input_shape, output_size, options)
+    return kept

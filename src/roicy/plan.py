@@ -1,70 +1,120 @@
-"""Plans: where boxes sample maps of one shape, settled once and applied to one map after another."""
+"""Plans: boxes on maps of one shape, settled once and applied to one map after another.
+
+The functions of all operators are plans that are used once (`pool`, `backward`, `backward_rois`), or kept
+(`keep`). Each call checks its arrays, gets a table and only then writes. What the table is, and which kernels
+are applied with it, the plan's `roicy._kinds.Kind` says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, overload
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast, overload
+
+import numpy as np
 
 from roicy import _arguments as settle
-from roicy._pooling import Pooling, planned
+from roicy._backend import adopt
+from roicy._kinds import Kind
 from roicy._types import (
-    AngleUnit,
     AnyArray,
-    ArgmaxError,
     Array,
     Boxes,
-    Flag,
     InputShape,
-    Integer,
     Invalid,
     Kernels,
     Layout,
-    MaxRule,
-    Mode,
     Ndarray,
     Out,
     OutputSize,
-    Real,
+    Regions,
     Shape,
     Size,
 )
 
 
-class RoIAlignPlan(Pooling[Array]):
-    """RoIAlign of fixed boxes on feature maps of a fixed shape; made by `roicy.roi_align_plan`.
+class Given(NamedTuple):
+    """Boxes, and what every operator on boxes is told about them, as the caller gave it."""
 
-    Call it with a feature map to pool, `backward` and `backward_rois` are the gradients. The functions of
-    `roicy.align` are plans that are used once.
+    rois: Boxes
+    batch_indices: AnyArray | None
+    layout: Layout
+    invalid: Invalid
+
+
+class Plan(Generic[Array]):
+    """Boxes on feature maps of one shape; made by functions such as `roicy.roi_pool_plan`.
+
+    Call it with a feature map to pool; `backward` and `backward_rois` are the gradients.
     """
 
-    __slots__ = ("_geometry", "_max_rule", "_mode")
+    __slots__ = (
+        "__weakref__",
+        "_captured",
+        "_input_shape",
+        "_invalid",
+        "_kept",
+        "_kernels",
+        "_kind",
+        "_layout",
+        "_moments",
+        "_options",
+        "_output_shape",
+        "_regions",
+        "_rois",
+        "_tables",
+    )
 
     def __init__(
         self,
+        kind: Kind,
         kernels: Kernels,
-        rois: Boxes,
+        given: Given,
         input_shape: Shape,
         output_size: Size,
-        spatial_scale: Real,
-        sampling_ratio: Integer,
-        aligned: Flag,
-        mode: Mode,
-        max_rule: MaxRule,
-        batch_indices: AnyArray | None,
-        layout: Layout,
-        invalid: Invalid,
+        options: Sequence[Any],
     ) -> None:
-        # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
-        self._mode = settle.mode(mode)
-        self._max_rule = settle.max_rule(max_rule)
-        super().__init__(kernels, rois, input_shape, output_size, batch_indices, layout, invalid)
-        self._geometry = (
-            self._shape,
-            output_size,
-            settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
-            settle.sampling_ratio(sampling_ratio),
-            settle.flag("aligned", aligned),
-        )
+        # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it
+        rois, batch_indices, layout, invalid = given
+        if layout == "NCHW":
+            n, c, h, w = input_shape
+        else:
+            n, h, w, c = input_shape
+        settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
+        k = len(settled.boxes)
+        rows, columns = output_size
+        self._kind = kind
+        self._kernels = kernels
+        self._rois = settled
+        self._regions = Regions(settled.boxes, settled.images, (n, c, h, w), output_size)
+        self._layout: Layout = layout
+        self._input_shape = input_shape
+        self._output_shape = (k, c, rows, columns) if layout == "NCHW" else (k, rows, columns, c)
+        self._invalid = settle.invalid(invalid)
+        self._options = kind.settle(options, settled.boxes.dtype, output_size)
+        self._tables: dict[tuple[str, str], Any] = {}
+        self._kept = False
+        self._captured: list[Any] = []  # tables that are parts of CUDA graphs
+        self._moments: list[Any] = []  # when other streams may use what this one made of the plan
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of the feature maps, in the order of `layout`."""
+        return self._input_shape
+
+    @property
+    def output_size(self) -> Size:
+        """Rows and columns of the output."""
+        return self._regions.output_size
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output, in the order of `layout`."""
+        return self._output_shape
+
+    @property
+    def layout(self) -> Layout:
+        """Order of the axes, "NCHW" or "NHWC"."""
+        return self._layout
 
     @overload
     def __call__(
@@ -94,21 +144,15 @@ class RoIAlignPlan(Pooling[Array]):
             Where to write the result; of the result's dtype and without overlap with `features`. With
             `return_argmax`, a tuple says where the argmax goes too.
         return_argmax : bool, optional
-            For ``mode="max"``: whether to return the chosen samples as well.
+            For a maximum: whether to return what was chosen as well.
 
         Returns
         -------
         ndarray, shape `output_shape`, or tuple of two
-            As `roicy.roi_align` returns it: `out` where that is given.
+            As the plan's function returns it: `out` where that is given.
         """
-        if settle.flag("return_argmax", return_argmax):
-            if self._mode == "avg":
-                raise ValueError(
-                    "return_argmax must be False for mode='avg', which chooses no sample, got True"
-                )
-            if self._max_rule == "onnx":
-                raise ValueError("return_argmax must be False for max_rule='onnx', got True")
-        pooled: Array | tuple[Array, Array] = self._forward(features, out, return_argmax)
+        _, features, _, out = adopt(features=features, rois=self._rois.boxes, out=out)
+        pooled: Array | tuple[Array, Array] = self._pool(features, out, return_argmax)
         return pooled
 
     def backward(
@@ -123,14 +167,16 @@ class RoIAlignPlan(Pooling[Array]):
         out : ndarray, shape `input_shape`, optional
             Where to write the result; overwritten, not added to.
         argmax : ndarray, shape `output_shape`, int32, optional
-            For ``mode="max"``: the chosen samples, as the plan returns them.
+            For a maximum: what was chosen, as the plan returns it.
 
         Returns
         -------
         ndarray, shape `input_shape`, dtype of `grad_output`
-            As `roicy.roi_align_backward` returns it: `out` where that is given.
+            As the gradient of the plan's function returns it: `out` where that is given.
         """
-        self._check_gradient(argmax)
+        _, grad_output, argmax, _, out = adopt(
+            grad_output=grad_output, argmax=argmax, rois=self._rois.boxes, out=out
+        )
         grad_features: Array = self._backward(grad_output, argmax, out)
         return grad_features
 
@@ -153,426 +199,345 @@ class RoIAlignPlan(Pooling[Array]):
         out : ndarray, optional
             Where to write the result; not where the plan was made from a sequence of arrays.
         argmax : ndarray, shape `output_shape`, int32, optional
-            For ``mode="max"``: the chosen samples, as the plan returns them.
+            For a maximum: what was chosen, as the plan returns it.
 
         Returns
         -------
         ndarray or list of ndarray
-            As `roicy.roi_align_backward_rois` returns it: `out` where that is given.
+            As the gradient of the plan's function returns it: `out` where that is given.
         """
-        self._check_gradient(argmax)
+        _, grad_output, features, argmax, _, out = adopt(
+            grad_output=grad_output, features=features, argmax=argmax, rois=self._rois.boxes, out=out
+        )
         grad_rois: Array | Any = self._backward_rois(grad_output, features, argmax, out)
         return grad_rois
 
     def __repr__(self) -> str:
-        _, _, spatial_scale, sampling_ratio, aligned = self._geometry
-        mode = "" if self._mode == "avg" else f"mode='max', max_rule={self._max_rule!r}, "
+        options = "".join(f"{name}={value!r}, " for name, value in self._options._asdict().items())
         return (
-            f"RoIAlignPlan({len(self._rois.boxes)} rois, input_shape={self._input_shape}, "
-            f"output_size={self._output_size}, spatial_scale={spatial_scale}, "
-            f"sampling_ratio={sampling_ratio}, aligned={aligned}, {mode}layout={self._layout!r})"
-        )
-
-    def _made_of(self) -> tuple[Any, dict[str, Any]]:
-        _, _, spatial_scale, sampling_ratio, aligned = self._geometry
-        return RoIAlignPlan, {
-            **self._boxes_arguments(),
-            "spatial_scale": spatial_scale,
-            "sampling_ratio": sampling_ratio,
-            "aligned": aligned,
-            "mode": self._mode,
-            "max_rule": self._max_rule,
-        }
-
-    def _check_gradient(self, argmax: AnyArray | None) -> None:
-        if self._mode == "avg":
-            if argmax is not None:
-                raise ValueError("argmax must be None for mode='avg', which chooses no sample")
-        elif self._max_rule == "onnx":
-            raise ValueError("max_rule must be 'bilinear' for a gradient, got 'onnx'")
-        elif argmax is None:
-            raise ValueError(
-                "argmax must be given for mode='max': roi_align returns it with return_argmax=True"
-            )
-
-    def _made_for(self, purpose: str) -> str:
-        return purpose if self._mode == "avg" else "forward"  # the samples of a maximum serve every purpose
-
-    def _fill(self, accumulate: str, purpose: str) -> Any:
-        rois = self._rois
-        if self._mode == "avg":
-            return self._kernels.axis_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
-        return self._kernels.grid_table(rois.boxes, rois.images, *self._geometry, accumulate)
-
-    def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
-        if self._mode == "avg":
-            self._kernels.axis_forward(table, features, out)
-        else:
-            self._kernels.grid_forward(table, features, out, argmax, self._max_rule)
-
-    def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None:
-        found: ArgmaxError | None = self._kernels.grid_argmax_error(table, argmax)
-        return found
-
-    def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
-        if self._mode == "avg":
-            self._kernels.axis_backward(table, grad_output, grad_features)
-        else:
-            self._kernels.grid_backward(table, grad_output, argmax, grad_features)
-
-    def _slope(
-        self, table: Any, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
-    ) -> None:
-        if self._mode == "avg":
-            self._kernels.axis_backward_rois(table, grad_output, features, grad_boxes)
-        else:
-            self._kernels.grid_backward_rois(table, grad_output, argmax, features, grad_boxes)
-
-
-class RoIAlignRotatedPlan(Pooling[Array]):
-    """RoIAlign of fixed rotated boxes on maps of a fixed shape; made by `roicy.roi_align_rotated_plan`.
-
-    Call it with a feature map to pool, `backward` and `backward_rois` are the gradients. The functions of
-    `roicy.rotated` are plans that are used once.
-    """
-
-    __slots__ = ("_geometry",)
-
-    def __init__(
-        self,
-        kernels: Kernels,
-        rois: Boxes,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: Real,
-        sampling_ratio: Integer,
-        aligned: Flag,
-        angle_unit: AngleUnit,
-        clockwise: Flag,
-        batch_indices: AnyArray | None,
-        layout: Layout,
-        invalid: Invalid,
-    ) -> None:
-        # kernels, input_shape, output_size and layout come settled, the rest as the caller gave it
-        settle.few_bins("output_size", output_size)
-        super().__init__(
-            kernels, rois, input_shape, output_size, batch_indices, layout, invalid, settle.ROTATED
-        )
-        self._geometry = (
-            self._shape,
-            output_size,
-            settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
-            settle.rotated_sampling_ratio(sampling_ratio),
-            settle.flag("aligned", aligned),
-            settle.angle_unit(angle_unit) == "degrees",
-            settle.flag("clockwise", clockwise),
-        )
-
-    def __call__(self, features: Array, out: AnyArray | None = None) -> Array:
-        """Pool a feature map.
-
-        Parameters
-        ----------
-        features : ndarray, shape `input_shape`
-            float16, bfloat16, float32, float64 or uint8, strided as it likes.
-        out : ndarray, shape `output_shape`, optional
-            Where to write the result; of the result's dtype and without overlap with `features`.
-
-        Returns
-        -------
-        ndarray, shape `output_shape`
-            As `roicy.roi_align_rotated` returns it: `out` where that is given.
-        """
-        pooled: Array = self._forward(features, out, False)
-        return pooled
-
-    def backward(self, grad_output: Array, out: AnyArray | None = None) -> Array:
-        """Return the gradient with respect to the feature map.
-
-        Parameters
-        ----------
-        grad_output : ndarray, shape `output_shape`
-            Gradient with respect to what the plan returns; float16, bfloat16, float32 or float64.
-        out : ndarray, shape `input_shape`, optional
-            Where to write the result; overwritten, not added to.
-
-        Returns
-        -------
-        ndarray, shape `input_shape`, dtype of `grad_output`
-            As `roicy.roi_align_rotated_backward` returns it: `out` where that is given.
-        """
-        grad_features: Array = self._backward(grad_output, None, out)
-        return grad_features
-
-    def backward_rois(
-        self, grad_output: Array, features: AnyArray, out: AnyArray | None = None
-    ) -> Array | Any:
-        """Return the gradient with respect to the boxes.
-
-        Parameters
-        ----------
-        grad_output : ndarray, shape `output_shape`
-            Gradient with respect to what the plan returns for `features`, and of the dtype of that.
-        features : ndarray, shape `input_shape`
-            The feature map that was pooled.
-        out : ndarray, optional
-            Where to write the result; not where the plan was made from a sequence of arrays.
-
-        Returns
-        -------
-        ndarray or list of ndarray
-            As `roicy.roi_align_rotated_backward_rois` returns it: `out` where that is given.
-        """
-        grad_rois: Array | Any = self._backward_rois(grad_output, features, None, out)
-        return grad_rois
-
-    def __repr__(self) -> str:
-        _, _, spatial_scale, sampling_ratio, aligned, degrees, clockwise = self._geometry
-        return (
-            f"RoIAlignRotatedPlan({len(self._rois.boxes)} rois, input_shape={self._input_shape}, "
-            f"output_size={self._output_size}, spatial_scale={spatial_scale}, "
-            f"sampling_ratio={sampling_ratio}, aligned={aligned}, "
-            f"angle_unit={'degrees' if degrees else 'radians'!r}, clockwise={clockwise}, "
+            f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} rois, "
+            f"input_shape={self._input_shape}, output_size={self.output_size}, {options}{self._kind.words}"
             f"layout={self._layout!r})"
         )
 
-    def _made_of(self) -> tuple[Any, dict[str, Any]]:
-        _, _, spatial_scale, sampling_ratio, aligned, degrees, clockwise = self._geometry
-        return RoIAlignRotatedPlan, {
-            **self._boxes_arguments(),
-            "spatial_scale": spatial_scale,
-            "sampling_ratio": sampling_ratio,
-            "aligned": aligned,
-            "angle_unit": "degrees" if degrees else "radians",
-            "clockwise": clockwise,
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is copied or pickled are the arguments: the tables are made again, where the copy will be used.
+        attributes, slots = cast(Any, object.__getstate__(self))
+        own = {
+            name
+            for kind in type(self).__mro__
+            if kind.__module__.startswith("roicy.")
+            for name in vars(kind).get("__slots__", ())
         }
-
-    def _fill(self, accumulate: str, purpose: str) -> Any:
+        slots = {name: value for name, value in slots.items() if name not in own}
+        state = (attributes, slots) if attributes or slots else None  # a subclass may have some
         rois = self._rois
-        return self._kernels.sample_table(rois.boxes, rois.images, *self._geometry, accumulate, purpose)
+        arguments = {
+            "rois": self._as_given(rois.boxes),
+            "batch_indices": rois.images if rois.lengths is None else None,
+            "layout": self._layout,
+            "invalid": self._invalid,
+            "input_shape": self._input_shape,
+            "output_size": self.output_size,
+            "options": self._options,
+        }
+        return _made_again, (type(self), self._kind, arguments), state
 
-    def _pool(self, table: Any, features: Ndarray, out: Ndarray, _argmax: AnyArray | None) -> None:
-        self._kernels.sample_forward(table, features, out)
+    # ------------------------------------------------ the passes, with arrays of the plan's library
 
-    def _spread(
-        self, table: Any, grad_output: Ndarray, _argmax: AnyArray | None, grad_features: Ndarray
-    ) -> None:
-        self._kernels.sample_backward(table, grad_output, grad_features)
+    def _pool(self, features: Ndarray, out: Ndarray, return_argmax: bool) -> Any:
+        kind = self._kind
+        if settle.flag("return_argmax", return_argmax) and not kind.argmax:
+            raise ValueError(f"return_argmax must be False for {kind.no_argmax}, got True")
+        accumulate, dtype = settle.features(features, self._input_shape)
+        inputs = (features, *self._rois.given)
+        given = out is not None
+        if return_argmax:
+            out, argmax = settle.outs(out, self._output_shape, dtype, *inputs)
+        else:
+            out, argmax = settle.out(out, self._output_shape, dtype, *inputs), None
+        table = self._table(accumulate, "forward")
+        if return_argmax and table is not None:
+            self._check_countable(table)
+        if out.size:
+            layout = self._layout
+            at_once = given and self._kernels.in_pieces(table, "forward", dtype)
+            pooled = settle.written_to(out, at_once)
+            chosen = None if argmax is None else settle.written_to(argmax, at_once)
+            kind.forward(
+                self._kernels,
+                table,
+                settle.nchw(features, layout),
+                settle.nchw(pooled, layout),
+                None if chosen is None else settle.nchw(chosen, layout),
+            )
+            if pooled is not out:
+                out[...] = pooled
+            if chosen is not argmax and argmax is not None:
+                argmax[...] = chosen
+        return out if argmax is None else (out, argmax)
 
-    def _slope(
-        self,
-        table: Any,
-        grad_output: Ndarray,
-        _argmax: AnyArray | None,
-        features: Ndarray,
-        grad_boxes: Ndarray,
-    ) -> None:
-        self._kernels.sample_backward_rois(table, grad_output, features, grad_boxes)
+    def _backward(self, grad_output: Ndarray, argmax: Ndarray, out: Ndarray) -> Any:
+        spread = self._gradient(self._kind.backward, argmax)
+        accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
+        settle.few_bins("grad_output", self.output_size)
+        argmax, inputs = self._settled_argmax(argmax, grad_output)
+        given = out is not None
+        out = settle.out(out, self._input_shape, dtype, *inputs)
+        table = self._table(accumulate, "backward")
+        self._check_argmax(table, argmax)
+        if table is None:
+            out[...] = 0
+        elif out.size:
+            layout = self._layout
+            at_once = given and self._kernels.in_pieces(table, "backward", dtype)
+            gradient = settle.written_to(out, at_once)
+            spread(
+                self._kernels,
+                table,
+                settle.nchw(grad_output, layout),
+                argmax,
+                settle.nchw(gradient, layout),
+            )
+            if gradient is not out:
+                out[...] = gradient
+        return out
+
+    def _backward_rois(self, grad_output: Ndarray, features: Ndarray, argmax: Ndarray, out: Ndarray) -> Any:
+        rois = self._rois
+        slope = self._gradient(self._kind.backward_rois, argmax)
+        accumulate, _ = settle.features(features, self._input_shape)
+        settle.grad_output_of(features, grad_output, self._output_shape)
+        settle.few_bins("grad_output", self.output_size)
+        argmax, inputs = self._settled_argmax(argmax, grad_output, features)
+        if out is not None and rois.lengths is not None:
+            raise ValueError("out must be None for rois that are one array per image: the result is a list")
+        given = out is not None
+        out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, *inputs)
+        table = self._table(accumulate, "backward_rois")
+        self._check_argmax(table, argmax)
+        written = settle.written_to(out, given)
+        gradient = self._kernels.xp.zeros((len(rois.boxes), rois.columns))
+        if table is not None and features.size:
+            slope(
+                self._kernels,
+                table,
+                settle.nchw(grad_output, self._layout),
+                argmax,
+                settle.nchw(features, self._layout),
+                gradient,
+            )
+        with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
+            written[:, -rois.columns :] = gradient
+        written[:, : -rois.columns] = 0  # the batch index has no gradient
+        if written is not out:
+            out[...] = written
+        return self._as_given(out)
+
+    def _as_given(self, rows: Ndarray) -> Any:
+        # rows that belong to the boxes, in one array or in a list, as the caller gave the boxes
+        lengths = self._rois.lengths
+        if lengths is None:
+            return rows
+        return [rows[end - length : end] for end, length in zip(np.cumsum(lengths), lengths, strict=True)]
+
+    # ------------------------------------------------ checks
+
+    def _gradient(self, kernel: Callable[..., None] | str, argmax: Ndarray) -> Callable[..., None]:
+        # the kernel of a gradient that exists, once there is an argmax where there should be one
+        kind = self._kind
+        if isinstance(kernel, str):
+            raise ValueError(kernel)
+        if argmax is not None:
+            if not kind.argmax:
+                raise ValueError(f"argmax must be None for {kind.no_argmax}")
+        elif kind.argmax_from:
+            raise ValueError(f"argmax must be given for {kind.argmax_from}")
+        elif kind.argmax:
+            settle.argmax(argmax, self._output_shape)
+        return kernel
+
+    def _settled_argmax(self, argmax: Ndarray, *inputs: Ndarray) -> tuple[Ndarray, tuple[Ndarray, ...]]:
+        # argmax as the kernels take it, and the arrays that an output must not overlap
+        if argmax is None:
+            return None, (*inputs, *self._rois.given)
+        settle.argmax(argmax, self._output_shape)
+        return settle.nchw(argmax, self._layout), (argmax, *inputs, *self._rois.given)
+
+    def _may_wait(self) -> bool:
+        # whether a question that needs the tables' or the arrays' values may be asked
+        return self._invalid == "raise" or not self._kernels.asynchronous
+
+    def _check_countable(self, table: Any) -> None:
+        if self._kind.argmax == "pixel":
+            _, _, h, w = self._regions.input_shape
+            settle.pixel_count(self._input_shape, h * w)
+        elif self._may_wait() and table.first_too_fine >= 0:
+            raise self._rois.too_fine_row(table.first_too_fine)
+
+    def _check_argmax(self, table: Any, argmax: Ndarray) -> None:
+        find = self._kind.argmax_error
+        if find is not None and argmax.size and self._may_wait():
+            found = find(self._kernels, self._regions, table, argmax)
+            if found is not None:
+                raise settle.argmax_error(found, self._layout)
+
+    # ------------------------------------------------ tables
+
+    def _keep(self) -> None:
+        # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
+        self._kept = True
+        settle.new("out", self._output_shape, np.dtype(np.uint8))  # no table for what no memory could hold
+        self._table("float32", "forward")
+        self._rois.given = ()
+
+    def _table(self, accumulate: str, purpose: str) -> Any:
+        # Made when first asked for, and before anything is written: this is where invalid rows show.
+        if not len(self._rois.boxes):
+            return None
+        kernels, kind = self._kernels, self._kind
+        if self._moments:
+            self._moments = kernels.wait_for(self._moments)
+        made_for = "forward" if kind.one_table else purpose
+        table = self._tables.get((accumulate, made_for))
+        # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds: a
+        # table that is kept is complete, and when it will be there is noted.
+        shared = self._kept and kernels.asynchronous
+        if table is None or (shared and not table.serves(purpose)):
+            captured = shared and kernels.captures()
+            if table is None or captured:
+                table = kind.table(kernels, self._regions, self._options, accumulate, made_for)
+                if self._invalid == "raise" and table.first_invalid >= 0:
+                    raise self._rois.invalid_row(table.first_invalid, self._regions.input_shape[0])
+            if shared:
+                table.serve(purpose)
+            if captured:
+                # the graph fills it anew each time: nobody else may count on it, and its memory stays
+                self._captured.append(table)
+                return table
+            self._tables[accumulate, made_for] = table
+            if shared:
+                self._moments = kernels.note(self._moments)
+        return table
 
 
-def roi_align_plan(
-    rois: Array | Sequence[Array],
+class RoIAlignPlan(Plan[Array]):
+    """RoIAlign of fixed boxes on feature maps of a fixed shape; made by `roicy.roi_align_plan`."""
+
+    __slots__ = ()
+
+
+class RoIAlignRotatedPlan(Plan[Array]):
+    """RoIAlign of fixed rotated boxes on maps of a fixed shape; made by `roicy.roi_align_rotated_plan`."""
+
+    __slots__ = ()
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan[Any])
+
+
+def pool(
+    kind: Kind,
+    given: Given,
+    features: Array,
+    output_size: OutputSize,
+    options: Sequence[Any],
+    out: Out,
+    return_argmax: bool = False,
+) -> Any:
+    """Use a plan once: pool a feature map, with arguments as a caller gives them."""
+    kernels, features, rois, batch_indices, out = adopt(
+        features=features, rois=given.rois, batch_indices=given.batch_indices, out=out
+    )
+    layout = settle.layout(given.layout)
+    shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
+    given = Given(rois, batch_indices, layout, given.invalid)
+    return Plan(kind, kernels, given, shape, size, options)._pool(features, out, return_argmax)
+
+
+def backward(
+    kind: Kind,
+    given: Given,
+    grad_output: Array,
+    input_shape: InputShape,
+    options: Sequence[Any],
+    out: AnyArray | None,
+    argmax: AnyArray | None = None,
+) -> Any:
+    """Use a plan once: the gradient with respect to the features."""
+    kernels, grad_output, rois, argmax, batch_indices, out = adopt(
+        grad_output=grad_output,
+        rois=given.rois,
+        argmax=argmax,
+        batch_indices=given.batch_indices,
+        out=out,
+    )
+    layout = settle.layout(given.layout)
+    size = settle.grad_output_size(grad_output, layout)
+    shape = settle.input_shape(input_shape, layout)
+    given = Given(rois, batch_indices, layout, given.invalid)
+    return Plan(kind, kernels, given, shape, size, options)._backward(grad_output, argmax, out)
+
+
+def backward_rois(
+    kind: Kind,
+    given: Given,
+    grad_output: Array,
+    features: AnyArray,
+    options: Sequence[Any],
+    out: AnyArray | None,
+    argmax: AnyArray | None = None,
+) -> Any:
+    """Use a plan once: the gradient with respect to the boxes."""
+    kernels, grad_output, features, rois, argmax, batch_indices, out = adopt(
+        grad_output=grad_output,
+        features=features,
+        rois=given.rois,
+        argmax=argmax,
+        batch_indices=given.batch_indices,
+        out=out,
+    )
+    layout = settle.layout(given.layout)
+    shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
+    given = Given(rois, batch_indices, layout, given.invalid)
+    return Plan(kind, kernels, given, shape, size, options)._backward_rois(grad_output, features, argmax, out)
+
+
+def keep(
+    made: type[AnyPlan],
+    kind: Kind,
+    given: Given,
     input_shape: InputShape,
     output_size: OutputSize,
-    *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
-    max_rule: MaxRule = "bilinear",
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
-) -> RoIAlignPlan[Array]:
-    """Settle once what `roi_align` derives from the boxes, for several feature maps of one shape.
-
-    The tables that say which pixels each bin averages depend on the boxes and on the shape of the map, not on
-    its values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass
-    that has been computed. The results are the same, bit for bit, as those of `roi_align`,
-    `roi_align_backward` and `roi_align_backward_rois`.
-
-    Parameters
-    ----------
-    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
-        Boxes as in `roi_align`. They are copied: changing the array later does not change the plan.
-    input_shape : tuple of 4 ints
-        Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    output_size : int or (int, int)
-        Rows and columns of bins, as in `roi_align`.
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`, as in `roi_align`.
-    sampling_ratio : int, optional
-        Samples per bin and axis, 0 or less for adaptive, as in `roi_align`.
-    aligned : bool, optional
-        Whether pixel centres lie at half-integer coordinates, as in `roi_align`.
-    mode : {"avg", "max"}, optional
-        What is made of the samples of a bin, as in `roi_align`.
-    max_rule : {"bilinear", "onnx"}, optional
-        For ``mode="max"``: the value of a sample, as in `roi_align`.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 4).
-    layout : {"NCHW", "NHWC"}, optional
-        Order of the axes of feature maps, of results and of `input_shape`.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows that no pooling can be done for, as in `roi_align`.
-
-    Returns
-    -------
-    RoIAlignPlan
-        ``plan(features, out=None, *, return_argmax=False)`` pools,
-        ``plan.backward(grad_output, out=None, *, argmax=None)`` and
-        ``plan.backward_rois(grad_output, features, out=None, *, argmax=None)`` are the gradients. Its
-        attributes are `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by
-        several threads, copied and pickled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `roi_align` does; invalid rows are found when the plan is made.
-
-    See Also
-    --------
-    roi_align : The function of which this is the part that depends on the boxes.
-    roi_align_rotated_plan : The same for rotated boxes.
-
-    Notes
-    -----
-    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
-    maps and for the gradients when they are first asked for. All are kept as long as the plan. With
-    ``mode="max"`` one table serves pooling and gradients. What is copied or pickled are the boxes and
-    options: tables are made again.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import roicy
-    >>> rois = np.array([[0, 0, 0, 4, 4]], np.float32)
-    >>> plan = roicy.roi_align_plan(rois, (1, 1, 4, 4), 2, sampling_ratio=1)
-    >>> plan.output_shape
-    (1, 1, 2, 2)
-    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
-    >>> plan(features)[0, 0]
-    array([[ 2.5,  4.5],
-           [10.5, 12.5]], dtype=float32)
-    >>> plan(2 * features)[0, 0]
-    array([[ 5.,  9.],
-           [21., 25.]], dtype=float32)
-    """
-    plan: RoIAlignPlan[Array] = planned(
-        RoIAlignPlan.__new__(RoIAlignPlan),
-        RoIAlignPlan,
-        rois,
-        input_shape,
-        output_size,
-        batch_indices,
-        layout,
-        spatial_scale=spatial_scale,
-        sampling_ratio=sampling_ratio,
-        aligned=aligned,
-        mode=mode,
-        max_rule=max_rule,
-        invalid=invalid,
-    )
+    options: Sequence[Any],
+) -> AnyPlan:
+    """Return a plan of a class, with its first table, of arguments as a caller gives them."""
+    layout = settle.layout(given.layout)
+    kernels, rois, batch_indices = adopt(rois=given.rois, batch_indices=given.batch_indices)
+    shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
+    given = Given(rois, batch_indices, layout, given.invalid)
+    plan = made.__new__(made)  # whose initialiser may be one of a subclass
+    Plan.__init__(plan, kind, kernels, given, shape, size, options)
+    plan._keep()
     return plan
 
 
-def roi_align_rotated_plan(
-    rois: Array | Sequence[Array],
+def _made_again(made: type[AnyPlan], kind: Kind, arguments: dict[str, Any]) -> AnyPlan:
+    try:
+        return _kept(made, kind, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"a stored {made.__name__} must hold the arguments that make one, got others: {error}"
+        ) from error
+
+
+def _kept(
+    made: type[AnyPlan],
+    kind: Kind,
+    *,
     input_shape: InputShape,
     output_size: OutputSize,
-    *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    angle_unit: AngleUnit = "degrees",
-    clockwise: Flag = False,
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
-) -> RoIAlignRotatedPlan[Array]:
-    """Settle once what `roi_align_rotated` derives from the boxes, for several feature maps of one shape.
-
-    The samples of each box and their weights depend on the boxes and on the shape of the map, not on its
-    values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass that
-    has been computed. The results are the same, bit for bit, as those of `roi_align_rotated`,
-    `roi_align_rotated_backward` and `roi_align_rotated_backward_rois`.
-
-    Parameters
-    ----------
-    rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
-        Rotated boxes as in `roi_align_rotated`. They are copied: changing the array later does not change
-        the plan.
-    input_shape : tuple of 4 ints
-        Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    output_size : int or (int, int)
-        Rows and columns of bins, as in `roi_align_rotated`.
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`, as in `roi_align_rotated`.
-    sampling_ratio : int, optional
-        Samples per bin and axis, 0 or less for adaptive, as in `roi_align_rotated`.
-    aligned : bool, optional
-        Whether pixel centres lie at half-integer coordinates, as in `roi_align_rotated`.
-    angle_unit : {"degrees", "radians"}, optional
-        Unit of the angles.
-    clockwise : bool, optional
-        Whether positive angles turn boxes clockwise.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 5).
-    layout : {"NCHW", "NHWC"}, optional
-        Order of the axes of feature maps, of results and of `input_shape`.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows that no pooling can be done for, as in `roi_align_rotated`.
-
-    Returns
-    -------
-    RoIAlignRotatedPlan
-        ``plan(features, out=None)`` pools, ``plan.backward(grad_output, out=None)`` and
-        ``plan.backward_rois(grad_output, features, out=None)`` are the gradients. Its attributes are
-        `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by several threads,
-        copied and pickled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `roi_align_rotated` does; invalid rows are found when the plan is made.
-
-    See Also
-    --------
-    roi_align_rotated : The function of which this is the part that depends on the boxes.
-    roi_align_plan : The same for boxes along the axes.
-
-    Notes
-    -----
-    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
-    maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
-    or pickled are the boxes and options: tables are made again.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import roicy
-    >>> rois = np.array([[0, 2, 2, 4, 4, 90]], np.float32)
-    >>> plan = roicy.roi_align_rotated_plan(rois, (1, 1, 4, 4), 2, sampling_ratio=1)
-    >>> plan.output_shape
-    (1, 1, 2, 2)
-    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
-    >>> plan(features)[0, 0].round(3)
-    array([[10.5,  2.5],
-           [12.5,  4.5]], dtype=float32)
-    """
-    plan: RoIAlignRotatedPlan[Array] = planned(
-        RoIAlignRotatedPlan.__new__(RoIAlignRotatedPlan),
-        RoIAlignRotatedPlan,
-        rois,
-        input_shape,
-        output_size,
-        batch_indices,
-        layout,
-        spatial_scale=spatial_scale,
-        sampling_ratio=sampling_ratio,
-        aligned=aligned,
-        angle_unit=angle_unit,
-        clockwise=clockwise,
-        invalid=invalid,
-    )
-    return plan
+    options: Sequence[Any],
+    **given: Any,
+) -> AnyPlan:
+    return keep(made, kind, Given(**given), input_shape, output_size, options)

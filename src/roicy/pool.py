@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from collections.abc import Sequence
+from typing import Literal, overload
 
-from roicy import _arguments as settle
-from roicy._backend import adopt
-from roicy._pooling import Pooling
+from roicy import plan
+from roicy._kinds import LARGEST_PIXEL
 from roicy._types import (
     AnyArray,
-    ArgmaxError,
     Array,
     Boxes,
     InputShape,
     Invalid,
     Layout,
-    Ndarray,
     Out,
     OutputSize,
     Real,
     Rounding,
 )
+from roicy.plan import Given, Plan
 
 
 @overload
@@ -150,6 +149,7 @@ def roi_pool(
 
     See Also
     --------
+    roi_pool_plan : For several feature maps of one shape.
     roi_pool_backward : Gradient with respect to the features.
     roi_align : Without rounding to pixels; also with the maximum of samples.
     rmac : Regions that cover a map, pooled and put together as one vector.
@@ -204,22 +204,10 @@ def roi_pool(
     array([[ 5.,  6.],
            [ 9., 10.]], dtype=float32)
     """
-    kernels, features, rois, batch_indices, out = adopt(
-        features=features, rois=rois, batch_indices=batch_indices, out=out
-    )
-    layout = settle.layout(layout)
-    pooling = _RoIPool(
-        kernels,
-        rois,
-        settle.features_shape(features, layout),
-        settle.output_size(output_size),
-        batch_indices,
-        layout,
-        invalid,
-    )
-    pooling.ranges(spatial_scale, rounding)
-    pooled: Array | tuple[Array, Array] = pooling._forward(
-        features, out, settle.flag("return_argmax", return_argmax)
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, rounding
+    pooled: Array | tuple[Array, Array] = plan.pool(
+        LARGEST_PIXEL, given, features, output_size, options, out, return_argmax
     )
     return pooled
 
@@ -305,52 +293,81 @@ def roi_pool_backward(
     array([[  0.,   0.,  10.],
            [  0.,   0., 101.]], dtype=float32)
     """
-    kernels, grad_output, argmax, rois, batch_indices, out = adopt(
-        grad_output=grad_output, argmax=argmax, rois=rois, batch_indices=batch_indices, out=out
-    )
-    layout = settle.layout(layout)
-    size = settle.grad_output_size(grad_output, layout)
-    pooling = _RoIPool(
-        kernels,
-        rois,
-        settle.input_shape(input_shape, layout),
-        size,
-        batch_indices,
-        layout,
-        invalid,
-    )
-    settle.argmax(argmax, pooling.output_shape)
-    grad_features: Array = pooling._backward(grad_output, argmax, out)
+    given = Given(rois, batch_indices, layout, invalid)
+    options = 1.0, "round"  # which decided where the maxima are, and nothing else
+    grad_features: Array = plan.backward(LARGEST_PIXEL, given, grad_output, input_shape, options, out, argmax)
     return grad_features
 
 
-class _RoIPool(Pooling[Any]):
-    __slots__ = ("_ranges",)
+def roi_pool_plan(
+    rois: Array | Sequence[Array],
+    input_shape: InputShape,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    rounding: Rounding = "round",
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+) -> Plan[Array]:
+    """Settle once what `roi_pool` derives from the boxes, for several feature maps of one shape.
 
-    def ranges(self, spatial_scale: Real, rounding: Rounding) -> None:
-        # what the maximum needs to know; where it was is all that the gradient needs
-        self._ranges = (
-            settle.spatial_scale(spatial_scale, self._rois.boxes.dtype),
-            settle.rounding(rounding),
-        )
+    The tables that say which pixels each bin is the maximum of depend on the boxes and on the shape of the
+    map, not on its values. A plan keeps them: for the maps of several models or frames. The results are the
+    same, bit for bit, as those of `roi_pool` and `roi_pool_backward`.
 
-    def _check_countable(self, _table: Any) -> None:
-        settle.pixel_count(self._input_shape, self._shape[2] * self._shape[3])
+    Parameters
+    ----------
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes as in `roi_pool`. They are copied: changing the array later does not change the plan.
+    input_shape : tuple of 4 ints
+        Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    output_size, spatial_scale, rounding, batch_indices, invalid
+        As in `roi_pool`.
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of feature maps, of results and of `input_shape`.
 
-    def _fill(self, accumulate: str, purpose: str) -> Any:
-        rois = self._rois
-        geometry = rois.boxes, rois.images, self._shape, self._output_size
-        if purpose == "forward":
-            return self._kernels.range_table(*geometry, *self._ranges, accumulate)
-        return self._kernels.image_table(*geometry)
+    Returns
+    -------
+    Plan
+        ``plan(features, out=None, *, return_argmax=False)`` pools, ``plan.backward(grad_output, out=None, *,
+        argmax)`` is the gradient with respect to the features. Its attributes are `input_shape`,
+        `output_size`, `output_shape` and `layout`. A plan can be used by several threads, copied and pickled.
 
-    def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
-        self._kernels.range_forward(table, features, out, argmax)
+    Raises
+    ------
+    TypeError, ValueError
+        As `roi_pool` does; invalid rows are found when the plan is made.
 
-    def _argmax_error(self, _table: Any, argmax: Ndarray) -> ArgmaxError | None:
-        limit = self._shape[2] * self._shape[3]
-        found = self._kernels.range_argmax_error(argmax, limit)
-        return None if found is None else (*found, limit)
+    See Also
+    --------
+    roi_pool : The function of which this is the part that depends on the boxes.
+    rmac_plan : The same for the regions of R-MAC.
 
-    def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
-        self._kernels.range_backward(table, grad_output, argmax, grad_features)
+    Notes
+    -----
+    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
+    maps and for the gradient when they are first asked for. All are kept as long as the plan. What is copied
+    or pickled are the boxes and options: tables are made again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roicy
+    >>> rois = np.array([[0, 0, 0, 3, 3]], np.float32)
+    >>> plan = roicy.roi_pool_plan(rois, (1, 1, 4, 4), 2)
+    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> pooled, argmax = plan(features, return_argmax=True)
+    >>> pooled[0, 0]
+    array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    >>> plan.backward(pooled, argmax=argmax)[0, 0]
+    array([[ 0.,  0.,  0.,  0.],
+           [ 0.,  5.,  0.,  7.],
+           [ 0.,  0.,  0.,  0.],
+           [ 0., 13.,  0., 15.]], dtype=float32)
+    """
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, rounding
+    kept: Plan[Array] = plan.keep(Plan, LARGEST_PIXEL, given, input_shape, output_size, options)
+    return kept

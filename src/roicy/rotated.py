@@ -1,6 +1,6 @@
 """RoIAlignRotated: average a feature map over the bins of rotated boxes, and the gradients of that.
 
-Each function settles its arguments and uses a plan (`roicy.plan.RoIAlignRotatedPlan`) once.
+Each function uses a plan (`roicy.plan`) once, but the last, which returns one.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from roicy import _arguments as settle
-from roicy._backend import adopt
+from roicy import plan
+from roicy._kinds import ROTATED
 from roicy._types import (
     AngleUnit,
     AnyArray,
@@ -23,7 +23,7 @@ from roicy._types import (
     OutputSize,
     Real,
 )
-from roicy.plan import RoIAlignRotatedPlan
+from roicy.plan import Given, RoIAlignRotatedPlan
 
 
 def roi_align_rotated(
@@ -164,25 +164,10 @@ def roi_align_rotated(
            [[10.5,  2.5],
             [12.5,  4.5]]], dtype=float32)
     """
-    kernels, features, rois, batch_indices, out = adopt(
-        features=features, rois=rois, batch_indices=batch_indices, out=out
-    )
-    layout = settle.layout(layout)
-    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
-        kernels,
-        rois,
-        settle.features_shape(features, layout),
-        settle.output_size(output_size),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        angle_unit,
-        clockwise,
-        batch_indices,
-        layout,
-        invalid,
-    )
-    return plan(features, out)
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
+    pooled: Array = plan.pool(ROTATED, given, features, output_size, options, out)
+    return pooled
 
 
 def roi_align_rotated_backward(
@@ -283,25 +268,10 @@ def roi_align_rotated_backward(
            [1., 1., 0., 0.],
            [1., 1., 0., 0.]], dtype=float32)
     """
-    kernels, grad_output, rois, batch_indices, out = adopt(
-        grad_output=grad_output, rois=rois, batch_indices=batch_indices, out=out
-    )
-    layout = settle.layout(layout)
-    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
-        kernels,
-        rois,
-        settle.input_shape(input_shape, layout),
-        settle.grad_output_size(grad_output, layout),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        angle_unit,
-        clockwise,
-        batch_indices,
-        layout,
-        invalid,
-    )
-    return plan.backward(grad_output, out)
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
+    grad_features: Array = plan.backward(ROTATED, given, grad_output, input_shape, options, out)
+    return grad_features
 
 
 @overload
@@ -445,22 +415,99 @@ def roi_align_rotated_backward_rois(
     ... ) + 0.0
     array([[ 0. ,  0. ,  0. ,  0.5,  0. , -4. ]])
     """
-    kernels, grad_output, features, rois, batch_indices, out = adopt(
-        grad_output=grad_output, features=features, rois=rois, batch_indices=batch_indices, out=out
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
+    grad_rois: Array | list[Array] = plan.backward_rois(ROTATED, given, grad_output, features, options, out)
+    return grad_rois
+
+
+def roi_align_rotated_plan(
+    rois: Array | Sequence[Array],
+    input_shape: InputShape,
+    output_size: OutputSize,
+    *,
+    spatial_scale: Real = 1.0,
+    sampling_ratio: Integer = 0,
+    aligned: Flag = True,
+    angle_unit: AngleUnit = "degrees",
+    clockwise: Flag = False,
+    batch_indices: AnyArray | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+) -> RoIAlignRotatedPlan[Array]:
+    """Settle once what `roi_align_rotated` derives from the boxes, for several feature maps of one shape.
+
+    The samples of each box and their weights depend on the boxes and on the shape of the map, not on its
+    values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass that
+    has been computed. The results are the same, bit for bit, as those of `roi_align_rotated`,
+    `roi_align_rotated_backward` and `roi_align_rotated_backward_rois`.
+
+    Parameters
+    ----------
+    rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
+        Rotated boxes as in `roi_align_rotated`. They are copied: changing the array later does not change
+        the plan.
+    input_shape : tuple of 4 ints
+        Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    output_size : int or (int, int)
+        Rows and columns of bins, as in `roi_align_rotated`.
+    spatial_scale : float, optional
+        Feature pixels per unit of `rois`, as in `roi_align_rotated`.
+    sampling_ratio : int, optional
+        Samples per bin and axis, 0 or less for adaptive, as in `roi_align_rotated`.
+    aligned : bool, optional
+        Whether pixel centres lie at half-integer coordinates, as in `roi_align_rotated`.
+    angle_unit : {"degrees", "radians"}, optional
+        Unit of the angles.
+    clockwise : bool, optional
+        Whether positive angles turn boxes clockwise.
+    batch_indices : ndarray, shape (K,), any integer dtype, optional
+        The image of each box, for `rois` of shape (K, 5).
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the axes of feature maps, of results and of `input_shape`.
+    invalid : {"raise", "nan"}, optional
+        What to do about rows that no pooling can be done for, as in `roi_align_rotated`.
+
+    Returns
+    -------
+    RoIAlignRotatedPlan
+        ``plan(features, out=None)`` pools, ``plan.backward(grad_output, out=None)`` and
+        ``plan.backward_rois(grad_output, features, out=None)`` are the gradients. Its attributes are
+        `input_shape`, `output_size`, `output_shape` and `layout`. A plan can be used by several threads,
+        copied and pickled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `roi_align_rotated` does; invalid rows are found when the plan is made.
+
+    See Also
+    --------
+    roi_align_rotated : The function of which this is the part that depends on the boxes.
+    roi_align_plan : The same for boxes along the axes.
+
+    Notes
+    -----
+    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
+    maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
+    or pickled are the boxes and options: tables are made again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roicy
+    >>> rois = np.array([[0, 2, 2, 4, 4, 90]], np.float32)
+    >>> plan = roicy.roi_align_rotated_plan(rois, (1, 1, 4, 4), 2, sampling_ratio=1)
+    >>> plan.output_shape
+    (1, 1, 2, 2)
+    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> plan(features)[0, 0].round(3)
+    array([[10.5,  2.5],
+           [12.5,  4.5]], dtype=float32)
+    """
+    given = Given(rois, batch_indices, layout, invalid)
+    options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
+    kept: RoIAlignRotatedPlan[Array] = plan.keep(
+        RoIAlignRotatedPlan, ROTATED, given, input_shape, output_size, options
     )
-    layout = settle.layout(layout)
-    plan: RoIAlignRotatedPlan[Array] = RoIAlignRotatedPlan(
-        kernels,
-        rois,
-        settle.features_shape(features, layout),
-        settle.grad_output_size(grad_output, layout),
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        angle_unit,
-        clockwise,
-        batch_indices,
-        layout,
-        invalid,
-    )
-    return plan.backward_rois(grad_output, features, out)
+    return kept

@@ -19,16 +19,15 @@ import numpy as np
 
 import roicy
 from roicy import _arguments as settle
+from roicy import plan
 from roicy._backend import adopt_single
-from roicy._pooling import Pooling
+from roicy._kinds import UNIT_STEP
 from roicy._types import (
     AnyArray,
-    ArgmaxError,
     Array,
     Flag,
     InputShape,
     Integer,
-    Kernels,
     Ndarray,
     OutputSize,
     Real,
@@ -36,8 +35,11 @@ from roicy._types import (
     Size,
 )
 from roicy.compat._boxes import aligned_sizes, check_rows, scale_in_float32
+from roicy.compat._elements import check_elements, check_kind
 from roicy.compat._pixels import pool_with_pixels, spread_to_pixels
+from roicy.compat._unit_steps import UnitSteps
 from roicy.compat._words import Words
+from roicy.plan import Given
 
 __all__ = [
     "MaxROIAlign",
@@ -199,11 +201,11 @@ def ROIPooling_backward(out_grad: Array, rois: AnyArray, argmax: AnyArray, data_
         n, c, h, w = settle.input_shape(data_shape, "NCHW")
         images = _images(xp, boxes, n)
         rows, columns = settle.grad_output_size(out_grad, "NCHW")
-        _elements("argmax", chosen, "iu", (len(boxes), c, rows, columns))
+        check_kind("argmax", chosen, "iu", (len(boxes), c, rows, columns))
         pixels = chosen.astype(np.int64) - _planes(xp, images, c) * (h * w)
         good = (pixels >= 0) & (pixels < h * w) & ((images >= 0) & (images < n))[:, None, None, None]
         nothing = chosen == -1
-        _check_elements("argmax", chosen, good | nothing, "a pixel of its image and channel")
+        check_elements("argmax", chosen, good | nothing, "a pixel of its image and channel")
         pixels[nothing] = -1
         grad: Array = spread_to_pixels(xp, out_grad, pixels, boxes, (n, c, h, w))
         return grad
@@ -291,10 +293,10 @@ def ROIAlign(
         else:
             _, dtype = settle.features(data, shape)
             channels = _channels_of_a_bin(shape, size)
-            plan = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
-            out = xp.empty(plan.output_shape, dtype)
+            kept = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
+            out = xp.empty(kept.output_shape, dtype)
             for p, q in np.ndindex(size):
-                out[:, :, p, q] = plan(data[:, p * columns + q :: rows * columns])[:, :, p, q]
+                out[:, :, p, q] = kept(data[:, p * columns + q :: rows * columns])[:, :, p, q]
         out[skipped] = 0
         return out
 
@@ -363,13 +365,13 @@ def ROIAlign_backward(
             return roicy.roi_align_backward(out_grad, boxes, shape, **options)
         rows, columns = size = settle.grad_output_size(out_grad, "NCHW")
         channels = _channels_of_a_bin(shape, size)
-        plan = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
-        _, dtype = settle.grad_output(out_grad, plan.output_shape)
+        kept = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
+        _, dtype = settle.grad_output(out_grad, kept.output_shape)
         grad: Array = xp.empty(shape, dtype)
         for p, q in np.ndindex(size):
             alone = xp.zeros(out_grad.shape, dtype)
             alone[:, :, p, q] = out_grad[:, :, p, q]
-            plan.backward(alone, out=grad[:, p * columns + q :: rows * columns])
+            kept.backward(alone, out=grad[:, p * columns + q :: rows * columns])
         return grad
 
 
@@ -435,15 +437,10 @@ def MaxROIAlign(
     """
     with _WORDS:
         kernels, data, rois = adopt_single(data=data, rois=rois)
-        pooling = _MaxROIAlign(
-            kernels,
-            rois,
-            settle.features_shape(data, "NCHW"),
-            settle.output_size(pooled_size),
-            spatial_scale,
-        )
-        out, argmax = pooling._forward(data, None, True)
-        max_idx_x, max_idx_y = pooling.positions(argmax)
+        shape, size = settle.features_shape(data, "NCHW"), settle.output_size(pooled_size)
+        steps, given, options = _unit_steps(kernels.xp, rois, shape, size, spatial_scale)
+        out, argmax = plan.pool(UNIT_STEP, given, data, size, options, None, True)
+        max_idx_x, max_idx_y = steps.positions(argmax)
         return out, max_idx_x, max_idx_y
 
 
@@ -509,101 +506,23 @@ def MaxROIAlign_backward(
         kernels, out_grad, rois, max_idx_x, max_idx_y = adopt_single(
             out_grad=out_grad, rois=rois, max_idx_x=max_idx_x, max_idx_y=max_idx_y
         )
-        pooling = _MaxROIAlign(
-            kernels,
-            rois,
-            settle.input_shape(data_shape, "NCHW"),
-            settle.grad_output_size(out_grad, "NCHW"),
-            spatial_scale,
-        )
-        grad: Array = pooling._backward(out_grad, pooling.argmax(max_idx_x, max_idx_y), None)
+        shape, size = settle.input_shape(data_shape, "NCHW"), settle.grad_output_size(out_grad, "NCHW")
+        steps, given, options = _unit_steps(kernels.xp, rois, shape, size, spatial_scale)
+        argmax = steps.argmax(max_idx_x, max_idx_y)
+        grad: Array = plan.backward(UNIT_STEP, given, out_grad, shape, options, None, argmax)
         return grad
 
 
-class _MaxROIAlign(Pooling[Any]):
-    # `argmax` of the kernels counts the samples of a bin row by row; the operator's outputs are positions
-    __slots__ = ("_scale",)
-
-    def __init__(
-        self, kernels: Kernels, rois: Ndarray, input_shape: Shape, output_size: Size, spatial_scale: Real
-    ) -> None:
-        _five_columns(rois)
-        super().__init__(kernels, rois, input_shape, output_size, None, "NCHW", "raise")
-        check_rows(kernels.xp.isfinite(self._rois.boxes).all(axis=1), rois, "finite numbers")
-        self._scale = scale_in_float32(spatial_scale)
-
-    def positions(self, argmax: Ndarray) -> tuple[Ndarray, Ndarray]:
-        # x and y of the samples that were chosen
-        xp = self._kernels.xp
-        (xs, nx), (ys, _) = self._samples(1), self._samples(0)
-        k, p, q = self._numbers()
-        none = argmax < 0
-        iy, ix = xp.divmod(xp.where(none, 0, argmax), xp.maximum(nx, 1)[:, None, None, :])
-        return xp.where(none, -1, xs[k, q, ix]), xp.where(none, -1, ys[k, p, iy])
-
-    def argmax(self, max_idx_x: Ndarray, max_idx_y: Ndarray) -> Ndarray:
-        # the samples that are at these positions
-        _elements("max_idx_x", max_idx_x, "fiu", self._output_shape)
-        _elements("max_idx_y", max_idx_y, "fiu", self._output_shape)
-        nothing = (max_idx_x == -1) & (max_idx_y == -1)
-        ix, nx = self._indices(1, "max_idx_x", max_idx_x, nothing)
-        iy, _ = self._indices(0, "max_idx_y", max_idx_y, nothing)
-        return self._kernels.xp.where(nothing, -1, iy * nx[:, None, None, :] + ix).astype(np.int32)
-
-    def _indices(self, axis: int, name: str, given: Ndarray, nothing: Ndarray) -> tuple[Ndarray, Ndarray]:
-        # which sample along an axis each position is, and how many samples the bins have
-        xp = self._kernels.xp
-        positions, counts = self._samples(axis)
-        k, p, q = self._numbers()
-        bins = (k, p if axis == 0 else q)
-        with np.errstate(all="ignore"):  # what is NaN or far away is no sample's position
-            index = xp.clip(xp.rint(given - positions[*bins, 0]), 0, positions.shape[-1] - 1)
-            index = xp.nan_to_num(index).astype(np.int64)
-        good = (index < counts[bins]) & (positions[*bins, index] == given)
-        _check_elements(name, given, good | nothing, "the position of a sample of its bin")
-        return index, counts
-
-    def _numbers(self) -> tuple[Ndarray, Ndarray, Ndarray]:
-        # those of boxes, of rows and of columns of bins, as they go with the outputs
-        rois, _, rows, columns = map(self._kernels.xp.arange, self._output_shape)
-        return rois[:, None, None, None], rows[:, None], columns
-
-    def _samples(self, axis: int) -> tuple[Ndarray, Ndarray]:
-        # The positions of the samples of each bin along an axis, (K, bins, samples of the longest), and how
-        # many each bin has. They are summed up by ones, in the precision of the boxes.
-        xp = self._kernels.xp
-        boxes = self._rois.boxes[:, -4:]
-        real = boxes.dtype.type
-        length, bins = self._shape[2 + axis], self._output_size[axis]
-        with np.errstate(all="ignore"):
-            start, end = (boxes[:, corner] * real(self._scale) for corner in (1 - axis, 3 - axis))
-            step = ((end - start + real(1)) / real(bins))[:, None]
-            edges = xp.arange(bins + 1, dtype=boxes.dtype) * step + start[:, None]
-        edges = xp.nan_to_num(xp.clip(edges, 0, length))  # NaN where a box is beyond the precision
-        first, end = edges[:, :-1], edges[:, 1:]
-        # reversed boxes have none: there the end comes first
-        longest = max(int((end - first).max()), 0) + 2 if len(boxes) else 1
-        positions = xp.empty((*first.shape, longest), boxes.dtype)
-        positions[:, :, 0] = first
-        for i in range(1, longest):
-            positions[:, :, i] = positions[:, :, i - 1] + real(1)
-        return positions, (positions < end[:, :, None]).sum(axis=-1)
-
-    def _fill(self, accumulate: str, _purpose: str) -> Any:
-        rois = self._rois
-        return self._kernels.edge_grid_table(
-            rois.boxes, rois.images, self._shape, self._output_size, self._scale, accumulate
-        )
-
-    def _pool(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray) -> None:
-        self._kernels.grid_forward(table, features, out, argmax, "bilinear")
-
-    def _argmax_error(self, table: Any, argmax: Ndarray) -> ArgmaxError | None:
-        found: ArgmaxError | None = self._kernels.grid_argmax_error(table, argmax)
-        return found
-
-    def _spread(self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
-        self._kernels.grid_backward(table, grad_output, argmax, grad_features)
+def _unit_steps(
+    xp: Any, rois: Ndarray, input_shape: Shape, output_size: Size, spatial_scale: Real
+) -> tuple[UnitSteps, Given, tuple[float]]:
+    # where samples lie, and what a plan is made of
+    _five_columns(rois)
+    boxes = settle.rois(rois, None, input_shape[0], xp).boxes
+    check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
+    scale = scale_in_float32(spatial_scale)
+    steps = UnitSteps(xp, boxes[:, 1:], input_shape, output_size, scale)
+    return steps, Given(rois, None, "NCHW", "raise"), (scale,)
 
 
 def _images(xp: Any, rois: Ndarray, images: int) -> Ndarray:
@@ -652,21 +571,3 @@ def _channels_of_a_bin(shape: Shape, size: Size) -> int:
 def _five_columns(rois: Ndarray) -> None:
     if rois.ndim != 2 or rois.shape[1] != 5:
         raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")
-
-
-def _elements(name: str, array: Ndarray, kinds: str, shape: tuple[int, ...]) -> None:
-    if array is None:
-        raise TypeError(f"{name} must be a numpy.ndarray, got None")
-    if array.dtype.kind not in kinds:
-        raise TypeError(
-            f"{name} must be {'integers' if kinds == 'iu' else 'real numbers'}, got {array.dtype}"
-        )
-    if array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-
-
-def _check_elements(name: str, array: Ndarray, good: Ndarray, expected: str) -> None:
-    if not bool(good.all()):
-        index = tuple(map(int, np.argwhere(~settle.on_host(good))[0]))
-        found = settle.on_host(array[index])
-        raise ValueError(f"{name}[{', '.join(map(str, index))}] must be -1 or {expected}, got {found}")

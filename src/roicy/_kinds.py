@@ -1,0 +1,260 @@
+"""Kinds of pooling: a record for each operator says how its tables are made and which kernels apply them.
+
+An operator is a record here and its public functions, which hand both to `roicy.plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from roicy import _arguments as settle
+from roicy._types import ArgmaxError, DType, Kernels, Ndarray, Regions, Size, Table
+
+
+class Kind(NamedTuple):
+    """What makes an operator.
+
+    Attributes
+    ----------
+    name : str
+        Of the record, in this module.
+    operator : str
+        Of the public function, for errors.
+    numbers : sequence of str
+        What a row of boxes holds after the batch index.
+    settle : callable
+        ``settle(options, dtype of the boxes, output_size)`` returns the operator's own options as a named
+        tuple, or raises what is wrong with them.
+    table : callable
+        ``table(kernels, regions, options, accumulate, purpose)`` makes the table for sums in a type, for the
+        purpose "forward", "backward" or "backward_rois".
+    forward, backward, backward_rois : callable
+        Apply a table to arrays as the kernels take them. For a gradient that does not exist: a sentence that
+        says so.
+    argmax : {"", "sample", "pixel"}
+        What an argmax counts; without one, `argmax` is None in all calls.
+    argmax_error : callable
+        ``argmax_error(kernels, regions, table, argmax)`` finds a number that is out of range: None, or
+        ``((k, c, p, q), value, limit)``.
+    one_table : bool
+        Whether the table of the forward pass serves every purpose.
+    words : str
+        Which of the operator's kinds this is, for the representation of plans.
+    no_argmax : str
+        What has no argmax, for errors.
+    argmax_from : str
+        What needs an argmax and where it comes from, for errors.
+    """
+
+    name: str
+    operator: str
+    numbers: Sequence[str]
+    settle: Callable[[Sequence[Any], DType, Size], Any]
+    table: Callable[[Kernels, Regions, Any, str, str], Table]
+    forward: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray], None]
+    backward: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray], None] | str
+    backward_rois: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray, Ndarray], None] | str
+    argmax: Literal["", "sample", "pixel"] = ""
+    argmax_error: Callable[[Kernels, Regions, Table, Ndarray], ArgmaxError | None] | None = None
+    one_table: bool = False
+    words: str = ""
+    no_argmax: str = ""
+    argmax_from: str = ""
+
+    def __reduce__(self) -> str:
+        """Return the name: what is copied or stored is the kind itself."""
+        return self.name
+
+
+# ---------------------------------------------------------------- RoIAlign
+
+
+class Sampling(NamedTuple):
+    """Options that say where the samples of a box lie."""
+
+    spatial_scale: float
+    sampling_ratio: int
+    aligned: bool
+
+
+def _sampling(options: Sequence[Any], boxes: DType, _size: Size) -> Sampling:
+    spatial_scale, sampling_ratio, aligned = options
+    return Sampling(
+        settle.spatial_scale(spatial_scale, boxes),
+        settle.sampling_ratio(sampling_ratio),
+        settle.flag("aligned", aligned),
+    )
+
+
+AVERAGE = Kind(
+    name="AVERAGE",
+    operator="roi_align",
+    numbers=settle.CORNERS,
+    settle=_sampling,
+    table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
+        *regions, *options, accumulate, purpose
+    ),
+    forward=lambda kernels, table, features, out, _: kernels.axis_forward(table, features, out),
+    backward=lambda kernels, table, grad_output, _, grad_features: kernels.axis_backward(
+        table, grad_output, grad_features
+    ),
+    backward_rois=lambda kernels, table, grad_output, _, features, grad_boxes: kernels.axis_backward_rois(
+        table, grad_output, features, grad_boxes
+    ),
+    no_argmax="mode='avg', which chooses no sample",
+)
+
+LARGEST_SAMPLE = Kind(
+    name="LARGEST_SAMPLE",
+    operator="roi_align",
+    numbers=settle.CORNERS,
+    settle=_sampling,
+    table=lambda kernels, regions, options, accumulate, _: kernels.grid_table(*regions, *options, accumulate),
+    forward=lambda kernels, table, features, out, argmax: kernels.grid_forward(
+        table, features, out, argmax, "bilinear"
+    ),
+    backward=lambda kernels, table, grad_output, argmax, grad_features: kernels.grid_backward(
+        table, grad_output, argmax, grad_features
+    ),
+    backward_rois=lambda kernels, table, grad_output, argmax, features, grad_boxes: (
+        kernels.grid_backward_rois(table, grad_output, argmax, features, grad_boxes)
+    ),
+    argmax="sample",
+    argmax_error=lambda kernels, _, table, argmax: kernels.grid_argmax_error(table, argmax),
+    one_table=True,
+    words="mode='max', max_rule='bilinear', ",
+    argmax_from="mode='max': roi_align returns it with return_argmax=True",
+)
+
+LARGEST_PRODUCT = LARGEST_SAMPLE._replace(
+    name="LARGEST_PRODUCT",
+    forward=lambda kernels, table, features, out, argmax: kernels.grid_forward(
+        table, features, out, argmax, "onnx"
+    ),
+    backward="max_rule must be 'bilinear' for a gradient, got 'onnx'",
+    backward_rois="max_rule must be 'bilinear' for a gradient, got 'onnx'",
+    argmax="",
+    argmax_error=None,
+    words="mode='max', max_rule='onnx', ",
+    no_argmax="max_rule='onnx'",
+)
+
+
+def of_roi_align(mode: object, max_rule: object = "bilinear") -> Kind:
+    """Return the kind that two options of `roicy.roi_align` choose."""
+    mode, max_rule = settle.mode(mode), settle.max_rule(max_rule)
+    if mode == "avg":
+        return AVERAGE
+    return LARGEST_SAMPLE if max_rule == "bilinear" else LARGEST_PRODUCT
+
+
+# ---------------------------------------------------------------- RoIAlignRotated
+
+
+class TurnedSampling(NamedTuple):
+    """Options that say where the samples of a rotated box lie."""
+
+    spatial_scale: float
+    sampling_ratio: int
+    aligned: bool
+    angle_unit: str
+    clockwise: bool
+
+
+def _turned_sampling(options: Sequence[Any], boxes: DType, size: Size) -> TurnedSampling:
+    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise = options
+    settle.few_bins("output_size", size)
+    return TurnedSampling(
+        settle.spatial_scale(spatial_scale, boxes),
+        settle.rotated_sampling_ratio(sampling_ratio),
+        settle.flag("aligned", aligned),
+        settle.angle_unit(angle_unit),
+        settle.flag("clockwise", clockwise),
+    )
+
+
+ROTATED = Kind(
+    name="ROTATED",
+    operator="roi_align_rotated",
+    numbers=settle.ROTATED,
+    settle=_turned_sampling,
+    table=lambda kernels, regions, options, accumulate, purpose: kernels.sample_table(
+        *regions, *options[:3], options.angle_unit == "degrees", options.clockwise, accumulate, purpose
+    ),
+    forward=lambda kernels, table, features, out, _: kernels.sample_forward(table, features, out),
+    backward=lambda kernels, table, grad_output, _, grad_features: kernels.sample_backward(
+        table, grad_output, grad_features
+    ),
+    backward_rois=lambda kernels, table, grad_output, _, features, grad_boxes: kernels.sample_backward_rois(
+        table, grad_output, features, grad_boxes
+    ),
+    no_argmax="rotated boxes, of which no sample is chosen",
+)
+
+
+# ---------------------------------------------------------------- RoIPool
+
+
+class Ranges(NamedTuple):
+    """Options that say which pixels the bins of a box are."""
+
+    spatial_scale: float
+    rounding: str
+
+
+def _ranges(options: Sequence[Any], boxes: DType, _size: Size) -> Ranges:
+    spatial_scale, rounding = options
+    return Ranges(settle.spatial_scale(spatial_scale, boxes), settle.rounding(rounding))
+
+
+def _range_table(kernels: Kernels, regions: Regions, options: Ranges, accumulate: str, purpose: str) -> Table:
+    if purpose == "forward":
+        return kernels.range_table(*regions, *options, accumulate)
+    return kernels.image_table(*regions)  # where the maxima were is all that the gradient needs
+
+
+def _range_argmax_error(
+    kernels: Kernels, regions: Regions, _table: Table, argmax: Ndarray
+) -> ArgmaxError | None:
+    limit = regions.input_shape[2] * regions.input_shape[3]
+    found = kernels.range_argmax_error(argmax, limit)
+    return None if found is None else (*found, limit)
+
+
+LARGEST_PIXEL = Kind(
+    name="LARGEST_PIXEL",
+    operator="roi_pool",
+    numbers=settle.CORNERS,
+    settle=_ranges,
+    table=_range_table,
+    forward=lambda kernels, table, features, out, argmax: kernels.range_forward(table, features, out, argmax),
+    backward=lambda kernels, table, grad_output, argmax, grad_features: kernels.range_backward(
+        table, grad_output, argmax, grad_features
+    ),
+    backward_rois="roi_pool has no gradient with respect to boxes: it rounds them to pixels",
+    argmax="pixel",
+    argmax_error=_range_argmax_error,
+)
+
+
+# ---------------------------------------------------------------- MXNet's maximum of samples
+
+
+class UnitSteps(NamedTuple):
+    """Options that say where samples lie that are one pixel apart from the edge of a bin on."""
+
+    spatial_scale: float
+
+
+UNIT_STEP = LARGEST_SAMPLE._replace(
+    name="UNIT_STEP",
+    operator="MaxROIAlign",
+    settle=lambda options, boxes, _: UnitSteps(settle.spatial_scale(options[0], boxes)),
+    table=lambda kernels, regions, options, accumulate, _: kernels.edge_grid_table(
+        *regions, *options, accumulate
+    ),
+    backward_rois="MaxROIAlign has no gradient with respect to boxes",
+    words="",
+    argmax_from="",
+)
