@@ -1,4 +1,4 @@
-"""Plans of `roi_align` and `roi_align_rotated`: the same results, from tables that are kept."""
+"""Plans: the same results as the functions', from tables that are kept."""
 
 import copy
 import gc
@@ -18,6 +18,7 @@ from strategies import (
     FEATURE_DTYPES,
     FLOAT_DTYPES,
     given_some,
+    pool_problems,
     problems,
     random_values,
     result_dtype,
@@ -340,7 +341,38 @@ def test_one_rotated_plan_from_several_python_threads():
         assert_same_bits(out, expected[index % 2])
 
 
-@pytest.mark.parametrize("make", [roicy.roi_align_plan, roicy.roi_align_rotated_plan])
+# ---------------------------------------------------------------- maxima over pixels
+
+
+@given_some(pool_problems(), st.integers(0, 99))
+def test_same_bits_for_roi_pool(problem, seed):
+    features, rois, output_size, options = problem
+    plan = roicy.roi_pool_plan(rois, features.shape, output_size, **options)
+    values, argmax = roicy.roi_pool(features, rois, output_size, return_argmax=True, **options)
+    assert_same_bits(plan(features), roicy.roi_pool(features, rois, output_size, **options))
+    out = np.full_like(values, np.nan), np.full_like(argmax, 99)
+    assert plan(features, out, return_argmax=True)[1] is out[1]
+    assert_same_bits(out[0], values)
+    assert_same_bits(out[1], argmax)
+    grad_output = problem.grad_output(seed)
+    expected = roicy.roi_pool_backward(grad_output, argmax, rois, features.shape)
+    assert_same_bits(plan.backward(grad_output, argmax=argmax), expected)
+
+
+def test_a_plan_of_roi_pool():
+    plan = roicy.roi_pool_plan(ROIS, (2, 12, 10, 5), 7, layout="NHWC", rounding="none")
+    assert type(plan) is roicy.Plan
+    assert plan.output_shape == (3, 7, 7, 5)
+    for part in ("roi_pool", "3 rois", "(2, 12, 10, 5)", "(7, 7)", "NHWC", "rounding='none'"):
+        assert part in repr(plan)
+    grad_output = np.ones(plan.output_shape, np.float32)
+    with pytest.raises(TypeError, match="argmax must be an array of int32 and shape"):
+        plan.backward(grad_output)
+    with pytest.raises(ValueError, match="roi_pool has no gradient with respect to boxes"):
+        plan.backward_rois(grad_output, np.ones(plan.input_shape, np.float32))
+
+
+@pytest.mark.parametrize("make", [roicy.roi_align_plan, roicy.roi_align_rotated_plan, roicy.roi_pool_plan])
 @pytest.mark.parametrize("size", [2**21, 2**31 - 1])
 def test_outputs_that_no_memory_could_hold(make, size):
     """No time is lost on their tables."""
@@ -379,12 +411,13 @@ PLANS = {
         roicy.roi_align_rotated_plan,
         {"sampling_ratio": 3, "aligned": False, "angle_unit": "radians"},
     ),
+    "pixels": (roicy.roi_pool_plan, {"spatial_scale": 0.7, "rounding": "none", "layout": "NHWC"}),
 }
 
 
 def made(kind, boxes):
     make, options = PLANS[kind]
-    rois, more = BOXES[boxes](ROIS if make is roicy.roi_align_plan else TURNED)
+    rois, more = BOXES[boxes](TURNED if make is roicy.roi_align_rotated_plan else ROIS)
     shape = (2, 12, 10, 5) if options.get("layout") == "NHWC" else SHAPE
     return make(rois, shape, (2, 3), **options, **more)
 
@@ -396,7 +429,10 @@ def results(plan, kind):
     found = [plan(features), plan(features.astype(np.float64))]
     if kind == "onnx":
         return found
-    more = {"argmax": plan(features, return_argmax=True)[1]} if kind == "maximum" else {}
+    chosen = kind in ("maximum", "pixels")
+    more = {"argmax": plan(features, return_argmax=True)[1]} if chosen else {}
+    if kind == "pixels":
+        return [*found, *more.values(), plan.backward(grad, **more)]
     slopes = plan.backward_rois(grad, features, **more)
     return [*found, plan.backward(grad, **more), *(slopes if isinstance(slopes, list) else [slopes])]
 

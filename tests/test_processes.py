@@ -84,6 +84,9 @@ every |= {
         roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), mode="max"), argmax_of("max")
     ),
     "plan rotated": lambda: planned(roicy.roi_align_rotated_plan(TURNED, FEATURES.shape, (3, 2))),
+    "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
+        GRAD, argmax=argmax_of("pool")
+    ),
     "threads": counted,
     "caffe2": of_caffe2,
     "mxnet": of_mxnet,

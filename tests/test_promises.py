@@ -362,8 +362,12 @@ def test_when_a_plan_makes_its_tables():
         plan(np.ones((1, 2, 9, 9)))
         plan.backward(np.ones(plan.output_shape))
         assert list(plan._tables)[1:] == [("float64", "forward"), ("float64", "backward")]
-    plan = roicy.roi_align_plan(rois, (1, 2, 9, 9), 3, mode="max")
     features = np.ones((1, 2, 9, 9), np.float32)
+    plan = roicy.roi_pool_plan(rois, (1, 2, 9, 9), 3)
+    pooled, argmax = plan(features, return_argmax=True)
+    plan.backward(pooled, argmax=argmax)
+    assert list(plan._tables) == [("float32", "forward"), ("float32", "backward")]
+    plan = roicy.roi_align_plan(rois, (1, 2, 9, 9), 3, mode="max")
     pooled, argmax = plan(features, return_argmax=True)
     plan.backward(pooled, argmax=argmax)
     plan.backward_rois(pooled, features, argmax=argmax)

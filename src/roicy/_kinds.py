@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
-from roicy._types import ArgmaxError, DType, Kernels, Ndarray, Regions, Size, Table
+from roicy._types import AngleUnit, ArgmaxError, DType, Kernels, Ndarray, Regions, Rounding, Size, Table
 
 
 class Kind(NamedTuple):
@@ -23,9 +23,11 @@ class Kind(NamedTuple):
         Of the public function, for errors.
     numbers : sequence of str
         What a row of boxes holds after the batch index.
+    options : sequence of str
+        Names of the operator's own options.
     settle : callable
-        ``settle(options, dtype of the boxes, output_size)`` returns the operator's own options as a named
-        tuple, or raises what is wrong with them.
+        ``settle(options, dtype of the boxes, output_size)`` returns these as the table takes them, or raises
+        what is wrong.
     table : callable
         ``table(kernels, regions, options, accumulate, purpose)`` makes the table for sums in a type, for the
         purpose "forward", "backward" or "backward_rois".
@@ -50,8 +52,9 @@ class Kind(NamedTuple):
     name: str
     operator: str
     numbers: Sequence[str]
-    settle: Callable[[Sequence[Any], DType, Size], Any]
-    table: Callable[[Kernels, Regions, Any, str, str], Table]
+    options: Sequence[str]
+    settle: Callable[[Sequence[Any], DType, Size], tuple[Any, ...]]
+    table: Callable[[Kernels, Regions, tuple[Any, ...], str, str], Table]
     forward: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray], None]
     backward: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray], None] | str
     backward_rois: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray, Ndarray], None] | str
@@ -70,17 +73,9 @@ class Kind(NamedTuple):
 # ---------------------------------------------------------------- RoIAlign
 
 
-class Sampling(NamedTuple):
-    """Options that say where the samples of a box lie."""
-
-    spatial_scale: float
-    sampling_ratio: int
-    aligned: bool
-
-
-def _sampling(options: Sequence[Any], boxes: DType, _size: Size) -> Sampling:
+def _sampling(options: Sequence[Any], boxes: DType, _size: Size) -> tuple[float, int, bool]:
     spatial_scale, sampling_ratio, aligned = options
-    return Sampling(
+    return (
         settle.spatial_scale(spatial_scale, boxes),
         settle.sampling_ratio(sampling_ratio),
         settle.flag("aligned", aligned),
@@ -91,6 +86,7 @@ AVERAGE = Kind(
     name="AVERAGE",
     operator="roi_align",
     numbers=settle.CORNERS,
+    options=("spatial_scale", "sampling_ratio", "aligned"),
     settle=_sampling,
     table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
         *regions, *options, accumulate, purpose
@@ -109,6 +105,7 @@ LARGEST_SAMPLE = Kind(
     name="LARGEST_SAMPLE",
     operator="roi_align",
     numbers=settle.CORNERS,
+    options=("spatial_scale", "sampling_ratio", "aligned"),
     settle=_sampling,
     table=lambda kernels, regions, options, accumulate, _: kernels.grid_table(*regions, *options, accumulate),
     forward=lambda kernels, table, features, out, argmax: kernels.grid_forward(
@@ -152,20 +149,12 @@ def of_roi_align(mode: object, max_rule: object = "bilinear") -> Kind:
 # ---------------------------------------------------------------- RoIAlignRotated
 
 
-class TurnedSampling(NamedTuple):
-    """Options that say where the samples of a rotated box lie."""
-
-    spatial_scale: float
-    sampling_ratio: int
-    aligned: bool
-    angle_unit: str
-    clockwise: bool
-
-
-def _turned_sampling(options: Sequence[Any], boxes: DType, size: Size) -> TurnedSampling:
+def _turned_sampling(
+    options: Sequence[Any], boxes: DType, size: Size
+) -> tuple[float, int, bool, AngleUnit, bool]:
     spatial_scale, sampling_ratio, aligned, angle_unit, clockwise = options
     settle.few_bins("output_size", size)
-    return TurnedSampling(
+    return (
         settle.spatial_scale(spatial_scale, boxes),
         settle.rotated_sampling_ratio(sampling_ratio),
         settle.flag("aligned", aligned),
@@ -178,9 +167,10 @@ ROTATED = Kind(
     name="ROTATED",
     operator="roi_align_rotated",
     numbers=settle.ROTATED,
+    options=("spatial_scale", "sampling_ratio", "aligned", "angle_unit", "clockwise"),
     settle=_turned_sampling,
     table=lambda kernels, regions, options, accumulate, purpose: kernels.sample_table(
-        *regions, *options[:3], options.angle_unit == "degrees", options.clockwise, accumulate, purpose
+        *regions, *options[:3], options[3] == "degrees", options[4], accumulate, purpose
     ),
     forward=lambda kernels, table, features, out, _: kernels.sample_forward(table, features, out),
     backward=lambda kernels, table, grad_output, _, grad_features: kernels.sample_backward(
@@ -196,19 +186,14 @@ ROTATED = Kind(
 # ---------------------------------------------------------------- RoIPool
 
 
-class Ranges(NamedTuple):
-    """Options that say which pixels the bins of a box are."""
-
-    spatial_scale: float
-    rounding: str
-
-
-def _ranges(options: Sequence[Any], boxes: DType, _size: Size) -> Ranges:
+def _ranges(options: Sequence[Any], boxes: DType, _size: Size) -> tuple[float, Rounding]:
     spatial_scale, rounding = options
-    return Ranges(settle.spatial_scale(spatial_scale, boxes), settle.rounding(rounding))
+    return settle.spatial_scale(spatial_scale, boxes), settle.rounding(rounding)
 
 
-def _range_table(kernels: Kernels, regions: Regions, options: Ranges, accumulate: str, purpose: str) -> Table:
+def _range_table(
+    kernels: Kernels, regions: Regions, options: tuple[Any, ...], accumulate: str, purpose: str
+) -> Table:
     if purpose == "forward":
         return kernels.range_table(*regions, *options, accumulate)
     return kernels.image_table(*regions)  # where the maxima were is all that the gradient needs
@@ -226,6 +211,7 @@ LARGEST_PIXEL = Kind(
     name="LARGEST_PIXEL",
     operator="roi_pool",
     numbers=settle.CORNERS,
+    options=("spatial_scale", "rounding"),
     settle=_ranges,
     table=_range_table,
     forward=lambda kernels, table, features, out, argmax: kernels.range_forward(table, features, out, argmax),
@@ -241,16 +227,11 @@ LARGEST_PIXEL = Kind(
 # ---------------------------------------------------------------- MXNet's maximum of samples
 
 
-class UnitSteps(NamedTuple):
-    """Options that say where samples lie that are one pixel apart from the edge of a bin on."""
-
-    spatial_scale: float
-
-
 UNIT_STEP = LARGEST_SAMPLE._replace(
     name="UNIT_STEP",
     operator="MaxROIAlign",
-    settle=lambda options, boxes, _: UnitSteps(settle.spatial_scale(options[0], boxes)),
+    options=("spatial_scale",),
+    settle=lambda options, boxes, _: (settle.spatial_scale(options[0], boxes),),
     table=lambda kernels, regions, options, accumulate, _: kernels.edge_grid_table(
         *regions, *options, accumulate
     ),

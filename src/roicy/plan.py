@@ -213,7 +213,8 @@ class Plan(Generic[Array]):
         return grad_rois
 
     def __repr__(self) -> str:
-        options = "".join(f"{name}={value!r}, " for name, value in self._options._asdict().items())
+        named = zip(self._kind.options, self._options, strict=True)
+        options = "".join(f"{name}={value!r}, " for name, value in named)
         return (
             f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} rois, "
             f"input_shape={self._input_shape}, output_size={self.output_size}, {options}{self._kind.words}"
