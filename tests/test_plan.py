@@ -13,12 +13,12 @@ from closeness import assert_same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from operators import AVERAGE, ROTATED
+from operators.roi_pool import pool_problems
 from operators.rotated import rotated_problems
 from strategies import (
     FEATURE_DTYPES,
     FLOAT_DTYPES,
     given_some,
-    pool_problems,
     problems,
     random_values,
     result_dtype,
@@ -26,8 +26,8 @@ from strategies import (
 )
 
 import roicy
+from roicy import _kinds
 from roicy._backend import adopt
-from roicy._kinds import AVERAGE
 from roicy.plan import Given
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -488,7 +488,9 @@ class Named(roicy.RoIAlignPlan):
 
     def __init__(self, name):
         kernels, rois = adopt(rois=ROIS)
-        super().__init__(AVERAGE, kernels, Given(rois, None, "NCHW", "raise"), SHAPE, (2, 2), (1, 0, True))
+        super().__init__(
+            _kinds.AVERAGE, kernels, Given(rois, None, "NCHW", "raise"), SHAPE, (2, 2), (1, 0, True)
+        )
         self.name = name
 
 

@@ -55,7 +55,6 @@ POOL = Operator(
     problems=pool_problems,
     reference=Reference(reference_pool.roi_pool, reference_pool.roi_pool_backward),
     any_argmax=any_pixel,
-    planned=False,
     exact=True,
     linear=False,
     values=contested_values,
