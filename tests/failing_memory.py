@@ -11,9 +11,8 @@ import sys
 import numpy as np
 
 import roicy
-from roicy import cpu
 from roicy.cpu.runtime import memory
-from roicy.cpu.tables.sample import hold
+from roicy.cpu.tables import grid, sample
 
 RNG = np.random.default_rng(0)
 BOXES = np.array(
@@ -146,8 +145,8 @@ def main(library, threads, pieces):
     roicy.set_num_threads(int(threads))
     memory.keep(0)
     if pieces == "pieces":
-        cpu.GRID_SAMPLES = 500
-        hold(20_000)
+        grid.hold(500)
+        sample.hold(20_000)
     for case in PIECES if pieces == "pieces" else WHOLE:
         for name, call, outs in calls(*case):
             # NumPy's arithmetic, which R-MAC is made of, crashes without memory for its buffers

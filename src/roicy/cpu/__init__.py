@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from roicy._types import ArgmaxError, DType, Ndarray, Shape, Size, Table
 from roicy.cpu import selection, threads
 from roicy.cpu.tables.axis import AxisTable
-from roicy.cpu.tables.grid import GridTable, entries
+from roicy.cpu.tables.grid import GridTables
 from roicy.cpu.tables.range import RangeTable
 from roicy.cpu.tables.rois import ImageTable
 from roicy.cpu.tables.sample import SampleTable
@@ -64,18 +63,11 @@ asynchronous = False
 
 #: Up to so many channels, lanes run along rows instead.
 FEW_CHANNELS = 4
-#: Samples that grid tables list at a time, of some 24 bytes each.
-GRID_SAMPLES = 1 << 20
-#: Channels whose gradient is kept in the accumulation type before it is rounded to a shorter one.
-ADJOINT_CHANNELS = 32
 
 #: Terms of a sum that are added one to the other.
 DOT_TERMS = 256
 
 _level = selection.choose()
-
-# input_shape, output_size, spatial_scale, sampling_ratio, aligned, and whether samples begin at a bin's edge
-Geometry: TypeAlias = tuple[Shape, Size, float, int, bool, bool]
 
 
 @functools.cache
@@ -134,13 +126,9 @@ def axis_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
 
 
 def in_pieces(table: Table, purpose: str, dtype: DType) -> bool:
-    """Return whether a kernel takes memory between writes to an array of this dtype.
-
-    Where it may run out of that, an array of the caller's is written when the last piece is done.
-    """
-    if isinstance(table, _GridTables):
-        return len(table) > 1
-    return purpose == "backward" and isinstance(table, SampleTable) and _adds_up(table, dtype)
+    """Return whether a kernel takes memory between writes to an array of this dtype; see `RoiTable`."""
+    pieces: bool = table.in_pieces(purpose, dtype)
+    return pieces
 
 
 def _channels_last_as(table: Table, features: Ndarray) -> bool:
@@ -261,22 +249,7 @@ def sample_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
 
 def sample_backward(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
-    kernel = _kernels(table.accumulate).sample_backward
-    enter = threads.for_call()
-    if not _adds_up(table, grad_features.dtype):
-        kernel(table, grad_output, grad_features, enter)
-        return
-    # In the accumulation type, and to a few channels at a time.
-    for first in range(0, grad_features.shape[1], ADJOINT_CHANNELS):
-        part = np.s_[:, first : first + ADJOINT_CHANNELS]
-        wide = np.empty(grad_features[part].shape, table.accumulate)
-        kernel(table, grad_output[part], wide, enter)
-        grad_features[part] = wide
-
-
-def _adds_up(table: SampleTable, dtype: DType) -> bool:
-    # whether chunk after chunk adds to a gradient that has not the type for it
-    return bool(table.chunks > 1 and dtype != table.accumulate)
+    _kernels(table.accumulate).sample_backward(table, grad_output, grad_features, threads.for_call())
 
 
 def sample_backward_rois(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
@@ -284,45 +257,6 @@ def sample_backward_rois(table: Table, grad_output: Ndarray, features: Ndarray, 
     _kernels(table.accumulate).sample_backward_rois(
         table, grad_output, features, grad_boxes, threads.for_call()
     )
-
-
-class _GridTables:
-    """Grid tables of runs of RoIs, each small enough to be held; made anew where there are several."""
-
-    def __init__(self, boxes: Ndarray, images: Ndarray | None, accumulate: str, geometry: Geometry) -> None:
-        self.accumulate = accumulate
-        self._boxes, self._images, self._geometry = boxes, images, geometry
-        listed = np.cumsum(entries(boxes, images, *geometry))
-        self._runs, first = [], 0
-        while first < len(boxes):
-            before = listed[first - 1] if first else 0
-            last = max(int(np.searchsorted(listed, before + GRID_SAMPLES, side="right")), first + 1)
-            self._runs.append(slice(first, last))
-            first = last
-        self._only = self._make(self._runs[0]) if len(self._runs) == 1 else None
-        self.first_invalid = self._first("first_invalid")
-        self.first_too_fine = self._first("first_too_fine")
-
-    def _make(self, run: slice) -> GridTable:
-        images = None if self._images is None else self._images[run]
-        return GridTable(self._boxes[run], images, *self._geometry, self.accumulate)
-
-    def _first(self, attribute: str) -> int:
-        for run, table in self:
-            found: int = getattr(table, attribute)
-            if found >= 0:
-                return int(run.start) + found
-        return -1
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __iter__(self) -> Iterator[tuple[slice, GridTable]]:
-        if self._only is not None:
-            yield self._runs[0], self._only
-            return
-        for run in self._runs:
-            yield run, self._make(run)
 
 
 def grid_table(
@@ -335,9 +269,9 @@ def grid_table(
     aligned: bool,
     accumulate: str,
 ) -> Table:
-    """Return the grid tables of the boxes; see `roicy.cpu.tables.grid.GridTable`."""
+    """Return the grid tables of the boxes; see `roicy.cpu.tables.grid.GridTables`."""
     geometry = (input_shape, output_size, spatial_scale, sampling_ratio, aligned, False)
-    return _GridTables(boxes, images, accumulate, geometry)
+    return GridTables(boxes, images, geometry, accumulate)
 
 
 def edge_grid_table(
@@ -350,7 +284,7 @@ def edge_grid_table(
 ) -> Table:
     """Return grid tables with samples in steps of one pixel from the edge of each bin."""
     geometry = (input_shape, output_size, spatial_scale, 0, False, True)
-    return _GridTables(boxes, images, accumulate, geometry)
+    return GridTables(boxes, images, geometry, accumulate)
 
 
 def grid_forward(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str) -> None:
@@ -358,45 +292,26 @@ def grid_forward(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray
 
     `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
     """
-    pool = _kernels(tables.accumulate).grid_forward
-    for run, table in tables:
-        indices = None if argmax is None else argmax[run]
-        pool(table, features, out[run], indices, rule == "onnx", threads.for_call())
+    _kernels(tables.accumulate).grid_forward(
+        tables, features, out, argmax, rule == "onnx", threads.for_call()
+    )
 
 
 def grid_backward(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the samples `argmax`."""
-    backward = _kernels(tables.accumulate).grid_backward
-    channels = grad_features.shape[1]
-    step = channels if len(tables) == 1 else ADJOINT_CHANNELS
-    for first in range(0, channels, step):
-        part = np.s_[:, first : first + step]
-        total = None
-        for run, table in tables:
-            # the first run's share where it belongs, if it is the only one
-            share = grad_features
-            if len(tables) > 1:
-                share = np.empty(grad_features[part].shape, tables.accumulate)
-            backward(table, grad_output[run][part], argmax[run][part], share, threads.for_call())
-            total = share if total is None else np.add(total, share, out=total)
-        if len(tables) > 1:
-            grad_features[part] = total
+    _kernels(tables.accumulate).grid_backward(tables, grad_output, argmax, grad_features, threads.for_call())
 
 
 def grid_backward_rois(
     tables: Table, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
 ) -> None:
     """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
-    backward_rois = _kernels(tables.accumulate).grid_backward_rois
-    for run, table in tables:
-        backward_rois(table, grad_output[run], argmax[run], features, grad_boxes[run], threads.for_call())
+    _kernels(tables.accumulate).grid_backward_rois(
+        tables, grad_output, argmax, features, grad_boxes, threads.for_call()
+    )
 
 
 def grid_argmax_error(tables: Table, argmax: Ndarray) -> ArgmaxError | None:
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
-    for run, table in tables:
-        wrong = _kernels(tables.accumulate).grid_argmax_error(table, argmax[run])
-        if wrong:
-            (k, *place), value, limit = wrong
-            return (run.start + k, *place), value, limit
-    return None
+    found: ArgmaxError | None = _kernels(tables.accumulate).grid_argmax_error(tables, argmax)
+    return found

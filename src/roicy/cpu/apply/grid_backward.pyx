@@ -14,12 +14,12 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.tables.grid cimport Grid, GridTable, Sample, dense_sample
+from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables, Sample, dense_sample
 from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lanes, real
 from roicy.cpu.lanes.maxima cimport NOWHERE, pass_chosen, place, places, places_fill, sample_axis
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.tile cimport View, block_at, load_bins, store_pixels, view_of
+from roicy.cpu.apply.tile cimport WIDE_CHANNELS, View, block_at, load_bins, store_pixels, view_of
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
 
 
@@ -166,8 +166,26 @@ cdef inline void spread_one(GridBackwardCall* call, int64_t k, int64_t p, int64_
         corner[x.high * LANES] += part * x.high_weight
 
 
-def grid_backward(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features, int threads):
+def grid_backward(GridTables tables, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features,
+                  int threads):
     """Fill `grad_features` with `grad_output` at the samples `argmax`, shaped (RoI or image, channel, row, column)."""
+    cdef Py_ssize_t first
+    if len(tables) == 1:
+        for _, table in tables:
+            grid_backward_run(table, grad_output, argmax, grad_features, threads)
+        return
+    for first in range(0, grad_features.shape[1], WIDE_CHANNELS):
+        part = np.s_[:, first:first + WIDE_CHANNELS]
+        total = None
+        for run, table in tables:
+            share = np.empty((<object> grad_features)[part].shape, tables.accumulate)
+            grid_backward_run(table, grad_output[run][part], argmax[run][part], share, threads)
+            total = share if total is None else np.add(total, share, out=total)
+        grad_features[part] = total
+
+
+cdef int grid_backward_run(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features,
+                           int threads) except -1:
     cdef GridBackwardCall call
     cdef View* out = &call.features
     cdef Work work = Work()
@@ -187,14 +205,23 @@ def grid_backward(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, 
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
     bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
     work.provide(table, threads, out.rows * out.columns * sizeof(lanes), 0, bins, bins, 0)
-    work.run(grid_backward_task, &call)
+    return work.run(grid_backward_task, &call)
 
 
-def grid_argmax_error(GridTable table, cnp.ndarray argmax):
+def grid_argmax_error(GridTables tables, cnp.ndarray argmax):
     """Return ((k, c, p, q), value, limit) of an index that is not in -1 ... limit - 1, None where there is none.
 
     The limit is the number of samples in the bin.
     """
+    for run, table in tables:
+        wrong = argmax_error_of_run(table, argmax[run])
+        if wrong is not None:
+            (k, *rest), value, limit = wrong
+            return (run.start + k, *rest), value, limit
+    return None
+
+
+cdef argmax_error_of_run(GridTable table, cnp.ndarray argmax):
     cdef SampleSurvey survey
     cdef View* view = &survey.view
     cdef int64_t k, c, count

@@ -12,7 +12,7 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.tables.grid cimport Grid, GridTable
+from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis, sample_share
 from roicy.cpu.runtime.memory cimport bytes_of
@@ -123,9 +123,15 @@ cdef inline void differentiate_one(GridBackwardRoisCall* call, int64_t k, int64_
                        slopes)
 
 
-def grid_backward_rois(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,
+def grid_backward_rois(GridTables tables, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,
                        cnp.ndarray grad_boxes, int threads):
     """Fill `grad_boxes` (K, 4), float64, with d/d(x1, y1, x2, y2); the others are shaped (RoI or image, ...)."""
+    for run, table in tables:
+        grid_backward_rois_run(table, grad_output[run], argmax[run], features, grad_boxes[run], threads)
+
+
+cdef int grid_backward_rois_run(GridTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,
+                                cnp.ndarray grad_boxes, int threads) except -1:
     cdef GridBackwardRoisCall call
     cdef View* view = &call.features
     cdef Work work = Work()
@@ -166,3 +172,4 @@ def grid_backward_rois(GridTable table, cnp.ndarray grad_output, cnp.ndarray arg
         work.run(grid_backward_rois_task, &call)
         with nogil:
             add_parts(&call.parts, table.order, target)
+    return 0

@@ -16,7 +16,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.tables.grid cimport Grid, GridTable
+from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport (
     NOWHERE, SAMPLE_ROWS, lanes_lowest, lanes_take_first, pass_sample_row, pass_samples, place, places,
@@ -144,8 +144,14 @@ cdef inline void finish_bin(GridForwardCall* call, int64_t row, int64_t column, 
         (<lanes*> bin_at)[0] = places_out(found)
 
 
-def grid_forward(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bint by_corner, int threads):
-    """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
+def grid_forward(GridTables tables, cnp.ndarray features, cnp.ndarray out, argmax, bint by_corner, int threads):
+    """Pool `features` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
+    for run, table in tables:
+        grid_forward_run(table, features, out[run], None if argmax is None else argmax[run], by_corner, threads)
+
+
+cdef int grid_forward_run(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax, bint by_corner,
+                          int threads) except -1:
     cdef GridForwardCall call
     cdef View* view = &call.features
     cdef Work work = Work()
@@ -188,4 +194,4 @@ def grid_forward(GridTable table, cnp.ndarray features, cnp.ndarray out, argmax,
         write_invalid(table, &call.out.view)
         if call.with_places:
             write_index(table, &call.argmax.view, -1)
-    work.run(grid_forward_task, &call)
+    return work.run(grid_forward_task, &call)

@@ -19,6 +19,8 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
+import numpy as np
+
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.lanes.gathering cimport pass_spread, pass_spread_piles, pass_spread_within
 from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, lanes, real
@@ -26,7 +28,8 @@ from roicy.cpu.lanes.piles cimport piles_finish
 from roicy.cpu.tables.rois cimport BAND, Window
 from roicy.cpu.tables.sample cimport SampleChunk, Samples, SampleTable
 from roicy.cpu.apply.tile cimport (
-    STREAM_BYTES, Sheet, View, block_at, load_bins, load_pixels, sheet_at, store_pixels, turn_sheet, view_of, zero_row,
+    STREAM_BYTES, WIDE_CHANNELS, Sheet, View, block_at, load_bins, load_pixels, sheet_at, store_pixels, turn_sheet,
+    view_of, zero_row,
 )
 from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
 
@@ -181,10 +184,21 @@ cdef bint any_full(SampleTable table) noexcept:
 
 
 def sample_backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
-    """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column).
+    """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column)."""
+    cdef Py_ssize_t first
+    if not table.in_pieces("backward", grad_features.dtype):
+        sample_backward_whole(table, grad_output, grad_features, threads)
+        return
+    for first in range(0, grad_features.shape[1], WIDE_CHANNELS):
+        part = np.s_[:, first:first + WIDE_CHANNELS]
+        wide = np.empty((<object> grad_features)[part].shape, table.accumulate)
+        sample_backward_whole(table, grad_output[part], wide, threads)
+        grad_features[part] = wide
 
-    A table in several chunks needs a gradient of the accumulation type.
-    """
+
+cdef int sample_backward_whole(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features,
+                               int threads) except -1:
+    # Of a table in several chunks the gradient has the accumulation type.
     cdef SampleBackwardCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
@@ -197,8 +211,6 @@ def sample_backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad
     call.window = table.window
     call.grad_output = view_of(grad_output)
     call.grad_features = view_of(grad_features)
-    if table.chunks > 1 and out.dtype != own:
-        raise TypeError("roicy: a table in several chunks needs a gradient of its accumulation type")
     call.rows = min(<int64_t> table.height, 2 * max(<int64_t> 1, table.span))
     call.depth = DEPTH if out.channels > LANES else 1
     blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
@@ -224,3 +236,4 @@ def sample_backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad
         if table.chunks > 1:
             work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
         work.run(sample_backward_task, &call)
+    return 0

@@ -23,6 +23,8 @@ from roicy.cpu.tables.rois cimport RoiTable, Window
 cdef enum:
     PREFETCH_BYTES = 256        # how far ahead of the loader the planes are fetched
     STREAM_BYTES = 1 << 20      # results from this size on pass by the cache
+    # channels of a gradient that adds up in the accumulation type, before they are rounded to a shorter one
+    WIDE_CHANNELS = 32
 
 
 cdef struct View:

@@ -51,4 +51,14 @@ cdef class GridTable(RoiTable):
     cdef double spatial_scale
 
 
+cdef class GridTables:
+    cdef object boxes, images, geometry
+    cdef readonly str accumulate
+    cdef readonly Py_ssize_t first_invalid, first_too_fine
+    cdef list runs              # slices of the rows
+    cdef GridTable only         # where there is one run
+    cdef GridTable table_of(self, run)
+    cdef Py_ssize_t first_of(self, str attribute) except? -1
+
+
 cdef bint dense_sample(Grid* axis, int64_t bin, int32_t number, int32_t origin, Sample* sample) noexcept nogil

@@ -27,6 +27,9 @@ cnp.import_array()
 cdef enum:
     MOST_SAMPLES = 0x7fffffff
 
+# Samples that tables list at a time.
+cdef Py_ssize_t samples_at_once = 1 << 20
+
 
 cdef struct Rule:
     # how samples are laid: RoIAlign's grid, or from the edge of each bin in steps of one pixel
@@ -405,7 +408,64 @@ cdef int lay_out(GridTable table, Grid* axis, int64_t total, int64_t dense) exce
     return 0
 
 
-def entries(cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio, bint aligned,
+def hold(Py_ssize_t samples):
+    """Set how many samples grid tables list at a time, of some 24 bytes each."""
+    global samples_at_once
+    samples_at_once = samples
+
+
+cdef class GridTables:
+    """Grid tables of runs of RoIs, each small enough to be held; made anew, whenever they are gone through, where there
+    are several.
+
+    The parameters are those of `GridTable`, all but the last one in a tuple. Of its attributes it has `accumulate` and
+    the first rows.
+    """
+
+    def __init__(self, cnp.ndarray boxes, images, geometry, str accumulate):
+        cdef Py_ssize_t first = 0, last, count = len(boxes)
+        self.boxes = boxes
+        self.images = images
+        self.geometry = geometry
+        self.accumulate = accumulate
+        self.only = None
+        self.runs = []
+        listed = np.cumsum(entries(boxes, *geometry))
+        while first < count:
+            last = np.searchsorted(listed, (listed[first - 1] if first else 0) + samples_at_once, side="right")
+            last = max(last, first + 1)
+            self.runs.append(slice(first, last))
+            first = last
+        if len(self.runs) == 1:
+            self.only = self.table_of(self.runs[0])
+        self.first_invalid = self.first_of("first_invalid")
+        self.first_too_fine = self.first_of("first_too_fine")
+
+    cdef GridTable table_of(self, run):
+        images = None if self.images is None else self.images[run]
+        return GridTable(self.boxes[run], images, *self.geometry, self.accumulate)
+
+    cdef Py_ssize_t first_of(self, str attribute) except? -1:
+        for run, table in self:
+            found = getattr(table, attribute)
+            if found >= 0:
+                return run.start + found
+        return -1
+
+    def __len__(self):
+        return len(self.runs)
+
+    def __iter__(self):
+        """Yield the runs, each a slice of the rows, with their tables."""
+        for run in self.runs:
+            yield run, self.table_of(run) if self.only is None else self.only
+
+    def in_pieces(self, str purpose, dtype):
+        """As `RoiTable.in_pieces`: other tables are made between writes."""
+        return len(self.runs) > 1
+
+
+def entries(cnp.ndarray boxes, input_shape, output_size, double spatial_scale, int sampling_ratio, bint aligned,
             bint from_edge):
     """Return (K,) how many samples a grid table lists for each RoI."""
     cdef Rule rule = Rule(spatial_scale=spatial_scale, sampling_ratio=sampling_ratio, aligned=aligned,

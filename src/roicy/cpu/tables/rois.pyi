@@ -1,6 +1,6 @@
 from typing import Self
 
-from roicy._types import NumPyArray, Shape, Size
+from roicy._types import DType, NumPyArray, Shape, Size
 
 class RoiTable:
     rois: int
@@ -10,6 +10,7 @@ class RoiTable:
     width: int
     double: bool
     accumulate: str
+    def in_pieces(self, purpose: str, dtype: DType) -> bool: ...
 
 class ImageTable(RoiTable):
     def __new__(

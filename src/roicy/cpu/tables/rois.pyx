@@ -27,6 +27,13 @@ cdef class RoiTable:
         for i in range(self._blocks):
             give_back(self._block[i])
 
+    def in_pieces(self, str purpose, dtype):
+        """Return whether a kernel takes memory between writes to an array of this dtype.
+
+        Where it may run out of that, an array of the caller's is written when the last piece is done.
+        """
+        return False
+
     cdef void* reserve(self, size_t count, size_t size) except NULL:
         # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
         cdef size_t bytes = ((max(count * size, <size_t> 1) + 63) & ~(<size_t> 63)) + FENCE_BYTES

@@ -96,6 +96,10 @@ cdef class SampleTable(RoiTable):
             lay_out(self, &self.samples, self.rois, self.room[self.rois], NULL)
             fill_chunk(self, &self.samples, 0, Bench(self, self.rois, threads))
 
+    def in_pieces(self, str purpose, dtype):
+        """As `RoiTable.in_pieces`: chunk after chunk adds to a gradient, which may not have the type for it."""
+        return purpose == "backward" and self.chunks > 1 and dtype != self.accumulate
+
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
         # Pixels from a row to the next where the RoI's pixels are loaded.
         return self.window[k].right - self.window[k].left if self.alone else self.tile_columns[image]
