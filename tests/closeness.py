@@ -28,12 +28,13 @@ def assert_close(actual, expected, *, scale=None):
 
     The dtype of `actual` decides. float32 and float64: within a bound relative to `scale`, the largest
     absolute value that is expected unless given. float16 and bfloat16: the float32 result, rounded to the
-    nearest number. NaN has to be where NaN is expected.
+    nearest number. NaN and infinities have to be where they are expected.
     """
     assert actual.shape == expected.shape
     values = actual.astype(np.float64)
     np.testing.assert_array_equal(np.isnan(values), np.isnan(expected), err_msg="NaN in other places")
-    known = ~np.isnan(expected)
+    known = np.isfinite(expected)
+    np.testing.assert_array_equal(values[~known], expected[~known])
     values, expected = values[known], expected[known]
     if scale is None:
         scale = np.abs(expected).max(initial=0.0)

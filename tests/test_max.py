@@ -13,12 +13,10 @@ from operators.largest_sample import grids
 from strategies import (
     FEATURE_DTYPES,
     FLOAT_DTYPES,
-    LAYOUTS,
     distinct_values,
     given_some,
     problems,
     random_values,
-    result_dtype,
 )
 
 import roicy
@@ -206,73 +204,6 @@ def test_the_rule_of_onnx_by_hand():
 
 
 # ---------------------------------------------------------------- outputs
-
-
-ROIS = np.array([[2, 0, 1, 5, 6], [0, 2, 2, 9, 11], [2, 3, 0, 4, 12], [1, 1, 1, 2, 2]], np.float32)
-SHAPE = (3, 5, 12, 10)
-FEATURES = random_values(np.random.default_rng(7), SHAPE, np.dtype("float32"))
-
-
-@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
-def test_out(dtype, layout):
-    features = random_values(np.random.default_rng(4), SHAPE, dtype)
-    call = {"mode": "max", "return_argmax": True}
-    expected, expected_argmax = roicy.roi_align(features, ROIS, (2, 3), **call)
-    values = layout(np.full_like(expected, np.nan))
-    assert roicy.roi_align(layout(features), ROIS, (2, 3), mode="max", out=values) is values
-    assert_same_bits(values, expected)
-
-    values[...] = np.nan
-    returned = roicy.roi_align(layout(features), ROIS, (2, 3), out=values, **call)
-    assert returned[0] is values
-    assert_same_bits(values, expected)
-    assert_same_bits(returned[1], expected_argmax)
-
-    values[...] = np.nan
-    argmax = layout(np.full_like(expected_argmax, 99))
-    returned = roicy.roi_align(layout(features), ROIS, (2, 3), out=(values, argmax), **call)
-    assert returned[0] is values
-    assert returned[1] is argmax
-    assert_same_bits(values, expected)
-    assert_same_bits(argmax, expected_argmax)
-
-    gradient = random_values(np.random.default_rng(5), expected.shape, result_dtype(dtype))
-    options = {"mode": "max", "argmax": expected_argmax}
-    wanted = roicy.roi_align_backward(gradient, ROIS, SHAPE, **options)
-    out = layout(np.full(SHAPE, np.nan, gradient.dtype))
-    options = {"mode": "max", "argmax": argmax}
-    assert roicy.roi_align_backward(layout(gradient), ROIS, SHAPE, out=out, **options) is out
-    assert_same_bits(out, wanted)
-    wanted = roicy.roi_align_backward_rois(gradient, features, ROIS, mode="max", argmax=expected_argmax)
-    grad = roicy.roi_align_backward_rois(layout(gradient), layout(features), ROIS, **options)
-    assert_same_bits(grad, wanted)
-
-
-@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_invalid_rows(dtype, layout):
-    features = battery.to_layout(random_values(np.random.default_rng(2), SHAPE, dtype), layout)
-    bad = np.repeat(ROIS[:1], 5, axis=0)
-    bad[0, 0], bad[1, 0], bad[2, 0], bad[3, 1], bad[4, 4] = -1, 3, np.nan, np.inf, np.nan
-    mixed = np.vstack([ROIS[:2], bad[:3], ROIS[2:], bad[3:]])
-    invalid = np.isin(np.arange(9), [2, 3, 4, 7, 8])
-    options = {"layout": layout, "mode": "max"}
-    call = {"return_argmax": True, **options}
-    values, argmax = roicy.roi_align(features, mixed, (2, 3), invalid="nan", **call)
-    assert np.isnan(values[invalid].astype(np.float32)).all()
-    assert (argmax[invalid] == -1).all()
-    for mine, wanted in zip((values, argmax), roicy.roi_align(features, ROIS, (2, 3), **call), strict=True):
-        assert_same_bits(mine[~invalid], wanted)
-
-    shape, good = features.shape, argmax[~invalid]
-    grad = roicy.roi_align_backward(values, mixed, shape, invalid="nan", argmax=argmax, **options)
-    expected = roicy.roi_align_backward(values[~invalid], ROIS, shape, argmax=good, **options)
-    assert_same_bits(grad, expected)
-    grad = roicy.roi_align_backward_rois(values, features, mixed, invalid="nan", argmax=argmax, **options)
-    assert not grad[invalid].any()
-    expected = roicy.roi_align_backward_rois(values[~invalid], features, ROIS, argmax=good, **options)
-    assert_same_bits(grad[~invalid], expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 8, 8), (1, 3, 0, 8), (1, 3, 8, 0), (1, 0, 0, 0)])

@@ -115,18 +115,6 @@ def test_batch_indices_may_be_strided():
     assert_same_bits(align(ROIS[:, 1:], batch_indices=indices), align(ROIS))
 
 
-def test_four_columns_for_a_single_image():
-    one = FEATURES[:1]
-    rois = ROIS * np.array([0, 1, 1, 1, 1], np.float32)
-    assert_same_bits(align(rois[:, 1:].copy(), features=one), align(rois, features=one))
-
-
-@pytest.mark.parametrize("sequence", [list, tuple])
-def test_one_array_per_image(sequence):
-    per_image = sequence([ROIS[[1], 1:], ROIS[[3], 1:], ROIS[[0, 2], 1:]])
-    assert_same_bits(align(per_image), align(ROIS[[1, 3, 0, 2]]))
-
-
 def test_one_array_per_image_some_empty():
     per_image = [np.empty((0, 4), np.float32), ROIS[:1, 1:], np.empty((0, 4), np.float32)]
     expected = align(np.column_stack([[1], ROIS[:1, 1:]]).astype(np.float32))
@@ -219,35 +207,6 @@ def test_ratios_below_one_are_adaptive(ratio):
 # ---------------------------------------------------------------- rows that cannot be pooled
 
 
-def spoil(rois):
-    """Rows of all invalid kinds between the rows of `rois`, and which of them are invalid."""
-    bad = np.repeat(ROIS[:1], 10, axis=0)
-    bad[0, 0] = -1
-    bad[1, 0] = 3
-    bad[2, 0] = 1e30
-    bad[3, 0] = np.nan
-    bad[4, 0] = -np.inf
-    for row, column in enumerate(range(1, 5), start=5):
-        bad[row, column] = [np.nan, np.inf, -np.inf, np.nan][column - 1]
-    bad[9] = np.nan
-    mixed = np.vstack([rois[:2], bad[:4], rois[2:3], bad[4:], rois[3:]])
-    invalid = np.array([False] * 2 + [True] * 4 + [False] + [True] * 6 + [False])
-    return mixed, invalid
-
-
-@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("box_dtype", ["float32", "float64"])
-def test_invalid_rows_become_nan(dtype, layout, box_dtype):
-    features = random_values(np.random.default_rng(2), (3, 18, 12, 10), dtype)
-    mixed, invalid = spoil(ROIS.astype(box_dtype))
-    arguments = {"layout": layout, "invalid": "nan"}
-    out = align(mixed, features=battery.to_layout(features, layout), **arguments)
-    assert np.isnan(out[invalid].astype(np.float32)).all()
-    valid = align(ROIS.astype(box_dtype), features=battery.to_layout(features, layout), **arguments)
-    assert_same_bits(out[~invalid], valid)
-
-
 @pytest.mark.parametrize("index", [-1, 3, 2**40, -(2**63), 2**63 - 1])
 def test_invalid_batch_indices_become_nan(index):
     indices = np.array([0, index, 2], np.int64)
@@ -312,16 +271,6 @@ def test_samples_off_the_map_ignore_the_first_pixel():
 
 
 # ---------------------------------------------------------------- out
-
-
-@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_out_is_filled_and_returned(dtype, layout):
-    features = battery.to_layout(random_values(np.random.default_rng(4), (3, 18, 12, 10), dtype), layout)
-    expected = align(ROIS, features=features, layout=layout)
-    out = np.full(expected.shape, np.nan, expected.dtype)
-    assert align(ROIS, features=features, layout=layout, out=out) is out
-    assert_same_bits(out, expected)
 
 
 def test_repeated_calls_give_the_same_bits():

@@ -8,12 +8,9 @@ from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
 from operators import ROTATED
 from operators.rotated import rotated_problems, turned_boxes
 from strategies import (
-    FEATURE_DTYPES,
     FLOAT_DTYPES,
-    LAYOUTS,
     given_some,
     random_values,
-    result_dtype,
 )
 
 import roicy
@@ -205,90 +202,6 @@ def test_samples_outside_count_in_the_average():
     rois = np.array([[0, 10, -0.75, 8, 8, 180.0]])
     out = roicy.roi_align_rotated(np.ones((1, 1, 20, 20)), rois, 1)
     assert abs(out.item() - 4 / 8) < 1e-15
-
-
-ROIS = np.array(
-    [[2, 3, 4, 5, 6, 30], [0, 5, 6, 7, 5, 200], [2, 8, 9, 4, 12, -45], [1, 1, 1, 2, 2, 0]], np.float32
-)
-SHAPE = (3, 5, 12, 10)
-FEATURES = random_values(np.random.default_rng(7), SHAPE, np.dtype("float32"))
-GRAD_OUTPUT = random_values(np.random.default_rng(4), (4, 5, 2, 3), np.dtype("float32"))
-
-
-def test_forms_of_rois():
-    expected = roicy.roi_align_rotated(FEATURES, ROIS, (2, 3))
-    grad = roicy.roi_align_rotated_backward(GRAD_OUTPUT, ROIS, SHAPE)
-    grad_rois = roicy.roi_align_rotated_backward_rois(GRAD_OUTPUT, FEATURES, ROIS)
-    assert grad_rois.shape == (4, 6)
-    assert grad_rois.dtype == np.float32
-    assert not grad_rois[:, 0].any()
-
-    five = {"batch_indices": ROIS[:, 0].astype(np.uint64)}
-    assert_same_bits(roicy.roi_align_rotated(FEATURES, ROIS[:, 1:], (2, 3), **five), expected)
-    assert_same_bits(roicy.roi_align_rotated_backward(GRAD_OUTPUT, ROIS[:, 1:], SHAPE, **five), grad)
-    by_five = roicy.roi_align_rotated_backward_rois(GRAD_OUTPUT, FEATURES, ROIS[:, 1:], **five)
-    assert_same_bits(by_five, grad_rois[:, 1:])
-
-    order = [1, 3, 0, 2]
-    per_image = [ROIS[[1], 1:], ROIS[[3], 1:], ROIS[[0, 2], 1:]]
-    assert_same_bits(roicy.roi_align_rotated(FEATURES, per_image, (2, 3)), expected[order])
-    assert_same_bits(roicy.roi_align_rotated_backward(GRAD_OUTPUT[order], per_image, SHAPE), grad)
-    grads = roicy.roi_align_rotated_backward_rois(GRAD_OUTPUT[order], FEATURES, per_image)
-    assert [g.shape for g in grads] == [(1, 5), (1, 5), (2, 5)]
-    assert_same_bits(np.vstack(grads), grad_rois[order, 1:])
-
-    one = roicy.roi_align_rotated(FEATURES[:1], ROIS[:, 1:], (2, 3))
-    assert_same_bits(one[1], expected[1])
-    assert_same_bits(roicy.roi_align_rotated(FEATURES, ROIS.astype(np.int16), (2, 3)), expected)
-
-
-@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("box_dtype", ["float32", "float64"])
-def test_invalid_rows(dtype, layout, box_dtype):
-    features = battery.to_layout(random_values(np.random.default_rng(2), SHAPE, dtype), layout)
-    rois = ROIS.astype(box_dtype)
-    bad = np.repeat(rois[:1], 9, axis=0)
-    bad[0, 0], bad[1, 0], bad[2, 0] = -1, 3, np.nan
-    for row, column in enumerate(range(1, 6), start=3):
-        bad[row, column] = [np.nan, np.inf, -np.inf, np.nan, np.inf][column - 1]
-    bad[8, 5] = np.nan
-    mixed = np.vstack([rois[:2], bad[:5], rois[2:], bad[5:]])
-    invalid = np.isin(np.arange(13), [*range(2, 7), *range(9, 13)])
-    options = {"layout": layout}
-    out = roicy.roi_align_rotated(features, mixed, (2, 3), invalid="nan", **options)
-    assert np.isnan(out[invalid].astype(np.float32)).all()
-    assert_same_bits(out[~invalid], roicy.roi_align_rotated(features, rois, (2, 3), **options))
-
-    shape = features.shape
-    grad = roicy.roi_align_rotated_backward(out, mixed, shape, invalid="nan", **options)
-    expected = roicy.roi_align_rotated_backward(out[~invalid], rois, shape, **options)
-    assert_same_bits(grad, expected)
-    grad = roicy.roi_align_rotated_backward_rois(out, features, mixed, invalid="nan", **options)
-    assert not grad[invalid].any()
-    expected = roicy.roi_align_rotated_backward_rois(out[~invalid], features, rois, **options)
-    assert_same_bits(grad[~invalid], expected)
-
-
-@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
-def test_out(dtype, layout):
-    features = random_values(np.random.default_rng(4), SHAPE, dtype)
-    expected = roicy.roi_align_rotated(features, ROIS, (2, 3))
-    out = layout(np.full_like(expected, np.nan))
-    assert roicy.roi_align_rotated(layout(features), ROIS, (2, 3), out=out) is out
-    assert_same_bits(out, expected)
-
-    gradient = GRAD_OUTPUT.astype(result_dtype(dtype))
-    expected = roicy.roi_align_rotated_backward(gradient, ROIS, SHAPE)
-    out = layout(np.full(SHAPE, np.nan, gradient.dtype))
-    assert roicy.roi_align_rotated_backward(layout(gradient), ROIS, SHAPE, out=out) is out
-    assert_same_bits(out, expected)
-
-    expected = roicy.roi_align_rotated_backward_rois(gradient, features, ROIS)
-    out = np.full((8, 12), np.nan, np.float32)[::2, ::2]
-    assert roicy.roi_align_rotated_backward_rois(layout(gradient), layout(features), ROIS, out=out) is out
-    assert_same_bits(out, expected)
 
 
 def test_nan_stays_where_it_is_sampled():

@@ -1,0 +1,100 @@
+"""Rows of boxes: the forms in which they come, and those that no pooling can be done for."""
+
+import battery
+import numpy as np
+import pytest
+from closeness import assert_close, assert_same_bits
+from operators import of_all
+from strategies import FEATURE_DTYPES, random_values, result_dtype
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+SHAPE = (3, 5, 12, 10)
+IMAGES = [2, 0, 2, 1]
+CORNERS = [[0, 1, 5, 6], [2, 2, 9, 11], [3, 0, 4, 12], [1, 1, 2, 2]]
+ORDER = [1, 3, 0, 2]  # by image
+
+
+@of_all
+def test_forms_of_rois(operator):
+    """A column of batch indices, an array of them, an array of boxes for each image, and a single image."""
+    rng = np.random.default_rng(7)
+    features = random_values(rng, SHAPE, np.dtype("float32"))
+    rois = np.round(operator.rois(rng, IMAGES, CORNERS))  # that integers hold, too
+    grad_output = random_values(rng, (4, 5, 2, 3), np.dtype("float32"))
+    expected, argmax = operator.both(features, rois, (2, 3))
+    grad = operator.backward(grad_output, rois, SHAPE, argmax)
+    apart = {"batch_indices": rois[:, 0].astype(np.uint8)}
+    per_image = [rois[[1], 1:], rois[[3], 1:], rois[[0, 2], 1:]]
+    by_image = None if argmax is None else argmax[ORDER]
+
+    assert_same_bits(operator.forward(features, rois[:, 1:], (2, 3), **apart), expected)
+    assert_same_bits(operator.forward(features, per_image, (2, 3)), expected[ORDER])
+    assert_same_bits(operator.forward(features, tuple(per_image), (2, 3)), expected[ORDER])
+    assert_same_bits(operator.forward(features, rois.astype(np.int16), (2, 3)), expected)
+    one = operator.forward(features[:1], rois[:, 1:], (2, 3))
+    assert_same_bits(one[1], expected[1])
+
+    apart = {"batch_indices": rois[:, 0].astype(np.int8)}
+    assert_same_bits(operator.backward(grad_output, rois[:, 1:], SHAPE, argmax, **apart), grad)
+    assert_same_bits(operator.backward(grad_output[ORDER], per_image, SHAPE, by_image), grad)
+    one = operator.backward(grad_output, rois[:, 1:], (1, *SHAPE[1:]), argmax)
+    assert_close(one, grad.astype(np.float64).sum(axis=0, keepdims=True))
+    if not operator.has_slopes:
+        return
+
+    slopes = operator.backward_rois(grad_output, features, rois, argmax)
+    assert slopes.shape == rois.shape
+    assert slopes.dtype == np.float32
+    assert not slopes[:, 0].any()
+    apart = {"batch_indices": rois[:, 0].astype(np.uint64)}
+    found = operator.backward_rois(grad_output, features, rois[:, 1:], argmax, **apart)
+    assert_same_bits(found, slopes[:, 1:])
+    found = operator.backward_rois(grad_output[ORDER], features, per_image, by_image)
+    assert isinstance(found, list)
+    assert [grad.shape for grad in found] == [(n, operator.numbers) for n in (1, 1, 2)]
+    assert_same_bits(np.vstack(found), slopes[ORDER, 1:])
+
+
+def with_invalid_rows(rois):
+    """Rows of all invalid kinds between those of `rois`, and which of them are invalid."""
+    numbers = rois.shape[1] - 1
+    bad = np.repeat(rois[:1], 6 + numbers, axis=0)
+    bad[:5, 0] = -1, 3, 1e30, np.nan, -np.inf
+    for column in range(1, 1 + numbers):
+        bad[4 + column, column] = [np.nan, np.inf, -np.inf][column % 3]
+    bad[-1] = np.nan
+    mixed = np.vstack([rois[:2], bad[:4], rois[2:3], bad[4:], rois[3:]])
+    invalid = np.array([False] * 2 + [True] * 4 + [False] + [True] * (2 + numbers) + [False])
+    return mixed, invalid
+
+
+@of_all
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("box_dtype", ["float32", "float64"])
+def test_invalid_rows(operator, dtype, layout, box_dtype):
+    """NaN, and no part in a gradient: not even with gradients of NaN and an argmax that names something."""
+    rng = np.random.default_rng(2)
+    features = battery.to_layout(random_values(rng, (3, 18, 12, 10), dtype), layout)
+    rois = operator.rois(rng, IMAGES, CORNERS, box_dtype)
+    mixed, invalid = with_invalid_rows(rois)
+    options = {"layout": layout, "invalid": "nan"}
+    values, argmax = operator.both(features, mixed, (2, 3), **options)
+    expected, expected_argmax = operator.both(features, rois, (2, 3), **options)
+    assert np.isnan(values[invalid].astype(np.float32)).all()
+    assert_same_bits(values[~invalid], expected)
+    if argmax is not None:
+        assert (argmax[invalid] == -1).all()
+        assert_same_bits(argmax[~invalid], expected_argmax)
+        argmax[invalid] = 5
+
+    gradient = values.astype(result_dtype(dtype))
+    grad = operator.backward(gradient, mixed, features.shape, argmax, **options)
+    expected = operator.backward(gradient[~invalid], rois, features.shape, expected_argmax, **options)
+    assert_same_bits(grad, expected)
+    if operator.has_slopes:
+        grad = operator.backward_rois(gradient, features, mixed, argmax, **options)
+        assert not grad[invalid].any()
+        expected = operator.backward_rois(gradient[~invalid], features, rois, expected_argmax, **options)
+        assert_same_bits(grad[~invalid], expected)
