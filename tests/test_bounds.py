@@ -9,6 +9,7 @@ import ctypes, mmap, sys
 import numpy as np
 import roicy
 from closeness import assert_same_bits
+from operators import MAX, OPERATORS
 from strategies import FEATURE_DTYPES, random_values, result_dtype
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -55,103 +56,56 @@ def call(function, arrays, result, side, **options):
         fence.free()
 
 
-def check(shape, count, output_size, dtype, layout, side):
+def check(operator, shape, count, output_size, dtype, layout, side):
     n, c, height, width = shape
     rng = np.random.default_rng(c)
     axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
     features = np.ascontiguousarray(random_values(rng, shape, dtype).transpose(axes))
-    whole = [0, 0, 0, width, height]
-    over = [n - 1, -3, -3, width + 3, height + 3]
-    corner = [n - 1, width - 1.5, height - 1.5, width + 0.5, height + 0.5]
-    rois = np.array(([whole, over, corner, [0, 0, 0, 0.5, 0.5]] * count)[:count], np.float32)
+    whole = [0, 0, width, height]
+    over = [-3, -3, width + 3, height + 3]
+    corner = [width - 1.5, height - 1.5, width + 0.5, height + 0.5]
+    corners = np.array(([whole, over, corner, [0, 0, 0.5, 0.5]] * count)[:count])
+    rois = operator.rois(rng, ([0, n - 1, n - 1, 0] * count)[:count], corners)
     options = {"layout": layout, "sampling_ratio": 2}
-    expected = roicy.roi_align(features, rois, output_size, **options)
+    inputs = features, rois
+
+    def pool(f, r, **o):
+        return operator.forward(f, r, output_size, **o)
+
+    values = operator.forward(*inputs, output_size, **options)
+    call(pool, inputs, values, side, **options)
+    chosen = ()
+    if operator.has_argmax:
+        expected = operator.both(*inputs, output_size, **options)
+        call(pool, inputs, expected, side, return_argmax=True, **options)
+        values, *chosen = expected
+    if operator is MAX:
+        by_corner = operator.forward(*inputs, output_size, max_rule="onnx", **options)
+        call(pool, inputs, by_corner, side, max_rule="onnx", **options)
+    grad = operator.backward(values, rois, features.shape, *chosen, **options)
     call(
-        lambda f, r, **o: roicy.roi_align(f, r, output_size, **o),
-        (features, rois), expected, side, **options,
+        lambda g, r, *a, **o: operator.backward(g, r, features.shape, *a, **o),
+        (values, rois, *chosen), grad, side, **options,
     )
-    grad = roicy.roi_align_backward(expected, rois, features.shape, **options)
-    call(
-        lambda g, r, **o: roicy.roi_align_backward(g, r, features.shape, **o),
-        (expected, rois), grad, side, **options,
-    )
-    grad = roicy.roi_align_backward_rois(expected, features, rois, **options)
-    call(roicy.roi_align_backward_rois, (expected, features, rois), grad, side, **options)
-    check_maxima(features, rois, output_size, side, options)
-    check_pooling(features, rois, output_size, side, layout)
-    low, high = rois[:, 1:3], rois[:, 3:]
-    turned = np.column_stack([rois[:, 0], (low + high) / 2, high - low, np.arange(len(rois)) * 40])
-    check_rotated(features, turned.astype(np.float32), output_size, side, options)
+    if operator.has_slopes:
+        grad = operator.backward_rois(values, features, rois, *chosen, **options)
+        call(operator.backward_rois, (values, features, rois, *chosen), grad, side, **options)
 
 
-def check_maxima(features, rois, output_size, side, options):
-    expected = roicy.roi_align(features, rois, output_size, mode="max", return_argmax=True, **options)
-    call(
-        lambda f, r, **o: roicy.roi_align(f, r, output_size, mode="max", return_argmax=True, **o),
-        (features, rois), expected, side, **options,
-    )
-    values, argmax = expected
-    alone = roicy.roi_align(features, rois, output_size, mode="max", max_rule="onnx", **options)
-    call(
-        lambda f, r, **o: roicy.roi_align(f, r, output_size, mode="max", max_rule="onnx", **o),
-        (features, rois), alone, side, **options,
-    )
-    shape = features.shape
-    grad = roicy.roi_align_backward(values, rois, shape, mode="max", argmax=argmax, **options)
-    call(
-        lambda g, r, a, **o: roicy.roi_align_backward(g, r, shape, mode="max", argmax=a, **o),
-        (values, rois, argmax), grad, side, **options,
-    )
-    grad = roicy.roi_align_backward_rois(values, features, rois, mode="max", argmax=argmax, **options)
-    call(
-        lambda g, f, r, a, **o: roicy.roi_align_backward_rois(g, f, r, mode="max", argmax=a, **o),
-        (values, features, rois, argmax), grad, side, **options,
-    )
-
-
-def check_pooling(features, rois, output_size, side, layout):
-    options = {"layout": layout}
-    alone = roicy.roi_pool(features, rois, output_size, **options)
-    call(lambda f, r, **o: roicy.roi_pool(f, r, output_size, **o), (features, rois), alone, side, **options)
-    expected = roicy.roi_pool(features, rois, output_size, return_argmax=True, **options)
-    call(
-        lambda f, r, **o: roicy.roi_pool(f, r, output_size, return_argmax=True, **o),
-        (features, rois), expected, side, **options,
-    )
-    values, argmax = expected
-    grad = roicy.roi_pool_backward(values, argmax, rois, features.shape, **options)
-    call(
-        lambda g, a, r, **o: roicy.roi_pool_backward(g, a, r, features.shape, **o),
-        (values, argmax, rois), grad, side, **options,
-    )
-
-
-def check_rotated(features, rois, output_size, side, options):
-    expected = roicy.roi_align_rotated(features, rois, output_size, **options)
-    call(
-        lambda f, r, **o: roicy.roi_align_rotated(f, r, output_size, **o),
-        (features, rois), expected, side, **options,
-    )
-    grad = roicy.roi_align_rotated_backward(expected, rois, features.shape, **options)
-    call(
-        lambda g, r, **o: roicy.roi_align_rotated_backward(g, r, features.shape, **o),
-        (expected, rois), grad, side, **options,
-    )
-    grad = roicy.roi_align_rotated_backward_rois(expected, features, rois, **options)
-    call(
-        roicy.roi_align_rotated_backward_rois, (expected, features, rois), grad, side, **options,
-    )
+def check_all(*arguments):
+    for operator in OPERATORS:
+        check(operator, *arguments)
 
 
 for side in ("front", "back"):
     for layout in ("NCHW", "NHWC"):
         for dtype in FEATURE_DTYPES:
             for c in (1, 3, 4, 7, 8, 16, 17, 33):
-                check((1, c, 6, 7), 3, (2, 3), dtype, layout, side)
-                check((1, c, 1, 1), 2, (1, 1), dtype, layout, side)
-                check((2, c, 9, 13), 12, (7, 7), dtype, layout, side)
+                check_all((1, c, 6, 7), 3, (2, 3), dtype, layout, side)
+                check_all((1, c, 1, 1), 2, (1, 1), dtype, layout, side)
+                check_all((2, c, 9, 13), 12, (7, 7), dtype, layout, side)
             for c in (1, 4):
-                check((1, c, 20, 37), 1, (17, 41), dtype, layout, side)
+                check_all((1, c, 20, 37), 1, (17, 41), dtype, layout, side)
 print("untouched")
 """
 

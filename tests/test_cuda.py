@@ -12,9 +12,7 @@ import pytest
 from closeness import assert_same_bits, assert_same_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operators import AVERAGE, of_all
-from operators.roi_pool import pool_problems
-from operators.rotated import rotated_problems
+from operators import AVERAGE, MAX, of_all
 from strategies import (
     BOX_DTYPES,
     FEATURE_DTYPES,
@@ -67,67 +65,36 @@ def precision_of(features):
 # ---------------------------------------------------------------- every operator, on problems of all kinds
 
 
-@few(problems(), st.sampled_from(["NCHW", "NHWC"]))
-def test_averages(both, problem, layout):
-    features = aligned(battery.to_layout(problem.features, layout))
-    grad_output = battery.to_layout(problem.grad_output(), layout)
-    options = dict(problem.options, layout=layout)
+@of_all
+def test_problems_of_all_kinds(both, operator, examples):
+    """Maxima of pixels are exactly the same; those of samples where no two are as good as equal."""
+    values = distinct_values if operator is MAX else operator.values
 
-    def call():
-        return (
-            roicy.roi_align(features, problem.rois, problem.output_size, **options),
-            roicy.roi_align_backward(grad_output, problem.rois, features.shape, **options),
-        )
-
-    agree(*both(call), precision_of(features))
-
-
-@few(rotated_problems(), st.sampled_from(["NCHW", "NHWC"]))
-def test_rotated_averages(both, problem, layout):
-    features = aligned(battery.to_layout(problem.features, layout))
-    grad_output = battery.to_layout(problem.grad_output(), layout)
-    options = dict(problem.options, layout=layout)
-
-    def call():
-        return (
-            roicy.roi_align_rotated(features, problem.rois, problem.output_size, **options),
-            roicy.roi_align_rotated_backward(grad_output, problem.rois, features.shape, **options),
-        )
-
-    agree(*both(call), precision_of(features))
-
-
-@few(pool_problems(), st.sampled_from(["NCHW", "NHWC"]))
-def test_pooling_is_exactly_the_same(both, problem, layout):
-    features = aligned(battery.to_layout(problem.features, layout))
-
-    def call():
-        found, argmax = roicy.roi_pool(
-            features,
-            problem.rois,
-            problem.output_size,
-            return_argmax=True,
-            layout=layout,
-            **problem.options,
-        )
+    @examples(operator.problems(values=values), st.sampled_from(["NCHW", "NHWC"]), share=1 / 4)
+    def hold(problem, layout):
+        features = aligned(battery.to_layout(problem.features, layout))
         grad_output = battery.to_layout(problem.grad_output(), layout)
-        grad = roicy.roi_pool_backward(grad_output, argmax, problem.rois, features.shape, layout=layout)
-        return found, argmax, grad
+        options = dict(problem.options, layout=layout)
 
-    for found, expected in zip(*both(call), strict=True):
-        assert_same_bits(found, expected)
+        def call():
+            pooled, argmax = operator.both(features, problem.rois, problem.output_size, **options)
+            grad = operator.backward(grad_output, problem.rois, features.shape, argmax, **options)
+            return (pooled, grad) if argmax is None else (pooled, grad, argmax)
+
+        found, expected = both(call)
+        if operator.exact:
+            same_bits(found, expected)
+        else:
+            agree(found, expected, precision_of(features))
 
 
-@few(problems(values=distinct_values), st.sampled_from(["NCHW", "NHWC"]), st.booleans())
-def test_maxima(both, problem, layout, onnx):
+@few(problems(values=distinct_values), st.sampled_from(["NCHW", "NHWC"]))
+def test_the_rule_of_onnx(both, problem, layout):
     features = aligned(battery.to_layout(problem.features, layout))
-    options = dict(problem.options, layout=layout, mode="max")
+    options = dict(problem.options, layout=layout, mode="max", max_rule="onnx")
 
     def call():
-        call = (features, problem.rois, problem.output_size)
-        if onnx:
-            return (roicy.roi_align(*call, max_rule="onnx", **options),)
-        return roicy.roi_align(*call, return_argmax=True, **options)
+        return (roicy.roi_align(features, problem.rois, problem.output_size, **options),)
 
     agree(*both(call), precision_of(features))
 

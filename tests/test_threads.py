@@ -180,21 +180,12 @@ def test_small_work_stays_on_one_thread(run_python):
 import os
 import numpy as np
 import roicy
+from operators import OPERATORS
 before = len(os.listdir("/proc/self/task"))
 roicy.set_num_threads(4)
-features, rois = np.ones((1, 16, 8, 8), np.float32), np.array([[0, 1, 1, 5, 5]], np.float32)
-out = roicy.roi_align(features, rois, 2)
-roicy.roi_align_backward(out, rois, features.shape)
-roicy.roi_align_backward_rois(out, features, rois)
-out, argmax = roicy.roi_align(features, rois, 2, mode="max", return_argmax=True)
-roicy.roi_align_backward(out, rois, features.shape, mode="max", argmax=argmax)
-roicy.roi_align_backward_rois(out, features, rois, mode="max", argmax=argmax)
-out, argmax = roicy.roi_pool(features, rois, 2, return_argmax=True)
-roicy.roi_pool_backward(out, argmax, rois, features.shape)
-turned = np.array([[0, 3, 3, 4, 4, 20]], np.float32)
-out = roicy.roi_align_rotated(features, turned, 2)
-roicy.roi_align_rotated_backward(out, turned, features.shape)
-roicy.roi_align_rotated_backward_rois(out, features, turned)
+features = np.ones((1, 16, 8, 8), np.float32)
+for operator in OPERATORS:
+    operator.outputs(features, operator.rois(np.random.default_rng(0), [0], [[1, 1, 5, 5]]), (2, 2))
 print(len(os.listdir("/proc/self/task")) - before)
 """
     assert int(run_python(source)) == 0

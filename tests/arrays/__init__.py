@@ -1,0 +1,1 @@
+"""What arrays and options may be, and what is said about others."""

@@ -1,0 +1,195 @@
+"""Memory: bounded by tables and outputs; and arrays of more elements than 32 bits can count."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import reference
+from closeness import assert_same_bits
+from operators import of_all
+
+import roicy
+
+PEAK = """
+import sys
+import numpy as np
+import battery, roicy
+from operators import OPERATORS
+
+def peak():
+    '''Bytes at the most; unlike getrusage, of this program alone, not of the process that it replaced.'''
+    with open("/proc/self/status") as status:
+        (line,) = [line for line in status if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+roicy.set_num_threads(1)
+rng = np.random.default_rng(0)
+corners = battery.random_boxes(rng, 3000, 60, 80)
+features = np.ones((1, 16, 60, 80), np.float32)
+rois = {operator.name: operator.rois(rng, np.zeros(3000), corners) for operator in OPERATORS}
+for operator in OPERATORS:  # once, so that what is loaded late is loaded
+    operator.forward(features[:, :, :8, :8], rois[operator.name][:1], 14)
+out = np.ones((3000, 16, 14, 14), np.float32)
+argmax = np.ones(out.shape, np.int32)
+grad = np.ones(features.shape, np.float32)
+before = peak()
+if sys.argv[1] == "nothing":
+    np.ones(2**25)
+for operator in OPERATORS:
+    if operator.name == sys.argv[1]:
+        call, options = rois[operator.name], {"sampling_ratio": 3}
+        pooled = (out, argmax) if operator.has_argmax else out
+        chosen = pooled[1] if operator.has_argmax else None
+        operator.both(features, call, 14, out=pooled, **options)
+        operator.backward(out, call, features.shape, chosen, out=grad, **options)
+        if operator.has_slopes:
+            operator.backward_rois(out, features, call, chosen, **options)
+print(peak() - before)
+"""
+
+
+@pytest.mark.plain_build("a sanitizer keeps what was freed")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a Linux process")
+@of_all
+def test_memory_does_not_grow_with_the_boxes(operator, run_python):
+    """3000 boxes of 14 x 14 x 9 samples, whose pixels and weights would fill 170 MB: at most 64 MB."""
+    assert int(run_python(PEAK, operator.name)) < 64 * 2**20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a Linux process")
+def test_the_peak_is_seen(run_python):
+    """Without which the test above would prove nothing: an array of 256 MB."""
+    assert int(run_python(PEAK, "nothing")) > 200 * 2**20
+
+
+@pytest.mark.plain_build("a sanitizer maps terabytes")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a Linux process")
+def test_memory_does_not_grow_with_the_box(run_python):
+    """Forward and backward with huge boxes and grids, in a process that may take 300 MB more than it has."""
+    source = """
+import resource
+import numpy as np
+import roicy
+
+roicy.set_num_threads(1)
+features = np.ones((1, 16, 50, 50), np.float32)
+far = [1e3, 1e5, 1e7, 1e9, 1e15, 1e30, 3e38]
+rois = np.array([[0, -a, -b, b, a] for a in far for b in far] * 4, np.float32)
+with open("/proc/self/statm") as statm:
+    taken = int(statm.read().split()[0]) * resource.getpagesize()
+limit = taken + 300 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    np.ones(2**27)  # a gigabyte
+except MemoryError:
+    print("limited")
+for ratio in (0, 2, 65536):
+    out = roicy.roi_align(features, rois, 14, sampling_ratio=ratio)
+    roicy.roi_align_backward(out, rois, features.shape, sampling_ratio=ratio)
+    roicy.roi_align_backward_rois(out, features, rois, sampling_ratio=ratio)
+    roicy.roi_align_plan(rois, features.shape, 14, sampling_ratio=ratio)(features)
+    roicy.roi_align(features, rois, 14, sampling_ratio=ratio, mode="max")
+roicy.roi_pool(features, rois, 14)
+turned = np.array([[0, x, 20, a, b, 30] for x in (20, 1e9) for a in far for b in far] * 2, np.float32)
+for ratio in (0, 2):
+    out = roicy.roi_align_rotated(features, turned, 14, sampling_ratio=ratio)
+    roicy.roi_align_rotated_backward(out, turned, features.shape, sampling_ratio=ratio)
+    roicy.roi_align_rotated_backward_rois(out, features, turned, sampling_ratio=ratio)
+print("done")
+"""
+    assert run_python(source, timeout=60).split() == ["limited", "done"]
+
+
+# ---------------------------------------------------------------- more than 2**31 elements
+
+
+def need_memory(available, needed):
+    if available < 1.2 * needed:
+        pytest.skip(f"takes {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(1, 3, 30000, 30000), (1, 60000, 200, 200), (60000, 1, 200, 200)])
+def test_more_features_than_int32_can_count(shape, available_memory):
+    """Only a few pages of the features are ever touched; the others are zeros that take no memory."""
+    need_memory(available_memory, 2**31)
+    n, c, height, width = shape
+    features = np.zeros(shape, np.uint8)
+    assert features.size > 2**31
+    corner = np.random.default_rng(0).integers(1, 256, (12, 14), dtype=np.uint8)
+    features[-1, -1, -12:, -14:] = corner
+    rois = np.array([[n - 1, width - 14, height - 12, width, height], [0, 0, 0, 14, 12]], np.float64)
+    if n > 1:
+        rois = rois[:, 1:]
+        images = {"batch_indices": np.array([n - 1, 0])}
+    else:
+        images = {}
+    out = roicy.roi_align(features, rois, (12, 14), sampling_ratio=1, **images)
+    assert (out[0, -1] == corner).all()
+    assert not out[1].any()
+    assert not out[0, :-1].any()
+
+    grad_output = np.zeros((2, c, 1, 1), np.float32)
+    grad_output[0, -1] = 1
+    middle = rois[:1] + np.array([2, 2, -2, -2] if n > 1 else [0, 2, 2, -2, -2])
+    grad = roicy.roi_align_backward_rois(
+        grad_output[:1], features, middle, sampling_ratio=8, **{k: v[:1] for k, v in images.items()}
+    )
+    small = np.zeros((1, 1, 12, 14))
+    small[0, 0] = corner
+    expected = reference.roi_align_backward_rois(
+        np.ones((1, 1, 1, 1)), small, np.array([[0.0, 2, 2, 12, 10]]), sampling_ratio=8
+    )
+    np.testing.assert_allclose(grad[:, -4:], expected[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout, dtype", [("NCHW", "float16"), ("NHWC", "float32")])
+def test_more_results_than_int32_can_count(layout, dtype, available_memory):
+    """Many boxes with many channels."""
+    count, c, bins = 45000, 1024, 7
+    need_memory(available_memory, count * c * bins * bins * np.dtype(dtype).itemsize)
+    features = np.random.default_rng(0).random((1, c, 8, 8)).astype(dtype)
+    rois = np.repeat(np.array([[0, 0, 0, 7, 7]], np.float32), count, axis=0)
+    rois[-1] = [0, 1, 0, 8, 7]
+    if layout == "NHWC":
+        features = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+    out = roicy.roi_align(features, rois, bins, sampling_ratio=1, layout=layout)
+    assert out.size > 2**31
+    # Samples at pixel centers: the results are crops of the map.
+    window = (0, slice(None), slice(0, 7)) if layout == "NCHW" else (0, slice(0, 7))
+    assert_same_bits(out[-1], features[(*window, slice(1, 8))])
+    for k in (0, count // 2, -2):
+        assert_same_bits(out[k], features[(*window, slice(0, 7))])
+
+
+@pytest.mark.slow
+def test_one_plane_of_results_larger_than_int32(available_memory):
+    """A single box with more bins than int32 can count."""
+    size = 46400
+    need_memory(available_memory, size * size * 2)
+    y, x = np.mgrid[:3, :4].astype(np.float16)
+    features = (x + 4 * y)[None, None]
+    out = roicy.roi_align(features, np.array([[0, 0.5, 0.5, 3.5, 2.5]]), size, sampling_ratio=1)
+    assert out.size > 2**31
+    # From pixel center to pixel center: along x the result rises from 0 to 3, along y from 0 to 8.
+    some = np.array([0, 1, 12345, size // 2, size - 2, size - 1])
+    expected = 3 * (some + 0.5) / size + 8 * ((some + 0.5) / size)[:, None]
+    np.testing.assert_allclose(out[0, 0][np.ix_(some, some)].astype(float), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_gradient_with_more_elements_than_int32_can_count(available_memory):
+    shape = (1, 3, 27000, 27000)
+    need_memory(available_memory, 2 * math.prod(shape))
+    rois = np.array([[0, 26990, 26985, 27000, 27000], [0, 0, 0, 10, 15]], np.float64)
+    grad_output = np.random.default_rng(0).random((2, 3, 5, 5)).astype(np.float16)
+    grad = roicy.roi_align_backward(grad_output, rois, shape, sampling_ratio=3)
+    assert grad.size > 2**31
+    small = roicy.roi_align_backward(
+        grad_output, rois - [0, 26980, 26980, 26980, 26980], (1, 3, 20, 20), sampling_ratio=3
+    )
+    assert_same_bits(np.ascontiguousarray(grad[:, :, 26980:, 26980:]), small)
+    assert grad[:, :, :16, :16].any()
+    assert not grad[:, :, 16:26980].any()
