@@ -8,6 +8,7 @@
 #include "tables/axis.cuh"
 
 #define THREADS 128
+#define LONGEST (sizeof(REAL) == sizeof(float) ? PIECE : 0x7fffffff) /* chain of sums */
 
 #define SLOPES(name) const REAL *__restrict__ name##_slopes
 
@@ -50,28 +51,34 @@ KERNEL __launch_bounds__(THREADS, 6)
                         column_at = columns_begin + x_start[k * x_bins + q];
             const Tap *down = taps_at(y_taps, row_at), *along = taps_at(x_taps, column_at);
             const int rows = y_count[k * y_bins + p], columns = x_count[k * x_bins + q];
-            REAL x1 = 0, y1 = 0, x2 = 0, y2 = 0;
-            for (int a = 0; a < rows; a++) {
-                const STORED *source = features + AT(features, n, c, down[a].place, 0);
-                REAL line = 0, line_start = 0, line_end = 0;
-                for (int b = 0; b < columns; b++) {
-                    const REAL value = real_of(source[(INDEX)features_step.x * along[b].place]);
-                    line = madd(along[b].weight, value, line);
-                    line_start = madd(x_slopes[2 * (column_at + b)], value, line_start);
-                    line_end = madd(x_slopes[2 * (column_at + b) + 1], value, line_end);
+            if (rows == 0 || columns == 0)
+                continue;
+            const double dy = real_of(grad[AT(grad, k, c, p, q)]);
+            /* chains end with a piece of the bin, in both directions */
+            for (int top = 0; top < rows; top += LONGEST)
+                for (int left = 0; left < columns; left += LONGEST) {
+                    REAL x1 = 0, y1 = 0, x2 = 0, y2 = 0;
+                    const int bottom = min(rows - top, LONGEST) + top,
+                              right = min(columns - left, LONGEST) + left;
+                    for (int a = top; a < bottom; a++) {
+                        const STORED *source = features + AT(features, n, c, down[a].place, 0);
+                        REAL line = 0, line_start = 0, line_end = 0;
+                        for (int b = left; b < right; b++) {
+                            const REAL value = real_of(source[(INDEX)features_step.x * along[b].place]);
+                            line = madd(along[b].weight, value, line);
+                            line_start = madd(x_slopes[2 * (column_at + b)], value, line_start);
+                            line_end = madd(x_slopes[2 * (column_at + b) + 1], value, line_end);
+                        }
+                        x1 = madd(down[a].weight, line_start, x1);
+                        x2 = madd(down[a].weight, line_end, x2);
+                        y1 = madd(y_slopes[2 * (row_at + a)], line, y1);
+                        y2 = madd(y_slopes[2 * (row_at + a) + 1], line, y2);
+                    }
+                    sum.x1 += dy * x1;
+                    sum.y1 += dy * y1;
+                    sum.x2 += dy * x2;
+                    sum.y2 += dy * y2;
                 }
-                x1 = madd(down[a].weight, line_start, x1);
-                x2 = madd(down[a].weight, line_end, x2);
-                y1 = madd(y_slopes[2 * (row_at + a)], line, y1);
-                y2 = madd(y_slopes[2 * (row_at + a) + 1], line, y2);
-            }
-            if (rows > 0 && columns > 0) {
-                const double dy = real_of(grad[AT(grad, k, c, p, q)]);
-                sum.x1 += dy * x1;
-                sum.y1 += dy * y1;
-                sum.x2 += dy * x2;
-                sum.y2 += dy * y2;
-            }
         }
         sum.x1 = sum_of_block(sum.x1, warps);
         sum.y1 = sum_of_block(sum.y1, warps);

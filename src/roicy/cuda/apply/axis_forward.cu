@@ -10,7 +10,7 @@
  *
  * Tasks run through the channels in chunks, through all RoIs for each: the planes in use stay in the L2
  * cache. */
-#include "tables/axis.cuh"
+#include "apply/axis_halves.cuh"
 
 #define GROUP 4                          /* channels of a warp */
 #define CHUNK 8                          /* groups of channels of a chunk */
@@ -158,14 +158,29 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             }
             __syncwarp();
         }
+        bool infinite = false;
         for (int i = lane; i < rows * columns; i += 32) {
             const INDEX at = AT(out, k, c, p + i / columns, q + i % columns);
             if (IN_PIECES(column_count[i % columns]))
                 restore(bins[i], lost[i]);
 #pragma unroll
             for (int v = 0; v < GROUP; v++)
-                if (v < live)
+                if (v < live) {
                     out[at + (INDEX)out_step.c * v] = rounded_to<RESULT>(bins[i].channel[v]);
+                    infinite = infinite || overflowed(bins[i].channel[v]);
+                }
         }
+        for (int i = infinite ? lane : rows * columns; i < rows * columns; i += 32)
+#pragma unroll 1
+            for (int v = 0; v < live; v++) {
+                const int r = i / columns, bin = i - r * columns;
+                RESULT *target = out + AT(out, k, c + v, p + r, q + bin);
+                if (overflowed(real_of(*target)))
+                    overflow_store(half_of_axes(row_taps + row_start[r], row_count[r],
+                                                column_taps + column_start[bin], column_count[bin],
+                                                features + AT(features, n, c + v, 0, 0),
+                                                (INDEX)features_step.y, (INDEX)features_step.x),
+                                   target);
+            }
     }
 }

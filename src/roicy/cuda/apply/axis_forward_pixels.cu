@@ -4,7 +4,7 @@
  * `forward_4` reads and writes four channels of a lane at once, where all of them lie on multiples of that.
  *
  * Tasks run through the channels in chunks, and through all RoIs for each. */
-#include "tables/axis.cuh"
+#include "apply/axis_halves.cuh"
 
 #define WARPS 8 /* of a block */
 
@@ -84,10 +84,26 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
             }
         }
         Target bin;
+        bool infinite = false;
 #pragma unroll
-        for (int v = 0; v < COUNT; v++)
+        for (int v = 0; v < COUNT; v++) {
             bin.item[v] = rounded_to<RESULT>(sum[v]);
-        *reinterpret_cast<Target *>(out + AT(out, k, c, p, q)) = bin;
+            infinite = infinite || overflowed(sum[v]);
+        }
+        RESULT *target = out + AT(out, k, c, p, q);
+        *reinterpret_cast<Target *>(target) = bin;
+        if (infinite && n >= 0) {
+            const Tap *row = taps_at(y_taps, begin_of(k, y_room, y_first)) + y_start[k * y_bins + p];
+            const Tap *columns = taps_at(x_taps, begin_of(k, x_room, x_first)) + x_start[k * x_bins + q];
+#pragma unroll 1
+            for (int v = 0; v < COUNT; v++)
+                if (overflowed(real_of(target[v])))
+                    overflow_store(half_of_axes(row, y_count[k * y_bins + p], columns,
+                                                x_count[k * x_bins + q],
+                                                features + AT(features, n, c + v, 0, 0),
+                                                (INDEX)features_step.y, (INDEX)features_step.x),
+                                   target + v);
+        }
     }
 }
 

@@ -11,8 +11,10 @@
  * itself at first.
  *
  * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
+ * A task with results that are not finite is done once more, in the plainest way.
  */
 #include "apply/sample_stage.cuh"
+#include "lanes/overflow.cuh"
 
 #define RUN 32  /* samples that are summed at a time */
 #define SUMS 16 /* runs of bins with more than one, in a stage */
@@ -41,7 +43,12 @@ struct Block {
     Corners corners[STAGE];
     Weights weights[STAGE];
     REAL sums[SUMS][PART];
-    REAL total[PART], lost[PART]; /* of a bin that comes in pieces, and what the sum lost */
+    REAL lost[PART];
+    union { /* of a bin that comes in pieces: the sum, which lost so much, or half of it in the second turn */
+        REAL total[PART];
+        double half[PART];
+    };
+    bool infinite, second; /* a result of the task is not finite; it is in its second turn for that */
 };
 
 INLINE REAL sampled(const STORED *__restrict__ pixel, const Corners &at, const Weights &weights, REAL sum) {
@@ -96,7 +103,11 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
     const int64 parts = (channels - 1) / channels_at_once + 1;
-    for (int64 task = blockIdx.x; task < parts * rois * groups; task += gridDim.x) {
+    if (threadIdx.x == 0)
+        block.infinite = false;
+    __syncthreads();
+    for (int64 task = blockIdx.x; task < parts * rois * groups;
+         task += MAY_OVERFLOW && block.infinite ? 0 : gridDim.x) {
         const int64 k = task / groups % rois, n = image[k];
         const int first = (int)(task % groups * bins_at_once),
                   c = (int)(task / groups / rois) * channels_at_once;
@@ -116,8 +127,11 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
         if (threadIdx.x < BOX_NUMBERS)
             reinterpret_cast<BOX *>(&block.box)[threadIdx.x] = boxes[k * BOX_NUMBERS + threadIdx.x];
         __syncthreads();
+        if (threadIdx.x == 0) { /* all have seen whether it is the second turn */
+            block.second = block.infinite;
+            block.infinite = false;
+        }
         const STORED *plane = features + AT(features, n, c, 0, 0);
-
         auto put = [&](int slot, int bin, const Line &row, const Line &column) {
             const Point at = turned(block.box, row.place, column.place);
             Corners corners = {0, 0, 0, 0};
@@ -173,6 +187,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                         RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
                         *reinterpret_cast<Pack<RESULT> *>(place) = {rounded_to<RESULT>(sum.first),
                                                                     rounded_to<RESULT>(sum.second)};
+                        if (overflowed(sum.first) || overflowed(sum.second))
+                            block.infinite = true;
                     } else {
                         block.sums[run][v] = sum.first;
                         block.sums[run][v + 1] = sum.second;
@@ -220,6 +236,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                             place[(INDEX)out_step.c * i] = rounded_to<RESULT>(sum[i]);
                         else
                             block.sums[run][v + i] = sum[i];
+                        if (overflowed(sum[i]))
+                            block.infinite = true;
                     }
                 }
             }
@@ -238,12 +256,49 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                     join(sum, block.total[v], block.lost[v]);
                     sum = restored(block.total[v], block.lost[v]);
                 }
-                if (ends)
+                if (ends) {
                     target[AT(out, 0, v, (bin + b) / bins_x, (bin + b) % bins_x)] = rounded_to<RESULT>(sum);
+                    if (overflowed(sum))
+                        block.infinite = true;
+                }
             }
         };
 
-        stages(block.box, first, last, bins_y, bins_x, block.lists, put, apply);
+        /* The second turn, by halves: a thread takes a bin and a channel. */
+        auto apply_halves = [&](int bin, int count, int samples, bool begins, bool ends) {
+#pragma unroll 1
+            for (int i = threadIdx.x; i < count * live; i += THREADS) {
+                const int b = i / live, v = i % live;
+                RESULT *place = target + AT(out, 0, v, (bin + b) / bins_x, (bin + b) % bins_x);
+                if (!overflowed(real_of(*place)))
+                    continue;
+                double half = begins ? 0 : block.half[v];
+#pragma unroll 1
+                for (int slot = b * samples; slot < (b + 1) * samples; slot++) {
+                    const Corners at = block.corners[slot];
+                    if (!at.hit)
+                        continue;
+                    const Weights weights = block.weights[slot];
+                    const STORED *pixel = plane + at.pixel + (INDEX)features_step.c * v;
+                    overflow_add(half, weights.upper_left, pixel[0]);
+                    overflow_add(half, weights.upper_right, pixel[at.right]);
+                    overflow_add(half, weights.lower_left, pixel[at.down]);
+                    overflow_add(half, weights.lower_right, pixel[at.down + at.right]);
+                }
+                if (ends)
+                    overflow_store(half, place);
+                else
+                    block.half[v] = half;
+            }
+        };
+
+        stages(block.box, first, last, bins_y, bins_x, block.lists, put,
+               [&](int bin, int count, int samples, bool begins, bool ends) {
+                   if (MAY_OVERFLOW && block.second)
+                       apply_halves(bin, count, samples, begins, ends);
+                   else
+                       apply(bin, count, samples, begins, ends);
+               });
     }
 }
 

@@ -1,0 +1,30 @@
+/* Averages that overflow on their way: the weights of a bin add up to 1 but for rounding, the largest numbers
+ * do not. Results that are not finite are summed once more, by halves and in double precision. */
+#pragma once
+#include "lanes/types.cuh"
+
+/* How far an average may lie above the largest number: so much its weights may add up to more than 1. */
+#define ROUNDING 1e-6
+/* Sums of narrower types and whole numbers do not come near the largest number. */
+#define MAY_OVERFLOW (sizeof(STORED) == sizeof(REAL))
+
+INLINE double largest() {
+    return __longlong_as_double(sizeof(REAL) == sizeof(float) ? 0x47efffffe0000000LL : 0x7fefffffffffffffLL);
+}
+
+INLINE bool overflowed(REAL sum) { return MAY_OVERFLOW && !(fabs(sum) <= (REAL)largest()); }
+
+/* Adds a term of an average to its half, which becomes a NaN where the term is one. */
+INLINE void overflow_add(double &half, double weight, STORED value) {
+    half += 0.5 * weight * (double)real_of(value);
+}
+
+/* Stores the number of which `half` is the half. One that is only by rounding larger than the largest number
+ * is that; where it is larger still, or a NaN, what was stored before stays. */
+INLINE void overflow_store(double half, RESULT *target) {
+    const double most = largest() / 2, size = fabs(half);
+    if (size <= most * (1 + ROUNDING))
+        *target = rounded_to<RESULT>((REAL)(2 * (size < most ? half : copysign(most, half))));
+    else if (isinf(half))
+        *target = rounded_to<RESULT>((REAL)half);
+}
