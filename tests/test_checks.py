@@ -35,7 +35,7 @@ def test_assertions_end_the_process(wrong, run_python):
     done = run_python(PREPARE + wrong, check=False)
     assert done.stdout == "right\n"
     assert done.returncode == -6
-    assert "roicy/cpu/apply/tile.pxd:" in done.stderr
+    assert "roicy/cpu/apply/view.pxd:" in done.stderr
     assert "not in [0, " in done.stderr
 
 

@@ -2,7 +2,7 @@
 
 One task is an image and a block of LANES channels (or a band of the map's rows)::
 
-    gradient of the output       lines [p][column][lane]        tile [row][column][lane]       gradient of the features
+    gradient of the output     blended [p][column][lane]        tile [row][column][lane]       gradient of the features
          │ load a RoI's bins          ▲                               ▲                              ▲
          ▼                            │ columns: bins that touch      │ rows: bins that touch        │ transpose, store
     bins [p][q][lane] ────────────────┘ ──────────────────────────────┘ ─────────────────────────────┘
@@ -20,14 +20,15 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
-from roicy.cpu.tables.axis cimport Axis, AxisTable
-from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, PIECE, lanes, real
-from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back
+from roicy.cpu.apply.axis_taps cimport line_columns, pixel_at, pixels_from
+from roicy.cpu.apply.view cimport STREAM_BYTES, View, block_at, load_bins, store_pixels, view_of, zero_row
+from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
+from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
 from roicy.cpu.lanes.piles cimport piles_count, piles_finish, piles_join
-from roicy.cpu.tables.rois cimport BAND, MANY, PILE, Window
-from roicy.cpu.apply.tile cimport STREAM_BYTES, View, block_at, line_columns, load_bins, store_pixels, view_of, zero_row
+from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
+from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.tables.rois cimport BAND, MANY, PILE, Window
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -59,12 +60,15 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
     cdef Axis* x = call.x
     cdef View* out = &call.grad_features
     cdef lanes* tile = <lanes*> scratch.tile
-    cdef lanes* lines = <lanes*> scratch.lines
+    cdef lanes* blended = <lanes*> scratch.blended
+    cdef tap_lists pixels
+    cdef tap_list bins_of_row
+    cdef lane_rows of_bins = lane_rows(first=NULL, stride=call.pw, depth=1)
     cdef const lanes* bins = <const lanes*> scratch.bins
     cdef const int32_t* column
     cdef const int32_t* rows
     cdef Piles piles
-    cdef int64_t k, at, row, cleared = task.top, stored = task.top
+    cdef int64_t k, row, cleared = task.top, stored = task.top
     cdef int count, i, group, p
     piles.sum = <lanes*> scratch.spare
     piles.lost = piles.sum + call.ring * out.columns
@@ -84,21 +88,20 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
             empty_window(call, task, tile, &piles, call.window + k)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels,
                   <lanes*> scratch.bins)
+        pixels = pixels_from(x, x.line_start[k])
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
-            pass_columns(bins + p * <ptrdiff_t> call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
-                         x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count,
-                         lines + p * <ptrdiff_t> count, count, 0)
+            of_bins.first = bins + p * <ptrdiff_t> call.pw
+            pass_columns(&of_bins, group, &pixels, count, blended + p * <ptrdiff_t> count, 0)
             p += group
         column = line_columns(x, k)
         for i in range(y.line_length[k]):
             if task.top <= rows[i] < task.bottom:
-                at = y.line_start[k] + i
+                bins_of_row = pixel_at(y, y.line_start[k] + i)
                 check_inside(rows[i], stored, cleared)
                 check_inside(cleared - stored, 0, call.ring + 1)
-                pass_rows_back(lines, count, y.bin + y.bin_start[at], <const real*> y.bin_weight + y.bin_start[at],
-                               y.bin_count[at], column, count, <const lanes**> scratch.tap,
+                pass_rows_back(blended, count, &bins_of_row, column, count, <const lanes**> scratch.tap,
                                tile + rows[i] % call.ring * out.columns + x.line[x.line_start[k]])
     store_rows(call, task, tile, &piles, &stored, cleared, task.bottom)
 
@@ -210,7 +213,6 @@ def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_fea
     cdef AxisBackwardCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
-    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     cdef int64_t channels, blocks
     call.y = &table.y
     call.x = &table.x
@@ -222,7 +224,7 @@ def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_fea
     call.ring = max(1, table.span)
     channels = out.channels
     blocks = (channels + LANES - 1) // LANES
-    call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
+    call.stream = (out.dtype == OWN and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
                    and out.images * channels * out.rows * out.columns * out.size >= STREAM_BYTES)
     if table.work * channels + <double> out.images * channels * out.rows * out.columns / 8 < AXIS_BACKWARD_SERIAL_WORK:
         threads = 1

@@ -16,17 +16,17 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.tables.axis cimport Axis, AxisTable
-from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_restore, lanes_zero, real
-from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.apply.axis_taps cimport bin_at, bins_from, line_columns, line_rows, pixels_from
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
+from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
+from roicy.cpu.lanes.lanes cimport LANES, lane_rows, lanes, lanes_restore, lanes_zero, real
+from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots, tap_list, tap_lists
 from roicy.cpu.lanes.piles cimport CHAIN, piles_add_products, piles_add_weighted
-from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots
-from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.tile cimport (
-    Ring, View, block_at, check_held, line_columns, line_rows, load_bins, load_rows, ring_for, view_of,
-)
+from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
+from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.tables.rois cimport Window
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -53,18 +53,22 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef const int32_t* column
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
-    cdef lanes* blended = <lanes*> scratch.lines                       # U: (GROUP, widest)
+    cdef lanes* blended = <lanes*> scratch.blended                       # U: (GROUP, widest)
     cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
     cdef lanes* bins = <lanes*> scratch.bins                           # dY: (PH, PW)
     cdef lanes* moved = <lanes*> scratch.spare                         # (GROUP, PW) a column pass with slopes
     cdef lanes* dots = moved + GROUP * <ptrdiff_t> call.pw             # D of one bin: (3, tallest)
     cdef lanes sums[4]      # of x1, y1, x2, y2
     cdef lanes lost[4]
+    cdef lane_rows of_bins = lane_rows(first=bins, stride=call.pw, depth=1)
+    cdef lane_rows of_blended = lane_rows(first=blended, stride=0, depth=1)
+    cdef tap_lists pixels, from_start, from_end
+    cdef tap_list bin
     cdef bint pieces
     cdef int64_t k, first, b
-    cdef int count, p, r, group, taps, j
+    cdef int count, p, r, group, j
     for k in range(task.first, task.last):
-        count = x.line_length[k]
+        of_blended.stride = count = x.line_length[k]
         if count == 0 or y.line_length[k] == 0:
             continue
         column = line_columns(x, k)
@@ -76,25 +80,25 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         for j in range(4):
             sums[j] = lost[j] = lanes_zero()
         pieces = call.ph * <int64_t> call.pw > CHAIN or y.line_length[k] > CHAIN
+        pixels = pixels_from(x, x.line_start[k])
+        from_start = bins_from(x, k * call.pw, x.tap_slope_start)
+        from_end = bins_from(x, k * call.pw, x.tap_slope_end)
         p = 0
         while p < call.ph:
             group = min(GROUP, call.ph - p)
-            pass_columns(bins + p * <ptrdiff_t> call.pw, call.pw, 1, group, x.bin_start + x.line_start[k],
-                         x.bin_count + x.line_start[k], x.bin, <const real*> x.bin_weight, count, spread, count, 0)
+            of_bins.first = bins + p * <ptrdiff_t> call.pw
+            pass_columns(&of_bins, group, &pixels, count, spread, 0)
             for r in range(group):
                 first = y.tap_start[k * call.ph + p + r]
-                taps = y.tap_count[k * call.ph + p + r]
-                pass_rows_and_dots(scratch.row, y.tap_position + first, <const real*> y.tap_weight + first,
-                                   taps, column, count, spread + r * <ptrdiff_t> count,
+                bin = bin_at(y, k * call.ph + p + r)
+                pass_rows_and_dots(scratch.row, &bin, column, count, spread + r * <ptrdiff_t> count,
                                    <const lanes**> scratch.tap, blended + r * <ptrdiff_t> count, dots)
-                piles_add_weighted(<const real*> y.tap_slope_start + first, dots, taps, pieces, sums + 1, lost + 1)
-                piles_add_weighted(<const real*> y.tap_slope_end + first, dots, taps, pieces, sums + 3, lost + 3)
-            pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
-                         <const real*> x.tap_slope_start, call.pw, moved, call.pw, 0)
+                piles_add_weighted(<const real*> y.tap_slope_start + first, dots, bin.count, pieces, sums + 1, lost + 1)
+                piles_add_weighted(<const real*> y.tap_slope_end + first, dots, bin.count, pieces, sums + 3, lost + 3)
+            pass_columns(&of_blended, group, &from_start, call.pw, moved, 0)
             b = p * <int64_t> call.pw
             piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums, lost)
-            pass_columns(blended, count, 1, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw, x.tap_position,
-                         <const real*> x.tap_slope_end, call.pw, moved, call.pw, 0)
+            pass_columns(&of_blended, group, &from_end, call.pw, moved, 0)
             piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums + 2, lost + 2)
             p += group
         for j in range(4):

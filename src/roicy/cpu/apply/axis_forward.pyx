@@ -5,7 +5,7 @@ One task is an image and a few blocks of LANES channels side by side (or a part 
     features (any layout, dtype)                       bins [block][p][q][lane]    output (any layout, dtype)
         │ load rows as RoIs reach them                      ▲                            ▲
         ▼                                                   │ columns: taps of q         │ transpose, store
-    tile [row][column][block][lane] ── rows: taps of p ──▶ line [column][block][lane] ───┘
+    tile [row][column][block][lane] ─ rows: taps of p ─▶ blended [column][block][lane] ──┘
 
 Few RoIs are pooled straight from the planes: the row pass runs along the row and its sums are transposed, so
 that only what a RoI needs is read. Every output is a sum of multiply-adds in ascending order of pixels, one chain
@@ -18,17 +18,17 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.tables.axis cimport Axis, AxisTable
-from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_blend_block, lanes_zero, real
+from roicy.cpu.apply.axis_taps cimport bin_at, bins_from, line_columns, line_rows
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
+from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
+from roicy.cpu.apply.view cimport View, block_at, planes_of, view_of, write_invalid
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_zero, planes
+from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.runtime.memory cimport bytes_of
-from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows
-from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_axes
-from roicy.cpu.apply.tile cimport (
-    Outlet, Ring, View, bins_bytes, block_at, check_held, line_columns, line_rows, load_rows, outlet_for, ring_for,
-    store_bins, view_of, write_invalid,
-)
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
+from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.tables.rois cimport Window
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -47,7 +47,6 @@ cdef struct AxisForwardCall:
     int ph, pw
     int group               # rows of bins that go through the column pass together
     int depth               # blocks of channels of a task
-    int64_t block           # bins of a block of channels
     int64_t ring            # rows of the tile
     bint direct             # no tile
 
@@ -59,14 +58,19 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef const int32_t* column = NULL
-    cdef lanes* lines = <lanes*> scratch.lines
+    cdef lanes* blended = <lanes*> scratch.blended
+    cdef tap_lists bins
+    cdef lane_rows rows = lane_rows(first=blended, stride=0, depth=(task.channels + LANES - 1) // LANES)
+    cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
+                                channels=task.channels)
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
-    cdef int64_t k, first, held
-    cdef int depth = (task.channels + LANES - 1) // LANES, p, group, r, count
+    cdef int64_t k, held
+    cdef int depth = rows.depth, p, group, r, count
     ring.depth = depth
     overflow_forget()
     for k in range(task.first, task.last):
-        count = x.line_length[k]
+        rows.stride = count = x.line_length[k]
+        pooled.roi = call.order[k]
         if call.direct:
             line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         elif count and y.line_length[k]:
@@ -80,53 +84,49 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             group = min(call.group, call.ph - p)
             if call.direct:
                 for r in range(group):
-                    blend_planes(call, k, p + r, scratch, task.channels, lines + r * <ptrdiff_t> count)
+                    blend_planes(call, k, p + r, scratch, task.channels, blended + r * <ptrdiff_t> count)
             else:
-                first = k * call.ph + p
-                pass_rows(scratch.row, group, y.tap_start + first, y.tap_count + first, y.tap_position,
-                          <const real*> y.tap_weight, column, depth, count * <ptrdiff_t> depth,
-                          <const lanes**> scratch.tap, lines)
-            pass_columns(lines, count, depth, group, x.tap_start + k * call.pw, x.tap_count + k * call.pw,
-                         x.tap_position, <const real*> x.tap_weight, call.pw, <lanes*> scratch.bins + held * call.pw,
-                         call.pw, call.block)
+                bins = bins_from(y, k * call.ph + p, y.tap_weight)
+                pass_rows(scratch.row, group, &bins, column, depth, count * <ptrdiff_t> depth,
+                          <const lanes**> scratch.tap, blended)
+            bins = bins_from(x, k * call.pw, x.tap_weight)
+            pass_columns(&rows, group, &bins, call.pw, <lanes*> scratch.bins + held * call.pw, call.out.block)
             p += group
             held += group
             if held >= call.out.rows_at_once or p == call.ph:
-                store_bins(&call.out, <lanes*> scratch.bins, call.block, scratch.chunk, call.order[k], task.channel,
-                           task.channels, p - held, held)
+                store_bins(&call.out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
+                           p - held, held)
                 if overflow_noted():
-                    settle_axes(y, x, k, view, task.image, &call.out.view, call.order[k], task.channel, task.channels,
-                                <int> (p - held), p)
+                    settle_axes(y, x, k, &pooled, <int> (p - held), p)
                 held = 0
 
 
 cdef inline void blend_planes(AxisForwardCall* call, int64_t k, int p, Scratch* scratch, int channels,
-                              lanes* line) noexcept nogil:
+                              lanes* blended) noexcept nogil:
     # The row pass of bin p straight from the planes.
     cdef View* view = &call.features
     cdef Axis* x = call.x
-    cdef int64_t first = call.y.tap_start[k * call.ph + p]
-    cdef const int32_t* position = call.y.tap_position + first
+    cdef tap_list rows = bin_at(call.y, k * call.ph + p)
+    cdef planes block = planes_of(view, channels)
     cdef const int32_t* used = x.line + x.line_start[k]
-    cdef int rows = call.y.tap_count[k * call.ph + p], count = x.line_length[k], i, span
-    cdef lanes* target = line
-    if rows == 0 or count == 0:
+    cdef int count = x.line_length[k], i, span
+    cdef lanes* target = blended
+    if rows.count == 0 or count == 0:
         for i in range(count):
-            line[i] = lanes_zero()
+            blended[i] = lanes_zero()
         return
-    for i in range(rows):
-        scratch.tap[i] = scratch.row[position[i]]
+    for i in range(rows.count):
+        scratch.tap[i] = scratch.row[rows.position[i]]
     span = used[count - 1] - used[0] + 1
     if span != count:       # gaps: the whole row first, then the columns in use
         target = <lanes*> scratch.spare
     i = 0
     while i < span:
-        lanes_blend_block(scratch.tap, <const real*> call.y.tap_weight + first, rows, i * view.size, view.channel,
-                          channels, min(LANES, span - i), view.limit, target + i, view.dtype)
+        lanes_blend_block(&block, scratch.tap, rows.weight, rows.count, i * view.size, min(LANES, span - i), target + i)
         i += LANES
     if span != count:
         for i in range(count):
-            line[i] = target[used[i] - used[0]]
+            blended[i] = target[used[i] - used[0]]
 
 
 def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
@@ -161,11 +161,10 @@ def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int thr
     work.divide(table, 0, table.rois, channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
     tile = 0 if call.direct else bytes_of(call.ring, view.columns, call.depth * sizeof(lanes))
-    bins = bins_bytes(&call.out)
-    call.block = bins // sizeof(lanes)
+    bins = bins_bytes(&call.out, call.depth)
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
-    work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), call.depth * bins,
-                 spare, call.depth * bins if call.out.chunked else 0)
+    work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), bins, spare,
+                 bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
     work.run(axis_forward_task, &call)

@@ -15,33 +15,36 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from roicy.cpu.tables.axis cimport Axis, AxisTable
-from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, lanes, lanes_stream_bytes, real
+from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
+from roicy.cpu.apply.view cimport STREAM_BYTES, View, block_at, view_of, write_invalid
+from roicy.cpu.lanes.lanes cimport LANES, OWN, lane_int, lanes, lanes_stream_bytes, real
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_axes
-from roicy.cpu.apply.tile cimport STREAM_BYTES, View, block_at, view_of, write_invalid
 from roicy.cpu.runtime.work cimport Scratch, Work
+from roicy.cpu.tables.axis cimport Axis, AxisTable
 
 
 cdef extern from "crops.h" nogil:
     enum:
         WINDOW
         PIXEL
-    ctypedef int lane_int
     ctypedef struct crops_group:
         ptrdiff_t base, start
         int32_t least, most, windows
+    ctypedef struct crops_taps:
+        crops_group* group
+        ptrdiff_t groups
+        lane_int* index
+        real* weight
+        lane_int* taps
     ctypedef struct crops_pixel:
         int elements
 
     int crops_windows(ptrdiff_t span) noexcept
     void crops_describe_pixel(crops_pixel* pixel, int elements) noexcept
-    void crops_columns(const real* line, const crops_group* group, ptrdiff_t groups, const lane_int* index,
-                       const real* weight, const lane_int* taps, char* target, int dtype) noexcept
-    void crops_pixels(const real* lines, ptrdiff_t step, const crops_pixel* pixel, const crops_group* group,
-                      ptrdiff_t groups, const lane_int* index, const real* weight, const lane_int* taps, char* target,
-                      int dtype) noexcept
+    void crops_columns(const real* line, const crops_taps* columns, char* target, int dtype) noexcept
+    void crops_pixels(const real* lines, ptrdiff_t step, const crops_pixel* pixel, const crops_taps* columns,
+                      char* target, int dtype) noexcept
     void crops_rows(const char* const* row, const real* weight, int taps, ptrdiff_t count, int dtype,
                     const char* const* ahead, real* line) noexcept
     void crops_gather(const char* source, ptrdiff_t step, ptrdiff_t count, int dtype, real* target) noexcept
@@ -66,7 +69,6 @@ cdef struct AxisForwardCropsCall:
     int ph, pw, bands
     int64_t groups
     int64_t room                # vectors of taps that a RoI can need
-    int own
     int together                # channels that one row pass takes: all of them where they are neighbours, else one
     bint reversed               # the last of them comes first in memory
     crops_pixel pixel           # elements from one column to the next
@@ -82,14 +84,6 @@ cdef struct AxisForwardCropsCall:
     Scratch* scratch            # (threads)
 
 
-cdef struct Columns:
-    # the taps of a RoI's output columns, LANES of them together
-    crops_group* group
-    lane_int* index
-    real* weight
-    lane_int* taps
-
-
 cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
     cdef int64_t total = 0, q
     cdef int most = 0
@@ -101,13 +95,13 @@ cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
     return total
 
 
-cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
+cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
     # From the table's list for every column to one vector for every tap of a group.
     cdef const int32_t* line = x.line + x.line_start[k]
-    cdef int64_t q, g, i, start = 0, first, base, end, span = 0, groups = (<int64_t> x.bins + LANES - 1) // LANES
+    cdef int64_t q, g, i, start = 0, first, base, end, span = 0
     cdef int lane, count
     cdef int32_t t, least, most
-    for g in range(groups):
+    for g in range(columns.groups):
         base, end = 1 << 62, 0
         least, most = 1 << 30, 0
         for lane in range(LANES):
@@ -138,7 +132,7 @@ cdef void lay_out(Axis* x, int64_t k, Columns* columns) noexcept nogil:
                     columns.index[i] = <lane_int> (line[x.tap_position[first]] - base)
                     columns.weight[i] = (<const real*> x.tap_weight)[first]
         start += most
-    for g in range(groups):
+    for g in range(columns.groups):
         columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
 
 
@@ -157,10 +151,13 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
     cdef const char* ahead[2]
     cdef char* gathered
     cdef char* to
-    cdef real* lines = <real*> scratch.lines
+    cdef real* lines = <real*> scratch.blended
     cdef real* last = lines + (call.together - 1) * call.line_step
     cdef real* pixels = last + call.line_step       # a line before it is split
-    cdef Columns columns
+    cdef crops_taps columns
+    cdef Pooled pooled = Pooled(features=view, out=&call.out, image=call.image[k], roi=call.order[k], channel=0,
+                                channels=call.together)
+    columns.groups = call.groups
     columns.group = <crops_group*> scratch.spare
     columns.index = <lane_int*> (columns.group + call.groups)
     columns.weight = <real*> (columns.index + call.room * LANES)
@@ -186,7 +183,7 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
             scratch.row[j] = source + rows[j] * view.row
             if not (view.pixels_joined or call.split):
                 crops_gather(scratch.row[j], view.column, span, view.dtype, <real*> gathered)
-                dtype = call.own
+                dtype = OWN
                 scratch.row[j] = gathered
                 gathered += span * sizeof(real)
         fetched = -1 if view.pixels_joined or call.split else high
@@ -211,19 +208,17 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
             held = (p - begin) % call.rows_at_once
             to = scratch.chunk + held * call.out_row
             if call.joined:
-                crops_pixels(lines, call.line_step, &call.out_pixel, columns.group, call.groups, columns.index,
-                             columns.weight, columns.taps, to, call.out.dtype)
+                crops_pixels(lines, call.line_step, &call.out_pixel, &columns, to, call.out.dtype)
             else:
                 for c in range(call.together):
-                    crops_columns(lines + c * call.line_step, columns.group, call.groups, columns.index,
-                                  columns.weight, columns.taps, to + c * call.chunk_step, call.out.dtype)
+                    crops_columns(lines + c * call.line_step, &columns, to + c * call.chunk_step, call.out.dtype)
             if held == call.rows_at_once - 1 or p == end - 1:
                 for c in range(1 if call.joined else call.together):
                     write_rows(call, block_at(&call.out, call.order[k], channel + c), p - held, p + 1,
                                scratch.chunk + c * call.chunk_step)
                 if overflow_noted():
-                    settle_axes(y, x, k, view, call.image[k], &call.out, call.order[k], channel, call.together,
-                                p - held, p + 1)
+                    pooled.channel = channel
+                    settle_axes(y, x, k, &pooled, p - held, p + 1)
 
 
 cdef void write_rows(AxisForwardCropsCall* call, char* target, int begin, int end, const char* chunk) noexcept nogil:
@@ -267,7 +262,6 @@ def axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, i
     call.out = view_of(out)
     call.ph = table.y.bins
     call.pw = table.x.bins
-    call.own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     call.groups = (<int64_t> call.pw + LANES - 1) // LANES
     call.room = 0
     call.first = table.image_start[0] if table.images else table.rois

@@ -9,13 +9,14 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.apply.axis_taps cimport bin_at, line_rows
+from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
+from roicy.cpu.apply.view cimport STREAM_BYTES, View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
+from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors, tap_list
 from roicy.cpu.runtime.memory cimport bytes_of
-from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors
-from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_axes
-from roicy.cpu.apply.tile cimport STREAM_BYTES, View, block_at, line_rows, view_of, write_invalid
 from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
+from roicy.cpu.tables.axis cimport Axis, AxisTable
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -40,11 +41,13 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
     cdef View* out = &call.out
     cdef const char* source = block_at(view, task.image, 0)
     cdef const int32_t* used
-    cdef lanes* line = <lanes*> scratch.lines
+    cdef lanes* blended = <lanes*> scratch.blended
+    cdef tap_list rows, columns
+    cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels)
     cdef lanes* bin = <lanes*> scratch.bins
     cdef char* target
     cdef char* chunk
-    cdef int64_t k, first, channels = view.channels, vectors = (channels + LANES - 1) // LANES
+    cdef int64_t k, channels = view.channels, vectors = (channels + LANES - 1) // LANES
     cdef int p, q, i, v, count
     overflow_forget()
     for k in range(task.first, task.last):
@@ -54,15 +57,12 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
         chunk = scratch.chunk
         line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
         for p in range(call.ph):
-            first = y.tap_start[k * call.ph + p]
+            rows = bin_at(y, k * call.ph + p)
             for i in range(count):
-                pass_pixels(scratch.row, y.tap_position + first, (used[i] - used[0]) * view.column,
-                            <const real*> y.tap_weight + first, y.tap_count[k * call.ph + p], channels,
-                            line + i * vectors)
+                pass_pixels(scratch.row, &rows, (used[i] - used[0]) * view.column, channels, blended + i * vectors)
             for q in range(call.pw):
-                first = x.tap_start[k * call.pw + q]
-                pass_vectors(line, x.tap_position + first, <const real*> x.tap_weight + first,
-                             x.tap_count[k * call.pw + q], vectors, bin)
+                columns = bin_at(x, k * call.pw + q)
+                pass_vectors(blended, &columns, vectors, bin)
                 if call.chunked:
                     memcpy(chunk, bin, channels * sizeof(real))
                     chunk += channels * sizeof(real)
@@ -75,7 +75,8 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
         elif call.chunked:
             memcpy(target, scratch.chunk, chunk - scratch.chunk)
         if overflow_noted():
-            settle_axes(y, x, k, view, task.image, out, call.order[k], 0, channels, 0, call.ph)
+            pooled.roi = call.order[k]
+            settle_axes(y, x, k, &pooled, 0, call.ph)
 
 
 def axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):

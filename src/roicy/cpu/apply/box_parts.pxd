@@ -8,8 +8,8 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_sum
+from roicy.cpu.runtime.checks cimport check_inside
 
 cdef enum:
     PARTS_BYTES = 1 << 23

@@ -13,14 +13,15 @@ cimport numpy as cnp
 
 import numpy as np
 
+from roicy.cpu.apply.grid_samples cimport samples_of
+from roicy.cpu.apply.view cimport WIDE_CHANNELS, View, block_at, load_bins, store_pixels, view_of
+from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lane_int, lane_ints, lanes, real
+from roicy.cpu.lanes.maxima cimport NOWHERE, ints_fill, pass_chosen, sample_axis
 from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables, Sample, dense_sample
-from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lanes, real
-from roicy.cpu.lanes.maxima cimport NOWHERE, pass_chosen, place, places, places_fill, sample_axis
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.tile cimport WIDE_CHANNELS, View, block_at, load_bins, store_pixels, view_of
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
+from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables, Sample, dense_sample
+from roicy.cpu.tables.rois cimport Window
 
 
 cdef enum:
@@ -65,14 +66,23 @@ cdef inline bint sample_of(Grid* axis, int64_t bin, int32_t number, int32_t orig
     return True
 
 
-cdef inline bint chosen(Grid* grid_y, Grid* grid_x, const Window* window, int64_t row, int64_t column, int32_t index,
-                        Chosen* y, Chosen* x) noexcept nogil:
+cdef struct Chooser:
+    # one lane of a bin of many samples
+    int64_t k, p, q
+    int lane
+    int32_t index           # of the sample that it chose
+    real value
+
+
+cdef inline bint chosen(Grid* grid_y, Grid* grid_x, const Window* window, const Chooser* one, Chosen* y,
+                        Chosen* x) noexcept nogil:
     # The row and column of the sample that a bin's index names, if it is one that hits the map.
+    cdef int64_t row = one.k * grid_y.bins + one.p, column = one.k * grid_x.bins + one.q
     cdef int32_t total = grid_x.total[column]
-    if index < 0 or total == 0:
+    if one.index < 0 or total == 0:
         return False
-    return (sample_of(grid_y, row, index // total, window.top, y)
-            and sample_of(grid_x, column, index % total, window.left, x))
+    return (sample_of(grid_y, row, one.index // total, window.top, y)
+            and sample_of(grid_x, column, one.index % total, window.left, x))
 
 
 cdef inline bint taken_together(Grid* grid_y, Grid* grid_x, int64_t row, int64_t column) noexcept nogil:
@@ -81,14 +91,7 @@ cdef inline bint taken_together(Grid* grid_y, Grid* grid_x, int64_t row, int64_t
             and <int64_t> grid_y.count[row] * grid_x.count[column] <= ALL_SAMPLES)
 
 
-cdef inline sample_axis samples_of(Grid* axis, int64_t bin) noexcept nogil:
-    cdef int64_t start = axis.start[bin]
-    return sample_axis(count=axis.count[bin], number=axis.number + start, low=axis.low + start, high=axis.high + start,
-                       low_weight=<const real*> axis.low_weight + start,
-                       high_weight=<const real*> axis.high_weight + start, level=axis.level + start)
-
-
-cdef inline void load_places(View* index, const char* source, int channels, places* target) noexcept nogil:
+cdef inline void load_argmax(View* index, const char* source, int channels, lane_ints* target) noexcept nogil:
     # The indices of one RoI's block. As floats they are as wide as in the array, and only moved about.
     cdef View same = index[0]
     cdef int64_t p, q
@@ -99,10 +102,10 @@ cdef inline void load_places(View* index, const char* source, int channels, plac
         return
     for p in range(index.rows):
         for q in range(index.columns):
-            target[0] = places_fill(NOWHERE)
+            target[0] = ints_fill(NOWHERE)
             for c in range(channels):
-                (<place*> target)[c] = (<const int32_t*> (source + c * index.channel + p * index.row
-                                                          + q * index.column))[0]
+                (<lane_int*> target)[c] = (<const int32_t*> (source + c * index.channel + p * index.row
+                                                             + q * index.column))[0]
             target += 1
 
 
@@ -114,10 +117,11 @@ cdef void grid_backward_task(void* settled, Task* task, Scratch* scratch) noexce
     cdef Grid* x = call.x
     cdef lanes* tile = <lanes*> scratch.tile
     cdef lanes* bins = <lanes*> scratch.bins
-    cdef places* bins_at = <places*> scratch.spare
+    cdef lane_ints* argmax = <lane_ints*> scratch.spare
     cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
     cdef const Window* window
     cdef sample_axis down, along
+    cdef Chooser chooser
     cdef int64_t k, p, q, i, row, top, bottom, rows = task.bottom - task.top
     cdef int c
     memset(tile, 0, rows * out.columns * sizeof(lanes))
@@ -126,7 +130,7 @@ cdef void grid_backward_task(void* settled, Task* task, Scratch* scratch) noexce
         if window.bottom <= task.top or window.top >= task.bottom:
             continue
         load_bins(gradient, block_at(gradient, call.order[k], task.channel), task.channels, bins)
-        load_places(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, bins_at)
+        load_argmax(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, argmax)
         top, bottom = task.top - window.top, task.bottom - window.top
         for p in range(y.bins):
             down = samples_of(y, k * y.bins + p)
@@ -134,34 +138,36 @@ cdef void grid_backward_task(void* settled, Task* task, Scratch* scratch) noexce
                 along = samples_of(x, k * x.bins + q)
                 i = p * x.bins + q
                 if not taken_together(y, x, k * y.bins + p, k * x.bins + q):
+                    chooser = Chooser(k=k, p=p, q=q, lane=0, index=0, value=0)
                     for c in range(task.channels):
-                        spread_one(call, k, p, q, (<real*> (bins + i))[c], (<place*> (bins_at + i))[c], top, bottom,
-                                   tile + window.left - top * out.columns, c)
+                        chooser.lane = c
+                        chooser.index = <int32_t> (<lane_int*> (argmax + i))[c]
+                        chooser.value = (<real*> (bins + i))[c]
+                        spread_one(call, &chooser, top, bottom, tile + window.left - top * out.columns)
                 elif down.count and along.count:
                     check_inside(window.left + along.high[along.count - 1], 0, out.columns)
-                    pass_chosen(bins + i, bins_at + i, &down, &along, x.total[k * x.bins + q], top, bottom, out.columns,
+                    pass_chosen(bins + i, argmax + i, &down, &along, top, bottom, out.columns,
                                 tile + window.left - top * out.columns)
     for row in range(rows):
         store_pixels(out, target + row * out.row, task.channels, out.columns, tile + row * out.columns, 1, False)
 
 
-cdef inline void spread_one(GridBackwardCall* call, int64_t k, int64_t p, int64_t q, real value, place index,
-                            int64_t top, int64_t bottom, lanes* tile, int channel) noexcept nogil:
-    # One lane of a bin of many samples.
+cdef inline void spread_one(GridBackwardCall* call, Chooser* one, int64_t top, int64_t bottom,
+                            lanes* tile) noexcept nogil:
     cdef real* corner
     cdef real part
     cdef Chosen y, x
     cdef int64_t row
     cdef int i
-    if not chosen(call.y, call.x, call.window + k, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
+    if not chosen(call.y, call.x, call.window + one.k, one, &y, &x):
         return
     for i in range(2):
         row = y.high if i else y.low
         if not top <= row < bottom:
             continue
-        part = value * (y.high_weight if i else y.low_weight)
-        check_inside(call.window[k].left + x.high, 0, call.features.columns)
-        corner = <real*> (tile + row * call.features.columns) + channel
+        part = one.value * (y.high_weight if i else y.low_weight)
+        check_inside(call.window[one.k].left + x.high, 0, call.features.columns)
+        corner = <real*> (tile + row * call.features.columns) + one.lane
         corner[x.low * LANES] += part * x.low_weight
         corner[x.high * LANES] += part * x.high_weight
 
@@ -249,7 +255,7 @@ cdef argmax_error_of_run(GridTable table, cnp.ndarray argmax):
 cdef struct SampleSurvey:
     void* table
     View view
-    int64_t first           # place in the table of the first RoI that has an image
+    int64_t first           # rank of the first RoI that has an image
     uint32_t* limits        # of the RoI that is looked at
     bint found
     int64_t at, channel     # where a wrong index was found

@@ -12,14 +12,16 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
-from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero, real
-from roicy.cpu.lanes.maxima cimport NOWHERE, pass_chosen_slopes, place, places, places_fill, sample_axis, sample_share
-from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
-from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.tile cimport Ring, View, block_at, load_bins, load_rows, ring_for, view_of, window_rows
+from roicy.cpu.apply.grid_samples cimport samples_of
+from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
+from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
+from roicy.cpu.lanes.lanes cimport LANES, lane_int, lane_ints, lanes, lanes_zero, real
+from roicy.cpu.lanes.maxima cimport NOWHERE, ints_fill, pass_chosen_slopes, sample_axis, sample_share
+from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
+from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
+from roicy.cpu.tables.rois cimport Window
 
 
 # Sums below which a call is not worth a second thread.
@@ -49,8 +51,8 @@ cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int32_t numb
     return sample_share(first=<real> (1 - share), second=<real> share)
 
 
-cdef inline sample_axis only(Chosen* sample) noexcept nogil:
-    return sample_axis(count=1, number=&sample.number, low=&sample.low, high=&sample.high,
+cdef inline sample_axis only(Chosen* sample, int32_t total) noexcept nogil:
+    return sample_axis(count=1, total=total, number=&sample.number, low=&sample.low, high=&sample.high,
                        low_weight=&sample.low_weight, high_weight=&sample.high_weight, level=&sample.level)
 
 
@@ -61,13 +63,14 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef Grid* y = call.y
     cdef Grid* x = call.x
     cdef lanes* bins = <lanes*> scratch.bins
-    cdef places* bins_at = <places*> scratch.spare
-    cdef sample_share* x_shares = <sample_share*> scratch.lines     # (columns of bins, ALL_SAMPLES)
+    cdef lane_ints* argmax = <lane_ints*> scratch.spare
+    cdef sample_share* x_shares = <sample_share*> scratch.blended     # (columns of bins, ALL_SAMPLES)
     cdef sample_share y_shares[ALL_SAMPLES]
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef lanes slopes[4]
     cdef const Window* window
     cdef sample_axis down, along
+    cdef Chooser chooser
     cdef int64_t k, p, q, i
     cdef int c, j
     for k in range(task.first, task.last):
@@ -79,7 +82,7 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         load_rows(view, source, task.channels, window.bottom, &ring, <lanes*> scratch.tile)
         window_rows(window, &ring, scratch.tile, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
-        load_places(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, bins_at)
+        load_argmax(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, argmax)
         for q in range(x.bins):
             along = samples_of(x, k * x.bins + q)
             for j in range(min(along.count, <int> ALL_SAMPLES)):
@@ -94,33 +97,34 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                 along = samples_of(x, k * x.bins + q)
                 i = p * x.bins + q
                 if not taken_together(y, x, k * y.bins + p, k * x.bins + q):
+                    chooser = Chooser(k=k, p=p, q=q, lane=0, index=0, value=0)
                     for c in range(task.channels):
-                        differentiate_one(call, k, p, q, (<real*> (bins + i))[c], (<place*> (bins_at + i))[c],
-                                          scratch.row, c, slopes)
+                        chooser.lane = c
+                        chooser.index = <int32_t> (<lane_int*> (argmax + i))[c]
+                        chooser.value = (<real*> (bins + i))[c]
+                        differentiate_one(call, &chooser, scratch.row, slopes)
                 elif down.count and along.count:
-                    pass_chosen_slopes(bins + i, bins_at + i, scratch.row, &down, &along, x.total[k * x.bins + q],
-                                       y_shares, x_shares + q * ALL_SAMPLES, slopes)
+                    pass_chosen_slopes(bins + i, argmax + i, scratch.row, &down, &along, y_shares,
+                                       x_shares + q * ALL_SAMPLES, slopes)
         note_part(&call.parts, k, task.channel, slopes, call.spatial_scale)
 
 
-cdef inline void differentiate_one(GridBackwardRoisCall* call, int64_t k, int64_t p, int64_t q, real value,
-                                   place index, const char** row, int channel, lanes* slopes) noexcept nogil:
-    # One lane of a bin of many samples.
+cdef inline void differentiate_one(GridBackwardRoisCall* call, Chooser* one, const char** row,
+                                   lanes* slopes) noexcept nogil:
     cdef lanes gradient = lanes_zero()
-    cdef places at = places_fill(NOWHERE)
+    cdef lane_ints at = ints_fill(NOWHERE)
     cdef sample_axis down, along
     cdef sample_share y_share, x_share
     cdef Chosen y, x
-    if not chosen(call.y, call.x, call.window + k, k * call.y.bins + p, k * call.x.bins + q, <int32_t> index, &y, &x):
+    if not chosen(call.y, call.x, call.window + one.k, one, &y, &x):
         return
-    (<real*> &gradient)[channel] = value
-    (<place*> &at)[channel] = index
-    down = only(&y)
-    along = only(&x)
-    y_share = share_of(call.y, k, p, y.number, call.widened + 2 * k)
-    x_share = share_of(call.x, k, q, x.number, call.widened + 2 * k + 1)
-    pass_chosen_slopes(&gradient, &at, row, &down, &along, call.x.total[k * call.x.bins + q], &y_share, &x_share,
-                       slopes)
+    (<real*> &gradient)[one.lane] = one.value
+    (<lane_int*> &at)[one.lane] = one.index
+    down = only(&y, call.y.total[one.k * call.y.bins + one.p])
+    along = only(&x, call.x.total[one.k * call.x.bins + one.q])
+    y_share = share_of(call.y, one.k, one.p, y.number, call.widened + 2 * one.k)
+    x_share = share_of(call.x, one.k, one.q, x.number, call.widened + 2 * one.k + 1)
+    pass_chosen_slopes(&gradient, &at, row, &down, &along, &y_share, &x_share, slopes)
 
 
 def grid_backward_rois(GridTables tables, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray features,

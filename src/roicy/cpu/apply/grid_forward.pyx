@@ -5,7 +5,7 @@ One task is an image and a few blocks of LANES channels (or a part of the image'
     features (any layout, dtype)                           bins [p][q][lane]          output (any layout, dtype)
         │ load rows as RoIs reach them                          ▲                           ▲
         ▼                                                       │ larger of them and the    │ transpose, store
-    tile [row][column][lane] ──▶ lines [sample row][column] ────┘ samples on these lines ───┘
+    tile [row][column][lane] ──▶ blended [sample row][column] ──┘ samples on these rows ────┘
 
 Sample rows of a bin are blended a few at a time; samples come in row-major order, so that of equal ones the first wins.
 Those that miss the map are zeros: of a bin's, the first one is enough.
@@ -16,19 +16,19 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
-from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_zero, real
+from roicy.cpu.apply.grid_samples cimport samples_of
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
+from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_invalid
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_int, lane_ints, lane_rows, lanes, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport (
-    NOWHERE, SAMPLE_ROWS, lanes_lowest, lanes_take_first, pass_sample_row, pass_samples, place, places,
-    places_fill, places_out,
+    NOWHERE, SAMPLE_ROWS, argmax_out, ints_fill, lanes_lowest, lanes_take_first, maxima, pass_sample_row, pass_samples,
+    sample_axis,
 )
 from roicy.cpu.runtime.memory cimport bytes_of
-from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.tile cimport (
-    Outlet, Ring, View, bins_bytes, block_at, load_rows, outlet_for, ring_for, store_bins, view_of, window_rows,
-    write_index, write_invalid,
-)
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
+from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
+from roicy.cpu.tables.rois cimport Window
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -44,13 +44,12 @@ cdef struct GridForwardCall:
     const Window* window
     View features
     Outlet out, argmax
-    bint with_places
+    bint with_argmax
     bint by_corner          # the rule of ONNX
     bint alone              # each RoI's window is loaded for itself
     int ph, pw
     int depth               # blocks of channels of a task
     int64_t ring            # rows of the tile
-    int64_t block           # bins of a block of channels
 
 
 cdef void grid_forward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
@@ -58,7 +57,7 @@ cdef void grid_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
     cdef lanes* bins = <lanes*> scratch.bins
-    cdef places* bins_at = <places*> scratch.spare
+    cdef lane_ints* argmax = <lane_ints*> scratch.spare
     cdef int depth = (task.channels + LANES - 1) // LANES
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef const Window* window
@@ -74,60 +73,63 @@ cdef void grid_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             window_rows(window, &ring, scratch.tile, scratch.row)
         held = 0
         for p in range(call.ph):
-            row_of_bins(call, k, p, depth, scratch, bins + held * call.pw, bins_at + held * call.pw)
+            row_of_bins(call, k, p, depth, scratch, bins + held * call.pw, argmax + held * call.pw)
             held += 1
             if held >= call.out.rows_at_once or p + 1 == call.ph:
-                store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels,
-                           p + 1 - held, held)
-                if call.with_places:
-                    store_bins(&call.argmax, <lanes*> bins_at, call.block, scratch.chunk, call.order[k], task.channel,
+                store_bins(&call.out, bins, scratch.chunk, call.order[k], task.channel, task.channels, p + 1 - held,
+                           held)
+                if call.with_argmax:
+                    store_bins(&call.argmax, <lanes*> argmax, scratch.chunk, call.order[k], task.channel,
                                task.channels, p + 1 - held, held)
                 held = 0
 
 
 cdef inline void row_of_bins(GridForwardCall* call, int64_t k, int64_t p, int depth, Scratch* scratch, lanes* bins,
-                             places* bins_at) noexcept nogil:
+                             lane_ints* argmax) noexcept nogil:
     cdef Grid* y = call.y
     cdef Grid* x = call.x
     cdef int64_t width = (call.window[k].right - call.window[k].left) * <int64_t> depth, at
     cdef int64_t row = k * call.ph + p, column = k * call.pw
-    cdef int64_t begin = y.start[row], end = begin + y.count[row], first
-    cdef lanes* lines = <lanes*> scratch.lines
-    cdef place number[SAMPLE_ROWS]
+    cdef int64_t begin = y.start[row], end = begin + y.count[row]
+    cdef lanes* blended = <lanes*> scratch.blended
+    cdef lane_rows of_samples = lane_rows(first=blended, stride=call.window[k].right - call.window[k].left, depth=depth)
+    cdef lane_int number[SAMPLE_ROWS]
+    cdef sample_axis along
+    cdef maxima bin
     cdef int rows, r, q, v
     for q in range(call.pw):
         for v in range(depth):
-            bins[v * call.block + q] = lanes_lowest()
-            if call.with_places:
-                bins_at[v * call.block + q] = places_fill(NOWHERE)
+            bins[v * call.out.block + q] = lanes_lowest()
+            if call.with_argmax:
+                argmax[v * call.out.block + q] = ints_fill(NOWHERE)
     while begin < end and width:
         rows = <int> min(<int64_t> SAMPLE_ROWS, end - begin)
         for r in range(rows):
             at = begin + r
             pass_sample_row(<const lanes*> scratch.row[y.low[at]], <const lanes*> scratch.row[y.high[at]],
                             (<const real*> y.low_weight)[at], (<const real*> y.high_weight)[at], call.by_corner, width,
-                            lines + r * width)
+                            blended + r * width)
         for q in range(call.pw):
-            first = x.start[column + q]
+            along = samples_of(x, column + q)
             for r in range(rows):
-                number[r] = <place> (y.number[begin + r] * <int64_t> x.total[column + q])
+                number[r] = <lane_int> (y.number[begin + r] * <int64_t> along.total)
             for v in range(depth):
-                pass_samples(lines + v, width, rows, x.low + first, x.high + first, <const real*> x.low_weight + first,
-                             <const real*> x.high_weight + first, x.count[column + q], depth, number, x.number + first,
-                             call.by_corner, bins + v * call.block + q,
-                             bins_at + v * call.block + q if call.with_places else NULL)
+                of_samples.first = blended + v
+                bin.value = bins + v * call.out.block + q
+                bin.argmax = argmax + v * call.out.block + q if call.with_argmax else NULL
+                pass_samples(&of_samples, rows, &along, number, call.by_corner, &bin)
         begin += rows
     for q in range(call.pw):
         for v in range(depth):
-            finish_bin(call, row, column + q, bins + v * call.block + q, bins_at + v * call.block + q)
+            finish_bin(call, row, column + q, bins + v * call.out.block + q, argmax + v * call.out.block + q)
 
 
 cdef inline void finish_bin(GridForwardCall* call, int64_t row, int64_t column, lanes* bin,
-                            places* bin_at) noexcept nogil:
+                            lane_ints* argmax) noexcept nogil:
     # The samples that miss the map join, and bins without any are zeros.
     cdef int32_t missed_y = call.y.missed[row], missed_x = call.x.missed[column]
     cdef int64_t first = -1
-    cdef places found = places_fill(NOWHERE)
+    cdef lane_ints found = ints_fill(NOWHERE)
     if call.y.total[row] == 0 or call.x.total[column] == 0:
         bin[0] = lanes_zero()
     elif missed_y == 0:
@@ -136,12 +138,12 @@ cdef inline void finish_bin(GridForwardCall* call, int64_t row, int64_t column, 
         first = missed_x
     elif missed_y > 0:
         first = missed_y * <int64_t> call.x.total[column]
-    if call.with_places:
-        found = bin_at[0]
+    if call.with_argmax:
+        found = argmax[0]
     if first >= 0:
-        lanes_take_first(lanes_zero(), places_fill(<place> first), bin, &found)
-    if call.with_places:
-        (<lanes*> bin_at)[0] = places_out(found)
+        lanes_take_first(lanes_zero(), ints_fill(<lane_int> first), bin, &found)
+    if call.with_argmax:
+        (<lanes*> argmax)[0] = argmax_out(found)
 
 
 def grid_forward(GridTables tables, cnp.ndarray features, cnp.ndarray out, argmax, bint by_corner, int threads):
@@ -156,7 +158,7 @@ cdef int grid_forward_run(GridTable table, cnp.ndarray features, cnp.ndarray out
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef int64_t blocks, busy = 0, image, columns
-    cdef size_t chunk, bins
+    cdef size_t bins
     cdef double pooled = 0, mapped = 0
     call.y = &table.y
     call.x = &table.x
@@ -167,8 +169,8 @@ cdef int grid_forward_run(GridTable table, cnp.ndarray features, cnp.ndarray out
     call.pw = table.columns
     call.out = outlet_for(out, 1)
     call.by_corner = by_corner
-    call.with_places = argmax is not None
-    if call.with_places:
+    call.with_argmax = argmax is not None
+    if call.with_argmax:
         call.argmax = outlet_for(argmax, 1)
     for image in range(table.images):
         pooled += table.bin_pixels[image]
@@ -183,15 +185,13 @@ cdef int grid_forward_run(GridTable table, cnp.ndarray features, cnp.ndarray out
         threads = 1
     work.divide(table, 0, table.rois, view.channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
-    chunk = bins_bytes(&call.out)
-    call.block = chunk // sizeof(lanes)
-    bins = call.depth * chunk
+    bins = bins_bytes(&call.out, call.depth)
     work.provide(table, threads, bytes_of(call.ring, columns, call.depth * sizeof(lanes)),
                  SAMPLE_ROWS * <size_t> table.widest * call.depth * sizeof(lanes), bins,
-                 bins if call.with_places else 0,
-                 bins if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
+                 bins if call.with_argmax else 0,
+                 bins if call.out.chunked or (call.with_argmax and call.argmax.chunked) else 0)
     with nogil:
         write_invalid(table, &call.out.view)
-        if call.with_places:
+        if call.with_argmax:
             write_index(table, &call.argmax.view, -1)
     return work.run(grid_forward_task, &call)

@@ -7,17 +7,24 @@ in the array and summed once more, by halves and in double precision. Where a pi
 from libc.math cimport NAN, isfinite
 from libc.stdint cimport int32_t, int64_t
 
-from roicy.cpu.tables.axis cimport Axis
+from roicy.cpu.apply.view cimport View, block_at
 from roicy.cpu.lanes.lanes cimport element_load, real
+from roicy.cpu.tables.axis cimport Axis
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport Samples
-from roicy.cpu.apply.tile cimport View, block_at
 
 
 cdef extern from "overflow.h" nogil:
     bint overflow_noted() noexcept
     void overflow_forget() noexcept
     void overflow_store(double half, char* target, int dtype) noexcept
+
+
+cdef struct Pooled:
+    # some channels of one RoI, in the arrays
+    View* features
+    View* out
+    int64_t image, roi, channel, channels
 
 
 cdef inline double half_of_axes(Axis* y, Axis* x, int64_t k, int p, int q, View* view,
@@ -40,18 +47,19 @@ cdef inline double half_of_axes(Axis* y, Axis* x, int64_t k, int p, int q, View*
     return total
 
 
-cdef inline void settle_axes(Axis* y, Axis* x, int64_t k, View* view, int64_t image, View* out, int64_t roi,
-                             int64_t channel, int64_t channels, int begin, int end) noexcept nogil:
-    # Rows begin to end of the RoI's bins, which are in the array.
+cdef inline void settle_axes(Axis* y, Axis* x, int64_t k, Pooled* pooled, int begin, int end) noexcept nogil:
+    # Rows begin to end of the RoI's bins.
+    cdef View* view = pooled.features
+    cdef View* out = pooled.out
     cdef const char* source
     cdef char* target
     cdef int64_t c
     cdef int p, q
     overflow_forget()
-    for c in range(channel, channel + channels):
-        source = block_at(view, image, c)
+    for c in range(pooled.channel, pooled.channel + pooled.channels):
+        source = block_at(view, pooled.image, c)
         for p in range(begin, end):
-            target = block_at(out, roi, c) + p * out.row
+            target = block_at(out, pooled.roi, c) + p * out.row
             for q in range(x.bins):
                 if not isfinite(element_load(target, out.dtype)):
                     overflow_store(half_of_axes(y, x, k, p, q, view, source), target, out.dtype)
@@ -72,20 +80,21 @@ cdef inline double half_of_samples(Samples* samples, int64_t at, int64_t count, 
     return total
 
 
-cdef inline void settle_samples(Samples* samples, int64_t k, const Window* window, int64_t stride, View* view,
-                                int64_t image, View* out, int64_t roi, int64_t channel,
-                                int64_t channels) noexcept nogil:
+cdef inline void settle_samples(Samples* samples, int64_t k, const Window* window, int64_t stride,
+                                Pooled* pooled) noexcept nogil:
     # All bins of the RoI, whose window's rows lie `stride` pixels apart where taps are counted.
+    cdef View* view = pooled.features
+    cdef View* out = pooled.out
     cdef const int32_t* taps = samples.tap_count + (k - samples.first) * out.rows * out.columns
     cdef const char* corner
     cdef char* target
     cdef int64_t c, p, q, at
     overflow_forget()
-    for c in range(channel, channel + channels):
-        corner = block_at(view, image, c) + window.top * view.row + window.left * view.column
+    for c in range(pooled.channel, pooled.channel + pooled.channels):
+        corner = block_at(view, pooled.image, c) + window.top * view.row + window.left * view.column
         at = samples.tap_start[k - samples.first]
         for p in range(out.rows):
-            target = block_at(out, roi, c) + p * out.row
+            target = block_at(out, pooled.roi, c) + p * out.row
             for q in range(out.columns):
                 if not isfinite(element_load(target, out.dtype)):
                     overflow_store(half_of_samples(samples, at, taps[p * out.columns + q], stride, view, corner),

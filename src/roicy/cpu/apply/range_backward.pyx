@@ -13,11 +13,11 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, element_load, lanes, real
+from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
+from roicy.cpu.lanes.lanes cimport LANES, OWN, element_load, lanes, real
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.tables.rois cimport ImageTable
-from roicy.cpu.apply.tile cimport View, block_at, store_pixels, view_of
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
+from roicy.cpu.tables.rois cimport ImageTable
 
 
 cdef enum:
@@ -53,16 +53,16 @@ cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexc
     cdef int64_t k, c, p, q, y, at, count = gradient.rows * gradient.columns
     cdef lanes* tile = <lanes*> scratch.tile
     cdef const char* values
-    cdef const char* places
+    cdef const char* indices
     cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
     if call.in_place:
         for c in range(task.channels):
             memset(target + c * out.channel, 0, pixels * sizeof(real))
         for k in range(task.first, task.last):
             values = block_at(gradient, call.order[k], task.channel)
-            places = block_at(index, call.order[k], task.channel)
+            indices = block_at(index, call.order[k], task.channel)
             for c in range(task.channels):
-                add_bins(<const real*> (values + c * gradient.channel), <const int32_t*> (places + c * index.channel),
+                add_bins(<const real*> (values + c * gradient.channel), <const int32_t*> (indices + c * index.channel),
                          count, first, <uint64_t> pixels, <real*> (target + c * out.channel))
         return
     memset(tile, 0, pixels * sizeof(lanes))
@@ -70,9 +70,9 @@ cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexc
         for p in range(gradient.rows):
             for q in range(gradient.columns):
                 values = block_at(gradient, call.order[k], task.channel) + p * gradient.row + q * gradient.column
-                places = block_at(index, call.order[k], task.channel) + p * index.row + q * index.column
+                indices = block_at(index, call.order[k], task.channel) + p * index.row + q * index.column
                 for c in range(task.channels):
-                    at = (<const int32_t*> (places + c * index.channel))[0] - first
+                    at = (<const int32_t*> (indices + c * index.channel))[0] - first
                     if 0 <= at < pixels:
                         (<real*> (tile + at))[c] += element_load(values + c * gradient.channel, gradient.dtype)
     for y in range(task.bottom - task.top):
@@ -85,14 +85,13 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     cdef RangeBackwardCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
-    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     cdef double pixels
     cdef int64_t block, blocks, bands
     call.order = table.order
     call.grad_output = view_of(grad_output)
     call.argmax = view_of(argmax)
     call.grad_features = view_of(grad_features)
-    call.in_place = (out.dtype == own and call.grad_output.dtype == own and out.rows_joined
+    call.in_place = (out.dtype == OWN and call.grad_output.dtype == OWN and out.rows_joined
                      and call.grad_output.rows_joined and call.argmax.rows_joined)
     block = PLANES if call.in_place else LANES
     pixels = <double> out.images * out.channels * out.rows * out.columns

@@ -5,9 +5,9 @@ One task is an image and a few blocks of LANES channels (or a part of the image'
     features (any layout, dtype)                       bins [p][q][lane]           output (any layout, dtype)
         │ load rows as RoIs reach them                      ▲                            ▲
         ▼                                                   │ largest along columns      │ transpose, store
-    tile [row][column][lane] ── largest along rows ──▶ lines [p][column][lane] ──────────┘
+    tile [row][column][lane] ── largest along rows ──▶ rows [p][column][lane] ───────────┘
 
-With the place of each maximum carried along, of equal values the first in row-major order wins, as in a scan of the
+With the argmax of each maximum carried along, of equal values the first in row-major order wins, as in a scan of the
 bin pixel by pixel.
 """
 
@@ -16,16 +16,17 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_zero
-from roicy.cpu.lanes.maxima cimport NOWHERE, pass_max_columns, pass_max_rows, place, places, places_fill, places_out
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
+from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_invalid
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_int, lane_ints, lane_rows, lanes, lanes_zero
+from roicy.cpu.lanes.maxima cimport (
+    NOWHERE, argmax_out, ints_fill, max_rows, maxima, pass_max_columns, pass_max_rows, range_lists,
+)
 from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.range cimport Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.tile cimport (
-    Outlet, Ring, View, bins_bytes, block_at, load_rows, outlet_for, ring_for, store_bins, view_of, window_rows,
-    write_index, write_invalid,
-)
-from roicy.cpu.runtime.work cimport Scratch, Task, Work
 
 
 cdef enum:
@@ -44,35 +45,38 @@ cdef struct RangeForwardCall:
     const Window* window
     View features
     Outlet out, argmax
-    bint with_places
+    bint with_argmax
     bint alone              # each RoI's window is loaded for itself
     int ph, pw
     int group               # rows of bins at a time
     int depth               # blocks of channels of a task
     int64_t ring            # rows of the tile
     int64_t widest
-    int64_t block           # bins of a block of channels
 
 
 cdef void range_forward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef RangeForwardCall* call = <RangeForwardCall*> settled
     cdef View* view = &call.features
     cdef const char* source = block_at(view, task.image, task.channel)
-    cdef lanes* lines = <lanes*> scratch.lines
-    cdef places* lines_at = <places*> (lines + BIN_ROWS * call.widest * call.depth) if call.with_places else NULL
-    cdef lanes* bins = <lanes*> scratch.bins
-    cdef lanes* bins_at = <lanes*> scratch.spare
     cdef int depth = (task.channels + LANES - 1) // LANES
+    cdef maxima rows = maxima(value=<lanes*> scratch.blended, argmax=NULL)
+    cdef max_rows from_rows
+    cdef range_lists down, along
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef lanes* argmax = <lanes*> scratch.spare
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef const Window* window
     cdef int64_t k, width
     cdef int64_t held
     cdef int p, group
     cdef bint whole
+    if call.with_argmax:
+        rows.argmax = <lane_ints*> (rows.value + BIN_ROWS * call.widest * call.depth)
+    from_rows = max_rows(value=lane_rows(first=rows.value, stride=0, depth=depth), argmax=rows.argmax)
     ring.depth = depth
     for k in range(task.first, task.last):
         window = call.window + k
-        width = window.right - window.left
+        from_rows.value.stride = width = window.right - window.left
         if width:
             if call.alone:
                 ring = ring_for(view, call.window, k, k + 1, call.ring)
@@ -85,23 +89,26 @@ cdef void range_forward_task(void* settled, Task* task, Scratch* scratch) noexce
         while p < call.ph:
             group = min(call.group, call.ph - p)
             if width:
-                pass_max_rows(scratch.row, group, call.y.start + k * call.ph + p, call.y.length + k * call.ph + p,
-                              <place> (window.top * view.columns + window.left), <place> view.columns, width * depth,
-                              lines, lines_at)
-                pass_max_columns(lines, lines_at, width * depth, group, depth, call.x.start + k * call.pw,
-                                 call.x.length + k * call.pw, call.pw, bins + held * call.pw,
-                                 bins_at + held * call.pw, call.block)
+                down = bins_of(call.y, k * call.ph + p)
+                pass_max_rows(scratch.row, group, &down, <lane_int> (window.top * view.columns + window.left),
+                              <lane_int> view.columns, width * depth, &rows)
+                along = bins_of(call.x, k * call.pw)
+                pass_max_columns(&from_rows, group, &along, call.pw, bins + held * call.pw, argmax + held * call.pw,
+                                 call.out.block)
             if not whole:
-                empty_bins(call, k, p, group, depth, width == 0, bins + held * call.pw, bins_at + held * call.pw)
+                empty_bins(call, k, p, group, depth, width == 0, bins + held * call.pw, argmax + held * call.pw)
             p += group
             held += group
             if held >= call.out.rows_at_once or p == call.ph:
-                store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels,
-                           p - held, held)
-                if call.with_places:
-                    store_bins(&call.argmax, bins_at, call.block, scratch.chunk, call.order[k], task.channel,
-                               task.channels, p - held, held)
+                store_bins(&call.out, bins, scratch.chunk, call.order[k], task.channel, task.channels, p - held, held)
+                if call.with_argmax:
+                    store_bins(&call.argmax, argmax, scratch.chunk, call.order[k], task.channel, task.channels,
+                               p - held, held)
                 held = 0
+
+
+cdef inline range_lists bins_of(Ranges* axis, int64_t bin) noexcept nogil:
+    return range_lists(start=axis.start + bin, length=axis.length + bin)
 
 
 cdef inline bint all_above_zero(const int32_t* length, int bins) noexcept nogil:
@@ -113,7 +120,7 @@ cdef inline bint all_above_zero(const int32_t* length, int bins) noexcept nogil:
 
 
 cdef inline void empty_bins(RangeForwardCall* call, int64_t k, int p, int group, int depth, bint every, lanes* bins,
-                            lanes* bins_at) noexcept nogil:
+                            lanes* argmax) noexcept nogil:
     # Bins without pixels are 0 and nowhere.
     cdef const int32_t* height = call.y.length + k * call.ph + p
     cdef const int32_t* width = call.x.length + k * call.pw
@@ -122,9 +129,9 @@ cdef inline void empty_bins(RangeForwardCall* call, int64_t k, int p, int group,
         for q in range(call.pw):
             if every or height[r] == 0 or width[q] == 0:
                 for v in range(depth):
-                    bins[v * call.block + r * <int64_t> call.pw + q] = lanes_zero()
-                    if call.with_places:
-                        bins_at[v * call.block + r * <int64_t> call.pw + q] = places_out(places_fill(NOWHERE))
+                    bins[v * call.out.block + r * <int64_t> call.pw + q] = lanes_zero()
+                    if call.with_argmax:
+                        argmax[v * call.out.block + r * <int64_t> call.pw + q] = argmax_out(ints_fill(NOWHERE))
 
 
 def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
@@ -133,7 +140,7 @@ def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argma
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef int64_t blocks, busy = 0, image, columns
-    cdef size_t chunk, bins
+    cdef size_t bins
     cdef double pooled = 0, mapped = 0
     call.y = &table.y
     call.x = &table.x
@@ -144,8 +151,8 @@ def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argma
     call.pw = table.columns
     call.group = (call.ph - 1) // ((call.ph + BIN_ROWS - 1) // BIN_ROWS) + 1
     call.out = outlet_for(out, call.group)
-    call.with_places = argmax is not None
-    if call.with_places:
+    call.with_argmax = argmax is not None
+    if call.with_argmax:
         call.argmax = outlet_for(argmax, call.group)
     for image in range(table.images):
         pooled += table.bin_pixels[image]
@@ -161,15 +168,13 @@ def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argma
         threads = 1
     work.divide(table, 0, table.rois, view.channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
-    chunk = bins_bytes(&call.out)
-    call.block = chunk // sizeof(lanes)
-    bins = call.depth * chunk
+    bins = bins_bytes(&call.out, call.depth)
     work.provide(table, threads, bytes_of(call.ring, columns, call.depth * sizeof(lanes)),
-                 BIN_ROWS * <size_t> table.widest * call.depth * (2 if call.with_places else 1) * sizeof(lanes), bins,
-                 bins if call.with_places else 0,
-                 bins if call.out.chunked or (call.with_places and call.argmax.chunked) else 0)
+                 BIN_ROWS * <size_t> table.widest * call.depth * (2 if call.with_argmax else 1) * sizeof(lanes), bins,
+                 bins if call.with_argmax else 0,
+                 bins if call.out.chunked or (call.with_argmax and call.argmax.chunked) else 0)
     with nogil:
         write_invalid(table, &call.out.view)
-        if call.with_places:
+        if call.with_argmax:
             write_index(table, &call.argmax.view, -1)
     work.run(range_forward_task, &call)

@@ -15,12 +15,13 @@ from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero
 from roicy.cpu.lanes.planes cimport pass_max_of_lines, pass_max_of_plane, pass_max_of_strips
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.range cimport Lines, Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.apply.tile cimport Outlet, View, bins_bytes, block_at, outlet_for, store_bins, view_of, write_invalid
-from roicy.cpu.runtime.work cimport Scratch, Task, Work
 
 
 # Comparisons below which a call is not worth a second thread.
@@ -45,7 +46,7 @@ cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch)
     cdef RangeForwardSharedCall* call = <RangeForwardSharedCall*> settled
     cdef const Lines* found = call.lines + task.image
     cdef const Window* window
-    cdef lanes* lines = <lanes*> scratch.lines
+    cdef lanes* lines = <lanes*> scratch.blended
     cdef lanes* bins = <lanes*> scratch.bins
     cdef lanes* row
     cdef int64_t k, held
@@ -70,8 +71,8 @@ cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch)
                                   window.left - found.left, call.x.start + k * call.pw, width, call.pw, row)
             held += 1
             if held >= call.out.rows_at_once or p == call.ph - 1:
-                store_bins(&call.out, bins, 0, scratch.chunk, call.order[k], task.channel, task.channels,
-                           p + 1 - held, held)
+                store_bins(&call.out, bins, scratch.chunk, call.order[k], task.channel, task.channels, p + 1 - held,
+                           held)
                 held = 0
 
 
@@ -113,7 +114,7 @@ def range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out
     if table.work * view.channels < RANGE_FORWARD_SHARED_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, view.channels, LANES, 1, 0)
-    bins = bins_bytes(&call.out)
+    bins = bins_bytes(&call.out, 1)
     work.provide(table, threads, table.most_strips * call.room * sizeof(lanes),
                  LANES * call.channel_room * sizeof(lanes), bins, 0, bins if call.out.chunked else 0)
     with nogil:

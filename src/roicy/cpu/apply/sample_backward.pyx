@@ -21,17 +21,17 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.lanes.gathering cimport pass_spread, pass_spread_piles, pass_spread_within
-from roicy.cpu.lanes.lanes cimport FLOAT32, FLOAT64, LANES, lanes, real
+from roicy.cpu.apply.tile cimport Sheet, sheet_at, turn_sheet
+from roicy.cpu.apply.view cimport (
+    STREAM_BYTES, WIDE_CHANNELS, View, block_at, load_bins, load_pixels, store_pixels, view_of, zero_row,
+)
+from roicy.cpu.lanes.gathering cimport bin_taps, offset_range, pass_spread, pass_spread_piles, pass_spread_within
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, OWN, lanes
 from roicy.cpu.lanes.piles cimport piles_finish
+from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
 from roicy.cpu.tables.rois cimport BAND, Window
 from roicy.cpu.tables.sample cimport SampleChunk, Samples, SampleTable
-from roicy.cpu.apply.tile cimport (
-    STREAM_BYTES, WIDE_CHANNELS, Sheet, View, block_at, load_bins, load_pixels, sheet_at, store_pixels, turn_sheet,
-    view_of, zero_row,
-)
-from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -61,7 +61,8 @@ cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noex
     cdef Samples* samples = call.samples
     cdef lanes* bins = <lanes*> scratch.bins
     cdef const Window* window
-    cdef const int32_t* taps
+    cdef bin_taps taps
+    cdef offset_range within
     cdef lanes* corner
     cdef Sheet sheet
     cdef int64_t k, at, row, top, bottom, first, stored = task.top, count = gradient.rows * gradient.columns
@@ -88,23 +89,20 @@ cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noex
         for v in range((task.channels + LANES - 1) // LANES):
             load_bins(gradient, block_at(gradient, call.order[k], task.channel + v * LANES),
                       min(LANES, task.channels - v * LANES), bins + v * call.block)
-        taps = samples.tap_count + (k - samples.first) * count
         at = samples.tap_start[k - samples.first]
+        taps = taps_from(samples, at, samples.tap_count + (k - samples.first) * count, <int> count)
+        within = offset_range(low=(top - window.top) * out.columns - window.left,
+                              high=(bottom - window.top) * out.columns - window.left)
         corner = sheet_at(&sheet, scratch.tile, window.top, window.left)
         if samples.ever_full[k - samples.first]:
             for row in range(top, bottom):
                 use_row(call, &sheet, scratch.tile, used, row)
-            pass_spread_piles(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count,
-                              call.depth, bins, call.block, (top - window.top) * out.columns - window.left,
-                              (bottom - window.top) * out.columns - window.left,
+            pass_spread_piles(corner, &taps, call.depth, bins, call.block, &within,
                               samples.full + (k - samples.first) * count, call.apart)
         elif top == window.top and bottom == window.bottom:
-            pass_spread(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count, call.depth,
-                        bins, call.block)
+            pass_spread(corner, &taps, call.depth, bins, call.block)
         else:
-            pass_spread_within(corner, samples.offset + at, <const real*> samples.weight + at, taps, <int> count,
-                               call.depth, bins, call.block, (top - window.top) * out.columns - window.left,
-                               (bottom - window.top) * out.columns - window.left)
+            pass_spread_within(corner, &taps, call.depth, bins, call.block, &within)
     finish_rows(call, task, &sheet, scratch.tile, used, &stored, task.bottom)
 
 
@@ -203,7 +201,6 @@ cdef int sample_backward_whole(SampleTable table, cnp.ndarray grad_output, cnp.n
     cdef View* out = &call.grad_features
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table, threads)
-    cdef int own = FLOAT32 if sizeof(real) == 4 else FLOAT64
     cdef int64_t blocks, bands
     cdef size_t bins
     cdef int number, entered
@@ -214,7 +211,7 @@ cdef int sample_backward_whole(SampleTable table, cnp.ndarray grad_output, cnp.n
     call.rows = min(<int64_t> table.height, 2 * max(<int64_t> 1, table.span))
     call.depth = DEPTH if out.channels > LANES else 1
     blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
-    call.stream = (out.dtype == own and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
+    call.stream = (out.dtype == OWN and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
                    and table.chunks == 1
                    and out.images * out.channels * out.rows * out.columns * out.size >= STREAM_BYTES)
     call.block = call.grad_output.rows * call.grad_output.columns + LANES

@@ -11,13 +11,14 @@ cimport numpy as cnp
 
 import numpy as np
 
+from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
+from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
 from roicy.cpu.lanes.gathering cimport pass_gather_slopes
 from roicy.cpu.lanes.lanes cimport LANES, lanes, real
-from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport SLOPES, SampleChunk, Samples, SampleTable
-from roicy.cpu.apply.tile cimport Sheet, View, block_at, load_bins, load_sheet, sheet_at, view_of
-from roicy.cpu.runtime.work cimport Scratch, Task, Work
 
 
 # Multiply-adds below which a call is not worth a second thread.

@@ -15,15 +15,15 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.lanes.gathering cimport pass_gather, pass_gather_runs
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_samples
+from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
+from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
+from roicy.cpu.lanes.gathering cimport bin_taps, pass_gather, pass_gather_runs
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
+from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport MERGED_FROM, SampleChunk, Samples, SampleTable
-from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, settle_samples
-from roicy.cpu.apply.tile cimport (
-    Outlet, Sheet, View, bins_bytes, block_at, load_sheet, outlet_for, sheet_at, store_bins, view_of, write_invalid,
-)
-from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
 
 
 # Multiply-adds below which a call is not worth a second thread.
@@ -42,7 +42,6 @@ cdef struct SampleForwardCall:
     int depth               # blocks of channels of a task
     int64_t span
     int64_t rows            # of the tile
-    int64_t block           # bins of a block of channels
 
 
 cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
@@ -53,7 +52,10 @@ cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexc
     cdef lanes* bins = <lanes*> scratch.bins
     cdef const Window* window
     cdef Sheet sheet
+    cdef bin_taps some
     cdef const int32_t* taps
+    cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
+                                channels=task.channels)
     cdef int64_t k, p, at, rows, columns = call.out.view.columns
     sheet.rows = call.rows
     sheet.first = sheet.filled = first_row(call.window, task.first, task.last)
@@ -74,14 +76,18 @@ cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexc
         p = 0
         while p < call.out.view.rows:
             rows = min(<int64_t> call.out.rows_at_once, call.out.view.rows - p)
-            at += pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
-                              <const real*> samples.weight + at, taps + p * columns, <int> (rows * columns), call.depth,
-                              bins, call.block)
-            store_bins(&call.out, bins, call.block, scratch.chunk, call.order[k], task.channel, task.channels, p, rows)
+            some = taps_from(samples, at, taps + p * columns, <int> (rows * columns))
+            at += pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), &some, call.depth, bins,
+                              call.out.block)
+            store_bins(&call.out, bins, scratch.chunk, call.order[k], task.channel, task.channels, p, rows)
             p += rows
         if overflow_noted():
-            settle_samples(samples, k, window, sheet.columns, view, task.image, &call.out.view, call.order[k],
-                           task.channel, task.channels)
+            pooled.roi = call.order[k]
+            settle_samples(samples, k, window, sheet.columns, &pooled)
+
+
+cdef inline bin_taps taps_from(Samples* samples, int64_t at, const int32_t* count, int bins) noexcept nogil:
+    return bin_taps(offset=samples.offset + at, weight=<const real*> samples.weight + at, count=count, bins=bins)
 
 
 cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last) noexcept nogil:
@@ -95,7 +101,7 @@ cdef inline int64_t first_row(const Window* window, int64_t first, int64_t last)
 
 
 cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
-    # Channels last: the taps' places in the array, then all channels of one bin after the other.
+    # Channels last: the taps' offsets in the array, then all channels of one bin after the other.
     cdef SampleForwardCall* call = <SampleForwardCall*> settled
     cdef View* view = &call.features
     cdef View* out = &call.out.view
@@ -103,7 +109,8 @@ cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch
     cdef const Window* window
     cdef const char* corner
     cdef const int32_t* taps
-    cdef int64_t* place = <int64_t*> scratch.spare
+    cdef int64_t* offset = <int64_t*> scratch.spare
+    cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels)
     cdef lanes* bin = <lanes*> scratch.bins
     cdef char* target
     cdef int64_t k, p, q, at, i, v, stride, count, vectors = (view.channels + LANES - 1) // LANES
@@ -118,16 +125,17 @@ cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch
             for q in range(out.columns):
                 count = taps[p * out.columns + q]
                 for i in range(count):
-                    place[i] = (samples.offset[at + i] // stride * view.row
-                                + samples.offset[at + i] % stride * view.column)
-                pass_gather_runs(corner, place, <const real*> samples.weight + at, <int> count, view.channels, bin)
+                    offset[i] = (samples.offset[at + i] // stride * view.row
+                                 + samples.offset[at + i] % stride * view.column)
+                pass_gather_runs(corner, offset, <const real*> samples.weight + at, <int> count, view.channels, bin)
                 at += count
                 target = block_at(out, call.order[k], 0) + p * out.row + q * out.column
                 for v in range(vectors):
                     lanes_store_pixel(bin[v], target + v * LANES * out.channel, out.channel,
                                       <int> min(LANES, view.channels - v * LANES), out.dtype)
         if overflow_noted():
-            settle_samples(samples, k, window, stride, view, task.image, out, call.order[k], 0, view.channels)
+            pooled.roi = call.order[k]
+            settle_samples(samples, k, window, stride, &pooled)
 
 
 def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channels_last, int threads):
@@ -140,7 +148,7 @@ def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bin
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table, threads)
     cdef int64_t channels, block, blocks, busy = 0, image, parts, columns = 0
-    cdef size_t chunk
+    cdef size_t bins
     cdef int number, entered
     call.order = table.order
     call.window = table.window
@@ -157,8 +165,7 @@ def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bin
     call.depth = DEPTH if view.channels > LANES else 1
     blocks = (view.channels + call.depth * LANES - 1) // (call.depth * LANES)
     entered = 1 if table.room[table.rois] * <double> view.channels < SAMPLE_FORWARD_SERIAL_WORK else threads
-    chunk = bins_bytes(&call.out)
-    call.block = chunk // sizeof(lanes)
+    bins = bins_bytes(&call.out, call.depth)
     if channels_last:
         parts = max(parts_of(table.work * view.channels), 1 if entered == 1 else 16 * entered)
     else:
@@ -171,7 +178,7 @@ def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bin
                      max(4 * MERGED_FROM, table.most_pixels) * sizeof(int64_t), 0)
     else:
         work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
-                     * sizeof(lanes), 0, call.depth * chunk, 0, call.depth * chunk if call.out.chunked else 0)
+                     * sizeof(lanes), 0, bins, 0, bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
     for number in range(table.chunks):

@@ -6,18 +6,12 @@
 #ifndef ROICY_CROPS_H
 #define ROICY_CROPS_H
 
-#include "lanes.h"
-
-#ifdef ROICY_DOUBLE
-typedef int64_t lane_int;
-#else
-typedef int32_t lane_int;
-#endif
+#include "elements.h"
+#include "long_sums.h"
 
 enum { WINDOW = 64 }; /* elements behind a line that may be read */
 
-/* ---- columns ----------------------------------------------------------------------------------------------
- */
+/* ---- columns ---- */
 
 #if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
 enum { PICK = 16 };
@@ -83,6 +77,15 @@ typedef struct {
     int32_t windows;       /* see crops_pick */
 } crops_group;
 
+/* The taps of a row's columns, LANES of them together. */
+typedef struct {
+    crops_group *group;
+    ptrdiff_t groups;
+    lane_int *index; /* a vector of pixels and one of weights for each tap of a group */
+    real *weight;
+    lane_int *taps; /* how many a column has */
+} crops_taps;
+
 /* The columns of a group that have two taps each: one sample a bin, inside the map. */
 ROICY_INLINE lanes group_pairs(const real *line, const lane_int *index, const real *weight,
                                const int windows) {
@@ -138,8 +141,7 @@ ROICY_NOINLINE lanes group_chain(const real *line, const lane_int *index, const 
 }
 
 /* The columns of a group of any number of taps: piece by piece, each of them joining the columns that it is
- * of.
- */
+ * of. */
 ROICY_NOINLINE lanes group_sum(const real *line, const lane_int *index, const real *weight,
                                const lane_int *count, int least, int most, int windows) {
     lanes sum = lanes_zero(), lost = lanes_zero();
@@ -164,11 +166,14 @@ ROICY_INLINE int crops_windows(ptrdiff_t span) {
     return span > 2 * PICK ? 4 : span > PICK || PICK > 8 ? 2 : 1;
 }
 
-ROICY_INLINE lanes group_columns(const real *line, const crops_group *group, const lane_int *index,
-                                 const real *weight, const lane_int *count) {
-    line += group->base, index += group->start * LANES, weight += group->start * LANES;
+ROICY_INLINE lanes group_columns(const real *line, const crops_taps *columns, ptrdiff_t q) {
+    const crops_group *const group = columns->group + q;
+    const lane_int *const index = columns->index + group->start * LANES;
+    const real *const weight = columns->weight + group->start * LANES;
+    line += group->base;
     if (group->least != 2 || group->most != 2)
-        return group_sum(line, index, weight, count, group->least, group->most, group->windows);
+        return group_sum(line, index, weight, columns->taps + q * LANES, group->least, group->most,
+                         group->windows);
     switch (group->windows) {
     case 1:
         return group_pairs(line, index, weight, 1);
@@ -181,26 +186,23 @@ ROICY_INLINE lanes group_columns(const real *line, const crops_group *group, con
     }
 }
 
-/* One output row: `groups` groups of LANES columns, stored as whole vectors of the target's element type. */
-ROICY_NOINLINE void crops_columns(const real *line, const crops_group *group, ptrdiff_t groups,
-                                  const lane_int *index, const real *weight, const lane_int *taps,
-                                  char *target, int dtype) {
+/* One output row, stored as whole vectors of the target's element type. */
+ROICY_NOINLINE void crops_columns(const real *line, const crops_taps *columns, char *target, int dtype) {
+    const crops_taps from = *columns;
     const size_t size = LANES * element_size(dtype);
     if (dtype == OWN)
-        for (ptrdiff_t q = 0; q < groups; q++)
-            lanes_store(group_columns(line, group + q, index, weight, taps + q * LANES),
-                        target + q * LANES * sizeof(real), OWN);
+        for (ptrdiff_t q = 0; q < from.groups; q++)
+            lanes_store(group_columns(line, &from, q), target + q * LANES * sizeof(real), OWN);
     else
-        for (ptrdiff_t q = 0; q < groups; q++, target += size)
-            lanes_store(group_columns(line, group + q, index, weight, taps + q * LANES), target, dtype);
+        for (ptrdiff_t q = 0; q < from.groups; q++, target += size)
+            lanes_store(group_columns(line, &from, q), target, dtype);
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------------
- */
+/* ---- rows ---- */
 
 /* `taps` is the number of rows, or 0 for `many`. */
 ROICY_INLINE void blend_as(const char *const *row, const real *weight, const int taps, int many,
-                           ptrdiff_t count, const int dtype, const char *const *ahead, real *line) {
+                           ptrdiff_t count, const char *const *ahead, real *line, const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
     const char *first = row[0], *second = row[taps == 2], *soon = ahead[0], *also = ahead[1];
     const real own = weight[0], other = weight[taps == 2];
@@ -239,17 +241,17 @@ ROICY_INLINE void blend_as(const char *const *row, const real *weight, const int
 }
 
 ROICY_INLINE void blend_of(const char *const *row, const real *weight, int taps, ptrdiff_t count,
-                           const int dtype, const char *const *ahead, real *line) {
+                           const char *const *ahead, real *line, const int dtype) {
     if (taps == 2)
-        blend_as(row, weight, 2, taps, count, dtype, ahead, line);
+        blend_as(row, weight, 2, taps, count, ahead, line, dtype);
     else if (taps)
-        blend_as(row, weight, 0, taps, count, dtype, ahead, line);
+        blend_as(row, weight, 0, taps, count, ahead, line, dtype);
     else
         memset(line, 0, (size_t)count * sizeof(real));
 }
 
 ROICY_INLINE void blend_long_as(const char *const *row, const real *weight, int rows, ptrdiff_t count,
-                                const int dtype, real *line) {
+                                real *line, const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
     lanes sum[4];
     ptrdiff_t i = 0;
@@ -268,24 +270,8 @@ ROICY_INLINE void blend_long_as(const char *const *row, const real *weight, int 
 
 /* The row pass for more rows than a chain has terms. */
 ROICY_NOINLINE void blend_long(const char *const *row, const real *weight, int rows, ptrdiff_t count,
-                               int dtype, real *line) {
-    switch (dtype) {
-    case FLOAT32:
-        blend_long_as(row, weight, rows, count, FLOAT32, line);
-        break;
-    case FLOAT64:
-        blend_long_as(row, weight, rows, count, FLOAT64, line);
-        break;
-    case FLOAT16:
-        blend_long_as(row, weight, rows, count, FLOAT16, line);
-        break;
-    case BFLOAT16:
-        blend_long_as(row, weight, rows, count, BFLOAT16, line);
-        break;
-    default:
-        blend_long_as(row, weight, rows, count, UINT8, line);
-    }
-}
+                               int dtype, real *line){
+    ROICY_READ_AS(dtype, blend_long_as, row, weight, rows, count, line)}
 
 /* The row pass: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The two rows `ahead`
  * are fetched meanwhile. */
@@ -295,26 +281,11 @@ ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int t
         blend_long(row, weight, taps, count, dtype, line);
         return;
     }
-    switch (dtype) {
-    case FLOAT32:
-        blend_of(row, weight, taps, count, FLOAT32, ahead, line);
-        break;
-    case FLOAT64:
-        blend_of(row, weight, taps, count, FLOAT64, ahead, line);
-        break;
-    case FLOAT16:
-        blend_of(row, weight, taps, count, FLOAT16, ahead, line);
-        break;
-    case BFLOAT16:
-        blend_of(row, weight, taps, count, BFLOAT16, ahead, line);
-        break;
-    default:
-        blend_of(row, weight, taps, count, UINT8, ahead, line);
-    }
+    ROICY_READ_AS(dtype, blend_of, row, weight, taps, count, ahead, line)
 }
 
-ROICY_INLINE void crops_gather_as(const char *source, ptrdiff_t step, ptrdiff_t count, const int dtype,
-                                  real *target) {
+ROICY_INLINE void crops_gather_as(const char *source, ptrdiff_t step, ptrdiff_t count, real *target,
+                                  const int dtype) {
     for (ptrdiff_t i = 0; i < count; i++)
         target[i] = element_load(source + i * step, dtype);
 }
@@ -322,26 +293,10 @@ ROICY_INLINE void crops_gather_as(const char *source, ptrdiff_t step, ptrdiff_t 
 /* `count` elements of a row that lie `step` bytes apart. */
 ROICY_NOINLINE void crops_gather(const char *source, ptrdiff_t step, ptrdiff_t count, int dtype,
                                  real *target) {
-    switch (dtype) {
-    case FLOAT32:
-        crops_gather_as(source, step, count, FLOAT32, target);
-        break;
-    case FLOAT64:
-        crops_gather_as(source, step, count, FLOAT64, target);
-        break;
-    case FLOAT16:
-        crops_gather_as(source, step, count, FLOAT16, target);
-        break;
-    case BFLOAT16:
-        crops_gather_as(source, step, count, BFLOAT16, target);
-        break;
-    default:
-        crops_gather_as(source, step, count, UINT8, target);
-    }
+    ROICY_READ_AS(dtype, crops_gather_as, source, step, count, target)
 }
 
-/* ---- pixels whose channels are neighbours
- * ------------------------------------------------------------------ */
+/* ---- pixels whose channels are neighbours ---- */
 
 enum { PIXEL = 4 }; /* elements of a pixel, at the most */
 
@@ -426,15 +381,15 @@ ROICY_NOINLINE void crops_split(const real *source, const crops_pixel *pixel, in
 
 /* One output row of joined pixels from a line for each channel, `step` elements apart; as crops_columns. */
 ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_pixel *pixel,
-                                 const crops_group *group, ptrdiff_t groups, const lane_int *index,
-                                 const real *weight, const lane_int *taps, char *target, int dtype) {
+                                 const crops_taps *columns, char *target, int dtype) {
+    const crops_taps from = *columns;
     const size_t size = LANES * element_size(dtype);
     const int elements = pixel->elements;
     lanes sum[PIXEL];
     real copy[PIXEL * ROICY_LANE_COUNT] = {0};
-    for (ptrdiff_t q = 0; q < groups; q++) {
+    for (ptrdiff_t q = 0; q < from.groups; q++) {
         for (int c = 0; c < elements; c++)
-            sum[c] = group_columns(lines + c * step, group + q, index, weight, taps + q * LANES);
+            sum[c] = group_columns(lines + c * step, &from, q);
         if (TRIPLES && elements == 3)
             join_triples(sum);
         else {
@@ -447,8 +402,7 @@ ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_
     }
 }
 
-/* ---- to elements that are no neighbours
- * -------------------------------------------------------------------- */
+/* ---- to elements that are no neighbours ---- */
 
 /* `count` elements of `size` bytes, `step` bytes apart in `target`. */
 ROICY_NOINLINE void crops_scatter(const char *source, ptrdiff_t size, ptrdiff_t count, char *target,

@@ -1,14 +1,23 @@
 /* Weighted sums of pixels named one by one.
  *
  * A sum is four chains of multiply-adds, over every fourth tap each; of more than GATHER_PIECE taps it is one
- * of such sums (`lanes.h`). That holds however many vectors are summed side by side: no blocking here shows
+ * of such sums (`long_sums.h`). That holds however many vectors are summed side by side: no blocking here shows
  * in the bits. */
 #ifndef ROICY_GATHERING_H
 #define ROICY_GATHERING_H
 
+#include "elements.h"
 #include "piles.h"
 
 enum { GATHER_PIECE = 160 }; /* taps that are summed at a time, a multiple of four */
+
+/* The taps of bins that follow each other: pixels, as offsets from the first one of the window, and weights. */
+typedef struct {
+    const int32_t *offset;
+    const real *weight;
+    const int32_t *count; /* of each bin */
+    int bins;
+} bin_taps;
 
 ROICY_INLINE void sum_chains(lanes chain[4][DEPTH], lanes *target, ptrdiff_t block, const int depth) {
     for (int v = 0; v < depth; v++)
@@ -56,13 +65,14 @@ ROICY_NOINLINE void gather_long(const lanes *pixels, const int32_t *offset, cons
         target[v * block] = lanes_restore(sum[v], lost[v]);
 }
 
-/* target[v * block + i] = sum over the taps of bin i of weight * pixels[offset * depth + v], for `bins` bins
- * whose taps follow each other; returns how many those are. `depth` is DEPTH or 1. */
-ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const int32_t *offset, const real *weight,
-                                     const int32_t *taps, int bins, int depth, lanes *target,
+/* target[v * block + i] = sum over the taps of bin i of weight * pixels[offset * depth + v]; returns how many
+ * taps there are. `depth` is DEPTH or 1. */
+ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const bin_taps *bins, int depth, lanes *target,
                                      ptrdiff_t block) {
-    const int32_t *const begin = offset;
-    for (int i = 0; i < bins; i++) {
+    const int32_t *offset = bins->offset, *const taps = bins->count;
+    const real *weight = bins->weight;
+    const int many = bins->bins;
+    for (int i = 0; i < many; i++) {
         if (taps[i] > GATHER_PIECE)
             gather_long(pixels, offset, weight, taps[i], target + i, block, depth);
         else if (depth == DEPTH)
@@ -72,7 +82,7 @@ ROICY_NOINLINE ptrdiff_t pass_gather(const lanes *pixels, const int32_t *offset,
         offset += taps[i];
         weight += taps[i];
     }
-    return offset - begin;
+    return offset - bins->offset;
 }
 
 /* The way back: every pixel of a bin's taps receives weight * source. */
@@ -88,28 +98,12 @@ ROICY_INLINE void spread_as(lanes *pixels, const int32_t *offset, const real *we
     }
 }
 
-/* The same for the pixels whose offsets lie in [low, high) alone. Before a bin that is `full`, what the
- * pixels of its taps hold joins their sums, `apart` vectors further; what these lost lies as far from there.
- */
-ROICY_NOINLINE void pass_spread_piles(lanes *pixels, const int32_t *offset, const real *weight,
-                                      const int32_t *taps, int bins, int depth, const lanes *source,
-                                      ptrdiff_t block, int64_t low, int64_t high, const uint8_t *full,
-                                      ptrdiff_t apart) {
-    for (int i = 0; i < bins; i++) {
-        for (int t = 0; full[i] && t < taps[i]; t++)
-            if (offset[t] >= low && offset[t] < high)
-                piles_join(pixels + (ptrdiff_t)offset[t] * depth, depth,
-                           pixels + (ptrdiff_t)offset[t] * depth + apart,
-                           pixels + (ptrdiff_t)offset[t] * depth + 2 * apart);
-        for (int t = 0; t < taps[i]; t++, offset++, weight++)
-            if (*offset >= low && *offset < high)
-                spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
-    }
-}
-
-ROICY_NOINLINE void pass_spread(lanes *pixels, const int32_t *offset, const real *weight, const int32_t *taps,
-                                int bins, int depth, const lanes *source, ptrdiff_t block) {
-    for (int i = 0; i < bins; i++) {
+ROICY_NOINLINE void pass_spread(lanes *pixels, const bin_taps *bins, int depth, const lanes *source,
+                                ptrdiff_t block) {
+    const int32_t *offset = bins->offset, *const taps = bins->count;
+    const real *weight = bins->weight;
+    const int many = bins->bins;
+    for (int i = 0; i < many; i++) {
         if (depth == DEPTH)
             spread_as(pixels, offset, weight, taps[i], source + i, block, DEPTH);
         else
@@ -119,14 +113,44 @@ ROICY_NOINLINE void pass_spread(lanes *pixels, const int32_t *offset, const real
     }
 }
 
-/* The same for the pixels whose offsets lie in [low, high) alone. */
-ROICY_NOINLINE void pass_spread_within(lanes *pixels, const int32_t *offset, const real *weight,
-                                       const int32_t *taps, int bins, int depth, const lanes *source,
-                                       ptrdiff_t block, int64_t low, int64_t high) {
-    for (int i = 0; i < bins; i++)
-        for (int t = 0; t < taps[i]; t++, offset++, weight++)
-            if (*offset >= low && *offset < high)
+/* Offsets [low, high) of a window: some of its rows. */
+typedef struct {
+    int64_t low, high;
+} offset_range;
+
+ROICY_INLINE int is_within(int32_t offset, const offset_range *rows) {
+    return offset >= rows->low && offset < rows->high;
+}
+
+/* The same for the pixels of some rows alone. */
+ROICY_NOINLINE void pass_spread_within(lanes *pixels, const bin_taps *bins, int depth, const lanes *source,
+                                       ptrdiff_t block, const offset_range *rows) {
+    const int32_t *offset = bins->offset;
+    const real *weight = bins->weight;
+    const offset_range within = *rows;
+    for (int i = 0; i < bins->bins; i++)
+        for (int t = 0; t < bins->count[i]; t++, offset++, weight++)
+            if (is_within(*offset, &within))
                 spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
+}
+
+/* The same. Before a bin that is `full`, what the pixels of its taps hold joins their sums, `apart` vectors
+ * further; what these lost lies as far from there. */
+ROICY_NOINLINE void pass_spread_piles(lanes *pixels, const bin_taps *bins, int depth, const lanes *source,
+                                      ptrdiff_t block, const offset_range *rows, const uint8_t *full,
+                                      ptrdiff_t apart) {
+    const int32_t *offset = bins->offset;
+    const real *weight = bins->weight;
+    for (int i = 0; i < bins->bins; i++) {
+        for (int t = 0; full[i] && t < bins->count[i]; t++)
+            if (is_within(offset[t], rows)) {
+                lanes *const pixel = pixels + (ptrdiff_t)offset[t] * depth;
+                piles_join(pixel, depth, pixel + apart, pixel + 2 * apart);
+            }
+        for (int t = 0; t < bins->count[i]; t++, offset++, weight++)
+            if (is_within(*offset, rows))
+                spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
+    }
 }
 
 /* sum[j] = sum over the taps of slope[j] * pixels[offset], for the five slopes. */

@@ -7,15 +7,22 @@ from roicy.cpu.lanes.lanes cimport lanes, real
 
 
 cdef extern from "gathering.h" nogil:
-    ptrdiff_t pass_gather(const lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps,
-                          int bins, int depth, lanes* target, ptrdiff_t block) noexcept
-    void pass_spread(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins, int depth,
-                     const lanes* source, ptrdiff_t block) noexcept
-    void pass_spread_within(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins,
-                            int depth, const lanes* source, ptrdiff_t block, int64_t low, int64_t high) noexcept
-    void pass_spread_piles(lanes* pixels, const int32_t* offset, const real* weight, const int32_t* taps, int bins,
-                           int depth, const lanes* source, ptrdiff_t block, int64_t low, int64_t high,
-                           const uint8_t* full, ptrdiff_t apart) noexcept
+    ctypedef struct bin_taps:
+        const int32_t* offset
+        const real* weight
+        const int32_t* count
+        int bins
+
+    ctypedef struct offset_range:
+        int64_t low, high
+
+    ptrdiff_t pass_gather(const lanes* pixels, const bin_taps* bins, int depth, lanes* target,
+                          ptrdiff_t block) noexcept
+    void pass_spread(lanes* pixels, const bin_taps* bins, int depth, const lanes* source, ptrdiff_t block) noexcept
+    void pass_spread_within(lanes* pixels, const bin_taps* bins, int depth, const lanes* source, ptrdiff_t block,
+                            const offset_range* rows) noexcept
+    void pass_spread_piles(lanes* pixels, const bin_taps* bins, int depth, const lanes* source, ptrdiff_t block,
+                           const offset_range* rows, const uint8_t* full, ptrdiff_t apart) noexcept
     void pass_gather_slopes(const lanes* pixels, const int32_t* offset, const real* slope, const int32_t* taps,
                             int bins, const lanes* factor, lanes* total) noexcept
     void pass_gather_runs(const char* pixels, const int64_t* offset, const real* weight, int taps, ptrdiff_t channels,

@@ -1,39 +1,43 @@
-"""The inner loops of ``maxima.h``."""
+"""The inner loops of ``maxima.h``, and for maxima of samples of ``largest_samples.h``."""
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int8_t, int32_t
 
-from roicy.cpu.lanes.lanes cimport lanes, real
+from roicy.cpu.lanes.lanes cimport lane_int, lane_ints, lane_rows, lanes, real
 
 
 cdef extern from "maxima.h" nogil:
-    ctypedef int place
-    ctypedef struct places:
-        pass
-    place NOWHERE
+    lane_int NOWHERE
 
-    places places_fill(place value) noexcept
-    lanes places_out(places at) noexcept
+    ctypedef struct range_lists:
+        const int32_t* start
+        const int32_t* length
 
-    void pass_max_rows(const char* const* row, int group, const int32_t* start, const int32_t* length, place first,
-                       place step, ptrdiff_t count, lanes* target, places* at) noexcept
-    void pass_max_columns(const lanes* lines, const places* at, ptrdiff_t stride, int group, int depth,
-                          const int32_t* start, const int32_t* length, int count, lanes* target, lanes* target_at,
-                          ptrdiff_t block) noexcept
+    ctypedef struct maxima:
+        lanes* value
+        lane_ints* argmax
 
+    ctypedef struct max_rows:
+        lane_rows value
+        const lane_ints* argmax
+
+    lane_ints ints_fill(lane_int value) noexcept
+    lanes argmax_out(lane_ints at) noexcept
+    lanes lanes_lowest() noexcept
+    void lanes_take_first(lanes x, lane_ints at, lanes* best, lane_ints* argmax) noexcept
+    void pass_max_rows(const char* const* row, int group, const range_lists* bins, lane_int first, lane_int step,
+                       ptrdiff_t count, const maxima* target) noexcept
+    void pass_max_columns(const max_rows* source, int group, const range_lists* columns, int count, lanes* target,
+                          lanes* target_argmax, ptrdiff_t block) noexcept
+
+
+cdef extern from "largest_samples.h" nogil:
     enum:
         SAMPLE_ROWS         # rows of samples at a time
 
-    lanes lanes_lowest() noexcept
-    void lanes_take_first(lanes x, places at, lanes* best, places* best_at) noexcept
-    void pass_sample_row(const lanes* low, const lanes* high, real low_weight, real high_weight, bint by_corner,
-                         ptrdiff_t count, lanes* target) noexcept
-    void pass_samples(const lanes* line, ptrdiff_t stride, int rows, const int32_t* low, const int32_t* high,
-                      const real* low_weight, const real* high_weight, int samples, int depth, const place* first,
-                      const int32_t* number, bint by_corner, lanes* best, places* best_at) noexcept
-
     ctypedef struct sample_axis:
         int count
+        int32_t total
         const int32_t* number
         const int32_t* low
         const int32_t* high
@@ -44,8 +48,12 @@ cdef extern from "maxima.h" nogil:
     ctypedef struct sample_share:
         real first, second
 
-    void pass_chosen(const lanes* gradient, const places* chosen, const sample_axis* y, const sample_axis* x,
-                     int32_t total, ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t columns, lanes* tile) noexcept
-    void pass_chosen_slopes(const lanes* gradient, const places* chosen, const char* const* row, const sample_axis* y,
-                            const sample_axis* x, int32_t total, const sample_share* y_share,
+    void pass_sample_row(const lanes* low, const lanes* high, real low_weight, real high_weight, bint by_corner,
+                         ptrdiff_t count, lanes* target) noexcept
+    void pass_samples(const lane_rows* blended, int rows, const sample_axis* columns, const lane_int* first,
+                      bint by_corner, const maxima* bin) noexcept
+    void pass_chosen(const lanes* gradient, const lane_ints* argmax, const sample_axis* y, const sample_axis* x,
+                     ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t columns, lanes* tile) noexcept
+    void pass_chosen_slopes(const lanes* gradient, const lane_ints* argmax, const char* const* row,
+                            const sample_axis* y, const sample_axis* x, const sample_share* y_share,
                             const sample_share* x_share, lanes* slopes) noexcept

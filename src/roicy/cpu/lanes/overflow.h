@@ -5,7 +5,7 @@
 #include <fenv.h>
 #include <float.h>
 
-#include "lanes.h"
+#include "elements.h"
 
 /* How far an average may lie above the largest number: so much its weights may add up to more than 1. */
 #define ROICY_ROUNDING 1e-6
@@ -29,7 +29,7 @@ ROICY_INLINE void overflow_forget(void) {
 /* Stores the number of which `half` is the half. One that is only by rounding larger than the largest number
  * is that; where it is larger still, or a NaN, what was stored before stays. */
 ROICY_INLINE void overflow_store(double half, char *target, int dtype) {
-    const double most = (OWN == FLOAT32 ? (double)FLT_MAX : DBL_MAX) / 2;
+    const double most = (sizeof(real) == 4 ? (double)FLT_MAX : DBL_MAX) / 2;
     const double size = half < 0 ? -half : half;
     if (size <= most * (1 + ROICY_ROUNDING))
         element_store((real)(2 * (size < most ? half : half < 0 ? -most : most)), target, dtype);

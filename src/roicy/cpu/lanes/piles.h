@@ -3,7 +3,7 @@
 #ifndef ROICY_PILES_H
 #define ROICY_PILES_H
 
-#include "lanes.h"
+#include "long_sums.h"
 
 /* Counts so many terms more on each pixel of a window whose rows lie `stride` apart; whether one of them then
  * has more than `limit`: these are the first ones of all of them. */

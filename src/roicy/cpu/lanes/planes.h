@@ -2,6 +2,7 @@
 #ifndef ROICY_PLANES_H
 #define ROICY_PLANES_H
 
+#include "blocks.h"
 #include "maxima.h"
 
 enum { PLANE_AHEAD = 16384 }; /* how many bytes ahead of the loads planes are fetched */
@@ -40,28 +41,12 @@ ROICY_INLINE void max_rows_of_plane(const char *source, ptrdiff_t step, int rows
 /* target = the largest of `rows` rows, which begin `step` bytes apart and hold `count` elements each. The
  * last vector goes on with anything. Nothing is read from `limit` on. */
 ROICY_NOINLINE void pass_max_of_plane(const char *source, ptrdiff_t step, int rows, ptrdiff_t count,
-                                      const char *limit, lanes *target, int dtype) {
-    switch (dtype) {
-    case FLOAT32:
-        max_rows_of_plane(source, step, rows, count, limit, target, PLANE_AHEAD, FLOAT32);
-        break;
-    case FLOAT64:
-        max_rows_of_plane(source, step, rows, count, limit, target, PLANE_AHEAD, FLOAT64);
-        break;
-    case FLOAT16:
-        max_rows_of_plane(source, step, rows, count, limit, target, PLANE_AHEAD, FLOAT16);
-        break;
-    case BFLOAT16:
-        max_rows_of_plane(source, step, rows, count, limit, target, PLANE_AHEAD, BFLOAT16);
-        break;
-    default:
-        max_rows_of_plane(source, step, rows, count, limit, target, PLANE_AHEAD, UINT8);
-    }
-}
+                                      const char *limit, lanes *target, int dtype){
+    ROICY_READ_AS(dtype, max_rows_of_plane, source, step, rows, count, limit, target, PLANE_AHEAD)}
 
 /* The same for rows of vectors in the cache, `stride` apart. */
-ROICY_NOINLINE void pass_max_of_strips(const lanes *source, ptrdiff_t stride, int rows, ptrdiff_t count,
-                                       lanes *target) {
+ROICY_NOINLINE
+    void pass_max_of_strips(const lanes *source, ptrdiff_t stride, int rows, ptrdiff_t count, lanes *target) {
     const ptrdiff_t step = stride * (ptrdiff_t)sizeof(lanes);
     max_rows_of_plane((const char *)source, step, rows, count, (const char *)(source + rows * stride), target,
                       0, OWN);
@@ -70,10 +55,10 @@ ROICY_NOINLINE void pass_max_of_strips(const lanes *source, ptrdiff_t stride, in
 /* The first `count` lanes, the lowest number in the others. */
 ROICY_INLINE lanes lanes_among(lanes x, int count) {
 #if defined(__GNUC__)
-    places number;
+    lane_ints number;
     ROICY_EACH(l) number[l] = l;
-    number = number < places_fill((place)count);
-    return (lanes)((number & (places)x) | (~number & (places)lanes_lowest()));
+    number = number < ints_fill((lane_int)count);
+    return (lanes)((number & (lane_ints)x) | (~number & (lane_ints)lanes_lowest()));
 #else
     ROICY_EACH(l) x.lane[l] = l < count ? x.lane[l] : -FLT_MAX;
     return x;

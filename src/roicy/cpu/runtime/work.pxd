@@ -25,7 +25,7 @@ cdef struct Task:
 
 cdef struct Scratch:
     char* tile              # planes of the block
-    char* lines             # rows between the two passes
+    char* blended           # rows between the two passes
     char* bins              # outputs before they are stored, or gradients as they were loaded
     char* spare             # what else a kernel needs
     char* chunk             # outputs as the array outside wants them
@@ -46,6 +46,6 @@ cdef class Work:
     cdef void* _memory
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
                     int64_t bands) except -1
-    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins, size_t spare,
+    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t blended, size_t bins, size_t spare,
                      size_t chunk) except -1
     cdef int run(self, Kernel kernel, void* call) except -1

@@ -80,15 +80,15 @@ cdef class Work:
                     self.count += 1
         return 0
 
-    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t lines, size_t bins,
+    cdef int provide(self, RoiTable table, int threads, size_t tile, size_t blended, size_t bins,
                      size_t spare, size_t chunk) except -1:
         """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
         cdef size_t most = <size_t> max(table.tallest, table.widest, table.rows, table.columns) + 1
-        cdef size_t each = (lined(tile) + lined(lines) + lined(bins) + lined(spare) + lined(chunk)
+        cdef size_t each = (lined(tile) + lined(blended) + lined(bins) + lined(spare) + lined(chunk)
                             + 2 * lined(most * sizeof(char*)))
         cdef char* at
         cdef int t
-        if max(tile, lines, bins, spare, chunk) >= most_bytes():
+        if max(tile, blended, bins, spare, chunk) >= most_bytes():
             raise MemoryError("roicy: no memory for the scratch of a call on a map of this size")
         self.threads = <int> max(1, min(threads, self.count))
         self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
@@ -98,15 +98,15 @@ cdef class Work:
         at = <char*> self._memory
         for t in range(self.threads):
             self.scratch[t].tile = at
-            self.scratch[t].lines = self.scratch[t].tile + lined(tile)
-            self.scratch[t].bins = self.scratch[t].lines + lined(lines)
+            self.scratch[t].blended = self.scratch[t].tile + lined(tile)
+            self.scratch[t].bins = self.scratch[t].blended + lined(blended)
             self.scratch[t].spare = self.scratch[t].bins + lined(bins)
             self.scratch[t].chunk = self.scratch[t].spare + lined(spare)
             self.scratch[t].row = <const char**> (self.scratch[t].chunk + lined(chunk))
             self.scratch[t].tap = <const char**> (<char*> self.scratch[t].row + lined(most * sizeof(char*)))
             at += each
             fence_behind(self.scratch[t].tile, tile)
-            fence_behind(self.scratch[t].lines, lines)
+            fence_behind(self.scratch[t].blended, blended)
             fence_behind(self.scratch[t].bins, bins)
             fence_behind(self.scratch[t].spare, spare)
             fence_behind(self.scratch[t].chunk, chunk)
