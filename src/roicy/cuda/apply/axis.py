@@ -86,10 +86,10 @@ class AxisKernels(Device):
             *view(grad_features),
             *table.y.transpose(),
             *table.x.transpose(),
-            *table.by_image(),
-            table.window,
-            np.int64(n),
-            *map(np.int32, (c, h, w, across)),
+            table.packed_rois,
+            table.packed_by_image(),
+            np.int32(c),
+            np.int32(across),
         )
         options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
         self.launch("axis_backward", "axis_backward", options, blocks, 256, arguments)

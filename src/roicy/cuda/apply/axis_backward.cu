@@ -14,25 +14,27 @@
 #define CHANNELS 8 /* of a thread */
 
 KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
-    axis_backward(VIEW(const STORED, grad), VIEW(STORED, out), TRANSPOSE(y), TRANSPOSE(x),
-                  const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,
-                  const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,
-                  int channels, int height, int width, int across) {
+    axis_backward(VIEW(const STORED, grad), VIEW(STORED, out), TRANSPOSE(y), TRANSPOSE(x), const Rois rois,
+                  const ByImage by_image, int channels, int across) {
+    const int64 *__restrict__ image = rois.image;
+    const int *__restrict__ window = rois.window;
+    const int height = rois.height, width = rois.width;
     __shared__ int64 met[THREADS];
     __shared__ int counts[THREADS / 32];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int tile_rows = across ? 2 : THREADS / 32, tile_columns = across ? 4 : 32;
     const int64 tiles_x = (width - 1) / tile_columns + 1, tiles = ((height - 1) / tile_rows + 1) * tiles_x;
     const int64 chunks = (channels - 1) / (across ? 32 * CHANNELS : CHANNELS) + 1;
-    for (int64 task = blockIdx.x; task < chunks * images * tiles; task += gridDim.x) {
-        const int64 n = task / tiles % images, tile = task % tiles;
+    for (int64 task = blockIdx.x; task < chunks * rois.images * tiles; task += gridDim.x) {
+        const int64 n = task / tiles % rois.images, tile = task % tiles;
         const int top = (int)(tile / tiles_x) * tile_rows, left = (int)(tile % tiles_x) * tile_columns;
         const int bottom = min(top + tile_rows, height), right = min(left + tile_columns, width);
         const int row = top + (across ? warp >> 2 : warp), column = left + (across ? warp & 3 : lane);
-        const int64 c = task / tiles / images * (across ? 32 * CHANNELS : CHANNELS) + (across ? lane : 0);
+        const unsigned c = (unsigned)(task / tiles / rois.images) * (across ? 32 * CHANNELS : CHANNELS) +
+                           (across ? lane : 0);
         const int step = across ? 32 : 1;
-        const bool inside = row < bottom && column < right && c < channels;
-        const int live = inside ? (int)min((int64)CHANNELS, (channels - 1 - c) / step + 1) : 0;
+        const bool inside = row < bottom && column < right && c < (unsigned)channels;
+        const int live = inside ? (int)min((unsigned)CHANNELS, (channels - 1 - c) / step + 1) : 0;
         const INDEX between = (INDEX)grad_step.c * step;
         REAL sum[CHANNELS];
 #pragma unroll
@@ -40,9 +42,10 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
             sum[v] = 0;
         Piles<CHANNELS> piles;
         unsigned held = 0;
-        const Candidates candidates = candidates_of(n, rois, start, sorted);
+        const Candidates candidates = candidates_of(n, rois, by_image);
         for (int64 first = candidates.begin; first < candidates.end; first += THREADS) {
-            const int64 i = first + threadIdx.x, roi = i < candidates.end && sorted ? order[i] : i;
+            const int64 i = first + threadIdx.x,
+                        roi = i < candidates.end && by_image.order ? by_image.order[i] : i;
             bool meets = i < candidates.end && image[roi] == n;
             if (meets) {
                 const Window w = window_at(window, roi);
