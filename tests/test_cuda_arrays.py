@@ -234,15 +234,15 @@ def test_many_boxes_on_several_images(cupy, monkeypatch):
     """They are sorted by image, where their order is computed, with no copy and nothing waited for."""
     orders, argsort = [], cupy.argsort
     monkeypatch.setattr(cupy, "argsort", lambda *a, **o: (orders.append(argsort(*a, **o)), orders[-1])[1])
-    seen, by_image = [], RoiTable.by_image
-    monkeypatch.setattr(RoiTable, "by_image", lambda table: (seen.append(by_image(table)), seen[-1])[1])
+    seen, packed = [], RoiTable.packed_by_image
+    monkeypatch.setattr(RoiTable, "packed_by_image", lambda table: (seen.append(packed(table)), seen[-1])[1])
     rois = np.tile(ROIS, (1 + UNSORTED // len(ROIS), 1))
     grad = np.random.default_rng(0).standard_normal((len(rois), 5, 1, 1), np.float32)
     expected = roicy.roi_align_backward(grad, rois, FEATURES.shape)
     close(roicy.roi_align_backward(on_device(grad), on_device(rois), FEATURES.shape, invalid="nan"), expected)
     assert Waits.count == 0
-    ((_, _, order, _, is_sorted),) = seen
-    assert is_sorted
+    assert len(set(map(id, seen))) == 1
+    order = seen[0].arrays["order"]
     assert order._array.ctypes.data == orders[0]._array.ctypes.data
 
 

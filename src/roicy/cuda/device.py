@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from roicy._types import DType, Ndarray
 from roicy.cuda.structs import address
+from roicy.cuda.tuning import CONSTANTS
 
 #: What a kernel is called with: arrays, NumPy scalars and structs.
 Arguments: TypeAlias = tuple[Any, ...]
@@ -43,6 +44,11 @@ _STORED = {
     "uint8": "uint8",
 }
 _REAL = {"float32": "float", "float64": "double"}
+
+#: Whether it is asked for where maxima are, no or yes.
+PLACED: tuple[Options, Options] = ("-DPLACED=0",), ("-DPLACED=1",)
+#: How many channels a lane reads and writes at once, one or, where they lie on multiples of that, four.
+COUNT: tuple[Options, Options] = ("-DCOUNT=1",), ("-DCOUNT=4",)
 
 
 class Device:
@@ -98,7 +104,7 @@ class Device:
         if function is None:
             module = self._modules.get((device, source, options))
             if module is None:
-                module = self._module(code=source_text(source), options=OPTIONS + options)
+                module = self._module(code=source_text(source), options=OPTIONS + options + constants(source))
                 self._modules[device, source, options] = module
             function = self._functions[key] = module.get_function(kernel)
         function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
@@ -148,6 +154,12 @@ def source_text(name: str) -> str:
         return _INCLUDE.sub(included, place.joinpath(path).read_text(encoding="utf-8"))
 
     return with_includes(f"{'tables' if name in TABLES else 'apply'}/{name}.cu")
+
+
+@functools.cache
+def constants(source: str) -> Options:
+    """Return the options that every specialisation of a source has."""
+    return tuple(f"-D{name}={value}" for name, value in CONSTANTS.get(source, {}).items())
 
 
 @functools.cache
@@ -208,6 +220,11 @@ def specialisations() -> Iterator[tuple[str, Options]]:
 
     The options are those that stand beside `OPTIONS`.
     """
+    return ((source, options + constants(source)) for source, options in _specialised())
+
+
+def _specialised() -> Iterator[tuple[str, Options]]:
+    # (source, options) as launches name them
     yield "argmax", ()
     for accumulate in _REAL:
         yield "product", table_options("float32", accumulate)[1:]
@@ -219,9 +236,12 @@ def specialisations() -> Iterator[tuple[str, Options]]:
     for index in ("int", "int64"):
         for stored, accumulate in pairs:
             options = feature_options(stored, accumulate, index)
-            for source in ("axis_forward", "axis_forward_pixels", "axis_backward_rois", "range_forward"):
+            for source in ("axis_forward", "axis_forward_pixels", "axis_backward_rois"):
                 yield source, options
-            yield "range_forward", (*options, "-DPLACES")
+            for placed in PLACED:
+                yield "range_forward", options + placed
+                for count in COUNT:
+                    yield "range_forward_pixels", options + placed + count
             for boxes in _REAL:
                 for source in (
                     "sample_forward",

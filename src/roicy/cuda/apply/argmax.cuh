@@ -2,12 +2,16 @@
 #pragma once
 #include "lanes/types.cuh"
 
-enum { SURVEYORS = 256 };
+/* An array of such numbers, (RoI, channel, row, column). Where `by_channel`, channels are neighbours. */
+struct Numbers {
+    int64 rois;
+    int channels, rows, columns, by_channel;
+};
 
 /* Calls look(channel, p, q, number in row-major order) for the block's share of a RoI's numbers. */
-template <class Look> INLINE void each_item(int channels, int rows, int columns, bool by_channel, Look look) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32,
-              bins = rows * columns;
+template <class Look> INLINE void each_item(const Numbers &sizes, bool by_channel, Look look) {
+    const int channels = sizes.channels, columns = sizes.columns, bins = sizes.rows * columns;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     if (by_channel)
         for (int b = warp; b < bins; b += warps) {
             const int p = b / columns, q = b - p * columns;

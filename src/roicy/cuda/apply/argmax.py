@@ -8,18 +8,19 @@ import numpy as np
 
 from roicy._types import ArgmaxError, Ndarray
 from roicy.cuda.device import Arguments, Device
-from roicy.cuda.structs import STRIDES, view
+from roicy.cuda.structs import STRIDES, Layout, Struct, view
+from roicy.cuda.tuning import CONSTANTS
 
-# As in argmax.cuh: threads of a block.
-SURVEYORS = 256
-NOWHERE = STRIDES(n=0, c=0, y=0, x=0)
+_THREADS = CONSTANTS["argmax"]["THREADS"]
+_NOWHERE = STRIDES(n=0, c=0, y=0, x=0)
+
+#: As in argmax.cuh.
+NUMBERS = Layout(rois=np.int64, channels=np.int32, rows=np.int32, columns=np.int32, by_channel=np.int32)
 
 
 def argmax_view(argmax: Ndarray | None, instead: Ndarray) -> Arguments:
-    """Return the arguments for an argmax, or for none with another array `instead`; at last, which it is."""
-    if argmax is None:
-        return instead, NOWHERE, np.int32(False)
-    return *view(argmax), np.int32(True)
+    """Return the arguments for an argmax, or for none with another array `instead`."""
+    return (instead, _NOWHERE) if argmax is None else view(argmax)
 
 
 def channels_closer(array: Ndarray) -> bool:
@@ -28,12 +29,18 @@ def channels_closer(array: Ndarray) -> bool:
     return closer
 
 
+def numbers(array: Ndarray) -> Struct:
+    """Return what kernels are told of an array shaped (RoI, channel, row, column): a struct Numbers."""
+    rois, channels, rows, columns = array.shape
+    return NUMBERS(
+        rois=rois, channels=channels, rows=rows, columns=columns, by_channel=channels_closer(array)
+    )
+
+
 def survey(device: Device, argmax: Ndarray, kernel: str, *arguments: Any) -> None:
     """Run a kernel of argmax.cu that looks at all numbers of each RoI."""
-    rois, channels, rows, columns = argmax.shape
-    sizes = map(np.int32, (channels, rows, columns, channels_closer(argmax)))
-    arguments = (*view(argmax), np.int64(rois), *sizes, *arguments)
-    device.launch("argmax", kernel, (), rois, SURVEYORS, arguments)
+    arguments = (*view(argmax), numbers(argmax), *arguments)
+    device.launch("argmax", kernel, (), len(argmax), _THREADS, arguments)
 
 
 def first_wrong(
@@ -49,15 +56,13 @@ def first_wrong(
     of_samples = total is not None
     arguments = (
         *view(argmax),
-        np.int64(rois),
-        np.int32(rows),
-        np.int32(columns),
+        numbers(argmax),
         total if of_samples else argmax[:1, :1, :1, :1],
         np.int32(of_samples),
         wrong,
         found,
     )
-    device.launch("argmax", "first_wrong", (), 1, SURVEYORS, arguments)
+    device.launch("argmax", "first_wrong", (), 1, _THREADS, arguments)
     k, number, value, samples = found.tolist()
     if of_samples:
         limit = samples

@@ -5,12 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
-from roicy.cuda.apply.argmax import SURVEYORS, argmax_view, channels_closer, first_wrong, survey
+from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
 from roicy.cuda.device import Device
-from roicy.cuda.structs import view
-from roicy.cuda.tables.grid import _OWNERS, _THREADS, GridTable
+from roicy.cuda.structs import POINTER, Layout, view
+from roicy.cuda.tables.grid import GridTable
+from roicy.cuda.tuning import CONSTANTS
 
+#: As in grid_forward.cu and grid_backward_rois.cu.
+DIVISION = Layout(
+    tasks=np.int64,
+    channels=np.int32,
+    chunk=np.int32,
+    run_y=np.int32,
+    run_x=np.int32,
+    by_channel=np.int32,
+    placed=np.int32,
+    by_corner=np.int32,
+)
+SLOPES = Layout(of_boxes=POINTER, channels=np.int32)
 # Bins along an axis that a block takes at a time, so that each has room for a few samples.
 _RUN = 64
 
@@ -60,34 +73,38 @@ class GridKernels(Device):
         run_y, run_x = min(rows, _RUN), min(columns, _RUN)
         runs = -(-rows // run_y) * -(-columns // run_x)
         tasks = -(-channels // chunk) * tables.rois * runs
+        division = DIVISION(
+            tasks=tasks,
+            channels=channels,
+            chunk=chunk,
+            run_y=run_y,
+            run_x=run_x,
+            by_channel=channels_closer(features),
+            placed=argmax is not None,
+            by_corner=rule == "onnx",
+        )
         arguments = (
             *view(features),
             *view(out),
             *argmax_view(argmax, tables.window),
-            np.int32(rule == "onnx"),
-            tables.image,
-            *tables.grid,
-            np.int64(tables.rois),
-            *map(np.int32, (channels, chunk, run_y, run_x, channels_closer(features))),
-            np.int64(tasks),
+            tables.packed,
+            division,
         )
-        tables.launch("grid_forward", "grid_forward", features, arrays, tasks, _THREADS, arguments)
+        threads = CONSTANTS["grid_forward"]["THREADS"]
+        tables.launch("grid_forward", "grid_forward", features, arrays, tasks, threads, arguments)
 
     def grid_backward(
         self, tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
     ) -> None:
         """Fill `grad_features` with `grad_output` at the samples `argmax`."""
-        owned = Owned(grad_features, tables.accumulate)
+        owned = Owned("grid_backward", grad_features, tables.accumulate, tables.packed_by_image())
         arrays = grad_output, argmax, grad_features
         arguments = (
             *view(grad_output),
             *view(argmax),
             *view(grad_features),
-            *tables.grid,
-            tables.bin_rows,
-            tables.window,
-            *tables.by_image(),
-            *owned.arguments(),
+            tables.packed,
+            owned.packed,
         )
         tables.launch(
             "grid_backward",
@@ -95,7 +112,7 @@ class GridKernels(Device):
             grad_features,
             arrays,
             owned.tasks,
-            32 * _OWNERS,
+            owned.threads,
             arguments,
             owned.shared,
         )
@@ -109,15 +126,12 @@ class GridKernels(Device):
             *view(grad_output),
             *view(argmax),
             *view(features),
-            *tables.grid,
-            tables.image,
-            np.int64(tables.rois),
-            np.int32(features.shape[1]),
-            np.float64(tables.spatial_scale),
-            grad_boxes,
+            tables.packed,
+            SLOPES(of_boxes=grad_boxes, channels=features.shape[1]),
         )
+        threads = CONSTANTS["grid_backward_rois"]["THREADS"]
         tables.launch(
-            "grid_backward_rois", "grid_backward_rois", features, arrays, tables.rois, SURVEYORS, arguments
+            "grid_backward_rois", "grid_backward_rois", features, arrays, tables.rois, threads, arguments
         )
 
     def grid_argmax_error(self, tables: Table, argmax: Ndarray) -> ArgmaxError | None:

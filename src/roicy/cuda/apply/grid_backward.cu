@@ -2,19 +2,20 @@
 #include "apply/grid_chosen.cuh"
 #include "apply/owned.cuh"
 
-KERNEL __launch_bounds__(32 * OWNERS, 2)
-    grid_backward(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, target), GRID,
-                  const int *bin_rows, const int *window, const int64 *image, int64 rois, const int64 *order,
-                  const int64 *start, int sorted, int64 images, int channels, int64 plane, int size,
-                  int64 ranges, int by_channel, int64 tasks) {
+KERNEL __launch_bounds__(32 * WARPS, 2)
+    grid_backward(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, out), const Grid grid,
+                  const Target target) {
+    const int64 *__restrict__ image = grid.rois.image;
+    const int *__restrict__ window = grid.rois.window, *__restrict__ bin_rows = grid.bin_rows;
+    const int rows = grid.rois.rows, columns = grid.rois.columns, width = grid.rois.width;
     extern __shared__ REAL all_sums[];
-    __shared__ int64 met[32 * OWNERS];
-    __shared__ int counts[OWNERS];
+    __shared__ int64 met[32 * WARPS];
+    __shared__ int counts[WARPS];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    REAL *sums = all_sums + warp * size;
-    for (int64 task = blockIdx.x; task < tasks; task += gridDim.x) {
-        const Owned owned = owned_by(task, plane, size, ranges, images, channels);
-        const Candidates candidates = candidates_of(owned.n, rois, start, sorted);
+    REAL *sums = all_sums + warp * target.size;
+    for (int64 task = blockIdx.x; task < target.tasks; task += gridDim.x) {
+        const Owned owned = owned_by(task, target);
+        const Candidates candidates = candidates_of(owned.n, grid.rois, target.by_image);
         const int c = owned.channel + warp;
         clear_sums(sums, owned.pixels);
         for (int64 from = candidates.begin; from < candidates.end; from += blockDim.x) {
@@ -22,7 +23,7 @@ KERNEL __launch_bounds__(32 * OWNERS, 2)
             int64 roi = 0;
             bool meets = candidate < candidates.end;
             if (meets) {
-                roi = sorted ? order[candidate] : candidate;
+                roi = roi_of(candidate, target.by_image);
                 const Window part = window_at(window, roi);
                 meets = image[roi] == owned.n && part.bottom > part.top &&
                         part.top * (int64)width + part.left < owned.first + owned.pixels &&
@@ -41,7 +42,7 @@ KERNEL __launch_bounds__(32 * OWNERS, 2)
                     const int p = b / columns, q = b - p * columns;
                     Sample y, x;
                     const bool found =
-                        b < stop && chosen(GRID_ARGUMENTS, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x);
+                        b < stop && chosen(grid, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x);
                     if (!__any_sync(~0u, found))
                         continue;
                     const REAL value = found ? real_of(gradient[AT(gradient, k, c, p, q)]) : (REAL)0;
@@ -61,6 +62,6 @@ KERNEL __launch_bounds__(32 * OWNERS, 2)
             }
             __syncthreads();
         }
-        write_sums(owned, all_sums, size, target, target_step, width, by_channel);
+        write_sums(owned, all_sums, target, out, out_step);
     }
 }

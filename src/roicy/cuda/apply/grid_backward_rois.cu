@@ -1,33 +1,28 @@
 /* The way back from a maximum of bilinear samples: to the box. */
 #include "apply/argmax.cuh"
 #include "apply/grid_chosen.cuh"
+#include "lanes/reduce.cuh"
 
-/* The sum over a block, for thread 0, in an order that never changes; `room` is for one of each thread. The
- * others get nothing: without another barrier they do not know when it is there. */
-INLINE double block_sum(double value, double *room) {
-    __syncthreads();
-    room[threadIdx.x] = value;
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half)
-            room[threadIdx.x] += room[threadIdx.x + half];
-    }
-    return threadIdx.x == 0 ? room[0] : 0;
-}
+/* d/d(x1, y1, x2, y2) of each RoI, summed over its channels and bins, in one order for all layouts. */
+struct Slopes {
+    double *of_boxes;
+    int channels;
+};
 
-/* slopes[k] = d/d(x1, y1, x2, y2) of one RoI, summed over its channels and bins, in one order for all
- * layouts. */
-KERNEL __launch_bounds__(SURVEYORS, 2)
+KERNEL __launch_bounds__(THREADS, 2)
     grid_backward_rois(VIEW(const RESULT, gradient), VIEW(const int, argmax), VIEW(const STORED, features),
-                       GRID, const int64 *image, int64 rois, int channels, double spatial_scale,
-                       double *slopes) {
-    __shared__ double room[SURVEYORS];
-    for (int64 k = blockIdx.x; k < rois; k += gridDim.x) {
+                       const Grid grid, const Slopes slopes) {
+    __shared__ double room[THREADS];
+    const int64 *__restrict__ image = grid.rois.image;
+    const double spatial_scale = grid.spatial_scale;
+    const int rows = grid.rois.rows, columns = grid.rois.columns;
+    const Numbers numbers = {grid.rois.count, slopes.channels, rows, columns, false};
+    for (int64 k = blockIdx.x; k < numbers.rois; k += gridDim.x) {
         double x1 = 0, y1 = 0, x2 = 0, y2 = 0;
         if (image[k] >= 0)
-            each_item(channels, rows, columns, false, [&](int c, int p, int q, int64) {
+            each_item(numbers, false, [&](int c, int p, int q, int64) {
                 Sample y, x;
-                if (!chosen(GRID_ARGUMENTS, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x))
+                if (!chosen(grid, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x))
                     return;
                 const double value = real_of(gradient[AT(gradient, k, c, p, q)]);
                 const STORED *plane = features + AT(features, image[k], c, 0, 0);
@@ -51,28 +46,28 @@ KERNEL __launch_bounds__(SURVEYORS, 2)
                 }
                 /* how far along the box the sample lies: it moves with the first coordinate by 1 - share,
                  * with the second by share */
-                const int total_y = grid_total[first + p];
-                const int total_x = grid_total[first + rows + q];
+                const int total_y = grid.total[first + p];
+                const int total_x = grid.total[first + rows + q];
                 double share_y = (p + (bounded(y.number) + 0.5) / total_y) / rows;
                 double share_x = (q + (bounded(x.number) + 0.5) / total_x) / columns;
-                if (grid_steps[4 * k + 1] != 0)
+                if (grid.steps[4 * k + 1] != 0)
                     share_y = 0;
-                if (grid_steps[4 * k + 3] != 0)
+                if (grid.steps[4 * k + 3] != 0)
                     share_x = 0;
                 x1 += slope_x * (1 - share_x);
                 y1 += slope_y * (1 - share_y);
                 x2 += slope_x * share_x;
                 y2 += slope_y * share_y;
             });
-        x1 = block_sum(x1, room);
-        y1 = block_sum(y1, room);
-        x2 = block_sum(x2, room);
-        y2 = block_sum(y2, room);
+        x1 = sum_by_halves(x1, room);
+        y1 = sum_by_halves(y1, room);
+        x2 = sum_by_halves(x2, room);
+        y2 = sum_by_halves(y2, room);
         if (threadIdx.x == 0) {
-            slopes[4 * k] = x1;
-            slopes[4 * k + 1] = y1;
-            slopes[4 * k + 2] = x2;
-            slopes[4 * k + 3] = y2;
+            slopes.of_boxes[4 * k] = x1;
+            slopes.of_boxes[4 * k + 1] = y1;
+            slopes.of_boxes[4 * k + 2] = x2;
+            slopes.of_boxes[4 * k + 3] = y2;
         }
     }
 }

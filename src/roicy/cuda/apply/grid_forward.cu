@@ -9,10 +9,8 @@
  * come in row-major order, so that of equal ones the first wins. Those that miss the map are zeros: of a
  * bin's, the first one is enough. */
 #include "lanes/maxima.cuh"
+#include "lanes/reduce.cuh"
 #include "tables/grid.cuh"
-#include "tables/rois.cuh"
-
-enum { THREADS = 128, ENTRIES = 256 /* samples of an axis in a stage */ };
 
 struct Stage {
     /* samples of some bins along one axis: of each bin so many places as all have */
@@ -26,15 +24,8 @@ INLINE int stages_of(const int *listed, int count, int room) {
     int most = 0;
     for (int i = threadIdx.x & 31; i < count; i += 32)
         most = max(most, listed[i]);
-    for (int apart = 16; apart > 0; apart /= 2)
-        most = max(most, __shfl_xor_sync(~0u, most, apart));
-    return (most - 1) / room + 1;
+    return (most_of_warp(most) - 1) / room + 1;
 }
-
-struct Best {
-    REAL value;
-    int at;
-};
 
 /* Of two pixels: blended, or under the rule of ONNX weighted and the larger of the two. */
 INLINE REAL between(REAL low, REAL high, REAL low_weight, REAL high_weight, int by_corner) {
@@ -69,10 +60,10 @@ INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows,
                 right = high;
             }
             take(between(left_value, right_value, x.low_weight[i], x.high_weight[i], by_corner),
-                 (int)(first + (unsigned)x.number[i]), found.value, found.at);
+                 (int)(first + (unsigned)x.number[i]), found);
         }
     }
-    take_first(found.value, found.at, best.value, best.at);
+    take_first(found, best);
 }
 
 /* The samples that miss the map join, and a bin without any is a zero. */
@@ -91,19 +82,32 @@ INLINE void finish(const GridBin &y, const GridBin &x, Best &best) {
         first = (unsigned)bounded(missed_y) * (unsigned)bounded(x.total);
     else
         return;
-    take_first(0, (int)first, best.value, best.at);
+    take_first({0, (int)first}, best);
 }
 
-/* Blocks take `chunk` channels and up to `run_y` times `run_x` bins, which have room for ENTRIES / run_y rows
- * and ENTRIES / run_x columns each. */
+/* How a call is divided: blocks take `chunk` channels and up to `run_y` times `run_x` bins, which have room for
+ * ENTRIES / run_y rows and ENTRIES / run_x columns each. */
+struct Division {
+    int64 tasks;
+    int channels, chunk, run_y, run_x, by_channel;
+    int placed, by_corner; /* whether argmax is asked for; the rule of ONNX */
+};
+
 KERNEL __launch_bounds__(THREADS, 4)
-    grid_forward(VIEW(const STORED, features), VIEW(RESULT, out), VIEW(int, argmax), int with_places,
-                 int by_corner, const int64 *__restrict__ image, GRID, int64 rois, int channels, int chunk,
-                 int run_y, int run_x, int by_channel, int64 tasks) {
+    grid_forward(VIEW(const STORED, features), VIEW(RESULT, out), VIEW(int, argmax), const Grid grid,
+                 const Division division) {
+    const int64 *__restrict__ image = grid.rois.image;
+    const double *__restrict__ grid_bins = grid.bins, *__restrict__ grid_steps = grid.steps;
+    const int *__restrict__ grid_listed = grid.listed, *__restrict__ grid_total = grid.total;
+    const int64 rois = grid.rois.count;
+    const int rows = grid.rois.rows, columns = grid.rois.columns;
+    const int height = grid.rois.height, width = grid.rois.width;
+    const int channels = division.channels, chunk = division.chunk, by_channel = division.by_channel;
+    const int run_y = division.run_y, run_x = division.run_x, by_corner = division.by_corner;
     __shared__ Stage staged[2]; /* along y and along x */
     const int room_y = ENTRIES / run_y, room_x = ENTRIES / run_x;
     const int runs_x = (columns + run_x - 1) / run_x, runs = (rows + run_y - 1) / run_y * runs_x;
-    for (int64 task = blockIdx.x; task < tasks; task += gridDim.x) {
+    for (int64 task = blockIdx.x; task < division.tasks; task += gridDim.x) {
         const int64 rest = task / runs, part = rest / rois, k = rest - part * rois;
         const int run = (int)(task - rest * runs), top = run / runs_x * run_y, left = run % runs_x * run_x;
         const int height_of_run = min(run_y, rows - top), width_of_run = min(run_x, columns - left);
@@ -144,7 +148,7 @@ KERNEL __launch_bounds__(THREADS, 4)
                                 continue;
                             const GridBin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
                             const Sample sample =
-                                sample_at(own, listed_at(own, listed, length, i), from_edge, length);
+                                sample_at(own, listed_at(own, listed, length, i), grid.from_edge, length);
                             Stage &stage = staged[axis];
                             stage.low[entry] = (INDEX)stride * (INDEX)sample.low;
                             stage.high[entry] = (INDEX)stride * (INDEX)sample.high;
@@ -168,7 +172,7 @@ KERNEL __launch_bounds__(THREADS, 4)
             else
                 best = {not_a_number(), NOWHERE};
             out[AT(out, k, channel, top + p, left + q)] = rounded_to<RESULT>(best.value);
-            if (with_places)
+            if (division.placed)
                 argmax[AT(argmax, k, channel, top + p, left + q)] = place_out(best.at);
         }
     }

@@ -9,8 +9,6 @@
 #pragma once
 #include "tables/rois.cuh"
 
-enum { OWNERS = 8 /* warps of a block */ };
-
 /* Adds `value` to sums[at] where the lane `hits`: of several lanes with one place the lowest comes first. */
 INLINE void add_in_order(REAL *sums, bool hits, int at, REAL value) {
     if (!__any_sync(~0u, hits))
@@ -38,22 +36,29 @@ INLINE Rows rows_met(bool meets, int rows) {
     return {votes ? __ffs(votes) - 1 : 0, votes ? 32 - __clz(votes) : 0};
 }
 
-/* Some pixels of a plane, those of some neighbouring channels in a block. */
+/* A gradient, (image, channel, row, column), whose planes are cut into `ranges` of `size` pixels. */
+struct Target {
+    ByImage by_image;
+    int64 images, plane, ranges, tasks; /* `plane`: its pixels */
+    int channels, width, size, by_channel;
+};
+
+/* What a block owns of it: some pixels of a plane and of those of the next channels. */
 struct Owned {
     int64 n, first; /* the image and the first pixel */
     int pixels;
     int channel, channels; /* the first channel of the block and how many it has */
 };
 
-/* Which pixels a task is about: `ranges` of `size` pixels a plane, ranges before images before channels. */
-INLINE Owned owned_by(int64 task, int64 plane, int size, int64 ranges, int64 images, int channels) {
-    const int64 rest = task / ranges, part = rest / images;
+/* What a task is about: ranges before images before channels. */
+INLINE Owned owned_by(int64 task, const Target &target) {
+    const int64 rest = task / target.ranges, part = rest / target.images;
     Owned owned;
-    owned.first = (task - rest * ranges) * size;
-    owned.n = rest - part * images;
-    owned.pixels = (int)(plane - owned.first < size ? plane - owned.first : size);
-    owned.channel = (int)part * OWNERS;
-    owned.channels = min(channels - owned.channel, (int)OWNERS);
+    owned.first = (task - rest * target.ranges) * target.size;
+    owned.n = rest - part * target.images;
+    owned.pixels = (int)(target.plane - owned.first < target.size ? target.plane - owned.first : target.size);
+    owned.channel = (int)part * WARPS;
+    owned.channels = min(target.channels - owned.channel, WARPS);
     return owned;
 }
 
@@ -63,17 +68,16 @@ INLINE void clear_sums(REAL *sums, int pixels) {
     __syncwarp();
 }
 
-/* The sums of all warps go to the gradient, in the order of its memory: sums[warp][pixel], `size` apart. */
-INLINE void write_sums(const Owned &owned, const REAL *sums, int size, VIEW(STORED, target), int width,
-                       bool by_channel) {
+/* The sums of all warps go to the gradient, in the order of its memory: sums[warp][pixel]. */
+INLINE void write_sums(const Owned &owned, const REAL *sums, const Target &target, VIEW(STORED, out)) {
     __syncthreads();
     for (int i = threadIdx.x; i < owned.pixels * owned.channels; i += blockDim.x) {
-        const int c = by_channel ? i % owned.channels : i / owned.pixels;
-        const int pixel = by_channel ? i / owned.channels : i - c * owned.pixels;
+        const int c = target.by_channel ? i % owned.channels : i / owned.pixels;
+        const int pixel = target.by_channel ? i / owned.channels : i - c * owned.pixels;
         const int64 at = owned.first + pixel;
-        const int64 y = at >> 31 ? at / width : (int)at / width;
-        target[AT(target, owned.n, owned.channel + c, y, at - y * width)] =
-            rounded_to<STORED>(sums[c * size + pixel]);
+        const int64 y = at >> 31 ? at / target.width : (int)at / target.width;
+        out[AT(out, owned.n, owned.channel + c, y, at - y * target.width)] =
+            rounded_to<STORED>(sums[c * target.size + pixel]);
     }
     __syncthreads();
 }

@@ -6,38 +6,59 @@ import numpy as np
 
 from roicy._types import Ndarray
 from roicy.cuda.apply.argmax import channels_closer
-from roicy.cuda.device import Arguments
+from roicy.cuda.structs import Layout, Struct
+from roicy.cuda.tables.rois import BY_IMAGE
+from roicy.cuda.tuning import CONSTANTS
 
-# As in owned.cuh: warps of a block; and the bytes that a warp's sums take.
-OWNERS, _OWNED = 8, 4096
+#: As in owned.cuh.
+TARGET = Layout(
+    by_image=BY_IMAGE,
+    images=np.int64,
+    plane=np.int64,
+    ranges=np.int64,
+    tasks=np.int64,
+    channels=np.int32,
+    width=np.int32,
+    size=np.int32,
+    by_channel=np.int32,
+)
+# Bytes that the sums of a warp take.
+_OWNED = 4096
 # Channels whose planes are in use at a time, and blocks below which fewer are taken.
 _CHUNK, _FEW_BLOCKS = 32, 2048
 
 
 class Owned:
-    """How the planes of a gradient are divided among the warps that own their pixels; see owned.cuh."""
+    """How the planes of a gradient are divided among the warps that own their pixels; see owned.cuh.
 
-    def __init__(self, gradient: Ndarray, accumulate: str) -> None:
+    Attributes
+    ----------
+    packed : Struct
+        What the kernels are told of it: a struct Target.
+    tasks, threads, shared : int
+        How many there are, threads of a block and its bytes of shared memory.
+    """
+
+    def __init__(self, source: str, gradient: Ndarray, accumulate: str, by_image: Struct) -> None:
         images, channels, height, width = gradient.shape
-        plane, most = height * width, _OWNED // (8 if accumulate == "float64" else 4)
-        ranges = -(-plane // most)
-        self._gradient = gradient
-        self._ranges = ranges
-        self._size = -(-plane // ranges) if ranges else 0
-        self.tasks = ranges * images * -(-channels // OWNERS)
-        self.shared = OWNERS * self._size * (8 if accumulate == "float64" else 4)
-
-    def arguments(self) -> Arguments:
-        """Return (N, C, pixels of a plane, of a warp, ranges of a plane, by_channel, tasks)."""
-        images, channels, height, width = self._gradient.shape
-        return (
-            np.int64(images),
-            np.int32(channels),
-            np.int64(height * width),
-            np.int32(self._size),
-            np.int64(self._ranges),
-            np.int32(channels_closer(self._gradient)),
-            np.int64(self.tasks),
+        warps = CONSTANTS[source]["WARPS"]
+        real = 8 if accumulate == "float64" else 4
+        plane = height * width
+        ranges = -(-plane // (_OWNED // real))
+        size = -(-plane // ranges) if ranges else 0
+        self.tasks = ranges * images * -(-channels // warps)
+        self.threads = 32 * warps
+        self.shared = warps * size * real
+        self.packed = TARGET(
+            by_image=by_image,
+            images=images,
+            plane=plane,
+            ranges=ranges,
+            tasks=self.tasks,
+            channels=channels,
+            width=width,
+            size=size,
+            by_channel=channels_closer(gradient),
         )
 
 

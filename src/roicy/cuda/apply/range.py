@@ -6,12 +6,19 @@ import numpy as np
 
 from roicy._types import DType, Ndarray, Shape, Size, Table
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
-from roicy.cuda.apply.owned import OWNERS, Owned, chunk_of
-from roicy.cuda.device import Device, packs
-from roicy.cuda.structs import view
-from roicy.cuda.tables.range import _GROUP, _PIXEL_WARPS, _WARPS, RangeTable
-from roicy.cuda.tables.rois import ImageTable
+from roicy.cuda.apply.owned import Owned, chunk_of
+from roicy.cuda.device import COUNT, PLACED, Device, packs
+from roicy.cuda.structs import POINTER, Layout, view
+from roicy.cuda.tables.range import RangeTable
+from roicy.cuda.tables.rois import ROIS, ImageTable
+from roicy.cuda.tuning import CONSTANTS
 
+#: As in range_forward.cu, range_forward_pixels.cu and range_backward.cu.
+DIVISION = Layout(
+    tasks=np.int64, channels=np.int32, chunk=np.int32, group=np.int32, run=np.int32, share=np.int32
+)
+DIVISION_OF_PIXELS = Layout(tasks=np.int64, channels=np.int32, split=np.int32)
+NAMED = Layout(rois=ROIS, bounds=POINTER)
 # Channels with which lanes are channels, where these are neighbours.
 _MANY_CHANNELS = 16
 
@@ -34,43 +41,31 @@ class RangeKernels(Device):
 
     def range_forward(self, table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
         """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
-        channels, width = features.shape[1], features.shape[3]
+        channels = features.shape[1]
         rows, columns = table.output_size
-        placed = argmax is not None
-        arrays = (features, out, argmax) if placed else (features, out)
+        arrays = (features, out) if argmax is None else (features, out, argmax)
         options = self.feature_options(features.dtype, table.accumulate, *arrays)
-        if placed:
-            options += ("-DPLACES",)
-        arguments = (
-            *view(features),
-            *view(out),
-            *argmax_view(argmax, table.window)[:2],
-            table.image,
-            table.window,
-            *table.y,
-            np.int32(rows),
-            *table.x,
-            np.int32(columns),
-            np.int64(table.rois),
-            np.int32(channels),
-            np.int32(width),
-        )
+        options += PLACED[argmax is not None]
+        arguments = *view(features), *view(out), *argmax_view(argmax, table.window), table.packed
         if channels_closer(features) and channels >= _MANY_CHANNELS:
+            source = "range_forward_pixels"
+            warps = CONSTANTS[source]["WARPS"]
             packed = all(packs(array, 4) for array in arrays)
-            kernel, chunk = ("range_forward_pixels_4", 128) if packed else ("range_forward_pixels", 32)
-            split = max(1, _PIXEL_WARPS >> (rows * columns - 1).bit_length())
-            tasks = -(-channels // chunk) * table.rois
-            arguments = (*arguments, np.int32(split), np.int64(tasks))
-            self.launch("range_forward", kernel, options, tasks, 32 * _PIXEL_WARPS, arguments)
+            split = max(1, warps >> (rows * columns - 1).bit_length())
+            tasks = -(-channels // (128 if packed else 32)) * table.rois
+            division = DIVISION_OF_PIXELS(tasks=tasks, channels=channels, split=split)
+            self.launch(source, source, options + COUNT[packed], tasks, 32 * warps, (*arguments, division))
             return
+        constants = CONSTANTS["range_forward"]
         run = min(columns, 32)
-        group = min(rows, 32 // run, _GROUP)
+        group = min(rows, 32 // run, constants["GROUP"])
         group = -(-rows // -(-rows // group))
         share = 1 << (32 // (group * run)).bit_length() - 1
         chunk = chunk_of(channels, table.rois)
         tasks = -(-channels // chunk) * table.rois
-        arguments = (*arguments, *map(np.int32, (chunk, group, run, share)), np.int64(tasks))
-        self.launch("range_forward", "range_forward", options, tasks, 32 * _WARPS, arguments)
+        division = DIVISION(tasks=tasks, channels=channels, chunk=chunk, group=group, run=run, share=share)
+        threads = 32 * constants["WARPS"]
+        self.launch("range_forward", "range_forward", options, tasks, threads, (*arguments, division))
 
     def image_table(
         self, boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size
@@ -87,19 +82,17 @@ class RangeKernels(Device):
         accumulate = "float64" if dtype == "float64" else "float32"
         bounds = self.xp.empty((len(argmax), 1 + argmax.shape[2], 2), np.int32)
         survey(self, argmax, "reach", np.int64(height * width), bounds)
-        owned = Owned(grad_features, accumulate)
+        owned = Owned("range_backward", grad_features, accumulate, table.packed_by_image())
         options = self.feature_options(dtype, accumulate, grad_output, argmax, grad_features)
         arguments = (
             *view(grad_output),
             *view(argmax),
             *view(grad_features),
-            bounds,
-            *map(np.int32, (*argmax.shape[2:], width)),
-            *table.by_image(),
-            *owned.arguments(),
+            NAMED(rois=table.packed_rois, bounds=bounds),
+            owned.packed,
         )
         self.launch(
-            "range_backward", "range_backward", options, owned.tasks, 32 * OWNERS, arguments, owned.shared
+            "range_backward", "range_backward", options, owned.tasks, owned.threads, arguments, owned.shared
         )
 
     def range_argmax_error(self, argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:

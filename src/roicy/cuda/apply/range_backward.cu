@@ -1,21 +1,25 @@
 /* The way back from a maximum: each output's gradient goes to the pixel that it came from. */
 #include "apply/owned.cuh"
 
-/* bounds: the lowest and the highest pixel that each RoI names, and then each row of its bins, (K, 1 + rows,
- * 2). */
-KERNEL __launch_bounds__(32 * OWNERS, 2)
-    range_backward(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, target),
-                   const int *bounds, int rows, int columns, int width, const int64 *image, int64 rois,
-                   const int64 *order, const int64 *start, int sorted, int64 images, int channels,
-                   int64 plane, int size, int64 ranges, int by_channel, int64 tasks) {
+struct Named {
+    Rois rois;
+    int *bounds; /* the lowest and the highest pixel of each RoI, and then of each row of its bins */
+};
+
+KERNEL __launch_bounds__(32 * WARPS, 2)
+    range_backward(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, out),
+                   const Named named, const Target target) {
+    const int64 *__restrict__ image = named.rois.image;
+    const int *__restrict__ bounds = named.bounds;
+    const int rows = named.rois.rows, columns = named.rois.columns;
     extern __shared__ REAL all_sums[];
-    __shared__ int64 met[32 * OWNERS];
-    __shared__ int counts[OWNERS];
+    __shared__ int64 met[32 * WARPS];
+    __shared__ int counts[WARPS];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    REAL *sums = all_sums + warp * size;
-    for (int64 task = blockIdx.x; task < tasks; task += gridDim.x) {
-        const Owned owned = owned_by(task, plane, size, ranges, images, channels);
-        const Candidates candidates = candidates_of(owned.n, rois, start, sorted);
+    REAL *sums = all_sums + warp * target.size;
+    for (int64 task = blockIdx.x; task < target.tasks; task += gridDim.x) {
+        const Owned owned = owned_by(task, target);
+        const Candidates candidates = candidates_of(owned.n, named.rois, target.by_image);
         const int c = owned.channel + warp;
         clear_sums(sums, owned.pixels);
         for (int64 from = candidates.begin; from < candidates.end; from += blockDim.x) {
@@ -23,7 +27,7 @@ KERNEL __launch_bounds__(32 * OWNERS, 2)
             int64 roi = 0;
             bool meets = candidate < candidates.end;
             if (meets) {
-                roi = sorted ? order[candidate] : candidate;
+                roi = roi_of(candidate, target.by_image);
                 const int *own = bounds + 2 * roi * (1 + rows);
                 meets = image[roi] == owned.n && own[0] < owned.first + owned.pixels && own[1] >= owned.first;
             }
@@ -48,6 +52,6 @@ KERNEL __launch_bounds__(32 * OWNERS, 2)
             }
             __syncthreads();
         }
-        write_sums(owned, all_sums, size, target, target_step, width, by_channel);
+        write_sums(owned, all_sums, target, out, out_step);
     }
 }

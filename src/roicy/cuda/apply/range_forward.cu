@@ -7,82 +7,39 @@
  *     lanes over (p, column) ── largest down the rows ──▶ ── largest along the columns, lanes over (p, q)
  *
  * With the place of each maximum carried along, of equal values the first in row-major order wins, as in a
- * scan of the bin pixel by pixel. Where channels are neighbours, lanes are channels and scan it so. */
-#include "lanes/maxima.cuh"
-#include "tables/range.cuh"
+ * scan of the bin pixel by pixel. */
+#include "apply/range_forward.cuh"
 
 enum {
-    WARPS = 4,
-    PIXEL_WARPS = 8,                    /* where lanes are channels */
-    BESIDE = sizeof(REAL) == 8 ? 2 : 4, /* channels of a warp, where they are not */
-    ITEMS = 128, /* places of a line that are kept: rows of bins times columns of pixels */
-    GROUP = 4,   /* rows of bins at a time, at the most */
+    BESIDE = sizeof(REAL) == 8 ? 2 : 4, /* channels of a warp */
     LINE = ITEMS + GROUP,
     RESIDENT = sizeof(INDEX) == 8 ? 4 : 5 /* blocks that registers are left for */
 };
 
-#ifdef PLACES
-enum { PLACED = 1 };
-#else
-enum { PLACED = 0 };
-#endif
-
-#define CALL                                                                                                 \
-    VIEW(const STORED, features), VIEW(RESULT, out), VIEW(int, argmax), const int64 *__restrict__ image,     \
-        const int *__restrict__ window, RANGES(y), RANGES(x), int64 rois, int channels, int width
-
-/* Neighbouring items, read at once. */
-template <class T, int COUNT> struct alignas(sizeof(T) * COUNT < 16 ? sizeof(T) * COUNT : 16) Pack {
-    T item[COUNT];
+/* How a call is divided: blocks take `chunk` channels, warps `group` rows of bins and `run` columns of them at a
+ * time, `share` lanes for a bin: group * run * share <= 32. */
+struct Division {
+    int64 tasks;
+    int channels, chunk, group, run, share;
 };
 
-/* A maximum, and if it is asked for where it is. */
-struct Best {
-    REAL value;
-    int at;
-};
-
-INLINE void take(REAL value, int at, Best &best) {
-    if (PLACED)
-        take(value, at, best.value, best.at);
-    else
-        best.value = larger(value, best.value);
-}
-
-INLINE void take_first(const Best &other, Best &best) {
-    if (PLACED)
-        take_first(other.value, other.at, best.value, best.at);
-    else
-        best.value = larger(other.value, best.value);
-}
-
-/* Writes a bin of channels first ... first + count - 1. */
-#define PUT(k, c, p, q, filled, best)                                                                        \
-    do {                                                                                                     \
-        out[AT(out, k, c, p, q)] = rounded_to<RESULT>((filled) ? (best).value : (REAL)0);                    \
-        if (PLACED)                                                                                          \
-            argmax[AT(argmax, k, c, p, q)] = (filled) ? place_out((best).at) : -1;                           \
-    } while (0)
-
-/* A RoI that reads no pixel, or that belongs to no image: channels [first, end). */
-#define PUT_NOTHING(k, first, end)                                                                           \
-    do {                                                                                                     \
-        const Best nothing = {image[k] < 0 ? not_a_number() : (REAL)0, NOWHERE};                             \
-        for (int i = threadIdx.x; i < y_bins * x_bins; i += blockDim.x)                                      \
-            for (int c = first; c < end; c++)                                                                \
-                PUT(k, c, i / x_bins, i % x_bins, true, nothing);                                            \
-    } while (0)
-
-/* `group` rows of bins and `run` columns of them at a time, `share` lanes for a bin: group * run * share
- * <= 32. */
 KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
-    range_forward(CALL, int chunk, int group, int run, int share, int64 tasks) {
+    range_forward(VIEW(const STORED, features), VIEW(RESULT, out), VIEW(int, argmax), const Ranges ranges,
+                  const Division division) {
+    const int64 *__restrict__ image = ranges.rois.image;
+    const int *__restrict__ window = ranges.rois.window;
+    const int *__restrict__ y_start = ranges.y_start, *__restrict__ y_length = ranges.y_length;
+    const int *__restrict__ x_start = ranges.x_start, *__restrict__ x_length = ranges.x_length;
+    const int64 rois = ranges.rois.count;
+    const int y_bins = ranges.rois.rows, x_bins = ranges.rois.columns, width = ranges.rois.width;
+    const int channels = division.channels, chunk = division.chunk;
+    const int group = division.group, run = division.run, share = division.share;
     __shared__ REAL lines[WARPS][BESIDE][LINE];
     __shared__ int places[PLACED ? WARPS : 1][BESIDE][PLACED ? LINE : 1];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int groups = (y_bins + group - 1) / group, runs = (x_bins + run - 1) / run;
     const int tile = ITEMS / group;
-    for (int64 task = blockIdx.x; task < tasks; task += gridDim.x) {
+    for (int64 task = blockIdx.x; task < division.tasks; task += gridDim.x) {
         const int64 part = task / rois, k = task - part * rois;
         const int first = (int)part * chunk, end = min(first + chunk, channels);
         const Window whole = window_at(window, k);
@@ -131,7 +88,7 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                         for (int j = 0; j < height; j++, at += (INDEX)features_step.y)
 #pragma unroll
                             for (int c = 0; c < BESIDE; c++)
-                                take(real_of(features[plane[c] + at]), j, largest[c]);
+                                take_placed(real_of(features[plane[c] + at]), j, largest[c]);
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++) {
                             lines[warp][c][r * pitch + x] = largest[c].value;
@@ -148,7 +105,8 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++) {
                             const int at = row * pitch + x;
-                            take_first({lines[warp][c][at], PLACED ? places[warp][c][at] : 0}, best[c]);
+                            take_first_placed({lines[warp][c][at], PLACED ? places[warp][c][at] : 0},
+                                              best[c]);
                         }
                     __syncwarp();
                 }
@@ -159,7 +117,7 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                         other.value = __shfl_xor_sync(~0u, other.value, apart);
                         if (PLACED)
                             other.at = __shfl_xor_sync(~0u, other.at, apart);
-                        take_first(other, best[c]);
+                        take_first_placed(other, best[c]);
                     }
                 if (pooled && turn == 0)
 #pragma unroll
@@ -170,79 +128,3 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
         }
     }
 }
-
-/* Channels are neighbours: lanes are channels, COUNT of them each, which are read and written at once. Where
- * there are few bins, `split` warps go through the rows of one in turn. */
-template <int COUNT> INLINE void search_pixels(CALL, int split, int64 tasks, Best (*shares)[32 * COUNT]) {
-    typedef Pack<STORED, COUNT> Source;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, turn = warp % split;
-    for (int64 task = blockIdx.x; task < tasks; task += gridDim.x) {
-        const int64 part = task / rois, k = task - part * rois;
-        const int first = (int)part * (32 * COUNT), end = min(first + 32 * COUNT, channels);
-        const Window whole = window_at(window, k);
-        if (image[k] < 0 || whole.top == whole.bottom) {
-            PUT_NOTHING(k, first, end);
-            continue;
-        }
-        const int channel = min(first + COUNT * lane, channels - COUNT);
-        const STORED *source = features + AT(features, image[k], channel, 0, 0);
-        for (int from = 0; from < y_bins * x_bins; from += PIXEL_WARPS / split) {
-            const int bin = from + warp / split;
-            const bool pooled = bin < y_bins * x_bins;
-            const int p = pooled ? bin / x_bins : 0, q = pooled ? bin - p * x_bins : 0;
-            const int top = y_start[k * y_bins + p], height = pooled ? y_length[k * y_bins + p] : 0;
-            const int left = x_start[k * x_bins + q], breadth = x_length[k * x_bins + q];
-            Best best[COUNT];
-#pragma unroll
-            for (int v = 0; v < COUNT; v++)
-                best[v] = {LOWEST, NOWHERE};
-            for (int y = top + turn; y < top + height; y += split) {
-                const STORED *pixel =
-                    source + ((INDEX)features_step.y * (INDEX)y + (INDEX)features_step.x * (INDEX)left);
-                int place = (int)((unsigned)y * (unsigned)width + left);
-#pragma unroll 4
-                for (int x = 0; x < breadth; x++, place++, pixel += features_step.x) {
-                    const Source own = *reinterpret_cast<const Source *>(pixel);
-#pragma unroll
-                    for (int v = 0; v < COUNT; v++)
-                        take(real_of(own.item[v]), place, best[v]);
-                }
-            }
-            if (split > 1) {
-                __syncthreads();
-#pragma unroll
-                for (int v = 0; v < COUNT; v++)
-                    shares[warp][32 * v + lane] = best[v];
-                __syncthreads();
-                for (int other = warp + 1; turn == 0 && other < warp + split; other++)
-#pragma unroll
-                    for (int v = 0; v < COUNT; v++)
-                        take_first(shares[other][32 * v + lane], best[v]);
-            }
-            if (!pooled || turn > 0 || first + COUNT * lane >= channels)
-                continue;
-            const bool filled = height > 0 && breadth > 0;
-            Pack<RESULT, COUNT> values;
-            Pack<int, COUNT> places;
-#pragma unroll
-            for (int v = 0; v < COUNT; v++) {
-                values.item[v] = rounded_to<RESULT>(filled ? best[v].value : (REAL)0);
-                places.item[v] = filled ? place_out(best[v].at) : -1;
-            }
-            *reinterpret_cast<Pack<RESULT, COUNT> *>(out + AT(out, k, channel, p, q)) = values;
-            if (PLACED)
-                *reinterpret_cast<Pack<int, COUNT> *>(argmax + AT(argmax, k, channel, p, q)) = places;
-        }
-    }
-}
-
-#define MAX_OF_PIXELS(name, COUNT)                                                                           \
-    KERNEL __launch_bounds__(32 * PIXEL_WARPS, 3) name(CALL, int split, int64 tasks) {                       \
-        __shared__ Best shares[PIXEL_WARPS][32 * COUNT];                                                     \
-        search_pixels<COUNT>(features, features_step, out, out_step, argmax, argmax_step, image, window,     \
-                             y_start, y_length, y_bins, x_start, x_length, x_bins, rois, channels, width,    \
-                             split, tasks, shares);                                                          \
-    }
-
-MAX_OF_PIXELS(range_forward_pixels, 1)
-MAX_OF_PIXELS(range_forward_pixels_4, 4)

@@ -15,20 +15,21 @@ INLINE REAL larger(REAL value, REAL best) { return fmax(value, best); }
 /* Of two the larger; the second one unless the first is greater. */
 INLINE REAL greater(REAL value, REAL best) { return value > best ? value : best; }
 
-INLINE void take(REAL value, int at, REAL &best, int &best_at) {
-    if (value > best) {
-        best = value;
-        best_at = at;
-    }
+struct Best {
+    REAL value;
+    int at;
+};
+
+INLINE void take(REAL value, int at, Best &best) {
+    if (value > best.value)
+        best = {value, at};
 }
 
 /* As take, for candidates that do not come in the order of their places: of equal ones the first place wins.
  */
-INLINE void take_first(REAL value, int at, REAL &best, int &best_at) {
-    if (value > best || (value == best && at < best_at)) {
-        best = value;
-        best_at = at;
-    }
+INLINE void take_first(const Best &other, Best &best) {
+    if (other.value > best.value || (other.value == best.value && other.at < best.at))
+        best = other;
 }
 
 /* What the arrays outside get: -1 for nowhere. */

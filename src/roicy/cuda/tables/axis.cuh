@@ -4,6 +4,7 @@
  * where y is out *or* x is out, and the divisor is the product of both counts. So the average over a bin
  * needs one short list of (pixel, weight) taps for its row and one for its column. */
 #pragma once
+#include "lanes/reduce.cuh"
 #include "tables/rois.cuh"
 
 struct alignas(2 * sizeof(REAL)) Tap {
@@ -27,10 +28,4 @@ INLINE int64 begin_of(int64 k, int64 room, const int64 *first) { return room ? k
 
 INLINE const Tap *taps_at(const REAL *taps, int64 begin) {
     return reinterpret_cast<const Tap *>(taps) + begin;
-}
-
-INLINE int least_of_warp(int value) {
-    for (int step = 16; step > 0; step /= 2)
-        value = min(value, __shfl_xor_sync(~0u, value, step));
-    return value;
 }

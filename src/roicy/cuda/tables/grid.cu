@@ -1,6 +1,6 @@
 /* Fills grid tables; a warp takes one RoI, a lane one bin. */
+#include "lanes/reduce.cuh"
 #include "tables/grid.cuh"
-#include "tables/rois.cuh"
 
 enum { WARPS = 4 };
 
@@ -78,15 +78,11 @@ INLINE Range fill_axis(BOX first, BOX second, const Rule &rule, int bins, int le
         step[0] = rule.from_edge ? 1 : side.size;
         step[1] = side.unit_size;
     }
-    for (int apart = 16; apart > 0; apart /= 2) {
-        touched.low = min(touched.low, __shfl_xor_sync(~0u, touched.low, apart));
-        touched.high = max(touched.high, __shfl_xor_sync(~0u, touched.high, apart));
-    }
-    return touched;
+    return {least_of_warp(touched.low), most_of_warp(touched.high)};
 }
 
 /* steps: (K, 2) sizes of bins and whether the RoI's size was raised to 1; bin_rows: (K, PH) the pixel rows
- * [low, high) that each row of bins reads; the others as in GRID. */
+ * [low, high) that each row of bins reads; the others as in Grid. */
 KERNEL __launch_bounds__(32 * WARPS, 4)
     fill(const BOX *boxes, int columns_of_boxes, const int64 *images, int given, int64 rois, int64 count,
          double spatial_scale, int sampling_ratio, int aligned, int from_edge, int height, int width,
@@ -118,7 +114,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
  * bin, `rois` where there is none. One block. */
 KERNEL __launch_bounds__(256)
     first_bad(const int64 *image, const double *bins, int64 rois, int rows, int columns, int64 *first) {
-    __shared__ int64 invalid[256], fine[256];
+    __shared__ int64 room[256];
     int64 found = rois, found_fine = rois;
     for (int64 k = threadIdx.x; k < rois; k += 256) {
         const double *y = bins + RECORD * k * ((int64)rows + columns), *x = y + RECORD * rows;
@@ -127,17 +123,10 @@ KERNEL __launch_bounds__(256)
         else if (y[3] * x[3] > MOST_SAMPLES)
             found_fine = min(found_fine, k);
     }
-    invalid[threadIdx.x] = found;
-    fine[threadIdx.x] = found_fine;
-    for (int half = 128; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) {
-            invalid[threadIdx.x] = min(invalid[threadIdx.x], invalid[threadIdx.x + half]);
-            fine[threadIdx.x] = min(fine[threadIdx.x], fine[threadIdx.x + half]);
-        }
-    }
+    found = least_of_block(found, room);
+    found_fine = least_of_block(found_fine, room);
     if (threadIdx.x == 0) {
-        first[0] = invalid[0];
-        first[1] = fine[0];
+        first[0] = found;
+        first[1] = found_fine;
     }
 }

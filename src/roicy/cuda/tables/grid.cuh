@@ -7,20 +7,24 @@
  * called listed: of a dense bin, one of many samples between the same two pixels, the few that a maximum
  * needs (geometry/samples.h), so that no number of samples costs more than the map. */
 #pragma once
-#include "lanes/types.cuh"
+#include "tables/rois.cuh"
 
 #include "geometry/samples.h"
 
 /* Above this a number of samples is not told from others. */
 #define MOST_SAMPLES 2147483647
 
-/* Every RoI's bins along y and then those along x, (K, PH + PW): records, listed samples, samples
- * altogether; and what the bins of an axis have in common, (K, 2). */
-#define GRID                                                                                                 \
-    const double *__restrict__ grid_bins, const int *__restrict__ grid_listed,                               \
-        const int *__restrict__ grid_total, const double *__restrict__ grid_steps, int from_edge, int rows,  \
-        int columns, int height, int width
-#define GRID_ARGUMENTS grid_bins, grid_listed, grid_total, grid_steps, from_edge, rows, columns, height, width
+/* Every RoI's bins along y and then those along x, (K, PH + PW), and what the bins of an axis have in common,
+ * (K, 2). */
+struct Grid {
+    Rois rois;
+    double *bins;        /* records */
+    int *listed, *total; /* samples, those that are listed and altogether */
+    double *steps;       /* the size of the bins, and whether the RoI's was raised to 1 */
+    int *bin_rows;       /* of each row of bins the pixel rows [low, high) that it reads, (K, PH) */
+    double spatial_scale;
+    int from_edge; /* samples lie in steps of one pixel from the edge of each bin */
+};
 
 struct GridBin {
     BOX base, step; /* the bin's edge, its size; from the edge, the first sample and 1 */

@@ -6,10 +6,21 @@ import numpy as np
 
 from roicy._types import Ndarray, Shape, Size
 from roicy.cuda.device import Arguments, Device, name_of, table_options
-from roicy.cuda.tables.rois import RoiTable
+from roicy.cuda.structs import POINTER, Layout
+from roicy.cuda.tables.rois import ROIS, RoiTable
 
-# As in tables/grid.cu, grid_forward.cu and owned.cuh: warps of a block, or its threads.
-_WARPS, _THREADS, _OWNERS = 4, 128, 8
+#: As in grid.cuh.
+GRID = Layout(
+    rois=ROIS,
+    bins=POINTER,
+    listed=POINTER,
+    total=POINTER,
+    steps=POINTER,
+    bin_rows=POINTER,
+    spatial_scale=np.float64,
+    from_edge=np.int32,
+)
+_WARPS = 4
 
 
 class GridTable(RoiTable):
@@ -46,6 +57,8 @@ class GridTable(RoiTable):
         needs; how many there are, 2**31 - 1 where they are more.
     bin_rows : array, (K, PH, 2), int32
         The pixel rows, [low, high), that the samples of each row of bins touch.
+    packed : Struct
+        What the kernels are told of the table: a struct Grid.
     """
 
     def __init__(
@@ -64,7 +77,6 @@ class GridTable(RoiTable):
         super().__init__(device, boxes, images, input_shape, output_size, accumulate)
         height, width = input_shape[2:]
         rows, columns = output_size
-        self.spatial_scale = spatial_scale
         self.bins = device.xp.empty((self.rois, rows + columns, 4), np.float64)
         self.steps = device.xp.empty((self.rois, 2, 2), np.float64)
         self.listed = device.xp.empty((self.rois, rows + columns), np.int32)
@@ -72,13 +84,15 @@ class GridTable(RoiTable):
         self.bin_rows = device.xp.empty((self.rois, rows, 2), np.int32)
         self._first_bad: list[int] | None = None
         self._box_option = table_options(name_of(boxes.dtype), accumulate)[:1]
-        #: What the kernels see of the table, from the bins to the size of the map.
-        self.grid = (
-            self.bins,
-            self.listed,
-            self.total,
-            self.steps,
-            *map(np.int32, (from_edge, rows, columns, height, width)),
+        self.packed = GRID(
+            rois=self.packed_rois,
+            bins=self.bins,
+            listed=self.listed,
+            total=self.total,
+            steps=self.steps,
+            bin_rows=self.bin_rows,
+            spatial_scale=spatial_scale,
+            from_edge=from_edge,
         )
         arguments = (
             *self.rows(),

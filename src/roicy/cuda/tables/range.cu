@@ -3,6 +3,7 @@
  * The bins of RoIPool begin and end on pixels, so a bin is a range of rows and a range of columns. Ends are
  * computed in the boxes' own dtype and in the operation order of Caffe2 and torchvision: the product of a
  * bin's number and size may land just above a whole number, and then the bin has one pixel more. */
+#include "lanes/reduce.cuh"
 #include "tables/range.cuh"
 
 enum { WARPS = 4 };
@@ -54,11 +55,7 @@ INLINE Range fill_axis(const Extent &extent, int length, int bins, int *start, i
             touched.high = max(touched.high, high);
         }
     }
-    for (int apart = 16; apart > 0; apart /= 2) {
-        touched.low = min(touched.low, __shfl_xor_sync(~0u, touched.low, apart));
-        touched.high = max(touched.high, __shfl_xor_sync(~0u, touched.high, apart));
-    }
-    return touched;
+    return {least_of_warp(touched.low), most_of_warp(touched.high)};
 }
 
 KERNEL __launch_bounds__(32 * WARPS)

@@ -2,7 +2,9 @@
 #pragma once
 #include "tables/rois.cuh"
 
-/* One axis of every RoI: the pixels [start, start + length) of each bin, (K, bins). Starts never fall along
- * the bins, and neither do ends; a bin without pixels has length 0. */
-#define RANGES(name)                                                                                         \
-    const int *__restrict__ name##_start, const int *__restrict__ name##_length, int name##_bins
+/* Along either axis of every RoI the pixels [start, start + length) of each bin, (K, bins). Starts never fall
+ * along the bins, and neither do ends; a bin without pixels has length 0. */
+struct Ranges {
+    Rois rois;
+    int *y_start, *y_length, *x_start, *x_length;
+};

@@ -6,11 +6,12 @@ import numpy as np
 
 from roicy._types import Ndarray, Shape, Size
 from roicy.cuda.device import Device
-from roicy.cuda.tables.rois import RoiTable
+from roicy.cuda.structs import POINTER, Layout
+from roicy.cuda.tables.rois import ROIS, RoiTable
 
-# As in range_forward.cu: warps of a block, where lanes are pixels and where they are channels; rows of bins
-# that are searched together.
-_WARPS, _PIXEL_WARPS, _GROUP = 4, 8, 4
+#: As in range.cuh.
+RANGES = Layout(rois=ROIS, y_start=POINTER, y_length=POINTER, x_start=POINTER, x_length=POINTER)
+_WARPS = 4
 
 
 class RangeTable(RoiTable):
@@ -37,6 +38,8 @@ class RangeTable(RoiTable):
     ----------
     y, x : tuple of (array, (K, bins), int32)
         Of each bin along an axis the first pixel and the number of pixels.
+    packed : Struct
+        What the kernels are told of the table: a struct Ranges.
     """
 
     def __init__(
@@ -54,6 +57,10 @@ class RangeTable(RoiTable):
         height, width = input_shape[2:]
         self.y, self.x = (
             tuple(device.xp.empty((self.rois, bins), np.int32) for _ in range(2)) for bins in output_size
+        )
+        (y_start, y_length), (x_start, x_length) = self.y, self.x
+        self.packed = RANGES(
+            rois=self.packed_rois, y_start=y_start, y_length=y_length, x_start=x_start, x_length=x_length
         )
         arguments = (
             *self.rows(),

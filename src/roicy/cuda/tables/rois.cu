@@ -1,21 +1,17 @@
 /* Small questions about all RoIs at once. */
+#include "lanes/reduce.cuh"
 #include "tables/rois.cuh"
 
 /* first[0] = the first RoI with image[k] below zero, `rois` where there is none. One block. */
 KERNEL __launch_bounds__(256) first_invalid(const int64 *image, int64 rois, int64 *first) {
-    __shared__ int64 least[256];
+    __shared__ int64 room[256];
     int64 found = rois;
     for (int64 k = threadIdx.x; k < rois && found == rois; k += 256)
         if (image[k] < 0)
             found = k;
-    least[threadIdx.x] = found;
-    for (int half = 128; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half && least[threadIdx.x + half] < least[threadIdx.x])
-            least[threadIdx.x] = least[threadIdx.x + half];
-    }
+    found = least_of_block(found, room);
     if (threadIdx.x == 0)
-        first[0] = least[0];
+        first[0] = found;
 }
 
 /* start[n] = how many of the ascending numbers image[...] lie below n, for n <= images. */
@@ -35,8 +31,8 @@ KERNEL __launch_bounds__(128) image_starts(const int64 *image, int64 rois, int64
 }
 
 /* image[k] = the image of row k, -1 where it is invalid. */
-KERNEL __launch_bounds__(128) find_images(const BOX *boxes, int columns, const int64 *images, int given,
-                                          int64 rois, int64 count, int64 *image) {
-    for (int64 k = blockIdx.x * (int64)blockDim.x + threadIdx.x; k < rois; k += gridDim.x * (int64)blockDim.x)
-        image[k] = image_of(boxes + k * columns, columns, images, given, k, count);
+KERNEL __launch_bounds__(128) find_images(const Boxes boxes, const Rois rois) {
+    for (int64 k = blockIdx.x * (int64)blockDim.x + threadIdx.x; k < rois.count;
+         k += gridDim.x * (int64)blockDim.x)
+        rois.image[k] = image_of(boxes, k, rois.images);
 }

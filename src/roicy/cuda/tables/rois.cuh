@@ -76,6 +76,10 @@ INLINE Candidates candidates_of(int64 n, const Rois &rois, const ByImage &by_ima
     return {0, rois.count};
 }
 
+INLINE int64 roi_of(int64 candidate, const ByImage &by_image) {
+    return by_image.order ? by_image.order[candidate] : candidate;
+}
+
 /* Puts the RoIs of those threads that say `meets` into `met`, in the order of the threads, for all threads of
  * the block to see; returns how many there are. `met` has room for blockDim.x, `counts` for a number of each
  * warp. */

@@ -158,4 +158,4 @@ class ImageTable(RoiTable):
         self, device: Device, boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size
     ) -> None:
         super().__init__(device, boxes, images, input_shape, output_size, "float32")
-        self.launch_table("find_images", -(-self.rois // 128), 128, (*self.rows(), self.image))
+        self.launch_table("find_images", -(-self.rois // 128), 128, (self.packed_boxes(), self.packed_rois))

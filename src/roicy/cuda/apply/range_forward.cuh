@@ -1,0 +1,35 @@
+/* What the kernels of range_forward have in common. PLACED: whether it is asked for where maxima are. */
+#pragma once
+#include "lanes/maxima.cuh"
+#include "tables/range.cuh"
+
+INLINE void take_placed(REAL value, int at, Best &best) {
+    if (PLACED)
+        take(value, at, best);
+    else
+        best.value = larger(value, best.value);
+}
+
+INLINE void take_first_placed(const Best &other, Best &best) {
+    if (PLACED)
+        take_first(other, best);
+    else
+        best.value = larger(other.value, best.value);
+}
+
+/* Writes a bin of channels first ... first + count - 1. */
+#define PUT(k, c, p, q, filled, best)                                                                        \
+    do {                                                                                                     \
+        out[AT(out, k, c, p, q)] = rounded_to<RESULT>((filled) ? (best).value : (REAL)0);                    \
+        if (PLACED)                                                                                          \
+            argmax[AT(argmax, k, c, p, q)] = (filled) ? place_out((best).at) : -1;                           \
+    } while (0)
+
+/* A RoI that reads no pixel, or that belongs to no image: channels [first, end). */
+#define PUT_NOTHING(k, first, end)                                                                           \
+    do {                                                                                                     \
+        const Best nothing = {image[k] < 0 ? not_a_number() : (REAL)0, NOWHERE};                             \
+        for (int i = threadIdx.x; i < y_bins * x_bins; i += blockDim.x)                                      \
+            for (int c = first; c < end; c++)                                                                \
+                PUT(k, c, i / x_bins, i % x_bins, true, nothing);                                            \
+    } while (0)

@@ -1,0 +1,37 @@
+/* What the lanes of a warp, or the threads of a block, have together: in an order that never changes. */
+#pragma once
+#include "lanes/types.cuh"
+
+/* The least of the warp's numbers, and the greatest, for all lanes. */
+INLINE int least_of_warp(int value) {
+    for (int apart = 16; apart > 0; apart /= 2)
+        value = min(value, __shfl_xor_sync(~0u, value, apart));
+    return value;
+}
+
+INLINE int most_of_warp(int value) {
+    for (int apart = 16; apart > 0; apart /= 2)
+        value = max(value, __shfl_xor_sync(~0u, value, apart));
+    return value;
+}
+
+/* One of each of the block's threads, a power of two of them, joined by halves; `room` is for one of each.
+ * Only thread 0 has the result: without another barrier the others do not know when it is there. */
+template <class T, class Join> INLINE T joined_by_halves(T value, T *room, Join join) {
+    __syncthreads();
+    room[threadIdx.x] = value;
+    for (int half = blockDim.x / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half)
+            room[threadIdx.x] = join(room[threadIdx.x], room[threadIdx.x + half]);
+    }
+    return threadIdx.x == 0 ? room[0] : value;
+}
+
+INLINE int64 least_of_block(int64 value, int64 *room) {
+    return joined_by_halves(value, room, [](int64 a, int64 b) { return b < a ? b : a; });
+}
+
+INLINE double sum_by_halves(double value, double *room) {
+    return joined_by_halves(value, room, [](double a, double b) { return a + b; });
+}
