@@ -8,7 +8,9 @@ import reference
 import reference_pool
 import reference_rotated
 from closeness import assert_close, assert_same_bits
-from strategies import contested_values, given_some, pool_problems, problems, random_values, rotated_problems
+from operators.roi_pool import pool_problems
+from operators.rotated import rotated_problems
+from strategies import contested_values, given_some, problems, random_values
 
 import roicy
 from roicy.compat import caffe2

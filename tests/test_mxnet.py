@@ -9,7 +9,8 @@ import reference_max
 import reference_pool
 from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
 from hypothesis import strategies as st
-from strategies import OUTPUT_SIZES, contested_values, given_some, pool_problems, problems, random_values
+from operators.roi_pool import pool_problems
+from strategies import OUTPUT_SIZES, contested_values, given_some, problems, random_values
 
 from roicy.compat import _pixels, mxnet
 
