@@ -30,13 +30,13 @@ test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings; AR
 peers: $(VENV)/test.stamp $(VENV)/peers.stamp ## install other implementations, with which make test compares then, too
 
 parity: peers ## compare with other implementations, and print the worst differences
-	@$(BIN)/python -m pytest -q tests/test_peers.py tests/test_peers_pool.py $(ARGS)
+	@$(BIN)/python -m pytest -q tests/systems/test_peers.py tests/systems/test_peers_pool.py $(ARGS)
 
 fuzz: $(VENV)/test.stamp ## call everything with arguments of all kinds, keep what fails; ARGS="--minutes 60", ARGS=--help
-	@$(BIN)/python tests/fuzz.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 # Without tests of CUDA: there the kernels of a module's tests are put in the place of the CPU's, for all threads.
-test-parallel: $(VENV)/test.stamp $(VENV)/parallel.stamp ## run each test in several Python threads at once; ARGS=tests/test_max.py
+test-parallel: $(VENV)/test.stamp $(VENV)/parallel.stamp ## run each test in several Python threads at once; ARGS=tests/operators/test_largest_sample.py
 	@$(BIN)/python -m pytest -q --parallel-threads=3 --hypothesis-profile=few -m "not slow" -k "not cuda" $(or $(ARGS),tests)
 
 lint: $(VENV)/lint.stamp ## check the style of Python, Cython, C and CUDA, and the format of all but Cython
@@ -68,8 +68,8 @@ ifeq ($(ROICY_OFFLINE),1)
 	@echo "cuda-check left out: ROICY_OFFLINE=1"
 else
 	@$(MAKE) --no-print-directory $(VENV)-cuda13/roicy.stamp $(VENV)-cuda12/roicy.stamp
-	@$(VENV)-cuda13/bin/python tests/cuda_check.py $(CUDA_13) $(ARGS)
-	@$(VENV)-cuda12/bin/python tests/cuda_check.py $(CUDA_12) $(ARGS)
+	@$(VENV)-cuda13/bin/python tests/cuda/cuda_check.py $(CUDA_13) $(ARGS)
+	@$(VENV)-cuda12/bin/python tests/cuda/cuda_check.py $(CUDA_12) $(ARGS)
 endif
 
 # The kernels compiled with the assertions of checks.h and under gcc's sanitizers, in an environment of their own; a
@@ -81,10 +81,10 @@ sanitize: $(VENV)-sanitize/roicy.stamp ## run all tests on the CPU's kernels und
 	@$(ASAN) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 ROICY_BUILD=sanitize \
 		$(VENV)-sanitize/bin/python -m pytest -q --capture=sys -m "not slow and not plain_build" -k "not cuda" \
 		--doctest-modules --doctest-ignore-import-errors --pyargs $(or $(ARGS),roicy tests)
-	@$(ASAN) ASAN_OPTIONS=leak_check_at_exit=0 $(VENV)-sanitize/bin/python tests/leak_check.py
+	@$(ASAN) ASAN_OPTIONS=leak_check_at_exit=0 PYTHONPATH=tests $(VENV)-sanitize/bin/python tests/package/leak_check.py
 
 # Arrays are left where they are: the address sanitizer's fences stand closer than the tests' own.
-SANITIZED_TESTS := tests/test_cuda.py tests/test_cuda_host.py tests/test_cuda_arrays.py tests/test_conventions.py
+SANITIZED_TESTS := tests/cuda/test_cuda_twins.py tests/cuda_host/test_cuda_host.py tests/cuda/test_cuda_arrays.py tests/promises/test_conventions.py
 sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc's address and undefined-behaviour sanitizers
 	@$(ASAN) ASAN_OPTIONS=detect_leaks=0 ROICY_HOST_FENCES= \
 		ROICY_HOST_FLAGS="-O0 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
@@ -93,7 +93,7 @@ sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc
 # No network and no environment of its own: PY is a Python with CuPy, and torch with torchvision where they are there.
 PY ?= python3
 device: ## build, check and measure on the GPU at hand within eight minutes; PY=python3, LIMIT=470, OUT=build/device
-	@PY="$(PY)" bash tests/device_session.sh
+	@PY="$(PY)" bash tests/cuda/device_session.sh
 
 bench-cuda: $(VENV)/roicy.stamp ## race roicy on a GPU against torchvision; needs CuPy in .venv; ARGS=--help
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
@@ -105,7 +105,7 @@ wheel: $(VENV)/wheel.stamp ## build source distribution and wheel into dist/, an
 	@mv dist/built/*.tar.gz dist && rm -r dist/built
 	@$(PYTHON) -m venv $(VENV)-wheel
 	@$(VENV)-wheel/bin/python -m pip --quiet --disable-pip-version-check install "$$(echo dist/*.whl)[test]"
-	@$(VENV)-wheel/bin/python tests/wheel_check.py dist/*.whl
+	@$(VENV)-wheel/bin/python tests/package/wheel_check.py dist/*.whl
 	@rm -rf $(VENV)-wheel/outside && mkdir $(VENV)-wheel/outside && cp -r tests pyproject.toml $(VENV)-wheel/outside
 	@cd $(VENV)-wheel/outside && ../bin/python -m pytest -q tests
 

@@ -1,7 +1,7 @@
 """`roi_align`: the average of bilinear samples."""
 
 import numpy as np
-import reference
+import reference.average
 from strategies import problems
 
 from operators.operator import Operator, Reference
@@ -13,7 +13,7 @@ def has_kink(problem, step):
     for roi in problem.rois:
         for axis, length in enumerate(problem.features.shape[:1:-1]):  # width, height
             bins = problem.output_size[1 - axis]
-            edge = reference.box_edge(roi[1 + axis], roi[3 + axis], bins, **problem.options)
+            edge = reference.average.box_edge(roi[1 + axis], roi[3 + axis], bins, **problem.options)
             size = float(edge.bin_size) * bins
             raw = float(roi[3 + axis] - roi[1 + axis]) * problem.options["spatial_scale"]
             if not problem.options["aligned"] and abs(raw - 1) < margin:
@@ -32,10 +32,12 @@ AVERAGE = Operator(
     "roi_align",
     problems=problems,
     reference=Reference(
-        lambda *call, **options: (reference.roi_align(*call, **options), None),
-        lambda grad_output, _, *call, **options: reference.roi_align_backward(grad_output, *call, **options),
+        lambda *call, **options: (reference.average.roi_align(*call, **options), None),
+        lambda grad_output, _, *call, **options: reference.average.roi_align_backward(
+            grad_output, *call, **options
+        ),
         lambda grad_output, _, *call, **options: (
-            reference.roi_align_backward_rois(grad_output, *call, **options),
+            reference.average.roi_align_backward_rois(grad_output, *call, **options),
             None,
         ),
     ),

@@ -1,8 +1,8 @@
 """`roi_align` with ``mode="max"``: the largest bilinear sample."""
 
 import numpy as np
-import reference
-import reference_max
+import reference.average
+import reference.maxima
 from strategies import problems
 
 from operators.operator import Operator, Reference
@@ -14,7 +14,7 @@ def grids(problem):
     with np.errstate(all="ignore"):
         for k, (_, x1, y1, x2, y2) in enumerate(problem.rois):
             for axis, (low, high) in enumerate(((y1, y2), (x1, x2))):
-                edge = reference.box_edge(low, high, problem.output_size[axis], **problem.options)
+                edge = reference.average.box_edge(low, high, problem.output_size[axis], **problem.options)
                 counts[axis, k] = edge.count
     return counts
 
@@ -33,9 +33,9 @@ MAX = Operator(
     options={"mode": "max"},
     problems=problems,
     reference=Reference(
-        reference_max.roi_align_max,
-        reference_max.roi_align_max_backward,
-        reference_max.roi_align_max_backward_rois,
+        reference.maxima.roi_align_max,
+        reference.maxima.roi_align_max_backward,
+        reference.maxima.roi_align_max_backward_rois,
     ),
     any_argmax=any_sample,
     linear=False,

@@ -1,7 +1,7 @@
 """`roi_pool`: the largest pixel."""
 
 import numpy as np
-import reference_pool
+import reference.pool
 from hypothesis import strategies as st
 from strategies import (
     BOX_DTYPES,
@@ -53,7 +53,7 @@ POOL = Operator(
     "pool",
     "roi_pool",
     problems=pool_problems,
-    reference=Reference(reference_pool.roi_pool, reference_pool.roi_pool_backward),
+    reference=Reference(reference.pool.roi_pool, reference.pool.roi_pool_backward),
     any_argmax=any_pixel,
     exact=True,
     linear=False,

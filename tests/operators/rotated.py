@@ -1,7 +1,7 @@
 """`roi_align_rotated`: the average of bilinear samples of boxes that are turned."""
 
 import numpy as np
-import reference_rotated
+import reference.rotated
 from hypothesis import strategies as st
 from strategies import (
     BOX_DTYPES,
@@ -84,7 +84,7 @@ def has_kink(problem, step):
     """Whether a small move of a box takes a sample over a pixel, or changes a count or a size."""
     margin = 64 * step
     for roi in problem.rois:
-        box = reference_rotated.turned(roi[1:], problem.output_size, **problem.options)
+        box = reference.rotated.turned(roi[1:], problem.output_size, **problem.options)
         for size, bins, raw in zip(
             (box.height, box.width),
             problem.output_size,
@@ -95,7 +95,7 @@ def has_kink(problem, step):
                 return True
             if problem.options["sampling_ratio"] <= 0 and abs(size / bins - round(size / bins)) < margin:
                 return True
-        found = reference_rotated.sampled(
+        found = reference.rotated.sampled(
             roi[1:], problem.features.shape[2:], problem.output_size, **problem.options
         )
         for positions, length in zip(found.positions, problem.features.shape[2:], strict=True):
@@ -110,11 +110,11 @@ ROTATED = Operator(
     "roi_align_rotated",
     problems=rotated_problems,
     reference=Reference(
-        lambda *call, **options: (reference_rotated.roi_align_rotated(*call, **options), None),
-        lambda grad_output, _, *call, **options: reference_rotated.roi_align_rotated_backward(
+        lambda *call, **options: (reference.rotated.roi_align_rotated(*call, **options), None),
+        lambda grad_output, _, *call, **options: reference.rotated.roi_align_rotated_backward(
             grad_output, *call, **options
         ),
-        lambda grad_output, _, *call, **options: reference_rotated.roi_align_rotated_backward_rois(
+        lambda grad_output, _, *call, **options: reference.rotated.roi_align_rotated_backward_rois(
             grad_output, *call, **options
         ),
     ),

@@ -1,0 +1,307 @@
+"""Arrays that change while a call runs: other numbers may come of it, never harm.
+
+What boxes and batch indices hold is settled once. An argmax is too large to copy: what a kernel finds in it
+after it was checked is looked at once more, and writes nothing where it is out of range.
+"""
+
+import numpy as np
+import pytest
+from closeness import assert_same_bits
+
+import roicy
+from arrays.array_calls import FEATURES, GRAD, ROIS, TURNED, argmax_of
+from roicy import _backend
+from roicy.compat import caffe2, mxnet
+
+SHAPE = FEATURES.shape
+SAMPLES, PIXELS = argmax_of("max"), argmax_of("pool")
+GRAD_TURNED = GRAD[: len(TURNED)]
+
+
+def first_column(boxes):
+    return boxes[:, 1:], boxes[:, 0].astype(np.int64)
+
+
+def shared(boxes, call):
+    """A call on boxes, and on batch indices of their own, which a caller's hands can still reach."""
+    boxes, images = first_column(boxes)
+    boxes = np.ascontiguousarray(boxes)
+    return (boxes, images), lambda: call(boxes, batch_indices=images)
+
+
+def of_columns(boxes, call):
+    boxes = boxes.copy()
+    return (boxes,), lambda: call(boxes)
+
+
+def of_lists(boxes, call):
+    boxes, images = first_column(boxes)
+    boxes = [boxes[images == image].copy() for image in range(SHAPE[0])]
+    return tuple(boxes), lambda: call(boxes)
+
+
+def aligned(boxes, **options):
+    return roicy.roi_align(FEATURES, boxes, (3, 2), **options)
+
+
+def largest(boxes, **options):
+    return roicy.roi_align(FEATURES, boxes, (3, 2), mode="max", return_argmax=True, **options)
+
+
+def aligned_backward(boxes, **options):
+    return roicy.roi_align_backward(GRAD, boxes, SHAPE, **options)
+
+
+def aligned_backward_rois(boxes, **options):
+    return roicy.roi_align_backward_rois(GRAD, FEATURES, boxes, **options)
+
+
+def largest_backward(boxes, **options):
+    return roicy.roi_align_backward(GRAD, boxes, SHAPE, mode="max", argmax=SAMPLES, **options)
+
+
+def largest_backward_rois(boxes, **options):
+    return roicy.roi_align_backward_rois(GRAD, FEATURES, boxes, mode="max", argmax=SAMPLES, **options)
+
+
+def pooled(boxes, **options):
+    return roicy.roi_pool(FEATURES, boxes, (3, 2), return_argmax=True, **options)
+
+
+def pooled_backward(boxes, **options):
+    return roicy.roi_pool_backward(GRAD, PIXELS, boxes, SHAPE, **options)
+
+
+def planned(boxes, **options):
+    plan = roicy.roi_align_plan(boxes, SHAPE, (3, 2), **options)
+    return plan(FEATURES), plan.backward(GRAD), plan.backward_rois(GRAD, FEATURES)
+
+
+def turned(boxes, **options):
+    return roicy.roi_align_rotated(FEATURES, boxes, (3, 2), **options)
+
+
+def turned_backward(boxes, **options):
+    return roicy.roi_align_rotated_backward(GRAD_TURNED, boxes, SHAPE, **options)
+
+
+def turned_backward_rois(boxes, **options):
+    return roicy.roi_align_rotated_backward_rois(GRAD_TURNED, FEATURES, boxes, **options)
+
+
+def turned_planned(boxes, **options):
+    plan = roicy.roi_align_rotated_plan(boxes, SHAPE, (3, 2), **options)
+    return plan(FEATURES), plan.backward(GRAD_TURNED), plan.backward_rois(GRAD_TURNED, FEATURES)
+
+
+def mxnet_largest(boxes):
+    return mxnet.MaxROIAlign(FEATURES, boxes, (3, 2), 1.0)
+
+
+def caffe2_aligned(boxes):
+    return caffe2.RoIAlign(FEATURES, boxes, pooled_h=3, pooled_w=2)
+
+
+UPRIGHT = [
+    aligned,
+    largest,
+    aligned_backward,
+    largest_backward,
+    aligned_backward_rois,
+    largest_backward_rois,
+    pooled,
+    pooled_backward,
+    planned,
+]
+ROTATED = [turned, turned_backward, turned_backward_rois, turned_planned]
+CASES = [
+    *((given, ROIS, call) for call in UPRIGHT for given in (of_columns, shared)),
+    *((given, TURNED, call) for call in ROTATED for given in (of_columns, shared)),
+    *((of_lists, ROIS[[0, 3, 1, 2]], call) for call in (aligned, aligned_backward)),
+    (of_columns, ROIS, mxnet_largest),
+    (of_columns, ROIS, caffe2_aligned),
+]
+IDS = [f"{call.__name__}-{given.__name__}" for given, _, call in CASES]
+
+
+class Meddled:
+    """A backend, and somebody who writes into the caller's arrays before tables and gradients are made."""
+
+    def __init__(self, kernels, change):
+        self._kernels, self._change = kernels, change
+
+    def __getattr__(self, name):
+        value = getattr(self._kernels, name)
+        if not name.endswith(("_table", "_backward", "_backward_rois")):
+            return value
+
+        def meddled(*arguments):
+            self._change(name)
+            return value(*arguments)
+
+        return meddled
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def meddle(request, monkeypatch):
+    kernels = _backend.cpu if request.param == "cpu" else request.getfixturevalue("host_kernels")
+
+    def install(change):
+        monkeypatch.setattr(_backend, "cpu", Meddled(kernels, change))
+
+    monkeypatch.setattr(_backend, "cpu", kernels)
+    return install
+
+
+def results(value):
+    return value if isinstance(value, (tuple, list)) else (value,)
+
+
+@pytest.mark.parametrize("given, boxes, call", CASES, ids=IDS)
+def test_boxes_are_read_once(meddle, given, boxes, call):
+    _, undisturbed = given(boxes, call)
+    expected = undisturbed()
+    arrays, disturbed = given(boxes, call)
+
+    def change(_):
+        for array in arrays:
+            array[...] = 0 if array.ndim == 1 else 1e4 * np.arange(array.size).reshape(array.shape)
+
+    meddle(change)
+    for found, wanted in zip(results(disturbed()), results(expected), strict=True):
+        assert_same_bits(found, wanted)
+    assert arrays[0].max() >= 1e4
+
+
+@pytest.mark.parametrize("value", [-(2**31), -2, 10**6, 2**31 - 1])
+@pytest.mark.parametrize("name", ["max", "max rois", "pool"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_an_argmax_out_of_range_writes_nothing(meddle, name, value, dtype):
+    chosen = (PIXELS if name == "pool" else SAMPLES).copy()
+    grad = GRAD.astype(dtype)
+
+    def change(function):
+        if not function.endswith("_table"):
+            chosen[...] = value
+
+    meddle(change)
+    room = np.full((SHAPE[0] + 2, *SHAPE[1:]), 7, dtype)
+    out = room[1:-1]
+    if name == "max":
+        roicy.roi_align_backward(grad, ROIS, SHAPE, mode="max", argmax=chosen, out=out)
+    elif name == "pool":
+        roicy.roi_pool_backward(grad, chosen, ROIS, SHAPE, out=out)
+    else:
+        out = roicy.roi_align_backward_rois(grad, FEATURES.astype(dtype), ROIS, mode="max", argmax=chosen)
+    assert (chosen == value).all()
+    assert not out.any()
+    assert (room[[0, -1]] == 7).all()
+
+
+class Mended(np.ndarray):
+    """An argmax that is wrong until somebody has a second look at it."""
+
+    def __lt__(self, other):
+        self[...] = -1
+        return super().__lt__(other)
+
+    def copy(self, order="C"):
+        self[...] = -1
+        return super().copy(order)
+
+
+@pytest.mark.parametrize("name", ["max", "max rois", "pool"])
+def test_an_error_that_is_gone_when_it_is_looked_for(name):
+    chosen = np.full(GRAD.shape, 12345, np.int32).view(Mended)
+    if name == "max":
+        out = roicy.roi_align_backward(GRAD, ROIS, SHAPE, mode="max", argmax=chosen)
+    elif name == "pool":
+        out = roicy.roi_pool_backward(GRAD, chosen, ROIS, SHAPE)
+    else:
+        out = roicy.roi_align_backward_rois(GRAD, FEATURES, ROIS, mode="max", argmax=chosen)
+    assert not out.any()
+
+
+class Growing:
+    """An array of a list that gets longer when somebody asks where it is."""
+
+    def __init__(self, array, boxes):
+        self._array, self._boxes = array, boxes
+
+    def __dlpack_device__(self):
+        self._boxes.append(self)
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, **options):
+        return self._array.__dlpack__(**options)
+
+
+def test_a_list_that_changes():
+    boxes = []
+    boxes += [Growing(ROIS[:1, 1:].copy(), boxes), Growing(ROIS[1:2, 1:].copy(), boxes)]
+    out = roicy.roi_align(FEATURES, boxes, (3, 2))
+    assert len(boxes) > 2
+    images = np.array([0, 1])
+    assert_same_bits(out, roicy.roi_align(FEATURES, ROIS[:2, 1:], (3, 2), batch_indices=images))
+
+
+BESIDE_A_WRITER = """
+import itertools, threading, time
+import numpy as np
+import roicy
+
+rng = np.random.default_rng(0)
+maps = rng.random((2, 3, 60, 70), np.float32)
+small = np.tile([[1, 3, 3, 4, 4]], (400, 1)).astype(np.float32)
+large = np.tile([[0, -5, -5, 80, 70]], (400, 1)).astype(np.float32)
+turned = [np.tile(box, (400, 1)).astype(np.float32) for box in ([1, 3, 3, 1, 1, 4], [0, 30, 30, 85, 75, 70])]
+rois, rotated = large.copy(), turned[1].copy()
+pooled, pixels = roicy.roi_pool(maps, rois, 2, return_argmax=True)
+_, samples = roicy.roi_align(maps, rois, 2, mode="max", return_argmax=True)
+chosen = [pixels.copy(), samples.copy()]
+done = False
+
+
+def write():
+    for i in itertools.count():
+        rois[...] = small if i % 2 else large
+        rotated[...] = turned[i % 2]
+        for array in chosen:
+            array[...] = rng.integers(-(2**31), 2**31, array.shape) if i % 4 == 3 else -1
+        time.sleep(0)
+        if done:
+            return
+
+
+calls = [
+    lambda: roicy.roi_align(maps, rois, 2),
+    lambda: roicy.roi_align_backward(pooled, rois, maps.shape),
+    lambda: roicy.roi_align_backward_rois(pooled, maps, rois),
+    lambda: roicy.roi_align(maps, rois, 2, mode="max"),
+    lambda: roicy.roi_align_backward(pooled, rois, maps.shape, mode="max", argmax=chosen[1]),
+    lambda: roicy.roi_align_backward_rois(pooled, maps, rois, mode="max", argmax=chosen[1]),
+    lambda: roicy.roi_align_rotated(maps, rotated, 2),
+    lambda: roicy.roi_align_rotated_backward(pooled, rotated, maps.shape),
+    lambda: roicy.roi_align_rotated_backward_rois(pooled, maps, rotated),
+    lambda: roicy.roi_pool(maps, rois, 2),
+    lambda: roicy.roi_pool_backward(pooled, chosen[0], rois, maps.shape),
+]
+writer = threading.Thread(target=write)
+writer.start()
+for call in calls:
+    end = time.perf_counter() + 0.2
+    while time.perf_counter() < end:
+        try:
+            call()
+        except ValueError as error:
+            assert "argmax[" in str(error), error
+done = True
+writer.join()
+print("unharmed")
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_beside_a_thread_that_writes(run_python, count):
+    source = f"import roicy; roicy.set_num_threads({count})\n" + BESIDE_A_WRITER
+    assert run_python(source).strip() == "unharmed"

@@ -1,0 +1,1 @@
+"""Any call, with arguments of all kinds: what comes of it."""

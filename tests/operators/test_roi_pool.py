@@ -1,0 +1,377 @@
+"""`roi_pool` and `roi_pool_backward` against the reference: every value and every argmax to the bit."""
+
+import battery
+import numpy as np
+import pytest
+import reference.pool
+from closeness import assert_same_bits
+from hypothesis import strategies as st
+from strategies import (
+    FEATURE_DTYPES,
+    FLOAT_DTYPES,
+    LAYOUTS,
+    given_some,
+    random_values,
+    result_dtype,
+)
+
+import roicy
+from operators import POOL
+from operators.roi_pool import pool_problems
+from roicy import cpu
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def expected_of(problem):
+    """What the reference says, in the dtypes of the package."""
+    values, argmax = reference.pool.roi_pool(
+        problem.features, problem.rois, problem.output_size, **problem.options
+    )
+    with np.errstate(over="ignore"):  # the lowest float32 in half precision
+        return values.astype(result_dtype(problem.features.dtype)), argmax.astype(np.int32)
+
+
+def assert_same_numbers(values, expected):
+    """Without an argmax nobody asks which of two zeros comes first: their sign is free."""
+    assert values.dtype == expected.dtype
+    assert_same_bits(values + values.dtype.type(0), expected + expected.dtype.type(0))
+
+
+def pool(problem, **more):
+    return roicy.roi_pool(problem.features, problem.rois, problem.output_size, **problem.options, **more)
+
+
+@pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
+def test_battery_without_rounding(case):
+    problem = battery.build(POOL, case)
+    problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": "none"})
+    values, argmax = pool(problem, return_argmax=True)
+    expected, expected_argmax = expected_of(problem)
+    assert_same_bits(values, expected)
+    assert_same_bits(argmax, expected_argmax)
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_every_number_survives(dtype, layout):
+    """Bins of one pixel hold the pixel: subnormal and large numbers, and both zeros."""
+    patterns = np.random.default_rng(3).integers(0, 2**64, 2**14, dtype=np.uint64).view(f"u{dtype.itemsize}")
+    if dtype.itemsize == 2:
+        patterns = np.arange(2**16, dtype=np.uint16)
+    numbers = patterns[: 2**14 * (4 if dtype.itemsize == 2 else 1)].view(dtype).reshape(1, -1, 32, 32)
+    with np.errstate(invalid="ignore"):
+        wide = numbers.astype(np.float64)
+    above = (wide > reference.pool.LOWEST) & ~np.isnan(wide)
+    numbers = np.where(above, numbers, np.zeros(1, dtype))
+    features = np.ascontiguousarray(battery.to_layout(numbers, layout))
+    rois = np.array([[0, 0, 0, 31, 31]], np.float32)
+    values, argmax = roicy.roi_pool(features, rois, 32, layout=layout, return_argmax=True)
+    assert_same_bits(np.ascontiguousarray(battery.from_layout(values, layout)), numbers)
+    pixels = np.broadcast_to(np.arange(1024, dtype=np.int32).reshape(32, 32), numbers.shape)
+    assert_same_bits(battery.from_layout(argmax, layout), pixels)
+
+
+# ---------------------------------------------------------------- which pixels a bin has
+
+
+def bins_of(low, high, *, bins=1, length=12, dtype="float32", **options):
+    """First and last pixel of each bin along x, seen through the largest and the smallest of a ramp."""
+    ramp = np.arange(1, length + 1, dtype=np.float64).reshape(1, 1, 1, -1)
+    rois = np.array([[0, low, 0, high, 0]], dtype)
+    last = roicy.roi_pool(ramp, rois, (1, bins), **options)[0, 0, 0]
+    first = roicy.roi_pool(100 - ramp, rois, (1, bins), **options)[0, 0, 0]
+    return [(int(99 - a), int(b - 1)) if b else None for a, b in zip(first, last, strict=True)]
+
+
+def test_both_corners_are_inside():
+    assert bins_of(2, 5) == [(2, 5)]
+    assert bins_of(2, 5, bins=2) == [(2, 3), (4, 5)]
+    assert bins_of(2, 6, bins=2) == [(2, 4), (4, 6)]  # the middle pixel is in both
+    assert bins_of(3, 3, bins=3) == [(3, 3)] * 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "corner, pixel", [(2.5, 3), (3.5, 4), (2.4999, 2), (0.5, 1), (0.49999997, 0), (-0.4, 0)]
+)
+def test_halves_are_rounded_away_from_zero(corner, pixel, dtype):
+    """Not to even, and without the error of adding a half before cutting off."""
+    assert bins_of(corner, 9, dtype=dtype) == [(pixel, 9)]
+    assert bins_of(0, corner, dtype=dtype) == [(0, pixel)]
+
+
+def test_negative_halves_are_rounded_away_from_zero():
+    """-1.5 is -2: the box has four columns, two of them off the map."""
+    assert bins_of(-1.5, 1, bins=2) == [None, (0, 1)]
+    assert bins_of(-2.5, 0, bins=2) == [None, (0, 0)]  # five columns from -3
+    assert bins_of(-0.5, 2, bins=4) == [None, (0, 0), (1, 1), (2, 2)]
+
+
+def test_the_corner_is_scaled_then_rounded():
+    assert bins_of(5, 14, spatial_scale=0.5) == [(3, 7)]
+    assert bins_of(1, 1, spatial_scale=0.5) == [(1, 1)]
+
+
+@pytest.mark.parametrize("low, high", [(5, 2), (5, 4), (5, -100), (5.4, 4.6)])
+def test_malformed_boxes_have_one_pixel(low, high):
+    assert bins_of(low, high, bins=2) == [(5, 5), (5, 5)]
+
+
+def test_bins_off_the_map_are_empty():
+    for low, high in [(-9, -2), (12, 20), (-1e9, -1e8), (1e30, 2e30), (-0.5, -0.5)]:
+        rois = np.array([[0, low, 0, high, 3]], np.float32)
+        features = np.full((1, 2, 5, 12), -7, np.float32)
+        values, argmax = roicy.roi_pool(features, rois, 2, return_argmax=True)
+        assert (values == 0).all()
+        assert (argmax == -1).all()
+        assert not np.signbit(values).any()
+
+
+@pytest.mark.parametrize("dtype, width, bins", [("float32", 3, 21), ("float64", 7, 25)])
+def test_the_last_bit_of_a_product_can_add_a_pixel(dtype, width, bins):
+    """Where `bins` times the size of a bin is rounded to more than the width, the last bin has one more."""
+    real = np.dtype(dtype).type
+    assert real(bins) * (real(width) / real(bins)) > width  # else this test would prove nothing
+    assert bins_of(0, width - 1, bins=bins, dtype=dtype)[-1] == (width - 1, width)
+    other = {"float32": "float64", "float64": "float32"}[dtype]
+    assert bins_of(0, width - 1, bins=bins, dtype=other)[-1] == (width - 1, width - 1)
+
+
+@pytest.mark.parametrize(
+    "low, high, scale, pixels",
+    [
+        (0.4, 3.0, 1.0, (0, 3)),
+        (0.6, 3.0, 1.0, (0, 3)),  # [0.6, 4)
+        (1.0, 3.5, 1.0, (1, 4)),  # [1, 4.5)
+        (2.0, 4.0, 0.5, (1, 2)),  # [1, 2.5): the pixel added to x2 is scaled
+        (2.0, 5.0, 0.5, (1, 2)),  # [1, 3)
+        (-3.0, 1.0, 1.0, (0, 1)),
+    ],
+)
+def test_without_rounding_a_bin_has_all_pixels_that_it_touches(low, high, scale, pixels):
+    assert bins_of(low, high, spatial_scale=scale, rounding="none") == [pixels]
+
+
+@pytest.mark.parametrize("high", [2.0, 1.9, 1.0, -50.0])
+def test_without_rounding_boxes_may_have_no_size(high):
+    """x2 + 1 is not beyond x1: zeros, whichever bin."""
+    rois = np.array([[0, 3, 0, high, 3], [0, 0, 3, 3, high]], np.float32)
+    features = np.full((1, 2, 5, 12), -7, np.float32)
+    values, argmax = roicy.roi_pool(features, rois, 2, rounding="none", return_argmax=True)
+    assert (values == 0).all()
+    assert (argmax == -1).all()
+
+
+@given_some(pool_problems(roundings=("round",)), st.integers(0, 2**16))
+def test_without_rounding_whole_boxes_are_the_same(problem, seed):
+    """Boxes of whole pixels, in bins whose size is exact: there is nothing to round."""
+    rng = np.random.default_rng(seed)
+    rois = problem.rois.copy()
+    rois[:, 1:3] = rng.integers(-5, 12, (len(rois), 2))
+    rois[:, 3:] = rois[:, 1:3] + rng.integers(0, 12, (len(rois), 2))
+    for output_size in [(1, 1), (2, 4), (1, 8)]:
+        plain = roicy.roi_pool(problem.features, rois, output_size, return_argmax=True)
+        exact = roicy.roi_pool(problem.features, rois, output_size, rounding="none", return_argmax=True)
+        for one, other in zip(plain, exact, strict=True):
+            assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rounding", ["round", "none"])
+@pytest.mark.parametrize("spatial_scale", [1.0, 2.0])
+def test_the_largest_finite_boxes(rounding, spatial_scale, dtype):
+    """Sizes that overflow: something on the map or nothing, and an argmax on the map."""
+    largest = float(np.finfo(dtype).max)
+    edges = [-largest, largest, 0.0, 1e30]
+    rois = np.array([[0, a, b, c, d] for a in edges for b in edges for c in edges for d in edges], dtype)
+    features = np.arange(1.0, 31.0).reshape(1, 1, 5, 6)
+    options = {"rounding": rounding, "spatial_scale": spatial_scale}
+    values, argmax = roicy.roi_pool(features, rois, (3, 2), return_argmax=True, **options)
+    assert_same_bits(argmax, (values - 1).astype(np.int32))  # 0 where there is none, else the pixel's number
+    grad = roicy.roi_pool_backward(np.ones_like(values), argmax, rois, features.shape)
+    assert grad.sum() == (argmax >= 0).sum()
+
+
+# ---------------------------------------------------------------- which pixel is chosen
+
+
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", [1, 3, 16, 40])
+def test_of_equal_pixels_the_first_wins(dtype, layout, channels):
+    """Row by row: the first pixel of the bin, on a map where all are equal."""
+    features = np.full(battery.to_layout(np.empty((1, channels, 9, 8)), layout).shape, 3, dtype)
+    rois = np.array([[0, 1, 2, 6, 7]], np.float32)
+    _, argmax = roicy.roi_pool(features, rois, (2, 3), layout=layout, return_argmax=True)
+    expected = np.array([[2 * 8 + 1, 2 * 8 + 3, 2 * 8 + 5], [5 * 8 + 1, 5 * 8 + 3, 5 * 8 + 5]])
+    argmax = battery.from_layout(argmax, layout)
+    assert argmax.dtype == np.int32
+    np.testing.assert_array_equal(argmax, np.broadcast_to(expected, argmax.shape))
+
+
+@pytest.mark.parametrize("places", [[(0, 3), (1, 0)], [(0, 1), (0, 2)], [(1, 3), (2, 0)]])
+def test_rows_come_before_columns(places):
+    features = np.zeros((1, 1, 3, 4), np.float32)
+    for y, x in places:
+        features[0, 0, y, x] = 1
+    _, argmax = roicy.roi_pool(features, np.array([[0, 0, 0, 3, 2]], np.float32), 1, return_argmax=True)
+    y, x = places[0]
+    assert argmax.item() == 4 * y + x
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("nothing", [np.nan, -np.inf])
+def test_a_bin_in_which_nothing_can_be_chosen(dtype, nothing):
+    """NaN and -inf are not above the lowest float32, from which the maximum starts."""
+    features = np.full((1, 20, 4, 4), nothing, dtype)
+    features[0, 7, 3, 3] = -5
+    rois = np.array([[0, 0, 0, 3, 3]], np.float32)
+    values, argmax = roicy.roi_pool(features, rois, (1, 2), return_argmax=True)
+    with np.errstate(over="ignore"):
+        lowest = np.float32(np.finfo(np.float32).min).astype(dtype)
+    expected = np.full((1, 20, 1, 2), lowest)
+    expected[0, 7, 0, 1] = -5
+    assert_same_bits(values, expected)
+    assert argmax[0, 7, 0].tolist() == [-1, 15]
+    assert (np.delete(argmax, 7, axis=1) == -1).all()
+
+
+def test_float64_below_the_lowest_float32():
+    """Others start there in float64 too."""
+    features = np.array([-1e300, -1e200]).reshape(1, 1, 1, 2)
+    values, argmax = roicy.roi_pool(features, np.array([[0.0, 0, 0, 1, 0]]), 1, return_argmax=True)
+    assert values.item() == float(np.finfo(np.float32).min)
+    assert argmax.item() == -1
+
+
+def test_nan_is_passed_over():
+    features = np.array([np.nan, 1, np.nan, 5, np.nan, 5], np.float32).reshape(1, 1, 2, 3)
+    values, argmax = roicy.roi_pool(features, np.array([[0, 0, 0, 2, 1]], np.float32), 1, return_argmax=True)
+    assert values.item() == 5
+    assert argmax.item() == 3
+
+
+# ---------------------------------------------------------------- ranges of rows that boxes share
+
+
+def boxes_on_few_rows(rng, images, width):
+    """Six ranges of rows, one of them off the map, and any columns."""
+    ranges = [[0, 20], [3, 30], [8, 31], [10, 24], [36, 39], [90, 95]]
+    top, bottom = np.array(ranges)[rng.integers(0, 6, 80)].T
+    left = rng.integers(-4, width + 2, 80)
+    right = left + rng.integers(0, width, 80)
+    return np.stack([rng.integers(0, images, 80), left, top, right, bottom], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", FEATURE_DTYPES, ids=str)
+@pytest.mark.parametrize("memory", LAYOUTS, ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("width, output_size", [(3, (1, 1)), (37, (1, 1)), (70, (1, 2))])
+def test_boxes_that_share_their_rows(dtype, memory, width, output_size):
+    rng = np.random.default_rng(width)
+    features = random_values(rng, (2, 19, 40, width), dtype)
+    if dtype != "uint8":
+        for value in (np.nan, -np.inf, np.inf):
+            features[rng.random(features.shape) < 0.2] = value
+    rois = boxes_on_few_rows(rng, 2, width)
+    rois[::25, 0] = 2
+    values = roicy.roi_pool(memory(features), rois, output_size, invalid="nan")
+    assert np.isnan(values[::25]).all()
+    values, rois = np.delete(values, np.s_[::25], axis=0), np.delete(rois, np.s_[::25], axis=0)
+    expected, _ = reference.pool.roi_pool(features, rois, output_size)
+    with np.errstate(over="ignore"):  # the lowest float32 in half precision
+        assert_same_numbers(values, expected.astype(values.dtype))
+
+
+@pytest.mark.cpu_only(reason="only there are shared rows looked for")
+def test_where_rows_are_shared():
+    def shared(boxes, shape, output_size):
+        images = np.zeros(len(boxes), np.int64)
+        table = cpu.range_table(boxes, images, shape, output_size, 1.0, "round", "float32")
+        return table.shared
+
+    rng = np.random.default_rng(0)
+    assert shared(roicy.rmac_regions((1, 64, 24, 32))[:, 1:].copy(), (1, 64, 24, 32), (1, 1))
+    assert shared(boxes_on_few_rows(rng, 1, 70)[:, 1:].copy(), (1, 19, 40, 70), (1, 2))
+    anywhere = np.sort(rng.uniform(0, 60, (500, 2, 2)), axis=1).reshape(500, 4).astype(np.float32)
+    assert not shared(anywhere, (1, 64, 64, 64), (7, 7))
+    assert not shared(np.array([[3, 3, 5, 5]], np.float32), (1, 64, 64, 64), (1, 1))
+    assert not shared(np.empty((0, 4), np.float32), (1, 64, 64, 64), (1, 1))
+    assert not shared(np.array([[0, 0, 99999, 99]], np.float32), (1, 64, 100, 100000), (1, 1))
+
+
+# ---------------------------------------------------------------- rows, outputs
+
+
+ROIS = np.array([[2, 0, 1, 5, 6], [0, 2, 2, 9, 11], [2, 3, 0, 4, 12], [1, 1, 1, 2, 2]], np.float32)
+SHAPE = (3, 5, 12, 10)
+FEATURES = random_values(np.random.default_rng(7), SHAPE, np.dtype("float32"))
+
+
+# ---------------------------------------------------------------- backward
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", [1, 3, 16, 33])
+def test_gradients_are_added_box_by_box_and_bin_by_bin(dtype, layout, channels):
+    """In the order of the rows and then of the bins: the same roundings as in a plain loop."""
+    rng = np.random.default_rng(channels)
+    shape, bins = (2, channels, 3, 4), (100, channels, 3, 5)
+    rois = np.column_stack([rng.integers(2, size=100), np.zeros((100, 4))]).astype(np.float32)
+    grad_output = rng.standard_normal(bins).astype(dtype)
+    argmax = rng.integers(-1, 12, bins).astype(np.int32)  # any pixels, and none for some bins
+    expected = np.zeros(shape, dtype)
+    for k, c, p, q in np.argwhere(argmax >= 0):
+        row, column = divmod(argmax[k, c, p, q], 4)
+        expected[int(rois[k, 0]), c, row, column] += grad_output[k, c, p, q]
+    arranged = [np.ascontiguousarray(battery.to_layout(array, layout)) for array in (grad_output, argmax)]
+    input_shape = battery.to_layout(expected, layout).shape
+    grad = roicy.roi_pool_backward(*arranged, rois, input_shape, layout=layout)
+    assert_same_bits(battery.from_layout(grad, layout), expected)
+
+
+@given_some(pool_problems(dtypes=[np.dtype("float64")], roundings=("round",)), st.integers(0, 99))
+def test_the_gradient_is_that_of_the_maximum(problem, seed):
+    """Moving the features a little moves each maximum as its own pixel moves."""
+    rng = np.random.default_rng(seed)
+    features = rng.permutation(problem.features.size).reshape(problem.features.shape).astype(np.float64)
+    step = rng.uniform(-0.4, 0.4, features.shape)  # less than half of what values differ by
+    call = (problem.rois, problem.output_size)
+    values, argmax = roicy.roi_pool(features, *call, **problem.options, return_argmax=True)
+    moved = roicy.roi_pool(features + step, *call, **problem.options)
+    grad_output = rng.standard_normal(values.shape)
+    grad = roicy.roi_pool_backward(grad_output, argmax, problem.rois, features.shape)
+    difference = ((moved - values) * grad_output).sum()
+    scale = np.abs(grad_output).sum() * max(1.0, np.abs(features).max(initial=0))
+    assert abs(difference - (grad * step).sum()) <= 1e-13 * scale
+
+
+def test_half_precision_gradients_accumulate_in_float32():
+    rois = np.zeros((4000, 5), np.float32)
+    for dtype in [t for t in FLOAT_DTYPES if t.itemsize == 2]:
+        grad_output = np.full((4000, 3, 1, 1), 0.25, dtype)
+        argmax = np.full(grad_output.shape, 5, np.int32)
+        grad = roicy.roi_pool_backward(grad_output, argmax, rois, (1, 3, 4, 4))
+        assert (grad[0, :, 1, 1].astype(np.float64) == 1000).all()
+        assert grad.astype(np.float64).sum() == 3000
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("value", [-2, 120, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("place", [(0, 0, 0, 0), (2, 3, 1, 2), (3, 4, 1, 2)])
+def test_an_argmax_that_names_no_pixel(layout, value, place):
+    """The error says where, in the caller's own order of axes; nothing is written."""
+    argmax = np.zeros((4, 5, 2, 3), np.int32)
+    argmax[place] = value
+    argmax = np.ascontiguousarray(battery.to_layout(argmax, layout))
+    index = place if layout == "NCHW" else (place[0], place[2], place[3], place[1])
+    shape = battery.to_layout(FEATURES, layout).shape
+    out = np.full(shape, 7, np.float32)
+    with pytest.raises(ValueError, match=r"\bargmax\[" + ", ".join(map(str, index)) + r"\]") as caught:
+        roicy.roi_pool_backward(
+            np.ones(argmax.shape, np.float32), argmax, ROIS, shape, layout=layout, out=out
+        )
+    assert str(value) in str(caught.value)
+    assert "119" in str(caught.value)
+    assert (out == 7).all()

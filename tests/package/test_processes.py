@@ -1,0 +1,511 @@
+"""What a process does around calls: it forks, is interrupted, runs for days, and turns every warning on."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import roicy
+
+pytestmark = pytest.mark.thread_unsafe(reason="runs in processes of its own")
+fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+signals_only = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this platform has no timers")
+glibc_only = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="asks glibc (2.33 or later) how much memory is in use",
+)
+
+
+# ---------------------------------------------------------------- the calls
+
+#: `every` is one small call of each public function, `large` are calls with work for several threads, `wrong`
+#: are calls that fail.
+CALLS = """
+import contextlib, gc, os, sys
+import numpy as np
+from arrays import array_calls
+import roicy
+from arrays.array_calls import FEATURES, GRAD, GRAD_TURNED, ROIS, TURNED, argmax_of
+from roicy.compat import caffe2, mxnet
+
+def plain(function, *arguments, **options):
+    return getattr(roicy, function)(*arguments, **options)
+
+def in_turn(function, *arguments, **options):
+    # the same with an invalid row, a shape that does not fit, and a word that is none
+    for more in ({"layout": "NWHC"}, {"out": np.zeros(3)}, {"invalid": "ignore"}):
+        with contextlib.suppress(TypeError, ValueError):
+            getattr(roicy, function)(*arguments, **{**options, **more})
+    beyond = [a + np.float32(9) if a is ROIS or a is TURNED else a for a in arguments]
+    with contextlib.suppress(TypeError, ValueError):
+        getattr(roicy, function)(*beyond, **options)
+
+def planned(plan, argmax=None):
+    more = {} if argmax is None else {"argmax": argmax}
+    grad = GRAD[: plan.output_shape[0]]
+    return plan(FEATURES), plan.backward(grad, **more), plan.backward_rois(grad, FEATURES, **more)
+
+def counted():
+    with roicy.num_threads(3):
+        roicy.set_num_threads(2)
+    return roicy.get_num_threads()
+
+def of_caffe2():
+    _, argmaxes = caffe2.RoIPool(FEATURES, ROIS, pooled_h=3, pooled_w=2)
+    sizes = {"pooled_h": 3, "pooled_w": 2}
+    caffe2.RoIPoolGradient(FEATURES, ROIS, argmaxes, GRAD, **sizes)
+    caffe2.RoIAlign(FEATURES, ROIS, **sizes)
+    caffe2.RoIAlignGradient(FEATURES, ROIS, GRAD, **sizes)
+    caffe2.RoIAlignRotated(FEATURES, TURNED, **sizes)
+    caffe2.RoIAlignRotatedGradient(FEATURES, TURNED, GRAD_TURNED, **sizes)
+    caffe2.RMACRegions(FEATURES)
+    caffe2.run_operator("RoIAlign", [FEATURES, ROIS], **sizes)
+    caffe2.gradient_operator("RoIAlign")
+
+def of_mxnet():
+    _, argmax = mxnet.ROIPooling(FEATURES, ROIS, (3, 2), 1.0, return_argmax=True)
+    mxnet.ROIPooling_backward(GRAD, ROIS, argmax, FEATURES.shape)
+    mxnet.ROIAlign(FEATURES, ROIS, (3, 2), 1.0)
+    mxnet.ROIAlign_backward(GRAD, ROIS, FEATURES.shape, 1.0)
+    _, x, y = mxnet.MaxROIAlign(FEATURES, ROIS, (3, 2), 1.0)
+    mxnet.MaxROIAlign_backward(GRAD, ROIS, x, y, FEATURES.shape, 1.0)
+
+every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS.items()}
+every |= {
+    "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
+    "fpn_levels": lambda: roicy.fpn_levels(ROIS, 4),
+    "plan": lambda: planned(roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2))),
+    "plan max": lambda: planned(
+        roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), mode="max"), argmax_of("max")
+    ),
+    "plan rotated": lambda: planned(roicy.roi_align_rotated_plan(TURNED, FEATURES.shape, (3, 2))),
+    "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
+        GRAD, argmax=argmax_of("pool")
+    ),
+    "threads": counted,
+    "caffe2": of_caffe2,
+    "mxnet": of_mxnet,
+}
+
+rng = np.random.default_rng(0)
+maps = rng.random((2, 48, 60, 80), np.float32)
+corners = np.sort(rng.uniform(-5, 85, (120, 2, 2)), axis=1).reshape(-1, 4)
+boxes = np.column_stack([rng.integers(2, size=120), corners]).astype(np.float32)
+angles = rng.uniform(-180, 180, 120)
+turned = np.column_stack([boxes[:, :3], boxes[:, 3:] - boxes[:, 1:3], angles]).astype(np.float32)
+grads = rng.random((120, 48, 7, 7), np.float32)
+_, chosen = roicy.roi_pool(maps, boxes, 7, return_argmax=True)
+large = {
+    "roi_align": lambda: roicy.roi_align(maps, boxes, 7),
+    "roi_align_backward": lambda: roicy.roi_align_backward(grads, boxes, maps.shape),
+    "roi_align_backward_rois": lambda: roicy.roi_align_backward_rois(grads, maps, boxes),
+    "roi_align max": lambda: roicy.roi_align(maps, boxes, 7, mode="max", return_argmax=True),
+    "roi_align_rotated": lambda: roicy.roi_align_rotated(maps, turned, 7, sampling_ratio=2),
+    "roi_pool": lambda: roicy.roi_pool(maps, boxes, 7),
+    "roi_pool_backward": lambda: roicy.roi_pool_backward(grads, chosen, boxes, maps.shape),
+}
+
+def bits(found):
+    return b"".join(bits(part) for part in found) if isinstance(found, (tuple, list)) else found.tobytes()
+
+def results(calls):
+    return {name: bits(call()) for name, call in calls.items()}
+
+wrong = {f"{name} wrong": lambda call=call: call(in_turn) for name, call in array_calls.CALLS.items()}
+"""
+
+
+def test_every_function_is_called():
+    """Without which the tests of memory and warnings would say less than they seem to."""
+    from roicy.compat import caffe2, mxnet
+
+    named = set(roicy.__all__) - {"Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"}
+    named |= {f"caffe2.{name}" for name in caffe2.__all__} | {f"mxnet.{name}" for name in mxnet.__all__}
+    called = CALLS + QUIET + (Path(__file__).parents[1] / "arrays" / "array_calls.py").read_text()
+    assert [name for name in named if f"{name}(" not in called and f'"{name}"' not in called] == []
+
+
+# ---------------------------------------------------------------- forks
+
+#: Another Python thread that makes calls all the time, and afterwards says if they were right.
+BESIDE = """
+import threading
+
+expected = results(large)
+stop, same = threading.Event(), []
+
+def pool():
+    roicy.set_num_threads(2)
+    while not stop.is_set():
+        same.append(results(large) == expected)
+
+def beside(count):
+    threads = [threading.Thread(target=pool) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+def ended(threads):
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return all(same) and (bool(same) or not threads)
+
+roicy.set_num_threads(2)
+"""
+
+FORK_BESIDE_A_CALL = """
+import signal, warnings
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which this is about
+threads = beside(1)
+states = []
+for round in range(12):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(40)  # ends a child that hangs
+        right = results(large) == expected
+        if round % 4 == 0:  # a child has children
+            grandchild = os.fork()
+            if grandchild == 0:
+                signal.alarm(40)
+                os._exit(results(large) != expected)
+            right = right and os.waitpid(grandchild, 0)[1] == 0
+        os._exit(0 if right else 3)
+    states.append(os.waitpid(child, 0)[1])
+print(any(states), ended(threads))
+"""
+
+
+@fork_only
+def test_fork_while_another_thread_is_in_a_call(run_python):
+    """What the other thread held stays behind in the parent: no child waits for it."""
+    source = CALLS + BESIDE + FORK_BESIDE_A_CALL
+    assert run_python(source, timeout=120).split() == ["False", "True"]
+
+
+POOL_OF_PROCESSES = """
+import concurrent.futures, multiprocessing
+
+def work(n):
+    with roicy.num_threads(n):
+        return results(large)
+
+def by_plan(plan):
+    return [[array.tobytes() for array in found] for found in planned(plan)]
+
+if __name__ == "__main__":
+    expected = work(2)
+    plans = [
+        roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), spatial_scale=0.7),
+        roicy.roi_align_rotated_plan([TURNED[:1, 1:], TURNED[1:, 1:]], FEATURES.shape, (3, 2)),
+    ]
+    of_plans = [by_plan(plan) for plan in plans]
+    context = multiprocessing.get_context(sys.argv[1])
+    with concurrent.futures.ProcessPoolExecutor(2, context) as pool:
+        found = list(pool.map(work, [1, 2, 3, 2], timeout=60))
+        found_by_plans = list(pool.map(by_plan, plans, timeout=60))
+    print(all(result == expected for result in found), found_by_plans == of_plans)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_processes_that_start_in_any_way(method, tmp_path):
+    """Workers of a pool, with threads of their own, after a threaded call of the process that starts them.
+
+    Plans travel to them.
+    """
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip("not on this platform")
+    program = tmp_path / "program.py"
+    program.write_text(CALLS + POOL_OF_PROCESSES)
+    done = python(str(program), method, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "True True"), done.stderr
+
+
+def python(*words, timeout=60):
+    """Run Python with options of its own; the program can import the modules of this folder."""
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, *words]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+# ---------------------------------------------------------------- signals
+
+INTERRUPTED = """
+import signal, time
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started this to ignore it
+threads = beside(int(sys.argv[1]))
+late, restored = [], []
+
+def send(seconds):
+    global sent
+    going.wait()
+    time.sleep(seconds)
+    sent = done
+    os.kill(os.getpid(), signal.SIGINT)
+
+for round in range(15):
+    done, going = 0, threading.Event()
+    sender = threading.Thread(target=send, args=(0.011 * round,))
+    sender.start()
+    try:
+        with roicy.num_threads(1 + round % 3):
+            while True:
+                for call in large.values():
+                    call()
+                    done += 1
+                going.set()
+    except KeyboardInterrupt:
+        late.append(done - sent)
+    restored.append(roicy.get_num_threads())
+    sender.join()
+right = results(large) == expected
+print(len(late), max(late) <= 3, set(restored) == {roicy.get_num_threads()}, right, ended(threads))
+"""
+
+
+@signals_only
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_interrupt_ends_a_loop_of_calls(run_python, others):
+    """KeyboardInterrupt comes when the call in progress is done, or is long, and the next calls are as ever.
+
+    Two more may be begun while the sender, who has counted those that are done, waits for Python's lock.
+    """
+    said = run_python(CALLS + BESIDE + INTERRUPTED, others, timeout=120)
+    assert said.split() == ["15", "True", "True", "True", "True"]
+
+
+LONG = """
+import signal, time
+
+rng = np.random.default_rng(0)
+image = rng.random((1, 16, 400, 500), np.float32)
+last = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+whole = np.tile(np.array([[0, 0, 0, 499, 399]], np.float32), (12000, 1))
+tilted = np.tile(np.array([[0, 250, 200, 490, 390, 3]], np.float32), (12000, 1))
+grad = np.ones((len(whole), 16, 1, 1), np.float32)
+chosen = np.zeros((len(whole), 16, 1, 1), np.int32)
+large_grad = np.broadcast_to(np.float32(1), (1000000, 16, 14, 14))
+large_chosen = np.broadcast_to(np.int32(7), large_grad.shape)
+largest = {"mode": "max", "sampling_ratio": 400}
+long = [
+    lambda: roicy.roi_align(image, whole, 1),
+    lambda: roicy.roi_align(last, whole, 1, layout="NHWC"),
+    lambda: roicy.roi_align(image[:, :3], np.tile(whole, (9, 1)), 3),
+    lambda: roicy.roi_align_backward(grad, whole, image.shape),
+    lambda: roicy.roi_align_backward_rois(grad, image, whole),
+    lambda: roicy.roi_align(image, whole, 1, **largest),
+    lambda: roicy.roi_align_backward(grad, whole, image.shape, argmax=chosen, **largest),
+    lambda: roicy.roi_align_backward_rois(grad, image, whole, argmax=chosen, **largest),
+    lambda: roicy.roi_align_rotated(image, tilted, 1),
+    lambda: roicy.roi_align_rotated(last, tilted, 1, layout="NHWC"),
+    lambda: roicy.roi_align_rotated_backward(grad, tilted, image.shape),
+    lambda: roicy.roi_align_rotated_backward_rois(grad, image, tilted),
+    lambda: roicy.roi_pool(image, whole, 1, return_argmax=True),
+    lambda: roicy.roi_pool_backward(large_grad, large_chosen, many, image.shape),
+    lambda: roicy.roi_align_plan(many, image.shape, 7),
+    lambda: roicy.roi_align_rotated_plan(np.tile(tilted, (30, 1)), image.shape, 7),
+]
+many = np.tile(whole, (100, 1))[:1000000]
+
+class Alarm(Exception):
+    pass
+
+def pooled():
+    return bits(large["roi_align"]())
+
+def handle(number, frame):
+    # between two pieces of a call a handler may call, too
+    right.append(pooled() == expected)
+    raise Alarm
+
+signal.signal(signal.SIGALRM, handle)
+roicy.cpu.runtime.parallel.keep_accounts(False)
+roicy.set_num_threads(int(sys.argv[1]))
+expected, right = pooled(), []
+for number, call in enumerate(long):
+    began = time.process_time()
+    signal.setitimer(signal.ITIMER_REAL, 0.15)
+    try:
+        call()
+        print("call", number, "ended")
+    except Alarm:
+        spent = time.process_time() - began
+        if spent > float(sys.argv[2]):
+            print("call", number, "went on for", spent)
+print(len(right), all(right), pooled() == expected)
+"""
+
+
+@signals_only
+@pytest.mark.parametrize("threads", [1, 2])
+def test_signals_end_long_calls(run_python, threads):
+    """Between two pieces of work, be they of a table, of a pooling or of a gradient.
+
+    Time is that of the process, all threads together: a busy machine has other work in between.
+    """
+    seconds = (0.15 + 0.5) * threads * (10 if os.environ.get("ROICY_BUILD") else 1)
+    said = run_python(CALLS + LONG, threads, seconds, timeout=240)
+    assert said.split() == ["16", "True", "True"]
+
+
+ALARMED = """
+import signal
+
+roicy.set_num_threads(2)
+arrays = {name: call for name, call in every.items() if name in array_calls.CALLS}
+names = list(arrays)
+expected, expected_large = results(arrays), results(large)
+handled = []
+
+def handle(number, frame):
+    # calls between two steps of another one
+    name = names[len(handled) % len(names)]
+    handled.append(bits(arrays[name]()) == expected[name])
+    signal.setitimer(signal.ITIMER_REAL, 0.0007)
+
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.0007)
+same = []
+while len(handled) < 250:
+    same.append(results(arrays) == expected and results(large) == expected_large)
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(all(same), all(handled))
+"""
+
+
+@signals_only
+def test_handlers_of_signals_call_too(run_python):
+    assert run_python(CALLS + ALARMED, timeout=120).split() == ["True", "True"]
+
+
+# ---------------------------------------------------------------- memory and references
+
+LEAKS = """
+import ctypes
+
+class Mallinfo(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Mallinfo
+
+def in_use():
+    # bytes that C code holds, and blocks that Python's objects hold
+    gc.collect()
+    info = mallinfo()
+    return np.array([info.uordblks + info.hblkhd, sys.getallocatedblocks()])
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+times = int(sys.argv[1])
+roicy.set_num_threads(1)
+calls = every | wrong
+for call in calls.values():
+    for _ in range(50):
+        call()
+before = resident()
+for name, call in calls.items():
+    for attempt in range(3):  # what is kept once is no leak
+        start = in_use()
+        for _ in range(times):
+            call()
+        grown, blocks = (in_use() - start) / times
+        if grown < 16 and blocks < 0.25:
+            break
+    else:
+        print(f"{name}: {grown:.1f} bytes and {blocks:.2f} objects stay of each call")
+grown = resident() - before
+if grown >= (1 << 20) + 8 * times * len(calls):
+    print(f"{grown} bytes of memory stay after {times} calls of each kind")
+"""
+
+
+@glibc_only
+@pytest.mark.plain_build("a sanitizer keeps what was freed")
+def test_calls_leave_no_memory_behind(run_python):
+    """Neither blocks of 32 bytes nor Python's objects, be the call right or wrong.
+
+    ROICY_TEST_CALLS=100000 makes so many calls of each kind.
+    """
+    times = os.environ.get("ROICY_TEST_CALLS", "400")
+    source = CALLS + LEAKS
+    # one arena, of which all threads' memory is; what Python's allocator keeps is counted by itself
+    assert run_python(source, times, timeout=7200, MALLOC_ARENA_MAX="1") == ""
+
+
+REFERENCES = """
+def flattened(values):
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from flattened(value)
+        elif isinstance(value, np.ndarray):
+            yield value
+
+def held(kind, function, arguments, options):
+    arrays = list(flattened([*arguments, *options.values()]))
+    before = [sys.getrefcount(array) for array in arrays]
+    kind(function, *arguments, **options)
+    gc.collect()
+    after = [sys.getrefcount(array) for array in arrays]
+    if after != before:
+        print(kind.__name__, function, before, after)
+
+for call in array_calls.CALLS.values():
+    for kind in (plain, in_turn):
+        call(lambda function, *arguments, **options: held(kind, function, arguments, options))
+
+# `out` is held by what is returned alone, and a plan holds no array of the caller's
+out = np.empty((4, 5, 3, 2), np.float32)
+arrays = [out, FEATURES, ROIS, GRAD]
+before = [sys.getrefcount(array) for array in arrays]
+plan = roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2))
+assert plan(FEATURES, out=out) is out
+plan.backward(GRAD)
+plan.backward_rois(GRAD, FEATURES)
+for wrong in (FEATURES[:1], FEATURES.astype(int), "features"):
+    with contextlib.suppress(TypeError, ValueError):
+        plan(wrong, out=out)
+gc.collect()
+after = [sys.getrefcount(array) for array in arrays]
+if after != before:
+    print("plan", before, after)
+"""
+
+
+def test_calls_hold_no_reference(run_python):
+    """Of the arrays that a call was given it keeps none, be it right or wrong."""
+    assert run_python(CALLS + REFERENCES) == ""
+
+
+# ---------------------------------------------------------------- all warnings
+
+QUIET = """
+for call in (every | wrong).values():
+    call()
+roicy.show_config()
+roicy.show_config("dicts")
+roicy.compat, repr(roicy.roi_align_plan(ROIS, FEATURES.shape, 2))
+gc.collect()
+"""
+
+
+def test_no_warning_in_development_mode(tmp_path):
+    """Under all checks that Python can make no function warns, about itself or about what it imports."""
+    program = tmp_path / "program.py"
+    program.write_text(CALLS + QUIET)
+    done = python("-X", "dev", "-W", "error", "-bb", str(program))
+    assert (done.returncode, done.stderr) == (0, "")

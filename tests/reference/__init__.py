@@ -1,0 +1,1 @@
+"""The operators in slow and obvious NumPy: the specification."""

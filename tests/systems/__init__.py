@@ -1,0 +1,1 @@
+"""Other systems: their calls, and ours beside them."""
