@@ -36,7 +36,7 @@ fuzz: $(VENV)/test.stamp ## call everything with arguments of all kinds, keep wh
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 # Without tests of CUDA: there the kernels of a module's tests are put in the place of the CPU's, for all threads.
-test-parallel: $(VENV)/test.stamp $(VENV)/parallel.stamp ## run each test in several Python threads at once; ARGS=tests/operators/test_largest_sample.py
+test-parallel: $(VENV)/test.stamp $(VENV)/parallel.stamp ## run each test in several Python threads at once; ARGS=tests/operators
 	@$(BIN)/python -m pytest -q --parallel-threads=3 --hypothesis-profile=few -m "not slow" -k "not cuda" $(or $(ARGS),tests)
 
 lint: $(VENV)/lint.stamp ## check the style of Python, Cython, C and CUDA, and the format of all but Cython

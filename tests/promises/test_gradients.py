@@ -3,11 +3,11 @@
 import battery
 import numpy as np
 import pytest
-from closeness import RELATIVE_BOUND, assert_close
+from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
 from hypothesis import assume
 from hypothesis import strategies as st
 from operators import BATTERY, OPERATORS, of_all, of_battery, of_sloped, those
-from strategies import FLOAT_DTYPES, LAYOUTS, rising_values
+from strategies import FLOAT_DTYPES, LAYOUTS, random_values, rising_values
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -145,3 +145,26 @@ def test_central_differences(operator, examples):
         for column in range(1, 1 + operator.numbers):
             difference = (loss(column, operator.step) - loss(column, -operator.step)) / (2 * operator.step)
             np.testing.assert_allclose(grad[:, column], difference, rtol=operator.bound, atol=operator.bound)
+
+
+@pytest.mark.cpu_only(reason="the CPU sums blocks of channels")
+@of_sloped
+def test_more_boxes_than_are_summed_at_once(operator):
+    """So many at a time that their channels' parts fit into some memory: the same as those boxes alone."""
+    count, rng = 20000, np.random.default_rng(0)
+    features = random_values(rng, (3, 256, 6, 7), "float32")
+    images, corners = rng.integers(3, size=count), battery.random_boxes(rng, count, 6, 7)
+    rois = operator.rois(rng, images, corners)
+    rois[::1999, 1] = np.nan
+    grad_output = random_values(rng, (count, 256, 1, 1), "float32")
+    argmax = rng.integers(0, 4, grad_output.shape).astype(np.int32) if operator.has_argmax else None
+
+    def of(part):
+        chosen = None if argmax is None else argmax[part]
+        options = {"sampling_ratio": 2, "invalid": "nan"}
+        return operator.backward_rois(grad_output[part], features, rois[part], chosen, **options)
+
+    grad = of(np.s_[:])
+    for part in (np.s_[:700], np.s_[12345:13000], np.s_[19500:]):
+        assert_same_bits(grad[part], of(part))
+    assert (grad[:, 1:] != 0).any(axis=0).all()
