@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import strategies
 from hypothesis import strategies as st
+from operators import rotated
 from strategies import FEATURE_DTYPES, FLOAT_DTYPES, HUGE, OUTPUT_SIZES, SPATIAL_SCALES, result_dtype
 
 from fuzz.calls import FUNCTIONS, ODD, PLANS, SYNONYMS, named_dtype
@@ -109,7 +110,7 @@ def _edges(length, huge):
 
 @functools.cache
 def _middles_and_sizes(length, huge):
-    return strategies.middles(length), strategies.sizes(length, huge=huge)
+    return rotated.middles(length), rotated.sizes(length, huge=huge)
 
 
 @st.composite
@@ -121,7 +122,7 @@ def coordinates(draw, scene, scale, ratio):
     if scene.rotated:
         sides = [_middles_and_sizes(length, tuple(huge)) for length in (width, height)]
         numbers += [draw(both[part]) / scale for part in (0, 1) for both in sides]
-        numbers.append(draw(strategies.DEGREES))
+        numbers.append(draw(rotated.DEGREES))
     else:
         ends = []
         for length in (width, height):
