@@ -26,7 +26,7 @@ FUNCTIONS = {
     **{f"mxnet.{name}": getattr(mxnet, name) for name in mxnet.__all__},
     "set_num_threads": roicy.set_num_threads,
 }
-PLANS = ["roi_align_plan", "roi_align_rotated_plan"]
+PLANS = [name for name in FUNCTIONS if name.endswith("_plan")]
 
 #: What others call the arguments of roicy.
 SYNONYMS = {

@@ -328,13 +328,15 @@ def _array_of(description):
 def used(draw, scene, description):
     """A method of the plan that a function makes, called after its boxes have been overwritten."""
     real = str(result_dtype(named_dtype(scene.dtype)))
-    method = draw(st.sampled_from(["__call__", "backward", "backward_rois"]))
+    function = description["function"].removesuffix("_plan")
+    gradients = [name for name in ("backward", "backward_rois") if f"{function}_{name}" in FUNCTIONS]
+    method = draw(st.sampled_from(["__call__", *gradients]))
     features = arrays(draw, scene.dtype, scene.shape, ["rising"], layout=scene.layout)
     gradient = arrays(draw, real, scene.bins, ["random"], layout=scene.layout)
     arguments = {"__call__": {"features": features}, "backward": {"grad_output": gradient}}.get(
         method, {"grad_output": gradient, "features": features}
     )
-    if method != "__call__" and scene.mode == "max":
+    if method != "__call__" and (scene.mode == "max" or function == "roi_pool"):
         arguments["argmax"] = arrays(draw, "int32", scene.bins, ["numbered"], layout=scene.layout)
     if method == "__call__" and scene.return_argmax:
         arguments["return_argmax"] = True

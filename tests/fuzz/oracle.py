@@ -126,7 +126,7 @@ def _of_plan(name, given, call):
         if _array(method.features).shape != shape:
             raise Meaningless("features of another shape")
         more = {"features": method.features, "output_size": given.output_size}
-        if function == "roi_align":
+        if "return_argmax" in inspect.signature(FUNCTIONS[function]).parameters:
             more["return_argmax"] = method.return_argmax
     else:
         bins = _array(method.grad_output).shape
@@ -137,11 +137,13 @@ def _of_plan(name, given, call):
             if _array(method.features).shape != shape:
                 raise Meaningless("features of another shape")
             more = {"grad_output": method.grad_output, "features": method.features}
-        if function == "roi_align":
-            more["argmax"] = method.argmax
-            if both.pop("max_rule") == "onnx" and both["mode"] == "max":
-                raise Meaningless("no gradient")
         function += f"_{call.method}"
+        parameters = inspect.signature(FUNCTIONS[function]).parameters
+        if "argmax" in parameters:
+            more["argmax"] = method.argmax
+        if both.get("max_rule") == "onnx" and both["mode"] == "max":
+            raise Meaningless("no gradient")
+        both = {key: value for key, value in both.items() if key in parameters}
     return function, bound(FUNCTIONS[function], {**both, **more, "out": method.out})
 
 
