@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
-from roicy._types import AngleUnit, ArgmaxError, DType, Kernels, Ndarray, Regions, Rounding, Size, Table
+from roicy._types import (
+    UNIT_STEP,
+    AngleUnit,
+    ArgmaxError,
+    DType,
+    Kernels,
+    Ndarray,
+    Regions,
+    Rounding,
+    Sampling,
+    Size,
+    Table,
+    Turn,
+)
 
 
 class Kind(NamedTuple):
@@ -89,7 +102,7 @@ AVERAGE = Kind(
     options=("spatial_scale", "sampling_ratio", "aligned"),
     settle=_sampling,
     table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
-        *regions, *options, accumulate, purpose
+        regions, Sampling(*options), accumulate, purpose
     ),
     forward=lambda kernels, table, features, out, _: kernels.axis_forward(table, features, out),
     backward=lambda kernels, table, grad_output, _, grad_features: kernels.axis_backward(
@@ -107,7 +120,9 @@ LARGEST_SAMPLE = Kind(
     numbers=settle.CORNERS,
     options=("spatial_scale", "sampling_ratio", "aligned"),
     settle=_sampling,
-    table=lambda kernels, regions, options, accumulate, _: kernels.grid_table(*regions, *options, accumulate),
+    table=lambda kernels, regions, options, accumulate, _: kernels.grid_table(
+        regions, Sampling(*options), accumulate
+    ),
     forward=lambda kernels, table, features, out, argmax: kernels.grid_forward(
         table, features, out, argmax, "bilinear"
     ),
@@ -170,7 +185,7 @@ ROTATED = Kind(
     options=("spatial_scale", "sampling_ratio", "aligned", "angle_unit", "clockwise"),
     settle=_turned_sampling,
     table=lambda kernels, regions, options, accumulate, purpose: kernels.sample_table(
-        *regions, *options[:3], options[3] == "degrees", options[4], accumulate, purpose
+        regions, Sampling(*options[:3]), Turn(options[3] == "degrees", options[4]), accumulate, purpose
     ),
     forward=lambda kernels, table, features, out, _: kernels.sample_forward(table, features, out),
     backward=lambda kernels, table, grad_output, _, grad_features: kernels.sample_backward(
@@ -195,8 +210,8 @@ def _range_table(
     kernels: Kernels, regions: Regions, options: tuple[Any, ...], accumulate: str, purpose: str
 ) -> Table:
     if purpose == "forward":
-        return kernels.range_table(*regions, *options, accumulate)
-    return kernels.image_table(*regions)  # where the maxima were is all that the gradient needs
+        return kernels.range_table(regions, *options, accumulate)
+    return kernels.image_table(regions)  # where the maxima were is all that the gradient needs
 
 
 def _range_argmax_error(
@@ -227,13 +242,13 @@ LARGEST_PIXEL = Kind(
 # ---------------------------------------------------------------- MXNet's maximum of samples
 
 
-UNIT_STEP = LARGEST_SAMPLE._replace(
-    name="UNIT_STEP",
+LARGEST_UNIT_STEP = LARGEST_SAMPLE._replace(
+    name="LARGEST_UNIT_STEP",
     operator="MaxROIAlign",
     options=("spatial_scale",),
     settle=lambda options, boxes, _: (settle.spatial_scale(options[0], boxes),),
-    table=lambda kernels, regions, options, accumulate, _: kernels.edge_grid_table(
-        *regions, *options, accumulate
+    table=lambda kernels, regions, options, accumulate, _: kernels.grid_table(
+        regions, Sampling(options[0], 0, False, UNIT_STEP), accumulate
     ),
     backward_rois="MaxROIAlign has no gradient with respect to boxes",
     words="",

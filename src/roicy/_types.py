@@ -118,6 +118,27 @@ class Regions(NamedTuple):
     output_size: Size
 
 
+#: Rules by which the samples of a bin lie, as in geometry/samples.h: in the middle of equal parts; one pixel
+#: apart from the edge of the bin on.
+ALIGN, UNIT_STEP = 0, 1
+
+
+class Sampling(NamedTuple):
+    """Where the samples of boxes lie; `sampling_ratio` is 0 for as many as a bin covers pixels."""
+
+    spatial_scale: float
+    sampling_ratio: int
+    aligned: bool
+    rule: int = ALIGN
+
+
+class Turn(NamedTuple):
+    """How the angles of rotated boxes are meant: in degrees or radians, clockwise or not."""
+
+    degrees: bool
+    clockwise: bool
+
+
 #: A wrong number of an argmax: where it is (k, c, p, q), what it is, and what it would have to be below.
 ArgmaxError: TypeAlias = tuple[tuple[int, int, int, int], int, int]
 #: What sums are kept in.

@@ -19,6 +19,7 @@ import roicy
 from operators import POOL
 from operators.roi_pool import pool_problems
 from roicy import cpu
+from roicy._types import Regions
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -287,7 +288,7 @@ def test_boxes_that_share_their_rows(dtype, memory, width, output_size):
 def test_where_rows_are_shared():
     def shared(boxes, shape, output_size):
         images = np.zeros(len(boxes), np.int64)
-        table = cpu.range_table(boxes, images, shape, output_size, 1.0, "round", "float32")
+        table = cpu.range_table(Regions(boxes, images, shape, output_size), 1.0, "round", "float32")
         return table.shared
 
     rng = np.random.default_rng(0)

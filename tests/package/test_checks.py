@@ -10,11 +10,13 @@ PREPARE = """
 import sys
 import numpy as np
 import roicy.cpu
+from roicy._types import Regions, Sampling
 from roicy.cpu.tables.axis import AxisTable
 
 def table(images):
     boxes = np.tile(np.array([1, 1, 9, 9], np.float32), (100, 1))
-    return AxisTable(boxes, images, (1, 16, 12, 12), (2, 2), 1.0, 2, True, "float32", "forward", 1)
+    regions = Regions(boxes, images, (1, 16, 12, 12), (2, 2))
+    return AxisTable(regions, Sampling(1.0, 2, True), "float32", "forward", 1)
 
 features = np.ones((1, 16, 12, 12), np.float32)
 kernels = roicy.cpu._kernels("float32")

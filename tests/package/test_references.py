@@ -12,6 +12,7 @@ import pytest
 from arrays.array_calls import CALLS, FEATURES, GRAD, ROIS, TURNED
 
 import roicy
+from roicy._types import Regions, Sampling
 
 pytestmark = pytest.mark.thread_unsafe(reason="the garbage collector is everybody's")
 
@@ -114,7 +115,8 @@ def test_kernels(waiting, host_kernels):
     from roicy.cuda import Kernels
 
     kernels = Kernels(np, HostModule, lambda: 0)
-    table = kernels.axis_table(ROIS, None, FEATURES.shape, (3, 2), 1.0, 0, True, "float32", "forward")
+    regions = Regions(ROIS, None, FEATURES.shape, (3, 2))
+    table = kernels.axis_table(regions, Sampling(1.0, 0, True), "float32", "forward")
     kernels.axis_forward(table, FEATURES, np.empty((4, 5, 3, 2), np.float32))
     seen = weakref.ref(kernels)
     del kernels, table

@@ -21,7 +21,7 @@ import roicy
 from roicy import _arguments as settle
 from roicy import plan
 from roicy._backend import adopt_single
-from roicy._kinds import UNIT_STEP
+from roicy._kinds import LARGEST_UNIT_STEP
 from roicy._types import (
     AnyArray,
     Array,
@@ -439,7 +439,7 @@ def MaxROIAlign(
         kernels, data, rois = adopt_single(data=data, rois=rois)
         shape, size = settle.features_shape(data, "NCHW"), settle.output_size(pooled_size)
         steps, given, options = _unit_steps(kernels.xp, rois, shape, size, spatial_scale)
-        out, argmax = plan.pool(UNIT_STEP, given, data, size, options, None, True)
+        out, argmax = plan.pool(LARGEST_UNIT_STEP, given, data, size, options, None, True)
         max_idx_x, max_idx_y = steps.positions(argmax)
         return out, max_idx_x, max_idx_y
 
@@ -509,7 +509,7 @@ def MaxROIAlign_backward(
         shape, size = settle.input_shape(data_shape, "NCHW"), settle.grad_output_size(out_grad, "NCHW")
         steps, given, options = _unit_steps(kernels.xp, rois, shape, size, spatial_scale)
         argmax = steps.argmax(max_idx_x, max_idx_y)
-        grad: Array = plan.backward(UNIT_STEP, given, out_grad, shape, options, None, argmax)
+        grad: Array = plan.backward(LARGEST_UNIT_STEP, given, out_grad, shape, options, None, argmax)
         return grad
 
 

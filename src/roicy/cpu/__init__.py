@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from roicy._types import ArgmaxError, DType, Ndarray, Shape, Size, Table
+from roicy._types import ArgmaxError, DType, Ndarray, Regions, Sampling, Table, Turn
 from roicy.cpu import selection, threads
 from roicy.cpu.tables.axis import AxisTable
 from roicy.cpu.tables.grid import GridTables
@@ -28,7 +28,6 @@ __all__ = [
     "axis_forward",
     "axis_table",
     "compiler",
-    "edge_grid_table",
     "get_num_threads",
     "grid_argmax_error",
     "grid_backward",
@@ -86,30 +85,9 @@ def levels() -> tuple[str, ...]:
     return selection.available()
 
 
-def axis_table(
-    boxes: Ndarray,
-    images: Ndarray | None,
-    input_shape: Shape,
-    output_size: Size,
-    spatial_scale: float,
-    sampling_ratio: int,
-    aligned: bool,
-    accumulate: str,
-    purpose: str,
-) -> Table:
+def axis_table(regions: Regions, sampling: Sampling, accumulate: str, purpose: str) -> Table:
     """Return the axis tables of the boxes; see `roicy.cpu.tables.axis.AxisTable`."""
-    return AxisTable(
-        boxes,
-        images,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        accumulate,
-        purpose,
-        threads.for_call(),
-    )
+    return AxisTable(regions, sampling, accumulate, purpose, threads.for_call())
 
 
 def axis_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
@@ -171,17 +149,9 @@ def row_quotients(rows: Ndarray, divisors: Ndarray) -> Ndarray:
     return np.divide(rows, divisors, np.empty_like(rows), dtype=np.float64, casting="same_kind")
 
 
-def range_table(
-    boxes: Ndarray,
-    images: Ndarray | None,
-    input_shape: Shape,
-    output_size: Size,
-    spatial_scale: float,
-    rounding: str,
-    accumulate: str,
-) -> Table:
+def range_table(regions: Regions, spatial_scale: float, rounding: str, accumulate: str) -> Table:
     """Return the range tables of the boxes; see `roicy.cpu.tables.range.RangeTable`."""
-    return RangeTable(boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate)
+    return RangeTable(regions, spatial_scale, rounding, accumulate)
 
 
 def range_forward(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
@@ -193,9 +163,9 @@ def range_forward(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray
         kernels.range_forward(table, features, out, argmax, threads.for_call())
 
 
-def image_table(boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size) -> Table:
+def image_table(regions: Regions) -> Table:
     """Return which image each box belongs to; see `roicy.cpu.tables.rois.ImageTable`."""
-    return ImageTable(boxes, images, input_shape, output_size)
+    return ImageTable(regions)
 
 
 def range_backward(table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
@@ -211,34 +181,9 @@ def range_argmax_error(argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int
     return found
 
 
-def sample_table(
-    boxes: Ndarray,
-    images: Ndarray | None,
-    input_shape: Shape,
-    output_size: Size,
-    spatial_scale: float,
-    sampling_ratio: int,
-    aligned: bool,
-    degrees: bool,
-    clockwise: bool,
-    accumulate: str,
-    purpose: str,
-) -> Table:
+def sample_table(regions: Regions, sampling: Sampling, turn: Turn, accumulate: str, purpose: str) -> Table:
     """Return the sample tables of rotated boxes; see `roicy.cpu.tables.sample.SampleTable`."""
-    return SampleTable(
-        boxes,
-        images,
-        input_shape,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        aligned,
-        degrees,
-        clockwise,
-        accumulate,
-        purpose,
-        threads.for_call(),
-    )
+    return SampleTable(regions, sampling, turn, accumulate, purpose, threads.for_call())
 
 
 def sample_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
@@ -259,32 +204,9 @@ def sample_backward_rois(table: Table, grad_output: Ndarray, features: Ndarray, 
     )
 
 
-def grid_table(
-    boxes: Ndarray,
-    images: Ndarray | None,
-    input_shape: Shape,
-    output_size: Size,
-    spatial_scale: float,
-    sampling_ratio: int,
-    aligned: bool,
-    accumulate: str,
-) -> Table:
+def grid_table(regions: Regions, sampling: Sampling, accumulate: str) -> Table:
     """Return the grid tables of the boxes; see `roicy.cpu.tables.grid.GridTables`."""
-    geometry = (input_shape, output_size, spatial_scale, sampling_ratio, aligned, False)
-    return GridTables(boxes, images, geometry, accumulate)
-
-
-def edge_grid_table(
-    boxes: Ndarray,
-    images: Ndarray | None,
-    input_shape: Shape,
-    output_size: Size,
-    spatial_scale: float,
-    accumulate: str,
-) -> Table:
-    """Return grid tables with samples in steps of one pixel from the edge of each bin."""
-    geometry = (input_shape, output_size, spatial_scale, 0, False, True)
-    return GridTables(boxes, images, geometry, accumulate)
+    return GridTables(regions, sampling, accumulate)
 
 
 def grid_forward(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str) -> None:

@@ -1,19 +1,9 @@
 from typing import Self
 
-from roicy._types import NumPyArray, Shape, Size
+from roicy._types import Regions, Sampling
 from roicy.cpu.tables.rois import RoiTable
 
 class AxisTable(RoiTable):
     def __new__(
-        cls,
-        boxes: NumPyArray,
-        images: NumPyArray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool,
-        accumulate: str,
-        purpose: str,
-        threads: int,
+        cls, regions: Regions, sampling: Sampling, accumulate: str, purpose: str, threads: int
     ) -> Self: ...

@@ -17,7 +17,7 @@ cimport numpy as cnp
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
-from roicy.cpu.tables.samples cimport ALIGN, Sampling, Side
+from roicy.cpu.tables.samples cimport Sampling, Side
 
 cnp.import_array()
 
@@ -137,16 +137,10 @@ cdef class AxisTable(RoiTable):
 
     Parameters
     ----------
-    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
-        Corners x1, y1, x2, y2; with five columns the batch index comes first.
-    images : ndarray, (K,), int64, C-contiguous, or None with five columns
-        Batch indices.
-    input_shape : tuple of int
-        N, C, H, W.
-    output_size : tuple of int
-        Output rows and columns.
-    spatial_scale, sampling_ratio, aligned
-        As in `roicy.roi_align`.
+    regions : Regions
+        Boxes (K, 4) or (K, 5): corners x1, y1, x2, y2; maps and bins.
+    sampling : Sampling
+        Where samples lie in them.
     accumulate : {"float32", "float64"}
         Type of the weights.
     purpose : {"forward", "backward", "backward_rois"}
@@ -155,16 +149,17 @@ cdef class AxisTable(RoiTable):
         Threads that may be used.
     """
 
-    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio,
-                  bint aligned, str accumulate, str purpose, int threads):
+    def __cinit__(self, regions, sampling, str accumulate, str purpose, int threads):
+        cdef cnp.ndarray boxes = regions.boxes
         cdef int columns = <int> cnp.PyArray_DIM(boxes, 1)
         cdef int64_t* image
-        self.describe(input_shape, output_size, accumulate, boxes)
+        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
-        image = self.find_images(boxes, images)
-        fill(self, boxes, columns, image, Sampling(spatial_scale=spatial_scale, sampling_ratio=sampling_ratio,
-                                                   aligned=aligned, rule=ALIGN), purpose, threads)
+        image = self.find_images(boxes, regions.images)
+        fill(self, boxes, columns, image,
+             Sampling(spatial_scale=sampling.spatial_scale, sampling_ratio=sampling.sampling_ratio,
+                      aligned=sampling.aligned, rule=sampling.rule), purpose, threads)
 
 
 cdef struct Filling:

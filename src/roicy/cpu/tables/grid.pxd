@@ -52,7 +52,7 @@ cdef class GridTable(RoiTable):
 
 
 cdef class GridTables:
-    cdef object boxes, images, geometry
+    cdef object regions, sampling
     cdef readonly str accumulate
     cdef readonly Py_ssize_t first_invalid, first_too_fine
     cdef list runs              # slices of the rows

@@ -16,6 +16,7 @@ cimport numpy as cnp
 
 import numpy as np
 
+from roicy._types import UNIT_STEP, Regions
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.samples cimport (
@@ -246,18 +247,10 @@ cdef class GridTable(RoiTable):
 
     Parameters
     ----------
-    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
-        Corners x1, y1, x2, y2; with five columns the batch index comes first.
-    images : ndarray, (K,), int64, C-contiguous, or None with five columns
-        Batch indices.
-    input_shape : tuple of int
-        N, C, H, W.
-    output_size : tuple of int
-        Output rows and columns.
-    spatial_scale, sampling_ratio, aligned
-        As in `roicy.roi_align`.
-    from_edge : bool
-        Samples lie in steps of one pixel from the edge of each bin instead.
+    regions : Regions
+        Boxes (K, 4) or (K, 5): corners x1, y1, x2, y2; maps and bins.
+    sampling : Sampling
+        Where samples lie in them.
     accumulate : {"float32", "float64"}
         Type of the weights.
 
@@ -267,25 +260,29 @@ cdef class GridTable(RoiTable):
         First row with more than 2**31 - 1 samples in a bin; -1 where there is none.
     """
 
-    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio,
-                  bint aligned, bint from_edge, str accumulate):
+    def __cinit__(self, regions, sampling, str accumulate):
+        cdef cnp.ndarray boxes = regions.boxes
         cdef int columns = <int> cnp.PyArray_DIM(boxes, 1)
         cdef int64_t* image
-        cdef Rule rule = Rule(spatial_scale=spatial_scale, sampling_ratio=sampling_ratio, aligned=aligned,
-                              from_edge=from_edge)
-        self.describe(input_shape, output_size, accumulate, boxes)
-        self.spatial_scale = spatial_scale
+        cdef Rule rule = rule_of(sampling)
+        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
+        self.spatial_scale = rule.spatial_scale
         self.first_too_fine = -1
         self.y.bins = self.rows
         self.x.bins = self.columns
         self.y.length = self.height
         self.x.length = self.width
         self.y.single = self.x.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
-        image = self.find_images(boxes, images)
+        image = self.find_images(boxes, regions.images)
         if self.y.single:
             fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, image, &rule)
         else:
             fill(self, <const double*> cnp.PyArray_DATA(boxes), columns, image, &rule)
+
+
+cdef Rule rule_of(sampling):
+    return Rule(spatial_scale=sampling.spatial_scale, sampling_ratio=sampling.sampling_ratio, aligned=sampling.aligned,
+                from_edge=sampling.rule == UNIT_STEP)
 
 
 cdef int fill(GridTable table, const floating* boxes, int columns, const int64_t* image, Rule* rule) except -1:
@@ -418,19 +415,17 @@ cdef class GridTables:
     """Grid tables of runs of RoIs, each small enough to be held; made anew, whenever they are gone through, where there
     are several.
 
-    The parameters are those of `GridTable`, all but the last one in a tuple. Of its attributes it has `accumulate` and
-    the first rows.
+    The parameters are those of `GridTable`. Of its attributes it has `accumulate` and the first rows.
     """
 
-    def __init__(self, cnp.ndarray boxes, images, geometry, str accumulate):
-        cdef Py_ssize_t first = 0, last, count = len(boxes)
-        self.boxes = boxes
-        self.images = images
-        self.geometry = geometry
+    def __init__(self, regions, sampling, str accumulate):
+        cdef Py_ssize_t first = 0, last, count = len(regions.boxes)
+        self.regions = regions
+        self.sampling = sampling
         self.accumulate = accumulate
         self.only = None
         self.runs = []
-        listed = np.cumsum(entries(boxes, *geometry))
+        listed = np.cumsum(entries(regions, sampling))
         while first < count:
             last = np.searchsorted(listed, (listed[first - 1] if first else 0) + samples_at_once, side="right")
             last = max(last, first + 1)
@@ -442,8 +437,9 @@ cdef class GridTables:
         self.first_too_fine = self.first_of("first_too_fine")
 
     cdef GridTable table_of(self, run):
-        images = None if self.images is None else self.images[run]
-        return GridTable(self.boxes[run], images, *self.geometry, self.accumulate)
+        boxes, images, input_shape, output_size = self.regions
+        images = None if images is None else images[run]
+        return GridTable(Regions(boxes[run], images, input_shape, output_size), self.sampling, self.accumulate)
 
     cdef Py_ssize_t first_of(self, str attribute) except? -1:
         for run, table in self:
@@ -465,15 +461,14 @@ cdef class GridTables:
         return len(self.runs) > 1
 
 
-def entries(cnp.ndarray boxes, input_shape, output_size, double spatial_scale, int sampling_ratio, bint aligned,
-            bint from_edge):
+def entries(regions, sampling):
     """Return (K,) how many samples a grid table lists for each RoI."""
-    cdef Rule rule = Rule(spatial_scale=spatial_scale, sampling_ratio=sampling_ratio, aligned=aligned,
-                          from_edge=from_edge)
+    cdef Rule rule = rule_of(sampling)
+    cdef cnp.ndarray boxes = regions.boxes
     cdef cnp.ndarray found = np.zeros(len(boxes), np.int64)
     cdef int64_t* target = <int64_t*> cnp.PyArray_DATA(found)
-    cdef int columns = <int> cnp.PyArray_DIM(boxes, 1), rows = output_size[0], bins = output_size[1]
-    cdef int height = input_shape[2], width = input_shape[3]
+    cdef int columns = <int> cnp.PyArray_DIM(boxes, 1), rows = regions.output_size[0], bins = regions.output_size[1]
+    cdef int height = regions.input_shape[2], width = regions.input_shape[3]
     if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
         count_entries(<const float*> cnp.PyArray_DATA(boxes), columns, len(boxes), &rule, rows, bins, height, width,
                       target)

@@ -89,14 +89,8 @@ cdef class RangeTable(RoiTable):
 
     Parameters
     ----------
-    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
-        Corners x1, y1, x2, y2; with five columns the batch index comes first.
-    images : ndarray, (K,), int64, C-contiguous, or None with five columns
-        Batch indices.
-    input_shape : tuple of int
-        N, C, H, W.
-    output_size : tuple of int
-        Output rows and columns.
+    regions : Regions
+        Boxes (K, 4) or (K, 5): corners x1, y1, x2, y2; maps and bins.
     spatial_scale, rounding
         As in `roicy.roi_pool`.
     accumulate : {"float32", "float64"}
@@ -108,15 +102,15 @@ cdef class RangeTable(RoiTable):
         Whether many bins share few ranges of rows, so that the largest of each is best found once.
     """
 
-    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, str rounding,
-                  str accumulate):
+    def __cinit__(self, regions, double spatial_scale, str rounding, str accumulate):
+        cdef cnp.ndarray boxes = regions.boxes
         cdef int columns = <int> cnp.PyArray_DIM(boxes, 1)
         cdef bint whole = rounding == "round"
         cdef int64_t* image
-        self.describe(input_shape, output_size, accumulate, boxes)
+        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
-        image = self.find_images(boxes, images)
+        image = self.find_images(boxes, regions.images)
         if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
             fill(self, <const float*> cnp.PyArray_DATA(boxes), columns, image, spatial_scale, whole)
         else:

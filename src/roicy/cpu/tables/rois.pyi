@@ -1,6 +1,6 @@
 from typing import Self
 
-from roicy._types import DType, NumPyArray, Shape, Size
+from roicy._types import DType, Regions
 
 class RoiTable:
     rois: int
@@ -13,10 +13,4 @@ class RoiTable:
     def in_pieces(self, purpose: str, dtype: DType) -> bool: ...
 
 class ImageTable(RoiTable):
-    def __new__(
-        cls,
-        boxes: NumPyArray,
-        images: NumPyArray | None,
-        input_shape: Shape,
-        output_size: Size,
-    ) -> Self: ...
+    def __new__(cls, regions: Regions) -> Self: ...

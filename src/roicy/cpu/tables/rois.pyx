@@ -176,21 +176,18 @@ cdef class ImageTable(RoiTable):
 
     Parameters
     ----------
-    boxes : ndarray, (K, 4) or (K, 5), float32 or float64, C-contiguous
-        With five columns the batch index comes first.
-    images : ndarray, (K,), int64, C-contiguous, or None with five columns
-        Batch indices.
-    input_shape, output_size : tuple of int
-        N, C, H, W; rows and columns of bins.
+    regions : Regions
+        Boxes, maps and bins.
     """
 
-    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size):
+    def __cinit__(self, regions):
+        cdef cnp.ndarray boxes = regions.boxes
         cdef int64_t k
         cdef int64_t* image
         cdef Place* places
         cdef double* cost
-        self.describe(input_shape, output_size, "float32", boxes)
-        image = self.find_images(boxes, images)
+        self.describe(regions.input_shape, regions.output_size, "float32", boxes)
+        image = self.find_images(boxes, regions.images)
         places = <Place*> self.reserve(self.rois, sizeof(Place))
         cost = <double*> self.reserve(self.rois, sizeof(double))
         self.window = <Window*> self.reserve(self.rois, sizeof(Window))

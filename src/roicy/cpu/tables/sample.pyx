@@ -49,18 +49,10 @@ cdef class SampleTable(RoiTable):
 
     Parameters
     ----------
-    boxes : ndarray, (K, 5) or (K, 6), float32 or float64, C-contiguous
-        Centre, width, height and angle; with six columns the batch index comes first.
-    images : ndarray, (K,), int64, C-contiguous, or None with six columns
-        Batch indices.
-    input_shape : tuple of int
-        N, C, H, W.
-    output_size : tuple of int
-        Output rows and columns.
-    spatial_scale, sampling_ratio, aligned, clockwise
-        As in `roicy.roi_align_rotated`.
-    degrees : bool
-        Whether angles are in degrees, else in radians.
+    regions : Regions
+        Boxes (K, 5) or (K, 6): centre, width, height and angle; maps and bins.
+    sampling, turn : Sampling, Turn
+        Where samples lie in them, and how angles are meant.
     accumulate : {"float32", "float64"}
         Type of the weights.
     purpose : {"forward", "backward", "backward_rois"}
@@ -69,23 +61,24 @@ cdef class SampleTable(RoiTable):
         Threads that may be used.
     """
 
-    def __cinit__(self, cnp.ndarray boxes, images, input_shape, output_size, double spatial_scale, int sampling_ratio,
-                  bint aligned, bint degrees, bint clockwise, str accumulate, str purpose, int threads):
+    def __cinit__(self, regions, sampling, turn, str accumulate, str purpose, int threads):
+        cdef cnp.ndarray boxes = regions.boxes
+        cdef bint degrees = turn.degrees, clockwise = turn.clockwise
         cdef Noting noting
-        self.describe(input_shape, output_size, accumulate, boxes)
+        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         if self.height * <int64_t> self.width > 0x7fffffff:
             raise ValueError(f"features must have at most 2147483647 pixels a plane, got {self.height} x {self.width}")
         self.sloped = purpose == "backward_rois"
         self.spreading = purpose == "backward"
         self.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
-        self.spatial_scale = spatial_scale
+        self.spatial_scale = sampling.spatial_scale
         self.turn = (-1 if clockwise else 1) * (M_PI / 180 if degrees else 1)
         noting.boxes = cnp.PyArray_DATA(boxes)
         noting.columns = <int> cnp.PyArray_DIM(boxes, 1)
         noting.count = self.rois
-        noting.image = self.find_images(boxes, images)
-        noting.sampling_ratio = sampling_ratio
-        noting.aligned = aligned
+        noting.image = self.find_images(boxes, regions.images)
+        noting.sampling_ratio = sampling.sampling_ratio
+        noting.aligned = sampling.aligned
         noting.turn = Turn(degrees=degrees, clockwise=clockwise)
         noting.by_first_row = self.spreading
         note_boxes(self, &noting, threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Shape, Size, Table
+from roicy._types import Ndarray, Regions, Sampling, Table
 from roicy.cuda.device import Device, channels_last, packs
 from roicy.cuda.structs import view
 from roicy.cuda.tables.axis import AxisTable
@@ -25,31 +25,9 @@ _NONE = np.int64(0)
 class AxisKernels(Device):
     """RoIAlign by the average of the samples of a bin."""
 
-    def axis_table(
-        self,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool,
-        accumulate: str,
-        purpose: str,
-    ) -> Table:
+    def axis_table(self, regions: Regions, sampling: Sampling, accumulate: str, purpose: str) -> Table:
         """Return the axis tables of the boxes; see `AxisTable`."""
-        return AxisTable(
-            self,
-            boxes,
-            images,
-            input_shape,
-            output_size,
-            spatial_scale,
-            sampling_ratio,
-            aligned,
-            accumulate,
-            purpose,
-        )
+        return AxisTable(self, regions, sampling, accumulate, purpose)
 
     def axis_forward(self, table: Table, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the table."""

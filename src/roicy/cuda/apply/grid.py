@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import ArgmaxError, Ndarray, Shape, Size, Table
+from roicy._types import ArgmaxError, Ndarray, Regions, Sampling, Table
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
 from roicy.cuda.device import Device
@@ -31,33 +31,9 @@ _RUN = 64
 class GridKernels(Device):
     """What `roicy.cpu` has for grid tables."""
 
-    def grid_table(
-        self,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool,
-        accumulate: str,
-    ) -> Table:
+    def grid_table(self, regions: Regions, sampling: Sampling, accumulate: str) -> Table:
         """Return the grid tables of the boxes; see `GridTable`."""
-        geometry = input_shape, output_size, spatial_scale, sampling_ratio, aligned, False
-        return GridTable(self, boxes, images, *geometry, accumulate)
-
-    def edge_grid_table(
-        self,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        accumulate: str,
-    ) -> Table:
-        """Return grid tables with samples in steps of one pixel from the edge of each bin."""
-        geometry = input_shape, output_size, spatial_scale, 0, False, True
-        return GridTable(self, boxes, images, *geometry, accumulate)
+        return GridTable(self, regions, sampling, accumulate)
 
     def grid_forward(
         self, tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import DType, Ndarray, Shape, Size, Table
+from roicy._types import DType, Ndarray, Regions, Table
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
 from roicy.cuda.device import COUNT, PLACED, Device, packs
@@ -26,18 +26,9 @@ _MANY_CHANNELS = 16
 class RangeKernels(Device):
     """What `roicy.cpu` has for range tables."""
 
-    def range_table(
-        self,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        rounding: str,
-        accumulate: str,
-    ) -> Table:
+    def range_table(self, regions: Regions, spatial_scale: float, rounding: str, accumulate: str) -> Table:
         """Return the range tables of the boxes; see `RangeTable`."""
-        return RangeTable(self, boxes, images, input_shape, output_size, spatial_scale, rounding, accumulate)
+        return RangeTable(self, regions, spatial_scale, rounding, accumulate)
 
     def range_forward(self, table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
         """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
@@ -67,11 +58,9 @@ class RangeKernels(Device):
         threads = 32 * constants["WARPS"]
         self.launch("range_forward", "range_forward", options, tasks, threads, (*arguments, division))
 
-    def image_table(
-        self, boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size
-    ) -> Table:
+    def image_table(self, regions: Regions) -> Table:
         """Return which image each box belongs to; see `roicy.cuda.tables.rois.ImageTable`."""
-        return ImageTable(self, boxes, images, input_shape, output_size)
+        return ImageTable(self, regions)
 
     def range_backward(
         self, table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray

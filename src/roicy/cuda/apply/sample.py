@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Shape, Size, Table
+from roicy._types import Ndarray, Regions, Sampling, Table, Turn
 from roicy.cuda.device import Device, channels_last, packs
 from roicy.cuda.structs import view
 from roicy.cuda.tables.sample import SampleTable
@@ -29,33 +29,10 @@ class SampleKernels(Device):
     """RoIAlign of rotated boxes."""
 
     def sample_table(
-        self,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool,
-        degrees: bool,
-        clockwise: bool,
-        accumulate: str,
-        purpose: str,
+        self, regions: Regions, sampling: Sampling, turn: Turn, accumulate: str, purpose: str
     ) -> Table:
         """Return the sample table of rotated boxes, the same for any purpose; see `SampleTable`."""
-        return SampleTable(
-            self,
-            boxes,
-            images,
-            input_shape,
-            output_size,
-            spatial_scale,
-            sampling_ratio,
-            aligned,
-            degrees,
-            clockwise,
-            accumulate,
-        )
+        return SampleTable(self, regions, sampling, turn, accumulate)
 
     def sample_forward(self, table: Table, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the sample table."""

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from roicy._types import DType, Ndarray, Shape, Size
+from roicy._types import DType, Ndarray, Regions, Sampling
 from roicy.cuda.device import Arguments, Device
 from roicy.cuda.tables.rois import RoiTable
 
-#: The rule of RoIAlign, as in geometry/samples.h.
-ALIGN = 0
 #: Bytes of tables that are set aside without asking what the boxes need.
 UNASKED_BYTES = 1 << 28
 
@@ -110,22 +108,19 @@ class AxisTable(RoiTable):
     def __init__(
         self,
         device: Device,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool,
+        regions: Regions,
+        sampling: Sampling,
         accumulate: str,
         purpose: str,
     ) -> None:
-        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
-        geometry = np.float64(spatial_scale), np.int32(sampling_ratio), np.int32(aligned), np.int32(ALIGN)
+        super().__init__(device, regions, accumulate)
+        spatial_scale, *options = sampling
+        geometry = np.float64(spatial_scale), *map(np.int32, options)
         sloped, turned = purpose == "backward_rois", purpose == "backward"
         shared = device.xp, self.image, np.dtype(accumulate)
-        self.y = _Axis(*shared, output_size[0], input_shape[2], sampling_ratio)
-        self.x = _Axis(*shared, output_size[1], input_shape[3], sampling_ratio)
+        (_, _, height, width), (rows, columns) = self.input_shape, self.output_size
+        self.y = _Axis(*shared, rows, height, sampling.sampling_ratio)
+        self.x = _Axis(*shared, columns, width, sampling.sampling_ratio)
         if self.y.bytes(sloped, turned) + self.x.bytes(sloped, turned) > UNASKED_BYTES:
             self._measure(geometry)
         self.y.reserve(sloped, turned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Shape, Size
+from roicy._types import UNIT_STEP, Ndarray, Regions, Sampling
 from roicy.cuda.device import Arguments, Device, name_of, table_options
 from roicy.cuda.structs import POINTER, Layout
 from roicy.cuda.tables.rois import ROIS, RoiTable
@@ -30,18 +30,10 @@ class GridTable(RoiTable):
     ----------
     device : Device
         Where the table is.
-    boxes : array, (K, 4) or (K, 5), float32 or float64, C-contiguous
-        Corners x1, y1, x2, y2; with five columns the batch index comes first.
-    images : array, (K,), int64, C-contiguous, or None with five columns
-        Batch indices.
-    input_shape : tuple of int
-        N, C, H, W.
-    output_size : tuple of int
-        Output rows and columns.
-    spatial_scale, sampling_ratio, aligned
-        As in `roicy.roi_align`.
-    from_edge : bool
-        Samples lie in steps of one pixel from the edge of each bin instead.
+    regions : Regions
+        Boxes (K, 4) or (K, 5): corners x1, y1, x2, y2; maps and bins.
+    sampling : Sampling
+        Where samples lie in them.
     accumulate : {"float32", "float64"}
         Type of the weights.
 
@@ -64,26 +56,22 @@ class GridTable(RoiTable):
     def __init__(
         self,
         device: Device,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool,
-        from_edge: bool,
+        regions: Regions,
+        sampling: Sampling,
         accumulate: str,
     ) -> None:
-        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
-        height, width = input_shape[2:]
-        rows, columns = output_size
+        super().__init__(device, regions, accumulate)
+        spatial_scale, sampling_ratio, aligned, rule = sampling
+        from_edge = rule == UNIT_STEP
+        height, width = self.input_shape[2:]
+        rows, columns = self.output_size
         self.bins = device.xp.empty((self.rois, rows + columns, 4), np.float64)
         self.steps = device.xp.empty((self.rois, 2, 2), np.float64)
         self.listed = device.xp.empty((self.rois, rows + columns), np.int32)
         self.total = device.xp.empty((self.rois, rows + columns), np.int32)
         self.bin_rows = device.xp.empty((self.rois, rows, 2), np.int32)
         self._first_bad: list[int] | None = None
-        self._box_option = table_options(name_of(boxes.dtype), accumulate)[:1]
+        self._box_option = table_options(name_of(self.boxes.dtype), accumulate)[:1]
         self.packed = GRID(
             rois=self.packed_rois,
             bins=self.bins,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Shape, Size
+from roicy._types import Regions
 from roicy.cuda.device import Device
 from roicy.cuda.structs import POINTER, Layout
 from roicy.cuda.tables.rois import ROIS, RoiTable
@@ -21,14 +21,8 @@ class RangeTable(RoiTable):
     ----------
     device : Device
         Where the table is.
-    boxes : array, (K, 4) or (K, 5), float32 or float64, C-contiguous
-        Corners x1, y1, x2, y2; with five columns the batch index comes first.
-    images : array, (K,), int64, C-contiguous, or None with five columns
-        Batch indices.
-    input_shape : tuple of int
-        N, C, H, W.
-    output_size : tuple of int
-        Output rows and columns.
+    regions : Regions
+        Boxes (K, 4) or (K, 5): corners x1, y1, x2, y2; maps and bins.
     spatial_scale, rounding
         As in `roicy.roi_pool`.
     accumulate : {"float32", "float64"}
@@ -45,16 +39,14 @@ class RangeTable(RoiTable):
     def __init__(
         self,
         device: Device,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
+        regions: Regions,
         spatial_scale: float,
         rounding: str,
         accumulate: str,
     ) -> None:
-        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
-        height, width = input_shape[2:]
+        super().__init__(device, regions, accumulate)
+        output_size = self.output_size
+        height, width = self.input_shape[2:]
         self.y, self.x = (
             tuple(device.xp.empty((self.rois, bins), np.int32) for _ in range(2)) for bins in output_size
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Shape, Size
+from roicy._types import Regions
 from roicy.cuda.device import Arguments, Device, name_of, table_options
 from roicy.cuda.structs import POINTER, Layout, Struct
 
@@ -34,12 +34,8 @@ class RoiTable:
     ----------
     device : Device
         Where the table is.
-    boxes : array, (K, columns) or (K, columns + 1), float32 or float64, C-contiguous
-        The numbers of each box; with one column more the batch index comes first.
-    images : array, (K,), int64, C-contiguous, or None with one column more
-        Batch indices.
-    input_shape, output_size : tuple of int
-        N, C, H, W; rows and columns of bins.
+    regions : Regions
+        Boxes, maps and bins.
     accumulate : {"float32", "float64"}
         Type of the weights.
 
@@ -54,12 +50,10 @@ class RoiTable:
     def __init__(
         self,
         device: Device,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
+        regions: Regions,
         accumulate: str,
     ) -> None:
+        boxes, images, input_shape, output_size = regions
         if input_shape[1] > _INT32_MAX:
             raise ValueError(
                 f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
@@ -154,8 +148,6 @@ class RoiTable:
 class ImageTable(RoiTable):
     """Which image each RoI belongs to, and nothing else."""
 
-    def __init__(
-        self, device: Device, boxes: Ndarray, images: Ndarray | None, input_shape: Shape, output_size: Size
-    ) -> None:
-        super().__init__(device, boxes, images, input_shape, output_size, "float32")
+    def __init__(self, device: Device, regions: Regions) -> None:
+        super().__init__(device, regions, "float32")
         self.launch_table("find_images", -(-self.rois // 128), 128, (self.packed_boxes(), self.packed_rois))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Shape, Size
+from roicy._types import Regions, Sampling, Turn
 from roicy.cuda.device import Device
 from roicy.cuda.tables.rois import RoiTable
 
@@ -27,30 +27,26 @@ class SampleTable(RoiTable):
     def __init__(
         self,
         device: Device,
-        boxes: Ndarray,
-        images: Ndarray | None,
-        input_shape: Shape,
-        output_size: Size,
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool,
-        degrees: bool,
-        clockwise: bool,
+        regions: Regions,
+        sampling: Sampling,
+        turn: Turn,
         accumulate: str,
     ) -> None:
-        super().__init__(device, boxes, images, input_shape, output_size, accumulate)
-        height, width = input_shape[2:]
+        super().__init__(device, regions, accumulate)
+        spatial_scale, sampling_ratio, aligned, _ = sampling
+        degrees, clockwise = turn
+        height, width = self.input_shape[2:]
         if height * width > _MOST_PIXELS:
             raise ValueError(
                 f"features must have at most {_MOST_PIXELS} pixels a plane, got {height} x {width}"
             )
-        self.rotated = device.xp.empty((self.rois, BOX_NUMBERS), boxes.dtype)
+        self.rotated = device.xp.empty((self.rois, BOX_NUMBERS), self.boxes.dtype)
         self.spatial_scale = spatial_scale
         self.turn = (-1 if clockwise else 1) * (np.pi / 180 if degrees else 1)
         self.box_options = self._options[:1]
         arguments = (
             *self.rows(),
-            *map(np.int32, (height, width, *output_size)),
+            *map(np.int32, (height, width, *self.output_size)),
             np.float64(spatial_scale),
             *map(np.int32, (sampling_ratio, aligned, degrees, clockwise)),
             self.rotated,
