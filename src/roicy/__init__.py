@@ -17,6 +17,7 @@
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
 `rmac_backward`                   its gradient with respect to the features
+`rmac_plan`                       the same for several feature maps of one shape
 `set_num_threads`                 threads that calls from this Python thread may use
 `get_num_threads`                 how many those are
 `num_threads`                     the same within a ``with`` block
@@ -39,7 +40,7 @@ from roicy.levels import fpn_levels
 from roicy.plan import Plan, RoIAlignPlan, RoIAlignRotatedPlan
 from roicy.pool import roi_pool, roi_pool_backward, roi_pool_plan
 from roicy.positions import roi_align_argmax_positions
-from roicy.rmac import rmac, rmac_backward, rmac_regions
+from roicy.rmac import RMACPlan, rmac, rmac_backward, rmac_plan, rmac_regions
 from roicy.rotated import (
     roi_align_rotated,
     roi_align_rotated_backward,
@@ -49,6 +50,7 @@ from roicy.rotated import (
 
 __all__ = [
     "Plan",
+    "RMACPlan",
     "RoIAlignPlan",
     "RoIAlignRotatedPlan",
     "fpn_levels",
@@ -56,6 +58,7 @@ __all__ = [
     "num_threads",
     "rmac",
     "rmac_backward",
+    "rmac_plan",
     "rmac_regions",
     "roi_align",
     "roi_align_argmax_positions",

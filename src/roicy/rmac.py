@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Generic
 
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
+from roicy._kinds import LARGEST_PIXEL
+from roicy._regions import regions
 from roicy._types import (
     Aggregate,
     AnyArray,
@@ -19,17 +20,11 @@ from roicy._types import (
     Kernels,
     Layout,
     Ndarray,
-    NumPyArray,
     Real,
+    Shape,
 )
-from roicy.pool import roi_pool, roi_pool_backward
-
-# Up to so many regions more fit along the longer side than along the shorter one.
-_MAX_STEPS = 6
-# So many regions of one image are found in a fraction of a second.
-_MAX_REGIONS = 2**20
-
-Whiten: TypeAlias = Callable[[Any], Any] | Sequence[AnyArray] | None
+from roicy._vectors import Recipe, Vectors, Whiten, whiten_arrays
+from roicy.plan import Given, Plan
 
 
 def rmac_regions(
@@ -98,12 +93,12 @@ def rmac_regions(
     layout = settle.layout(layout)
     shape = settle.input_shape(input_shape, layout)
     height, width = shape[2:] if layout == "NCHW" else shape[1:3]
-    boxes = _boxes(height, width, settle.scales(scales), settle.overlap(overlap))
-    regions = settle.new("the result for input_shape", (shape[0], len(boxes), 5), np.dtype(np.float32))
-    if regions.size:
-        regions[:, :, 0] = np.arange(shape[0])[:, None]
-        regions[:, :, 1:] = boxes
-    rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = regions.reshape(-1, 5)
+    boxes = regions(height, width, scales, overlap)
+    found = settle.new("the result for input_shape", (shape[0], len(boxes), 5), np.dtype(np.float32))
+    if found.size:
+        found[:, :, 0] = np.arange(shape[0])[:, None]
+        found[:, :, 1:] = boxes
+    rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = found.reshape(-1, 5)
     return rows
 
 
@@ -188,10 +183,11 @@ def rmac(
     >>> roicy.rmac(features, scales=1)
     array([[0.6, 0.8]], dtype=float32)
     """
-    kernels, features, *pair = adopt(features=features, **_whiten_arrays(whiten))
-    whiten = pair or whiten
-    description = _Description(kernels, features, scales, overlap, layout, whiten, aggregate, eps)
-    vectors: Array = description.of(roi_pool(features, description.boxes, 1, **description.options))
+    kernels, features, *pair = adopt(features=features, **whiten_arrays(whiten))
+    layout = settle.layout(layout)
+    shape = settle.features_shape(features, layout)
+    plan = RMACPlan(shape, layout, scales, overlap, pair or whiten, aggregate, eps)
+    vectors: Array = plan._describe(kernels, features)
     return vectors
 
 
@@ -282,174 +278,215 @@ def rmac_backward(
             [[ 0.   ,  0.   ],
              [ 0.   , -0.096]]]])
     """
-    if callable(whiten):
-        raise TypeError(f"whiten must be None or a pair (mean, matrix) for a gradient, got {whiten!r}")
+    whitening = _differentiable(whiten)
     kernels, gradient, maps, out, *pair = adopt(
-        grad_output=grad_output, features=features, out=out, **_whiten_arrays(whiten)
+        grad_output=grad_output, features=features, out=out, **whiten_arrays(whitening)
     )
-    whiten = pair or whiten
-    description = _Description(kernels, maps, scales, overlap, layout, whiten, aggregate, eps)
-    settle.grad_output_of(maps, gradient, description.shape)
-    out = settle.out(out, maps.shape, gradient.dtype, gradient, maps, *pair)
-    boxes, options = description.boxes, description.options
-    pooled, argmax = roi_pool(maps, boxes, 1, return_argmax=True, **options)
-    description.of(pooled)
-    grad = description.adjoint(gradient).reshape(pooled.shape)
-    grad_features: Array = roi_pool_backward(grad, argmax, boxes, maps.shape, out=out, **options)
+    layout = settle.layout(layout)
+    shape = settle.features_shape(maps, layout)
+    plan = RMACPlan(shape, layout, scales, overlap, pair or whitening, aggregate, eps)
+    grad_features: Array = plan._adjoint(kernels, gradient, maps, out)
     return grad_features
 
 
-class _Description:
-    """The way from the maxima of all regions to one vector for each image, and back.
+def rmac_plan(
+    input_shape: InputShape,
+    *,
+    scales: Integer = 3,
+    overlap: Real = 0.4,
+    layout: Layout = "NCHW",
+    whiten: Whiten = None,
+    aggregate: Aggregate = "sum",
+    eps: Real = 1e-12,
+) -> RMACPlan[Any]:
+    """Settle once what `rmac` derives from the shape of the maps.
 
-    Attributes
+    Regions depend on the shape alone, and so do the tables that say which pixels they are. A plan keeps them.
+    The results are the same, bit for bit, as those of `rmac` and `rmac_backward`.
+
+    Parameters
     ----------
-    boxes : array, shape (N * R, 4), float32
-        The regions of all images.
-    options : dict
-        What else `roi_pool` and its gradient are told about them: which image each one belongs to, and that
-        no one needs to look for invalid ones.
-    shape : tuple of int
-        Shape of the vectors; the number of columns is not known where a function whitens.
+    input_shape : tuple of 4 ints
+        Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    scales, overlap, layout, whiten, aggregate, eps : optional
+        As in `rmac`. Arrays are copied.
+
+    Returns
+    -------
+    RMACPlan
+        ``plan(features)`` describes images, ``plan.backward(grad_output, features, out=None)`` is the
+        gradient with respect to the features. Its attributes are `input_shape` and `layout`. A plan can be
+        used by several threads, copied and pickled; maps may be in host memory and on any GPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `rmac` does.
+
+    See Also
+    --------
+    rmac : The function of which this is the part that depends on the shape.
+    roi_pool_plan : The same for any boxes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roicy
+    >>> plan = roicy.rmac_plan((1, 2, 2, 2), scales=1)
+    >>> plan(np.array([[[[3, 0], [1, 2]], [[0, 1], [2, 4]]]], np.float32))
+    array([[0.6, 0.8]], dtype=float32)
     """
+    layout = settle.layout(layout)
+    shape = settle.input_shape(input_shape, layout)
+    _, *pair = adopt(**whiten_arrays(whiten))
+    plan: RMACPlan[Any] = RMACPlan(shape, layout, scales, overlap, pair or whiten, aggregate, eps)
+    plan._keep()
+    return plan
+
+
+class RMACPlan(Generic[Array]):
+    """R-MAC of feature maps of a fixed shape; made by `roicy.rmac_plan`.
+
+    Call it with feature maps to describe them, `backward` is the gradient.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_counts",
+        "_input_shape",
+        "_kept",
+        "_layout",
+        "_options",
+        "_plans",
+        "_recipe",
+        "_regions",
+    )
 
     def __init__(
         self,
-        kernels: Kernels,
-        features: Ndarray,
+        input_shape: Shape,
+        layout: Layout,
         scales: Integer,
         overlap: Real,
-        layout: Layout,
         whiten: Whiten,
         aggregate: Aggregate,
         eps: Real,
     ) -> None:
-        layout = settle.layout(layout)
-        shape = settle.features_shape(features, layout)
-        accumulate, _ = settle.features(features, shape)
+        # input_shape, layout and the arrays of `whiten` come settled, the rest as the caller gave it
         if layout == "NCHW":
-            n, c, h, w = shape
+            n, c, h, w = input_shape
         else:
-            n, h, w, c = shape
-        boxes = _boxes(h, w, settle.scales(scales), settle.overlap(overlap))
-        r = len(boxes)
-        self.boxes = kernels.xp.asarray(np.tile(boxes, (n, 1)))
-        self.options: dict[str, Any] = {
-            "batch_indices": kernels.xp.asarray(np.repeat(np.arange(n), r)),
-            "layout": layout,
-            "invalid": "nan",
-        }
-        self._kernels = kernels
-        self._accumulate = np.dtype(accumulate)
-        self._eps = settle.eps(eps)
-        self._joined = settle.aggregate(aggregate) == "concat"
-        self._whiten = settle.whiten(whiten, c, self._accumulate)
-        self._regions = n, r
-        self._channels = c
-        d = c if whiten is None or callable(whiten) else len(self._whiten[1])
-        self.shape = (n, r * d) if self._joined else (n, d)
+            n, h, w, c = input_shape
+        self._input_shape = input_shape
+        self._layout: Layout = layout
+        self._regions = regions(h, w, scales, overlap)
+        self._counts = n, len(self._regions), c
+        self._recipe = Recipe(whiten, aggregate, eps)
+        self._options = {"scales": scales, "overlap": overlap, "aggregate": aggregate, "eps": eps}
+        self._plans: dict[Any, Plan[Any]] = {}  # of the regions, for each device on which maps were
+        self._kept = False
 
-    def of(self, pooled: Ndarray) -> Ndarray:
-        """Return the vectors of the images, made of the maxima of the regions."""
-        n, r = self._regions
-        self._units: list[tuple[Ndarray, Ndarray]] = []
-        rows = self._unit(pooled.reshape(n * r, self._channels).astype(self._accumulate, copy=False))
-        if self._whiten is not None:
-            rows = self._unit(self._whitened(rows))
-        d = rows.shape[1]
-        rows = rows.reshape(n, r * d) if self._joined else rows.reshape(n, r, d).sum(axis=1)
-        return self._unit(rows).astype(pooled.dtype, copy=False)
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of the feature maps, in the order of `layout`."""
+        return self._input_shape
 
-    @np.errstate(all="ignore")
-    def adjoint(self, grad: Ndarray) -> Ndarray:
-        """Return the gradient with respect to the maxima that `of` was last called with, once."""
-        grad_rows = self._unit_adjoint(grad.astype(self._accumulate, copy=False))
-        if self._joined:
-            grad_rows = grad_rows.reshape(self._units[-1][0].shape)
-        else:
-            grad_rows = self._kernels.xp.repeat(grad_rows, self._regions[1], axis=0)
-        if self._whiten is not None:
-            grad_rows = self._kernels.product(self._unit_adjoint(grad_rows), self._whiten[1])
-        return self._unit_adjoint(grad_rows).astype(grad.dtype, copy=False)
+    @property
+    def layout(self) -> Layout:
+        """Order of the axes, "NCHW" or "NHWC"."""
+        return self._layout
 
-    def _whitened(self, rows: Ndarray) -> Ndarray:
-        if callable(self._whiten):
-            whitened = settle.whitened(self._whiten(rows), len(rows), self._kernels.xp)
-            return whitened.astype(self._accumulate, copy=False)
-        mean, matrix = self._whiten
-        with np.errstate(all="ignore"):
-            return self._kernels.product(rows - mean, matrix.T)
+    def __call__(self, features: Array) -> Array:
+        """Describe each image by one vector.
 
-    @np.errstate(all="ignore")
-    def _unit(self, rows: Ndarray) -> Ndarray:
-        # Lengths are in float64, where squares of float32 do not overflow. They are kept for `adjoint`.
-        xp = self._kernels.xp
-        lengths = xp.sqrt(self._kernels.row_dots(rows, rows))
-        units: Ndarray = self._kernels.row_quotients(rows, xp.maximum(lengths, self._eps))
-        self._units.append((units, lengths))
-        return units
+        Parameters
+        ----------
+        features : ndarray, shape `input_shape`
+            float16, bfloat16, float32, float64 or uint8, with any strides.
 
-    def _unit_adjoint(self, grad: Ndarray) -> Ndarray:
-        # A unit vector only turns: what lies along it is taken away. A shorter one was divided by a constant.
-        xp = self._kernels.xp
-        units, lengths = self._units.pop()
-        along = self._kernels.row_dots(grad, units)
-        across = grad - xp.where(lengths > self._eps, along, 0) * units
-        return (across / xp.maximum(lengths, self._eps)).astype(self._accumulate)
+        Returns
+        -------
+        ndarray, shape (N, C)
+            As `roicy.rmac` returns it.
+        """
+        kernels, features, *_ = adopt(features=features, **whiten_arrays(self._recipe.whiten))
+        vectors: Array = self._describe(kernels, features)
+        return vectors
 
+    def backward(self, grad_output: Array, features: AnyArray, out: AnyArray | None = None) -> Array:
+        """Return the gradient with respect to the feature maps.
 
-def _whiten_arrays(whiten: Any) -> dict[str, Ndarray]:
-    # the arrays of a pair, by the names that errors give them
-    if isinstance(whiten, (tuple, list)):
-        return {f"whiten[{index}]": array for index, array in enumerate(whiten)}
-    return {}
+        Parameters
+        ----------
+        grad_output : ndarray, shape (N, C)
+            Gradient with respect to what the plan returns for `features`, and of the dtype of that.
+        features : ndarray, shape `input_shape`
+            The feature maps that were described.
+        out : ndarray, shape `input_shape`, optional
+            Where to write the result; overwritten, not added to.
 
-
-@functools.lru_cache(maxsize=64)
-def _boxes(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
-    # The regions of one image, (R, 4), with the roundings that `rmac_regions` promises. Kept:
-    # finding them takes as long as pooling a small map.
-    shorter = min(height, width)
-    steps_x, steps_y = _steps(width, height, overlap), _steps(height, width, overlap)
-    last = max(0, min(scales, 2 * shorter - 1))
-    count = _sum_of_products(steps_x, steps_y, last)
-    if count > _MAX_REGIONS:
-        raise ValueError(
-            f"scales must be smaller for a map of {height} x {width} pixels, got {scales}: "
-            f"its {count} regions are more than {_MAX_REGIONS}"
+        Returns
+        -------
+        ndarray, shape `input_shape`, dtype of `grad_output`
+            As `roicy.rmac_backward` returns it: `out` where that is given.
+        """
+        whiten = _differentiable(self._recipe.whiten)
+        kernels, gradient, maps, out, *_ = adopt(
+            grad_output=grad_output, features=features, out=out, **whiten_arrays(whiten)
         )
-    boxes = [np.empty((0, 4), np.float32)]
-    for scale in range(1, last + 1):
-        size = 2 * shorter // (scale + 1)
-        x = _starts(width, size, scale + steps_x)
-        y = _starts(height, size, scale + steps_y)
-        starts = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-        boxes.append(np.concatenate([starts, starts + (size - 1)], axis=1).astype(np.float32))
-    regions = np.concatenate(boxes)
-    regions.flags.writeable = False
-    return regions
+        grad_features: Array = self._adjoint(kernels, gradient, maps, out)
+        return grad_features
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        return f"RMACPlan(input_shape={self._input_shape}, {options}, layout={self._layout!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is copied or pickled are the arguments, as of other plans.
+        arguments = {**self._options, "layout": self._layout, "whiten": self._recipe.whiten}
+        return _made_again, (self._input_shape, arguments)
+
+    def _describe(self, kernels: Kernels, features: Ndarray) -> Ndarray:
+        accumulate, _ = settle.features(features, self._input_shape)
+        vectors = Vectors(kernels, self._recipe, self._counts, accumulate)
+        return vectors.of(self._plan(kernels, features)._pool(features, None, False))
+
+    def _adjoint(self, kernels: Kernels, grad_output: Ndarray, features: Ndarray, out: Ndarray) -> Ndarray:
+        accumulate, _ = settle.features(features, self._input_shape)
+        vectors = Vectors(kernels, self._recipe, self._counts, accumulate)
+        settle.grad_output_of(features, grad_output, vectors.shape)
+        inputs = grad_output, features, *whiten_arrays(self._recipe.whiten).values()
+        out = settle.out(out, self._input_shape, grad_output.dtype, *inputs)
+        plan = self._plan(kernels, features)
+        pooled, argmax = plan._pool(features, None, True)
+        vectors.of(pooled)
+        grad = vectors.adjoint(grad_output).reshape(pooled.shape)
+        return plan._backward(grad, argmax, out)
+
+    def _keep(self) -> None:
+        self._kept = True
+        self._recipe.keep(self._counts[2])
+
+    def _plan(self, kernels: Kernels, features: Ndarray) -> Plan[Any]:
+        # of the regions of all images, on the device of the maps; nobody needs to look for invalid ones
+        device = kernels, getattr(features, "device", None)
+        plan = self._plans.get(device)
+        if plan is None:
+            (n, r, _), xp = self._counts, kernels.xp
+            boxes = xp.asarray(np.tile(self._regions, (n, 1)))
+            given = Given(boxes, xp.asarray(np.repeat(np.arange(n), r)), self._layout, "nan")
+            plan = Plan(LARGEST_PIXEL, kernels, given, self._input_shape, (1, 1), (1.0, "round"))
+            if self._kept:
+                plan._keep()
+            self._plans[device] = plan
+        return plan
 
 
-def _sum_of_products(first: int, second: int, last: int) -> int:
-    # the sum of (first + scale) * (second + scale) over the scales 1 to last
-    squares = last * (last + 1) * (2 * last + 1) // 6
-    return squares + (first + second) * last * (last + 1) // 2 + first * second * last
+def _made_again(input_shape: Shape, arguments: dict[str, Any]) -> RMACPlan[Any]:
+    return rmac_plan(input_shape, **arguments)
 
 
-def _steps(side: int, other: int, overlap: float) -> int:
-    # how many regions more than the scale lie along a side
-    if side <= other or not other:
-        return 0
-    area = np.float32(other * other)
-    distances = [
-        abs((area - np.float32(other) * np.float32((side - other) / steps)) / area - np.float32(overlap))
-        for steps in range(1, _MAX_STEPS + 1)
-    ]
-    return 1 + int(np.argmin(distances))
-
-
-def _starts(side: int, size: int, count: int) -> NumPyArray:
-    # The first pixel of each of so many regions of a size, spread evenly along a side.
-    distance = np.float32((side - size) / (count - 1) if count > 1 else 0)
-    starts = (distance * np.arange(count, dtype=np.float32)).astype(np.int64)
-    return np.minimum(starts, side - size)
+def _differentiable(whiten: Any) -> Any:
+    if callable(whiten):
+        raise TypeError(f"whiten must be None or a pair (mean, matrix) for a gradient, got {whiten!r}")
+    return whiten

@@ -194,7 +194,6 @@ LONG = {
     "axis_forward_pixels.axis_forward_pixels",
     "axis_forward_pixels.axis_forward_pixels_4",
     "grid.fill",
-    "product.product",
     "range.fill",
     "sample.fill",
     "sample_backward.sample_backward",

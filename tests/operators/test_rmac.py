@@ -1,5 +1,9 @@
 """R-MAC: the regions, the vectors made of their maxima, and the gradient of these."""
 
+import copy
+import pickle
+import weakref
+
 import battery
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from strategies import FEATURE_DTYPES, FLOAT_DTYPES, LAYOUTS, random_values, res
 
 import roicy
 from roicy.compat import caffe2
+from roicy.cuda.apply import rows
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -378,3 +383,78 @@ def test_bad_out(out):
     with pytest.raises(EITHER, match=r"\bout\b"):
         roicy.rmac_backward(np.ones((2, 6)), MAPS, out=out)
     assert_same_bits(MAPS, before)
+
+
+# ---------------------------------------------------------------- plans
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    "options", [{}, {"scales": 2, "overlap": 0.1, "aggregate": "concat", "eps": 2.0}], ids=str
+)
+@pytest.mark.parametrize("whitened", [False, True])
+def test_a_plan_is_the_function(layout, options, whitened):
+    """To the bit, for maps of every dtype, and so are its copies."""
+    options = {**options, "layout": layout, "whiten": (MEAN, MATRIX) if whitened else None}
+    maps = MAPS if layout == "NCHW" else np.ascontiguousarray(MAPS.transpose(0, 2, 3, 1))
+    plan = roicy.rmac_plan(maps.shape, **options)
+    for one in (plan, copy.copy(plan), pickle.loads(pickle.dumps(plan))):
+        assert (one.input_shape, one.layout, repr(one)) == (maps.shape, layout, repr(plan))
+        for dtype in FLOAT_DTYPES:
+            features = maps.astype(dtype)
+            vectors = one(features)
+            assert_same_bits(vectors, roicy.rmac(features, **options))
+            expected = roicy.rmac_backward(vectors, features, **options)
+            out = np.empty_like(expected)
+            assert one.backward(vectors, features, out) is out
+            assert_same_bits(out, expected)
+
+
+def test_a_plan_keeps_its_whitening():
+    mean, matrix = MEAN.copy(), MATRIX.copy()
+    plan = roicy.rmac_plan(MAPS.shape, whiten=(mean, matrix))
+    mean[...], matrix[...] = 0, 0
+    assert_same_bits(plan(MAPS), roicy.rmac(MAPS, whiten=(MEAN, MATRIX)))
+
+
+def test_errors_of_a_plan():
+    plan = roicy.rmac_plan(MAPS.shape, whiten=lambda rows: rows)
+    with pytest.raises(VALUE, match="features must have shape"):
+        plan(MAPS[:1])
+    with pytest.raises(TYPE, match="whiten must be None or a pair"):
+        plan.backward(plan(MAPS), MAPS)
+    with pytest.raises(VALUE, match="whiten"):
+        roicy.rmac_plan(MAPS.shape, whiten=(MEAN[:2], MATRIX))
+    with pytest.raises(VALUE, match="scales"):
+        roicy.rmac_plan(MAPS.shape, scales=0)
+
+
+@pytest.mark.numpy_only(reason="a plan is behind what moves its arrays")
+def test_a_plan_makes_tables_once():
+    plan, maps = roicy.rmac_plan(MAPS.shape), MAPS.astype(np.float32)
+    vectors = plan(maps)
+    plan(maps)
+    plan.backward(vectors, maps)
+    (regions,) = plan._plans.values()
+    assert list(regions._tables) == [("float32", "forward"), ("float32", "backward")]
+    reference = weakref.ref(plan)
+    del plan
+    assert reference() is None
+
+
+@pytest.mark.cpu_only(reason="asks the CUDA backend for itself")
+def test_whitening_without_a_matrix_product(on_cuda, monkeypatch):
+    """cuBLAS is an option of CuPy: without it rows are whitened in blocks."""
+    whiten = MEAN, MATRIX
+    grad = np.ones((len(MAPS), len(MATRIX)), MAPS.dtype)
+    expected = roicy.rmac(MAPS, whiten=whiten), roicy.rmac_backward(grad, MAPS, whiten=whiten)
+
+    def missing(left, right):
+        raise ImportError("libcublas.so.13")
+
+    monkeypatch.setattr(rows, "PRODUCTS", MATRIX.size + 1)
+    monkeypatch.setattr(np, "matmul", missing)
+    monkeypatch.setattr(on_cuda, "_multiplies", True, raising=False)
+    assert_close(roicy.rmac(MAPS, whiten=whiten), expected[0])
+    assert not on_cuda._multiplies
+    assert_close(roicy.rmac_backward(grad, MAPS, whiten=whiten), expected[1])

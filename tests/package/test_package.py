@@ -28,12 +28,13 @@ POSITIONAL = {
     "fpn_levels": ["rois", "num_levels"],
     "rmac": ["features"],
     "rmac_backward": ["grad_output", "features"],
+    "rmac_plan": ["input_shape"],
     "rmac_regions": ["input_shape"],
 }
 OPERATOR_NAMES = list(POSITIONAL)
 THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
 PLAN_NAMES = ["Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"]
-NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES]
+NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES, "RMACPlan"]
 
 BOXES = {"batch_indices": None, "layout": "NCHW"}
 SAMPLES = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}
@@ -75,6 +76,7 @@ OPTIONS = {
     },
     "rmac": VECTORS,
     "rmac_backward": {**VECTORS, **OUT},
+    "rmac_plan": VECTORS,
     "rmac_regions": REGIONS,
 }
 

@@ -87,6 +87,7 @@ every |= {
     "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
         GRAD, argmax=argmax_of("pool")
     ),
+    "plan rmac": lambda: roicy.rmac_plan(FEATURES.shape)(FEATURES),
     "threads": counted,
     "caffe2": of_caffe2,
     "mxnet": of_mxnet,
@@ -124,7 +125,7 @@ def test_every_function_is_called():
     """Without which the tests of memory and warnings would say less than they seem to."""
     from roicy.compat import caffe2, mxnet
 
-    named = set(roicy.__all__) - {"Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"}
+    named = set(roicy.__all__) - {"Plan", "RMACPlan", "RoIAlignPlan", "RoIAlignRotatedPlan"}
     named |= {f"caffe2.{name}" for name in caffe2.__all__} | {f"mxnet.{name}" for name in mxnet.__all__}
     called = CALLS + QUIET + (Path(__file__).parents[1] / "arrays" / "array_calls.py").read_text()
     assert [name for name in named if f"{name}(" not in called and f'"{name}"' not in called] == []

@@ -13,12 +13,12 @@ from roicy._types import DType, Ndarray, Table
 from roicy.cuda import state
 from roicy.cuda.apply.axis import AxisKernels
 from roicy.cuda.apply.grid import GridKernels
-from roicy.cuda.apply.product import ProductKernels
 from roicy.cuda.apply.range import RangeKernels
+from roicy.cuda.apply.rows import RowKernels
 from roicy.cuda.apply.sample import SampleKernels
 
 
-class Kernels(AxisKernels, GridKernels, ProductKernels, RangeKernels, SampleKernels):
+class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels):
     """All kernels on one kind of device; its methods are the functions of `roicy.cpu`.
 
     Parameters

@@ -226,8 +226,6 @@ def specialisations() -> Iterator[tuple[str, Options]]:
 def _specialised() -> Iterator[tuple[str, Options]]:
     # (source, options) as launches name them
     yield "argmax", ()
-    for accumulate in _REAL:
-        yield "product", table_options("float32", accumulate)[1:]
     for boxes in _REAL:
         for accumulate in _REAL:
             for source in TABLES:

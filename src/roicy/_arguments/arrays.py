@@ -1,0 +1,186 @@
+"""Feature maps, their gradients, and what was chosen of them."""
+
+from __future__ import annotations
+
+import sys
+from reprlib import repr as short_repr
+from typing import Any
+
+import numpy as np
+
+from roicy._arguments.numbers import FLOAT32, INT32_MAX, few_bins, integer, shown
+from roicy._types import Accumulate, ArgmaxError, DType, Layout, Ndarray, Shape, Size
+
+INT32 = np.dtype(np.int32)
+FLOAT64: DType = np.dtype(np.float64)
+_INT64_MAX = 2**63 - 1
+
+# dtype of a feature map: the type that its sums are kept in, and the dtype of what is pooled from it.
+# bfloat16 joins when the first such array arrives.
+_PRECISIONS: dict[DType, tuple[Accumulate, DType]] = {
+    np.dtype(np.float16): ("float32", np.dtype(np.float16)),
+    FLOAT32: ("float32", FLOAT32),
+    FLOAT64: ("float64", FLOAT64),
+    np.dtype(np.uint8): ("float32", FLOAT32),
+}
+
+
+def input_shape(value: Any, layout: Layout) -> Shape:
+    """Return the shape of a feature map, in the order of its layout."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"input_shape must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}")
+    shape = tuple([integer(f"input_shape[{axis}]", length) for axis, length in enumerate(value)])
+    if len(shape) != 4 or min(shape) < 0:
+        raise ValueError(f"input_shape must be 4 ints >= 0 {_axes(layout)}, got {short_repr(value)}")
+    return _bounded("input_shape", shape, layout)
+
+
+def features_shape(features: Ndarray, layout: Layout) -> Shape:
+    """Return the shape of a feature map, in the order of its layout."""
+    shape = features.shape
+    if len(shape) != 4:
+        raise ValueError(f"features must have 4 axes {_axes(layout)}, got shape {shape}")
+    return _bounded("features", shape, layout)
+
+
+def grad_output_size(grad_output: Ndarray, layout: Layout) -> Size:
+    """Return the output size (rows, columns) that a gradient belongs to."""
+    return few_bins("grad_output", _size_of("grad_output", grad_output, layout))
+
+
+def argmax_size(argmax: Ndarray, layout: Layout) -> Size:
+    """Return the output size (rows, columns) that an argmax belongs to."""
+    if argmax is None:
+        raise TypeError(f"argmax must be an array of int32 with 4 axes {_output_axes(layout)}, got None")
+    return _size_of("argmax", argmax, layout)
+
+
+def _size_of(name: str, array: Ndarray, layout: Layout) -> Size:
+    shape = array.shape
+    if len(shape) != 4:
+        raise ValueError(f"{name} must have 4 axes {_output_axes(layout)}, got shape {shape}")
+    size: Size = shape[2:] if layout == "NCHW" else shape[1:3]
+    if not (1 <= size[0] <= INT32_MAX and 1 <= size[1] <= INT32_MAX):
+        raise ValueError(f"{name} must have 1 to {INT32_MAX} rows and columns of bins, got shape {shape}")
+    return size
+
+
+def _bounded(name: str, shape: Shape, layout: Layout) -> Shape:
+    height, width = shape[2:] if layout == "NCHW" else shape[1:3]
+    if height > INT32_MAX or width > INT32_MAX:
+        raise ValueError(f"{name} must have at most {INT32_MAX} rows and columns, got shape {shape}")
+    if max(shape) > _INT64_MAX:
+        raise ValueError(f"{name} must have axes of at most {_INT64_MAX}, got shape {shape}")
+    return shape
+
+
+def features(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
+    """Return what sums over a feature map are kept in and the dtype of what is pooled from it."""
+    same_shape("features", array, shape)
+    return _precision("features", array.dtype)
+
+
+def grad_output(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
+    """Return what sums over a gradient are kept in and its dtype."""
+    same_shape("grad_output", array, shape)
+    accumulate, dtype = _precision("grad_output", array.dtype)
+    if dtype != array.dtype:
+        raise TypeError(f"grad_output must be {_dtypes('grad_output')}, got {array.dtype}")
+    return accumulate, dtype
+
+
+def grad_output_of(features: Ndarray, array: Ndarray, shape: tuple[int, ...]) -> None:
+    """Check that a gradient has the dtype of what is pooled from the features."""
+    same_shape("grad_output", array, shape)
+    expected = _precision("features", features.dtype)[1]
+    if array.dtype != expected:
+        raise TypeError(
+            f"grad_output must be {expected}, the dtype of what is pooled from {features.dtype} features, "
+            f"got {array.dtype}"
+        )
+
+
+def same_shape(name: str, array: Ndarray, shape: tuple[int, ...]) -> None:
+    """Check the shape of an array."""
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+
+
+def _precision(name: str, dtype: DType) -> tuple[Accumulate, DType]:
+    found = _PRECISIONS.get(dtype)
+    if found is None:
+        if not is_bfloat16(dtype):
+            order = "" if dtype.isnative else " in foreign byte order"
+            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}{order}")
+        found = _PRECISIONS[dtype] = ("float32", dtype)
+    return found
+
+
+def _dtypes(name: str) -> str:
+    last = ", float64 or uint8" if name == "features" else " or float64"
+    return f"float16, bfloat16, float32{last} in native byte order"
+
+
+def is_bfloat16(dtype: DType) -> bool:
+    """Return whether a dtype is that of ml_dtypes."""
+    if dtype.itemsize != 2 or dtype.name != "bfloat16":
+        return False
+    import ml_dtypes  # such an array has arrived: whoever made it has it
+
+    return bool(dtype == ml_dtypes.bfloat16)
+
+
+def nchw(array: Ndarray, layout: Layout) -> Ndarray:
+    """Return the array seen as (image or RoI, channel, row, column); a copy where its items are unaligned."""
+    if not is_aligned(array):
+        array = array.copy()
+    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
+
+
+def _axes(layout: Layout) -> str:
+    return "(N, C, H, W)" if layout == "NCHW" else "(N, H, W, C)"
+
+
+def _output_axes(layout: Layout) -> str:
+    return "(K, C, PH, PW)" if layout == "NCHW" else "(K, PH, PW, C)"
+
+
+def argmax(array: Ndarray, shape: tuple[int, ...]) -> None:
+    """Check that an array can hold the argmax of an output of a shape."""
+    if array is None:
+        raise TypeError(f"argmax must be an array of int32 and shape {shape}, got None")
+    if array.dtype != INT32:
+        raise TypeError(f"argmax must be int32 in native byte order, got {array.dtype}")
+    same_shape("argmax", array, shape)
+
+
+def pixel_count(shape: tuple[int, ...], pixels: int) -> None:
+    """Check that argmax can count the pixels of a feature map of a shape."""
+    if pixels > INT32_MAX:
+        raise ValueError(f"features must have at most {INT32_MAX} pixels for argmax, got shape {shape}")
+
+
+def argmax_error(found: ArgmaxError, layout: Layout) -> ValueError:
+    """Return the error for a value of argmax, found at ((k, c, p, q), value, limit)."""
+    (k, c, p, q), value, limit = found
+    index = (k, c, p, q) if layout == "NCHW" else (k, p, q, c)
+    return ValueError(
+        f"argmax[{', '.join(map(str, index))}] must lie between -1 and {limit - 1}, got {value}; "
+        "-1 stands for nothing chosen"
+    )
+
+
+def library_of(array: Ndarray) -> Any:
+    """Return the library that an array comes from: `numpy`, or `cupy`, which made it."""
+    return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
+
+
+def on_host(array: Ndarray) -> Any:
+    """Return an array as a NumPy array; waits for the device."""
+    return array if isinstance(array, (np.ndarray, np.generic)) else array.get()
+
+
+def is_aligned(array: Ndarray) -> bool:
+    """Return whether the items of an array lie where items can be read."""
+    # those of a device are known to be (`roicy.cuda.Kernels.check_arrays`)
+    return array.flags.aligned if isinstance(array, np.ndarray) else True

@@ -1,0 +1,162 @@
+"""Boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from roicy._arguments.arrays import FLOAT64, is_bfloat16, library_of, on_host
+from roicy._arguments.numbers import FLOAT32, INT32_MAX
+from roicy._types import DType, Ndarray
+
+#: What a row of boxes holds after the batch index.
+CORNERS = ("x1", "y1", "x2", "y2")
+ROTATED = ("cx", "cy", "w", "h", "angle")
+
+
+class Rois:
+    """Boxes as the kernels want them, in memory of their own, and how the caller gave them.
+
+    Tables are measured from the boxes and then filled from them: what another thread writes into the caller's
+    arrays in between must not show.
+
+    Attributes
+    ----------
+    boxes : array, (K, columns) or (K, columns + 1), float32 or float64, C-contiguous
+        The numbers of each box: `CORNERS` or `ROTATED`. With one column more the batch index comes first.
+    columns : int
+        How many numbers a box has.
+    images : array, (K,), int64, C-contiguous, or None where the batch index is a column
+        Batch indices, in range or not.
+    lengths : list of int or None
+        How many boxes each image has, where the caller gave one array per image.
+    given : tuple of array
+        The caller's own arrays, which an output must not overlap.
+    """
+
+    __slots__ = ("boxes", "columns", "given", "images", "lengths")
+
+    def __init__(
+        self,
+        boxes: Ndarray,
+        columns: int,
+        images: Ndarray,
+        lengths: list[int] | None,
+        given: tuple[Ndarray, ...],
+    ) -> None:
+        self.boxes = boxes
+        self.columns = columns
+        self.images = images
+        self.lengths = lengths
+        self.given = given
+
+    def invalid_row(self, row: int, images: int) -> ValueError:
+        """Return the error for a row that no pooling can be done for."""
+        values = on_host(self.boxes[row])
+        if not np.isfinite(values).all():
+            found, expected = "is not finite", "finite numbers only"
+        else:
+            if self.images is None:
+                found = f"has batch index {values[0]!s}"
+            else:  # as the caller gave it: one beyond int64 has not survived the conversion
+                found = f"has batch_indices[{row}] = {self.given[-1][row]}"
+            expected = f"a batch index of at least 0 and below N = {images}"
+        return ValueError(f"{self._place(row)} {found}: expected {expected}; invalid='nan' accepts such rows")
+
+    def too_fine_row(self, row: int) -> ValueError:
+        """Return the error for a row with more samples in a bin than argmax can count."""
+        return ValueError(
+            f"{self._place(row)} has more than {INT32_MAX} samples in a bin, which argmax cannot count: "
+            "expected a smaller box, or a sampling_ratio"
+        )
+
+    def _place(self, row: int) -> str:
+        if self.lengths is None:
+            place = f"rois row {row}"
+        else:
+            image = int(self.images[row])
+            place = f"rois[{image}] row {row - sum(self.lengths[:image])}"
+        return f"{place}, [{', '.join(map(str, on_host(self.boxes[row])))}],"
+
+
+def rois(
+    value: Any, batch_indices: Ndarray, images: int, xp: Any = np, names: Sequence[str] = CORNERS
+) -> Rois:
+    """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box.
+
+    `xp` is the library of the call's arrays.
+    """
+    if isinstance(value, (list, tuple)):
+        return _rois_per_image(value, batch_indices, images, xp, names)
+    shape = value.shape
+    columns = len(names)
+    if len(shape) != 2 or not columns <= shape[1] <= columns + 1:
+        row = ", ".join(names)
+        raise ValueError(
+            f"rois must have shape (K, {columns + 1}), rows [batch index, {row}], "
+            f"or (K, {columns}), rows [{row}], got {shape}"
+        )
+    boxes = _own(value, _box_dtype("rois", value.dtype))
+    if batch_indices is None:
+        if shape[1] != columns:
+            return Rois(boxes, columns, None, None, (value,))
+        if images != 1:
+            raise ValueError(
+                f"rois of shape {shape} say no batch index and N is {images}, not 1: "
+                f"pass batch_indices, or rois of shape (K, {columns + 1}) with the batch index in column 0"
+            )
+        return Rois(boxes, columns, xp.zeros(len(boxes), np.int64), None, (value,))
+    if shape[1] != columns:
+        raise ValueError(
+            f"batch_indices must be None for rois of shape {shape}, which have the batch index in column 0"
+        )
+    if batch_indices.dtype.kind not in "iu":
+        raise TypeError(f"batch_indices must have an integer dtype, got {batch_indices.dtype}")
+    if batch_indices.shape != shape[:1]:
+        raise ValueError(
+            f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
+        )
+    # Unsigned numbers beyond int64 become negative ones: out of range as well.
+    images = _own(batch_indices, np.dtype(np.int64))
+    return Rois(boxes, columns, images, None, (value, batch_indices))
+
+
+def _rois_per_image(
+    arrays: Sequence[Ndarray], batch_indices: Ndarray, images: int, xp: Any, names: Sequence[str]
+) -> Rois:
+    if batch_indices is not None:
+        raise ValueError("batch_indices must be None for rois that are one array of boxes per image")
+    if len(arrays) != images:
+        raise ValueError(f"rois must be one array for each of N = {images} images, got {len(arrays)} arrays")
+    dtype = FLOAT32
+    columns = len(names)
+    for image, array in enumerate(arrays):
+        if array.ndim != 2 or array.shape[1] != columns:
+            row = ", ".join(names)
+            raise ValueError(f"rois[{image}] must have shape (L, {columns}), rows [{row}], got {array.shape}")
+        if _box_dtype(f"rois[{image}]", array.dtype) == FLOAT64:
+            dtype = FLOAT64
+    lengths = [len(array) for array in arrays]
+    boxes = xp.concatenate([xp.empty((0, columns), dtype), *(array.astype(dtype) for array in arrays)])
+    indices = xp.asarray(np.repeat(np.arange(images, dtype=np.int64), lengths))
+    return Rois(boxes, columns, indices, lengths, tuple(arrays))
+
+
+def _box_dtype(name: str, dtype: DType) -> DType:
+    # float32 and float64 stay, other real numbers are converted up: float32 holds 16 bits, float64 the rest
+    if dtype in (FLOAT32, FLOAT64):
+        return dtype
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):  # in foreign byte order
+        return dtype.newbyteorder("=")
+    if dtype.kind in "iu":
+        return FLOAT32 if dtype.itemsize <= 2 else FLOAT64
+    if (dtype.kind == "f" and dtype.itemsize == 2) or is_bfloat16(dtype):
+        return FLOAT32
+    raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
+
+
+def _own(array: Ndarray, dtype: DType) -> Ndarray:
+    # a plain C-contiguous copy
+    return library_of(array).array(array, dtype, order="C")

@@ -1,0 +1,214 @@
+"""Numbers, words and switches."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from reprlib import repr as short_repr
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from roicy._types import AngleUnit, DType, Invalid, Layout, LevelRule, MaxRule, Mode, Rounding, Size
+
+Word = TypeVar("Word", bound=str)
+
+INT32_MAX = 2**31 - 1
+FLOAT32: DType = np.dtype(np.float32)
+_OUTPUT_SIZE = "an int or a pair of ints (height, width)"
+_MAX_SAMPLING_RATIO = 65536
+# Samples of turned boxes share neither rows nor columns: each is a sample on its own, and costs time.
+_MAX_ROTATED_SAMPLING_RATIO = 128
+_MOST_BINS = 2**30  # of a box, where all of them are held at once
+_MAX_THREADS = 4096
+_MOST_LEVELS = 64  # of a pyramid: each has half the rows of the one before
+_FLOAT32_MAX = float(np.finfo(FLOAT32).max)
+_FLOAT32_LEAST = float(np.finfo(FLOAT32).smallest_subnormal)
+
+
+def layout(value: object) -> Layout:
+    """Return the layout, "NCHW" or "NHWC"."""
+    return choice("layout", value, ("NCHW", "NHWC"))
+
+
+def invalid(value: object) -> Invalid:
+    """Return what to do about invalid rows, "raise" or "nan"."""
+    return choice("invalid", value, ("raise", "nan"))
+
+
+def mode(value: object) -> Mode:
+    """Return what is made of the samples of a bin, "avg" or "max"."""
+    return choice("mode", value, ("avg", "max"))
+
+
+def max_rule(value: object) -> MaxRule:
+    """Return what the value of a sample is for a maximum, "bilinear" or "onnx"."""
+    return choice("max_rule", value, ("bilinear", "onnx"))
+
+
+def angle_unit(value: object) -> AngleUnit:
+    """Return the unit of angles, "degrees" or "radians"."""
+    return choice("angle_unit", value, ("degrees", "radians"))
+
+
+def rounding(value: object) -> Rounding:
+    """Return what becomes of the corners of a box, "round" or "none"."""
+    return choice("rounding", value, ("round", "none"))
+
+
+def flag(name: str, value: object) -> bool:
+    """Return a switch, True or False."""
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {shown(value)}")
+
+
+def output_size(value: Any) -> Size:
+    """Return the output size as (rows, columns)."""
+    if isinstance(value, (tuple, list)):
+        value = tuple(value)
+        if len(value) != 2:
+            raise ValueError(f"output_size must be {_OUTPUT_SIZE}, got {short_repr(value)}")
+        rows, columns = integer("output_size[0]", value[0]), integer("output_size[1]", value[1])
+    else:
+        rows = columns = integer("output_size", value, _OUTPUT_SIZE)
+    if not (1 <= rows <= INT32_MAX and 1 <= columns <= INT32_MAX):
+        raise ValueError(f"output_size must lie between 1 and {INT32_MAX}, got {short_repr(value)}")
+    return rows, columns
+
+
+def few_bins(name: str, size: Size) -> Size:
+    """Return the rows and columns of the bins of a box, all of which are held at once."""
+    rows, columns = size
+    if rows * columns > _MOST_BINS:
+        raise ValueError(f"{name} must have at most {_MOST_BINS} bins a box, got {rows} x {columns}")
+    return size
+
+
+def sampling_ratio(value: Any) -> int:
+    """Return the samples per bin and axis, 0 for as many as the bin covers pixels."""
+    ratio = integer("sampling_ratio", value)
+    if ratio > _MAX_SAMPLING_RATIO:
+        raise ValueError(
+            f"sampling_ratio must be at most {_MAX_SAMPLING_RATIO} (0 or less for adaptive), got {ratio}"
+        )
+    return max(ratio, 0)
+
+
+def rotated_sampling_ratio(value: Any) -> int:
+    """Return the samples per bin and axis of rotated boxes, 0 for as many as the bin covers pixels."""
+    ratio = integer("sampling_ratio", value)
+    if ratio > _MAX_ROTATED_SAMPLING_RATIO:
+        raise ValueError(
+            f"sampling_ratio must be at most {_MAX_ROTATED_SAMPLING_RATIO} for rotated boxes "
+            f"(0 or less for adaptive), got {ratio}"
+        )
+    return max(ratio, 0)
+
+
+def spatial_scale(value: Any, boxes_dtype: DType) -> float:
+    """Return the scale as a float that is finite and positive in the boxes' dtype too."""
+    scale = real("spatial_scale", value)
+    if not 0.0 < scale < math.inf:
+        raise ValueError(f"spatial_scale must be finite and greater than 0, got {short_repr(value)}")
+    if boxes_dtype == FLOAT32 and not _FLOAT32_LEAST <= scale <= _FLOAT32_MAX:
+        raise ValueError(
+            f"spatial_scale must be finite and above 0 in float32, in which it is used, got {scale}"
+        )
+    return scale
+
+
+def level_rule(value: object) -> LevelRule:
+    """Return whose decisions about levels are taken."""
+    return choice("rule", value, ("torchvision", "detectron2", "mmdet", "openvino", "tensorrt"))
+
+
+def num_levels(value: Any) -> int:
+    """Return the number of maps of a pyramid."""
+    count = integer("num_levels", value)
+    if not 1 <= count <= _MOST_LEVELS:
+        raise ValueError(f"num_levels must lie between 1 and {_MOST_LEVELS}, got {count}")
+    return count
+
+
+def level(name: str, value: Any) -> int:
+    """Return the number of a level of a pyramid."""
+    number = integer(name, value)
+    if abs(number) > _MOST_LEVELS:
+        raise ValueError(f"{name} must lie between {-_MOST_LEVELS} and {_MOST_LEVELS}, got {number}")
+    return number
+
+
+def canonical_size(value: Any) -> float:
+    """Return the side of a box that belongs to the canonical level."""
+    size = real("canonical_size", value)
+    if not 1e-6 <= size <= 1e9:
+        raise ValueError(f"canonical_size must lie between 1e-6 and 1e9, got {short_repr(value)}")
+    return size
+
+
+def image_size_of_levels(value: Any, rule: LevelRule, rotated: bool) -> Size | None:
+    """Return the rows and columns of the image that boxes are parts of, for the one rule that asks for it."""
+    if value is None:
+        return None
+    if rule != "tensorrt" or rotated:
+        where = "rotated boxes" if rule == "tensorrt" else rule
+        raise ValueError(f"image_size must be None for {where}, got {short_repr(value)}")
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"image_size must be a pair of ints (height, width), got {shown(value)}")
+    rows, columns = (integer(f"image_size[{axis}]", length) for axis, length in enumerate(value))
+    if not (1 <= rows <= INT32_MAX and 1 <= columns <= INT32_MAX):
+        raise ValueError(f"image_size must lie between 1 and {INT32_MAX}, got {short_repr(value)}")
+    return rows, columns
+
+
+def thread_count(value: Any) -> int:
+    """Return a number of threads."""
+    count = integer("n", value)
+    if not 1 <= count <= _MAX_THREADS:
+        raise ValueError(f"n must be a number of threads between 1 and {_MAX_THREADS}, got {count}")
+    return count
+
+
+def config_mode(value: object) -> Literal["stdout", "dicts"]:
+    """Return how the configuration is wanted, "stdout" or "dicts"."""
+    return choice("mode", value, ("stdout", "dicts"))
+
+
+def choice(name: str, value: object, allowed: tuple[Word, ...]) -> Word:
+    """Return one of the words that are allowed."""
+    if isinstance(value, str) and value in allowed:
+        return value  # pyright: ignore[reportReturnType]
+    raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {short_repr(value)}")
+
+
+def integer(name: str, value: Any, expected: str = "an int") -> int:
+    """Return an int."""
+    if type(value) is int:
+        return value
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be {expected}, got {shown(value)}")
+
+
+def real(name: str, value: Any) -> float:
+    """Return a float, infinite where none is large enough."""
+    if type(value) is float:
+        return value
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a real number, got {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return -math.inf if value < 0 else math.inf
+
+
+def shown(value: object) -> str:
+    """Return what a value is, for errors."""
+    return f"{short_repr(value)} of type {type(value).__name__}"

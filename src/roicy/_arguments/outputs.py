@@ -1,0 +1,108 @@
+"""Where results go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from roicy._arguments.arrays import INT32, is_aligned, library_of
+from roicy._types import DType, Ndarray, NumPyArray
+
+# How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
+_OVERLAP_WORK: Any = 1_000_000  # NumPy's own types know its special values only
+
+
+def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name: str = "out") -> Ndarray:
+    """Return the array that is the result: the caller's, once it is known to do no harm, or a new one."""
+    xp = library_of(inputs[0])
+    if value is None:
+        return new(name, shape, dtype, xp)
+    if not isinstance(value, xp.ndarray):
+        raise TypeError(f"{name} must be one {xp.__name__}.ndarray, got a {type(value).__name__}")
+    if value.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+    if value.dtype != dtype:
+        raise ValueError(f"{name} must have dtype {dtype} in native byte order, got {value.dtype}")
+    memory = _memory(value)
+    if not memory.flags.carray:
+        if not memory.flags.writeable:
+            raise ValueError(f"{name} must be writeable, got a read-only array")
+        if _overlaps_itself(value):
+            raise ValueError(
+                f"{name} must not overlap itself, got strides {value.strides} for shape {shape} of {dtype}"
+            )
+    for array in inputs:
+        if _overlap(memory, _memory(array)):
+            raise ValueError(f"{name} must not overlap an input array, got memory that both use")
+    return value
+
+
+def new(name: str, shape: tuple[int, ...], dtype: DType, xp: Any = np) -> Ndarray:
+    """Return a new array of the library `xp` for what is called `name`, with any values."""
+    try:
+        return xp.empty(shape, dtype)
+    except ValueError:
+        raise ValueError(f"{name} would have shape {shape} of {dtype}, which no array can have") from None
+
+
+def outs(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray) -> tuple[Ndarray, Ndarray]:
+    """Return the two arrays that are the result: pooled values and their argmax."""
+    if type(value) is not tuple:
+        return out(value, shape, dtype, *inputs), library_of(inputs[0]).empty(shape, INT32)
+    if len(value) != 2:
+        raise ValueError(f"out must be an array or a tuple (values, argmax), got a tuple of {len(value)}")
+    values = out(value[0], shape, dtype, *inputs, name="out[0]")
+    chosen = out(value[1], shape, INT32, *inputs, name="out[1]")
+    if _overlap(_memory(values), _memory(chosen)):
+        raise ValueError("out[0] must not overlap out[1], got memory that both use")
+    return values, chosen
+
+
+def written_to(out: Ndarray, at_once: bool) -> Ndarray:
+    """Return the array that the kernels fill: `out`, or one to copy from.
+
+    The latter where the items of `out` are unaligned, or it must be written `at_once` when nothing can fail
+    any more.
+    """
+    return out if is_aligned(out) and not at_once else library_of(out).empty(out.shape, out.dtype)
+
+
+def _overlaps_itself(array: Ndarray) -> bool:
+    # Slices, transposes and fields of an array pass: each stride steps over all that the smaller ones reach.
+    axes = zip(map(abs, array.strides), array.shape, strict=True)
+    reach = array.itemsize
+    for stride, length in sorted((stride, length) for stride, length in axes if length > 1):
+        if stride < reach:
+            return True
+        reach += stride * (length - 1)
+    return False
+
+
+def _overlap(first: Ndarray, second: Ndarray) -> bool:
+    if not np.may_share_memory(first, second):
+        return False
+    try:
+        return np.shares_memory(first, second, max_work=_OVERLAP_WORK)
+    except np.exceptions.TooHardError:
+        return True
+
+
+class _Memory:
+    # What a device's array occupies, described as NumPy describes its own.
+
+    def __init__(self, array: Ndarray) -> None:
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (array.data.ptr, False),
+            "shape": array.shape,
+            "strides": array.strides,
+            "typestr": f"|V{array.itemsize}",
+        }
+
+
+def _memory(array: Ndarray) -> NumPyArray:
+    # An array whose addresses can be compared, and only those: what it shows may lie on a device.
+    if isinstance(array, np.ndarray):
+        return array
+    return np.asarray(_Memory(array)) if array.size else np.empty(0)
