@@ -60,9 +60,6 @@ xp = np
 #: Whether results are written after a call has returned.
 asynchronous = False
 
-#: Up to so many channels, lanes run along rows instead.
-FEW_CHANNELS = 4
-
 #: Terms of a sum that are added one to the other.
 DOT_TERMS = 256
 
@@ -92,27 +89,13 @@ def axis_table(regions: Regions, sampling: Sampling, accumulate: str, purpose: s
 
 def axis_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the table."""
-    channels = features.shape[1]
-    kernels = _kernels(table.accumulate)
-    if channels <= FEW_CHANNELS:
-        pool = kernels.axis_forward_crops
-    elif _channels_last_as(table, features):
-        pool = kernels.axis_forward_pixels
-    else:
-        pool = kernels.axis_forward
-    pool(table, features, out, threads.for_call())
+    _kernels(table.accumulate).axis_forward(table, features, out, threads.for_call())
 
 
 def in_pieces(table: Table, purpose: str, dtype: DType) -> bool:
     """Return whether a kernel takes memory between writes to an array of this dtype; see `RoiTable`."""
     pieces: bool = table.in_pieces(purpose, dtype)
     return pieces
-
-
-def _channels_last_as(table: Table, features: Ndarray) -> bool:
-    # whether the map's memory already is a tile
-    whole: bool = features.strides[1] == features.itemsize and features.dtype == table.accumulate
-    return whole
 
 
 def axis_backward(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
@@ -156,11 +139,7 @@ def range_table(regions: Regions, spatial_scale: float, rounding: str, accumulat
 
 def range_forward(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
     """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
-    kernels = _kernels(table.accumulate)
-    if argmax is None and table.shared and features.strides[3] == features.itemsize:
-        kernels.range_forward_shared(table, features, out, threads.for_call())
-    else:
-        kernels.range_forward(table, features, out, argmax, threads.for_call())
+    _kernels(table.accumulate).range_forward(table, features, out, argmax, threads.for_call())
 
 
 def image_table(regions: Regions) -> Table:
@@ -188,8 +167,7 @@ def sample_table(regions: Regions, sampling: Sampling, turn: Turn, accumulate: s
 
 def sample_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the sample table."""
-    whole = _channels_last_as(table, features)
-    _kernels(table.accumulate).sample_forward(table, features, out, whole, threads.for_call())
+    _kernels(table.accumulate).sample_forward(table, features, out, threads.for_call())
 
 
 def sample_backward(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:

@@ -21,7 +21,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from roicy.cpu.apply.axis_taps cimport line_columns, pixel_at, pixels_from
-from roicy.cpu.apply.view cimport STREAM_BYTES, View, block_at, load_bins, store_pixels, view_of, zero_row
+from roicy.cpu.apply.view cimport View, block_at, load_bins, store_pixels, view_of, zero_row
 from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
 from roicy.cpu.lanes.piles cimport piles_count, piles_finish, piles_join
@@ -29,10 +29,7 @@ from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport BAND, MANY, PILE, Window
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double AXIS_BACKWARD_SERIAL_WORK = 1 << 17
+from roicy.cpu.tuning cimport AXIS_BACKWARD_SERIAL_WORK, STREAM_BYTES
 
 
 cdef struct AxisBackwardCall:

@@ -27,10 +27,7 @@ from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport Window
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double AXIS_BACKWARD_ROIS_SERIAL_WORK = 1 << 17
+from roicy.cpu.tuning cimport AXIS_BACKWARD_ROIS_SERIAL_WORK
 
 
 cdef struct AxisBackwardRoisCall:

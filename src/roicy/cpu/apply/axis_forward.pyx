@@ -22,19 +22,14 @@ from roicy.cpu.apply.axis_taps cimport bin_at, bins_from, line_columns, line_row
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
-from roicy.cpu.apply.view cimport View, block_at, planes_of, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, is_tile, planes_of, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_zero, planes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport Window
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double AXIS_FORWARD_SERIAL_WORK = 1 << 18
-# Pooling RoIs straight from the planes pays while their bins hold less than this part of the map's pixels in use.
-cdef double AXIS_FORWARD_DIRECT_SHARE = 0.4
+from roicy.cpu.tuning cimport AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_SERIAL_WORK, FEW_CHANNELS
 
 
 cdef struct AxisForwardCall:
@@ -131,6 +126,16 @@ cdef inline void blend_planes(AxisForwardCall* call, int64_t k, int p, Scratch* 
 
 def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
+    cdef View view = view_of(features)
+    if view.channels <= FEW_CHANNELS:
+        axis_forward_crops(table, features, out, threads)
+    elif is_tile(&view):
+        axis_forward_pixels(table, features, out, threads)
+    else:
+        axis_forward_blocks(table, features, out, threads)
+
+
+cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
     cdef AxisForwardCall call
     cdef View* view = &call.features
     cdef Work work = Work()
@@ -167,4 +172,4 @@ def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int thr
                  bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
-    work.run(axis_forward_task, &call)
+    return work.run(axis_forward_task, &call)

@@ -16,12 +16,13 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
-from roicy.cpu.apply.view cimport STREAM_BYTES, View, block_at, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, OWN, lane_int, lanes, lanes_stream_bytes, real
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.runtime.work cimport Scratch, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.tuning cimport AXIS_FORWARD_CROPS_SERIAL_WORK, CROP_CHUNK_BYTES, CROP_ROWS, CROP_ROWS_AHEAD, STREAM_BYTES
 
 
 cdef extern from "crops.h" nogil:
@@ -51,15 +52,6 @@ cdef extern from "crops.h" nogil:
     void crops_split(const real* source, const crops_pixel* pixel, int channels, ptrdiff_t count, real* target,
                      ptrdiff_t step) noexcept
     void crops_scatter(const char* source, ptrdiff_t size, ptrdiff_t count, char* target, ptrdiff_t step) noexcept
-
-cdef enum:
-    CROP_ROWS = 64              # output rows of a task, at the least
-    CHUNK_BYTES = 1 << 13       # outputs that are written together
-    AHEAD = 4                   # output rows from the one in work to the one whose rows are fetched
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double AXIS_FORWARD_CROPS_SERIAL_WORK = 1 << 18
-
 
 cdef struct AxisForwardCropsCall:
     Axis* y
@@ -193,10 +185,10 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
             for j in range(taps):
                 scratch.tap[j] = scratch.row[y.tap_position[first + j]]
             ahead[0] = ahead[1] = scratch.tap[0]
-            if p + AHEAD < end and y.tap_count[k * call.ph + p + AHEAD]:
+            if p + CROP_ROWS_AHEAD < end and y.tap_count[k * call.ph + p + CROP_ROWS_AHEAD]:
                 for j in range(2):      # its first row and its last
-                    position = y.tap_position[y.tap_start[k * call.ph + p + AHEAD]
-                                              + j * (y.tap_count[k * call.ph + p + AHEAD] - 1)]
+                    position = y.tap_position[y.tap_start[k * call.ph + p + CROP_ROWS_AHEAD]
+                                              + j * (y.tap_count[k * call.ph + p + CROP_ROWS_AHEAD] - 1)]
                     if position > fetched:
                         ahead[j] = scratch.row[position]
                         fetched = position
@@ -246,8 +238,7 @@ cdef int elements_of(View* view) noexcept nogil:
     return <int> elements
 
 
-def axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
-    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
+cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
     cdef AxisForwardCropsCall call
     cdef View* view = &call.features
     cdef Work work = Work()
@@ -287,12 +278,13 @@ def axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, i
     call.out_row = call.pw * call.out.size * (call.together if call.joined else 1)
     call.rows_joined = call.pixels_joined and (call.out.row == call.out_row or call.ph <= 1)
     call.rows_at_once = <int> max(1, min(<int64_t> call.ph,
-                                         CHUNK_BYTES // (call.pw * call.out.size * call.together + 1)))
+                                         CROP_CHUNK_BYTES // (call.pw * call.out.size * call.together + 1)))
     # behind the last row, room for what whole vectors have too much
     call.chunk_step = call.rows_at_once * call.out_row + PIXEL * LANES * call.out.size
     call.stream = (call.rows_joined
                    and call.out.images * call.out.channels * call.ph * call.pw * call.out.size >= STREAM_BYTES)
-    if table.work * view.channels < AXIS_FORWARD_CROPS_SERIAL_WORK:
+    # the table's work is that of the row pass: what the column pass takes joins it
+    if (table.work + 2 * <double> table.rois * call.ph * call.pw) * view.channels < AXIS_FORWARD_CROPS_SERIAL_WORK:
         threads = 1
     call.bands = 1 if threads == 1 else <int> ((<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS)
     work.count = (table.rois - call.first) * call.bands
@@ -302,4 +294,4 @@ def axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, i
     call.scratch = work.scratch
     with nogil:
         write_invalid(table, &call.out)
-    run_pieces(crop, &call, work.count, work.threads)
+    return run_pieces(crop, &call, work.count, work.threads)

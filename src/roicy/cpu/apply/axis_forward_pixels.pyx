@@ -11,16 +11,13 @@ cimport numpy as cnp
 
 from roicy.cpu.apply.axis_taps cimport bin_at, line_rows
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
-from roicy.cpu.apply.view cimport STREAM_BYTES, View, block_at, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
 from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors, tap_list
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
 from roicy.cpu.tables.axis cimport Axis, AxisTable
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double AXIS_FORWARD_PIXELS_SERIAL_WORK = 1 << 18
+from roicy.cpu.tuning cimport AXIS_FORWARD_PIXELS_SERIAL_WORK, STREAM_BYTES
 
 
 cdef struct AxisForwardPixelsCall:
@@ -79,11 +76,7 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
             settle_axes(y, x, k, &pooled, 0, call.ph)
 
 
-def axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
-    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
-
-    The features' channels are neighbours in memory and of the accumulation type.
-    """
+cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
     cdef AxisForwardPixelsCall call
     cdef Work work = Work()
     cdef int64_t channels, vectors, size
@@ -108,4 +101,4 @@ def axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, 
                  size if call.chunked else 0)
     with nogil:
         write_invalid(table, &call.out)
-    work.run(axis_forward_pixels_task, &call)
+    return work.run(axis_forward_pixels_task, &call)

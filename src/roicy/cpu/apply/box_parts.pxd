@@ -10,10 +10,7 @@ from libc.string cimport memset
 
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_sum
 from roicy.cpu.runtime.checks cimport check_inside
-
-cdef enum:
-    PARTS_BYTES = 1 << 23
-
+from roicy.cpu.tuning cimport PARTS_BYTES
 
 cdef struct Parts:
     double* part            # (RoI from `begin` on in the order of the table, block, number)

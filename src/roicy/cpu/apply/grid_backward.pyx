@@ -14,7 +14,7 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.apply.grid_samples cimport samples_of
-from roicy.cpu.apply.view cimport WIDE_CHANNELS, View, block_at, load_bins, store_pixels, view_of
+from roicy.cpu.apply.view cimport View, block_at, load_bins, store_pixels, view_of
 from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lane_int, lane_ints, lanes, real
 from roicy.cpu.lanes.maxima cimport NOWHERE, ints_fill, pass_chosen, sample_axis
 from roicy.cpu.runtime.checks cimport check_inside
@@ -22,13 +22,7 @@ from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
 from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables, Sample, dense_sample
 from roicy.cpu.tables.rois cimport Window
-
-
-cdef enum:
-    ALL_SAMPLES = 24            # of a bin of up to so many each one is gone through, for all channels at once
-
-# Sums below which a call is not worth a second thread.
-cdef double GRID_BACKWARD_SERIAL_WORK = 1 << 14
+from roicy.cpu.tuning cimport ALL_SAMPLES, GRID_BACKWARD_SERIAL_WORK, WIDE_CHANNELS
 
 
 cdef struct GridBackwardCall:

@@ -22,12 +22,7 @@ from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
 from roicy.cpu.tables.rois cimport Window
-
-
-# Sums below which a call is not worth a second thread.
-cdef double GRID_BACKWARD_ROIS_SERIAL_WORK = 1 << 14
-# Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
-cdef double GRID_BACKWARD_ROIS_ALONE_SHARE = 0.5
+from roicy.cpu.tuning cimport ALL_SAMPLES, GRID_BACKWARD_ROIS_ALONE_SHARE, GRID_BACKWARD_ROIS_SERIAL_WORK
 
 
 cdef struct GridBackwardRoisCall:

@@ -29,12 +29,7 @@ from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
 from roicy.cpu.tables.rois cimport Window
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double GRID_FORWARD_SERIAL_WORK = 1 << 16
-# Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
-cdef double GRID_FORWARD_ALONE_SHARE = 0.5
+from roicy.cpu.tuning cimport GRID_FORWARD_ALONE_SHARE, GRID_FORWARD_SERIAL_WORK
 
 
 cdef struct GridForwardCall:

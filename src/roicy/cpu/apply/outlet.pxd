@@ -6,13 +6,10 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.view cimport STREAM_BYTES, View, block_at, store_pixels, view_of
+from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes
 from roicy.cpu.runtime.checks cimport check_inside
-
-cdef enum:
-    WHOLE_BINS = 1024       # up to here a RoI's bins are stored at once, else a group of rows at a time
-
+from roicy.cpu.tuning cimport STREAM_BYTES, WHOLE_BINS
 
 cdef struct Outlet:
     View view               # (RoI, channel, row, column)

@@ -18,13 +18,7 @@ from roicy.cpu.lanes.lanes cimport LANES, OWN, element_load, lanes, real
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
 from roicy.cpu.tables.rois cimport ImageTable
-
-
-cdef enum:
-    PLANES = 4              # summed together where they are summed in place
-
-# Sums below which a call is not worth a second thread.
-cdef double RANGE_BACKWARD_SERIAL_WORK = 1 << 16
+from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK
 
 
 cdef struct RangeBackwardCall:
@@ -93,7 +87,7 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     call.grad_features = view_of(grad_features)
     call.in_place = (out.dtype == OWN and call.grad_output.dtype == OWN and out.rows_joined
                      and call.grad_output.rows_joined and call.argmax.rows_joined)
-    block = PLANES if call.in_place else LANES
+    block = PLANES_TOGETHER if call.in_place else LANES
     pixels = <double> out.images * out.channels * out.rows * out.columns
     if table.work * out.channels + pixels / 8 < RANGE_BACKWARD_SERIAL_WORK:
         threads = 1

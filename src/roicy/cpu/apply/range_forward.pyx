@@ -27,15 +27,11 @@ from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.range cimport Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.tuning cimport RANGE_FORWARD_ALONE_SHARE, RANGE_FORWARD_SERIAL_WORK
 
 
 cdef enum:
     BIN_ROWS = 4               # rows of bins at a time
-
-# Comparisons below which a call is not worth a second thread.
-cdef double RANGE_FORWARD_SERIAL_WORK = 1 << 18
-# Loading each RoI alone pays while they hold less than this part of the map's pixels in use.
-cdef double RANGE_FORWARD_ALONE_SHARE = 0.5
 
 
 cdef struct RangeForwardCall:
@@ -136,6 +132,15 @@ cdef inline void empty_bins(RangeForwardCall* call, int64_t k, int p, int group,
 
 def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
     """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
+    cdef View view = view_of(features)
+    if argmax is None and table.shared and view.column == view.size:
+        range_forward_shared(table, features, out, threads)
+    else:
+        range_forward_blocks(table, features, out, argmax, threads)
+
+
+cdef int range_forward_blocks(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax,
+                              int threads) except -1:
     cdef RangeForwardCall call
     cdef View* view = &call.features
     cdef Work work = Work()
@@ -177,4 +182,4 @@ def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argma
         write_invalid(table, &call.out.view)
         if call.with_argmax:
             write_index(table, &call.argmax.view, -1)
-    work.run(range_forward_task, &call)
+    return work.run(range_forward_task, &call)

@@ -22,10 +22,7 @@ from roicy.cpu.lanes.planes cimport pass_max_of_lines, pass_max_of_plane, pass_m
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.range cimport Lines, Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
-
-
-# Comparisons below which a call is not worth a second thread.
-cdef double RANGE_FORWARD_SHARED_SERIAL_WORK = 1 << 18
+from roicy.cpu.tuning cimport RANGE_FORWARD_SHARED_SERIAL_WORK
 
 
 cdef struct RangeForwardSharedCall:
@@ -92,9 +89,8 @@ cdef inline void fill_lines(RangeForwardSharedCall* call, const Lines* found, co
                            lines + i * call.room)
 
 
-def range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out, int threads):
-    """Pool `features`, whose rows are of neighbours, under `table`, which is `shared`, into `out`; both shaped (image
-    or RoI, channel, row, column)."""
+cdef int range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
+    # The rows of the features are of neighbours, the table is `shared`.
     cdef RangeForwardSharedCall call
     cdef View* view = &call.features
     cdef Work work = Work()
@@ -119,4 +115,4 @@ def range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out
                  LANES * call.channel_room * sizeof(lanes), bins, 0, bins if call.out.chunked else 0)
     with nogil:
         write_invalid(table, &call.out.view)
-    work.run(range_forward_shared_task, &call)
+    return work.run(range_forward_shared_task, &call)

@@ -23,7 +23,7 @@ import numpy as np
 
 from roicy.cpu.apply.tile cimport Sheet, sheet_at, turn_sheet
 from roicy.cpu.apply.view cimport (
-    STREAM_BYTES, WIDE_CHANNELS, View, block_at, load_bins, load_pixels, store_pixels, view_of, zero_row,
+    View, block_at, load_bins, load_pixels, store_pixels, view_of, zero_row,
 )
 from roicy.cpu.lanes.gathering cimport bin_taps, offset_range, pass_spread, pass_spread_piles, pass_spread_within
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, OWN, lanes
@@ -32,10 +32,7 @@ from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
 from roicy.cpu.tables.rois cimport BAND, Window
 from roicy.cpu.tables.sample cimport SampleChunk, Samples, SampleTable
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double SAMPLE_BACKWARD_SERIAL_WORK = 1 << 17
+from roicy.cpu.tuning cimport SAMPLE_BACKWARD_SERIAL_WORK, STREAM_BYTES, WIDE_CHANNELS
 
 
 cdef struct SampleBackwardCall:

@@ -19,10 +19,7 @@ from roicy.cpu.lanes.lanes cimport LANES, lanes, real
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport SLOPES, SampleChunk, Samples, SampleTable
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double SAMPLE_BACKWARD_ROIS_SERIAL_WORK = 1 << 16
+from roicy.cpu.tuning cimport SAMPLE_BACKWARD_ROIS_SERIAL_WORK
 
 
 cdef struct SampleBackwardRoisCall:

@@ -18,16 +18,13 @@ cimport numpy as cnp
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_samples
 from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
-from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, is_tile, view_of, write_invalid
 from roicy.cpu.lanes.gathering cimport bin_taps, pass_gather, pass_gather_runs
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
 from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport MERGED_FROM, SampleChunk, Samples, SampleTable
-
-
-# Multiply-adds below which a call is not worth a second thread.
-cdef double SAMPLE_FORWARD_SERIAL_WORK = 1 << 18
+from roicy.cpu.tuning cimport SAMPLE_FORWARD_SERIAL_WORK
 
 
 cdef struct SampleForwardCall:
@@ -138,16 +135,14 @@ cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch
             settle_samples(samples, k, window, stride, &pooled)
 
 
-def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bint channels_last, int threads):
-    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
-
-    `channels_last`: the features' channels are neighbours in memory and of the accumulation type.
-    """
+def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
     cdef SampleForwardCall call
     cdef View* view = &call.features
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table, threads)
     cdef int64_t channels, block, blocks, busy = 0, image, parts, columns = 0
+    cdef bint channels_last
     cdef size_t bins
     cdef int number, entered
     call.order = table.order
@@ -155,6 +150,7 @@ def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, bin
     call.tile_left = table.tile_left
     call.tile_columns = table.tile_columns
     call.features = view_of(features)
+    channels_last = is_tile(view)
     call.out = outlet_for(out, 1)
     call.alone = table.alone
     call.span = max(1, table.span)

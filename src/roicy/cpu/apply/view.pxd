@@ -12,18 +12,12 @@ cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.lanes.lanes cimport (
-    BFLOAT16, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, LANES, LINE_LANES, UINT8, element_size, element_store, lanes,
-    lanes_load_block, lanes_load_pixels, lanes_prefetch, lanes_store_block, lanes_store_pixels, lanes_stream_block,
-    planes, real,
+    BFLOAT16, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, LANES, LINE_LANES, OWN, UINT8, element_size, element_store,
+    lanes, lanes_load_block, lanes_load_pixels, lanes_prefetch, lanes_store_block, lanes_store_pixels,
+    lanes_stream_block, planes, real,
 )
 from roicy.cpu.tables.rois cimport RoiTable
-
-cdef enum:
-    PREFETCH_BYTES = 256        # how far ahead of the loader the planes are fetched
-    STREAM_BYTES = 1 << 20      # results from this size on pass by the cache
-    # channels of a gradient that adds up in the accumulation type, before they are rounded to a shorter one
-    WIDE_CHANNELS = 32
-
+from roicy.cpu.tuning cimport PREFETCH_BYTES
 
 cdef struct View:
     # an array outside, shaped (image, channel, row, column); steps in bytes
@@ -71,6 +65,11 @@ cdef inline char* block_at(View* view, int64_t image, int64_t channel) noexcept 
     check_inside(image, 0, view.images)
     check_inside(channel, 0, view.channels)
     return view.data + image * view.image + channel * view.channel
+
+
+cdef inline bint is_tile(View* view) noexcept nogil:
+    # Whether the memory of the array already is one: the channels of a pixel are neighbours, of the accumulation type.
+    return view.channel == view.size and view.dtype == OWN
 
 
 cdef inline planes planes_of(View* view, int channels) noexcept nogil:

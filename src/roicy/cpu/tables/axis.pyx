@@ -18,13 +18,13 @@ from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.samples cimport Sampling, Side
+from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD
 
 cnp.import_array()
 
 cdef enum:
     ROIS_OF_A_PIECE = 16
 # RoIs for each thread that fills the table.
-cdef Py_ssize_t ROIS_OF_A_THREAD = 64
 
 
 cdef extern from "geometry/cpu.h" nogil:
@@ -186,7 +186,7 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, int columns, const int64_t* im
     cdef int64_t pieces = (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE
     cdef Filling filling
     cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
-    threads = <int> min(threads, count // ROIS_OF_A_THREAD + 1)
+    threads = <int> min(threads, count // AXIS_TABLE_ROIS_OF_A_THREAD + 1)
     filling = Filling(
         boxes=<const char*> cnp.PyArray_DATA(boxes) + (columns - 4) * item,
         single=cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, step=columns * item, sampling=sampling, image=image,

@@ -16,6 +16,9 @@ cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.tables.rois cimport Place, Window
+from roicy.cpu.tuning cimport (
+    SHARED_JOIN_COLUMNS, SHARED_MOST_PIXELS, SHARED_MUST_PAY, SHARED_PIXEL_TO_TILE,
+)
 
 cnp.import_array()
 
@@ -164,15 +167,6 @@ cdef int fill(RangeTable table, const floating* boxes, int columns, const int64_
     return note_lines(table)
 
 
-# Vector operations: those that it takes to join the columns of a bin, beside one for each of its columns, and to bring
-# a pixel of the map into a tile. Sharing must pay well to be chosen.
-cdef enum:
-    JOIN_COLUMNS = 60
-    PIXEL_TO_TILE = 3
-    MOST_PIXELS = 1 << 14       # of the ranges of an image, which are held for a block of channels
-cdef double MUST_PAY = 1.5
-
-
 cdef int note_lines(RangeTable table) except -1:
     """Note which ranges of rows the bins have, where that makes pooling faster."""
     cdef Lines found
@@ -182,14 +176,14 @@ cdef int note_lines(RangeTable table) except -1:
     table.most_lines = table.most_strips = 0
     with nogil:
         for i in range(table.images):
-            if not find_lines(table, i, &found, NULL) or found.lines * <int64_t> table.width > MOST_PIXELS:
+            if not find_lines(table, i, &found, NULL) or found.lines * <int64_t> table.width > SHARED_MOST_PIXELS:
                 few = False
                 break
             shared += work_of_lines(table, i, &found)
-            tiled += table.bin_pixels[i] + PIXEL_TO_TILE * min(table.bin_pixels[i], table.map_pixels[i])
+            tiled += table.bin_pixels[i] + SHARED_PIXEL_TO_TILE * min(table.bin_pixels[i], table.map_pixels[i])
             table.most_lines = max(table.most_lines, found.lines)
             table.most_strips = max(table.most_strips, found.strips)
-    table.shared = few and MUST_PAY * shared < tiled
+    table.shared = few and SHARED_MUST_PAY * shared < tiled
     if not table.shared:
         return 0
     table.lines = <Lines*> table.reserve(table.images, sizeof(Lines))
@@ -275,7 +269,7 @@ cdef double work_of_lines(RangeTable table, int64_t image, const Lines* found) n
         strips += found.last[j] - found.first[j]
     for k in range(table.image_start[image], table.image_start[image + 1]):
         for bin in range(k * table.x.bins, (k + 1) * table.x.bins):
-            work += table.y.bins * <double> (JOIN_COLUMNS + table.x.length[bin])
+            work += table.y.bins * <double> (SHARED_JOIN_COLUMNS + table.x.length[bin])
     return work + strips * max(0, found.right - found.left)
 
 

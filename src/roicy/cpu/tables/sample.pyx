@@ -20,6 +20,7 @@ from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.rotated cimport RotatedBox, Turn, box_of
+from roicy.cpu.tuning cimport SAMPLE_ALONE_SHARE, SAMPLE_TABLE_ROIS_OF_A_THREAD
 
 cnp.import_array()
 
@@ -31,10 +32,6 @@ cdef enum:
 
 # Bytes of the taps that are held at a time.
 cdef int64_t chunk_bytes = 3 << 23
-# RoIs for each thread that fills a table.
-cdef Py_ssize_t ROIS_OF_A_THREAD = 16
-# Loading each RoI alone pays while their windows hold less than this part of the map's pixels in use.
-cdef double ALONE_SHARE = 0.7
 
 
 def hold(int64_t size):
@@ -152,7 +149,7 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
     table.window = <Window*> table.reserve(count, sizeof(Window))
     table.room = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     run_pieces(note_piece, noting, (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE,
-               <int> min(threads, count // ROIS_OF_A_THREAD + 1))
+               <int> min(threads, count // SAMPLE_TABLE_ROIS_OF_A_THREAD + 1))
     table.arrange(places)
     table.room[0] = 0
     table.widest = table.tallest = 0
@@ -227,7 +224,7 @@ cdef int divide(SampleTable table, bint whole_rows) except -1:
         mapped += table.map_pixels[i]
         if whole_rows or 4 * <int64_t> table.tile_columns[i] > 3 * <int64_t> table.width or table.tile_columns[i] == 0:
             table.tile_left[i], table.tile_columns[i] = 0, table.width
-    table.alone = not whole_rows and pooled < ALONE_SHARE * mapped
+    table.alone = not whole_rows and pooled < SAMPLE_ALONE_SHARE * mapped
     return 0
 
 
@@ -273,7 +270,7 @@ cdef class Bench:
 
     def __cinit__(self, SampleTable table, int64_t rois, int threads):
         cdef int64_t pixels = max(1, table.most_pixels), slopes = SLOPES if table.sloped else 0, i
-        self.threads = <int> max(1, min(threads, rois // ROIS_OF_A_THREAD + 1))
+        self.threads = <int> max(1, min(threads, rois // SAMPLE_TABLE_ROIS_OF_A_THREAD + 1))
         self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
         self._memory = <double*> malloc(self.threads * pixels * (1 + slopes) * sizeof(double))
         if self.scratch == NULL or self._memory == NULL:
@@ -303,7 +300,7 @@ cdef struct Chunk:
 
 cdef int fill_chunk(SampleTable table, Samples* samples, int number, Bench bench) except -1:
     cdef int64_t first = table.chunk[number], last = table.chunk[number + 1]
-    cdef int threads = <int> max(1, min(bench.threads, (last - first) // ROIS_OF_A_THREAD + 1))
+    cdef int threads = <int> max(1, min(bench.threads, (last - first) // SAMPLE_TABLE_ROIS_OF_A_THREAD + 1))
     cdef Chunk chunk = Chunk(table=<void*> table, rois=rotated_rois(table), samples=samples, first=first, last=last,
                              scratch=bench.scratch)
     samples.first = first

@@ -1,0 +1,107 @@
+"""Numbers that decide how a call is done, never what comes of it: when threads, which path, how much at a time.
+
+Figures are of one thread of an AMD EPYC (Zen 4) at level v4. "Box" is 1000 boxes on 256 channels of 200 x 272, "c4" 300
+on 1024 channels of 38 x 63, "crops" 32 crops of 224 x 224 of an image of 1080 x 1920; all of these are in
+``roicy bench``. A number with no figure has none: it says what it weighs.
+"""
+
+# ---- below which work a call is not worth a second thread ---
+#
+# Multiply-adds, comparisons or sums. What that is in time, against which a helper is woken: one box of 22 x 22 pixels
+# on so many channels takes 60 us (axis_forward), 40 and 40 (its gradients), 55, 35 and 20 (rotated), 25, 110 and 90
+# (maxima of samples), 75 (RoIPool), 40 (in ranges that bins share) and 45 (RoIPool's gradient).
+cdef enum:
+    AXIS_FORWARD_SERIAL_WORK = 1 << 18
+    AXIS_FORWARD_PIXELS_SERIAL_WORK = 1 << 18
+    AXIS_FORWARD_CROPS_SERIAL_WORK = 1 << 18
+    AXIS_BACKWARD_SERIAL_WORK = 1 << 17
+    AXIS_BACKWARD_ROIS_SERIAL_WORK = 1 << 17
+    SAMPLE_FORWARD_SERIAL_WORK = 1 << 18
+    SAMPLE_BACKWARD_SERIAL_WORK = 1 << 17
+    SAMPLE_BACKWARD_ROIS_SERIAL_WORK = 1 << 16
+    GRID_FORWARD_SERIAL_WORK = 1 << 16
+    GRID_BACKWARD_SERIAL_WORK = 1 << 14
+    GRID_BACKWARD_ROIS_SERIAL_WORK = 1 << 14
+    RANGE_FORWARD_SERIAL_WORK = 1 << 18
+    RANGE_FORWARD_SHARED_SERIAL_WORK = 1 << 18
+    RANGE_BACKWARD_SERIAL_WORK = 1 << 16
+
+# ---- below which share of the map's pixels in use, counted as often as a box has them, boxes are loaded alone ---
+#
+# Boxes of 10 to 40 pixels on 128 channels of 100 x 136: alone took 0.51 to 0.61 times the tile's time at a share of
+# 0.06 to 0.3, 0.88 at 0.85, 1.14 at 1.7 (axis_forward, which needs no tile then); 0.81, 0.88 and 1.9 at 0.2, 0.3 and
+# 0.85 (maxima of samples); 0.76, 0.87 and 1.5 (RoIPool); 0.81, 0.95 and 1.3 (gradients of maxima with respect to
+# boxes).
+cdef extern from *:
+    """
+    #define AXIS_FORWARD_DIRECT_SHARE 0.4
+    #define GRID_FORWARD_ALONE_SHARE 0.5
+    #define GRID_BACKWARD_ROIS_ALONE_SHARE 0.5
+    #define RANGE_FORWARD_ALONE_SHARE 0.5
+    #define SAMPLE_ALONE_SHARE 0.7
+    #define SHARED_MUST_PAY 1.5
+    """
+    const double AXIS_FORWARD_DIRECT_SHARE
+    const double GRID_FORWARD_ALONE_SHARE
+    const double GRID_BACKWARD_ROIS_ALONE_SHARE
+    const double RANGE_FORWARD_ALONE_SHARE
+    const double SAMPLE_ALONE_SHARE
+    # how many times as long as in ranges that bins share a call must be thought to take in a tile
+    const double SHARED_MUST_PAY
+
+cdef enum:
+    # ---- which path ---
+
+    # Up to so many channels lanes run along a row (axis_forward_crops): above, a pixel fills half a vector of level
+    # v3.
+    FEW_CHANNELS = 4
+    # Of a bin of up to so many samples each one is gone through, for all channels at once; above, the chosen sample
+    # of each channel is looked up. 24 is more than the 4 x 4 samples of usual bins, and of the order of the lanes.
+    ALL_SAMPLES = 24
+    # Bytes of a result from which on it passes by the cache: about the second-level cache (0.5 to 1 MB a core), box's
+    # result is 50 MB.
+    STREAM_BYTES = 1 << 20
+
+    # ---- how much at a time ---
+
+    # Bytes that the loader of a tile fetches planes ahead: four cache lines of each, in box and c4.
+    PREFETCH_BYTES = 256
+    # Bins of a RoI up to which they are stored at once, else a group of rows at a time: masks (14 x 14, 28 x 28) are
+    # one piece, the lanes of 1024 bins are 64 kB.
+    WHOLE_BINS = 1024
+    # Output rows of a crop that are a task: few enough for each of two threads to have one of crops' bands.
+    CROP_ROWS = 64
+    # Bytes of output rows of a crop that are written together: they stay in the first-level cache, and streams are
+    # long.
+    CROP_CHUNK_BYTES = 1 << 13
+    # Output rows from the one in work to the one whose rows are fetched, in crops.
+    CROP_ROWS_AHEAD = 4
+    # Planes whose gradient is summed together in place (range_backward): more share a look at the RoI's list, fewer
+    # fit the cache; pool_7x7 has 512 planes of 38 x 63, of 9.6 kB each.
+    PLANES_TOGETHER = 4
+    # Bytes of the parts of gradients with respect to boxes, of so many RoIs at a time: box has 0.5 MB and is one
+    # piece.
+    PARTS_BYTES = 1 << 23
+    # Channels of a gradient that adds up in the accumulation type before they are rounded to a shorter one: what that
+    # takes beside the gradient is bounded, and blocks of channels are whole.
+    WIDE_CHANNELS = 32
+
+    # ---- what range_forward_shared is thought to take, in vector operations ---
+    #
+    # Against range_forward it took 0.20 to 0.61 of the time for R-MAC (512 x 31 x 31: 0.14 and 0.23 ms, 512 x 62 x
+    # 64: 0.28 and 1.0, 2048 x 24 x 32: 0.38 and 0.79), 0.53 to 0.68 for one or two boxes of 30 to 44 pixels and 1 to
+    # 3 bins a row, 0.49 and 0.54 for 16 and 32 of one bin, 0.12 for 32 that have four ranges of rows between them.
+
+    # To join the columns of a bin, beside one for each of its columns.
+    SHARED_JOIN_COLUMNS = 60
+    # To bring a pixel of the map into a tile.
+    SHARED_PIXEL_TO_TILE = 3
+    # Pixels of the ranges of an image, which are held for a block of channels, at the most.
+    SHARED_MOST_PIXELS = 1 << 14
+
+    # ---- how tables are filled ---
+
+    # RoIs of a thread, at the least: box's 1000 take 1.1 ms, rotated ones 3.8 (two samples a bin and axis) to 22 ms
+    # (adaptive).
+    AXIS_TABLE_ROIS_OF_A_THREAD = 64
+    SAMPLE_TABLE_ROIS_OF_A_THREAD = 16
