@@ -72,6 +72,7 @@ class Plan(Generic[Array]):
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],
+        kept: bool = False,
     ) -> None:
         # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it
         rois, batch_indices, layout, invalid = given
@@ -79,7 +80,10 @@ class Plan(Generic[Array]):
             n, c, h, w = input_shape
         else:
             n, h, w, c = input_shape
-        settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
+        # What reads the boxes of a call on a GPU is in line there before the caller can change them: on this
+        # stream. Threads of the CPU change them when they like.
+        own = kept or not kernels.asynchronous
+        settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, own)
         k = len(settled.boxes)
         rows, columns = output_size
         self._kind = kind
@@ -518,7 +522,7 @@ def keep(
     shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
     given = Given(rois, batch_indices, layout, given.invalid)
     plan = made.__new__(made)  # whose initialiser may be one of a subclass
-    Plan.__init__(plan, kind, kernels, given, shape, size, options)
+    Plan.__init__(plan, kind, kernels, given, shape, size, options, kept=True)
     plan._keep()
     return plan
 

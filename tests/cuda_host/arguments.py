@@ -101,9 +101,8 @@ class Parameter:
             if offset != field.offset:
                 raise _error(kernel, where, f"expected at byte {field.offset}", offset)
             if field.fields:
-                part, nested = bytearray(field.size), f"{field.name}."
-                own = {key.removeprefix(nested): arrays[key] for key in arrays if key.startswith(nested)}
-                field._fill(part, kernel, where, value, own, fences)
+                part = bytearray(field.size)
+                field._fill(part, kernel, where, value, arrays.get(field.name, {}), fences)
             elif field.is_array:
                 part = field._pointer(kernel, where, value, arrays.get(field.name), fences)
             else:

@@ -58,7 +58,7 @@ class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels)
                     f"device {array.device.id}: choose that with cupy.cuda.Device({array.device.id})"
                 )
             size = array.itemsize
-            if array.data.ptr % size or any(stride % size for stride in array.strides):
+            if array.data.ptr % size or any(map(size.__rmod__, array.strides)):
                 raise ValueError(
                     f"{name} must have items at multiples of their size of {size} bytes, got address "
                     f"{array.data.ptr:#x} and strides {array.strides}"

@@ -7,6 +7,7 @@ scalars, whose bytes CuPy hands over. The tests compare both sides: names, types
 from __future__ import annotations
 
 import functools
+import operator
 import struct
 from typing import Any
 
@@ -25,11 +26,11 @@ class Struct(np.void):  # type: ignore[misc]  # NumPy's stubs say that nothing d
 
     Attributes
     ----------
-    arrays : dict of str, array
-        The arrays that its pointers point to, by field: they live as long as it does.
+    arrays : dict of str, array or dict
+        The arrays that its pointers point to, by field, and those of structs in it: they live as long as it.
     """
 
-    arrays: dict[str, Ndarray]
+    arrays: dict[str, Any]
 
 
 class Layout:
@@ -46,7 +47,7 @@ class Layout:
         types = [(name, inner[name]._fields if name in inner else kind) for name, kind in fields.items()]
         self._fields: np.dtype[Any] = np.dtype(types, align=True)
         self.dtype = np.dtype((Struct, self._fields))
-        self._names = tuple(fields)
+        self._in_order = operator.itemgetter(*fields) if len(fields) > 1 else dict.values
         self._pointers = tuple(name for name, kind in fields.items() if kind is POINTER)
         self._inner = tuple(inner)
         # no items of a type, which leave the gap that one would: a struct begins and ends aligned
@@ -59,7 +60,7 @@ class Layout:
 
     def __call__(self, **values: Any) -> Struct:
         """Return a struct with these values: numbers, arrays or None (which kernels see as null), structs."""
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name in self._pointers:
             array = values[name]
             if array is None:
@@ -68,11 +69,10 @@ class Layout:
                 arrays[name] = array
                 values[name] = address(array)
         for name in self._inner:
-            own = values[name]
-            arrays |= {f"{name}.{field}": array for field, array in own.arrays.items()}
-            values[name] = own.tobytes()
-        packed = self._pack(*[values[name] for name in self._names])
-        value: Struct = np.frombuffer(packed, self.dtype)[0]
+            inner = values[name]
+            arrays[name] = inner.arrays
+            values[name] = inner.tobytes()
+        value: Struct = np.frombuffer(self._pack(*self._in_order(values)), self.dtype)[0]
         value.arrays = arrays
         return value
 
