@@ -1,16 +1,13 @@
 """Structs that kernels take by value: how they are laid out, and what the host build compares."""
 
 import os
-import re
 import struct
-import subprocess
 
 import numpy as np
 import pytest
 from cuda_host import module
 from cuda_host.module import ArgumentError, HostModule, LaunchError
 
-from roicy.cuda import device
 from roicy.cuda.structs import POINTER, Layout
 
 pytestmark = pytest.mark.skipif(module.compiler() is None, reason="no C++ compiler")
@@ -181,38 +178,3 @@ def test_out_of_bounds_of_a_structs_array():
     argument = packed(ones(1), np.zeros(100, np.int32), count=100)
     with pytest.raises(LaunchError, match=r"SIGSEGV \d+ bytes behind the 4 bytes of argument 1\.pair\.first"):
         run(argument, threads=100)
-
-
-#: Those with more parameters than that; whoever packs one takes it out.
-MOST_PARAMETERS = 8
-LONG = {
-    "axis.fill",
-    "axis.measure",
-    "axis_backward.axis_backward",
-    "axis_backward_rois.axis_backward_rois",
-    "axis_forward.axis_forward",
-    "axis_forward_pixels.axis_forward_pixels",
-    "axis_forward_pixels.axis_forward_pixels_4",
-    "grid.fill",
-    "range.fill",
-    "sample.fill",
-    "sample_backward.sample_backward",
-    "sample_backward.sample_backward_across",
-    "sample_backward_rois.sample_backward_rois",
-    "sample_backward_rois.sample_backward_rois_across",
-    "sample_forward.sample_forward",
-    "sample_forward.sample_forward_across",
-}
-KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\(([^{]*)\) \{")
-
-
-def test_arguments_of_kernels_travel_packed():
-    counts = {}
-    for source, options in dict(device.specialisations()).items():
-        command = (module.compiler(), "-E", "-P", "-x", "c++", "-", *options)
-        done = subprocess.run(command, input=device.source_text(source), capture_output=True, text=True)
-        assert not done.returncode, done.stderr
-        found = KERNEL.findall(done.stdout)
-        assert len(found) == done.stdout.count("__global__")
-        counts |= {f"{source}.{name}": parameters.count(",") + 1 for name, parameters in found}
-    assert {name for name, count in counts.items() if count > MOST_PARAMETERS} == LONG
