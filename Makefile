@@ -84,7 +84,7 @@ sanitize: $(VENV)-sanitize/roicy.stamp ## run all tests on the CPU's kernels und
 	@$(ASAN) ASAN_OPTIONS=leak_check_at_exit=0 PYTHONPATH=tests $(VENV)-sanitize/bin/python tests/package/leak_check.py
 
 # Arrays are left where they are: the address sanitizer's fences stand closer than the tests' own.
-SANITIZED_TESTS := tests/cuda/test_cuda_twins.py tests/cuda_host/test_cuda_host.py tests/cuda/test_cuda_arrays.py tests/promises/test_conventions.py
+SANITIZED_TESTS := tests/cuda/test_cuda_twins.py tests/cuda_host tests/cuda/test_cuda_arrays.py tests/promises/test_conventions.py
 sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc's address and undefined-behaviour sanitizers
 	@$(ASAN) ASAN_OPTIONS=detect_leaks=0 ROICY_HOST_FENCES= \
 		ROICY_HOST_FLAGS="-O0 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \

@@ -11,6 +11,8 @@
 // so threads that never meet cost no more than a loop. Which threads may go on is decided between fibers, on
 // the caller's stack: a barrier's threads all wait there, so it also is where shuffles hand values over.
 #include "runtime.h"
+#include "faults.h"
+#include "stacks.h"
 #include <csetjmp>
 #include <csignal>
 #include <cstdint>
@@ -57,69 +59,6 @@ char *fenced(size_t bytes) {
     }
     return first;
 }
-
-// ---------------------------------------------------------------- switching stacks
-
-#if defined(__x86_64__) && !defined(CUDA_HOST_UCONTEXT)
-
-// Keeps the registers that a call preserves on the stack that is left, and takes those of the other one from
-// it.
-extern "C" void cuda_host_switch(void **left, void *entered);
-asm(R"(
-    .text
-    .hidden cuda_host_switch
-    .globl cuda_host_switch
-    .type cuda_host_switch, @function
-cuda_host_switch:
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rsp, (%rdi)
-    mov %rsi, %rsp
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbp
-    pop %rbx
-    ret
-    .size cuda_host_switch, .-cuda_host_switch
-)");
-
-struct Context {
-    void *top = nullptr;
-
-    void start(char *stack, size_t bytes, void (*entry)()) {
-        // as if `entry` had been called, by nobody, and were about to be returned to
-        auto word = reinterpret_cast<uintptr_t *>(stack + bytes);
-        *--word = 0;
-        *--word = reinterpret_cast<uintptr_t>(entry);
-        for (int preserved = 0; preserved < 6; preserved++)
-            *--word = 0;
-        top = word;
-    }
-    static void change(Context &left, Context &entered) { cuda_host_switch(&left.top, entered.top); }
-};
-
-#else
-
-struct Context {
-    ucontext_t state;
-
-    void start(char *stack, size_t bytes, void (*entry)()) {
-        getcontext(&state);
-        state.uc_stack.ss_sp = stack;
-        state.uc_stack.ss_size = bytes;
-        state.uc_link = nullptr;
-        makecontext(&state, entry, 0);
-    }
-    static void change(Context &left, Context &entered) { swapcontext(&left.state, &entered.state); }
-};
-
-#endif
 
 // ---------------------------------------------------------------- threads
 
@@ -427,56 +366,6 @@ bool run_block() {
             return false;
         }
     }
-}
-
-// ---------------------------------------------------------------- faults
-
-sigjmp_buf after_fault;
-void *fault_address, *fault_instruction;
-int fault_signal;
-
-// Faults of kernels are caught on a stack of their own: theirs may be used up. Whatever else faults is passed
-// on to who was there before. All this is set up once, not once a launch.
-constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
-struct sigaction others[3];
-bool launching;
-
-void on_fault(int signal, siginfo_t *info, void *state) {
-    if (!launching) {
-        for (int i = 0; i < 3; i++)
-            sigaction(SIGNALS[i], &others[i], nullptr);
-        return; // to the instruction that faults, and does so again
-    }
-    fault_signal = signal;
-    fault_address = info->si_addr;
-#if defined(__x86_64__)
-    auto registers = static_cast<ucontext_t *>(state)->uc_mcontext.gregs;
-    fault_instruction = reinterpret_cast<void *>(registers[REG_RIP]);
-#else
-    (void)state;
-#endif
-    siglongjmp(after_fault, 1);
-}
-
-void catch_faults() {
-#ifndef __SANITIZE_ADDRESS__
-    static bool caught = false;
-    static thread_local char *stack = nullptr;
-    if (!stack) {
-        stack_t own = {};
-        own.ss_sp = stack = new char[64 * 1024];
-        own.ss_size = 64 * 1024;
-        sigaltstack(&own, nullptr);
-    }
-    if (!caught) {
-        struct sigaction action = {};
-        action.sa_sigaction = on_fault;
-        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-        for (int i = 0; i < 3; i++)
-            sigaction(SIGNALS[i], &action, &others[i]);
-        caught = true;
-    }
-#endif
 }
 
 void give_up_threads() {

@@ -7,7 +7,6 @@ the references make of them, where the problem is small enough for these.
 
 import inspect
 import math
-import operator
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -18,13 +17,22 @@ import reference.maxima
 import reference.pool
 import reference.rotated
 from closeness import assert_close, assert_same_bits, assert_sums_close
-from strategies import FEATURE_DTYPES, result_dtype
+from strategies import result_dtype
 
-from fuzz.calls import FUNCTIONS, PLANS, SYNONYMS, as_numpy
-
-
-class Meaningless(Exception):
-    """The arguments are an error."""
+from fuzz.arguments import (
+    FLOATS,
+    Meaningless,
+    array_of,
+    flag,
+    input_shape_of,
+    integer,
+    map_of,
+    nchw,
+    rois_of,
+    size_of,
+    word,
+)
+from fuzz.calls import FUNCTIONS, PLANS, SYNONYMS
 
 
 class Expected(NamedTuple):
@@ -101,7 +109,7 @@ def _as_roicy(call):
     if name.endswith("backward"):
         same.pop("output_size", None)
         if "features" in same:
-            same["input_shape"] = _array(same.pop("features")).shape
+            same["input_shape"] = array_of(same.pop("features")).shape
     if call.name.startswith("mxnet.") and (np.asarray(rois[:, 0]).astype(float) <= -1).any():
         return None, None  # boxes that are left out
     if (
@@ -120,21 +128,21 @@ def _of_plan(name, given, call):
     both = {key: value for key, value in vars(given).items() if key not in ("input_shape", "output_size")}
     method = SimpleNamespace(**{"out": None, "argmax": None, "return_argmax": False, **call.method_arguments})
     function = name.removesuffix("_plan")
-    layout = _word(given.layout, "NCHW", "NHWC")
-    shape, size = _input_shape(given.input_shape), _size(given.output_size)
+    layout = word(given.layout, "NCHW", "NHWC")
+    shape, size = input_shape_of(given.input_shape), size_of(given.output_size)
     if call.method == "__call__":
-        if _array(method.features).shape != shape:
+        if array_of(method.features).shape != shape:
             raise Meaningless("features of another shape")
         more = {"features": method.features, "output_size": given.output_size}
         if "return_argmax" in inspect.signature(FUNCTIONS[function]).parameters:
             more["return_argmax"] = method.return_argmax
     else:
-        bins = _array(method.grad_output).shape
+        bins = array_of(method.grad_output).shape
         if (bins[2:] if layout == "NCHW" else bins[1:3]) != size:
             raise Meaningless("grad_output of another size")
         more = {"grad_output": method.grad_output, "input_shape": shape}
         if call.method == "backward_rois":
-            if _array(method.features).shape != shape:
+            if array_of(method.features).shape != shape:
                 raise Meaningless("features of another shape")
             more = {"grad_output": method.grad_output, "features": method.features}
         function += f"_{call.method}"
@@ -147,129 +155,23 @@ def _of_plan(name, given, call):
     return function, bound(FUNCTIONS[function], {**both, **more, "out": method.out})
 
 
-# ---------------------------------------------------------------- arguments
-
-
-def _word(value, *allowed):
-    if not isinstance(value, str) or value not in allowed:
-        raise Meaningless(f"{value!r} is none of {allowed}")
-    return value
-
-
-def _integer(value):
-    if isinstance(value, (bool, np.bool_)):
-        raise Meaningless("a switch for a number")
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise Meaningless("no integer") from None
-
-
-def _flag(value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise Meaningless("no switch")
-    return bool(value)
-
-
-def _size(value):
-    pair = (value, value) if not isinstance(value, (tuple, list)) else tuple(value)
-    pair = tuple(map(_integer, pair))
-    if len(pair) != 2 or min(pair) < 1:
-        raise Meaningless("no size")
-    return pair
-
-
-def _input_shape(value):
-    if not isinstance(value, (tuple, list)):
-        raise Meaningless("no shape")
-    shape = tuple(map(_integer, value))
-    if len(shape) != 4 or min(shape) < 0:
-        raise Meaningless("no shape")
-    return shape
-
-
-def _array(value):
-    value = as_numpy(value)
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
-        raise Meaningless("no array")
-    return value
-
-
-def _map(value, layout, dtypes=FEATURE_DTYPES):
-    # an array of four axes, seen as NCHW
-    value = _array(value)
-    if value.ndim != 4 or value.dtype not in dtypes or not value.dtype.isnative:
-        raise Meaningless("no feature map or gradient")
-    return _nchw(value, layout)
-
-
-def _nchw(value, layout):
-    return value if layout == "NCHW" else value.transpose(0, 3, 1, 2)
-
-
-FLOATS = [dtype for dtype in FEATURE_DTYPES if dtype != np.uint8]
-REAL = np.dtype(np.float32), np.dtype(np.float64)
-
-
-def _box_dtype(array):
-    dtype = array.dtype.newbyteorder("=")
-    if dtype in REAL:
-        return dtype
-    if dtype.kind in "iu":
-        return REAL[dtype.itemsize > 2]
-    if dtype.name in ("float16", "bfloat16"):
-        return REAL[0]
-    raise Meaningless(f"boxes of {dtype}")
-
-
-def _rois(rois, batch_indices, images, columns):
-    # rows with the batch index first, which is -1 for every image that does not exist
-    if isinstance(rois, (list, tuple)):
-        arrays = [_array(item) for item in rois]
-        if batch_indices is not None or len(arrays) != images:
-            raise Meaningless("not one array per image")
-        if any(array.ndim != 2 or array.shape[1] != columns for array in arrays):
-            raise Meaningless("no boxes")
-        dtype = max([REAL[0], *map(_box_dtype, arrays)], key=lambda dtype: dtype.itemsize)
-        rows = [np.column_stack([np.full(len(a), i), a.astype(dtype)]) for i, a in enumerate(arrays)]
-        return np.concatenate([np.empty((0, columns + 1)), *rows]).astype(dtype)
-    rois = _array(rois)
-    if rois.ndim != 2 or rois.shape[1] not in (columns, columns + 1):
-        raise Meaningless("no boxes")
-    boxes = rois.astype(_box_dtype(rois))
-    if rois.shape[1] == columns + 1:
-        if batch_indices is not None:
-            raise Meaningless("batch indices twice")
-        return boxes
-    if batch_indices is None:
-        if images != 1:
-            raise Meaningless("no batch indices")
-        found = np.zeros(len(boxes), int)
-    else:
-        found = _array(batch_indices)
-        if found.dtype.kind not in "iu" or found.shape != (len(boxes),):
-            raise Meaningless("batch indices")
-    known = [int(index) if 0 <= int(index) < images else -1 for index in found]
-    return np.column_stack([np.array(known, boxes.dtype), boxes])
-
-
 # ---------------------------------------------------------------- pooling and its gradients
 
 
 def _pooled(name, given):
     rotated, pool = "rotated" in name, name.startswith("roi_pool")
-    layout = _word(given.layout, "NCHW", "NHWC")
-    invalid = _word(given.invalid, "raise", "nan")
-    features = _map(given.features, layout) if hasattr(given, "features") else None
-    grads = _map(given.grad_output, layout, FLOATS) if hasattr(given, "grad_output") else None
+    layout = word(given.layout, "NCHW", "NHWC")
+    invalid = word(given.invalid, "raise", "nan")
+    features = map_of(given.features, layout) if hasattr(given, "features") else None
+    grads = map_of(given.grad_output, layout, FLOATS) if hasattr(given, "grad_output") else None
     if features is not None:
         shape = features.shape
     else:
-        shape = _input_shape(given.input_shape)
+        shape = input_shape_of(given.input_shape)
         shape = shape if layout == "NCHW" else tuple(shape[axis] for axis in (0, 3, 1, 2))
     n, c = shape[:2]
-    rois = _rois(given.rois, given.batch_indices, n, 5 if rotated else 4)
-    size = _size(given.output_size) if grads is None else grads.shape[2:]
+    rois = rois_of(given.rois, given.batch_indices, n, 5 if rotated else 4)
+    size = size_of(given.output_size) if grads is None else grads.shape[2:]
     bins = (len(rois), c, *size)
     if min(size) < 1 or (grads is not None and grads.shape != bins):
         raise Meaningless("grad_output of another shape")
@@ -280,19 +182,19 @@ def _pooled(name, given):
         raise Meaningless("an invalid row")
 
     options = _options(name, given)
-    mode = "pool" if pool else _word(getattr(given, "mode", "avg"), "avg", "max")
-    rule = _word(getattr(given, "max_rule", "bilinear"), "bilinear", "onnx")
+    mode = "pool" if pool else word(getattr(given, "mode", "avg"), "avg", "max")
+    rule = word(getattr(given, "max_rule", "bilinear"), "bilinear", "onnx")
     argmax = getattr(given, "argmax", None)
     if (argmax is not None) != (mode != "avg" and grads is not None):
         raise Meaningless("argmax given or missing")
     if argmax is not None:
-        argmax = _map(argmax, layout, [np.dtype(np.int32)])
+        argmax = map_of(argmax, layout, [np.dtype(np.int32)])
         if argmax.shape != bins:
             raise Meaningless("argmax of another shape")
         counted = slice(None) if mode == "pool" else whole  # pixels are counted alike in all rows
         if not _in_range(argmax[counted], mode, rois[counted], shape, size, options):
             raise Meaningless("argmax out of range")
-    with_argmax = _flag(getattr(given, "return_argmax", False))
+    with_argmax = flag(getattr(given, "return_argmax", False))
     if with_argmax and (mode == "avg" or (mode == "max" and rule == "onnx")):
         raise Meaningless("no argmax")
     if with_argmax and mode == "max":
@@ -318,15 +220,15 @@ def _pooled(name, given):
 
 
 def _positions(given):
-    layout = _word(given.layout, "NCHW", "NHWC")
-    argmax = _map(given.argmax, layout, [np.dtype(np.int32)])
+    layout = word(given.layout, "NCHW", "NHWC")
+    argmax = map_of(given.argmax, layout, [np.dtype(np.int32)])
     images = len(given.rois) if isinstance(given.rois, (list, tuple)) else 1
-    rois, size = _rois(given.rois, None, images, 4), argmax.shape[2:]
+    rois, size = rois_of(given.rois, None, images, 4), argmax.shape[2:]
     if len(rois) != len(argmax) or min(size) < 1:
         raise Meaningless("argmax of another shape")
     options = _options("roi_align", given)
     whole = np.isfinite(rois[:, 1:]).all(axis=1)
-    if _word(given.invalid, "raise", "nan") == "raise" and not whole.all():
+    if word(given.invalid, "raise", "nan") == "raise" and not whole.all():
         raise Meaningless("an invalid row")
     if not _in_range(argmax[whole], "max", rois[whole], None, size, options):
         raise Meaningless("argmax out of range")
@@ -336,7 +238,7 @@ def _positions(given):
             wanted = reference.maxima.positions(argmax, np.where(whole[:, None], rois, np.nan), **options)[
                 axis
             ]
-            assert_same_bits(_nchw(found, layout), wanted)
+            assert_same_bits(nchw(found, layout), wanted)
 
         return hold
 
@@ -348,14 +250,14 @@ def _options(name, given):
     # those of the geometry
     options = {"spatial_scale": float(getattr(given, "spatial_scale", 1.0))}
     if name.startswith("roi_pool"):
-        return {**options, "rounding": _word(getattr(given, "rounding", "round"), "round", "none")}
-    ratio = _integer(given.sampling_ratio)
+        return {**options, "rounding": word(getattr(given, "rounding", "round"), "round", "none")}
+    ratio = integer(given.sampling_ratio)
     if ratio > (128 if "rotated" in name else 65536):
         raise Meaningless("sampling_ratio")
-    options |= {"sampling_ratio": max(ratio, 0), "aligned": _flag(given.aligned)}
+    options |= {"sampling_ratio": max(ratio, 0), "aligned": flag(given.aligned)}
     if "rotated" in name:
-        options["angle_unit"] = _word(given.angle_unit, "degrees", "radians")
-        options["clockwise"] = _flag(given.clockwise)
+        options["angle_unit"] = word(given.angle_unit, "degrees", "radians")
+        options["clockwise"] = flag(given.clockwise)
     return options
 
 
@@ -416,7 +318,7 @@ def _forward(problem):
             wanted = reference.average.roi_align(maps, p.rois, p.size, **p.options)
 
     def hold(out):
-        out = _nchw(out, p.layout)[:, clean]
+        out = nchw(out, p.layout)[:, clean]
         if p.mode == "pool":
             with np.errstate(over="ignore"):  # the lowest float32 in half precision
                 values = wanted.astype(out.dtype)
@@ -434,7 +336,7 @@ def _argmax(problem):
         return None
 
     def hold(argmax):
-        argmax = _nchw(argmax, p.layout)
+        argmax = nchw(argmax, p.layout)
         if p.mode == "pool":
             wanted = reference.pool.roi_pool(p.features, p.rois, p.size, **p.options)[1]
             np.testing.assert_array_equal(argmax, wanted)
@@ -462,7 +364,7 @@ def _backward(problem):
             wanted = reference.maxima.roi_align_max_backward(grads, chosen, p.rois, shape, **p.options)
         else:
             wanted = reference.average.roi_align_backward(grads, p.rois, shape, **p.options)
-        assert_close(_nchw(grad, p.layout)[:, clean], wanted)
+        assert_close(nchw(grad, p.layout)[:, clean], wanted)
 
     return hold
 
@@ -506,7 +408,7 @@ def _backward_rois(problem, rois):
         return hold
 
     if not isinstance(rois, (list, tuple)):
-        return [Expected(_array(rois).shape, p.rois.dtype, hold_part(slice(None)))]
+        return [Expected(array_of(rois).shape, p.rois.dtype, hold_part(slice(None)))]
     ends = np.cumsum([len(array) for array in rois])
     parts = [slice(end - len(array), end) for end, array in zip(ends, rois, strict=True)]
     return [Expected((part.stop - part.start, columns), p.rois.dtype, hold_part(part)) for part in parts]
@@ -516,10 +418,10 @@ def _backward_rois(problem, rois):
 
 
 def _regions(given):
-    layout = _word(given.layout, "NCHW", "NHWC")
-    shape = _input_shape(given.input_shape)
+    layout = word(given.layout, "NCHW", "NHWC")
+    shape = input_shape_of(given.input_shape)
     n, h, w = (shape[0], *shape[2:]) if layout == "NCHW" else shape[:3]
-    scales, overlap = _integer(given.scales), float(given.overlap)
+    scales, overlap = integer(given.scales), float(given.overlap)
     if scales < 1 or not 0 <= overlap < 1:
         raise Meaningless("scales or overlap")
     scales = min(scales, 2 * min(h, w)) if h and w else 0
@@ -528,21 +430,21 @@ def _regions(given):
 
 
 def _descriptors(name, given):
-    layout = _word(given.layout, "NCHW", "NHWC")
-    features = _map(given.features, layout)
-    joined = _word(given.aggregate, "sum", "concat") == "concat"
+    layout = word(given.layout, "NCHW", "NHWC")
+    features = map_of(given.features, layout)
+    joined = word(given.aggregate, "sum", "concat") == "concat"
     if callable(given.whiten):
         return None
     n, c, h, w = features.shape
-    scales = min(_integer(given.scales), 2 * min(h, w) + 1)
+    scales = min(integer(given.scales), 2 * min(h, w) + 1)
     regions = len(reference.pool.rmac_regions(1, h, w, scales, float(given.overlap))) if h and w else 0
     length = c if given.whiten is None else len(given.whiten[1])
     shape = (n, regions * length if joined else length)
     dtype = result_dtype(features.dtype)
     if name == "rmac_backward":
-        if _array(given.grad_output).shape != shape or _array(given.grad_output).dtype != dtype:
+        if array_of(given.grad_output).shape != shape or array_of(given.grad_output).dtype != dtype:
             raise Meaningless("grad_output")
-        return [Expected(_array(given.features).shape, dtype)]
+        return [Expected(array_of(given.features).shape, dtype)]
     if given.whiten is not None or not regions or not _clean(features).all() or (features < 0).any():
         return [Expected(shape, dtype)]
 
