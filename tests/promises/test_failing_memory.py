@@ -32,7 +32,7 @@ def library(tmp_path_factory):
 @pytest.mark.parametrize("pieces", ["whole", "pieces"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_call_that_fails_leaves_out_as_it_was(run_python, library, count, pieces):
-    source = "import sys, failing_memory; failing_memory.main(*sys.argv[1:])"
+    source = "import sys; from promises import failing_memory; failing_memory.main(*sys.argv[1:])"
     done = run_python(source, library, count, pieces, timeout=300, LD_PRELOAD=str(library))
     assert done.strip() == "each has failed, and nothing was lost"
 

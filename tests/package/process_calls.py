@@ -1,0 +1,110 @@
+"""Calls for programs of their own.
+
+`every` is one small call of each public function, `large` are calls with work for several threads, `wrong`
+are calls that fail.
+"""
+
+import contextlib
+
+import numpy as np
+from arrays import array_calls
+from arrays.array_calls import FEATURES, GRAD, GRAD_TURNED, ROIS, TURNED, argmax_of
+
+import roicy
+from roicy.compat import caffe2, mxnet
+
+
+def plain(function, *arguments, **options):
+    return getattr(roicy, function)(*arguments, **options)
+
+
+def in_turn(function, *arguments, **options):
+    # the same with an invalid row, a shape that does not fit, and a word that is none
+    for more in ({"layout": "NWHC"}, {"out": np.zeros(3)}, {"invalid": "ignore"}):
+        with contextlib.suppress(TypeError, ValueError):
+            getattr(roicy, function)(*arguments, **{**options, **more})
+    beyond = [a + np.float32(9) if a is ROIS or a is TURNED else a for a in arguments]
+    with contextlib.suppress(TypeError, ValueError):
+        getattr(roicy, function)(*beyond, **options)
+
+
+def planned(plan, argmax=None):
+    more = {} if argmax is None else {"argmax": argmax}
+    grad = GRAD[: plan.output_shape[0]]
+    return plan(FEATURES), plan.backward(grad, **more), plan.backward_rois(grad, FEATURES, **more)
+
+
+def counted():
+    with roicy.num_threads(3):
+        roicy.set_num_threads(2)
+    return roicy.get_num_threads()
+
+
+def of_caffe2():
+    _, argmaxes = caffe2.RoIPool(FEATURES, ROIS, pooled_h=3, pooled_w=2)
+    sizes = {"pooled_h": 3, "pooled_w": 2}
+    caffe2.RoIPoolGradient(FEATURES, ROIS, argmaxes, GRAD, **sizes)
+    caffe2.RoIAlign(FEATURES, ROIS, **sizes)
+    caffe2.RoIAlignGradient(FEATURES, ROIS, GRAD, **sizes)
+    caffe2.RoIAlignRotated(FEATURES, TURNED, **sizes)
+    caffe2.RoIAlignRotatedGradient(FEATURES, TURNED, GRAD_TURNED, **sizes)
+    caffe2.RMACRegions(FEATURES)
+    caffe2.run_operator("RoIAlign", [FEATURES, ROIS], **sizes)
+    caffe2.gradient_operator("RoIAlign")
+
+
+def of_mxnet():
+    _, argmax = mxnet.ROIPooling(FEATURES, ROIS, (3, 2), 1.0, return_argmax=True)
+    mxnet.ROIPooling_backward(GRAD, ROIS, argmax, FEATURES.shape)
+    mxnet.ROIAlign(FEATURES, ROIS, (3, 2), 1.0)
+    mxnet.ROIAlign_backward(GRAD, ROIS, FEATURES.shape, 1.0)
+    _, x, y = mxnet.MaxROIAlign(FEATURES, ROIS, (3, 2), 1.0)
+    mxnet.MaxROIAlign_backward(GRAD, ROIS, x, y, FEATURES.shape, 1.0)
+
+
+every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS.items()}
+every |= {
+    "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
+    "fpn_levels": lambda: roicy.fpn_levels(ROIS, 4),
+    "plan": lambda: planned(roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2))),
+    "plan max": lambda: planned(
+        roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), mode="max"), argmax_of("max")
+    ),
+    "plan rotated": lambda: planned(roicy.roi_align_rotated_plan(TURNED, FEATURES.shape, (3, 2))),
+    "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
+        GRAD, argmax=argmax_of("pool")
+    ),
+    "plan rmac": lambda: roicy.rmac_plan(FEATURES.shape)(FEATURES),
+    "threads": counted,
+    "caffe2": of_caffe2,
+    "mxnet": of_mxnet,
+}
+
+rng = np.random.default_rng(0)
+maps = rng.random((2, 48, 60, 80), np.float32)
+corners = np.sort(rng.uniform(-5, 85, (120, 2, 2)), axis=1).reshape(-1, 4)
+boxes = np.column_stack([rng.integers(2, size=120), corners]).astype(np.float32)
+angles = rng.uniform(-180, 180, 120)
+turned = np.column_stack([boxes[:, :3], boxes[:, 3:] - boxes[:, 1:3], angles]).astype(np.float32)
+grads = rng.random((120, 48, 7, 7), np.float32)
+_, chosen = roicy.roi_pool(maps, boxes, 7, return_argmax=True)
+large = {
+    "roi_align": lambda: roicy.roi_align(maps, boxes, 7),
+    "roi_align_backward": lambda: roicy.roi_align_backward(grads, boxes, maps.shape),
+    "roi_align_backward_rois": lambda: roicy.roi_align_backward_rois(grads, maps, boxes),
+    "roi_align max": lambda: roicy.roi_align(maps, boxes, 7, mode="max", return_argmax=True),
+    "roi_align_rotated": lambda: roicy.roi_align_rotated(maps, turned, 7, sampling_ratio=2),
+    "roi_pool": lambda: roicy.roi_pool(maps, boxes, 7),
+    "roi_pool_backward": lambda: roicy.roi_pool_backward(grads, chosen, boxes, maps.shape),
+}
+
+
+def bits(found):
+    return b"".join(bits(part) for part in found) if isinstance(found, (tuple, list)) else found.tobytes()
+
+
+def results(calls):
+    return {name: bits(call()) for name, call in calls.items()}
+
+
+wrong = {f"{name} wrong": lambda call=call: call(in_turn) for name, call in array_calls.CALLS.items()}
