@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-check sanitize sanitize-cuda device bench-cuda clean
+.PHONY: help demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-environments cuda-check sanitize sanitize-cuda device bench-cuda clean
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -39,11 +39,13 @@ fuzz: $(VENV)/test.stamp ## call everything with arguments of all kinds, keep wh
 test-parallel: $(VENV)/test.stamp $(VENV)/parallel.stamp ## run each test in several Python threads at once; ARGS=tests/operators
 	@$(BIN)/python -m pytest -q --parallel-threads=3 --hypothesis-profile=few -m "not slow" -k "not cuda" $(or $(ARGS),tests)
 
-lint: $(VENV)/lint.stamp ## check the style of Python, Cython, C and CUDA, and the format of all but Cython
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src tests docs/embedding  # which runs pycodestyle by its name
-	@find src -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run -Werror
+# In an environment of its own, which needs no roicy: it is there while that is built.
+LINT := $(VENV)-lint/bin
+lint: $(VENV)-lint/lint.stamp ## check the style of Python, Cython, C and CUDA, and the format of all but Cython
+	@$(LINT)/ruff check .
+	@$(LINT)/ruff format --check .
+	@PATH="$(CURDIR)/$(LINT):$$PATH" cython-lint src tests docs/embedding  # which runs pycodestyle by its name
+	@find src -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(LINT)/clang-format --dry-run -Werror
 
 types: $(VENV)/types.stamp ## check the types of the package, and of typical uses of it, by mypy and pyright
 	@$(BIN)/mypy
@@ -62,6 +64,9 @@ docs-links: $(VENV)/docs.stamp ## look up every link of the documentation; needs
 
 bench: $(VENV)/bench.stamp ## race roicy against its peers; ARGS="--threads 2 --only pool_7x7", ARGS=--help
 	@$(BIN)/python benchmarks/compare.py $(ARGS)
+
+cuda-environments: ## what cuda-check compiles in; needs PyPI, and no roicy yet
+	@$(MAKE) --no-print-directory $(VENV)-cuda13/made.stamp $(VENV)-cuda12/made.stamp
 
 cuda-check: ## compile the CUDA kernels without a GPU; needs PyPI (ROICY_OFFLINE=1: leaves it out); ARGS=--common
 ifeq ($(ROICY_OFFLINE),1)
@@ -137,12 +142,21 @@ $(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/parallel.stamp $(VENV)/peers.stamp
 	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
 
-# Linters, type checkers and what builds wheels: pyproject.toml's extras of these names, without building roicy.
-$(VENV)/lint.stamp $(VENV)/types.stamp $(VENV)/wheel.stamp: $(VENV)/%.stamp: $(VENV)/made.stamp pyproject.toml
-	@echo "installing what roicy[$*] names"
-	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-		print(*project['optional-dependencies']['$*'], sep='\n')" > $(VENV)/$*.txt
-	@$(PIP) install -r $(VENV)/$*.txt
+# What pyproject.toml's extra $(1) names, for an environment $(2), without building roicy.
+define install
+echo "installing what roicy[$(1)] names" && \
+	$(2)/bin/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+		print(*project['optional-dependencies']['$(1)'], sep='\n')" > $(2)/$(1).txt && \
+	$(2)/bin/python -m pip --quiet --disable-pip-version-check install -r $(2)/$(1).txt
+endef
+
+$(VENV)/types.stamp $(VENV)/wheel.stamp: $(VENV)/%.stamp: $(VENV)/made.stamp pyproject.toml
+	@$(call install,$*,$(VENV))
+	@touch $@
+
+$(VENV)-lint/lint.stamp: pyproject.toml
+	@$(PYTHON) -m venv $(VENV)-lint
+	@$(call install,lint,$(VENV)-lint)
 	@touch $@
 
 # From a copy of the sources: build/ is the other wheel's.
@@ -157,19 +171,17 @@ $(VENV)-sanitize/roicy.stamp: $(SOURCES)
 		"$$(echo $(VENV)-sanitize/wheel/*.whl)[test]"
 	@touch $@
 
-# The same wheel in environments with CuPy: what the extras install is what the check has.
-$(VENV)-cuda%/made.stamp:
+# Environments with CuPy, by the extras; and the same wheel in them, when it is built.
+$(VENV)-cuda%/made.stamp: pyproject.toml
 	@echo "making $(VENV)-cuda$* with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)-cuda$*
+	@{ $(call install,cuda$*,$(VENV)-cuda$*) && $(VENV)-cuda$*/bin/python -m pip --quiet install rich; } || \
+		{ echo "CuPy could not be installed; where PyPI is out of reach, ROICY_OFFLINE=1 leaves this out"; exit 1; }
 	@touch $@
 
 $(VENV)-cuda%/roicy.stamp: $(VENV)-cuda%/made.stamp $(VENV)/roicy.stamp
-	@echo "installing roicy[cuda$*] into $(VENV)-cuda$*"
 	@$(VENV)-cuda$*/bin/python -m pip --quiet --disable-pip-version-check install \
 		--no-deps --force-reinstall $(VENV)/wheel/*.whl
-	@$(VENV)-cuda$*/bin/python -m pip --quiet --disable-pip-version-check install \
-		"$$(echo $(VENV)/wheel/*.whl)[cuda$*]" rich || \
-		{ echo "CuPy could not be installed; where PyPI is out of reach, ROICY_OFFLINE=1 leaves this out"; exit 1; }
 	@touch $@
 
 .PRECIOUS: $(VENV)-cuda%/made.stamp
