@@ -121,6 +121,8 @@ class Regions(NamedTuple):
 #: Rules by which the samples of a bin lie, as in geometry/samples.h: in the middle of equal parts; one pixel
 #: apart from the edge of the bin on.
 ALIGN, UNIT_STEP = 0, 1
+#: Those of the ranges of bins, likewise.
+ROUNDED, EXACT = 0, 1
 
 
 class Sampling(NamedTuple):

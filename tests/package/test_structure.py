@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from roicy import _types
+
 SOURCE = Path(__file__).parents[2] / "src" / "roicy"
 USES = re.compile(
     r"^\s*(?:from\s+roicy\.(?:cpu|cuda)\.(\w+)[\w.]*\s+c?import"  # Python and Cython
@@ -42,6 +44,15 @@ def test_the_geometry_uses_nothing():
     for path in (SOURCE / "geometry").glob("*.h"):
         uses = re.findall(r"^\s*#\s*include\s*(.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert all(name.startswith('"geometry/') for name in uses) or path.name == "cpu.h"
+
+
+@pytest.mark.parametrize("header", ["samples.h", "range.h"])
+def test_rules_have_the_numbers_of_the_geometry(header):
+    text = re.sub(
+        r"/\*.*?\*/", "", (SOURCE / "geometry" / header).read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    names = re.search(r"enum \{(.*?)\}", text, re.DOTALL)[1].replace(",", " ").split()
+    assert [getattr(_types, name) for name in names] == list(range(len(names)))
 
 
 def test_every_folder_has_a_rule():

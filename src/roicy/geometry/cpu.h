@@ -7,6 +7,7 @@
  *     BOX         numbers of a box: float or double
  *     OF(name)    the name of what depends on BOX
  *     KEPT        numbers of a box in what is kept of it: a type that holds every BOX there is
+ *     ALIGNED     what stands before a struct whose numbers are read together
  *     int64       a type of 64 bits
  *
  * here, and in cuda/lanes/types.cuh, where a source has one kind of box. It is compiled without contraction by
@@ -21,6 +22,7 @@
 
 #define GEOMETRY static inline
 #define KEPT double
+#define ALIGNED
 typedef long long int64;
 
 typedef struct {
@@ -54,6 +56,11 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 #include "geometry/samples.h"
 
 #include "geometry/axis.h"
+#include "geometry/grid.h"
+#include "geometry/rois.h"
+
+#include "geometry/range.h"
+#include "geometry/rotated.h"
 #undef BOX
 #undef OF
 
@@ -62,6 +69,11 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 #include "geometry/samples.h"
 
 #include "geometry/axis.h"
+#include "geometry/grid.h"
+#include "geometry/rois.h"
+
+#include "geometry/range.h"
+#include "geometry/rotated.h"
 #undef BOX
 #undef OF
 
@@ -85,6 +97,71 @@ static inline void add_taps(bool single, Side side, Stretch stretch, int p, Samp
         add_taps_f(side, stretch, p, sampling, taps);
     else
         add_taps_d(side, stretch, p, sampling, taps);
+}
+
+static inline int64 image_of(const void *row, bool single, int columns, bool given, int64 image,
+                             int64 images) {
+    return single ? image_of_f((const float *)row, columns, given, image, images)
+                  : image_of_d((const double *)row, columns, given, image, images);
+}
+
+/* The first coordinate of a box along an axis: 0 is x. */
+static inline double coordinate(const void *box, bool single, int axis) {
+    return single ? ((const float *)box)[axis] : ((const double *)box)[axis];
+}
+
+static inline RangeSide range_side(const void *box, bool single, int axis, double spatial_scale, int bins,
+                                   int length, int rule) {
+    const float *f = (const float *)box + axis;
+    const double *d = (const double *)box + axis;
+    return single ? range_side_f(f[0], f[2], spatial_scale, bins, length, rule)
+                  : range_side_d(d[0], d[2], spatial_scale, bins, length, rule);
+}
+
+static inline Range range_of(bool single, RangeSide side, int p) {
+    return single ? range_of_f(side, p) : range_of_d(side, p);
+}
+
+static inline Side grid_side(const void *box, bool single, int axis, Sampling sampling, int bins,
+                             int length) {
+    const float *f = (const float *)box + axis;
+    const double *d = (const double *)box + axis;
+    return single ? grid_side_f(f[0], f[2], sampling, bins, length)
+                  : grid_side_d(d[0], d[2], sampling, bins, length);
+}
+
+static inline Bin bin_of(bool single, Side side, int p, int rule) {
+    return single ? bin_of_f(side, p, rule) : bin_of_d(side, p, rule);
+}
+
+static inline int64 listed_of(bool single, Bin bin, int length, int rule) {
+    return single ? listed_of_f(bin, length, rule) : listed_of_d(bin, length, rule);
+}
+
+static inline Sample sample_at(bool single, Bin bin, double index, int length, int rule) {
+    return single ? sample_at_f(bin, index, length, rule) : sample_at_d(bin, index, length, rule);
+}
+
+static inline Sample next_sample(bool single, Walk *walk, int length, int rule) {
+    return single ? next_sample_f(walk, length, rule) : next_sample_d(walk, length, rule);
+}
+
+static inline RotatedBox rotated_box(const void *row, bool single, Sampling sampling, Turn turn, int rows,
+                                     int columns) {
+    return single ? rotated_box_f((const float *)row, sampling, turn, rows, columns)
+                  : rotated_box_d((const double *)row, sampling, turn, rows, columns);
+}
+
+static inline double find_reach(bool single, RotatedBox *box, int height, int width) {
+    return single ? find_reach_f(box, height, width) : find_reach_d(box, height, width);
+}
+
+static inline Run row_run(bool single, const RotatedBox *box, int p) {
+    return single ? row_run_f(box, p) : row_run_d(box, p);
+}
+
+static inline Run column_run(bool single, const RotatedBox *box, int q) {
+    return single ? column_run_f(box, q) : column_run_d(box, q);
 }
 
 #endif

@@ -28,7 +28,8 @@ typedef struct {
 
 /* The rules by which a box's bins take from the map. */
 enum {
-    ALIGN /* RoIAlign: bilinear samples in the middle of equal parts */
+    ALIGN,    /* RoIAlign: bilinear samples in the middle of equal parts */
+    UNIT_STEP /* MXNet's maximum: bilinear samples from the edge of a bin in steps of one pixel */
 };
 
 typedef struct {

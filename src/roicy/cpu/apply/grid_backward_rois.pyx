@@ -147,7 +147,7 @@ cdef int grid_backward_rois_run(GridTable table, cnp.ndarray grad_output, cnp.nd
     call.argmax = view_of(argmax)
     call.features = view_of(features)
     call.widened = table.widened
-    call.spatial_scale = table.spatial_scale
+    call.spatial_scale = table.sampling.spatial_scale
     for image in range(table.images):
         pooled += table.bin_pixels[image]
         mapped += table.map_pixels[image]

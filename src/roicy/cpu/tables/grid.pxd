@@ -3,24 +3,19 @@
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from roicy.cpu.tables.rois cimport RoiTable
-from roicy.cpu.tables.samples cimport Span
+from roicy.cpu.tables.samples cimport Sampling, Span
 
 
-cdef struct Sample:
-    int32_t number          # in its bin
-    int32_t low, high       # the pixels around it
-    double low_weight, high_weight
-    bint level              # whether the value there does not follow the position
+cdef extern from "geometry/cpu.h" nogil:
+    ctypedef struct Bin:
+        double base, step, total
+        Span span
 
-
-cdef struct Bin:
-    # the samples of one bin along one axis
-    double total            # hit or not
-    double missed           # number of the first one that misses the map, -1 where none does
-    Span span
-    double base, step       # exact: the boxes' dtype fits in a double
-    int64_t listed          # how many are listed
-    bint dense              # not all that hit the map are
+    ctypedef struct Sample:
+        double number
+        int32_t low, high
+        double low_weight, high_weight
+        bint level
 
 
 cdef struct Grid:
@@ -30,6 +25,7 @@ cdef struct Grid:
     int32_t bins
     int32_t length          # pixels of the map
     bint single             # boxes are float32
+    int rule
     int64_t* start          # (K * bins), where the bin's samples begin
     int32_t* count          # (K * bins)
     int32_t* total          # (K * bins), samples of the bin, hit or not; at most 2**31 - 1
@@ -48,7 +44,7 @@ cdef class GridTable(RoiTable):
     cdef Grid y, x
     cdef readonly Py_ssize_t first_too_fine
     cdef bint* widened      # (K, 2): whether the RoI's size along y and x was raised to 1
-    cdef double spatial_scale
+    cdef Sampling sampling
 
 
 cdef class GridTables:

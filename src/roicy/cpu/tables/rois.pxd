@@ -5,6 +5,18 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
+
+cdef extern from "geometry/cpu.h" nogil:
+    ctypedef struct Window:
+        int32_t top, bottom, left, right
+
+    ctypedef struct Range:
+        int32_t low, high
+
+    int clipped(double value, double low, double high)
+    double coordinate(const void* box, bint single, int axis)
+
+
 cdef enum:
     MOST_BLOCKS = 24
     # The terms of a gradient's pixel: where one of an image has more than MANY, all are summed in pieces, of so many
@@ -12,11 +24,6 @@ cdef enum:
     MANY = 320
     PILE = 60
     BAND = 32               # rows of the map whose RoIs are visited on one way along it
-
-
-cdef struct Window:
-    # the part of the map that a RoI reads: rows [top, bottom), columns [left, right); all zero where there is none
-    int32_t top, bottom, left, right
 
 
 cdef struct Place:

@@ -1,13 +1,16 @@
 """What every table knows of the RoIs of a call: their images, their order, the part of the map that each reads."""
 
-from cython cimport floating
-from libc.math cimport isfinite
 from libc.stdlib cimport qsort
 
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
 from roicy.cpu.runtime.memory cimport borrow, give_back, most_bytes
 
 cnp.import_array()
+
+
+cdef extern from "geometry/cpu.h" nogil:
+    int64_t image_of(const void* row, bint single, int columns, bint given, int64_t image, int64_t images)
+
 
 cdef enum:
     FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
@@ -66,14 +69,17 @@ cdef class RoiTable:
         """Return (K) the image of each row, -1 where the row is invalid."""
         cdef int64_t* image = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
         cdef const int64_t* given = NULL
+        cdef const char* row = <const char*> cnp.PyArray_DATA(boxes)
+        cdef int64_t columns = cnp.PyArray_DIM(boxes, 1), step = columns * cnp.PyArray_ITEMSIZE(boxes), k
+        cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         if images is not None:
             given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
-        if cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32:
-            self.first_invalid = read_images(<const float*> cnp.PyArray_DATA(boxes), self.rois,
-                                             cnp.PyArray_DIM(boxes, 1), given, self.images, image)
-        else:
-            self.first_invalid = read_images(<const double*> cnp.PyArray_DATA(boxes), self.rois,
-                                             cnp.PyArray_DIM(boxes, 1), given, self.images, image)
+        with nogil:
+            for k in range(self.rois):
+                image[k] = image_of(row + k * step, single, <int> columns, given != NULL,
+                                    given[k] if given != NULL else 0, self.images)
+                if image[k] < 0 and self.first_invalid < 0:
+                    self.first_invalid = k
         return image
 
     cdef int arrange(self, Place* places) except -1:
@@ -119,29 +125,6 @@ cdef class RoiTable:
         if CHECKED:
             check_windows(self, image)
         return 0
-
-
-cdef int64_t read_images(const floating* boxes, int64_t count, int64_t columns, const int64_t* given, int64_t images,
-                         int64_t* image) noexcept nogil:
-    # Returns the first invalid row or -1.
-    cdef const floating* box
-    cdef int64_t k, j, first_invalid = -1
-    cdef bint valid
-    for k in range(count):
-        box = boxes + k * columns
-        valid = True
-        for j in range(columns):
-            valid = valid and isfinite(box[j])
-        image[k] = -1
-        if not valid:
-            pass
-        elif given != NULL:
-            image[k] = given[k] if 0 <= given[k] < images else -1
-        elif -1 < box[0] < images:
-            image[k] = <int64_t> box[0]
-        if image[k] < 0 and first_invalid < 0:
-            first_invalid = k
-    return first_invalid
 
 
 cdef void check_windows(RoiTable table, const int64_t* image) noexcept:

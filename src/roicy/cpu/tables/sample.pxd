@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from roicy.cpu.tables.rois cimport RoiTable, Window
 from roicy.cpu.tables.rotated cimport RotatedBox
+from roicy.cpu.tables.samples cimport Sampling
 
 cdef enum:
     SLOPES = 5              # cx, cy, w, h, angle
@@ -45,7 +46,8 @@ cdef class SampleTable(RoiTable):
     cdef bint spreading         # for the adjoint
     cdef Terms terms            # for the adjoint
     cdef bint single            # boxes are float32
-    cdef double spatial_scale, turn     # turn: radians per unit of the angle, with its sign
+    cdef Sampling sampling
+    cdef double turn            # radians per unit of the angle, with its sign
     cdef int32_t* tile_left     # (images) the part of a row that the tile holds
     cdef int32_t* tile_columns
     cdef Samples samples        # of all RoIs, where there is one chunk

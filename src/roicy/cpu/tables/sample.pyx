@@ -8,7 +8,6 @@ Turned samples lie on no grid of rows and columns, so every bin has a list of pi
 Lists can be long. They are held for as many RoIs at a time as fit into a fixed amount of memory, a chunk.
 """
 
-from cython cimport floating
 from libc.math cimport M_PI
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
@@ -19,7 +18,8 @@ from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
-from roicy.cpu.tables.rotated cimport RotatedBox, Turn, box_of
+from roicy.cpu.tables.rotated cimport RotatedBox, Turn, rotated_box
+from roicy.cpu.tables.samples cimport Sampling, sampling_of
 from roicy.cpu.tuning cimport SAMPLE_ALONE_SHARE, SAMPLE_TABLE_ROIS_OF_A_THREAD
 
 cnp.import_array()
@@ -68,14 +68,12 @@ cdef class SampleTable(RoiTable):
         self.sloped = purpose == "backward_rois"
         self.spreading = purpose == "backward"
         self.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
-        self.spatial_scale = sampling.spatial_scale
+        self.sampling = sampling_of(sampling)
         self.turn = (-1 if clockwise else 1) * (M_PI / 180 if degrees else 1)
-        noting.boxes = cnp.PyArray_DATA(boxes)
-        noting.columns = <int> cnp.PyArray_DIM(boxes, 1)
+        noting.step = cnp.PyArray_DIM(boxes, 1) * cnp.PyArray_ITEMSIZE(boxes)
+        noting.boxes = <const char*> cnp.PyArray_DATA(boxes) + noting.step - 5 * cnp.PyArray_ITEMSIZE(boxes)
         noting.count = self.rois
         noting.image = self.find_images(boxes, regions.images)
-        noting.sampling_ratio = sampling.sampling_ratio
-        noting.aligned = sampling.aligned
         noting.turn = Turn(degrees=degrees, clockwise=clockwise)
         noting.by_first_row = self.spreading
         note_boxes(self, &noting, threads)
@@ -115,21 +113,20 @@ cdef int prepare_to_count(SampleTable table) except -1:
 cdef RotatedRois rotated_rois(SampleTable table) noexcept:
     return RotatedRois(
         box=table.box, window=table.window, room=table.room, rows=table.rows, columns=table.columns,
-        height=table.height, width=table.width, spatial_scale=table.spatial_scale, turn=table.turn,
+        height=table.height, width=table.width, sampling=table.sampling, turn=table.turn,
         single=table.single, double_=table.double, sloped=table.sloped,
     )
 
 
 cdef struct Noting:
-    # what a table's boxes are noted from; numbers of box k are the last five at `boxes` + k * columns
+    # what a table's boxes are noted from; box k is at `boxes` + k * step
     RotatedRois rois
-    const void* boxes
-    int columns
+    const char* boxes
+    int64_t step
     int64_t count
     const int64_t* image
-    int sampling_ratio
-    bint aligned, by_first_row
     Turn turn
+    bint by_first_row
     # (K) in the order given
     RotatedBox* box
     Window* window
@@ -181,20 +178,16 @@ cdef void note_piece(void* settled, int64_t number, int thread) noexcept nogil:
     cdef Noting* n = <Noting*> settled
     cdef int64_t k
     for k in range(number * ROIS_OF_A_PIECE, min(n.count, (number + 1) * ROIS_OF_A_PIECE)):
-        if n.rois.single:
-            note_box(<const float*> n.boxes + k * n.columns, k, n)
-        else:
-            note_box(<const double*> n.boxes + k * n.columns, k, n)
+        note_box(n, k)
 
 
-cdef void note_box(const floating* row, int64_t roi, Noting* n) noexcept nogil:
+cdef void note_box(Noting* n, int64_t roi) noexcept nogil:
     cdef RotatedBox* box = n.box + roi
     cdef Window window = Window(top=0, bottom=0, left=0, right=0)
     cdef Place place = Place(image=n.image[roi], row=0, column=0, roi=roi, room_y=0, room_x=0, extent=0)
-    row += n.columns - 5
-    box[0] = box_of(row, n.rois.spatial_scale, n.sampling_ratio, n.aligned, n.turn, n.rois.rows, n.rois.columns)
+    box[0] = rotated_box(n.boxes + roi * n.step, n.rois.single, n.rois.sampling, n.turn, n.rois.rows, n.rois.columns)
     if place.image >= 0:
-        window = give_room(&n.rois, box, row[0], &place)
+        window = give_room(&n.rois, box, &place)
     place.row = window.top if n.by_first_row else window.bottom
     place.column = window.left
     n.window[roi] = window
@@ -347,10 +340,7 @@ cdef void fill_rois(SampleTable table, Chunk* chunk, int64_t begin, int64_t end,
         while image < table.images and table.image_start[image + 1] <= k:
             image += 1
         stride = table.stride(image, k) if image < table.images else 0      # no image, no pixels
-        if chunk.rois.single:
-            fill_box(&chunk.rois, chunk.samples, k, <float> 0, stride, scratch)
-        else:
-            fill_box(&chunk.rois, chunk.samples, k, <double> 0, stride, scratch)
+        fill_box(&chunk.rois, chunk.samples, k, stride, scratch)
 
 
 cdef class SampleChunk:

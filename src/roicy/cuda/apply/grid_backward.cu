@@ -40,7 +40,7 @@ KERNEL __launch_bounds__(32 * WARPS, 2)
                 const int stop = range.high * columns;
                 for (int b = range.low * columns + lane; b - lane < stop; b += 32) {
                     const int p = b / columns, q = b - p * columns;
-                    Sample y, x;
+                    Chosen y, x;
                     const bool found =
                         b < stop && chosen(grid, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x);
                     if (!__any_sync(~0u, found))

@@ -21,7 +21,7 @@ KERNEL __launch_bounds__(THREADS, 2)
         double x1 = 0, y1 = 0, x2 = 0, y2 = 0;
         if (image[k] >= 0)
             each_item(numbers, false, [&](int c, int p, int q, int64) {
-                Sample y, x;
+                Chosen y, x;
                 if (!chosen(grid, k, p, q, argmax[AT(argmax, k, c, p, q)], y, x))
                     return;
                 const double value = real_of(gradient[AT(gradient, k, c, p, q)]);

@@ -2,8 +2,16 @@
 #pragma once
 #include "tables/grid.cuh"
 
+struct Chosen {
+    /* one sample along an axis */
+    double number; /* in its bin */
+    int low, high; /* the pixels around it */
+    REAL low_weight, high_weight;
+    bool level; /* whether the value there does not follow the position */
+};
+
 /* The row and the column of the sample that a bin's index names, if it is one that hits the map. */
-INLINE bool chosen(const Grid &grid, int64 k, int p, int q, int index, Sample &y, Sample &x) {
+INLINE bool chosen(const Grid &grid, int64 k, int p, int q, int index, Chosen &y, Chosen &x) {
     const int rows = grid.rois.rows;
     const int64 first = k * ((int64)rows + grid.rois.columns);
     const int total = grid.total[first + rows + q];
@@ -11,16 +19,19 @@ INLINE bool chosen(const Grid &grid, int64 k, int p, int q, int index, Sample &y
         return false;
 #pragma unroll 1 /* one copy of what is long */
     for (int axis = 0; axis < 2; axis++) {
-        const GridBin bin = bin_at(grid.bins, grid.steps, first + (axis ? rows + q : p), 2 * k + axis);
+        const Bin bin = bin_at(grid.bins, grid.steps, first + (axis ? rows + q : p), 2 * k + axis);
         const int number = axis ? index % total : index / total;
-        const double at = bin.span.mirrored ? bin.total - 1 - number : number;
+        const double at = other_way(bin, number);
         if (!(at >= bin.span.first && at <= bin.span.last))
             return false;
-        const Sample sample = sample_at(bin, at, grid.from_edge, axis ? grid.rois.width : grid.rois.height);
+        const Sample sample = sample_at(bin, at, axis ? grid.rois.width : grid.rois.height, grid.rule);
+        const Chosen found = {
+            sample.number, sample.low, sample.high, (REAL)sample.low_weight, (REAL)sample.high_weight,
+            sample.level};
         if (axis)
-            x = sample;
+            x = found;
         else
-            y = sample;
+            y = found;
     }
     return true;
 }

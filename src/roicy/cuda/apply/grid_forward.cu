@@ -67,7 +67,7 @@ INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows,
 }
 
 /* The samples that miss the map join, and a bin without any is a zero. */
-INLINE void finish(const GridBin &y, const GridBin &x, Best &best) {
+INLINE void finish(const Bin &y, const Bin &x, Best &best) {
     const double missed_y = missed_of(y), missed_x = missed_of(x);
     if (y.total == 0 || x.total == 0) {
         best.value = 0;
@@ -146,14 +146,14 @@ KERNEL __launch_bounds__(THREADS, 4)
                             const int listed = grid_listed[bin], length = axis ? width : height;
                             if (i >= listed)
                                 continue;
-                            const GridBin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
+                            const Bin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
                             const Sample sample =
-                                sample_at(own, listed_at(own, listed, length, i), grid.from_edge, length);
+                                sample_at(own, listed_index(own, listed, length, i), length, grid.rule);
                             Stage &stage = staged[axis];
                             stage.low[entry] = (INDEX)stride * (INDEX)sample.low;
                             stage.high[entry] = (INDEX)stride * (INDEX)sample.high;
-                            stage.low_weight[entry] = sample.low_weight;
-                            stage.high_weight[entry] = sample.high_weight;
+                            stage.low_weight[entry] = (REAL)sample.low_weight;
+                            stage.high_weight[entry] = (REAL)sample.high_weight;
                             stage.number[entry] = bounded(sample.number);
                         }
                     }

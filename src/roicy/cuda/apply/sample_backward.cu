@@ -137,13 +137,12 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
         const Numbers down = samples_of(near_y, box.start_y, base_y, (int)box.count_y);
         const Numbers along = samples_of(near_x, box.start_x, base_x, (int)box.count_x);
         for (int first = along.first; first <= along.last; first += COLUMNS) {
-            BOX by_sin[COLUMNS], by_cos[COLUMNS];
+            Point columns[COLUMNS];
             bool reached = false;
 #pragma unroll
             for (int i = 0; i < COLUMNS; i++) {
                 const BOX place = position_of(base_x, box.bin_x, box.count_x, first + i);
-                by_sin[i] = place * box.sin;
-                by_cos[i] = place * box.cos;
+                columns[i] = column_turned(&box, place);
                 reached = reached || reaches(near_x, place);
             }
             if (!reached)
@@ -151,15 +150,14 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
             Touch part = {0, touch.any}; /* many small weights are summed in parts, which keeps sums exact */
             for (int iy = down.first; iy <= down.last; iy++) {
                 const BOX place = position_of(base_y, box.bin_y, box.count_y, iy);
-                const BOX y = place * box.cos, x = place * box.sin;
+                const Point turned = row_turned(&box, place);
                 if (!reaches(near_y, place))
                     continue;
                 Touch line = {0, part.any};
 #pragma unroll
                 for (int i = 0; i < COLUMNS; i++)
                     if (first + i <= along.last)
-                        add(line, {(y - by_sin[i]) + box.cy, (x + by_cos[i]) + box.cx}, row, column, height,
-                            width, 1);
+                        add(line, meeting(&box, turned, columns[i]), row, column, height, width, 1);
                 part = {part.weight + line.weight, line.any};
             }
             touch = {touch.weight + part.weight, part.any};
@@ -169,7 +167,8 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
     }
     for_places(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, REAL run_y) {
         for_places(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, REAL run_x) {
-            add(touch, turned(box, y, x), row, column, height, width, run_y * run_x);
+            add(touch, meeting(&box, row_turned(&box, y), column_turned(&box, x)), row, column, height, width,
+                run_y * run_x);
         });
     });
     return touch;

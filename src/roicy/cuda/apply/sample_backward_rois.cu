@@ -81,17 +81,18 @@ INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features)
 
             auto put = [&](int slot, int bin, const Line &row, const Line &column) {
                 const RotatedBox &box = block.box;
-                const Point at = turned(box, row.place, column.place);
+                const Landed at = landed(&box, row_turned(&box, row.place), column_turned(&box, column.place),
+                                         height, width);
                 Slope slope = {-1, 0, 0, 0, 0, 0, 0, 0};
-                if (hits(at, height, width)) {
-                    const Between y = between(at.y, height), x = between(at.x, width);
+                if (at.hit) {
+                    const Between &y = at.y, &x = at.x;
                     const REAL weight = row.run * column.run;
                     block.corners[slot] = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
                                            x.last ? 0 : (INDEX)features_step.x,
                                            y.last ? 0 : (INDEX)features_step.y,
                                            AT(grad, 0, 0, bin / bins_x, bin % bins_x)};
-                    slope = {y.part,
-                             x.part,
+                    slope = {(REAL)y.part,
+                             (REAL)x.part,
                              y.level ? 0 : weight,
                              x.level ? 0 : weight,
                              row.share,

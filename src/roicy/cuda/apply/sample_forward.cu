@@ -133,16 +133,17 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
         }
         const STORED *plane = features + AT(features, n, c, 0, 0);
         auto put = [&](int slot, int bin, const Line &row, const Line &column) {
-            const Point at = turned(block.box, row.place, column.place);
+            const Landed at = landed(&block.box, row_turned(&block.box, row.place),
+                                     column_turned(&block.box, column.place), height, width);
             Corners corners = {0, 0, 0, 0};
-            if (hits(at, height, width)) {
-                const Between y = between(at.y, height), x = between(at.x, width);
-                const REAL weight = row.run * column.run;
-                const REAL lower = weight * y.part, upper = weight - lower;
+            if (at.hit) {
+                const Between &y = at.y, &x = at.x;
+                const REAL weight = row.run * column.run, right = (REAL)x.part;
+                const REAL lower = weight * (REAL)y.part, upper = weight - lower;
                 corners = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
                            x.last ? 0 : (INDEX)features_step.x, y.last ? 0 : (INDEX)features_step.y, 1};
-                block.weights[slot] = {upper - upper * x.part, upper * x.part, lower - lower * x.part,
-                                       lower * x.part};
+                block.weights[slot] = {upper - upper * right, upper * right, lower - lower * right,
+                                       lower * right};
             }
             block.corners[slot] = corners;
         };

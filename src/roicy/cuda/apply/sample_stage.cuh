@@ -41,7 +41,8 @@ INLINE bool list_next(const RotatedBox &box, int bin, int bins_y, int bins_x, bo
     const BOX bin_size = axis ? box.bin_x : box.bin_y;
     const BOX base = bin_base(axis ? box.start_x : box.start_y, bin_size, p);
     const Span span = run_of(base, bin_size, axis ? box.count_x : box.count_y, axis ? box.low_x : box.low_y,
-                             axis ? box.high_x : box.high_y);
+                             axis ? box.high_x : box.high_y)
+                          .span;
     const bool restart = begins || (axis && lists.done[1]), stay = !begins && !axis && !lists.done[1];
     double from = restart ? span.first : lists.next[axis];
     __syncthreads();

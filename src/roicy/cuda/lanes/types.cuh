@@ -26,6 +26,7 @@ typedef unsigned char uint8;
 #define GEOMETRY INLINE
 #define OF(name) name
 #define KEPT BOX
+#define ALIGNED alignas(16)
 
 /* Arguments travel packed: a struct that a kernel takes by value has its twin in structs.py. Pointers inside of
  * one alias whatever they like, so a kernel begins with __restrict__ copies of those that it reads much by. */
@@ -74,8 +75,3 @@ template <> INLINE bfloat16 rounded_to<bfloat16>(REAL value) { return __float2bf
 
 INLINE REAL not_a_number() { return (REAL)__int_as_float(0x7fc00000); }
 #endif
-
-/* A whole number of the kind that bins and pixels are counted in, from one that may lie far outside. */
-INLINE int clipped(double value, double low, double high) {
-    return (int)(value > low ? (value < high ? value : high) : low);
-}

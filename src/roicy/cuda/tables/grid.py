@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import UNIT_STEP, Ndarray, Regions, Sampling
+from roicy._types import Ndarray, Regions, Sampling
 from roicy.cuda.device import Arguments, Device, name_of, table_options
 from roicy.cuda.structs import POINTER, Layout
 from roicy.cuda.tables.rois import ROIS, RoiTable
@@ -18,7 +18,7 @@ GRID = Layout(
     steps=POINTER,
     bin_rows=POINTER,
     spatial_scale=np.float64,
-    from_edge=np.int32,
+    rule=np.int32,
 )
 _WARPS = 4
 
@@ -62,7 +62,6 @@ class GridTable(RoiTable):
     ) -> None:
         super().__init__(device, regions, accumulate)
         spatial_scale, sampling_ratio, aligned, rule = sampling
-        from_edge = rule == UNIT_STEP
         height, width = self.input_shape[2:]
         rows, columns = self.output_size
         self.bins = device.xp.empty((self.rois, rows + columns, 4), np.float64)
@@ -80,12 +79,12 @@ class GridTable(RoiTable):
             steps=self.steps,
             bin_rows=self.bin_rows,
             spatial_scale=spatial_scale,
-            from_edge=from_edge,
+            rule=rule,
         )
         arguments = (
             *self.rows(),
             np.float64(spatial_scale),
-            *map(np.int32, (sampling_ratio, aligned, from_edge, height, width, rows, columns)),
+            *map(np.int32, (sampling_ratio, aligned, rule, height, width, rows, columns)),
             self.image,
             self.window,
             self.bins,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Regions
+from roicy._types import EXACT, ROUNDED, Regions
 from roicy.cuda.device import Device
 from roicy.cuda.structs import POINTER, Layout
 from roicy.cuda.tables.rois import ROIS, RoiTable
@@ -57,7 +57,7 @@ class RangeTable(RoiTable):
         arguments = (
             *self.rows(),
             np.float64(spatial_scale),
-            np.int32(rounding == "round"),
+            np.int32(ROUNDED if rounding == "round" else EXACT),
             np.int32(height),
             np.int32(width),
             np.int32(output_size[0]),

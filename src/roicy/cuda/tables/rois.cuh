@@ -2,6 +2,8 @@
 #pragma once
 #include "lanes/types.cuh"
 
+#include "geometry/rois.h"
+
 /* What every table knows; whoever fills it fills `image` and `window`. */
 struct Rois {
     int64 *image; /* of each RoI, -1 where the row is invalid */
@@ -9,12 +11,6 @@ struct Rois {
     int64 count, images;
     int height, width; /* of the map */
     int rows, columns; /* of bins */
-};
-
-struct Window {
-    /* the part of the map that a RoI reads: rows [top, bottom), columns [left, right); all zero where there
-     * is none */
-    int top, bottom, left, right;
 };
 
 INLINE Window window_at(const int *window, int64 k) {
@@ -34,15 +30,9 @@ struct Boxes {
     int columns;
 };
 
-/* The image of a row of boxes, -1 where the row is invalid. `given` says whether `images` holds the batch
- * indices; else they are the rows' first numbers. */
+/* `given` says whether `images` holds the batch indices. */
 INLINE int64 image_of(const BOX *row, int columns, const int64 *images, int given, int64 k, int64 count) {
-    for (int i = 0; i < columns; i++)
-        if (!isfinite(row[i]))
-            return -1;
-    if (given)
-        return images[k] >= 0 && images[k] < count ? images[k] : -1;
-    return row[0] > -1 && row[0] < (BOX)count && (int64)row[0] < count ? (int64)row[0] : -1;
+    return image_of(row, columns, given != 0, given ? images[k] : 0, count);
 }
 
 INLINE int64 image_of(const Boxes &boxes, int64 k, int64 images) {

@@ -1,0 +1,170 @@
+/* The rules of grid tables: where the samples of a bin lie along one axis, one by one.
+ *
+ * Samples have a number in their bin. `index` counts them in the order of ascending position, which along a
+ * reversed box is the other way round. Those that a table lists, or makes where they are needed, are called
+ * listed: all that hit the map, or of a dense bin (samples.h) the few that a maximum needs. */
+
+#ifndef ROICY_GRID_H
+#define ROICY_GRID_H
+
+/* Above this a number of samples is not told from others. */
+#define MOST_SAMPLES 2147483647
+
+typedef struct {
+    KEPT base, step; /* where samples are laid from, and how far they or bins are apart */
+    Span span;
+    double total; /* samples, hit or not */
+} Bin;
+
+typedef struct {
+    double number; /* in its bin */
+    int low, high; /* the pixels around it */
+    double low_weight, high_weight;
+    bool level; /* whether the value there does not follow the position */
+} Sample;
+
+GEOMETRY int bounded(double value) { return (int)(value < MOST_SAMPLES ? value : MOST_SAMPLES); }
+
+/* The number of the first sample that misses the map, -1 where none does. */
+GEOMETRY double missed_of(Bin bin) {
+    if (bin.total == 0)
+        return -1;
+    if (bin.span.first > bin.span.last)
+        return 0;
+    if (bin.span.mirrored) { /* numbers fall as positions rise */
+        if (bin.span.last < bin.total - 1)
+            return 0;
+        return bin.span.first > 0 ? bin.total - bin.span.first : -1;
+    }
+    if (bin.span.first > 0)
+        return 0;
+    return bin.span.last < bin.total - 1 ? bin.span.last + 1 : -1;
+}
+
+/* From the number of a sample to its index, and back. */
+GEOMETRY double other_way(Bin bin, double number) {
+    return bin.span.mirrored ? bin.total - 1 - number : number;
+}
+
+/* Whether a bin of so many listed samples has more that hit the map. */
+GEOMETRY bool is_dense(Bin bin, int64 listed) { return listed < bin.span.last - bin.span.first + 1; }
+
+typedef struct {
+    /* goes through the listed samples of a bin, in the order of their numbers */
+    Bin bin;
+    int64 listed, i;
+    KEPT place; /* of the last one */
+} Walk;
+
+#endif
+
+/* ---- ALIGN ---- */
+
+GEOMETRY Bin OF(align_bin)(Side side, int p) {
+    const BOX size = (BOX)side.size, base = OF(bin_base)((BOX)side.start, size, p);
+    const Bin bin = {base, size, OF(span_of)(base, size, side.count, side.length),
+                     side.count >= 1 ? side.count : 0};
+    return bin;
+}
+
+GEOMETRY Sample OF(align_sample)(BOX place, double number, int length) {
+    const int low = OF(pixel_below)(place, length);
+    const bool last = low == length - 1;
+    const double fraction = !last && place > 0 ? (double)(place - (BOX)low) : 0;
+    const Sample sample = {number, low, last ? low : low + 1, 1 - fraction, fraction, last || !(place >= 0)};
+    return sample;
+}
+
+/* ---- UNIT_STEP ---- */
+
+/* Bins are clipped to the map: all samples hit it. */
+GEOMETRY Bin OF(unit_step_bin)(Side side, int p) {
+    const BOX low = (BOX)side.start, size = (BOX)side.size, most = (BOX)side.length;
+    BOX start = (BOX)p * size, end = (BOX)(p + 1) * size;
+    double total = 0;
+    start = start + low;
+    end = end + low;
+    start = start < 0 ? 0 : start;
+    start = most < start ? most : start;
+    end = end < 0 ? 0 : end;
+    end = most < end ? most : end;
+    for (BOX place = start; place < end; total++) {
+        const BOX next = place + 1;
+        if (!(next > place)) /* beyond the precision */
+            break;
+        place = next;
+    }
+    const Bin bin = {start, 1, {total, 0, total - 1, false}, total};
+    return bin;
+}
+
+/* Summed up, as whoever goes along would. */
+GEOMETRY BOX OF(unit_step_place)(Bin bin, double index) {
+    BOX place = (BOX)bin.base;
+    for (int i = 0; i < index; i++)
+        place = place + 1;
+    return place;
+}
+
+/* The far neighbour of a sample beyond the last pixel is a zero. */
+GEOMETRY Sample OF(unit_step_sample)(BOX place, double number, int length) {
+    const double below = floor((double)place);
+    Sample sample = {number, (int)below, (int)below, 1 - (place - below), 0, false};
+    if (sample.low < length - 1 && place > below) {
+        sample.high++;
+        sample.high_weight = place - below;
+    }
+    return sample;
+}
+
+/* ---- every rule ---- */
+
+GEOMETRY Side OF(grid_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
+    Side side = OF(side_of)(first, second, sampling, bins, length);
+    if (sampling.rule == UNIT_STEP) {
+        const BOX scale = (BOX)sampling.spatial_scale, low = first * scale, high = second * scale;
+        BOX size = high - low;
+        size = size + 1;
+        side.start = low;
+        side.size = size / (BOX)bins;
+        side.count = 0; /* which a bin of its own */
+        side.unit_size = false;
+    }
+    return side;
+}
+
+GEOMETRY Bin OF(bin_of)(Side side, int p, int rule) {
+    return rule == UNIT_STEP ? OF(unit_step_bin)(side, p) : OF(align_bin)(side, p);
+}
+
+/* How many samples of a bin are listed. */
+GEOMETRY int64 OF(listed_of)(Bin bin, int length, int rule) {
+    const int64 cells =
+        rule == UNIT_STEP ? 0 : OF(dense_cells)((BOX)bin.base, (BOX)bin.step, bin.span, length, DENSE);
+    return cells ? 2 * cells : (int64)(bin.span.last - bin.span.first + 1);
+}
+
+/* The index of the i-th of so many listed samples, in the order of their numbers. */
+GEOMETRY double OF(listed_index)(Bin bin, int64 listed, int length, int64 i) {
+    if (is_dense(bin, listed))
+        return OF(dense_index)((BOX)bin.base, (BOX)bin.step, bin.span, length, i);
+    return bin.span.mirrored ? bin.span.last - i : bin.span.first + i;
+}
+
+GEOMETRY Sample OF(sample_at)(Bin bin, double index, int length, int rule) {
+    if (rule == UNIT_STEP)
+        return OF(unit_step_sample)(OF(unit_step_place)(bin, index), index, length);
+    return OF(align_sample)(OF(position)((BOX)bin.base, (BOX)bin.step, bin.span, index),
+                            other_way(bin, index), length);
+}
+
+/* The same of the next one on a walk. */
+GEOMETRY Sample OF(next_sample)(Walk *walk, int length, int rule) {
+    const Bin bin = walk->bin;
+    const int64 i = walk->i++;
+    if (rule == UNIT_STEP) {
+        walk->place = i ? (BOX)((BOX)walk->place + 1) : (BOX)bin.base;
+        return OF(unit_step_sample)((BOX)walk->place, (double)i, length);
+    }
+    return OF(sample_at)(bin, OF(listed_index)(bin, walk->listed, length, i), length, rule);
+}

@@ -1,0 +1,59 @@
+/* The rules of range tables: which pixels each bin takes along one axis.
+ *
+ * The bins of RoIPool begin and end on pixels, so a bin is a range of rows and a range of columns. Ends are
+ * computed in the boxes' own dtype and in the operation order of Caffe2 and torchvision: the product of a
+ * bin's number and size may land just above a whole number, and then the bin has one pixel more. */
+
+#ifndef ROICY_RANGE_H
+#define ROICY_RANGE_H
+
+/* The rules: the last pixel of a box is part of it, and */
+enum {
+    ROUNDED, /* first the box is rounded to pixels, then its bins */
+    EXACT    /* only bins are */
+};
+
+typedef struct {
+    /* one axis of one box, in feature pixels */
+    double start;
+    KEPT size;
+    int bins, length; /* bins of the box, pixels of the map */
+    int rule;
+} RangeSide;
+
+#endif
+
+GEOMETRY RangeSide OF(range_side)(BOX first, BOX second, double spatial_scale, int bins, int length,
+                                  int rule) {
+    const BOX scale = (BOX)spatial_scale;
+    RangeSide side = {0, 0, bins, length, rule};
+    if (rule == ROUNDED) {
+        side.start = round((double)(first * scale));
+        const double size = round((double)(second * scale)) - side.start + 1;
+        side.size = (BOX)(1.0 > size ? 1.0 : size);
+    } else {
+        const BOX low = first * scale, high = (second + (BOX)1) * scale;
+        side.start = (double)low;
+        side.size = high - low;
+    }
+    return side;
+}
+
+/* The pixels of bin p; low == high where it has none. */
+GEOMETRY Range OF(range_of)(RangeSide side, int p) {
+    const BOX size = (BOX)side.size, bin_size = size / (BOX)side.bins;
+    BOX first = (BOX)p * bin_size, last = (BOX)(p + 1) * bin_size;
+    double begin, end;
+    if (side.rule == ROUNDED) { /* the start is a pixel and stays out of the sums */
+        begin = floor((double)first) + side.start;
+        end = ceil((double)last) + side.start;
+    } else {
+        first = first + (BOX)side.start;
+        last = last + (BOX)side.start;
+        begin = floor((double)first);
+        end = ceil((double)last);
+    }
+    const int low = clipped(begin, 0, side.length), high = clipped(end, 0, side.length);
+    const Range range = {low, size > 0 && high > low ? high : low};
+    return range;
+}

@@ -1,0 +1,35 @@
+/* What every table knows of a row of boxes: its image, and the part of the map that it reads. */
+
+#ifndef ROICY_ROIS_H
+#define ROICY_ROIS_H
+
+typedef struct {
+    /* the part of the map that a RoI reads: rows [top, bottom), columns [left, right); all zero where there
+     * is none */
+    int top, bottom, left, right;
+} Window;
+
+typedef struct {
+    /* pixels [low, high) along one axis */
+    int low, high;
+} Range;
+
+/* A whole number of the kind that bins and pixels are counted in, from one that may lie far outside. */
+GEOMETRY int clipped(double value, double low, double high) {
+    return (int)(value > low ? (value < high ? value : high) : low);
+}
+
+#endif
+
+#ifdef BOX
+/* The image of a row of so many numbers, -1 where the row is invalid. `given` says whether `image` is its
+ * batch index; else it is the row's first number. */
+GEOMETRY int64 OF(image_of)(const BOX *row, int columns, bool given, int64 image, int64 images) {
+    for (int i = 0; i < columns; i++)
+        if (!isfinite(row[i]))
+            return -1;
+    if (given)
+        return image >= 0 && image < images ? image : -1;
+    return row[0] > -1 && row[0] < (BOX)images && (int64)row[0] < images ? (int64)row[0] : -1;
+}
+#endif
