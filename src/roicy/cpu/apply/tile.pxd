@@ -1,6 +1,9 @@
 """The rows of the map that a kernel is at: a tile ``[row][column][lane]`` of the accumulation type.
 
-The lanes are the channels of one block, or of a few side by side.
+The lanes are the channels of one block, or of a few side by side. Rows lie in a ring, or in a sheet where a RoI's rows
+must follow each other: taps of sample tables are offsets. A sheet moves its rows up when it is full, and has room for
+twice as many. With sheets everywhere axis_forward took 1.03 to 1.07 times as long (1000 boxes of 4 to 60 pixels on 256
+channels of 200 x 272; level v4), all else the same.
 """
 
 from libc.stddef cimport ptrdiff_t
