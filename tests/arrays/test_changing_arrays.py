@@ -7,6 +7,7 @@ after it was checked is looked at once more, and writes nothing where it is out 
 import numpy as np
 import pytest
 from closeness import assert_same_bits
+from operators import AVERAGE, OPERATORS
 
 import roicy
 from arrays.array_calls import FEATURES, GRAD, ROIS, TURNED, argmax_of
@@ -15,7 +16,6 @@ from roicy.compat import caffe2, mxnet
 
 SHAPE = FEATURES.shape
 SAMPLES, PIXELS = argmax_of("max"), argmax_of("pool")
-GRAD_TURNED = GRAD[: len(TURNED)]
 
 
 def first_column(boxes):
@@ -40,58 +40,29 @@ def of_lists(boxes, call):
     return tuple(boxes), lambda: call(boxes)
 
 
-def aligned(boxes, **options):
-    return roicy.roi_align(FEATURES, boxes, (3, 2), **options)
+def calls_of(operator):
+    """Everything that an operator has, each a function of boxes and of options."""
+    grad = GRAD[: len(boxes_of(operator))]
+    argmax = operator.both(FEATURES, boxes_of(operator), (3, 2))[1]
+    chosen = {} if argmax is None else {"argmax": argmax}
+
+    def planned(boxes, **options):
+        plan = operator.plan(boxes, SHAPE, (3, 2), **options)
+        slopes = [plan.backward_rois(grad, FEATURES, **chosen)] if operator.has_slopes else []
+        return plan(FEATURES), plan.backward(grad, **chosen), *slopes
+
+    yield "forward", lambda boxes, **options: operator.both(FEATURES, boxes, (3, 2), **options)
+    yield "backward", lambda boxes, **options: operator.backward(grad, boxes, SHAPE, **chosen, **options)
+    if operator.has_slopes:
+        yield (
+            "backward_rois",
+            lambda boxes, **options: operator.backward_rois(grad, FEATURES, boxes, **chosen, **options),
+        )
+    yield "plan", planned
 
 
-def largest(boxes, **options):
-    return roicy.roi_align(FEATURES, boxes, (3, 2), mode="max", return_argmax=True, **options)
-
-
-def aligned_backward(boxes, **options):
-    return roicy.roi_align_backward(GRAD, boxes, SHAPE, **options)
-
-
-def aligned_backward_rois(boxes, **options):
-    return roicy.roi_align_backward_rois(GRAD, FEATURES, boxes, **options)
-
-
-def largest_backward(boxes, **options):
-    return roicy.roi_align_backward(GRAD, boxes, SHAPE, mode="max", argmax=SAMPLES, **options)
-
-
-def largest_backward_rois(boxes, **options):
-    return roicy.roi_align_backward_rois(GRAD, FEATURES, boxes, mode="max", argmax=SAMPLES, **options)
-
-
-def pooled(boxes, **options):
-    return roicy.roi_pool(FEATURES, boxes, (3, 2), return_argmax=True, **options)
-
-
-def pooled_backward(boxes, **options):
-    return roicy.roi_pool_backward(GRAD, PIXELS, boxes, SHAPE, **options)
-
-
-def planned(boxes, **options):
-    plan = roicy.roi_align_plan(boxes, SHAPE, (3, 2), **options)
-    return plan(FEATURES), plan.backward(GRAD), plan.backward_rois(GRAD, FEATURES)
-
-
-def turned(boxes, **options):
-    return roicy.roi_align_rotated(FEATURES, boxes, (3, 2), **options)
-
-
-def turned_backward(boxes, **options):
-    return roicy.roi_align_rotated_backward(GRAD_TURNED, boxes, SHAPE, **options)
-
-
-def turned_backward_rois(boxes, **options):
-    return roicy.roi_align_rotated_backward_rois(GRAD_TURNED, FEATURES, boxes, **options)
-
-
-def turned_planned(boxes, **options):
-    plan = roicy.roi_align_rotated_plan(boxes, SHAPE, (3, 2), **options)
-    return plan(FEATURES), plan.backward(GRAD_TURNED), plan.backward_rois(GRAD_TURNED, FEATURES)
+def boxes_of(operator):
+    return TURNED if operator.numbers == 5 else ROIS
 
 
 def mxnet_largest(boxes):
@@ -102,26 +73,19 @@ def caffe2_aligned(boxes):
     return caffe2.RoIAlign(FEATURES, boxes, pooled_h=3, pooled_w=2)
 
 
-UPRIGHT = [
-    aligned,
-    largest,
-    aligned_backward,
-    largest_backward,
-    aligned_backward_rois,
-    largest_backward_rois,
-    pooled,
-    pooled_backward,
-    planned,
-]
-ROTATED = [turned, turned_backward, turned_backward_rois, turned_planned]
-CASES = [
-    *((given, ROIS, call) for call in UPRIGHT for given in (of_columns, shared)),
-    *((given, TURNED, call) for call in ROTATED for given in (of_columns, shared)),
-    *((of_lists, ROIS[[0, 3, 1, 2]], call) for call in (aligned, aligned_backward)),
-    (of_columns, ROIS, mxnet_largest),
-    (of_columns, ROIS, caffe2_aligned),
-]
-IDS = [f"{call.__name__}-{given.__name__}" for given, _, call in CASES]
+CASES = {
+    f"{operator}-{name}-{given.__name__}": (given, boxes_of(operator), call)
+    for operator in OPERATORS
+    for name, call in calls_of(operator)
+    for given in (of_columns, shared)
+}
+CASES |= {
+    f"average-{name}-of_lists": (of_lists, ROIS[[0, 3, 1, 2]], call)
+    for name, call in calls_of(AVERAGE)
+    if name in ("forward", "backward")
+}
+CASES["mxnet_largest"] = of_columns, ROIS, mxnet_largest
+CASES["caffe2_aligned"] = of_columns, ROIS, caffe2_aligned
 
 
 class Meddled:
@@ -154,10 +118,11 @@ def meddle(request, monkeypatch):
 
 
 def results(value):
-    return value if isinstance(value, (tuple, list)) else (value,)
+    many = value if isinstance(value, (tuple, list)) else (value,)
+    return [array for array in many if array is not None]
 
 
-@pytest.mark.parametrize("given, boxes, call", CASES, ids=IDS)
+@pytest.mark.parametrize("given, boxes, call", CASES.values(), ids=CASES)
 def test_boxes_are_read_once(meddle, given, boxes, call):
     _, undisturbed = given(boxes, call)
     expected = undisturbed()

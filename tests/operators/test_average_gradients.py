@@ -69,15 +69,6 @@ def test_nan_gradients_reach_only_sampled_pixels():
     assert np.isfinite(np.delete(grad, 7, axis=1)).all()
 
 
-def test_float16_gradients_accumulate_in_float32():
-    """A thousand boxes on one pixel: summed in float16 they would stop growing at 2048 times the first."""
-    rois = np.repeat(np.array([[0, 1, 1, 2, 2]], np.float32), 4000, axis=0)
-    grad_output = np.full((4000, 3, 1, 1), 0.25, np.float16)
-    grad = roicy.roi_align_backward(grad_output, rois, (1, 3, 4, 4), sampling_ratio=1)
-    assert (grad[0, :, 1, 1] == 1000).all()
-    assert grad.sum() == 3000
-
-
 def test_float16_gradients_that_are_too_large_become_infinite():
     rois = np.repeat(np.array([[0, 1, 1, 2, 2]], np.float32), 2, axis=0)
     grad_output = np.full((2, 3, 1, 1), 60000, np.float16)

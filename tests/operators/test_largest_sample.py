@@ -321,31 +321,6 @@ def test_the_gradient_of_a_clamped_sample_goes_to_the_border():
     assert not roicy.roi_align_backward_rois(np.full((1, 1, 1, 1), 3.0), features, rois, **options).any()
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("value", [-2, 6, 2**31 - 1, -(2**31)])
-@pytest.mark.parametrize("place", [(0, 0, 0, 0), (1, 3, 1, 2), (1, 4, 1, 2)])
-def test_an_argmax_that_names_no_sample(layout, value, place):
-    """A box has its own number of samples: 2 x 3 in a bin of the second one, more in the first."""
-    rois = np.array([[0, 0, 0, 9, 4], [0, 2, 2, 11, 6]], np.float32)
-    features = np.ones((1, 5, 12, 12), np.float32)
-    argmax = np.zeros((2, 5, 2, 3), np.int32)
-    argmax[place] = value
-    argmax = np.ascontiguousarray(battery.to_layout(argmax, layout))
-    index = place if layout == "NCHW" else (place[0], place[2], place[3], place[1])
-    features = np.ascontiguousarray(battery.to_layout(features, layout))
-    options = {"mode": "max", "argmax": argmax, "layout": layout}
-    gradient = np.ones(argmax.shape, np.float32)
-    out = np.full(features.shape, 7, np.float32)
-    message = r"\bargmax\[" + ", ".join(map(str, index)) + r"\]"
-    with pytest.raises(ValueError, match=message) as caught:
-        roicy.roi_align_backward(gradient, rois, features.shape, out=out, **options)
-    assert str(value) in str(caught.value)
-    assert "5" in str(caught.value)
-    assert (out == 7).all()
-    with pytest.raises(ValueError, match=message):
-        roicy.roi_align_backward_rois(gradient, features, rois, **options)
-
-
 def test_the_number_of_samples_is_that_of_the_box():
     """Two boxes: what is a sample of the large one is none of the small one."""
     rois = np.array([[0, 0, 0, 8, 8], [0, 0, 0, 2, 2]], np.float32)

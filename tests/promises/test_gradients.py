@@ -6,7 +6,7 @@ import pytest
 from closeness import RELATIVE_BOUND, assert_close, assert_same_bits
 from hypothesis import assume
 from hypothesis import strategies as st
-from operators import BATTERY, OPERATORS, of_all, of_battery, of_sloped, those
+from operators import BATTERY, MAX, OPERATORS, POOL, of_all, of_battery, of_sloped, those
 from strategies import FLOAT_DTYPES, LAYOUTS, random_values, rising_values
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -168,3 +168,40 @@ def test_more_boxes_than_are_summed_at_once(operator):
     for part in (np.s_[:700], np.s_[12345:13000], np.s_[19500:]):
         assert_same_bits(grad[part], of(part))
     assert (grad[:, 1:] != 0).any(axis=0).all()
+
+
+@of_all
+@pytest.mark.parametrize("dtype", [t for t in FLOAT_DTYPES if t.itemsize == 2], ids=str)
+def test_half_precision_gradients_accumulate_in_float32(operator, dtype):
+    """Thousands of boxes on one pixel: summed in half precision they would soon grow no more."""
+    rois = operator.rois(np.random.default_rng(0), np.zeros(4000), np.tile([1, 1, 2, 2], (4000, 1)))
+    grad_output = np.full((4000, 3, 1, 1), 0.25, dtype)
+    argmax = None
+    if operator.has_argmax:  # the only sample, or the pixel
+        argmax = np.full(grad_output.shape, 5 if operator.exact else 0, np.int32)
+    grad = operator.backward(grad_output, rois, (1, 3, 4, 4), argmax, sampling_ratio=1)
+    assert (grad[0, :, 1, 1].astype(np.float64) == 1000).all()
+    assert grad.astype(np.float64).sum() == 3000
+
+
+@pytest.mark.parametrize("operator, limit", [(MAX, 6), (POOL, 144)], ids=lambda value: str(value))
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("beyond", [-2, 0, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("place", [(0, 0, 0, 0), (1, 3, 1, 2), (1, 4, 1, 2)])
+def test_an_argmax_that_names_nothing(operator, limit, layout, beyond, place):
+    """The error says where, in the caller's own order of axes; nothing is written."""
+    value = beyond or limit
+    rois = operator.rois(np.random.default_rng(0), [0, 0], [[0, 0, 9, 4], [2, 2, 11, 6]])
+    argmax = np.zeros((2, 5, 2, 3), np.int32)
+    argmax[place] = value
+    argmax = np.ascontiguousarray(battery.to_layout(argmax, layout))
+    index = place if layout == "NCHW" else (place[0], place[2], place[3], place[1])
+    features = np.ascontiguousarray(battery.to_layout(np.ones((1, 5, 12, 12), np.float32), layout))
+    gradient, out = np.ones(argmax.shape, np.float32), np.full(features.shape, 7, np.float32)
+    message = r"\bargmax\[" + ", ".join(map(str, index)) + rf"\].*\b{limit - 1}\b.*{value}"
+    with pytest.raises(ValueError, match=message):
+        operator.backward(gradient, rois, features.shape, argmax, layout=layout, out=out)
+    assert (out == 7).all()
+    if operator.has_slopes:
+        with pytest.raises(ValueError, match=message):
+            operator.backward_rois(gradient, features, rois, argmax, layout=layout)
