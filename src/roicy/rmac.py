@@ -469,7 +469,7 @@ class RMACPlan(Generic[Array]):
 
     def _plan(self, kernels: Kernels, features: Ndarray) -> Plan[Any]:
         # of the regions of all images, on the device of the maps; nobody needs to look for invalid ones
-        device = kernels, getattr(features, "device", None)
+        device = kernels, getattr(getattr(features, "device", None), "id", None)  # CuPy's cannot be hashed
         plan = self._plans.get(device)
         if plan is None:
             (n, r, _), xp = self._counts, kernels.xp

@@ -29,6 +29,7 @@ FUNCTIONS = frozenset(
         "floor",
         "isfinite",
         "isnan",
+        "matmul",
         "maximum",
         "minimum",
         "moveaxis",
