@@ -49,6 +49,11 @@ _REAL = {"float32": "float", "float64": "double"}
 PLACED: tuple[Options, Options] = ("-DPLACED=0",), ("-DPLACED=1",)
 #: How many channels a lane reads and writes at once, one or, where they lie on multiples of that, four.
 COUNT: tuple[Options, Options] = ("-DCOUNT=1",), ("-DCOUNT=4",)
+#: Whether lanes lie across the channels, no or yes.
+ACROSS: tuple[Options, Options] = ("-DACROSS=0",), ("-DACROSS=1",)
+#: How many pixels a thread has, one or, where lanes lie across the channels, so many.
+PIXELS_ACROSS = 4
+PIXELS: tuple[Options, Options] = ("-DPIXELS=1",), (f"-DPIXELS={PIXELS_ACROSS}",)
 
 
 class Device:
@@ -234,23 +239,25 @@ def _specialised() -> Iterator[tuple[str, Options]]:
     for index in ("int", "int64"):
         for stored, accumulate in pairs:
             options = feature_options(stored, accumulate, index)
-            for source in ("axis_forward", "axis_forward_pixels", "axis_backward_rois"):
+            for source in ("axis_forward", "axis_backward_rois"):
                 yield source, options
+            for count in COUNT:
+                yield "axis_forward_pixels", options + count
             for placed in PLACED:
                 yield "range_forward", options + placed
                 for count in COUNT:
                     yield "range_forward_pixels", options + placed + count
             for boxes in _REAL:
-                for source in (
-                    "sample_forward",
-                    "sample_backward_rois",
-                    "grid_forward",
-                    "grid_backward_rois",
-                ):
-                    yield source, options + table_options(boxes, accumulate)[:1]
+                boxed = options + table_options(boxes, accumulate)[:1]
+                for source in ("grid_forward", "grid_backward_rois"):
+                    yield source, boxed
+                for across in ACROSS:
+                    yield "sample_forward", boxed + across
+                    yield "sample_backward_rois", boxed + across
                 if stored != "uint8":
-                    for source in ("sample_backward", "grid_backward"):
-                        yield source, options + table_options(boxes, accumulate)[:1]
+                    yield "grid_backward", boxed
+                    for pixels in PIXELS:
+                        yield "sample_backward", boxed + pixels
             if stored != "uint8":
                 for source in ("axis_backward", "range_backward"):
                     yield source, options

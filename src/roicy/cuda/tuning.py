@@ -4,6 +4,20 @@ from __future__ import annotations
 
 #: By source.
 CONSTANTS: dict[str, dict[str, int]] = {
+    # a warp has GROUP channels, and at most BINS bins in ROWS rows; CHUNK groups of channels are a chunk
+    "axis_forward": {"WARPS": 4, "GROUP": 4, "CHUNK": 8, "BINS": 64, "ROWS": 8},
+    # lanes are channels
+    "axis_forward_pixels": {"WARPS": 8},
+    # CHANNELS of a thread; a warp has a row of pixels, or where lanes are channels one in ROWS_ACROSS rows
+    "axis_backward": {"WARPS": 8, "CHANNELS": 8, "ROWS_ACROSS": 2},
+    # CHANNELS of a block: the parts of a sum, the same on any device
+    "axis_backward_rois": {"THREADS": 128, "CHANNELS": 64},
+    # PART: channels of a block at the most
+    "sample_forward": {"THREADS": 256, "PART": 64},
+    # OWN_BYTES: the sums of a thread
+    "sample_backward": {"THREADS": 256, "OWN_BYTES": 64},
+    # PART: channels of a block, which has so many BINS: the parts of a sum, the same on any device
+    "sample_backward_rois": {"THREADS": 256, "PART": 64, "BINS": 64},
     # THREADS of a block, which looks at one RoI
     "argmax": {"THREADS": 256},
     "grid_backward_rois": {"THREADS": 256},

@@ -10,26 +10,34 @@
 #include "lanes/piles.cuh"
 #include "tables/axis.cuh"
 
-#define THREADS 256
-#define CHANNELS 8 /* of a thread */
+#define THREADS (32 * WARPS)
+
+struct Division {
+    int channels, across;
+};
 
 KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
-    axis_backward(VIEW(const STORED, grad), VIEW(STORED, out), TRANSPOSE(y), TRANSPOSE(x), const Rois rois,
-                  const ByImage by_image, int channels, int across) {
+    axis_backward(VIEW(const STORED, grad), VIEW(STORED, out), const TurnedAxes axes, const ByImage by_image,
+                  const Division division) {
+    const Rois &rois = axes.rois;
     const int64 *__restrict__ image = rois.image;
     const int *__restrict__ window = rois.window;
-    const int height = rois.height, width = rois.width;
+    const int *__restrict__ y_start = axes.y.start, *__restrict__ x_start = axes.x.start;
+    const REAL *__restrict__ y_taps = axes.y.taps, *__restrict__ x_taps = axes.x.taps;
+    const int height = rois.height, width = rois.width, channels = division.channels;
+    const bool across = division.across;
     __shared__ int64 met[THREADS];
-    __shared__ int counts[THREADS / 32];
+    __shared__ int counts[WARPS];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int tile_rows = across ? 2 : THREADS / 32, tile_columns = across ? 4 : 32;
+    const int tile_rows = across ? ROWS_ACROSS : WARPS, tile_columns = across ? WARPS / ROWS_ACROSS : 32;
     const int64 tiles_x = (width - 1) / tile_columns + 1, tiles = ((height - 1) / tile_rows + 1) * tiles_x;
     const int64 chunks = (channels - 1) / (across ? 32 * CHANNELS : CHANNELS) + 1;
     for (int64 task = blockIdx.x; task < chunks * rois.images * tiles; task += gridDim.x) {
         const int64 n = task / tiles % rois.images, tile = task % tiles;
         const int top = (int)(tile / tiles_x) * tile_rows, left = (int)(tile % tiles_x) * tile_columns;
         const int bottom = min(top + tile_rows, height), right = min(left + tile_columns, width);
-        const int row = top + (across ? warp >> 2 : warp), column = left + (across ? warp & 3 : lane);
+        const int row = top + (across ? warp / (WARPS / ROWS_ACROSS) : warp);
+        const int column = left + (across ? warp % (WARPS / ROWS_ACROSS) : lane);
         const unsigned c = (unsigned)(task / tiles / rois.images) * (across ? 32 * CHANNELS : CHANNELS) +
                            (across ? lane : 0);
         const int step = across ? 32 : 1;
@@ -44,8 +52,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
         unsigned held = 0;
         const Candidates candidates = candidates_of(n, rois, by_image);
         for (int64 first = candidates.begin; first < candidates.end; first += THREADS) {
-            const int64 i = first + threadIdx.x,
-                        roi = i < candidates.end && by_image.order ? by_image.order[i] : i;
+            const int64 i = first + threadIdx.x, roi = i < candidates.end ? roi_of(i, by_image) : i;
             bool meets = i < candidates.end && image[roi] == n;
             if (meets) {
                 const Window w = window_at(window, roi);
@@ -57,10 +64,10 @@ KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
                 const Window w = window_at(window, k);
                 if (!live || row < w.top || row >= w.bottom || column < w.left || column >= w.right)
                     continue;
-                const int *rows = y_start + begin_of(k, y_pixels, y_line) + row - w.top;
-                const int *columns = x_start + begin_of(k, x_pixels, x_line) + column - w.left;
-                const Tap *down = taps_at(y_taps, begin_of(k, y_room, y_first));
-                const Tap *along = taps_at(x_taps, begin_of(k, x_room, x_first));
+                const int *rows = y_start + begin_of(k, axes.y.pixels, axes.y.line) + row - w.top;
+                const int *columns = x_start + begin_of(k, axes.x.pixels, axes.x.line) + column - w.left;
+                const Tap *down = taps_at(y_taps, begin_of(k, axes.y));
+                const Tap *along = taps_at(x_taps, begin_of(k, axes.x));
                 const int begin = columns[0], end = columns[1];
                 auto add = [&](bool counted) {
                     for (int a = rows[0]; a < rows[1]; a++) {

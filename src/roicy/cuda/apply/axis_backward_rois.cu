@@ -7,10 +7,16 @@
  * precision. How channels are divided depends on their number alone. */
 #include "tables/axis.cuh"
 
-#define THREADS 128
 #define LONGEST (sizeof(REAL) == sizeof(float) ? PIECE : 0x7fffffff) /* chain of sums */
 
-#define SLOPES(name) const REAL *__restrict__ name##_slopes
+/* What the weights gain as the first edge of a box moves, and the second, beside each axis's taps; and what is
+ * to come of it: partial[part][k] = what the part's channels add to the gradient of box k. Where `across`,
+ * lanes lie along channels, else along bins. */
+struct Slopes {
+    const REAL *y, *x;
+    double *partial;
+    int channels, parts, across;
+};
 
 struct Sums {
     double x1, y1, x2, y2;
@@ -29,19 +35,24 @@ INLINE double sum_of_block(double value, double *warps) {
     return value;
 }
 
-/* partial[part][k] = what the part's channels add to the gradient of box k. Where `across`, lanes lie along
- * channels, else along bins. */
 KERNEL __launch_bounds__(THREADS, 6)
-    axis_backward_rois(VIEW(const RESULT, grad), VIEW(const STORED, features), AXIS(y), SLOPES(y), AXIS(x),
-                       SLOPES(x), const int64 *__restrict__ image, int64 rois, int channels,
-                       int channels_at_once, int parts, int across, double *__restrict__ partial) {
+    axis_backward_rois(VIEW(const RESULT, grad), VIEW(const STORED, features), const Axes axes,
+                       const Slopes slopes) {
+    const int64 *__restrict__ image = axes.rois.image;
+    const int *__restrict__ y_start = axes.y.start, *__restrict__ y_count = axes.y.count;
+    const int *__restrict__ x_start = axes.x.start, *__restrict__ x_count = axes.x.count;
+    const REAL *__restrict__ y_taps = axes.y.taps, *__restrict__ x_taps = axes.x.taps;
+    const REAL *__restrict__ y_slopes = slopes.y, *__restrict__ x_slopes = slopes.x;
+    const int64 rois = axes.rois.count;
+    const int y_bins = axes.rois.rows, x_bins = axes.rois.columns, parts = slopes.parts;
+    const bool across = slopes.across;
     __shared__ double warps[THREADS / 32];
     for (int64 task = blockIdx.x; task < rois * parts; task += gridDim.x) {
         const int64 k = task / parts, n = image[k];
-        const int part = (int)(task % parts), first = part * channels_at_once;
-        const int count = min(channels_at_once, channels - first);
+        const int part = (int)(task % parts), first = part * CHANNELS;
+        const int count = min(CHANNELS, slopes.channels - first);
         const int64 bins = (int64)y_bins * x_bins, items = n < 0 ? 0 : bins * count;
-        const int64 rows_begin = begin_of(k, y_room, y_first), columns_begin = begin_of(k, x_room, x_first);
+        const int64 rows_begin = begin_of(k, axes.y), columns_begin = begin_of(k, axes.x);
         Sums sum = {0, 0, 0, 0};
         for (int64 i = threadIdx.x; i < items; i += THREADS) {
             const int64 bin = across ? i / count : i % bins;
@@ -85,7 +96,7 @@ KERNEL __launch_bounds__(THREADS, 6)
         sum.x2 = sum_of_block(sum.x2, warps);
         sum.y2 = sum_of_block(sum.y2, warps);
         if (threadIdx.x == 0) {
-            double *target = partial + ((int64)part * rois + k) * 4;
+            double *target = slopes.partial + ((int64)part * rois + k) * 4;
             target[0] = sum.x1;
             target[1] = sum.y1;
             target[2] = sum.x2;

@@ -12,13 +12,13 @@
  * cache. */
 #include "apply/axis_halves.cuh"
 
-#define GROUP 4                          /* channels of a warp */
-#define CHUNK 8                          /* groups of channels of a chunk */
-#define WARPS 4                          /* of a block */
-#define BINS 64                          /* of a warp */
 #define LINE ((int)(256 / sizeof(REAL))) /* columns of a tile */
-#define ROWS 8                           /* rows of bins of a warp */
 #define LOST (sizeof(REAL) == sizeof(float) ? BINS : 1)
+
+/* Channels of the map; rows and columns of bins of a warp, at most ROWS and BINS of both. */
+struct Division {
+    int channels, rows, columns;
+};
 
 struct alignas(16) Four {
     REAL channel[GROUP];
@@ -50,9 +50,15 @@ INLINE Four down(const Tap *tap, int taps, const STORED *__restrict__ source, IN
 }
 
 KERNEL __launch_bounds__(32 * WARPS, 4)
-    axis_forward(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),
-                 const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
-                 int rows_at_once, int columns_at_once) {
+    axis_forward(VIEW(const STORED, features), VIEW(RESULT, out), const Axes axes, const Division division) {
+    const int64 *__restrict__ image = axes.rois.image;
+    const int *__restrict__ window = axes.rois.window;
+    const int *__restrict__ y_start = axes.y.start, *__restrict__ y_count = axes.y.count;
+    const int *__restrict__ x_start = axes.x.start, *__restrict__ x_count = axes.x.count;
+    const REAL *__restrict__ y_taps = axes.y.taps, *__restrict__ x_taps = axes.x.taps;
+    const int64 rois = axes.rois.count;
+    const int y_bins = axes.rois.rows, x_bins = axes.rois.columns, channels = division.channels;
+    const int rows_at_once = division.rows, columns_at_once = division.columns;
     __shared__ Four all_lines[WARPS][ROWS * LINE];
     __shared__ Four all_bins[WARPS][BINS], all_lost[WARPS][LOST];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -77,8 +83,8 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             continue;
         }
         const Window w = window_at(window, k);
-        const Tap *row_taps = taps_at(y_taps, begin_of(k, y_room, y_first));
-        const Tap *column_taps = taps_at(x_taps, begin_of(k, x_room, x_first));
+        const Tap *row_taps = taps_at(y_taps, begin_of(k, axes.y));
+        const Tap *column_taps = taps_at(x_taps, begin_of(k, axes.x));
         const int *row_start = y_start + k * y_bins + p, *row_count = y_count + k * y_bins + p;
         const int *column_start = x_start + k * x_bins + q, *column_count = x_count + k * x_bins + q;
         /* the columns of these bins */

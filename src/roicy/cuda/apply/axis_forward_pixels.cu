@@ -1,19 +1,14 @@
 /* Axis tables applied to maps that lie pixel by pixel: lanes are channels, a warp takes a bin.
  *
  * All lanes read the same taps and neighbouring items of the same pixels; nothing is shared, nothing waits.
- * `forward_4` reads and writes four channels of a lane at once, where all of them lie on multiples of that.
+ * A lane has COUNT channels, which are read and written at once.
  *
  * Tasks run through the channels in chunks, and through all RoIs for each. */
 #include "apply/axis_halves.cuh"
-
-#define WARPS 8 /* of a block */
-
-template <class T, int COUNT> struct alignas(sizeof(T) * COUNT < 16 ? sizeof(T) * COUNT : 16) Pack {
-    T item[COUNT];
-};
+#include "lanes/pack.cuh"
 
 /* One chain along a row of pixels, so many of which are read together. */
-template <int COUNT, int TOGETHER>
+template <int TOGETHER>
 INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ source, INDEX step, REAL *line) {
 #pragma unroll TOGETHER
     for (int j = 0; j < taps; j++) {
@@ -25,9 +20,14 @@ INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ sourc
     }
 }
 
-template <int COUNT>
-INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),
-                 const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {
+KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)
+    axis_forward_pixels(VIEW(const STORED, features), VIEW(RESULT, out), const Axes axes, int channels) {
+    const int64 *__restrict__ image = axes.rois.image;
+    const int *__restrict__ y_start = axes.y.start, *__restrict__ y_count = axes.y.count;
+    const int *__restrict__ x_start = axes.x.start, *__restrict__ x_count = axes.x.count;
+    const REAL *__restrict__ y_taps = axes.y.taps, *__restrict__ x_taps = axes.x.taps;
+    const int64 rois = axes.rois.count;
+    const int y_bins = axes.rois.rows, x_bins = axes.rois.columns;
     typedef Pack<RESULT, COUNT> Target;
     const int lane = threadIdx.x & 31;
     const int64 chunks = (channels - 1) / (32 * COUNT) + 1, tasks = chunks * rois * y_bins * x_bins;
@@ -43,8 +43,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
         for (int v = 0; v < COUNT; v++)
             sum[v] = n < 0 ? not_a_number() : 0;
         if (n >= 0) {
-            const Tap *row = taps_at(y_taps, begin_of(k, y_room, y_first)) + y_start[k * y_bins + p];
-            const Tap *columns = taps_at(x_taps, begin_of(k, x_room, x_first)) + x_start[k * x_bins + q];
+            const Tap *row = taps_at(y_taps, begin_of(k, axes.y)) + y_start[k * y_bins + p];
+            const Tap *columns = taps_at(x_taps, begin_of(k, axes.x)) + x_start[k * x_bins + q];
             const int count = x_count[k * x_bins + q];
             const int rows = y_count[k * y_bins + p];
             if (!IN_PIECES(max(rows, count))) {
@@ -54,7 +54,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
                         line[v] = 0;
-                    along<COUNT, 4>(columns, count, source, (INDEX)features_step.x, line);
+                    along<4>(columns, count, source, (INDEX)features_step.x, line);
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
                         sum[v] = madd(row->weight, line[v], sum[v]);
@@ -71,8 +71,7 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
 #pragma unroll
                         for (int v = 0; v < COUNT; v++)
                             line[v] = 0;
-                        along<COUNT, 2>(columns + j, min(count - j, PIECE), source, (INDEX)features_step.x,
-                                        line);
+                        along<2>(columns + j, min(count - j, PIECE), source, (INDEX)features_step.x, line);
 #pragma unroll
                         for (int v = 0; v < COUNT; v++)
                             join(row->weight * line[v], sum[v], lost[v]);
@@ -93,8 +92,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
         RESULT *target = out + AT(out, k, c, p, q);
         *reinterpret_cast<Target *>(target) = bin;
         if (infinite && n >= 0) {
-            const Tap *row = taps_at(y_taps, begin_of(k, y_room, y_first)) + y_start[k * y_bins + p];
-            const Tap *columns = taps_at(x_taps, begin_of(k, x_room, x_first)) + x_start[k * x_bins + q];
+            const Tap *row = taps_at(y_taps, begin_of(k, axes.y)) + y_start[k * y_bins + p];
+            const Tap *columns = taps_at(x_taps, begin_of(k, axes.x)) + x_start[k * x_bins + q];
 #pragma unroll 1
             for (int v = 0; v < COUNT; v++)
                 if (overflowed(real_of(target[v])))
@@ -106,15 +105,3 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(
         }
     }
 }
-
-#define FORWARD(name, COUNT)                                                                                 \
-    KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)                                         \
-        name(VIEW(const STORED, features), VIEW(RESULT, out), AXIS(y), AXIS(x),                              \
-             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels) {    \
-        pool<COUNT>(features, features_step, out, out_step, y_start, y_count, y_taps, y_room, y_first,       \
-                    y_bins, x_start, x_count, x_taps, x_room, x_first, x_bins, image, window, rois,          \
-                    channels);                                                                               \
-    }
-
-FORWARD(axis_forward_pixels, 1)
-FORWARD(axis_forward_pixels_4, 4)

@@ -8,14 +8,12 @@
  *     (pixel, RoI) ──▶ list of (bin, weight) ──▶ sum over RoIs and bins, ascending, of weight * gradient
  *
  * So each weight is computed once for all channels of the block, and the bits are the same in every run.
- * Where a pixel gets very many terms, they are summed in pieces. Lanes lie along the pixels; in
- * `backward_across`, for maps that lie pixel by pixel, along the channels. */
+ * Where a pixel gets very many terms, they are summed in pieces. Lanes lie along the pixels; where a
+ * thread has several PIXELS, for maps that lie pixel by pixel, along the channels. */
 #include "lanes/piles.cuh"
 #include "tables/sample.cuh"
 
-#define THREADS 256
-#define OWN ((int)(64 / sizeof(REAL))) /* sums of a thread */
-#define PIXELS_ACROSS 4                /* of a thread, where lanes lie along the channels */
+#define OWN ((int)(OWN_BYTES / sizeof(REAL)))                /* sums of a thread */
 #define ENTRIES ((int)(64 / (sizeof(REAL) + sizeof(INDEX)))) /* of the list of a pixel and a RoI */
 #define COLUMNS 4                                            /* of samples that are turned at a time */
 
@@ -208,7 +206,7 @@ INLINE void list_bins(const RotatedBox &box, int row, int column, int height, in
 }
 
 /* Adds what the lists of a few pixels say to as many of their channels. */
-template <int PIXELS, bool ALL>
+template <bool ALL>
 INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, int live, REAL *sum,
                       unsigned *held, Piles<OWN / PIXELS> *piles) {
     const int channels = OWN / PIXELS;
@@ -234,13 +232,21 @@ INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ g
     }
 }
 
-/* PIXELS of a thread: 1, or more where lanes lie along the channels. */
-template <int PIXELS>
-INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__restrict__ boxes,
-                   const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,
-                   const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,
-                   int channels, int height, int width, int bins_y, int bins_x, int tile_rows,
-                   int tile_columns) {
+/* Channels of the map; rows and columns of a block's pixels. */
+struct Division {
+    int channels, rows, columns;
+};
+
+KERNEL __launch_bounds__(THREADS, RESIDENT)
+    sample_backward(VIEW(const STORED, grad), VIEW(STORED, out), const Rotated rotated,
+                    const ByImage by_image, const Division division) {
+    const Rois &rois = rotated.rois;
+    const BOX *__restrict__ boxes = rotated.boxes;
+    const int64 *__restrict__ image = rois.image;
+    const int *__restrict__ window = rois.window;
+    const int64 images = rois.images;
+    const int height = rois.height, width = rois.width, bins_y = rois.rows, bins_x = rois.columns;
+    const int channels = division.channels, tile_rows = division.rows, tile_columns = division.columns;
     __shared__ Block block;
     const bool across = PIXELS > 1;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, most = OWN / PIXELS;
@@ -257,7 +263,7 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
             const int64 n = task / tiles % images, t = task % tiles;
             const int top = (int)(t / tiles_x) * tile_rows, left = (int)(t % tiles_x) * tile_columns;
             block.tile = {n,
-                          candidates_of(n, rois, start, sorted),
+                          candidates_of(n, rois, by_image),
                           top,
                           left,
                           min(top + tile_rows, height),
@@ -276,8 +282,8 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
         Piles<most> piles[PIXELS];
         unsigned held[PIXELS] = {};
         for (int64 begin = tile.candidates.begin; begin < tile.candidates.end; begin += THREADS) {
-            const int64 i = begin + threadIdx.x, end = tile.candidates.end,
-                        roi = i < end && sorted ? order[i] : i;
+            const int64 i = begin + threadIdx.x, end = tile.candidates.end;
+            const int64 roi = i < end ? roi_of(i, by_image) : i;
             bool meets = i < end && image[roi] == tile.image;
             if (meets) {
                 const Window w = window_at(window, roi);
@@ -318,11 +324,9 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
                     __syncthreads();
                     for (bool more = false; next < batch; next++) {
                         if (live == most)
-                            add_lists<PIXELS, true>(block, next * pixels + own, source, live, sum, held,
-                                                    piles);
+                            add_lists<true>(block, next * pixels + own, source, live, sum, held, piles);
                         else
-                            add_lists<PIXELS, false>(block, next * pixels + own, source, live, sum, held,
-                                                     piles);
+                            add_lists<false>(block, next * pixels + own, source, live, sum, held, piles);
                         for (int i = next * pixels / 32; i < (next + 1) * pixels / 32; i++)
                             more = more || block.more[i];
                         if (more)
@@ -342,16 +346,3 @@ INLINE void spread(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__res
         }
     }
 }
-
-#define BACKWARD(name, PIXELS)                                                                               \
-    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
-        name(VIEW(const STORED, grad), VIEW(STORED, out), const BOX *__restrict__ boxes,                     \
-             const int64 *__restrict__ image, int64 rois, const int64 *__restrict__ order,                   \
-             const int64 *__restrict__ start, int sorted, const int *__restrict__ window, int64 images,      \
-             int channels, int height, int width, int bins_y, int bins_x, int tile_rows, int tile_columns) { \
-        spread<PIXELS>(grad, grad_step, out, out_step, boxes, image, rois, order, start, sorted, window,     \
-                       images, channels, height, width, bins_y, bins_x, tile_rows, tile_columns);            \
-    }
-
-BACKWARD(sample_backward, 1)
-BACKWARD(sample_backward_across, PIXELS_ACROSS)

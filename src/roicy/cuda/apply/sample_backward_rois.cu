@@ -6,13 +6,11 @@
  *
  *     (sample, channel) ──▶ rises: 4 channels and those 32 further ──▶ sample ──▶ thread ──▶ box
  *
- * Lanes lie along the samples; in `backward_rois_across`, for maps that lie pixel by pixel, along the
- * channels. The order of the sums is the same, and in double precision once the channels are summed. How bins
+ * Lanes lie along the samples; where ACROSS, for maps that lie pixel by pixel, along the channels. The order of the sums is the same, and in double precision once the channels are summed. How bins
  * and channels are divided depends on their numbers alone. */
 #include "apply/sample_stage.cuh"
 
 #define NUMBERS 5             /* cx, cy, w, h, angle */
-#define PART 64               /* channels of a block */
 #define GROUPS (THREADS / 32) /* parts of the sum over channels */
 #define AT_ONCE 128           /* samples of which these parts are kept */
 
@@ -56,20 +54,31 @@ INLINE void add_channel(Rise &rise, const STORED *__restrict__ pixel, RESULT gra
 
 INLINE Rise operator+(Rise a, Rise b) { return {a.y + b.y, a.x + b.x}; }
 
-template <bool ACROSS>
-INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features),
-                          const BOX *__restrict__ boxes, const int64 *__restrict__ image,
-                          const int *__restrict__ window, int64 rois, int channels, int height, int width,
-                          int bins_y, int bins_x, int bins_at_once, double spatial_scale, double angle_unit,
-                          double *__restrict__ partial) {
+/* What a unit of the box and of its angle is, and partial[part][k] = what the part's bins and channels add to
+ * the gradient of box k. */
+struct Slopes {
+    double spatial_scale, angle_unit;
+    double *partial;
+    int channels;
+};
+
+KERNEL __launch_bounds__(THREADS, RESIDENT)
+    sample_backward_rois(VIEW(const RESULT, grad), VIEW(const STORED, features), const Rotated rotated,
+                         const Slopes slopes) {
+    const BOX *__restrict__ boxes = rotated.boxes;
+    const int64 *__restrict__ image = rotated.rois.image;
+    const int *__restrict__ window = rotated.rois.window;
+    const int64 rois = rotated.rois.count;
+    const int height = rotated.rois.height, width = rotated.rois.width;
+    const int bins_y = rotated.rois.rows, bins_x = rotated.rois.columns, channels = slopes.channels;
     __shared__ Block block;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
+    const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / BINS + 1;
     const int64 parts = (channels - 1) / PART + 1;
     for (int64 task = blockIdx.x; task < parts * groups * rois; task += gridDim.x) {
         const int64 k = task % rois, group = task / rois % groups, n = image[k];
-        const int first = (int)(group * bins_at_once), c = (int)(task / rois / groups) * PART;
-        const int last = (int)min(bins, (int64)first + bins_at_once), live = min(PART, channels - c);
+        const int first = (int)(group * BINS), c = (int)(task / rois / groups) * PART;
+        const int last = (int)min(bins, (int64)first + BINS), live = min(PART, channels - c);
         const Window w = window_at(window, k);
         double cx = 0, cy = 0, along_x = 0, along_y = 0, angle = 0;
         if (n >= 0 && w.bottom > w.top) {
@@ -171,25 +180,12 @@ INLINE void differentiate(VIEW(const RESULT, grad), VIEW(const STORED, features)
             double sum = 0;
             for (int i = 0; i < THREADS / 32; i++)
                 sum += block.warps[threadIdx.x][i];
-            partial[task * NUMBERS + threadIdx.x] = sum * (threadIdx.x < 4 ? spatial_scale : angle_unit);
+            slopes.partial[task * NUMBERS + threadIdx.x] =
+                sum * (threadIdx.x < 4 ? slopes.spatial_scale : slopes.angle_unit);
         }
         __syncthreads();
     }
 }
-
-#define BACKWARD_ROIS(name, ACROSS)                                                                          \
-    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
-        name(VIEW(const RESULT, grad), VIEW(const STORED, features), const BOX *__restrict__ boxes,          \
-             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
-             int height, int width, int bins_y, int bins_x, int bins_at_once, double spatial_scale,          \
-             double angle_unit, double *__restrict__ partial) {                                              \
-        differentiate<ACROSS>(grad, grad_step, features, features_step, boxes, image, window, rois,          \
-                              channels, height, width, bins_y, bins_x, bins_at_once, spatial_scale,          \
-                              angle_unit, partial);                                                          \
-    }
-
-BACKWARD_ROIS(sample_backward_rois, false)
-BACKWARD_ROIS(sample_backward_rois_across, true)
 
 /* sums[i] = the parts' numbers i, added in the order of the parts. */
 KERNEL __launch_bounds__(THREADS)

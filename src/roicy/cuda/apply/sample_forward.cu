@@ -6,8 +6,8 @@
  *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
  *
  * LANES neighbouring lanes share a bin, so that a warp reads what lies close together, and have GROUP
- * channels each. `forward_across`, for maps that lie pixel by pixel, gives a warp a bin and lanes two
- * channels each, which are read and written at once. Both sum in the same order, each LANES-th sample by
+ * channels each. Where ACROSS, for maps that lie pixel by pixel, a warp has a bin and lanes two channels
+ * each, which are read and written at once. Both sum in the same order, each LANES-th sample by
  * itself at first.
  *
  * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
@@ -15,10 +15,10 @@
  */
 #include "apply/sample_stage.cuh"
 #include "lanes/overflow.cuh"
+#include "lanes/pack.cuh"
 
 #define RUN 32  /* samples that are summed at a time */
 #define SUMS 16 /* runs of bins with more than one, in a stage */
-#define PART 64 /* channels of a block at the most */
 #define LANES 4
 #define AT_ONCE                                                                                              \
     ((int)(16 / sizeof(REAL))) /* samples whose pixels are read at once, lanes along the channels */
@@ -63,13 +63,9 @@ struct Two {
     REAL first, second;
 };
 
-template <class T> struct alignas(2 * sizeof(T)) Pack {
-    T first, second;
-};
-
 INLINE Two two_at(const STORED *__restrict__ pixel) {
-    const Pack<STORED> pack = *reinterpret_cast<const Pack<STORED> *>(pixel);
-    return {real_of(pack.first), real_of(pack.second)};
+    const Pack<STORED, 2> pack = *reinterpret_cast<const Pack<STORED, 2> *>(pixel);
+    return {real_of(pack.item[0]), real_of(pack.item[1])};
 }
 
 struct Square {
@@ -95,10 +91,21 @@ INLINE Two madd(const Weights &weights, const Square &square, Two sum) {
 
 INLINE Two operator+(Two a, Two b) { return {a.first + b.first, a.second + b.second}; }
 
-template <bool ACROSS>
-INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,
-                 const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,
-                 int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {
+/* Channels of the map; bins and channels of a block, of these at most PART. */
+struct Division {
+    int channels, bins_at_once, channels_at_once;
+};
+
+KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, features), VIEW(RESULT, out),
+                                                           const Rotated rotated, const Division division) {
+    const BOX *__restrict__ boxes = rotated.boxes;
+    const int64 *__restrict__ image = rotated.rois.image;
+    const int *__restrict__ window = rotated.rois.window;
+    const int64 rois = rotated.rois.count;
+    const int height = rotated.rois.height, width = rotated.rois.width;
+    const int bins_y = rotated.rois.rows, bins_x = rotated.rois.columns;
+    const int channels = division.channels, bins_at_once = division.bins_at_once,
+              channels_at_once = division.channels_at_once;
     __shared__ Block block;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
@@ -186,8 +193,8 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                     const Two sum = (each[0] + each[1]) + (each[2] + each[3]);
                     if (whole) {
                         RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
-                        *reinterpret_cast<Pack<RESULT> *>(place) = {rounded_to<RESULT>(sum.first),
-                                                                    rounded_to<RESULT>(sum.second)};
+                        *reinterpret_cast<Pack<RESULT, 2> *>(place) = {rounded_to<RESULT>(sum.first),
+                                                                       rounded_to<RESULT>(sum.second)};
                         if (overflowed(sum.first) || overflowed(sum.second))
                             block.infinite = true;
                     } else {
@@ -302,15 +309,3 @@ INLINE void pool(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__r
                });
     }
 }
-
-#define FORWARD(name, ACROSS)                                                                                \
-    KERNEL __launch_bounds__(THREADS, RESIDENT)                                                              \
-        name(VIEW(const STORED, features), VIEW(RESULT, out), const BOX *__restrict__ boxes,                 \
-             const int64 *__restrict__ image, const int *__restrict__ window, int64 rois, int channels,      \
-             int height, int width, int bins_y, int bins_x, int bins_at_once, int channels_at_once) {        \
-        pool<ACROSS>(features, features_step, out, out_step, boxes, image, window, rois, channels, height,   \
-                     width, bins_y, bins_x, bins_at_once, channels_at_once);                                 \
-    }
-
-FORWARD(sample_forward, false)
-FORWARD(sample_forward_across, true)

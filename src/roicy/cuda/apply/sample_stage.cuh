@@ -7,7 +7,6 @@
 #pragma once
 #include "tables/sample.cuh"
 
-#define THREADS 256
 #define STAGE THREADS /* samples that are held at a time */
 #define LINES 128     /* rows or columns of samples of a bin that are listed at a time */
 

@@ -14,17 +14,36 @@ struct alignas(2 * sizeof(REAL)) Tap {
 
 /* One axis of every RoI. Lists of a RoI begin where its room does: at k * room, or at first[k] where room is
  * 0. Each is as long as what a bin could have at the most, so that all bins of a RoI are laid out at once. */
-#define AXIS(name)                                                                                           \
-    const int *__restrict__ name##_start, const int *__restrict__ name##_count,                              \
-        const REAL *__restrict__ name##_taps, int64 name##_room, const int64 *__restrict__ name##_first,     \
-        int name##_bins
+struct Axis {
+    const int *start, *count; /* of the taps of each bin of each RoI */
+    const REAL *taps;
+    const int64 *first;
+    int64 room;
+};
 
-/* The transpose: for each pixel of the RoI's window the bins that touch it, ascending. */
-#define TRANSPOSE(name)                                                                                      \
-    const int *__restrict__ name##_start, const REAL *__restrict__ name##_taps, int64 name##_room,           \
-        const int64 *__restrict__ name##_first, int64 name##_pixels, const int64 *__restrict__ name##_line
+struct Axes {
+    Rois rois;
+    Axis y, x;
+};
+
+/* The transpose of an axis: for each pixel of the RoI's window the bins that touch it, ascending. */
+struct Turned {
+    const int *start; /* of each pixel's taps, and the end of the last one's */
+    const REAL *taps;
+    const int64 *first, *line;
+    int64 room, pixels;
+};
+
+struct TurnedAxes {
+    Rois rois;
+    Turned y, x;
+};
 
 INLINE int64 begin_of(int64 k, int64 room, const int64 *first) { return room ? k * room : first[k]; }
+
+template <class LISTS> INLINE int64 begin_of(int64 k, const LISTS &axis) {
+    return begin_of(k, axis.room, axis.first);
+}
 
 INLINE const Tap *taps_at(const REAL *taps, int64 begin) {
     return reinterpret_cast<const Tap *>(taps) + begin;

@@ -12,10 +12,18 @@ import numpy as np
 
 from roicy._types import DType, Ndarray, Regions, Sampling
 from roicy.cuda.device import Arguments, Device
-from roicy.cuda.tables.rois import RoiTable
+from roicy.cuda.structs import POINTER, Layout, Struct
+from roicy.cuda.tables.rois import ROIS, RoiTable
 
 #: Bytes of tables that are set aside without asking what the boxes need.
 UNASKED_BYTES = 1 << 28
+
+
+#: As in axis.cuh.
+AXIS = Layout(start=POINTER, count=POINTER, taps=POINTER, first=POINTER, room=np.int64)
+AXES = Layout(rois=ROIS, y=AXIS, x=AXIS)
+TURNED = Layout(start=POINTER, taps=POINTER, first=POINTER, line=POINTER, room=np.int64, pixels=np.int64)
+TURNED_AXES = Layout(rois=ROIS, y=TURNED, x=TURNED)
 
 
 class _Axis:
@@ -87,13 +95,20 @@ class _Axis:
             self.turned,
         )
 
-    def lists(self) -> Arguments:
-        """Return the arguments that the macro AXIS stands for."""
-        return self.start, self.count, self.taps, *self._room(), np.int32(self.bins)
+    def lists(self) -> Struct:
+        """Return what the kernels are told of the lists: a struct Axis."""
+        return AXIS(start=self.start, count=self.count, taps=self.taps, first=self.first, room=self.room)
 
-    def transpose(self) -> Arguments:
-        """Return the arguments that the macro TRANSPOSE stands for."""
-        return self.turned_start, self.turned, *self._room(), *self._pixels()
+    def transpose(self) -> Struct:
+        """Return what they are told of the transposed lists: a struct Turned."""
+        return TURNED(
+            start=self.turned_start,
+            taps=self.turned,
+            first=self.first,
+            line=self.line,
+            room=self.room,
+            pixels=self.pixels,
+        )
 
 
 class AxisTable(RoiTable):
@@ -103,6 +118,8 @@ class AxisTable(RoiTable):
     ----------
     y, x : _Axis
         Lists of taps along either axis.
+    packed : Struct
+        What the kernels are told of the table: a struct Axes, or TurnedAxes for the features' gradient.
     """
 
     def __init__(
@@ -136,6 +153,10 @@ class AxisTable(RoiTable):
             self.window,
         )
         self.launch_table("fill", -(-self.rois // 2), 128, arguments, "axis")
+        if turned:
+            self.packed = TURNED_AXES(rois=self.packed_rois, y=self.y.transpose(), x=self.x.transpose())
+        else:
+            self.packed = AXES(rois=self.packed_rois, y=self.y.lists(), x=self.x.lists())
 
     def _measure(self, geometry: Arguments) -> None:
         room, pixels = self.device.xp.empty((2, 2, self.rois), np.int64)

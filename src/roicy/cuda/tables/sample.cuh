@@ -11,6 +11,12 @@
 
 #define BOX_NUMBERS 16
 
+/* The table: BOX_NUMBERS of each RoI. */
+struct Rotated {
+    Rois rois;
+    const BOX *boxes;
+};
+
 /* `position` of a sample of a grid that is not fine. */
 INLINE BOX position_of(BOX base, BOX bin_size, BOX count, int sample) {
     return base + ((BOX)sample + (BOX)0.5) * bin_size / count;

@@ -6,7 +6,11 @@ import numpy as np
 
 from roicy._types import Regions, Sampling, Turn
 from roicy.cuda.device import Device
-from roicy.cuda.tables.rois import RoiTable
+from roicy.cuda.structs import POINTER, Layout
+from roicy.cuda.tables.rois import ROIS, RoiTable
+
+#: As in sample.cuh.
+ROTATED = Layout(rois=ROIS, boxes=POINTER)
 
 #: Numbers that are kept of a box, as BOX_NUMBERS in tables/sample.cuh.
 BOX_NUMBERS = 16
@@ -20,6 +24,8 @@ class SampleTable(RoiTable):
     ----------
     rotated : array, (K, 16), of the dtype of the boxes
         What tables/sample.cuh keeps of each box.
+    packed : Struct
+        What the kernels are told of the table: a struct Rotated.
     turn : float
         Radians per unit of the angle, with its sign.
     """
@@ -41,6 +47,7 @@ class SampleTable(RoiTable):
                 f"features must have at most {_MOST_PIXELS} pixels a plane, got {height} x {width}"
             )
         self.rotated = device.xp.empty((self.rois, BOX_NUMBERS), self.boxes.dtype)
+        self.packed = ROTATED(rois=self.packed_rois, boxes=self.rotated)
         self.spatial_scale = spatial_scale
         self.turn = (-1 if clockwise else 1) * (np.pi / 180 if degrees else 1)
         self.box_options = self._options[:1]
