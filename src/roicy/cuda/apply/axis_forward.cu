@@ -164,7 +164,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             }
             __syncwarp();
         }
-        bool infinite = false;
+        REAL probe = 0;
         for (int i = lane; i < rows * columns; i += 32) {
             const INDEX at = AT(out, k, c, p + i / columns, q + i % columns);
             if (IN_PIECES(column_count[i % columns]))
@@ -173,10 +173,10 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             for (int v = 0; v < GROUP; v++)
                 if (v < live) {
                     out[at + (INDEX)out_step.c * v] = rounded_to<RESULT>(bins[i].channel[v]);
-                    infinite = infinite || overflowed(bins[i].channel[v]);
+                    probe_for_overflow(bins[i].channel[v], probe);
                 }
         }
-        for (int i = infinite ? lane : rows * columns; i < rows * columns; i += 32)
+        for (int i = probe != 0 ? lane : rows * columns; i < rows * columns; i += 32)
 #pragma unroll 1
             for (int v = 0; v < live; v++) {
                 const int r = i / columns, bin = i - r * columns;

@@ -83,15 +83,15 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)
             }
         }
         Target bin;
-        bool infinite = false;
+        REAL probe = 0;
 #pragma unroll
         for (int v = 0; v < COUNT; v++) {
             bin.item[v] = rounded_to<RESULT>(sum[v]);
-            infinite = infinite || overflowed(sum[v]);
+            probe_for_overflow(sum[v], probe);
         }
         RESULT *target = out + AT(out, k, c, p, q);
         *reinterpret_cast<Target *>(target) = bin;
-        if (infinite && n >= 0) {
+        if (probe != 0 && n >= 0) {
             const Tap *row = taps_at(y_taps, begin_of(k, axes.y)) + y_start[k * y_bins + p];
             const Tap *columns = taps_at(x_taps, begin_of(k, axes.x)) + x_start[k * x_bins + q];
 #pragma unroll 1

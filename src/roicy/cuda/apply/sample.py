@@ -11,7 +11,9 @@ from roicy.cuda.tables.sample import SampleTable
 from roicy.cuda.tuning import CONSTANTS
 
 #: As in sample_forward.cu, sample_backward.cu and sample_backward_rois.cu.
-BINS_OF_BLOCK = Layout(channels=np.int32, bins_at_once=np.int32, channels_at_once=np.int32)
+BINS_OF_TASK = Layout(
+    tasks=np.int64, groups=np.int64, channels=np.int32, bins_at_once=np.int32, channels_at_once=np.int32
+)
 PIXELS_OF_BLOCK = Layout(channels=np.int32, rows=np.int32, columns=np.int32)
 SLOPES = Layout(spatial_scale=np.float64, angle_unit=np.float64, partial=POINTER, channels=np.int32)
 #: Bins and channels of a block in sample_forward.cu: at the most, and down to what they are divided.
@@ -36,13 +38,16 @@ class SampleKernels(Device):
         rows, columns = table.output_size
         across = channels >= WARP and packs(features, 2) and packs(out, 2)
         part, run = _divided(channels, rows * columns, table.rois, WARP if across else LEAST_CHANNELS)
-        division = BINS_OF_BLOCK(channels=channels, bins_at_once=run, channels_at_once=part)
+        groups = -(-rows * columns // run)
+        tasks = -(-channels // part) * table.rois * groups if out.size else 0
+        division = BINS_OF_TASK(
+            tasks=tasks, groups=groups, channels=channels, bins_at_once=run, channels_at_once=part
+        )
         arguments = *view(features), *view(out), table.packed, division
         options = self.feature_options(features.dtype, table.accumulate, features, out) + table.box_options
-        blocks = -(-channels // part) * table.rois * -(-rows * columns // run) if out.size else 0
         source = "sample_forward"
         threads = CONSTANTS[source]["THREADS"]
-        self.launch(source, source, options + ACROSS[across], blocks, threads, arguments)
+        self.launch(source, source, options + ACROSS[across], tasks, threads, arguments)
 
     def sample_backward(self, table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""

@@ -91,8 +91,10 @@ INLINE Two madd(const Weights &weights, const Square &square, Two sum) {
 
 INLINE Two operator+(Two a, Two b) { return {a.first + b.first, a.second + b.second}; }
 
-/* Channels of the map; bins and channels of a block, of these at most PART. */
+/* Channels of the map; bins and channels of a task, of these at most PART; in how many groups that divides the
+ * bins of a RoI. */
 struct Division {
+    int64 tasks, groups;
     int channels, bins_at_once, channels_at_once;
 };
 
@@ -108,12 +110,11 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
               channels_at_once = division.channels_at_once;
     __shared__ Block block;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int64 bins = (int64)bins_y * bins_x, groups = (bins - 1) / bins_at_once + 1;
-    const int64 parts = (channels - 1) / channels_at_once + 1;
+    const int64 bins = (int64)bins_y * bins_x, groups = division.groups;
     if (threadIdx.x == 0)
         block.infinite = false;
     __syncthreads();
-    for (int64 task = blockIdx.x; task < parts * rois * groups;
+    for (int64 task = blockIdx.x; task < division.tasks;
          task += MAY_OVERFLOW && block.infinite ? 0 : gridDim.x) {
         const int64 k = task / groups % rois, n = image[k];
         const int first = (int)(task % groups * bins_at_once),
@@ -195,7 +196,10 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                         RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
                         *reinterpret_cast<Pack<RESULT, 2> *>(place) = {rounded_to<RESULT>(sum.first),
                                                                        rounded_to<RESULT>(sum.second)};
-                        if (overflowed(sum.first) || overflowed(sum.second))
+                        REAL probe = 0;
+                        probe_for_overflow(sum.first, probe);
+                        probe_for_overflow(sum.second, probe);
+                        if (probe != 0)
                             block.infinite = true;
                     } else {
                         block.sums[run][v] = sum.first;
@@ -236,17 +240,19 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                     if (unit >= units)
                         continue;
                     RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
+                    REAL probe = 0;
 #pragma unroll
                     for (int i = 0; i < GROUP; i++) {
+                        probe_for_overflow(sum[i], probe);
                         if ((i & (lanes - 1)) != of_run || v + i >= live)
                             continue;
                         if (whole)
                             place[(INDEX)out_step.c * i] = rounded_to<RESULT>(sum[i]);
                         else
                             block.sums[run][v + i] = sum[i];
-                        if (overflowed(sum[i]))
-                            block.infinite = true;
                     }
+                    if (probe != 0)
+                        block.infinite = true;
                 }
             }
             if (whole)

@@ -12,6 +12,12 @@ INLINE double largest() {
     return __longlong_as_double(sizeof(REAL) == sizeof(float) ? 0x47efffffe0000000LL : 0x7fefffffffffffffLL);
 }
 
+/* A probe of many sums is zero as long as all of them are finite. */
+INLINE void probe_for_overflow(REAL sum, REAL &probe) {
+    if (MAY_OVERFLOW)
+        probe = fma(sum, (REAL)0, probe);
+}
+
 INLINE bool overflowed(REAL sum) { return MAY_OVERFLOW && !(fabs(sum) <= (REAL)largest()); }
 
 /* Adds a term of an average to its half, which becomes a NaN where the term is one. */
