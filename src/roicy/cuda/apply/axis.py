@@ -13,7 +13,15 @@ from roicy.cuda.tuning import CONSTANTS
 #: As in axis_forward.cu, axis_backward.cu and axis_backward_rois.cu.
 BINS_OF_WARP = Layout(channels=np.int32, rows=np.int32, columns=np.int32)
 PIXELS_OF_BLOCK = Layout(channels=np.int32, across=np.int32)
-SLOPES = Layout(y=POINTER, x=POINTER, partial=POINTER, channels=np.int32, parts=np.int32, across=np.int32)
+SLOPES = Layout(
+    y=POINTER,
+    x=POINTER,
+    partial=POINTER,
+    tasks=np.int64,
+    channels=np.int32,
+    parts=np.int32,
+    across=np.int32,
+)
 #: Warps below which the rows of bins of a RoI are divided among several.
 BUSY_WARPS = 8192
 WARP = 32
@@ -86,6 +94,7 @@ class AxisKernels(Device):
             y=table.y.slopes,
             x=table.x.slopes,
             partial=partial,
+            tasks=table.rois * parts,
             channels=channels,
             parts=parts,
             across=channels_last(features),

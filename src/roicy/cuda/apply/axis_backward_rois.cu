@@ -15,6 +15,7 @@
 struct Slopes {
     const REAL *y, *x;
     double *partial;
+    int64 tasks; /* RoIs times parts */
     int channels, parts, across;
 };
 
@@ -47,7 +48,7 @@ KERNEL __launch_bounds__(THREADS, 6)
     const int y_bins = axes.rois.rows, x_bins = axes.rois.columns, parts = slopes.parts;
     const bool across = slopes.across;
     __shared__ double warps[THREADS / 32];
-    for (int64 task = blockIdx.x; task < rois * parts; task += gridDim.x) {
+    for (int64 task = blockIdx.x; task < slopes.tasks; task += gridDim.x) {
         const int64 k = task / parts, n = image[k];
         const int part = (int)(task % parts), first = part * CHANNELS;
         const int count = min(CHANNELS, slopes.channels - first);
