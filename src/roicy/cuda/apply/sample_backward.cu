@@ -92,15 +92,20 @@ INLINE WIDE weight_on(BOX place, int pixel, int length) {
     return distance < 1 ? 1 - fabs(distance) : (WIDE)-1;
 }
 
+struct Pixel {
+    int row, column, height, width; /* and of the map that it is in */
+};
+
 struct Touch {
     /* what a bin weighs on a pixel, if any of its samples touches that */
     REAL weight;
     bool any;
 };
 
-INLINE void add(Touch &touch, Point at, int row, int column, int height, int width, REAL run) {
-    if (hits(at, height, width)) {
-        const WIDE y = weight_on(at.y, row, height), x = weight_on(at.x, column, width);
+INLINE void add(Touch &touch, Point at, const Pixel &pixel, REAL run) {
+    if (hits(at, pixel.height, pixel.width)) {
+        const WIDE y = weight_on(at.y, pixel.row, pixel.height),
+                   x = weight_on(at.x, pixel.column, pixel.width);
         if (y >= 0 && x >= 0) {
             touch.weight = madd((REAL)y * run, (REAL)x, touch.weight);
             touch.any = true;
@@ -127,8 +132,8 @@ INLINE void for_places(BOX base, BOX bin_size, BOX count, BOX low, BOX high, Vis
     }
 }
 
-INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &near_x, int p, int q, int row,
-                      int column, int height, int width) {
+INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &near_x, int p, int q,
+                      const Pixel &pixel) {
     Touch touch = {0, false};
     const BOX base_y = bin_base(box.start_y, box.bin_y, p), base_x = bin_base(box.start_x, box.bin_x, q);
     if (box.count_y <= (BOX)FINE_GRID && box.count_x <= (BOX)FINE_GRID) {
@@ -155,7 +160,7 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
 #pragma unroll
                 for (int i = 0; i < COLUMNS; i++)
                     if (first + i <= along.last)
-                        add(line, meeting(&box, turned, columns[i]), row, column, height, width, 1);
+                        add(line, meeting(&box, turned, columns[i]), pixel, 1);
                 part = {part.weight + line.weight, line.any};
             }
             touch = {touch.weight + part.weight, part.any};
@@ -165,8 +170,7 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
     }
     for_places(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, REAL run_y) {
         for_places(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, REAL run_x) {
-            add(touch, meeting(&box, row_turned(&box, y), column_turned(&box, x)), row, column, height, width,
-                run_y * run_x);
+            add(touch, meeting(&box, row_turned(&box, y), column_turned(&box, x)), pixel, run_y * run_x);
         });
     });
     return touch;
@@ -180,9 +184,10 @@ struct Cursor {
 
 /* Goes on through the bins of a box that can touch a pixel; calls note(p, q, weight) for `most` that do. */
 template <class Note>
-INLINE void list_bins(const RotatedBox &box, int row, int column, int height, int width, int bins_y,
-                      int bins_x, int most, Cursor &at, Note note) {
-    const BOX y = row - box.cy, x = column - box.cx, margin = fabs(box.cos) + fabs(box.sin) + box.error;
+INLINE void list_bins(const RotatedBox &box, const Pixel &pixel, int bins_y, int bins_x, int most, Cursor &at,
+                      Note note) {
+    const BOX y = pixel.row - box.cy, x = pixel.column - box.cx,
+              margin = fabs(box.cos) + fabs(box.sin) + box.error;
     const Near near_y =
         near_of(y * box.cos + x * box.sin, margin, box.start_y, box.bin_y, box.count_y, bins_y);
     const Near near_x =
@@ -193,7 +198,7 @@ INLINE void list_bins(const RotatedBox &box, int row, int column, int height, in
         at.more = near_y.first <= near_y.last && near_x.first <= near_x.last;
     }
     while (at.more && most > 0) {
-        const Touch touch = touch_of(box, near_y, near_x, at.p, at.q, row, column, height, width);
+        const Touch touch = touch_of(box, near_y, near_x, at.p, at.q, pixel);
         if (touch.any) {
             note(at.p, at.q, touch.weight);
             most--;
@@ -309,8 +314,9 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                             at.more = row >= w.top && row < min(tile.bottom, w.bottom) && column >= w.left &&
                                       column < min(tile.right, w.right);
                             if (at.more)
-                                list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], row, column, height,
-                                          width, bins_y, bins_x, ENTRIES, at, [&](int p, int q, REAL weight) {
+                                list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k],
+                                          {row, column, height, width}, bins_y, bins_x, ENTRIES, at,
+                                          [&](int p, int q, REAL weight) {
                                               block.weights[listed][threadIdx.x] = weight;
                                               block.places[listed][threadIdx.x] = AT(grad, k, 0, p, q);
                                               listed++;
