@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
+from roicy._backend import Backend, Table
 from roicy._types import (
     UNIT_STEP,
+    Accumulate,
     AngleUnit,
     ArgmaxError,
     DType,
-    Kernels,
     Ndarray,
+    Purpose,
     Regions,
     Rounding,
     Sampling,
     Size,
-    Table,
     Turn,
 )
 
@@ -67,12 +68,12 @@ class Kind(NamedTuple):
     numbers: Sequence[str]
     options: Sequence[str]
     settle: Callable[[Sequence[Any], DType, Size], tuple[Any, ...]]
-    table: Callable[[Kernels, Regions, tuple[Any, ...], str, str], Table]
-    forward: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray], None]
-    backward: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray], None] | str
-    backward_rois: Callable[[Kernels, Table, Ndarray, Ndarray, Ndarray, Ndarray], None] | str
+    table: Callable[[Backend, Regions, tuple[Any, ...], Accumulate, Purpose], Table]
+    forward: Callable[[Backend, Table, Ndarray, Ndarray, Ndarray], None]
+    backward: Callable[[Backend, Table, Ndarray, Ndarray, Ndarray], None] | str
+    backward_rois: Callable[[Backend, Table, Ndarray, Ndarray, Ndarray, Ndarray], None] | str
     argmax: Literal["", "sample", "pixel"] = ""
-    argmax_error: Callable[[Kernels, Regions, Table, Ndarray], ArgmaxError | None] | None = None
+    argmax_error: Callable[[Backend, Regions, Table, Ndarray], ArgmaxError | None] | None = None
     one_table: bool = False
     words: str = ""
     no_argmax: str = ""
@@ -207,15 +208,15 @@ def _ranges(options: Sequence[Any], boxes: DType, _size: Size) -> tuple[float, R
 
 
 def _range_table(
-    kernels: Kernels, regions: Regions, options: tuple[Any, ...], accumulate: str, purpose: str
+    kernels: Backend, regions: Regions, options: tuple[Any, ...], accumulate: Accumulate, purpose: Purpose
 ) -> Table:
     if purpose == "forward":
-        return kernels.range_table(regions, *options, accumulate)
+        return kernels.range_table(regions, options[0], options[1], accumulate)
     return kernels.image_table(regions)  # where the maxima were is all that the gradient needs
 
 
 def _range_argmax_error(
-    kernels: Kernels, regions: Regions, _table: Table, argmax: Ndarray
+    kernels: Backend, regions: Regions, _table: Table, argmax: Ndarray
 ) -> ArgmaxError | None:
     limit = regions.input_shape[2] * regions.input_shape[3]
     found = kernels.range_argmax_error(argmax, limit)

@@ -77,10 +77,6 @@ Array = TypeVar("Array", NumPyArray, DeviceArray)
 AnyArray: TypeAlias = NumPyArray | DeviceArray | SharedArray
 #: An array in code that works on either kind: what both can do has no name.
 Ndarray: TypeAlias = Any
-#: What holds the kernels: `roicy.cpu` or a `roicy.cuda.Kernels`, which have the same functions.
-Kernels: TypeAlias = Any
-#: What their tables are to the other functions of the same kernels.
-Table: TypeAlias = Any
 
 Boxes: TypeAlias = AnyArray | Sequence[AnyArray]
 #: Where pooled values go, or these and their argmax.
@@ -145,6 +141,8 @@ class Turn(NamedTuple):
 ArgmaxError: TypeAlias = tuple[tuple[int, int, int, int], int, int]
 #: What sums are kept in.
 Accumulate: TypeAlias = Literal["float32", "float64"]
+#: What a table is made for.
+Purpose: TypeAlias = Literal["forward", "backward", "backward_rois"]
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Invalid: TypeAlias = Literal["raise", "nan"]

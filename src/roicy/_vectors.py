@@ -11,7 +11,8 @@ import numpy as np
 
 from roicy._arguments.arrays import is_bfloat16
 from roicy._arguments.numbers import choice, real, shown
-from roicy._types import Accumulate, AnyArray, DType, Kernels, Ndarray
+from roicy._backend import Backend
+from roicy._types import Accumulate, AnyArray, DType, Ndarray
 
 Whiten: TypeAlias = Callable[[Any], Any] | Sequence[AnyArray] | None
 
@@ -60,7 +61,7 @@ class Vectors:
     """
 
     def __init__(
-        self, kernels: Kernels, recipe: Recipe, counts: tuple[int, int, int], accumulate: Accumulate
+        self, kernels: Backend, recipe: Recipe, counts: tuple[int, int, int], accumulate: Accumulate
     ) -> None:
         n, r, c = self._counts = counts
         self._kernels = kernels

@@ -13,19 +13,20 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast, overload
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import adopt
+from roicy._backend import Backend, Table, adopt
 from roicy._kinds import Kind
 from roicy._types import (
+    Accumulate,
     AnyArray,
     Array,
     Boxes,
     InputShape,
     Invalid,
-    Kernels,
     Layout,
     Ndarray,
     Out,
     OutputSize,
+    Purpose,
     Regions,
     Shape,
     Size,
@@ -67,7 +68,7 @@ class Plan(Generic[Array]):
     def __init__(
         self,
         kind: Kind,
-        kernels: Kernels,
+        kernels: Backend,
         given: Given,
         input_shape: Shape,
         output_size: Size,
@@ -95,9 +96,9 @@ class Plan(Generic[Array]):
         self._output_shape = (k, c, rows, columns) if layout == "NCHW" else (k, rows, columns, c)
         self._invalid = settle.invalid(invalid)
         self._options = kind.settle(options, settled.boxes.dtype, output_size)
-        self._tables: dict[tuple[str, str], Any] = {}
+        self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
         self._kept = False
-        self._captured: list[Any] = []  # tables that are parts of CUDA graphs
+        self._captured: list[Table] = []  # tables that are parts of CUDA graphs
         self._moments: list[Any] = []  # when other streams may use what this one made of the plan
 
     @property
@@ -264,7 +265,7 @@ class Plan(Generic[Array]):
         table = self._table(accumulate, "forward")
         if return_argmax and table is not None:
             self._check_countable(table)
-        if out.size:
+        if table is not None and out.size:
             layout = self._layout
             at_once = given and self._kernels.in_pieces(table, "forward", dtype)
             pooled = settle.written_to(out, at_once)
@@ -371,7 +372,7 @@ class Plan(Generic[Array]):
 
     def _may_wait(self) -> bool:
         # whether a question that needs the tables' or the arrays' values may be asked
-        return self._invalid == "raise" or not self._kernels.asynchronous
+        return self._invalid == "raise" or self._kernels.streams is None
 
     def _check_countable(self, table: Any) -> None:
         if self._kind.argmax == "pixel":
@@ -396,33 +397,33 @@ class Plan(Generic[Array]):
         self._table("float32", "forward")
         self._rois.given = ()
 
-    def _table(self, accumulate: str, purpose: str) -> Any:
+    def _table(self, accumulate: Accumulate, purpose: Purpose) -> Table | None:
         # Made when first asked for, and before anything is written: this is where invalid rows show.
         if not len(self._rois.boxes):
             return None
         kernels, kind = self._kernels, self._kind
-        if self._moments:
-            self._moments = kernels.wait_for(self._moments)
-        made_for = "forward" if kind.one_table else purpose
+        streams = kernels.streams if self._kept else None
+        if streams is not None and self._moments:
+            self._moments = streams.wait_for(self._moments)
+        made_for: Purpose = "forward" if kind.one_table else purpose
         table = self._tables.get((accumulate, made_for))
         # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds: a
         # table that is kept is complete, and when it will be there is noted.
-        shared = self._kept and kernels.asynchronous
-        if table is None or (shared and not table.serves(purpose)):
-            captured = shared and kernels.captures()
+        if table is None or (streams is not None and not streams.serves(table, purpose)):
+            captured = streams is not None and streams.captures()
             if table is None or captured:
                 table = kind.table(kernels, self._regions, self._options, accumulate, made_for)
                 if self._invalid == "raise" and table.first_invalid >= 0:
                     raise self._rois.invalid_row(table.first_invalid, self._regions.input_shape[0])
-            if shared:
-                table.serve(purpose)
+            if streams is not None:
+                streams.serve(table, purpose)
             if captured:
                 # the graph fills it anew each time: nobody else may count on it, and its memory stays
                 self._captured.append(table)
                 return table
             self._tables[accumulate, made_for] = table
-            if shared:
-                self._moments = kernels.note(self._moments)
+            if streams is not None:
+                self._moments = streams.note(self._moments)
         return table
 
 

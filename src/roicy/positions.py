@@ -124,7 +124,7 @@ def roi_align_argmax_positions(
         columns = _Samples(xp, boxes[:, 0], boxes[:, 2], size[1], bins + 1, *options)
         limits = rows.count * columns.count
         named = (numbers >= 0) & (numbers < limits) & finite
-        if raising or not kernels.asynchronous:
+        if raising or kernels.streams is None:
             _check(numbers, named | (numbers == -1) | ~finite, limits, layout)
         row, column = xp.divmod(xp.where(named, numbers, 0), xp.maximum(columns.count, 1))
         y, x = (xp.where(named, axis.at(i), axis.real("nan")) for axis, i in ((rows, row), (columns, column)))

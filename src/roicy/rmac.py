@@ -8,7 +8,7 @@ from typing import Any, Generic
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import adopt
+from roicy._backend import Backend, adopt
 from roicy._kinds import LARGEST_PIXEL
 from roicy._regions import regions
 from roicy._types import (
@@ -17,7 +17,6 @@ from roicy._types import (
     Array,
     InputShape,
     Integer,
-    Kernels,
     Layout,
     Ndarray,
     Real,
@@ -446,12 +445,12 @@ class RMACPlan(Generic[Array]):
         arguments = {**self._options, "layout": self._layout, "whiten": self._recipe.whiten}
         return _made_again, (self._input_shape, arguments)
 
-    def _describe(self, kernels: Kernels, features: Ndarray) -> Ndarray:
+    def _describe(self, kernels: Backend, features: Ndarray) -> Ndarray:
         accumulate, _ = settle.features(features, self._input_shape)
         vectors = Vectors(kernels, self._recipe, self._counts, accumulate)
         return vectors.of(self._plan(kernels, features)._pool(features, None, False))
 
-    def _adjoint(self, kernels: Kernels, grad_output: Ndarray, features: Ndarray, out: Ndarray) -> Ndarray:
+    def _adjoint(self, kernels: Backend, grad_output: Ndarray, features: Ndarray, out: Ndarray) -> Ndarray:
         accumulate, _ = settle.features(features, self._input_shape)
         vectors = Vectors(kernels, self._recipe, self._counts, accumulate)
         settle.grad_output_of(features, grad_output, vectors.shape)
@@ -467,7 +466,7 @@ class RMACPlan(Generic[Array]):
         self._kept = True
         self._recipe.keep(self._counts[2])
 
-    def _plan(self, kernels: Kernels, features: Ndarray) -> Plan[Any]:
+    def _plan(self, kernels: Backend, features: Ndarray) -> Plan[Any]:
         # of the regions of all images, on the device of the maps; nobody needs to look for invalid ones
         device = kernels, getattr(getattr(features, "device", None), "id", None)  # CuPy's cannot be hashed
         plan = self._plans.get(device)

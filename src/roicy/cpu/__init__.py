@@ -1,7 +1,6 @@
 """The CPU backend: what the public functions call once their arguments are settled.
 
-Arrays come shaped (image or RoI, channel, row, column) with any strides: a layout is just strides. Whoever
-adds a backend writes a package with the same functions.
+It is a `roicy._backend.Backend`. A layout of arrays is just strides.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from roicy._types import ArgmaxError, DType, Ndarray, Regions, Sampling, Table, Turn
+from roicy._types import Accumulate, ArgmaxError, DType, Ndarray, Purpose, Regions, Sampling, Turn
 from roicy.cpu import selection, threads
 from roicy.cpu.tables.axis import AxisTable
 from roicy.cpu.tables.grid import GridTables
 from roicy.cpu.tables.range import RangeTable
-from roicy.cpu.tables.rois import ImageTable
+from roicy.cpu.tables.rois import ImageTable, RoiTable
 from roicy.cpu.tables.sample import SampleTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
 __all__ = [
-    "asynchronous",
     "axis_backward",
     "axis_backward_rois",
     "axis_forward",
@@ -51,14 +49,15 @@ __all__ = [
     "sample_forward",
     "sample_table",
     "set_num_threads",
+    "streams",
     "threads",
     "xp",
 ]
 
 #: The library whose arrays these kernels take.
 xp = np
-#: Whether results are written after a call has returned.
-asynchronous = False
+#: Nothing is left to do when a call returns.
+streams = None
 
 #: Terms of a sum that are added one to the other.
 DOT_TERMS = 256
@@ -82,28 +81,30 @@ def levels() -> tuple[str, ...]:
     return selection.available()
 
 
-def axis_table(regions: Regions, sampling: Sampling, accumulate: str, purpose: str) -> Table:
+def axis_table(regions: Regions, sampling: Sampling, accumulate: Accumulate, purpose: Purpose) -> AxisTable:
     """Return the axis tables of the boxes; see `roicy.cpu.tables.axis.AxisTable`."""
     return AxisTable(regions, sampling, accumulate, purpose, threads.for_call())
 
 
-def axis_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
+def axis_forward(table: AxisTable, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the table."""
     _kernels(table.accumulate).axis_forward(table, features, out, threads.for_call())
 
 
-def in_pieces(table: Table, purpose: str, dtype: DType) -> bool:
+def in_pieces(table: RoiTable | GridTables, purpose: Purpose, dtype: DType) -> bool:
     """Return whether a kernel takes memory between writes to an array of this dtype; see `RoiTable`."""
     pieces: bool = table.in_pieces(purpose, dtype)
     return pieces
 
 
-def axis_backward(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
+def axis_backward(table: AxisTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
     _kernels(table.accumulate).axis_backward(table, grad_output, grad_features, threads.for_call())
 
 
-def axis_backward_rois(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
+def axis_backward_rois(
+    table: AxisTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
+) -> None:
     """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
     _kernels(table.accumulate).axis_backward_rois(
         table, grad_output, features, grad_boxes, threads.for_call()
@@ -132,22 +133,22 @@ def row_quotients(rows: Ndarray, divisors: Ndarray) -> Ndarray:
     return np.divide(rows, divisors, np.empty_like(rows), dtype=np.float64, casting="same_kind")
 
 
-def range_table(regions: Regions, spatial_scale: float, rounding: str, accumulate: str) -> Table:
+def range_table(regions: Regions, spatial_scale: float, rounding: str, accumulate: Accumulate) -> RangeTable:
     """Return the range tables of the boxes; see `roicy.cpu.tables.range.RangeTable`."""
     return RangeTable(regions, spatial_scale, rounding, accumulate)
 
 
-def range_forward(table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
+def range_forward(table: RangeTable, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
     """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
     _kernels(table.accumulate).range_forward(table, features, out, argmax, threads.for_call())
 
 
-def image_table(regions: Regions) -> Table:
+def image_table(regions: Regions) -> ImageTable:
     """Return which image each box belongs to; see `roicy.cpu.tables.rois.ImageTable`."""
     return ImageTable(regions)
 
 
-def range_backward(table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
+def range_backward(table: ImageTable, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
     accumulate = "float64" if grad_features.dtype == "float64" else "float32"
     _kernels(accumulate).range_backward(table, grad_output, argmax, grad_features, threads.for_call())
@@ -160,34 +161,40 @@ def range_argmax_error(argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int
     return found
 
 
-def sample_table(regions: Regions, sampling: Sampling, turn: Turn, accumulate: str, purpose: str) -> Table:
+def sample_table(
+    regions: Regions, sampling: Sampling, turn: Turn, accumulate: Accumulate, purpose: Purpose
+) -> SampleTable:
     """Return the sample tables of rotated boxes; see `roicy.cpu.tables.sample.SampleTable`."""
     return SampleTable(regions, sampling, turn, accumulate, purpose, threads.for_call())
 
 
-def sample_forward(table: Table, features: Ndarray, out: Ndarray) -> None:
+def sample_forward(table: SampleTable, features: Ndarray, out: Ndarray) -> None:
     """Fill `out` with the features pooled under the sample table."""
     _kernels(table.accumulate).sample_forward(table, features, out, threads.for_call())
 
 
-def sample_backward(table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
+def sample_backward(table: SampleTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
     _kernels(table.accumulate).sample_backward(table, grad_output, grad_features, threads.for_call())
 
 
-def sample_backward_rois(table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray) -> None:
+def sample_backward_rois(
+    table: SampleTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
+) -> None:
     """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
     _kernels(table.accumulate).sample_backward_rois(
         table, grad_output, features, grad_boxes, threads.for_call()
     )
 
 
-def grid_table(regions: Regions, sampling: Sampling, accumulate: str) -> Table:
+def grid_table(regions: Regions, sampling: Sampling, accumulate: Accumulate) -> GridTables:
     """Return the grid tables of the boxes; see `roicy.cpu.tables.grid.GridTables`."""
     return GridTables(regions, sampling, accumulate)
 
 
-def grid_forward(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str) -> None:
+def grid_forward(
+    tables: GridTables, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str
+) -> None:
     """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
 
     `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
@@ -197,13 +204,13 @@ def grid_forward(tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray
     )
 
 
-def grid_backward(tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
+def grid_backward(tables: GridTables, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray) -> None:
     """Fill `grad_features` with `grad_output` at the samples `argmax`."""
     _kernels(tables.accumulate).grid_backward(tables, grad_output, argmax, grad_features, threads.for_call())
 
 
 def grid_backward_rois(
-    tables: Table, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+    tables: GridTables, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
 ) -> None:
     """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
     _kernels(tables.accumulate).grid_backward_rois(
@@ -211,7 +218,7 @@ def grid_backward_rois(
     )
 
 
-def grid_argmax_error(tables: Table, argmax: Ndarray) -> ArgmaxError | None:
+def grid_argmax_error(tables: GridTables, argmax: Ndarray) -> ArgmaxError | None:
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
     found: ArgmaxError | None = _kernels(tables.accumulate).grid_argmax_error(tables, argmax)
     return found

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from typing import Self
 
-from roicy._types import DType, Ndarray, Table
+from roicy._types import DType, Ndarray, Purpose
 from roicy.cuda import state
 from roicy.cuda.apply.axis import AxisKernels
 from roicy.cuda.apply.grid import GridKernels
 from roicy.cuda.apply.range import RangeKernels
 from roicy.cuda.apply.rows import RowKernels
 from roicy.cuda.apply.sample import SampleKernels
+from roicy.cuda.tables.rois import RoiTable
 
 
 class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels):
@@ -33,7 +35,20 @@ class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels)
         Returns the stream in use, which is a `cupy.cuda.Stream`; without it there is one stream only.
     """
 
-    def in_pieces(self, table: Table, purpose: str, dtype: DType) -> bool:
+    @property
+    def streams(self) -> Self:
+        """What orders work that is not waited for: this object itself."""
+        return self
+
+    def serves(self, table: RoiTable, purpose: Purpose) -> bool:
+        """Return whether a table has all that the kernels of a purpose will ask for."""
+        return table.serves(purpose)
+
+    def serve(self, table: RoiTable, purpose: Purpose) -> None:
+        """Make what the kernels of a purpose will ask of a table."""
+        table.serve(purpose)
+
+    def in_pieces(self, table: RoiTable, purpose: Purpose, dtype: DType) -> bool:
         """Return whether a kernel takes memory between writes to an array of this dtype: none does."""
         return False
 

@@ -71,9 +71,6 @@ class Device:
         Returns the stream in use, which is a `cupy.cuda.Stream`; without it there is one stream only.
     """
 
-    #: Results are not waited for.
-    asynchronous = True
-
     def __init__(
         self,
         xp: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Regions, Sampling, Table
+from roicy._types import Accumulate, Ndarray, Purpose, Regions, Sampling
 from roicy.cuda.device import COUNT, Arguments, Device, channels_last, packs
 from roicy.cuda.structs import POINTER, Layout, view
 from roicy.cuda.tables.axis import AxisTable
@@ -30,11 +30,13 @@ WARP = 32
 class AxisKernels(Device):
     """RoIAlign by the average of the samples of a bin."""
 
-    def axis_table(self, regions: Regions, sampling: Sampling, accumulate: str, purpose: str) -> Table:
+    def axis_table(
+        self, regions: Regions, sampling: Sampling, accumulate: Accumulate, purpose: Purpose
+    ) -> AxisTable:
         """Return the axis tables of the boxes; see `AxisTable`."""
         return AxisTable(self, regions, sampling, accumulate, purpose)
 
-    def axis_forward(self, table: Table, features: Ndarray, out: Ndarray) -> None:
+    def axis_forward(self, table: AxisTable, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the table."""
         channels = features.shape[1]
         rows, columns = table.output_size
@@ -61,7 +63,7 @@ class AxisKernels(Device):
         threads = WARP * constants["WARPS"]
         self.launch("axis_forward", "axis_forward", options, blocks, threads, (*arguments, division))
 
-    def axis_backward(self, table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
+    def axis_backward(self, table: AxisTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
         n, c, h, w = grad_features.shape
         across = channels_last(grad_features)
@@ -83,7 +85,7 @@ class AxisKernels(Device):
         self.launch("axis_backward", "axis_backward", options, blocks, WARP * warps, arguments)
 
     def axis_backward_rois(
-        self, table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
+        self, table: AxisTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
         channels = features.shape[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import ArgmaxError, Ndarray, Regions, Sampling, Table
+from roicy._types import Accumulate, ArgmaxError, Ndarray, Regions, Sampling
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
 from roicy.cuda.device import Device
@@ -31,12 +31,12 @@ _RUN = 64
 class GridKernels(Device):
     """What `roicy.cpu` has for grid tables."""
 
-    def grid_table(self, regions: Regions, sampling: Sampling, accumulate: str) -> Table:
+    def grid_table(self, regions: Regions, sampling: Sampling, accumulate: Accumulate) -> GridTable:
         """Return the grid tables of the boxes; see `GridTable`."""
         return GridTable(self, regions, sampling, accumulate)
 
     def grid_forward(
-        self, tables: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str
+        self, tables: GridTable, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str
     ) -> None:
         """Fill `out` with the largest sample of each bin and `argmax`, unless it is None, with its number.
 
@@ -70,7 +70,7 @@ class GridKernels(Device):
         tables.launch("grid_forward", "grid_forward", features, arrays, tasks, threads, arguments)
 
     def grid_backward(
-        self, tables: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
+        self, tables: GridTable, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
     ) -> None:
         """Fill `grad_features` with `grad_output` at the samples `argmax`."""
         owned = Owned("grid_backward", grad_features, tables.accumulate, tables.packed_by_image())
@@ -94,7 +94,7 @@ class GridKernels(Device):
         )
 
     def grid_backward_rois(
-        self, tables: Table, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
+        self, tables: GridTable, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
         arrays = grad_output, argmax, features
@@ -110,7 +110,7 @@ class GridKernels(Device):
             "grid_backward_rois", "grid_backward_rois", features, arrays, tables.rois, threads, arguments
         )
 
-    def grid_argmax_error(self, tables: Table, argmax: Ndarray) -> ArgmaxError | None:
+    def grid_argmax_error(self, tables: GridTable, argmax: Ndarray) -> ArgmaxError | None:
         """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None; waits."""
         if not argmax.size:
             return None

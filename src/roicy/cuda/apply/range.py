@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import DType, Ndarray, Regions, Table
+from roicy._types import Accumulate, DType, Ndarray, Regions
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
 from roicy.cuda.device import COUNT, PLACED, Device, packs
@@ -26,11 +26,15 @@ _MANY_CHANNELS = 16
 class RangeKernels(Device):
     """What `roicy.cpu` has for range tables."""
 
-    def range_table(self, regions: Regions, spatial_scale: float, rounding: str, accumulate: str) -> Table:
+    def range_table(
+        self, regions: Regions, spatial_scale: float, rounding: str, accumulate: Accumulate
+    ) -> RangeTable:
         """Return the range tables of the boxes; see `RangeTable`."""
         return RangeTable(self, regions, spatial_scale, rounding, accumulate)
 
-    def range_forward(self, table: Table, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
+    def range_forward(
+        self, table: RangeTable, features: Ndarray, out: Ndarray, argmax: Ndarray | None
+    ) -> None:
         """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
         channels = features.shape[1]
         rows, columns = table.output_size
@@ -58,12 +62,12 @@ class RangeKernels(Device):
         threads = 32 * constants["WARPS"]
         self.launch("range_forward", "range_forward", options, tasks, threads, (*arguments, division))
 
-    def image_table(self, regions: Regions) -> Table:
+    def image_table(self, regions: Regions) -> ImageTable:
         """Return which image each box belongs to; see `roicy.cuda.tables.rois.ImageTable`."""
         return ImageTable(self, regions)
 
     def range_backward(
-        self, table: Table, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
+        self, table: ImageTable, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
     ) -> None:
         """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
         height, width = grad_features.shape[2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Regions, Sampling, Table, Turn
+from roicy._types import Accumulate, Ndarray, Purpose, Regions, Sampling, Turn
 from roicy.cuda.device import ACROSS, PIXELS, PIXELS_ACROSS, Arguments, Device, channels_last, packs
 from roicy.cuda.structs import POINTER, Layout, view
 from roicy.cuda.tables.sample import SampleTable
@@ -27,12 +27,12 @@ class SampleKernels(Device):
     """RoIAlign of rotated boxes."""
 
     def sample_table(
-        self, regions: Regions, sampling: Sampling, turn: Turn, accumulate: str, purpose: str
-    ) -> Table:
+        self, regions: Regions, sampling: Sampling, turn: Turn, accumulate: Accumulate, purpose: Purpose
+    ) -> SampleTable:
         """Return the sample table of rotated boxes, the same for any purpose; see `SampleTable`."""
         return SampleTable(self, regions, sampling, turn, accumulate)
 
-    def sample_forward(self, table: Table, features: Ndarray, out: Ndarray) -> None:
+    def sample_forward(self, table: SampleTable, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the sample table."""
         channels = features.shape[1]
         rows, columns = table.output_size
@@ -49,7 +49,7 @@ class SampleKernels(Device):
         threads = CONSTANTS[source]["THREADS"]
         self.launch(source, source, options + ACROSS[across], tasks, threads, arguments)
 
-    def sample_backward(self, table: Table, grad_output: Ndarray, grad_features: Ndarray) -> None:
+    def sample_backward(self, table: SampleTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
         n, c, h, w = grad_features.shape
         across = c >= WARP and channels_last(grad_features)
@@ -68,7 +68,7 @@ class SampleKernels(Device):
         self.launch(source, source, options, blocks, CONSTANTS[source]["THREADS"], arguments)
 
     def sample_backward_rois(
-        self, table: Table, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
+        self, table: SampleTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
         channels = features.shape[1]
