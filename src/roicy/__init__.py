@@ -35,7 +35,8 @@ the arguments that they have there.
 from typing import TYPE_CHECKING
 
 from roicy._config import get_num_threads, num_threads, set_num_threads, show_config
-from roicy.align import roi_align, roi_align_backward, roi_align_backward_rois, roi_align_plan
+from roicy.align import roi_align, roi_align_plan
+from roicy.align_backward import roi_align_backward, roi_align_backward_rois
 from roicy.levels import fpn_levels
 from roicy.plan import Plan, RoIAlignPlan, RoIAlignRotatedPlan
 from roicy.pool import roi_pool, roi_pool_backward, roi_pool_plan

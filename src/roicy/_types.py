@@ -7,7 +7,7 @@ signature has it. Shapes and dtypes are no part of these types.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -153,3 +153,36 @@ MaxRule: TypeAlias = Literal["bilinear", "onnx"]
 AngleUnit: TypeAlias = Literal["degrees", "radians"]
 Rounding: TypeAlias = Literal["round", "none"]
 Aggregate: TypeAlias = Literal["sum", "concat"]
+
+if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
+    from typing import TypedDict
+
+    class BoxOptions(TypedDict, total=False):
+        """Options of every operator on boxes."""
+
+        batch_indices: AnyArray | None
+        layout: Layout
+        invalid: Invalid
+
+    class RoIAlignOptions(BoxOptions, total=False):
+        """Options of `roicy.roi_align` and its gradients."""
+
+        spatial_scale: Real
+        sampling_ratio: Integer
+        aligned: Flag
+        mode: Mode
+
+    class RoIAlignRotatedOptions(BoxOptions, total=False):
+        """Options of `roicy.roi_align_rotated` and its gradients."""
+
+        spatial_scale: Real
+        sampling_ratio: Integer
+        aligned: Flag
+        angle_unit: AngleUnit
+        clockwise: Flag
+
+    class RoIPoolOptions(BoxOptions, total=False):
+        """Options of `roicy.roi_pool`."""
+
+        spatial_scale: Real
+        rounding: Rounding

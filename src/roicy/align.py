@@ -1,14 +1,11 @@
-"""RoIAlign: the average of a feature map, or its largest sample, over the bins of boxes, and the gradients.
-
-Each function uses a plan (`roicy.plan`) once, but the last, which returns one.
-"""
+"""RoIAlign: the average of a feature map, or its largest sample, over the bins of boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-from roicy import plan
+from roicy import _once as once
 from roicy._kinds import of_roi_align
 from roicy._types import (
     AnyArray,
@@ -25,7 +22,12 @@ from roicy._types import (
     OutputSize,
     Real,
 )
-from roicy.plan import Given, RoIAlignPlan
+from roicy.plan import Given, RoIAlignPlan, keep
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from roicy._types import RoIAlignOptions
 
 
 @overload
@@ -34,16 +36,10 @@ def roi_align(
     rois: Boxes,
     output_size: OutputSize,
     *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
     max_rule: MaxRule = "bilinear",
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
     return_argmax: Literal[False] = False,
-    invalid: Invalid = "raise",
     out: AnyArray | None = None,
+    **options: Unpack[RoIAlignOptions],
 ) -> Array: ...
 
 
@@ -53,16 +49,10 @@ def roi_align(
     rois: Boxes,
     output_size: OutputSize,
     *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
     max_rule: MaxRule = "bilinear",
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
     return_argmax: Literal[True],
-    invalid: Invalid = "raise",
     out: Out = None,
+    **options: Unpack[RoIAlignOptions],
 ) -> tuple[Array, Array]: ...
 
 
@@ -72,16 +62,10 @@ def roi_align(
     rois: Boxes,
     output_size: OutputSize,
     *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
     max_rule: MaxRule = "bilinear",
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
     return_argmax: bool,
-    invalid: Invalid = "raise",
     out: Out = None,
+    **options: Unpack[RoIAlignOptions],
 ) -> Array | tuple[Array, Array]: ...
 
 
@@ -148,7 +132,7 @@ def roi_align(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN, its argmax
-        -1.
+        -1, and it adds nothing to gradients.
     out : ndarray or tuple of two ndarrays, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
@@ -270,288 +254,10 @@ def roi_align(
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, sampling_ratio, aligned
     kind = of_roi_align(mode, max_rule)
-    pooled: Array | tuple[Array, Array] = plan.pool(
+    pooled: Array | tuple[Array, Array] = once.pool(
         kind, given, features, output_size, options, out, return_argmax
     )
     return pooled
-
-
-def roi_align_backward(
-    grad_output: Array,
-    rois: Boxes,
-    input_shape: InputShape,
-    *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
-    argmax: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
-    out: AnyArray | None = None,
-) -> Array:
-    """Gradient of `roi_align` with respect to the features.
-
-    This is the adjoint of `roi_align`, which is linear in the features: the gradient of each bin is spread
-    over the pixels that the bin averages, with the same weights. With ``mode="max"`` it goes to the four
-    pixels around the chosen sample, with their bilinear weights.
-
-    Parameters
-    ----------
-    grad_output : ndarray, shape (K, C, PH, PW)
-        Gradient with respect to the output of `roi_align`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
-        float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
-        PW, both at least 1, are the output size: at most 2**30 bins a box.
-    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
-        Boxes, as in `roi_align`.
-    input_shape : tuple of 4 ints
-        Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`.
-    sampling_ratio : int, optional
-        Samples per bin along each axis, at most 65536; 0 or less for adaptive.
-    aligned : bool, optional
-        Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
-    mode : {"avg", "max"}, optional
-        What was made of the samples of a bin.
-    argmax : ndarray, shape of `grad_output`, int32, optional
-        For ``mode="max"``, and required there: the chosen samples as `roi_align` returns them with
-        ``return_argmax=True``, strided in any way.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 4) only.
-    layout : {"NCHW", "NHWC"}, optional
-        Order of the axes of `grad_output`, of `input_shape` and of the result.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
-        "raise": ValueError that names the first such row. "nan": such a row adds nothing.
-    out : ndarray, optional
-        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. It is overwritten, not added to. A call that fails leaves it as it
-        was.
-
-    Returns
-    -------
-    ndarray, shape `input_shape`
-        Gradient with respect to the features, of the dtype of `grad_output`; `out` where that is given.
-
-    Raises
-    ------
-    TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
-    ValueError
-        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or
-        given for ``mode="avg"``, or it holds a number that is neither -1 nor that of a sample of its bin.
-
-    See Also
-    --------
-    roi_align : The function that this is the gradient of; conventions and systems that agree.
-    roi_align_backward_rois : Gradient with respect to the boxes.
-    roi_align_plan : Keeps what both derive from the boxes.
-
-    Notes
-    -----
-    A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
-    float64 for float64 gradients, over the boxes of an image in a fixed order, on the CPU that of their
-    places on the map: the result is the same, to the last bit, for any number of threads. The systems that
-    `roi_align` agrees with agree here too, mmcv for the maximum (but that a sample at -1 exactly has no
-    gradient there); ONNX has no gradients.
-
-    References
-    ----------
-    K. He, G. Gkioxari, P. Dollar and R. Girshick, "Mask R-CNN", IEEE International Conference on Computer
-    Vision (ICCV), 2017. https://arxiv.org/abs/1703.06870
-
-    Examples
-    --------
-    One sample where the first four pixels meet, and one where the last four do:
-
-    >>> import numpy as np
-    >>> import roicy
-    >>> grad_output = np.array([[[[1, 0], [0, 4]]]], np.float32)
-    >>> rois = np.array([[0, 0, 0, 4, 4]], np.float32)
-    >>> roicy.roi_align_backward(grad_output, rois, (1, 1, 4, 4), sampling_ratio=1)[0, 0]
-    array([[0.25, 0.25, 0.  , 0.  ],
-           [0.25, 0.25, 0.  , 0.  ],
-           [0.  , 0.  , 1.  , 1.  ],
-           [0.  , 0.  , 1.  , 1.  ]], dtype=float32)
-
-    With ``mode="max"`` and two samples along each axis, on the centres of the pixels: sample 3, the last one,
-    gets all of the gradient of its bin.
-
-    >>> argmax = np.full((1, 1, 2, 2), 3, np.int32)
-    >>> roicy.roi_align_backward(
-    ...     grad_output, rois, (1, 1, 4, 4), sampling_ratio=2, mode="max", argmax=argmax
-    ... )[0, 0]
-    array([[0., 0., 0., 0.],
-           [0., 1., 0., 0.],
-           [0., 0., 0., 0.],
-           [0., 0., 0., 4.]], dtype=float32)
-    """
-    given = Given(rois, batch_indices, layout, invalid)
-    options = spatial_scale, sampling_ratio, aligned
-    grad_features: Array = plan.backward(
-        of_roi_align(mode), given, grad_output, input_shape, options, out, argmax
-    )
-    return grad_features
-
-
-@overload
-def roi_align_backward_rois(
-    grad_output: Array,
-    features: AnyArray,
-    rois: AnyArray,
-    *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
-    argmax: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
-    out: AnyArray | None = None,
-) -> Array: ...
-
-
-@overload
-def roi_align_backward_rois(
-    grad_output: Array,
-    features: AnyArray,
-    rois: Sequence[AnyArray],
-    *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
-    argmax: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
-    out: None = None,
-) -> list[Array]: ...
-
-
-def roi_align_backward_rois(
-    grad_output: Array,
-    features: AnyArray,
-    rois: Boxes,
-    *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    mode: Mode = "avg",
-    argmax: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
-    out: AnyArray | None = None,
-) -> Array | list[Array]:
-    """Gradient of `roi_align` with respect to the boxes.
-
-    Moving an edge of a box moves its samples; this is the slope of the features along that, summed over bins
-    and channels with `grad_output` as weights. With ``mode="max"`` the chosen sample alone counts.
-
-    Parameters
-    ----------
-    grad_output : ndarray, shape (K, C, PH, PW)
-        Gradient with respect to the output of `roi_align`; with ``layout="NHWC"`` of shape (K, PH, PW, C). Of
-        the dtype that `roi_align` returns for `features`, strided in any way. PH and PW, both at least 1, are
-        the output size: at most 2**30 bins a box.
-    features : ndarray, shape (N, C, H, W)
-        Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
-    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
-        Boxes, as in `roi_align`.
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`.
-    sampling_ratio : int, optional
-        Samples per bin along each axis, at most 65536; 0 or less for adaptive.
-    aligned : bool, optional
-        Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
-    mode : {"avg", "max"}, optional
-        What was made of the samples of a bin.
-    argmax : ndarray, shape of `grad_output`, int32, optional
-        For ``mode="max"``, and required there: the chosen samples as `roi_align` returns them with
-        ``return_argmax=True``, strided in any way.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 4) only.
-    layout : {"NCHW", "NHWC"}, optional
-        Order of the axes of `grad_output` and `features`.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
-        "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
-    out : ndarray, optional
-        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
-        ended it. Not where `rois` is a sequence of arrays.
-
-    Returns
-    -------
-    ndarray, shape of `rois`, or list of ndarray
-        Gradient with respect to `rois`, in units of `rois`, float32 or float64 as `rois` is used; `out` where
-        that is given. The column of a batch index is 0. For a sequence of arrays a list of arrays (L_i, 4).
-
-    Raises
-    ------
-    TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
-    ValueError
-        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, `out` cannot be written to, `argmax` is missing for ``mode="max"`` or
-        given for ``mode="avg"``, or it holds a number that is neither -1 nor that of a sample of its bin.
-
-    See Also
-    --------
-    roi_align : The function that this is the gradient of, and its conventions.
-    roi_align_backward : Gradient with respect to the features.
-    roi_align_rotated_backward_rois : The same for rotated boxes.
-
-    Notes
-    -----
-    With ``t = (q + (i + 0.5) / g) / PW`` for sample ``i`` of ``g`` in bin ``q``, the sample moves by
-    ``spatial_scale * (1 - t)`` for a unit of ``x1`` and by ``spatial_scale * t`` for a unit of ``x2``; y is
-    alike. The number of samples of an adaptive grid counts as constant. Where a box that is not aligned has
-    been enlarged to one pixel its samples move with ``x1`` alone.
-
-    The slope is that of the bilinear interpolant: between the pixels on both sides of the sample, zero
-    where the border is replicated and outside the map, and the right-hand one on a pixel's centre, where the
-    interpolant has a kink.
-
-    torchvision, detectron2, mmcv, Caffe2 and ONNX treat the boxes as constants, but for torchvision's variant
-    for deterministic runs on a GPU.
-
-    References
-    ----------
-    K. He, G. Gkioxari, P. Dollar and R. Girshick, "Mask R-CNN", IEEE International Conference on Computer
-    Vision (ICCV), 2017. https://arxiv.org/abs/1703.06870
-
-    B. Jiang, R. Luo, J. Mao, T. Xiao and Y. Jiang, "Acquisition of Localization Confidence for Accurate
-    Object Detection", European Conference on Computer Vision (ECCV), 2018: boxes refined by such gradients.
-    https://arxiv.org/abs/1807.11590
-
-    Examples
-    --------
-    A map that rises by 1 along x and by 4 along y, and one sample in the middle of the box, which moves by
-    half of what either edge does:
-
-    >>> import numpy as np
-    >>> import roicy
-    >>> features = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
-    >>> rois = np.array([[0, 1, 1, 3, 3]], np.float32)
-    >>> grad_output = np.ones((1, 1, 1, 1), np.float32)
-    >>> roicy.roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
-    array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
-    """
-    given = Given(rois, batch_indices, layout, invalid)
-    options = spatial_scale, sampling_ratio, aligned
-    grad_rois: Array | list[Array] = plan.backward_rois(
-        of_roi_align(mode), given, grad_output, features, options, out, argmax
-    )
-    return grad_rois
 
 
 def roi_align_plan(
@@ -583,22 +289,10 @@ def roi_align_plan(
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
     output_size : int or (int, int)
         Rows and columns of bins, as in `roi_align`.
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`, as in `roi_align`.
-    sampling_ratio : int, optional
-        Samples per bin and axis, 0 or less for adaptive, as in `roi_align`.
-    aligned : bool, optional
-        Whether pixel centres lie at half-integer coordinates, as in `roi_align`.
-    mode : {"avg", "max"}, optional
-        What is made of the samples of a bin, as in `roi_align`.
-    max_rule : {"bilinear", "onnx"}, optional
-        For ``mode="max"``: the value of a sample, as in `roi_align`.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 4).
+    spatial_scale, sampling_ratio, aligned, mode, max_rule, batch_indices, invalid : optional
+        As in `roi_align`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows that no pooling can be done for, as in `roi_align`.
 
     Returns
     -------
@@ -645,5 +339,5 @@ def roi_align_plan(
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, sampling_ratio, aligned
     kind = of_roi_align(mode, max_rule)
-    kept: RoIAlignPlan[Array] = plan.keep(RoIAlignPlan, kind, given, input_shape, output_size, options)
+    kept: RoIAlignPlan[Array] = keep(RoIAlignPlan, kind, given, input_shape, output_size, options)
     return kept

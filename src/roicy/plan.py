@@ -1,8 +1,8 @@
 """Plans: boxes on maps of one shape, settled once and applied to one map after another.
 
-The functions of all operators are plans that are used once (`pool`, `backward`, `backward_rois`), or kept
-(`keep`). Each call checks its arrays, gets a table and only then writes. What the table is, and which kernels
-are applied with it, the plan's `roicy._kinds.Kind` says.
+The functions of all operators are plans that are used once (`roicy._once`), or kept (`keep`). Each call
+checks its arrays, gets a table and only then writes. The plan's `roicy._kinds.Kind` says what the table is
+and which kernels are applied with it.
 """
 
 from __future__ import annotations
@@ -440,73 +440,6 @@ class RoIAlignRotatedPlan(Plan[Array]):
 
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan[Any])
-
-
-def pool(
-    kind: Kind,
-    given: Given,
-    features: Array,
-    output_size: OutputSize,
-    options: Sequence[Any],
-    out: Out,
-    return_argmax: bool = False,
-) -> Any:
-    """Use a plan once: pool a feature map, with arguments as a caller gives them."""
-    kernels, features, rois, batch_indices, out = adopt(
-        features=features, rois=given.rois, batch_indices=given.batch_indices, out=out
-    )
-    layout = settle.layout(given.layout)
-    shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
-    given = Given(rois, batch_indices, layout, given.invalid)
-    return Plan(kind, kernels, given, shape, size, options)._pool(features, out, return_argmax)
-
-
-def backward(
-    kind: Kind,
-    given: Given,
-    grad_output: Array,
-    input_shape: InputShape,
-    options: Sequence[Any],
-    out: AnyArray | None,
-    argmax: AnyArray | None = None,
-) -> Any:
-    """Use a plan once: the gradient with respect to the features."""
-    kernels, grad_output, rois, argmax, batch_indices, out = adopt(
-        grad_output=grad_output,
-        rois=given.rois,
-        argmax=argmax,
-        batch_indices=given.batch_indices,
-        out=out,
-    )
-    layout = settle.layout(given.layout)
-    size = settle.grad_output_size(grad_output, layout)
-    shape = settle.input_shape(input_shape, layout)
-    given = Given(rois, batch_indices, layout, given.invalid)
-    return Plan(kind, kernels, given, shape, size, options)._backward(grad_output, argmax, out)
-
-
-def backward_rois(
-    kind: Kind,
-    given: Given,
-    grad_output: Array,
-    features: AnyArray,
-    options: Sequence[Any],
-    out: AnyArray | None,
-    argmax: AnyArray | None = None,
-) -> Any:
-    """Use a plan once: the gradient with respect to the boxes."""
-    kernels, grad_output, features, rois, argmax, batch_indices, out = adopt(
-        grad_output=grad_output,
-        features=features,
-        rois=given.rois,
-        argmax=argmax,
-        batch_indices=given.batch_indices,
-        out=out,
-    )
-    layout = settle.layout(given.layout)
-    shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    given = Given(rois, batch_indices, layout, given.invalid)
-    return Plan(kind, kernels, given, shape, size, options)._backward_rois(grad_output, features, argmax, out)
 
 
 def keep(

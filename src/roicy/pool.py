@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-from roicy import plan
+from roicy import _once as once
 from roicy._kinds import LARGEST_PIXEL
 from roicy._types import (
     AnyArray,
@@ -19,7 +19,12 @@ from roicy._types import (
     Real,
     Rounding,
 )
-from roicy.plan import Given, Plan
+from roicy.plan import Given, Plan, keep
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from roicy._types import RoIPoolOptions
 
 
 @overload
@@ -28,13 +33,9 @@ def roi_pool(
     rois: Boxes,
     output_size: OutputSize,
     *,
-    spatial_scale: Real = 1.0,
-    rounding: Rounding = "round",
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
     return_argmax: Literal[False] = False,
-    invalid: Invalid = "raise",
     out: AnyArray | None = None,
+    **options: Unpack[RoIPoolOptions],
 ) -> Array: ...
 
 
@@ -44,13 +45,9 @@ def roi_pool(
     rois: Boxes,
     output_size: OutputSize,
     *,
-    spatial_scale: Real = 1.0,
-    rounding: Rounding = "round",
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
     return_argmax: Literal[True],
-    invalid: Invalid = "raise",
     out: Out = None,
+    **options: Unpack[RoIPoolOptions],
 ) -> tuple[Array, Array]: ...
 
 
@@ -60,13 +57,9 @@ def roi_pool(
     rois: Boxes,
     output_size: OutputSize,
     *,
-    spatial_scale: Real = 1.0,
-    rounding: Rounding = "round",
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
     return_argmax: bool,
-    invalid: Invalid = "raise",
     out: Out = None,
+    **options: Unpack[RoIPoolOptions],
 ) -> Array | tuple[Array, Array]: ...
 
 
@@ -121,7 +114,7 @@ def roi_pool(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN, its argmax
-        -1.
+        -1, and it adds nothing to gradients.
     out : ndarray or tuple of two ndarrays, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
@@ -206,7 +199,7 @@ def roi_pool(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, rounding
-    pooled: Array | tuple[Array, Array] = plan.pool(
+    pooled: Array | tuple[Array, Array] = once.pool(
         LARGEST_PIXEL, given, features, output_size, options, out, return_argmax
     )
     return pooled
@@ -239,17 +232,12 @@ def roi_pool_backward(
         Boxes, as in `roi_pool`. Only the image that each one belongs to is used.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 4) only.
+    batch_indices, invalid : optional
+        As in `roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `argmax`, of `input_shape` and of the result.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
-        "raise": ValueError that names the first such row. "nan": such a row adds nothing.
     out : ndarray, optional
-        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. It is overwritten, not added to. A call that fails leaves it as it
-        was.
+        Where to write the result; overwritten, not added to.
 
     Returns
     -------
@@ -258,12 +246,8 @@ def roi_pool_backward(
 
     Raises
     ------
-    TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
-    ValueError
-        Where an array has the wrong shape, a word is not one of those listed, a row of `rois` is invalid and
-        ``invalid="raise"``, `out` cannot be written to, or `argmax` holds a number outside -1 ... H * W - 1.
+    TypeError, ValueError
+        As `roi_pool` does, and ValueError where `argmax` holds a number outside -1 ... H * W - 1.
 
     See Also
     --------
@@ -295,7 +279,7 @@ def roi_pool_backward(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = 1.0, "round"  # which decided where the maxima are, and nothing else
-    grad_features: Array = plan.backward(LARGEST_PIXEL, given, grad_output, input_shape, options, out, argmax)
+    grad_features: Array = once.backward(LARGEST_PIXEL, given, grad_output, input_shape, options, out, argmax)
     return grad_features
 
 
@@ -369,5 +353,5 @@ def roi_pool_plan(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, rounding
-    kept: Plan[Array] = plan.keep(Plan, LARGEST_PIXEL, given, input_shape, output_size, options)
+    kept: Plan[Array] = keep(Plan, LARGEST_PIXEL, given, input_shape, output_size, options)
     return kept

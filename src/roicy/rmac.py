@@ -215,22 +215,14 @@ def rmac_backward(
     features : ndarray, shape (N, C, H, W)
         Feature maps that were described; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
         ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
-    scales : int, optional
-        Number of scales of the regions, as in `rmac_regions`.
-    overlap : float, optional
-        Overlap of neighbouring regions, as in `rmac_regions`.
+    scales, overlap, aggregate, eps : optional
+        As in `rmac`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
     whiten : (ndarray, ndarray), optional
         Mean and matrix as in `rmac`; a function has no known gradient and is an error.
-    aggregate : {"sum", "concat"}, optional
-        How the vectors of the regions were put together, as in `rmac`.
-    eps : float, optional
-        The least length that vectors were divided by.
     out : ndarray, optional
-        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. It is overwritten, not added to. A call that fails leaves it as it
-        was.
+        Where to write the result; overwritten, not added to.
 
     Returns
     -------
@@ -239,12 +231,8 @@ def rmac_backward(
 
     Raises
     ------
-    TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or an argument is of another type.
-    ValueError
-        Where an array has the wrong shape, a number or word is not one of those listed, the map has more than
-        2**31 - 1 pixels, or `out` cannot be written to.
+    TypeError, ValueError
+        As `rmac` does, and ValueError where the map has more than 2**31 - 1 pixels.
 
     See Also
     --------

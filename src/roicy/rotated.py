@@ -6,9 +6,9 @@ Each function uses a plan (`roicy.plan`) once, but the last, which returns one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from roicy import plan
+from roicy import _once as once
 from roicy._kinds import ROTATED
 from roicy._types import (
     AngleUnit,
@@ -23,7 +23,12 @@ from roicy._types import (
     OutputSize,
     Real,
 )
-from roicy.plan import Given, RoIAlignRotatedPlan
+from roicy.plan import Given, RoIAlignRotatedPlan, keep
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from roicy._types import RoIAlignRotatedOptions
 
 
 def roi_align_rotated(
@@ -166,7 +171,7 @@ def roi_align_rotated(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
-    pooled: Array = plan.pool(ROTATED, given, features, output_size, options, out)
+    pooled: Array = once.pool(ROTATED, given, features, output_size, options, out)
     return pooled
 
 
@@ -200,27 +205,12 @@ def roi_align_rotated_backward(
         Rotated boxes, as in `roi_align_rotated`.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`.
-    sampling_ratio : int, optional
-        Samples per bin along each axis, at most 128; 0 or less for adaptive.
-    aligned : bool, optional
-        Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
-    angle_unit : {"degrees", "radians"}, optional
-        Unit of the angles.
-    clockwise : bool, optional
-        Whether positive angles turn a box clockwise.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 5) only.
+    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
+        As in `roi_align_rotated`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `input_shape` and of the result.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
-        "raise": ValueError that names the first such row. "nan": such a row adds nothing.
     out : ndarray, optional
-        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. It is overwritten, not added to. A call that fails leaves it as it
-        was.
+        Where to write the result; overwritten, not added to.
 
     Returns
     -------
@@ -229,12 +219,8 @@ def roi_align_rotated_backward(
 
     Raises
     ------
-    TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
-    ValueError
-        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, or `out` cannot be written to.
+    TypeError, ValueError
+        As `roi_align_rotated` does.
 
     See Also
     --------
@@ -270,7 +256,7 @@ def roi_align_rotated_backward(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
-    grad_features: Array = plan.backward(ROTATED, given, grad_output, input_shape, options, out)
+    grad_features: Array = once.backward(ROTATED, given, grad_output, input_shape, options, out)
     return grad_features
 
 
@@ -280,15 +266,8 @@ def roi_align_rotated_backward_rois(
     features: AnyArray,
     rois: AnyArray,
     *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    angle_unit: AngleUnit = "degrees",
-    clockwise: Flag = False,
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
     out: AnyArray | None = None,
+    **options: Unpack[RoIAlignRotatedOptions],
 ) -> Array: ...
 
 
@@ -298,15 +277,8 @@ def roi_align_rotated_backward_rois(
     features: AnyArray,
     rois: Sequence[AnyArray],
     *,
-    spatial_scale: Real = 1.0,
-    sampling_ratio: Integer = 0,
-    aligned: Flag = True,
-    angle_unit: AngleUnit = "degrees",
-    clockwise: Flag = False,
-    batch_indices: AnyArray | None = None,
-    layout: Layout = "NCHW",
-    invalid: Invalid = "raise",
     out: None = None,
+    **options: Unpack[RoIAlignRotatedOptions],
 ) -> list[Array]: ...
 
 
@@ -341,27 +313,12 @@ def roi_align_rotated_backward_rois(
         ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`.
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`.
-    sampling_ratio : int, optional
-        Samples per bin along each axis, at most 128; 0 or less for adaptive.
-    aligned : bool, optional
-        Whether the centre of pixel ``i`` lies at ``i + 0.5`` (True) or at ``i``.
-    angle_unit : {"degrees", "radians"}, optional
-        Unit of the angles, and of what the gradient of an angle is with respect to.
-    clockwise : bool, optional
-        Whether positive angles turn a box clockwise.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 5) only.
+    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
+        As in `roi_align_rotated`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output` and `features`.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
-        "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
     out : ndarray, optional
-        Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
-        with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
-        ended it. Not where `rois` is a sequence of arrays.
+        Where to write the result; not where `rois` is a sequence of arrays.
 
     Returns
     -------
@@ -372,12 +329,8 @@ def roi_align_rotated_backward_rois(
 
     Raises
     ------
-    TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
-    ValueError
-        Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, or `out` cannot be written to.
+    TypeError, ValueError
+        As `roi_align_rotated` does.
 
     See Also
     --------
@@ -417,7 +370,7 @@ def roi_align_rotated_backward_rois(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
-    grad_rois: Array | list[Array] = plan.backward_rois(ROTATED, given, grad_output, features, options, out)
+    grad_rois: Array | list[Array] = once.backward_rois(ROTATED, given, grad_output, features, options, out)
     return grad_rois
 
 
@@ -451,22 +404,10 @@ def roi_align_rotated_plan(
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
     output_size : int or (int, int)
         Rows and columns of bins, as in `roi_align_rotated`.
-    spatial_scale : float, optional
-        Feature pixels per unit of `rois`, as in `roi_align_rotated`.
-    sampling_ratio : int, optional
-        Samples per bin and axis, 0 or less for adaptive, as in `roi_align_rotated`.
-    aligned : bool, optional
-        Whether pixel centres lie at half-integer coordinates, as in `roi_align_rotated`.
-    angle_unit : {"degrees", "radians"}, optional
-        Unit of the angles.
-    clockwise : bool, optional
-        Whether positive angles turn boxes clockwise.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
-        The image of each box, for `rois` of shape (K, 5).
+    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
+        As in `roi_align_rotated`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
-    invalid : {"raise", "nan"}, optional
-        What to do about rows that no pooling can be done for, as in `roi_align_rotated`.
 
     Returns
     -------
@@ -507,7 +448,7 @@ def roi_align_rotated_plan(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
-    kept: RoIAlignRotatedPlan[Array] = plan.keep(
+    kept: RoIAlignRotatedPlan[Array] = keep(
         RoIAlignRotatedPlan, ROTATED, given, input_shape, output_size, options
     )
     return kept

@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "roicy"
 MOST = 8
 #: How many functions of a folder have more: numbers that shrink.
-LEFT = {"compat": 2, "cpu/tables": 5, "cuda/apply": 1, "cuda/tables": 7}
+LEFT = {"cpu/tables": 5, "cuda/apply": 1, "cuda/tables": 7}
 
 pytestmark = pytest.mark.skipif(not SOURCE.is_dir(), reason="the sources are not beside the tests")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 import roicy
 from roicy import _arguments as settle
-from roicy import plan
+from roicy import _once as once
 from roicy._backend import adopt_single
 from roicy._kinds import LARGEST_UNIT_STEP
 from roicy._types import (
@@ -31,15 +31,11 @@ from roicy._types import (
     Ndarray,
     OutputSize,
     Real,
-    Shape,
-    Size,
 )
-from roicy.compat._boxes import aligned_sizes, check_rows, scale_in_float32
+from roicy.compat import _mxnet_boxes as inputs
+from roicy.compat._boxes import scale_in_float32
 from roicy.compat._elements import check_elements, check_kind
 from roicy.compat._pixels import pool_with_pixels, spread_to_pixels
-from roicy.compat._unit_steps import UnitSteps
-from roicy.compat._words import Words
-from roicy.plan import Given
 
 __all__ = [
     "MaxROIAlign",
@@ -49,14 +45,6 @@ __all__ = [
     "ROIPooling",
     "ROIPooling_backward",
 ]
-
-_WORDS = Words(
-    features="data",
-    grad_output="out_grad",
-    input_shape="data_shape",
-    output_size="pooled_size",
-    sampling_ratio="sample_ratio",
-)
 
 
 @overload
@@ -136,11 +124,11 @@ def ROIPooling(
     array([[14., 16.],
            [26., 28.]], dtype=float32)
     """
-    with _WORDS:
+    with inputs.WORDS:
         kernels, data, rois = adopt_single(data=data, rois=rois)
         xp = kernels.xp
         n, c, h, w = settle.features_shape(data, "NCHW")
-        images = _images(xp, rois, n)
+        images = inputs.images_of(xp, rois, n)
         skipped = (images < 0) | (images >= n)
         options: dict[str, Any] = {"spatial_scale": scale_in_float32(spatial_scale), "invalid": "nan"}
         if not settle.flag("return_argmax", return_argmax):
@@ -150,7 +138,7 @@ def ROIPooling(
         pixels: Ndarray
         out, pixels = pool_with_pixels(data, rois, images, pooled_size, options)
         out[skipped] = 0
-        argmax = pixels + _planes(xp, images, c) * (h * w)
+        argmax = pixels + inputs.planes(xp, images, c) * (h * w)
         argmax[pixels < 0] = -1
         return out, argmax
 
@@ -195,19 +183,18 @@ def ROIPooling_backward(out_grad: Array, rois: AnyArray, argmax: AnyArray, data_
     array([[0., 1.],
            [0., 0.]], dtype=float32)
     """
-    with _WORDS:
+    with inputs.WORDS:
         kernels, out_grad, boxes, chosen = adopt_single(out_grad=out_grad, rois=rois, argmax=argmax)
-        xp = kernels.xp
         n, c, h, w = settle.input_shape(data_shape, "NCHW")
-        images = _images(xp, boxes, n)
+        images = inputs.images_of(kernels.xp, boxes, n)
         rows, columns = settle.grad_output_size(out_grad, "NCHW")
         check_kind("argmax", chosen, "iu", (len(boxes), c, rows, columns))
-        pixels = chosen.astype(np.int64) - _planes(xp, images, c) * (h * w)
+        pixels = chosen.astype(np.int64) - inputs.planes(kernels.xp, images, c) * (h * w)
         good = (pixels >= 0) & (pixels < h * w) & ((images >= 0) & (images < n))[:, None, None, None]
         nothing = chosen == -1
         check_elements("argmax", chosen, good | nothing, "a pixel of its image and channel")
         pixels[nothing] = -1
-        grad: Array = spread_to_pixels(xp, out_grad, pixels, boxes, (n, c, h, w))
+        grad: Array = spread_to_pixels(kernels.xp, out_grad, pixels, boxes, (n, c, h, w))
         return grad
 
 
@@ -281,18 +268,18 @@ def ROIAlign(
            [[ 0.,  0.],
             [ 0.,  0.]]], dtype=float32)
     """
-    with _WORDS:
+    with inputs.WORDS:
         kernels, data, rois = adopt_single(data=data, rois=rois)
         xp = kernels.xp
         boxes: Ndarray = rois
         n, _, h, w = shape = settle.features_shape(data, "NCHW")
-        skipped, options = _align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
+        skipped, options = inputs.align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
         rows, columns = size = settle.output_size(pooled_size)
         if not settle.flag("position_sensitive", position_sensitive):
             out: Array = roicy.roi_align(data, boxes, size, **options)
         else:
             _, dtype = settle.features(data, shape)
-            channels = _channels_of_a_bin(shape, size)
+            channels = inputs.channels_of_a_bin(shape, size)
             kept = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
             out = xp.empty(kept.output_shape, dtype)
             for p, q in np.ndindex(size):
@@ -355,16 +342,16 @@ def ROIAlign_backward(
            [[0., 2., 2.],
             [0., 2., 2.]]], dtype=float32)
     """
-    with _WORDS:
+    with inputs.WORDS:
         kernels, out_grad, rois = adopt_single(out_grad=out_grad, rois=rois)
         xp = kernels.xp
         boxes: Ndarray = rois
         n, _, h, w = shape = settle.input_shape(data_shape, "NCHW")
-        _, options = _align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
+        _, options = inputs.align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
         if not settle.flag("position_sensitive", position_sensitive):
             return roicy.roi_align_backward(out_grad, boxes, shape, **options)
         rows, columns = size = settle.grad_output_size(out_grad, "NCHW")
-        channels = _channels_of_a_bin(shape, size)
+        channels = inputs.channels_of_a_bin(shape, size)
         kept = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
         _, dtype = settle.grad_output(out_grad, kept.output_shape)
         grad: Array = xp.empty(shape, dtype)
@@ -435,11 +422,11 @@ def MaxROIAlign(
     array([[2. , 4.5],
            [2. , 4.5]], dtype=float32)
     """
-    with _WORDS:
+    with inputs.WORDS:
         kernels, data, rois = adopt_single(data=data, rois=rois)
         shape, size = settle.features_shape(data, "NCHW"), settle.output_size(pooled_size)
-        steps, given, options = _unit_steps(kernels.xp, rois, shape, size, spatial_scale)
-        out, argmax = plan.pool(LARGEST_UNIT_STEP, given, data, size, options, None, True)
+        steps, given, options = inputs.unit_steps(kernels.xp, rois, shape, size, spatial_scale)
+        out, argmax = once.pool(LARGEST_UNIT_STEP, given, data, size, options, None, True)
         max_idx_x, max_idx_y = steps.positions(argmax)
         return out, max_idx_x, max_idx_y
 
@@ -502,72 +489,12 @@ def MaxROIAlign_backward(
            [0. , 0.5, 0.5, 0. ],
            [0. , 0. , 0. , 0. ]], dtype=float32)
     """
-    with _WORDS:
+    with inputs.WORDS:
         kernels, out_grad, rois, max_idx_x, max_idx_y = adopt_single(
             out_grad=out_grad, rois=rois, max_idx_x=max_idx_x, max_idx_y=max_idx_y
         )
         shape, size = settle.input_shape(data_shape, "NCHW"), settle.grad_output_size(out_grad, "NCHW")
-        steps, given, options = _unit_steps(kernels.xp, rois, shape, size, spatial_scale)
+        steps, given, options = inputs.unit_steps(kernels.xp, rois, shape, size, spatial_scale)
         argmax = steps.argmax(max_idx_x, max_idx_y)
-        grad: Array = plan.backward(LARGEST_UNIT_STEP, given, out_grad, shape, options, None, argmax)
+        grad: Array = once.backward(LARGEST_UNIT_STEP, given, out_grad, shape, options, None, argmax)
         return grad
-
-
-def _unit_steps(
-    xp: Any, rois: Ndarray, input_shape: Shape, output_size: Size, spatial_scale: Real
-) -> tuple[UnitSteps, Given, tuple[float]]:
-    # where samples lie, and what a plan is made of
-    _five_columns(rois)
-    boxes = settle.rois(rois, None, input_shape[0], xp).boxes
-    check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
-    scale = scale_in_float32(spatial_scale)
-    steps = UnitSteps(xp, boxes[:, 1:], input_shape, output_size, scale)
-    return steps, Given(rois, None, "NCHW", "raise"), (scale,)
-
-
-def _images(xp: Any, rois: Ndarray, images: int) -> Ndarray:
-    # which image each box belongs to, as int64; -1 and N stand for all that is below or beyond
-    _five_columns(rois)
-    boxes = settle.rois(rois, None, images, xp).boxes
-    check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
-    return xp.trunc(xp.clip(boxes[:, 0].astype(np.float64), -1, images)).astype(np.int64)
-
-
-def _planes(xp: Any, images: Ndarray, channels: int) -> Ndarray:
-    # which plane of the features each plane of the output is made of
-    return (images[:, None] * channels + xp.arange(channels))[:, :, None, None]
-
-
-def _align_options(
-    xp: Any, rois: Ndarray, images: int, spatial_scale: Real, sample_ratio: Integer, aligned: Flag
-) -> tuple[Ndarray, dict[str, Any]]:
-    # which boxes are left out, and what the functions of roicy are called with
-    image = _images(xp, rois, images)
-    check_rows(image < images, rois, f"a batch index below N = {images}")
-    boxes = settle.rois(rois, None, images, xp).boxes[:, 1:]
-    scale = scale_in_float32(spatial_scale)
-    skipped = image < 0
-    if settle.flag("aligned", aligned):
-        sizes = (aligned_sizes(boxes, scale) > 0).all(axis=1)
-        check_rows(sizes | skipped, rois, "width and height greater than 0, as aligned is True")
-    return skipped, {
-        "spatial_scale": scale,
-        "sampling_ratio": sample_ratio,
-        "aligned": aligned,
-        "invalid": "nan",
-    }
-
-
-def _channels_of_a_bin(shape: Shape, size: Size) -> int:
-    rows, columns = size
-    if shape[1] % (rows * columns):
-        raise ValueError(
-            f"data must have a multiple of {rows} * {columns} channels, as position_sensitive is True, "
-            f"got {shape[1]}"
-        )
-    return shape[1] // (rows * columns)
-
-
-def _five_columns(rois: Ndarray) -> None:
-    if rois.ndim != 2 or rois.shape[1] != 5:
-        raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")

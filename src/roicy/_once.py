@@ -1,0 +1,79 @@
+"""Plans that are used once: what the public functions do with their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from roicy import _arguments as settle
+from roicy._backend import adopt
+from roicy._kinds import Kind
+from roicy._types import AnyArray, Array, InputShape, Out, OutputSize
+from roicy.plan import Given, Plan
+
+
+def pool(
+    kind: Kind,
+    given: Given,
+    features: Array,
+    output_size: OutputSize,
+    options: Sequence[Any],
+    out: Out,
+    return_argmax: bool = False,
+) -> Any:
+    """Pool a feature map, with arguments as a caller gives them."""
+    kernels, features, rois, batch_indices, out = adopt(
+        features=features, rois=given.rois, batch_indices=given.batch_indices, out=out
+    )
+    layout = settle.layout(given.layout)
+    shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
+    given = Given(rois, batch_indices, layout, given.invalid)
+    return Plan(kind, kernels, given, shape, size, options)._pool(features, out, return_argmax)
+
+
+def backward(
+    kind: Kind,
+    given: Given,
+    grad_output: Array,
+    input_shape: InputShape,
+    options: Sequence[Any],
+    out: AnyArray | None,
+    argmax: AnyArray | None = None,
+) -> Any:
+    """Return the gradient with respect to the features."""
+    kernels, grad_output, rois, argmax, batch_indices, out = adopt(
+        grad_output=grad_output,
+        rois=given.rois,
+        argmax=argmax,
+        batch_indices=given.batch_indices,
+        out=out,
+    )
+    layout = settle.layout(given.layout)
+    size = settle.grad_output_size(grad_output, layout)
+    shape = settle.input_shape(input_shape, layout)
+    given = Given(rois, batch_indices, layout, given.invalid)
+    return Plan(kind, kernels, given, shape, size, options)._backward(grad_output, argmax, out)
+
+
+def backward_rois(
+    kind: Kind,
+    given: Given,
+    grad_output: Array,
+    features: AnyArray,
+    options: Sequence[Any],
+    out: AnyArray | None,
+    argmax: AnyArray | None = None,
+) -> Any:
+    """Return the gradient with respect to the boxes."""
+    kernels, grad_output, features, rois, argmax, batch_indices, out = adopt(
+        grad_output=grad_output,
+        features=features,
+        rois=given.rois,
+        argmax=argmax,
+        batch_indices=given.batch_indices,
+        out=out,
+    )
+    layout = settle.layout(given.layout)
+    shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
+    given = Given(rois, batch_indices, layout, given.invalid)
+    return Plan(kind, kernels, given, shape, size, options)._backward_rois(grad_output, features, argmax, out)

@@ -1,0 +1,84 @@
+"""Boxes as MXNet's operators take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from roicy import _arguments as settle
+from roicy._types import Flag, Integer, Ndarray, Real, Shape, Size
+from roicy.compat._boxes import aligned_sizes, check_rows, scale_in_float32
+from roicy.compat._unit_steps import UnitSteps
+from roicy.compat._words import Words
+from roicy.plan import Given
+
+WORDS = Words(
+    features="data",
+    grad_output="out_grad",
+    input_shape="data_shape",
+    output_size="pooled_size",
+    sampling_ratio="sample_ratio",
+)
+
+
+def unit_steps(
+    xp: Any, rois: Ndarray, input_shape: Shape, output_size: Size, spatial_scale: Real
+) -> tuple[UnitSteps, Given, tuple[float]]:
+    """Return where samples lie, and what a plan is made of."""
+    five_columns(rois)
+    boxes = settle.rois(rois, None, input_shape[0], xp).boxes
+    check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
+    scale = scale_in_float32(spatial_scale)
+    steps = UnitSteps(xp, boxes[:, 1:], input_shape, output_size, scale)
+    return steps, Given(rois, None, "NCHW", "raise"), (scale,)
+
+
+def images_of(xp: Any, rois: Ndarray, images: int) -> Ndarray:
+    """Return which image each box belongs to, int64; -1 and N stand for all that is below or beyond."""
+    five_columns(rois)
+    boxes = settle.rois(rois, None, images, xp).boxes
+    check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
+    return xp.trunc(xp.clip(boxes[:, 0].astype(np.float64), -1, images)).astype(np.int64)
+
+
+def planes(xp: Any, images: Ndarray, channels: int) -> Ndarray:
+    """Return which plane of the features each plane of the output is made of."""
+    return (images[:, None] * channels + xp.arange(channels))[:, :, None, None]
+
+
+def align_options(
+    xp: Any, rois: Ndarray, images: int, spatial_scale: Real, sample_ratio: Integer, aligned: Flag
+) -> tuple[Ndarray, dict[str, Any]]:
+    """Return which boxes are left out, and what the functions of roicy are called with."""
+    image = images_of(xp, rois, images)
+    check_rows(image < images, rois, f"a batch index below N = {images}")
+    boxes = settle.rois(rois, None, images, xp).boxes[:, 1:]
+    scale = scale_in_float32(spatial_scale)
+    skipped = image < 0
+    if settle.flag("aligned", aligned):
+        sizes = (aligned_sizes(boxes, scale) > 0).all(axis=1)
+        check_rows(sizes | skipped, rois, "width and height greater than 0, as aligned is True")
+    return skipped, {
+        "spatial_scale": scale,
+        "sampling_ratio": sample_ratio,
+        "aligned": aligned,
+        "invalid": "nan",
+    }
+
+
+def channels_of_a_bin(shape: Shape, size: Size) -> int:
+    """Return how many channels a bin has of its own."""
+    rows, columns = size
+    if shape[1] % (rows * columns):
+        raise ValueError(
+            f"data must have a multiple of {rows} * {columns} channels, as position_sensitive is True, "
+            f"got {shape[1]}"
+        )
+    return shape[1] // (rows * columns)
+
+
+def five_columns(rois: Ndarray) -> None:
+    """Check that boxes have a batch index."""
+    if rois.ndim != 2 or rois.shape[1] != 5:
+        raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")
