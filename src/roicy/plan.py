@@ -83,7 +83,7 @@ class Plan(Generic[Array]):
             n, h, w, c = input_shape
         # What reads the boxes of a call on a GPU is in line there before the caller can change them: on this
         # stream. Threads of the CPU change them when they like.
-        own = kept or not kernels.asynchronous
+        own = kept or kernels.streams is None
         settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, own)
         k = len(settled.boxes)
         rows, columns = output_size
