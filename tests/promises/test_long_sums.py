@@ -127,6 +127,60 @@ def test_gradients_of_very_many_bins_on_the_same_pixels(bins):
         assert np.abs(spread[0].astype(np.float64).sum((1, 2)) / total - 1).max() <= BOUND
 
 
+def peak(value_of_channel, layout="NCHW"):
+    """Maps whose largest number is at row 5 and column 5."""
+    features = np.zeros((1, 12, 12, len(value_of_channel)), np.float32)
+    features[0, 5, 5] = 1
+    return features if layout == "NHWC" else np.ascontiguousarray(features.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.cpu_only("the CUDA kernels sum what a pixel gets of maxima in one chain")
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("boxes", [400, 3000, 20000])
+def test_gradients_of_the_maxima_of_very_many_boxes(boxes, layout):
+    values = np.random.default_rng(6).uniform(1, 2, 19).astype(np.float32)
+    features, rois = peak(values, layout), same_box(boxes, (3, 3, 7, 7))
+    shape = (boxes, 19, 1, 1) if layout == "NCHW" else (boxes, 1, 1, 19)
+    grad = np.ascontiguousarray(np.broadcast_to(values.reshape(shape[1:]), shape))
+    _, argmax = roicy.roi_pool(features, rois, 1, return_argmax=True, layout=layout)
+    pooled = roicy.roi_pool_backward(grad, argmax, rois, features.shape, layout=layout)
+    assert (
+        np.abs(pooled.sum((0, 2, 3) if layout == "NCHW" else (0, 1, 2)) / (values * boxes) - 1).max() <= BOUND
+    )
+
+
+@pytest.mark.cpu_only("the CUDA kernels sum what a pixel gets of maxima in one chain")
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("sampling_ratio", [1, 7])
+@pytest.mark.parametrize(
+    ("boxes", "size"), [(61, 1), (100, 1), (300, 1), (3000, 1), (7, 20), (1, 100), (2, 400)]
+)
+def test_gradients_of_the_largest_samples_of_very_many_bins(boxes, size, sampling_ratio, layout):
+    """The four pixels around a sample share its gradient, whole numbers of quarters."""
+    values = np.random.default_rng(7).uniform(1, 2, 19).astype(np.float32)
+    features, rois = peak(values, layout), same_box(boxes, (5, 5, 6, 6))
+    options = {"sampling_ratio": sampling_ratio, "mode": "max", "layout": layout}
+    shape = (boxes, 19, size, size) if layout == "NCHW" else (boxes, size, size, 19)
+    grad = np.ascontiguousarray(np.broadcast_to(values if layout == "NHWC" else values[:, None, None], shape))
+    _, argmax = roicy.roi_align(features, rois, size, return_argmax=True, **options)
+    found = roicy.roi_align_backward(grad, rois, features.shape, argmax=argmax, **options)
+    exact = roicy.roi_align_backward(grad.astype(np.float64), rois, features.shape, argmax=argmax, **options)
+    assert np.abs(found - exact).max() <= BOUND * np.abs(exact).max()
+
+
+@pytest.mark.cpu_only("the CUDA kernels sum the slopes of a box in double precision")
+@pytest.mark.parametrize("size", [8, 14, 17, 100, 300])
+def test_gradients_of_large_boxes_of_maxima(size):
+    features, grad, _ = combs((2 * size + 2, 2 * size + 2), (size, size), "x")
+    rois = same_box(1, (0, 0, 2 * size, 2 * size))
+    options = {"sampling_ratio": 2, "mode": "max"}
+    _, argmax = roicy.roi_align(features, rois, size, return_argmax=True, **options)
+    found = roicy.roi_align_backward_rois(grad, features, rois, argmax=argmax, **options)
+    wide = grad.astype(np.float64), features.astype(np.float64), rois
+    exact = roicy.roi_align_backward_rois(*wide, argmax=argmax, **options)
+    assert np.abs(found - exact).max() <= BOUND / 4 * np.abs(exact).max()
+
+
 @pytest.mark.parametrize("operator", ["roi_align", "roi_align_rotated"])
 def test_gradients_in_pieces_have_the_same_bits_for_any_number_of_threads(operator):
     rng = np.random.default_rng(4)
@@ -172,7 +226,15 @@ def check_gradients_of_a_large_box(size, sampling_ratio, axis):
 @pytest.mark.parametrize("axis", ["x", "y"])
 @pytest.mark.parametrize(
     ("size", "sampling_ratio"),
-    [((1, 1), 128), ((300, 300), 1), ((1, 1500), 1), ((1500, 1), 1), ((20, 20), 10)],
+    [
+        ((1, 1), 128),
+        ((8, 8), 1),
+        ((17, 17), 1),
+        ((300, 300), 1),
+        ((1, 1500), 1),
+        ((1500, 1), 1),
+        ((20, 20), 10),
+    ],
 )
 def test_gradients_of_large_rotated_boxes(size, sampling_ratio, axis):
     """The centre gets a constant from each bin."""

@@ -20,7 +20,7 @@ from roicy.cpu.apply.axis_taps cimport bin_at, bins_from, line_columns, line_row
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
 from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
-from roicy.cpu.lanes.lanes cimport LANES, lane_rows, lanes, lanes_restore, lanes_zero, real
+from roicy.cpu.lanes.lanes cimport LANES, PIECE, lane_rows, lanes, lanes_join, lanes_restore, lanes_zero, real
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots, tap_list, tap_lists
 from roicy.cpu.lanes.piles cimport CHAIN, piles_add_products, piles_add_weighted
 from roicy.cpu.runtime.memory cimport bytes_of
@@ -57,13 +57,14 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef lanes* dots = moved + GROUP * <ptrdiff_t> call.pw             # D of one bin: (3, tallest)
     cdef lanes sums[4]      # of x1, y1, x2, y2
     cdef lanes lost[4]
+    cdef lanes start, end   # terms of y1 and y2 that have not joined their sums
     cdef lane_rows of_bins = lane_rows(first=bins, stride=call.pw, depth=1)
     cdef lane_rows of_blended = lane_rows(first=blended, stride=0, depth=1)
     cdef tap_lists pixels, from_start, from_end
     cdef tap_list bin
     cdef bint pieces
-    cdef int64_t k, first, b
-    cdef int count, p, r, group, j
+    cdef int64_t k, first, b, last
+    cdef int count, p, r, group, j, held
     for k in range(task.first, task.last):
         of_blended.stride = count = x.line_length[k]
         if count == 0 or y.line_length[k] == 0:
@@ -76,7 +77,11 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
         for j in range(4):
             sums[j] = lost[j] = lanes_zero()
-        pieces = call.ph * <int64_t> call.pw > CHAIN or y.line_length[k] > CHAIN
+        start = end = lanes_zero()
+        held = 0
+        last = (k + 1) * call.ph - 1
+        pieces = (call.ph * <int64_t> call.pw > CHAIN
+                  or y.tap_start[last] + y.tap_count[last] - y.tap_start[k * call.ph] > CHAIN)
         pixels = pixels_from(x, x.line_start[k])
         from_start = bins_from(x, k * call.pw, x.tap_slope_start)
         from_end = bins_from(x, k * call.pw, x.tap_slope_end)
@@ -90,14 +95,24 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                 bin = bin_at(y, k * call.ph + p + r)
                 pass_rows_and_dots(scratch.row, &bin, column, count, spread + r * <ptrdiff_t> count,
                                    <const lanes**> scratch.tap, blended + r * <ptrdiff_t> count, dots)
-                piles_add_weighted(<const real*> y.tap_slope_start + first, dots, bin.count, pieces, sums + 1, lost + 1)
-                piles_add_weighted(<const real*> y.tap_slope_end + first, dots, bin.count, pieces, sums + 3, lost + 3)
+                held += bin.count
+                if pieces and held > PIECE:
+                    sums[1] = lanes_join(start, sums[1], lost + 1)
+                    sums[3] = lanes_join(end, sums[3], lost + 3)
+                    start = end = lanes_zero()
+                    held = bin.count
+                piles_add_weighted(<const real*> y.tap_slope_start + first, dots, bin.count, pieces, &start, sums + 1,
+                                   lost + 1)
+                piles_add_weighted(<const real*> y.tap_slope_end + first, dots, bin.count, pieces, &end, sums + 3,
+                                   lost + 3)
             pass_columns(&of_blended, group, &from_start, call.pw, moved, 0)
             b = p * <int64_t> call.pw
             piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums, lost)
             pass_columns(&of_blended, group, &from_end, call.pw, moved, 0)
             piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums + 2, lost + 2)
             p += group
+        sums[1] = lanes_join(start, sums[1], lost + 1)
+        sums[3] = lanes_join(end, sums[3], lost + 3)
         for j in range(4):
             sums[j] = lanes_restore(sums[j], lost[j])
         note_part(&call.parts, k, task.channel, sums, 1)

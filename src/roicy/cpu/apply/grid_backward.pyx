@@ -2,11 +2,13 @@
 
 One task is an image and one block of channels (or a band of the map's rows), summed in a tile
 ``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order, whoever owns
-it: the same bits for any number of threads.
+it: the same bits for any number of threads. Where very many bins have samples at a pixel its sum is in pieces; where so
+many are one RoI's, what each addition rounds away is kept.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -14,14 +16,18 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.apply.grid_samples cimport samples_of
+from roicy.cpu.apply.term_runs cimport (
+    Pieces, Runs, begin_runs, end_runs, finish_row, free_runs, join_runs, no_runs, note_window, pieces_bytes, pieces_in,
+    start_image, use_sums,
+)
 from roicy.cpu.apply.view cimport View, block_at, load_bins, store_pixels, view_of
-from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lane_int, lane_ints, lanes, real
-from roicy.cpu.lanes.maxima cimport NOWHERE, ints_fill, pass_chosen, sample_axis
+from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lane_int, lane_ints, lanes, lanes_join, lanes_zero, real
+from roicy.cpu.lanes.maxima cimport NOWHERE, chosen_pixels, ints_fill, pass_chosen, sample_axis
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
 from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables, Sample, dense_sample
-from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.tables.rois cimport PILE, Window
 from roicy.cpu.tuning cimport ALL_SAMPLES, GRID_BACKWARD_SERIAL_WORK, WIDE_CHANNELS
 
 
@@ -31,6 +37,8 @@ cdef struct GridBackwardCall:
     const int64_t* order
     const Window* window
     View grad_output, argmax, features
+    Runs runs
+    uint8_t* crowded        # (K) where there are runs: whether a pixel may get very many terms of the RoI alone
 
 
 cdef struct Chosen:
@@ -116,16 +124,30 @@ cdef void grid_backward_task(void* settled, Task* task, Scratch* scratch) noexce
     cdef const Window* window
     cdef sample_axis down, along
     cdef Chooser chooser
-    cdef int64_t k, p, q, i, row, top, bottom, rows = task.bottom - task.top
+    cdef chosen_pixels to
+    cdef Pieces pieces
+    cdef int64_t k, p, q, i, row, rows = task.bottom - task.top
     cdef int c
     memset(tile, 0, rows * out.columns * sizeof(lanes))
+    to.columns = out.columns
+    if call.runs.start != NULL:
+        pieces = pieces_in(scratch.blended, task.top, rows, out.columns)
+        memset(pieces.used, 0, rows)
     for k in range(task.first, task.last):
         window = call.window + k
         if window.bottom <= task.top or window.top >= task.bottom:
             continue
         load_bins(gradient, block_at(gradient, call.order[k], task.channel), task.channels, bins)
         load_argmax(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, argmax)
-        top, bottom = task.top - window.top, task.bottom - window.top
+        to.top, to.bottom = task.top - window.top, task.bottom - window.top
+        to.tile = tile + window.left - to.top * out.columns
+        to.lost = NULL
+        if call.runs.start != NULL:
+            join_runs(&call.runs, k, task, tile, &pieces)
+            if call.crowded[k]:
+                for row in range(max(<int64_t> window.top, task.top), min(<int64_t> window.bottom, task.bottom)):
+                    use_sums(&pieces, row - task.top)
+                to.lost = pieces.lost + window.left - to.top * out.columns
         for p in range(y.bins):
             down = samples_of(y, k * y.bins + p)
             for q in range(x.bins):
@@ -137,18 +159,17 @@ cdef void grid_backward_task(void* settled, Task* task, Scratch* scratch) noexce
                         chooser.lane = c
                         chooser.index = <int32_t> (<lane_int*> (argmax + i))[c]
                         chooser.value = (<real*> (bins + i))[c]
-                        spread_one(call, &chooser, top, bottom, tile + window.left - top * out.columns)
+                        spread_one(call, &chooser, &to)
                 elif down.count and along.count:
                     check_inside(window.left + along.high[along.count - 1], 0, out.columns)
-                    pass_chosen(bins + i, argmax + i, &down, &along, top, bottom, out.columns,
-                                tile + window.left - top * out.columns)
+                    pass_chosen(bins + i, argmax + i, &down, &along, &to)
     for row in range(rows):
+        if call.runs.start != NULL:
+            finish_row(tile, &pieces, row)
         store_pixels(out, target + row * out.row, task.channels, out.columns, tile + row * out.columns, 1, False)
 
 
-cdef inline void spread_one(GridBackwardCall* call, Chooser* one, int64_t top, int64_t bottom,
-                            lanes* tile) noexcept nogil:
-    cdef real* corner
+cdef inline void spread_one(GridBackwardCall* call, Chooser* one, const chosen_pixels* to) noexcept nogil:
     cdef real part
     cdef Chosen y, x
     cdef int64_t row
@@ -157,13 +178,94 @@ cdef inline void spread_one(GridBackwardCall* call, Chooser* one, int64_t top, i
         return
     for i in range(2):
         row = y.high if i else y.low
-        if not top <= row < bottom:
+        if not to.top <= row < to.bottom:
             continue
         part = one.value * (y.high_weight if i else y.low_weight)
         check_inside(call.window[one.k].left + x.high, 0, call.features.columns)
-        corner = <real*> (tile + row * call.features.columns) + one.lane
-        corner[x.low * LANES] += part * x.low_weight
-        corner[x.high * LANES] += part * x.high_weight
+        add_one(to, row * to.columns + x.low, one.lane, part * x.low_weight)
+        add_one(to, row * to.columns + x.high, one.lane, part * x.high_weight)
+
+
+cdef inline void add_one(const chosen_pixels* to, int64_t at, int lane, real value) noexcept nogil:
+    cdef lanes term
+    if to.lost == NULL:
+        (<real*> (to.tile + at))[lane] += value
+        return
+    term = lanes_zero()
+    (<real*> &term)[lane] = value
+    to.tile[at] = lanes_join(term, to.tile[at], to.lost + at)
+
+
+cdef int most_bins(Grid* axis, int64_t k, int pixels, uint8_t* bins, int32_t* last) noexcept nogil:
+    # How many of a RoI's bins sample each of its window's rows (columns), or one more than a piece has terms if
+    # they are more; returns the most. `last` is scratch for as many.
+    cdef int64_t bin, i
+    cdef int32_t at
+    cdef int p, j, most = 0
+    memset(last, 0, pixels * sizeof(int32_t))
+    memset(bins, 0, pixels)
+    for p in range(axis.bins):
+        bin = k * axis.bins + p
+        if axis.dense[bin] >= 0:        # not all of its samples are listed
+            for at in range(pixels):
+                bins[at] += bins[at] <= PILE
+            continue
+        for i in range(axis.start[bin], axis.start[bin] + axis.count[bin]):
+            for j in range(2):
+                at = axis.high[i] if j else axis.low[i]
+                if last[at] <= p:
+                    last[at] = p + 1
+                    bins[at] += bins[at] <= PILE
+    for at in range(pixels):
+        most = max(most, <int> bins[at])
+    return most
+
+
+cdef bint note_chosen(GridTable table, GridBackwardCall* call, uint8_t* down, uint8_t* along,
+                      int32_t* last) noexcept nogil:
+    # False: out of memory.
+    cdef const Window* window
+    cdef int64_t image, k
+    cdef int rows, columns
+    for image in range(table.images):
+        start_image(&call.runs, table)
+        for k in range(table.image_start[image], table.image_start[image + 1]):
+            window = table.window + k
+            rows = most_bins(call.y, k, window.bottom - window.top, down, last)
+            columns = most_bins(call.x, k, window.right - window.left, along, last)
+            call.crowded[k] = rows * columns > PILE
+            if call.crowded[k]:         # what its additions lose is kept: they count as one
+                memset(down, 1, window.bottom - window.top)
+            if not note_window(&call.runs, k, window, table.width, down, NULL if call.crowded[k] else along):
+                return False
+    return True
+
+
+cdef int find_chosen_runs(GridTable table, GridBackwardCall* call) except -1:
+    cdef int64_t most = 0, image, k, pixels
+    cdef uint8_t* bins
+    cdef int32_t* last
+    cdef bint noted, crowded = False
+    call.runs = no_runs()
+    call.crowded = NULL
+    for image in range(table.images):
+        most = max(most, table.image_start[image + 1] - table.image_start[image])
+    if most * <double> table.rows * table.columns <= PILE:
+        return 0
+    begin_runs(&call.runs, table)
+    pixels = call.runs.longest + 1
+    call.crowded = <uint8_t*> calloc(table.rois + 1, 1)
+    bins = <uint8_t*> malloc(2 * pixels)
+    last = <int32_t*> malloc(pixels * sizeof(int32_t))
+    noted = call.crowded != NULL and bins != NULL and last != NULL
+    if noted:
+        with nogil:
+            noted = note_chosen(table, call, bins, bins + pixels, last)
+            for k in range(table.rois):
+                crowded |= call.crowded[k]
+    free(bins)
+    free(last)
+    return end_runs(&call.runs, table, noted, crowded)
 
 
 def grid_backward(GridTables tables, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features,
@@ -204,8 +306,14 @@ cdef int grid_backward_run(GridTable table, cnp.ndarray grad_output, cnp.ndarray
     work.divide(table, 0, table.rois, out.channels, LANES, 0,
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
     bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
-    work.provide(table, threads, out.rows * out.columns * sizeof(lanes), 0, bins, bins, 0)
-    return work.run(grid_backward_task, &call)
+    find_chosen_runs(table, &call)
+    try:
+        work.provide(table, threads, out.rows * out.columns * sizeof(lanes),
+                     pieces_bytes(out.rows, out.columns) if call.runs.start != NULL else 0, bins, bins, 0)
+        return work.run(grid_backward_task, &call)
+    finally:
+        free_runs(&call.runs)
+        free(call.crowded)
 
 
 def grid_argmax_error(GridTables tables, cnp.ndarray argmax):

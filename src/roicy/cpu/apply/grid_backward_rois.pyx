@@ -1,8 +1,8 @@
 """The gradient of a maximum of bilinear samples with respect to the box.
 
 One task is an image and a block of LANES channels (or a part of the image's RoIs). As the box moves, so does the sample
-that was chosen; which one it is stays. A block's part of a RoI's gradient is summed lane by lane, the blocks in double
-precision in their order: the same bits for any number of threads.
+that was chosen; which one it is stays. A block's part of a RoI's gradient is summed lane by lane, in pieces of up to
+PILE bins, the blocks in double precision in their order: the same bits for any number of threads.
 """
 
 from libc.stddef cimport size_t
@@ -16,12 +16,12 @@ from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, 
 from roicy.cpu.apply.grid_samples cimport samples_of
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
 from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
-from roicy.cpu.lanes.lanes cimport LANES, lane_int, lane_ints, lanes, lanes_zero, real
+from roicy.cpu.lanes.lanes cimport LANES, lane_int, lane_ints, lanes, lanes_join, lanes_restore, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport NOWHERE, ints_fill, pass_chosen_slopes, sample_axis, sample_share
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables
-from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.tables.rois cimport PILE, Window
 from roicy.cpu.tuning cimport ALL_SAMPLES, GRID_BACKWARD_ROIS_ALONE_SHARE, GRID_BACKWARD_ROIS_SERIAL_WORK
 
 
@@ -63,6 +63,8 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef sample_share y_shares[ALL_SAMPLES]
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef lanes slopes[4]
+    cdef lanes sums[4]
+    cdef lanes lost[4]
     cdef const Window* window
     cdef sample_axis down, along
     cdef Chooser chooser
@@ -83,7 +85,7 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
             for j in range(min(along.count, <int> ALL_SAMPLES)):
                 x_shares[q * ALL_SAMPLES + j] = share_of(x, k, q, along.number[j], call.widened + 2 * k + 1)
         for j in range(4):
-            slopes[j] = lanes_zero()
+            slopes[j] = sums[j] = lost[j] = lanes_zero()
         for p in range(y.bins):
             down = samples_of(y, k * y.bins + p)
             for j in range(min(down.count, <int> ALL_SAMPLES)):
@@ -91,6 +93,10 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
             for q in range(x.bins):
                 along = samples_of(x, k * x.bins + q)
                 i = p * x.bins + q
+                if i and i % PILE == 0:
+                    for j in range(4):
+                        sums[j] = lanes_join(slopes[j], sums[j], lost + j)
+                        slopes[j] = lanes_zero()
                 if not taken_together(y, x, k * y.bins + p, k * x.bins + q):
                     chooser = Chooser(k=k, p=p, q=q, lane=0, index=0, value=0)
                     for c in range(task.channels):
@@ -101,7 +107,9 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                 elif down.count and along.count:
                     pass_chosen_slopes(bins + i, argmax + i, scratch.row, &down, &along, y_shares,
                                        x_shares + q * ALL_SAMPLES, slopes)
-        note_part(&call.parts, k, task.channel, slopes, call.spatial_scale)
+        for j in range(4):
+            sums[j] = lanes_restore(lanes_join(slopes[j], sums[j], lost + j), lost[j])
+        note_part(&call.parts, k, task.channel, sums, call.spatial_scale)
 
 
 cdef inline void differentiate_one(GridBackwardRoisCall* call, Chooser* one, const char** row,

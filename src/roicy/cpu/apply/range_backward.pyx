@@ -3,10 +3,10 @@
 One task is an image and a few channels (or a band of the map's rows). Where the gradient of the features lies plane by
 plane in the accumulation type it is summed in place, else in a tile ``[row][column][lane]`` that is stored at the end.
 A pixel sums its RoIs in ascending order and their bins in row-major order, whoever owns it: no atomics, and the same
-bits for any number of threads.
+bits for any number of threads. Where an image has very many RoIs a sum in floats counts its terms, and is in pieces.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -14,10 +14,13 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
+from roicy.cpu.lanes.counted cimport (
+    COUNTED, counted_add, counted_add_bins, counted_begin, counted_bins, counted_finish, counted_pile, counted_sums,
+)
 from roicy.cpu.lanes.lanes cimport LANES, OWN, element_load, lanes, real
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
-from roicy.cpu.tables.rois cimport ImageTable
+from roicy.cpu.tables.rois cimport MANY, ImageTable
 from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK
 
 
@@ -25,6 +28,8 @@ cdef struct RangeBackwardCall:
     const int64_t* order
     View grad_output, argmax, grad_features
     bint in_place
+    bint counted            # whether a pixel may get more terms than a piece has
+    int64_t slots           # for the sums of one plane, or of the tile, that have so many
 
 
 cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,
@@ -41,25 +46,63 @@ cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t co
 cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef RangeBackwardCall* call = <RangeBackwardCall*> settled
     cdef View* out = &call.grad_features
+    cdef counted_sums sums[LANES]       # each plane's, or all of the tile's
+    cdef int64_t pixels = (task.bottom - task.top) * out.columns, i, y
+    cdef int count = task.channels if call.in_place else 1
+    cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
+    for i in range(count):
+        sums[i].count = pixels if call.in_place else pixels * LANES
+        sums[i].piece = <real*> (target + i * out.channel if call.in_place else scratch.tile)
+        if call.counted:
+            sums[i].left = <uint8_t*> scratch.spare + i * pixels
+            sums[i].piles = <counted_pile*> scratch.blended + i * call.slots
+            sums[i].slots = call.slots
+            counted_begin(sums + i)
+        else:
+            memset(sums[i].piece, 0, sums[i].count * sizeof(real))
+    if call.in_place:
+        sum_planes(call, task, sums)
+    else:
+        sum_tile(call, task, sums)
+    if call.counted:
+        for i in range(count):
+            counted_finish(sums + i)
+    for y in range(0 if call.in_place else task.bottom - task.top):
+        store_pixels(out, target + y * out.row, task.channels, out.columns,
+                     <lanes*> scratch.tile + y * out.columns, 1, False)
+
+
+cdef void sum_planes(RangeBackwardCall* call, Task* task, counted_sums* sums) noexcept nogil:
     cdef View* gradient = &call.grad_output
     cdef View* index = &call.argmax
-    cdef int64_t first = task.top * out.columns, pixels = (task.bottom - task.top) * out.columns
-    cdef int64_t k, c, p, q, y, at, count = gradient.rows * gradient.columns
-    cdef lanes* tile = <lanes*> scratch.tile
+    cdef counted_bins bins
+    cdef int64_t first = task.top * call.grad_features.columns, k, c, ahead
+    bins.count = gradient.rows * gradient.columns
+    bins.channels = task.channels
+    bins.value_step = gradient.channel
+    bins.index_step = index.channel
+    for k in range(task.first, task.last):
+        bins.value = block_at(gradient, call.order[k], task.channel)
+        bins.index = block_at(index, call.order[k], task.channel)
+        ahead = call.order[min(k + 1, task.last - 1)] - call.order[k]
+        bins.value_ahead = ahead * gradient.image
+        bins.index_ahead = ahead * index.image
+        if call.counted:
+            counted_add_bins(sums, &bins, first)
+            continue
+        for c in range(task.channels):
+            add_bins(<const real*> (bins.value + c * gradient.channel),
+                     <const int32_t*> (bins.index + c * index.channel), bins.count, first, <uint64_t> sums[c].count,
+                     sums[c].piece)
+
+
+cdef void sum_tile(RangeBackwardCall* call, Task* task, counted_sums* sums) noexcept nogil:
+    cdef View* gradient = &call.grad_output
+    cdef View* index = &call.argmax
+    cdef int64_t first = task.top * call.grad_features.columns, pixels = sums.count // LANES, k, p, q, c, at
     cdef const char* values
     cdef const char* indices
-    cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
-    if call.in_place:
-        for c in range(task.channels):
-            memset(target + c * out.channel, 0, pixels * sizeof(real))
-        for k in range(task.first, task.last):
-            values = block_at(gradient, call.order[k], task.channel)
-            indices = block_at(index, call.order[k], task.channel)
-            for c in range(task.channels):
-                add_bins(<const real*> (values + c * gradient.channel), <const int32_t*> (indices + c * index.channel),
-                         count, first, <uint64_t> pixels, <real*> (target + c * out.channel))
-        return
-    memset(tile, 0, pixels * sizeof(lanes))
+    cdef real value
     for k in range(task.first, task.last):
         for p in range(gradient.rows):
             for q in range(gradient.columns):
@@ -67,10 +110,13 @@ cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexc
                 indices = block_at(index, call.order[k], task.channel) + p * index.row + q * index.column
                 for c in range(task.channels):
                     at = (<const int32_t*> (indices + c * index.channel))[0] - first
-                    if 0 <= at < pixels:
-                        (<real*> (tile + at))[c] += element_load(values + c * gradient.channel, gradient.dtype)
-    for y in range(task.bottom - task.top):
-        store_pixels(out, target + y * out.row, task.channels, out.columns, tile + y * out.columns, 1, False)
+                    if not 0 <= at < pixels:
+                        continue
+                    value = element_load(values + c * gradient.channel, gradient.dtype)
+                    if call.counted:
+                        counted_add(sums, at * LANES + c, value)
+                    else:
+                        sums.piece[at * LANES + c] += value
 
 
 def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features,
@@ -80,7 +126,8 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     cdef View* out = &call.grad_features
     cdef Work work = Work()
     cdef double pixels
-    cdef int64_t block, blocks, bands
+    cdef int64_t block, blocks, bands, image, most = 0
+    cdef size_t planes
     call.order = table.order
     call.grad_output = view_of(grad_output)
     call.argmax = view_of(argmax)
@@ -99,7 +146,18 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     if threads > 1 and pixels / 8 > table.work * out.channels:
         bands = max(1, min(out.rows, 4 * threads // max(1, blocks * out.images)))
     work.divide(table, 0, table.rois, out.channels, block, 0, bands)
-    work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes), 0, 0, 0, 0)
+    planes = min(block, out.channels) if call.in_place else LANES
+    for image in range(table.images):
+        most = max(most, table.image_start[image + 1] - table.image_start[image])
+    call.counted = sizeof(real) == 4 and (
+        most > MANY or call.grad_output.rows * <double> call.grad_output.columns > MANY)
+    most *= call.grad_output.rows * call.grad_output.columns    # terms of a plane
+    call.slots = 2
+    while call.slots <= 2 * min(most // COUNTED, out.rows * out.columns) * (1 if call.in_place else LANES):
+        call.slots *= 2
+    work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
+                 (planes if call.in_place else 1) * call.slots * sizeof(counted_pile) if call.counted else 0, 0,
+                 out.rows * out.columns * planes if call.counted else 0, 0)
     work.run(range_backward_task, &call)
 
 

@@ -2,6 +2,7 @@
 #ifndef ROICY_LARGEST_SAMPLES_H
 #define ROICY_LARGEST_SAMPLES_H
 
+#include "long_sums.h"
 #include "maxima.h"
 
 /* The samples of a bin along one axis: their numbers, and the pixels around them. */
@@ -81,30 +82,48 @@ ROICY_INLINE lanes lanes_chosen(lanes x, lane_ints argmax, lane_int here) {
 #endif
 }
 
-/* Each sample of a bin sends the lanes of `gradient` that chose it to the four pixels around it, in the rows
- * top to bottom of the tile. The zeros of the other lanes change nothing. */
-ROICY_NOINLINE void pass_chosen(const lanes *gradient, const lane_ints *argmax, const sample_axis *y,
-                                const sample_axis *x, ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t columns,
-                                lanes *tile) {
+/* Where samples send their gradient: the rows top to bottom of a RoI's window. What the sums lose is kept
+ * where `lost` is not NULL. */
+typedef struct {
+    lanes *tile, *lost; /* the first pixel of the window's first row */
+    ptrdiff_t top, bottom, columns;
+} chosen_pixels;
+
+ROICY_INLINE void chosen_as(const lanes *gradient, const lane_ints *argmax, const sample_axis *y,
+                            const sample_axis *x, const chosen_pixels *to, const int keeps) {
     const lanes all = *gradient;
     const lane_ints at = *argmax;
     for (int j = 0; j < y->count; j++)
         for (int high = 0; high < 2; high++) {
             const ptrdiff_t row = high ? y->high[j] : y->low[j];
             const lanes weighted = lanes_scale(high ? y->high_weight[j] : y->low_weight[j], all);
-            lanes *pixels = tile + row * columns;
-            if (row < top || row >= bottom)
+            lanes *pixels = to->tile + row * to->columns, *lost = keeps ? to->lost + row * to->columns : NULL;
+            if (row < to->top || row >= to->bottom)
                 continue;
             for (int i = 0; i < x->count; i++) {
                 const int64_t here = y->number[j] * (int64_t)x->total + x->number[i];
+                const int before = x->low[i], after = x->high[i];
                 if (here > INT32_MAX) /* which no index can name */
                     continue;
                 const lanes part = lanes_chosen(weighted, at, (lane_int)here);
-                lanes *left = pixels + x->low[i], *right = pixels + x->high[i];
-                *left = lanes_madd(1, lanes_scale(x->low_weight[i], part), *left);
-                *right = lanes_madd(1, lanes_scale(x->high_weight[i], part), *right);
+                const lanes left = lanes_scale(x->low_weight[i], part);
+                const lanes right = lanes_scale(x->high_weight[i], part);
+                pixels[before] = keeps ? lanes_join(left, pixels[before], lost + before)
+                                       : lanes_madd(1, left, pixels[before]);
+                pixels[after] = keeps ? lanes_join(right, pixels[after], lost + after)
+                                      : lanes_madd(1, right, pixels[after]);
             }
         }
+}
+
+/* Each sample of a bin sends the lanes of `gradient` that chose it to the four pixels around it. The zeros of
+ * the other lanes change nothing. */
+ROICY_NOINLINE void pass_chosen(const lanes *gradient, const lane_ints *argmax, const sample_axis *y,
+                                const sample_axis *x, const chosen_pixels *to) {
+    if (to->lost)
+        chosen_as(gradient, argmax, y, x, to, 1);
+    else
+        chosen_as(gradient, argmax, y, x, to, 0);
 }
 
 /* How far a sample moves with the first coordinate of the box along an axis, and with the second. */

@@ -22,8 +22,12 @@ ROICY_INLINE lanes lanes_join(lanes piece, lanes sum, lanes *lost) {
 
 /* The sum with what it lost; of one that is no number, or infinite, there is nothing to be had. */
 ROICY_INLINE lanes lanes_restore(lanes sum, lanes lost) {
+#if defined(__GNUC__)
+    const lanes kept = (lanes)((lost == lost) & (__typeof__(lost == lost))lost);
+#else
     lanes kept = lanes_zero();
-    ROICY_EACH(l) ROICY_LANE(kept, l) = ROICY_LANE(lost, l) == ROICY_LANE(lost, l) ? ROICY_LANE(lost, l) : 0;
+    ROICY_EACH(l) kept.lane[l] = lost.lane[l] == lost.lane[l] ? lost.lane[l] : 0;
+#endif
     return lanes_madd(1, kept, sum);
 }
 

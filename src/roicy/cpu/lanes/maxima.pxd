@@ -52,8 +52,14 @@ cdef extern from "largest_samples.h" nogil:
                          ptrdiff_t count, lanes* target) noexcept
     void pass_samples(const lane_rows* blended, int rows, const sample_axis* columns, const lane_int* first,
                       bint by_corner, const maxima* bin) noexcept
+
+    ctypedef struct chosen_pixels:
+        lanes* tile
+        lanes* lost
+        ptrdiff_t top, bottom, columns
+
     void pass_chosen(const lanes* gradient, const lane_ints* argmax, const sample_axis* y, const sample_axis* x,
-                     ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t columns, lanes* tile) noexcept
+                     const chosen_pixels* to) noexcept
     void pass_chosen_slopes(const lanes* gradient, const lane_ints* argmax, const char* const* row,
                             const sample_axis* y, const sample_axis* x, const sample_share* y_share,
                             const sample_share* x_share, lanes* slopes) noexcept

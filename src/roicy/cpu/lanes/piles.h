@@ -5,23 +5,16 @@
 
 #include "long_sums.h"
 
-/* Counts so many terms more on each pixel of a window whose rows lie `stride` apart; whether one of them then
- * has more than `limit`: these are the first ones of all of them. */
-ROICY_NOINLINE int piles_count(uint16_t *held, ptrdiff_t stride, int rows, int columns, int terms,
-                               int limit) {
+/* Counts terms more on the pixels of a row of a window: so many on each, times those of its column unless
+ * `along` is NULL. Whether one of them has more than `limit` then. */
+ROICY_NOINLINE int piles_count(uint16_t *held, int columns, int terms, const uint8_t *along, int limit) {
     uint16_t most = 0;
-    for (int y = 0; y < rows; y++)
-        for (int x = 0; x < columns; x++) {
-            const uint16_t now = (uint16_t)(held[y * stride + x] + terms);
-            held[y * stride + x] = now;
-            most = now > most ? now : most;
-        }
-    if (most <= limit)
-        return 0;
-    for (int y = 0; y < rows; y++)
-        for (int x = 0; x < columns; x++)
-            held[y * stride + x] = (uint16_t)terms;
-    return most > terms; /* else there was nothing before */
+    for (int x = 0; x < columns; x++) {
+        const uint16_t now = (uint16_t)(held[x] + (along ? terms * along[x] : terms));
+        held[x] = now;
+        most = now > most ? now : most;
+    }
+    return most > limit;
 }
 
 /* What `count` vectors of the tile hold joins the sums. */
@@ -34,16 +27,22 @@ ROICY_NOINLINE void piles_join(lanes *tile, ptrdiff_t count, lanes *sum, lanes *
 
 /* The slopes of one box: sums of the products of its bins and pixels. Up to CHAIN terms are one chain, more
  * are summed in pieces; `lost` is what these lost. */
-enum { CHAIN = 320 };
+enum { CHAIN = 60 };
 
+/* A piece is four chains, of every fourth term each. */
 ROICY_NOINLINE void piles_add_long(const real *weight, const lanes *x, const lanes *y, ptrdiff_t count,
                                    lanes *sum, lanes *lost) {
-    for (ptrdiff_t begin = 0; begin < count; begin += PIECE) {
-        const ptrdiff_t end = count - begin < PIECE ? count : begin + PIECE;
-        lanes piece = lanes_zero();
-        for (ptrdiff_t i = begin; i < end; i++)
-            piece = lanes_multiply_add(weight ? lanes_fill(weight[i]) : y[i], x[i], piece);
-        *sum = lanes_join(piece, *sum, lost);
+    for (ptrdiff_t i = 0, end; i < count;) {
+        lanes chain[4] = {lanes_zero(), lanes_zero(), lanes_zero(), lanes_zero()};
+        end = count - i < 4 * PIECE ? count : i + 4 * PIECE;
+        for (; i + 4 <= end; i += 4)
+            for (int j = 0; j < 4; j++)
+                chain[j] =
+                    lanes_multiply_add(weight ? lanes_fill(weight[i + j]) : y[i + j], x[i + j], chain[j]);
+        for (int j = 0; i < end; i++, j++)
+            chain[j] = lanes_multiply_add(weight ? lanes_fill(weight[i]) : y[i], x[i], chain[j]);
+        chain[0] = lanes_madd(1, lanes_madd(1, chain[3], chain[2]), lanes_madd(1, chain[1], chain[0]));
+        *sum = lanes_join(chain[0], *sum, lost);
     }
 }
 
@@ -60,17 +59,18 @@ ROICY_INLINE void piles_add_products(const lanes *x, const lanes *y, ptrdiff_t c
     *sum = total;
 }
 
-/* sum += the sum of weight[i] * x[i] for i < count. */
+/* sum += the sum of weight[i] * x[i] for i < count: in `piece`, unless they are many and to be `pieces`
+ * of their own. */
 ROICY_INLINE void piles_add_weighted(const real *weight, const lanes *x, ptrdiff_t count, int pieces,
-                                     lanes *sum, lanes *lost) {
-    lanes total = *sum;
-    if (pieces) {
+                                     lanes *piece, lanes *sum, lanes *lost) {
+    lanes total = *piece;
+    if (pieces && count > PIECE) {
         piles_add_long(weight, x, NULL, count, sum, lost);
         return;
     }
     for (ptrdiff_t i = 0; i < count; i++)
         total = lanes_madd(weight[i], x[i], total);
-    *sum = total;
+    *piece = total;
 }
 
 /* The sums are the tile's. */
