@@ -175,6 +175,24 @@ cdef int run_pieces(Piece piece, void* call, int64_t count, int threads) except 
     return -1 if interrupted else 0     # the error is set
 
 
+cdef Listener listener() noexcept nogil:
+    """Return what has looked for signals just now."""
+    return Listener(listening=thread_ident() == main_thread, listened=roicy_seconds(), steps=0)
+
+
+cdef bint listens(Listener* ear) noexcept nogil:
+    """Return what `hears` does, which calls this."""
+    ear.steps = 0
+    if not ear.listening or roicy_seconds() - ear.listened < SIGNALS_EVERY:
+        return False
+    ear.listened = roicy_seconds()
+    return signalled()
+
+
+cdef bint signalled() noexcept with gil:
+    return check_signals() != 0
+
+
 cdef bint work(Job* job, int thread, bint listening, int64_t* done) noexcept nogil:
     # Take pieces while there are any, and count them. Returns whether a signal handler has raised an error.
     cdef int64_t number

@@ -186,6 +186,11 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, int columns, const int64_t* im
     cdef int64_t pieces = (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE
     cdef Filling filling
     cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
+    # bins may be too many to count
+    table.y.tap_start = <int64_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int64_t))
+    table.y.tap_count = <int32_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int32_t))
+    table.x.tap_start = <int64_t*> table.reserve(count * <size_t> table.x.bins, sizeof(int64_t))
+    table.x.tap_count = <int32_t*> table.reserve(count * <size_t> table.x.bins, sizeof(int32_t))
     threads = <int> min(threads, count // AXIS_TABLE_ROIS_OF_A_THREAD + 1)
     filling = Filling(
         boxes=<const char*> cnp.PyArray_DATA(boxes) + (columns - 4) * item,
@@ -244,8 +249,6 @@ cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
     cdef Py_ssize_t weight = sizeof(double) if table.double else sizeof(float)
     axis.line_length = <int32_t*> table.reserve(table.rois, sizeof(int32_t))
     axis.line = <int32_t*> table.reserve(total, sizeof(int32_t))
-    axis.tap_start = <int64_t*> table.reserve(table.rois * axis.bins, sizeof(int64_t))
-    axis.tap_count = <int32_t*> table.reserve(table.rois * axis.bins, sizeof(int32_t))
     axis.tap_position = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.tap_weight = table.reserve(total, weight)
     if purpose == "forward":

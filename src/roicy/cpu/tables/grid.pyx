@@ -15,6 +15,8 @@ import numpy as np
 
 from roicy._types import Regions
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
+from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back
+from roicy.cpu.runtime.parallel cimport Listener, hears, listener
 from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate
 from roicy.cpu.tables.samples cimport Sampling, Side, sampling_of
 
@@ -39,6 +41,9 @@ cdef extern from "geometry/cpu.h" nogil:
     Sample next_sample(bint single, Walk* walk, int length, int rule)
 
 
+cdef enum:
+    MANY_BINS = 1 << 20         # take long to count
+
 # Samples that tables list at a time.
 cdef Py_ssize_t samples_at_once = 1 << 20
 
@@ -51,6 +56,8 @@ cdef struct Filling:
     Sampling sampling
     int rows, columns       # of bins
     int height, width       # of the map
+    Listener ear
+    bint interrupted        # a signal handler has raised an error
 
 
 cdef Filling filling_of(regions, sampling):
@@ -63,6 +70,8 @@ cdef Filling filling_of(regions, sampling):
     filling.sampling = sampling_of(sampling)
     filling.height, filling.width = regions.input_shape[2:]
     filling.rows, filling.columns = regions.output_size
+    filling.ear = listener()
+    filling.interrupted = False
     return filling
 
 
@@ -78,13 +87,16 @@ cdef struct Room:
     int32_t last            # pixel that a sample touches
 
 
-cdef Room room_of(Side side, const Filling* f) noexcept nogil:
+cdef Room room_of(Side side, Filling* f) noexcept nogil:
     # What the bins along one axis of a RoI take.
     cdef Room room = Room(listed=0, dense=0, last=0)
     cdef Bin bin
     cdef int64_t listed
     cdef int p
     for p in range(side.bins):
+        if hears(&f.ear, 1):
+            f.interrupted = True
+            break
         bin = bin_of(f.single, side, p, f.sampling.rule)
         listed = listed_of(f.single, bin, side.length, f.sampling.rule)
         room.listed += listed
@@ -118,7 +130,7 @@ cdef struct Next:
     int32_t dense
 
 
-cdef Range fill_axis(Grid* axis, int64_t k, Side side, bint double_, Next* following) noexcept nogil:
+cdef Range fill_axis(Grid* axis, int64_t k, Side side, bint double_, Next* following, Filling* f) noexcept nogil:
     # The samples of one RoI, and its dense bins; returns the pixels they touch.
     cdef Range all = Range(low=side.length, high=0)
     cdef Walk walk
@@ -126,6 +138,9 @@ cdef Range fill_axis(Grid* axis, int64_t k, Side side, bint double_, Next* follo
     cdef int64_t begin = following.at, at = begin, i, j = k * axis.bins
     cdef int p
     for p in range(axis.bins):
+        if hears(&f.ear, 1):
+            f.interrupted = True
+            break
         walk.bin = bin_of(axis.single, side, p, axis.rule)
         walk.listed = listed_of(axis.single, walk.bin, side.length, axis.rule)
         walk.i = 0
@@ -138,6 +153,7 @@ cdef Range fill_axis(Grid* axis, int64_t k, Side side, bint double_, Next* follo
             axis.dense[j + p] = following.dense
             axis.dense_bin[following.dense] = walk.bin
             following.dense += 1
+        f.ear.steps += walk.listed
         while walk.i < walk.listed:
             sample = next_sample(axis.single, &walk, side.length, axis.rule)
             note(axis, at, &sample, double_, &all.low, &all.high)
@@ -198,7 +214,7 @@ cdef class GridTable(RoiTable):
         fill(self, self.find_images(boxes, regions.images), &filling)
 
 
-cdef int fill(GridTable table, const int64_t* image, const Filling* f) except -1:
+cdef int fill(GridTable table, const int64_t* image, Filling* f) except -1:
     cdef int64_t count = table.rois, k, roi
     cdef Room room, y, x
     cdef Next next_y = Next(at=0, dense=0), next_x = Next(at=0, dense=0)
@@ -207,10 +223,14 @@ cdef int fill(GridTable table, const int64_t* image, const Filling* f) except -1
     cdef Range rows, columns
     cdef Side down, along
     cdef Window* window
+    lay_out_bins(table, &table.y)       # which may be too many to count
+    lay_out_bins(table, &table.x)
     y = Room(listed=0, dense=0, last=0)
     x = Room(listed=0, dense=0, last=0)
     with nogil:
         for k in range(count):
+            if f.interrupted:
+                break
             places[k] = Place(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             if image[k] >= 0:
                 room = room_of(side_of_box(f, k, 1), f)
@@ -223,14 +243,18 @@ cdef int fill(GridTable table, const int64_t* image, const Filling* f) except -1
                 places[k].column = clipped(
                     coordinate(f.boxes + k * f.step, f.single, 0) * f.sampling.spatial_scale, 0, table.width,
                 )
+    if f.interrupted:
+        return -1       # the error is set
     table.arrange(places)
-    lay_out(table, &table.y, y.listed, y.dense)
-    lay_out(table, &table.x, x.listed, x.dense)
+    lay_out_samples(table, &table.y, y.listed, y.dense)
+    lay_out_samples(table, &table.x, x.listed, x.dense)
     table.window = <Window*> table.reserve(count, sizeof(Window))
     table.widened = <bint*> table.reserve(2 * count, sizeof(bint))
     table.widest = table.tallest = 0
     with nogil:
         for k in range(count):
+            if f.interrupted:
+                break
             roi = table.order[k]
             window = table.window + k
             window[0] = Window(top=0, bottom=0, left=0, right=0)
@@ -239,8 +263,8 @@ cdef int fill(GridTable table, const int64_t* image, const Filling* f) except -1
                 continue
             down = side_of_box(f, roi, 1)
             along = side_of_box(f, roi, 0)
-            rows = fill_axis(&table.y, k, down, table.double, &next_y)
-            columns = fill_axis(&table.x, k, along, table.double, &next_x)
+            rows = fill_axis(&table.y, k, down, table.double, &next_y, f)
+            columns = fill_axis(&table.x, k, along, table.double, &next_x, f)
             if rows.low < rows.high and columns.low < columns.high:
                 window[0] = Window(top=rows.low, bottom=rows.high, left=columns.low, right=columns.high)
             table.widened[2 * k] = down.unit_size
@@ -251,6 +275,8 @@ cdef int fill(GridTable table, const int64_t* image, const Filling* f) except -1
             cost[k] = (window.bottom - window.top) * <double> (window.right - window.left)
             table.tallest = max(table.tallest, window.bottom - window.top)
             table.widest = max(table.widest, window.right - window.left)
+    if f.interrupted:
+        return -1
     if CHECKED:
         check(next_y.at == y.listed and next_x.at == x.listed and next_y.dense == y.dense and next_x.dense == x.dense)
         check_grid(table, &table.y, table.height)
@@ -274,20 +300,24 @@ cdef void check_grid(GridTable table, Grid* axis, int length) noexcept:
                     check_inside(axis.number[i], 0, axis.total[bin])
 
 
-cdef int lay_out(GridTable table, Grid* axis, int64_t total, int64_t dense) except -1:
-    cdef size_t real = sizeof(double) if table.double else sizeof(float)
+cdef int lay_out_bins(GridTable table, Grid* axis) except -1:
     cdef size_t bins = table.rois * <size_t> axis.bins
     axis.start = <int64_t*> table.reserve(bins, sizeof(int64_t))
     axis.count = <int32_t*> table.reserve(bins, sizeof(int32_t))
     axis.total = <int32_t*> table.reserve(bins, sizeof(int32_t))
     axis.missed = <int32_t*> table.reserve(bins, sizeof(int32_t))
+    axis.dense = <int32_t*> table.reserve(bins, sizeof(int32_t))
+    return 0
+
+
+cdef int lay_out_samples(GridTable table, Grid* axis, int64_t total, int64_t dense) except -1:
+    cdef size_t real = sizeof(double) if table.double else sizeof(float)
     axis.number = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.low = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.high = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.low_weight = table.reserve(total, real)
     axis.high_weight = table.reserve(total, real)
     axis.level = <int8_t*> table.reserve(total, sizeof(int8_t))
-    axis.dense = <int32_t*> table.reserve(bins, sizeof(int32_t))
     axis.dense_bin = <Bin*> table.reserve(dense, sizeof(Bin))
     return 0
 
@@ -312,7 +342,10 @@ cdef class GridTables:
         self.accumulate = accumulate
         self.only = None
         self.runs = []
-        listed = np.cumsum(entries(regions, sampling))
+        listed = np.empty(count, np.int64)
+        try_memory(regions.output_size)
+        count_listed(regions, sampling, <int64_t*> cnp.PyArray_DATA(listed))
+        listed = np.cumsum(listed)
         while first < count:
             last = np.searchsorted(listed, (listed[first - 1] if first else 0) + samples_at_once, side="right")
             last = max(last, first + 1)
@@ -348,14 +381,22 @@ cdef class GridTables:
         return len(self.runs) > 1
 
 
-def entries(regions, sampling):
-    """Return (K,) how many samples a grid table lists for each RoI."""
+cdef int try_memory(output_size) except -1:
+    # A run has one RoI at the least. Where there is no memory for its bins they need not be counted.
+    cdef size_t bins = output_size[0] + output_size[1]
+    if bins > MANY_BINS:
+        give_back(borrow(bytes_of(bins, sizeof(int64_t) + 4 * sizeof(int32_t), 1)))
+    return 0
+
+
+cdef int count_listed(regions, sampling, int64_t* listed) except -1:
+    # (K,) how many samples a grid table lists for each RoI.
     cdef Filling filling = filling_of(regions, sampling)
     cdef int64_t k, count = len(regions.boxes)
-    cdef cnp.ndarray found = np.zeros(count, np.int64)
-    cdef int64_t* target = <int64_t*> cnp.PyArray_DATA(found)
     with nogil:
         for k in range(count):
-            target[k] = (room_of(side_of_box(&filling, k, 1), &filling).listed
+            listed[k] = (room_of(side_of_box(&filling, k, 1), &filling).listed
                          + room_of(side_of_box(&filling, k, 0), &filling).listed)
-    return found
+            if filling.interrupted:
+                break
+    return -1 if filling.interrupted else 0     # the error is set

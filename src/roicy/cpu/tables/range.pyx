@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t, int64_t
 cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.runtime.parallel cimport Listener, hears, listener
 from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate
 from roicy.cpu.tuning cimport (
     SHARED_JOIN_COLUMNS, SHARED_MOST_PIXELS, SHARED_MUST_PAY, SHARED_PIXEL_TO_TILE,
@@ -37,16 +38,21 @@ cdef struct Filling:
     const int64_t* image
     double spatial_scale
     int rule
+    Listener ear
+    bint interrupted
 
 
-cdef Range fill_axis(Ranges* axis, int64_t k, RangeSide side, bint single) noexcept nogil:
+cdef Range fill_axis(Ranges* axis, int64_t k, RangeSide side, Filling* f) noexcept nogil:
     # Returns the pixels of all bins, low == high where there are none.
     cdef int32_t* start = axis.start + k * axis.bins
     cdef int32_t* count = axis.length + k * axis.bins
     cdef Range all = Range(low=side.length, high=0), pixels
     cdef int p
     for p in range(side.bins):
-        pixels = range_of(single, side, p)
+        if hears(&f.ear, 1):
+            f.interrupted = True
+            return Range(low=0, high=0)
+        pixels = range_of(f.single, side, p)
         start[p] = pixels.low
         count[p] = pixels.high - pixels.low
         if count[p]:
@@ -89,6 +95,8 @@ cdef class RangeTable(RoiTable):
         filling.boxes = <const char*> cnp.PyArray_DATA(boxes) + filling.step - 4 * cnp.PyArray_ITEMSIZE(boxes)
         filling.image = self.find_images(boxes, regions.images)
         filling.spatial_scale = spatial_scale
+        filling.ear = listener()
+        filling.interrupted = False
         filling.rule = ROUNDED if rounding == "round" else EXACT
         fill(self, &filling)
 
@@ -98,7 +106,7 @@ cdef Range fill_side(RangeTable table, Filling* f, int axis, int64_t roi, int64_
     cdef Ranges* ranges = &table.y if axis else &table.x
     cdef RangeSide side = range_side(f.boxes + roi * f.step, f.single, axis, f.spatial_scale, ranges.bins,
                                      table.height if axis else table.width, f.rule)
-    return fill_axis(ranges, k, side, f.single)
+    return fill_axis(ranges, k, side, f)
 
 
 cdef int fill(RangeTable table, Filling* f) except -1:
@@ -115,15 +123,21 @@ cdef int fill(RangeTable table, Filling* f) except -1:
     with nogil:
         # in the order given, to learn the windows; then in the order of the table
         for k in range(count):
+            if f.interrupted:
+                break
             places[k] = Place(image=f.image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             if f.image[k] >= 0:
                 places[k].row = fill_side(table, f, 1, k, 0).high
                 places[k].column = clipped(coordinate(f.boxes + k * f.step, f.single, 0) * f.spatial_scale, 0,
                                            table.width)
+    if f.interrupted:
+        return -1       # the error is set
     table.arrange(places)
     table.widest = table.tallest = 0
     with nogil:
         for k in range(count):
+            if f.interrupted:
+                break
             roi = table.order[k]
             window[k] = Window(top=0, bottom=0, left=0, right=0)
             cost[k] = 0
@@ -136,6 +150,8 @@ cdef int fill(RangeTable table, Filling* f) except -1:
             cost[k] = (window[k].bottom - window[k].top) * <double> (window[k].right - window[k].left)
             table.tallest = max(table.tallest, window[k].bottom - window[k].top)
             table.widest = max(table.widest, window[k].right - window[k].left)
+    if f.interrupted:
+        return -1
     table.summarise(f.image, cost)
     return note_lines(table)
 

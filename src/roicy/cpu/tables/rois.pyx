@@ -1,9 +1,11 @@
 """What every table knows of the RoIs of a call: their images, their order, the part of the map that each reads."""
 
 from libc.stdlib cimport qsort
+from libc.string cimport memcpy
 
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
 from roicy.cpu.runtime.memory cimport borrow, give_back, most_bytes
+from roicy.cpu.runtime.parallel cimport Listener, hears, listener
 
 cnp.import_array()
 
@@ -14,6 +16,7 @@ cdef extern from "geometry/cpu.h" nogil:
 
 cdef enum:
     FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
+    SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
 
 
 cdef class RoiTable:
@@ -89,7 +92,7 @@ cdef class RoiTable:
             places[k].row //= BAND
             if places[k].row % 2:
                 places[k].column = -places[k].column
-        qsort(places, self.rois, sizeof(Place), by_place)
+        sort(places, self.rois)
         self.order = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
         for k in range(self.rois):
             self.order[k] = places[k].roi
@@ -125,6 +128,57 @@ cdef class RoiTable:
         if CHECKED:
             check_windows(self, image)
         return 0
+
+
+cdef int sort(Place* places, int64_t count) except -1:
+    # So many at a time, and then runs of them are merged, two by two: between, there is time to look for signals.
+    cdef Listener ear = listener()
+    cdef Place* spare
+    cdef bint ended
+    if count <= SORTED_AT_ONCE:
+        qsort(places, count, sizeof(Place), by_place)
+        return 0
+    spare = <Place*> borrow(count * sizeof(Place))
+    with nogil:
+        ended = sort_runs(places, count, &ear) and merge_runs(places, spare, count, &ear)
+    give_back(spare)
+    return 0 if ended else -1       # the error is set
+
+
+cdef bint sort_runs(Place* places, int64_t count, Listener* ear) noexcept nogil:
+    cdef int64_t begin = 0
+    while begin < count:
+        qsort(places + begin, min(<int64_t> SORTED_AT_ONCE, count - begin), sizeof(Place), by_place)
+        if hears(ear, SORTED_AT_ONCE):
+            return False
+        begin += SORTED_AT_ONCE
+    return True
+
+
+cdef bint merge_runs(Place* places, Place* spare, int64_t count, Listener* ear) noexcept nogil:
+    cdef Place* source = places
+    cdef Place* target = spare
+    cdef int64_t length = SORTED_AT_ONCE, begin, i, j, k, middle, end
+    while length < count:
+        begin = 0
+        while begin < count:
+            middle, end = min(count, begin + length), min(count, begin + 2 * length)
+            i, j = begin, middle
+            for k in range(begin, end):
+                if j == end or (i < middle and by_place(source + i, source + j) < 0):
+                    target[k] = source[i]
+                    i += 1
+                else:
+                    target[k] = source[j]
+                    j += 1
+                if hears(ear, 1):
+                    return False
+            begin = end
+        source, target = target, source
+        length *= 2
+    if source != places:
+        memcpy(places, source, count * sizeof(Place))
+    return True
 
 
 cdef void check_windows(RoiTable table, const int64_t* image) noexcept:

@@ -76,6 +76,8 @@ cdef class SampleTable(RoiTable):
         noting.image = self.find_images(boxes, regions.images)
         noting.turn = Turn(degrees=degrees, clockwise=clockwise)
         noting.by_first_row = self.spreading
+        # of one RoI at the least, and there may be too many to count
+        give_back(borrow(bytes_of(self.rows, self.columns, sizeof(int32_t))))
         note_boxes(self, &noting, threads)
         divide(self, self.spreading)
         if self.spreading:
