@@ -101,6 +101,34 @@ print("done")
     assert run_python(source, timeout=60).split() == ["limited", "done"]
 
 
+@pytest.mark.plain_build("a sanitizer maps terabytes")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a Linux process")
+def test_bins_without_memory_are_not_counted(run_python):
+    """Memory for each bin is taken before what they need together is found out, bin by bin."""
+    source = """
+import resource, time
+import numpy as np
+import roicy
+
+roicy.set_num_threads(1)
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+box, turned = np.array([[0, 4, 4, 9, 9]], np.float32), np.array([[0, 4, 4, 9, 9, 30]], np.float32)
+maps, size = np.ones((1, 1, 20, 20), np.float32), (1, 4 * 10**8)
+for make in (
+    lambda: roicy.roi_align_plan(box, maps.shape, size),
+    lambda: roicy.roi_align_plan(box, maps.shape, size, mode="max"),
+    lambda: roicy.roi_align_rotated_plan(turned, maps.shape, size),
+    lambda: roicy.roi_pool_plan(box, maps.shape, size)(maps),
+):
+    began = time.process_time()
+    try:
+        make()
+    except MemoryError:
+        print(time.process_time() - began < 0.4)
+"""
+    assert run_python(source).split() == ["True"] * 4
+
+
 # ---------------------------------------------------------------- more than 2**31 elements
 
 

@@ -108,3 +108,20 @@ def test_maps_of_more_pixels_than_int32_can_count(either, height, width):
         roicy.roi_align_rotated(maps, ONE_TURNED, 2)
     with pytest.raises(ValueError, match="at most 2147483647 pixels"):
         roicy.roi_pool(maps, last, 2, return_argmax=True)
+
+
+def test_more_boxes_than_are_sorted_at_once():
+    """Runs of sorted boxes are merged: each box is pooled, whatever the others are."""
+    rng = np.random.default_rng(0)
+    count, height, width = 200_000, 150, 20
+    maps = rng.standard_normal((2, 1, height, width)).astype(np.float32)
+    corners = rng.integers(0, (width, height), (count, 2))
+    image = rng.integers(0, 2, (count, 1))
+    boxes = np.hstack([image, corners, corners]).astype(np.float32)
+    pooled = roicy.roi_pool(maps, boxes, 1)[:, 0, 0, 0]
+    np.testing.assert_array_equal(pooled, maps[image[:, 0], 0, corners[:, 1], corners[:, 0]])
+    total = np.zeros(maps.shape, np.int64)
+    np.add.at(total, (image[:, 0], 0, corners[:, 1], corners[:, 0]), 1)
+    chosen = (corners[:, 1] * width + corners[:, 0]).astype(np.int32)[:, None, None, None]
+    grad = spread(1, chosen.shape)
+    np.testing.assert_array_equal(roicy.roi_pool_backward(grad, chosen, boxes, maps.shape), total)
