@@ -19,13 +19,13 @@ import on_device
 import pytest
 from hypothesis import HealthCheck, given, settings
 from operators import operator as operator_module
-from peers import parity as parity_table
+from systems import parity as parity_table
 
 import roicy
 from roicy import _backend
 
 #: Without tests or examples, and they import what may be missing or broken.
-collect_ignore = ["package/leak_check.py", "peers/peers_torch.py", "peers/peers_opencv.py"]
+collect_ignore = ["package/leak_check.py", "systems/peers_torch.py", "systems/peers_opencv.py"]
 
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
@@ -237,7 +237,7 @@ def parity(request):
 def torchvision(parity):
     """torchvision's calls, where it can be imported with its operators."""
     parity.needs("torchvision", "torch")
-    from peers import peers_torch
+    from systems import peers_torch
 
     return peers_torch
 
@@ -246,7 +246,7 @@ def torchvision(parity):
 def opencv(parity):
     """OpenCV's calls."""
     parity.needs("cv2")
-    from peers import peers_opencv
+    from systems import peers_opencv
 
     return peers_opencv
 

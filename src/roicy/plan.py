@@ -73,7 +73,6 @@ class Plan(Generic[Array]):
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],
-        kept: bool = False,
     ) -> None:
         # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it
         rois, batch_indices, layout, invalid = given
@@ -81,10 +80,7 @@ class Plan(Generic[Array]):
             n, c, h, w = input_shape
         else:
             n, h, w, c = input_shape
-        # What reads the boxes of a call on a GPU is in line there before the caller can change them: on this
-        # stream. Threads of the CPU change them when they like.
-        own = kept or kernels.streams is None
-        settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, own)
+        settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
         k = len(settled.boxes)
         rows, columns = output_size
         self._kind = kind
@@ -456,7 +452,7 @@ def keep(
     shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
     given = Given(rois, batch_indices, layout, given.invalid)
     plan = made.__new__(made)  # whose initialiser may be one of a subclass
-    Plan.__init__(plan, kind, kernels, given, shape, size, options, kept=True)
+    Plan.__init__(plan, kind, kernels, given, shape, size, options)
     plan._keep()
     return plan
 

@@ -246,27 +246,6 @@ def test_many_boxes_on_several_images(cupy, monkeypatch):
     assert order._array.ctypes.data == orders[0]._array.ctypes.data
 
 
-def test_only_plans_copy_boxes(cupy, monkeypatch):
-    seen, init = [], RoiTable.__init__
-
-    def watched(table, device, boxes, images, *rest):
-        seen.append([None if array is None else array._array.ctypes.data for array in (boxes, images)])
-        init(table, device, boxes, images, *rest)
-
-    monkeypatch.setattr(RoiTable, "__init__", watched)
-    features, rois, images = on_device(FEATURES), on_device(ROIS), on_device(ROIS[:, 0].astype(np.int64))
-    boxes = on_device(ROIS[:, 1:].copy())
-    own = [array._array.ctypes.data for array in (rois, boxes, images)]
-    roicy.roi_align(features, rois, 2)
-    roicy.roi_pool(features, boxes, 2, batch_indices=images)
-    assert seen == [[own[0], None], own[1:]]
-    for strided in (ndarray(np.asfortranarray(ROIS)), on_device(ROIS.astype(np.float16))):
-        close(roicy.roi_align(features, strided, 2), roicy.roi_align(FEATURES, strided._array, 2))
-        assert seen[-1] != [strided._array.ctypes.data, None]
-    roicy.roi_pool_plan(boxes, FEATURES.shape, 2, batch_indices=images)
-    assert not set(seen[-1]) & set(own)
-
-
 def test_out_is_written_and_returned(cupy):
     out = ndarray(np.full((4, 2, 3, 5), 7, np.float32)).transpose(0, 3, 2, 1)
     found = roicy.roi_align(on_device(FEATURES), on_device(ROIS), (3, 2), out=out)

@@ -82,16 +82,11 @@ class Rois:
 
 
 def rois(
-    value: Any,
-    batch_indices: Ndarray,
-    images: int,
-    xp: Any = np,
-    names: Sequence[str] = CORNERS,
-    own: bool = True,
+    value: Any, batch_indices: Ndarray, images: int, xp: Any = np, names: Sequence[str] = CORNERS
 ) -> Rois:
     """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box.
 
-    `xp` is the library of the call's arrays. Without `own`, the caller's arrays are used where they can be.
+    `xp` is the library of the call's arrays.
     """
     if isinstance(value, (list, tuple)):
         return _rois_per_image(value, batch_indices, images, xp, names)
@@ -103,7 +98,7 @@ def rois(
             f"rois must have shape (K, {columns + 1}), rows [batch index, {row}], "
             f"or (K, {columns}), rows [{row}], got {shape}"
         )
-    boxes = _plain(value, _box_dtype("rois", value.dtype), own)
+    boxes = _own(value, _box_dtype("rois", value.dtype))
     if batch_indices is None:
         if shape[1] != columns:
             return Rois(boxes, columns, None, None, (value,))
@@ -124,7 +119,7 @@ def rois(
             f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
         )
     # Unsigned numbers beyond int64 become negative ones: out of range as well.
-    images = _plain(batch_indices, np.dtype(np.int64), own)
+    images = _own(batch_indices, np.dtype(np.int64))
     return Rois(boxes, columns, images, None, (value, batch_indices))
 
 
@@ -162,8 +157,6 @@ def _box_dtype(name: str, dtype: DType) -> DType:
     raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
 
 
-def _plain(array: Ndarray, dtype: DType, own: bool) -> Ndarray:
-    # a plain C-contiguous copy, or the array if it is plain itself
-    if not own and array.dtype == dtype and array.flags.c_contiguous:
-        return array
+def _own(array: Ndarray, dtype: DType) -> Ndarray:
+    # a plain C-contiguous copy
     return library_of(array).array(array, dtype, order="C")

@@ -9,8 +9,8 @@ import reference.pool
 from closeness import RELATIVE_BOUND
 
 import roicy
-from peers import peers_onnx, peers_openvino
-from peers.peers_problems import ANY, random_problem
+from systems import peers_onnx, peers_openvino
+from systems.peers_problems import ANY, random_problem
 
 SYSTEMS = Path(__file__).parents[2] / "docs" / "systems"
 
