@@ -6,197 +6,20 @@ NumPy's and CuPy's arrays are taken as they are, any other array as one of their
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from roicy import cpu
-from roicy._types import Accumulate, ArgmaxError, DType, Ndarray, Purpose, Regions, Sampling, Turn
+from roicy._types import Ndarray
 
 if TYPE_CHECKING:
-    from roicy.cuda import Kernels
+    from roicy._protocols import Backend
 
 _OPTIONAL = frozenset(("argmax", "batch_indices", "out"))
 # Where an array is, in DLPack's numbers of kinds of devices.
 _HOST = frozenset((1, 3))  # the processor's memory, and that which is pinned for a GPU
 _GPU = frozenset((2, 13))  # CUDA's, and its managed memory
-
-
-class Table(Protocol):
-    """What a backend knows of boxes; to its other functions it is whatever that backend has made."""
-
-    @property
-    def accumulate(self) -> str:
-        """Type of the weights and sums."""
-        ...
-
-    @property
-    def first_invalid(self) -> int:
-        """First row that no pooling can be done for, -1 where there is none."""
-        ...
-
-
-class GridTable(Table, Protocol):
-    """Of samples that argmax counts."""
-
-    @property
-    def first_too_fine(self) -> int:
-        """First row with more samples in a bin than argmax counts, -1 where there is none."""
-        ...
-
-
-class Streams(Protocol):
-    """Of a backend whose results are written after a call has returned: in which order that is."""
-
-    def captures(self) -> bool:
-        """Return whether the current stream records a graph and does nothing of it yet."""
-        ...
-
-    def note(self, events: list[Any], /) -> list[Any]:
-        """Return the events and the one when all that is in line on the current stream is done."""
-        ...
-
-    def wait_for(self, events: list[Any], /) -> list[Any]:
-        """Make the current stream wait for these events; return the unfinished ones."""
-        ...
-
-    def serves(self, table: Any, purpose: Purpose) -> bool:
-        """Return whether a table has all that the kernels of a purpose will ask for."""
-        ...
-
-    def serve(self, table: Any, purpose: Purpose) -> None:
-        """Make what the kernels of a purpose will ask of a table."""
-        ...
-
-
-class Backend(Protocol):
-    """What computes: the module `roicy.cpu`, or a `roicy.cuda.Kernels`.
-
-    Arrays come as Python has settled them, shaped (image or RoI, channel, row, column) with any strides; all
-    are the backend's. A function takes the tables of its own kind that the same backend has made.
-    """
-
-    @property
-    def xp(self) -> Any:
-        """The library whose arrays these are."""
-        ...
-
-    @property
-    def streams(self) -> Streams | None:
-        """The order of work that is not waited for; None where a call returns when all is done."""
-        ...
-
-    def axis_table(
-        self, regions: Regions, sampling: Sampling, accumulate: Accumulate, purpose: Purpose
-    ) -> Table:
-        """Return the pixels and weights of each row and of each column of bins."""
-        ...
-
-    def axis_forward(self, table: Any, features: Ndarray, out: Ndarray) -> None:
-        """Fill `out` with the features pooled under the table."""
-        ...
-
-    def axis_backward(self, table: Any, grad_output: Ndarray, grad_features: Ndarray) -> None:
-        """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
-        ...
-
-    def axis_backward_rois(
-        self, table: Any, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
-    ) -> None:
-        """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
-        ...
-
-    def grid_table(self, regions: Regions, sampling: Sampling, accumulate: Accumulate) -> GridTable:
-        """Return the rows and the columns of each bin's samples."""
-        ...
-
-    def grid_forward(
-        self, tables: Any, features: Ndarray, out: Ndarray, argmax: Ndarray | None, rule: str
-    ) -> None:
-        """Fill `out` with the largest sample of each bin and `argmax`, unless None, with its number."""
-        ...
-
-    def grid_backward(
-        self, tables: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
-    ) -> None:
-        """Fill `grad_features` with `grad_output` at the samples `argmax`."""
-        ...
-
-    def grid_backward_rois(
-        self, tables: Any, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
-    ) -> None:
-        """Fill `grad_boxes` (K, 4), zeros so far, with the gradient with respect to x1, y1, x2, y2."""
-        ...
-
-    def grid_argmax_error(self, tables: Any, argmax: Ndarray) -> ArgmaxError | None:
-        """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
-        ...
-
-    def sample_table(
-        self, regions: Regions, sampling: Sampling, turn: Turn, accumulate: Accumulate, purpose: Purpose
-    ) -> Table:
-        """Return the pixels and weights of each bin of rotated boxes."""
-        ...
-
-    def sample_forward(self, table: Any, features: Ndarray, out: Ndarray) -> None:
-        """Fill `out` with the features pooled under the table."""
-        ...
-
-    def sample_backward(self, table: Any, grad_output: Ndarray, grad_features: Ndarray) -> None:
-        """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
-        ...
-
-    def sample_backward_rois(
-        self, table: Any, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
-    ) -> None:
-        """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
-        ...
-
-    def range_table(
-        self, regions: Regions, spatial_scale: float, rounding: str, accumulate: Accumulate
-    ) -> Table:
-        """Return the first and last row and column of each bin."""
-        ...
-
-    def range_forward(self, table: Any, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:
-        """Fill `out` with the largest pixel of each bin and `argmax`, unless None, with where it is."""
-        ...
-
-    def image_table(self, regions: Regions) -> Table:
-        """Return which image each box belongs to."""
-        ...
-
-    def range_backward(
-        self, table: Any, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
-    ) -> None:
-        """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
-        ...
-
-    def range_argmax_error(self, argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
-        """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
-        ...
-
-    def in_pieces(self, table: Any, purpose: Purpose, dtype: DType) -> bool:
-        """Return whether a kernel takes memory between writes to an array of this dtype."""
-        ...
-
-    def product(self, left: Ndarray, right: Ndarray) -> Ndarray:
-        """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
-        ...
-
-    def row_dots(self, rows: Ndarray, others: Ndarray) -> Ndarray:
-        """Return the product of each row with the other, (rows, 1), in float64."""
-        ...
-
-    def row_quotients(self, rows: Ndarray, divisors: Ndarray) -> Ndarray:
-        """Return the rows divided by float64 numbers (rows, 1), in the dtype of the rows."""
-        ...
-
-
-if TYPE_CHECKING:
-
-    def _backends(kernels: Kernels) -> tuple[Backend, Backend]:
-        return cpu, kernels  # what type checkers hold to the protocol
 
 
 def adopt(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:

@@ -6,10 +6,9 @@ An operator is a record here and its public functions, which hand both to `roicy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
-from roicy._backend import Backend, Table
 from roicy._types import (
     UNIT_STEP,
     Accumulate,
@@ -24,6 +23,9 @@ from roicy._types import (
     Size,
     Turn,
 )
+
+if TYPE_CHECKING:
+    from roicy._protocols import Backend, Table
 
 
 class Kind(NamedTuple):

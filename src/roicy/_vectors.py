@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from reprlib import repr as short_repr
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from roicy._arguments.arrays import is_bfloat16
 from roicy._arguments.numbers import choice, real, shown
-from roicy._backend import Backend
 from roicy._types import Accumulate, AnyArray, DType, Ndarray
+
+if TYPE_CHECKING:
+    from roicy._protocols import Backend
 
 Whiten: TypeAlias = Callable[[Any], Any] | Sequence[AnyArray] | None
 

@@ -8,12 +8,12 @@ and which kernels are applied with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast, overload
 
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import Backend, Table, adopt
+from roicy._backend import adopt
 from roicy._kinds import Kind
 from roicy._types import (
     Accumulate,
@@ -31,6 +31,9 @@ from roicy._types import (
     Shape,
     Size,
 )
+
+if TYPE_CHECKING:
+    from roicy._protocols import Backend, Table
 
 
 class Given(NamedTuple):

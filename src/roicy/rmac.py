@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import Backend, adopt
+from roicy._backend import adopt
 from roicy._kinds import LARGEST_PIXEL
 from roicy._regions import regions
 from roicy._types import (
@@ -24,6 +24,9 @@ from roicy._types import (
 )
 from roicy._vectors import Recipe, Vectors, Whiten, whiten_arrays
 from roicy.plan import Given, Plan
+
+if TYPE_CHECKING:
+    from roicy._protocols import Backend
 
 
 def rmac_regions(

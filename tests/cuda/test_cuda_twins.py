@@ -323,7 +323,7 @@ def test_steps_beyond_32_bits(both, operator):
 
 def test_functions_have_the_same_signatures():
     """Whoever changes a function of one backend finds its twin; type checkers compare their types."""
-    from roicy._backend import Backend
+    from roicy._protocols import Backend
     from roicy.cuda import Kernels
 
     of_threads = {"compiler", "get_num_threads", "level", "levels", "openmp", "set_num_threads", "threads"}
