@@ -13,6 +13,10 @@
 `roi_pool`                        pool boxes rounded to pixels by their maximum
 `roi_pool_backward`               its gradient with respect to the features
 `roi_pool_plan`                   the same for several feature maps of one shape
+`prroi_pool`                      pool boxes by the exact mean of the bilinear map
+`prroi_pool_backward`             its gradient with respect to the features
+`prroi_pool_backward_rois`        its gradient with respect to the boxes
+`prroi_pool_plan`                 the same for several feature maps of one shape
 `fpn_levels`                      which map of a feature pyramid each box is pooled from
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
@@ -41,6 +45,7 @@ from roicy.levels import fpn_levels
 from roicy.plan import Plan, RoIAlignPlan, RoIAlignRotatedPlan
 from roicy.pool import roi_pool, roi_pool_backward, roi_pool_plan
 from roicy.positions import roi_align_argmax_positions
+from roicy.precise import prroi_pool, prroi_pool_backward, prroi_pool_backward_rois, prroi_pool_plan
 from roicy.rmac import RMACPlan, rmac, rmac_backward, rmac_plan, rmac_regions
 from roicy.rotated import (
     roi_align_rotated,
@@ -57,6 +62,10 @@ __all__ = [
     "fpn_levels",
     "get_num_threads",
     "num_threads",
+    "prroi_pool",
+    "prroi_pool_backward",
+    "prroi_pool_backward_rois",
+    "prroi_pool_plan",
     "rmac",
     "rmac_backward",
     "rmac_plan",

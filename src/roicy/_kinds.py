@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
 from roicy._types import (
+    PRECISE,
     UNIT_STEP,
     Accumulate,
     AngleUnit,
@@ -115,6 +116,17 @@ AVERAGE = Kind(
         table, grad_output, features, grad_boxes
     ),
     no_argmax="mode='avg', which chooses no sample",
+)
+
+PRECISE_AVERAGE = AVERAGE._replace(
+    name="PRECISE_AVERAGE",
+    operator="prroi_pool",
+    options=("spatial_scale",),
+    settle=lambda options, boxes, _: (settle.spatial_scale(options[0], boxes),),
+    table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
+        regions, Sampling(options[0], 0, False, PRECISE), accumulate, purpose
+    ),
+    no_argmax="an average, which chooses no sample",
 )
 
 LARGEST_SAMPLE = Kind(

@@ -114,9 +114,9 @@ class Regions(NamedTuple):
     output_size: Size
 
 
-#: Rules by which the samples of a bin lie, as in geometry/samples.h: in the middle of equal parts; one pixel
-#: apart from the edge of the bin on.
-ALIGN, UNIT_STEP = 0, 1
+#: Rules by which bins take from the map, as in geometry/samples.h: samples in the middle of equal parts; one
+#: pixel apart from the edge of the bin on; no samples, an integral.
+ALIGN, UNIT_STEP, PRECISE = 0, 1, 2
 #: Those of the ranges of bins, likewise.
 ROUNDED, EXACT = 0, 1
 

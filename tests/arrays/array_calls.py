@@ -50,6 +50,9 @@ CALLS = {
     "roi_align_rotated_backward_rois": lambda f: f(
         "roi_align_rotated_backward_rois", GRAD_TURNED, FEATURES, TURNED
     ),
+    "prroi_pool": lambda f: f("prroi_pool", FEATURES, ROIS, (3, 2)),
+    "prroi_pool_backward": lambda f: f("prroi_pool_backward", GRAD, ROIS, FEATURES.shape),
+    "prroi_pool_backward_rois": lambda f: f("prroi_pool_backward_rois", GRAD, FEATURES, ROIS),
     "roi_pool": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), return_argmax=True),
     "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
     "rmac": lambda f: f("rmac", FEATURES),

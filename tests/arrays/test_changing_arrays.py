@@ -248,6 +248,9 @@ calls = [
     lambda: roicy.roi_align_rotated(maps, rotated, 2),
     lambda: roicy.roi_align_rotated_backward(pooled, rotated, maps.shape),
     lambda: roicy.roi_align_rotated_backward_rois(pooled, maps, rotated),
+    lambda: roicy.prroi_pool(maps, rois, 2),
+    lambda: roicy.prroi_pool_backward(pooled, rois, maps.shape),
+    lambda: roicy.prroi_pool_backward_rois(pooled, maps, rois),
     lambda: roicy.roi_pool(maps, rois, 2),
     lambda: roicy.roi_pool_backward(pooled, chosen[0], rois, maps.shape),
 ]

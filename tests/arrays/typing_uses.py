@@ -56,6 +56,15 @@ def rotated() -> None:
     assert_type(roicy.roi_align_rotated(FEATURES, TURNED, 7, angle_unit="radians", clockwise=True), Array)
 
 
+def precise() -> None:
+    grad = np.ones((1, 3, 7, 7), np.float32)
+    assert_type(roicy.prroi_pool(FEATURES, ROIS, 7, spatial_scale=0.5), Array)
+    assert_type(roicy.prroi_pool_backward(grad, LISTED, FEATURES.shape), Array)
+    assert_type(roicy.prroi_pool_backward_rois(grad, FEATURES, ROIS), Array)
+    assert_type(roicy.prroi_pool_backward_rois(grad, FEATURES, LISTED), list[Array])
+    assert_type(roicy.prroi_pool_plan(ROIS, FEATURES.shape, 7)(FEATURES), Array)
+
+
 def regions() -> None:
     assert_type(roicy.rmac_regions(FEATURES.shape), Regions)
     assert_type(roicy.rmac_regions((1, 256, 32, 24), scales=2, overlap=0.5), Regions)

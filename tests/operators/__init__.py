@@ -6,10 +6,11 @@ import pytest
 from operators.average import AVERAGE
 from operators.largest_sample import MAX
 from operators.operator import Operator
+from operators.precise import PRECISE
 from operators.roi_pool import POOL
 from operators.rotated import ROTATED
 
-OPERATORS = (AVERAGE, MAX, ROTATED, POOL)
+OPERATORS = (AVERAGE, MAX, ROTATED, POOL, PRECISE)
 
 
 def those(operators: "tuple[Operator, ...] | list[Operator]") -> pytest.MarkDecorator:

@@ -71,6 +71,7 @@ every |= {
         roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), mode="max"), argmax_of("max")
     ),
     "plan rotated": lambda: planned(roicy.roi_align_rotated_plan(TURNED, FEATURES.shape, (3, 2))),
+    "plan precise": lambda: planned(roicy.prroi_pool_plan(ROIS, FEATURES.shape, (3, 2))),
     "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
         GRAD, argmax=argmax_of("pool")
     ),
@@ -94,6 +95,7 @@ large = {
     "roi_align_backward_rois": lambda: roicy.roi_align_backward_rois(grads, maps, boxes),
     "roi_align max": lambda: roicy.roi_align(maps, boxes, 7, mode="max", return_argmax=True),
     "roi_align_rotated": lambda: roicy.roi_align_rotated(maps, turned, 7, sampling_ratio=2),
+    "prroi_pool": lambda: roicy.prroi_pool(maps, boxes, 7),
     "roi_pool": lambda: roicy.roi_pool(maps, boxes, 7),
     "roi_pool_backward": lambda: roicy.roi_pool_backward(grads, chosen, boxes, maps.shape),
 }

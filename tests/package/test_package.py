@@ -25,6 +25,10 @@ POSITIONAL = {
     "roi_pool": ["features", "rois", "output_size"],
     "roi_pool_backward": ["grad_output", "argmax", "rois", "input_shape"],
     "roi_pool_plan": ["rois", "input_shape", "output_size"],
+    "prroi_pool": ["features", "rois", "output_size"],
+    "prroi_pool_backward": ["grad_output", "rois", "input_shape"],
+    "prroi_pool_backward_rois": ["grad_output", "features", "rois"],
+    "prroi_pool_plan": ["rois", "input_shape", "output_size"],
     "fpn_levels": ["rois", "num_levels"],
     "rmac": ["features"],
     "rmac_backward": ["grad_output", "features"],
@@ -43,6 +47,7 @@ REGIONS = {"scales": 3, "overlap": 0.4, "layout": "NCHW"}
 VECTORS = {**REGIONS, "whiten": None, "aggregate": "sum", "eps": 1e-12}
 INVALID, OUT = {"invalid": "raise"}, {"out": None}
 ROTATED = {**SAMPLES, **ANGLE, **BOXES, **INVALID}
+PRECISE = {"spatial_scale": 1.0, **BOXES, **INVALID}
 GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **INVALID, **OUT}
 MAXIMUM = {"mode": "avg", "max_rule": "bilinear"}
 
@@ -66,6 +71,10 @@ OPTIONS = {
     },
     "roi_pool_backward": {**BOXES, **INVALID, **OUT},
     "roi_pool_plan": {"spatial_scale": 1.0, "rounding": "round", **BOXES, **INVALID},
+    "prroi_pool": {**PRECISE, **OUT},
+    "prroi_pool_backward": {**PRECISE, **OUT},
+    "prroi_pool_backward_rois": {**PRECISE, **OUT},
+    "prroi_pool_plan": PRECISE,
     "fpn_levels": {
         "rule": "torchvision",
         "canonical_size": 224,

@@ -113,6 +113,7 @@ if __name__ == "__main__":
     plans = [
         roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), spatial_scale=0.7),
         roicy.roi_align_rotated_plan([TURNED[:1, 1:], TURNED[1:, 1:]], FEATURES.shape, (3, 2)),
+        roicy.prroi_pool_plan(ROIS, FEATURES.shape, (3, 2), spatial_scale=0.7),
     ]
     of_plans = [by_plan(plan) for plan in plans]
     context = multiprocessing.get_context(sys.argv[1])

@@ -122,6 +122,9 @@ def calls(layout, dtype, channels, given, times):
     yield one("roi_align_rotated_backward", grad_turned, turned, maps.shape, to=whole, **words)
     of_turned = (turned.shape, turned.dtype)
     yield one("roi_align_rotated_backward_rois", grad_turned, maps, turned, to=of_turned, **words)
+    yield one("prroi_pool", maps, boxes, (3, 2), to=(out, dtype), **words)
+    yield one("prroi_pool_backward", grad, boxes, maps.shape, to=whole, **words)
+    yield one("prroi_pool_backward_rois", grad, maps, boxes, to=(boxes.shape, boxes.dtype), **words)
     yield both("roi_pool", maps, boxes, (3, 2), to=out, **words)
     argmax = roicy.roi_pool(maps, boxes, (3, 2), return_argmax=True, **words)[1]
     yield one("roi_pool_backward", grad, argmax, boxes, maps.shape, to=whole, **words)

@@ -309,6 +309,7 @@ PLANS = {
         roicy.roi_align_rotated_plan,
         {"sampling_ratio": 3, "aligned": False, "angle_unit": "radians"},
     ),
+    "precise": (roicy.prroi_pool_plan, {"spatial_scale": 0.7, "layout": "NHWC"}),
     "pixels": (roicy.roi_pool_plan, {"spatial_scale": 0.7, "rounding": "none", "layout": "NHWC"}),
 }
 

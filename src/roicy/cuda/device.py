@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any, TypeAlias
 
-from roicy._types import DType, Ndarray
+from roicy._types import ALIGN, PRECISE, DType, Ndarray
 from roicy.cuda.structs import address
 from roicy.cuda.tuning import CONSTANTS
 
@@ -184,6 +184,11 @@ def table_options(boxes: str, accumulate: str) -> Options:
     return (f"-DBOX={_REAL[boxes]}", f"-DREAL={_REAL[accumulate]}")
 
 
+def rule_options(rule: int) -> Options:
+    """Return the option that an axis table is specialised by, beside `table_options`."""
+    return (f"-DRULE={rule}",)
+
+
 #: The name of a dtype, which NumPy puts together anew each time.
 name_of = functools.lru_cache(64)(operator.attrgetter("name"))
 
@@ -231,7 +236,12 @@ def _specialised() -> Iterator[tuple[str, Options]]:
     for boxes in _REAL:
         for accumulate in _REAL:
             for source in TABLES:
-                yield source, table_options(boxes, accumulate)
+                options = table_options(boxes, accumulate)
+                if source != "axis":
+                    yield source, options
+                    continue
+                for rule in (ALIGN, PRECISE):
+                    yield source, options + rule_options(rule)
     pairs = [(stored, "float64" if stored == "float64" else "float32") for stored in _STORED]
     for index in ("int", "int64"):
         for stored, accumulate in pairs:

@@ -70,7 +70,71 @@ GEOMETRY void add_tap(Taps *taps, int pixel, double weight, double start, double
     taps->newer.end += end;
 }
 
+/* ---- PRECISE ---- */
+
+typedef struct {
+    /* where a bin begins and ends, and what is between, exactly; and the first and last of the cells between two
+     * pixels that it meets, -1 before all pixels */
+    double begin, end, size;
+    int first, last;
+} Interval;
+
+GEOMETRY Interval interval_of(Side side, int p) {
+    Interval bin;
+    bin.begin = (double)side.start + p * (double)side.size;
+    bin.end = (double)side.start + (p + 1.0) * (double)side.size;
+    bin.size = bin.end - bin.begin;
+    bin.first = 0;
+    bin.last = -1;
+    if (isfinite(bin.size) && bin.size > 0 && bin.begin < side.length && bin.end > -1) {
+        bin.first = bin.begin > -1 ? (int)floor(bin.begin) : -1;
+        bin.last = bin.end < side.length ? (int)ceil(bin.end) - 1 : side.length - 1;
+    }
+    return bin;
+}
+
+GEOMETRY Stretch precise_stretch(Side side, int p) {
+    const Interval bin = interval_of(side, p);
+    const Span none = {0, 0, -1, false};
+    Stretch stretch = {side.length, -1, 0, none, 0};
+    if (bin.first <= bin.last && side.length > 0) {
+        stretch.low = bin.first > 0 ? bin.first : 0;
+        stretch.high = bin.last < side.length - 1 ? bin.last + 1 : side.length - 1;
+        stretch.room = (int64)stretch.high - stretch.low + 1;
+    }
+    return stretch;
+}
+
+/* Within a cell the map is linear: the integral over the part of a bin there is the part's width times the value
+ * in its middle. And as what moves a value is the slope there,
+ *
+ *     d mean / d begin = 1 / size^2 times the integral of slope * (end - t),
+ *     d mean / d end   = 1 / size^2 times the integral of slope * (t - begin),
+ *
+ * the middle moves as a sample there does. */
+GEOMETRY void precise_taps(Side side, int p, double scale, Taps *taps) {
+    const Interval bin = interval_of(side, p);
+    for (int cell = bin.first; cell <= bin.last; cell++) {
+        const double from = bin.begin > cell ? bin.begin : cell,
+                     to = bin.end < cell + 1.0 ? bin.end : cell + 1.0;
+        const double middle = from + (to - from) / 2, part = (to - from) / bin.size, fraction = middle - cell;
+        const double share = (p + (middle - bin.begin) / bin.size) / side.bins;
+        const double start = scale * (1 - share) * part, end = scale * share * part;
+        if (cell >= 0)
+            add_tap(taps, cell, part * (1 - fraction), -start, -end);
+        if (cell < side.length - 1)
+            add_tap(taps, cell + 1, part * fraction, start, end);
+    }
+}
+
 #endif
+
+GEOMETRY Side OF(precise_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
+    const BOX scale = (BOX)sampling.spatial_scale, low = OF(scaled)(first, scale, 0),
+              size = OF(scaled)(second, scale, 0) - low;
+    const Side side = {low, size > 0 ? size / (BOX)bins : 0, 0, false, bins, length};
+    return side;
+}
 
 /* ---- ALIGN ---- */
 
@@ -130,13 +194,31 @@ GEOMETRY void OF(align_taps)(Side side, Stretch stretch, int p, double scale, Ta
 /* ---- every rule ---- */
 
 GEOMETRY Side OF(axis_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
-    return OF(side_of)(first, second, sampling, bins, length);
+    switch (sampling.rule) {
+    case PRECISE:
+        return OF(precise_side)(first, second, sampling, bins, length);
+    default:
+        return OF(side_of)(first, second, sampling, bins, length);
+    }
 }
 
 /* What bin p reaches. */
-GEOMETRY Stretch OF(stretch_of)(Side side, int p, int rule) { return OF(align_stretch)(side, p); }
+GEOMETRY Stretch OF(stretch_of)(Side side, int p, int rule) {
+    switch (rule) {
+    case PRECISE:
+        return precise_stretch(side, p);
+    default:
+        return OF(align_stretch)(side, p);
+    }
+}
 
 /* Adds the taps of bin p, pixels ascending. */
 GEOMETRY void OF(add_taps)(Side side, Stretch stretch, int p, Sampling sampling, Taps *taps) {
-    OF(align_taps)(side, stretch, p, sampling.spatial_scale, taps);
+    switch (sampling.rule) {
+    case PRECISE:
+        precise_taps(side, p, sampling.spatial_scale, taps);
+        break;
+    default:
+        OF(align_taps)(side, stretch, p, sampling.spatial_scale, taps);
+    }
 }

@@ -28,8 +28,9 @@ typedef struct {
 
 /* The rules by which a box's bins take from the map. */
 enum {
-    ALIGN,    /* RoIAlign: bilinear samples in the middle of equal parts */
-    UNIT_STEP /* MXNet's maximum: bilinear samples from the edge of a bin in steps of one pixel */
+    ALIGN,     /* RoIAlign: bilinear samples in the middle of equal parts */
+    UNIT_STEP, /* MXNet's maximum: bilinear samples from the edge of a bin in steps of one pixel */
+    PRECISE    /* Precise RoI pooling: no samples, the integral of the bilinear map; outside are zeros */
 };
 
 typedef struct {

@@ -151,13 +151,10 @@ cdef class AxisTable(RoiTable):
 
     def __cinit__(self, regions, sampling, str accumulate, str purpose, int threads):
         cdef cnp.ndarray boxes = regions.boxes
-        cdef int columns = <int> cnp.PyArray_DIM(boxes, 1)
-        cdef int64_t* image
         self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
-        image = self.find_images(boxes, regions.images)
-        fill(self, boxes, columns, image,
+        fill(self, boxes, self.find_images(boxes, regions.images),
              Sampling(spatial_scale=sampling.spatial_scale, sampling_ratio=sampling.sampling_ratio,
                       aligned=sampling.aligned, rule=sampling.rule), purpose, threads)
 
@@ -180,9 +177,9 @@ cdef struct Filling:
     int32_t* mark
 
 
-cdef int fill(AxisTable table, cnp.ndarray boxes, int columns, const int64_t* image, Sampling sampling, str purpose,
+cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling sampling, str purpose,
               int threads) except -1:
-    cdef Py_ssize_t k, count = table.rois, item = cnp.PyArray_ITEMSIZE(boxes)
+    cdef Py_ssize_t k, count = table.rois, columns = cnp.PyArray_DIM(boxes, 1), item = cnp.PyArray_ITEMSIZE(boxes)
     cdef int64_t pieces = (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE
     cdef Filling filling
     cdef Place* places = <Place*> table.reserve(count, sizeof(Place))

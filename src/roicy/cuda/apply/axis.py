@@ -28,7 +28,7 @@ WARP = 32
 
 
 class AxisKernels(Device):
-    """RoIAlign by the average of the samples of a bin."""
+    """Averages: sums over a bin, weighted along either axis."""
 
     def axis_table(
         self, regions: Regions, sampling: Sampling, accumulate: Accumulate, purpose: Purpose

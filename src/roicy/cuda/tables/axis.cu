@@ -1,4 +1,5 @@
-/* Fills axis tables; a warp takes one axis of one RoI, a lane one bin. */
+/* Fills axis tables by the RULE that bins take from the map by; a warp takes one axis of one RoI, a lane one
+ * bin. */
 #include "tables/axis.cuh"
 
 #include "geometry/samples.h"
@@ -35,9 +36,9 @@ INLINE int64 sum_before(int64 value, int lane, int64 *total) {
 }
 
 /* What a lane's bin reaches; nothing where the box has no such bin, or its image is none. */
-INLINE Stretch stretch_of_lane(const Side &side, int p, int rule, bool valid) {
+INLINE Stretch stretch_of_lane(const Side &side, int p, bool valid) {
     if (valid && p < side.bins)
-        return stretch_of(side, p, rule);
+        return stretch_of(side, p, RULE);
     return {side.length, -1, 0, {0, 0, -1, false}, 0};
 }
 
@@ -46,10 +47,9 @@ INLINE Stretch stretch_of_lane(const Side &side, int p, int rule, bool valid) {
 
 /* For each RoI and axis (0: rows, 1: columns) how many taps there may be, and how many pixels its window has.
  */
-KERNEL __launch_bounds__(128, 4)
-    measure(BOXES, int height, int width, int ph, int pw, double scale, int sampling_ratio, int aligned,
-            int rule, int64 *room, int64 *pixels) {
-    const Sampling sampling = {scale, sampling_ratio, aligned, rule};
+KERNEL __launch_bounds__(128, 4) measure(BOXES, int height, int width, int ph, int pw, double scale,
+                                         int sampling_ratio, int aligned, int64 *room, int64 *pixels) {
+    const Sampling sampling = {scale, sampling_ratio, aligned, RULE};
     const int lane = threadIdx.x & 31;
     for (int64 task = (blockIdx.x * 128LL + threadIdx.x) >> 5; task < 2 * rois; task += gridDim.x * 4LL) {
         const int64 k = task >> 1;
@@ -61,7 +61,7 @@ KERNEL __launch_bounds__(128, 4)
         int64 taps = 0, total;
         int low = length, high = -1;
         for (int p = lane; valid && p < bins; p += 32) {
-            const Stretch stretch = stretch_of(side, p, rule);
+            const Stretch stretch = stretch_of(side, p, RULE);
             taps += stretch.room;
             low = min(low, stretch.low);
             high = max(high, stretch.high);
@@ -136,10 +136,9 @@ struct Filled {
      name##_start,  name##_count, name##_taps, name##_slopes, name##_turned_start, name##_turned}
 
 /* Fills both axes of every RoI, its image and its window. */
-KERNEL __launch_bounds__(128, 3)
-    fill(BOXES, FILLED(y), FILLED(x), double scale, int sampling_ratio, int aligned, int rule, int sloped,
-         int turned, int64 *image, int *window) {
-    const Sampling sampling = {scale, sampling_ratio, aligned, rule};
+KERNEL __launch_bounds__(128, 3) fill(BOXES, FILLED(y), FILLED(x), double scale, int sampling_ratio,
+                                      int aligned, int sloped, int turned, int64 *image, int *window) {
+    const Sampling sampling = {scale, sampling_ratio, aligned, RULE};
     const int lane = threadIdx.x & 31;
     for (int64 task = (blockIdx.x * 128LL + threadIdx.x) >> 5; task < 2 * rois; task += gridDim.x * 4LL) {
         const int64 k = task >> 1;
@@ -155,7 +154,7 @@ KERNEL __launch_bounds__(128, 3)
         int64 before = 0;
         for (int done = 0; done < bins; done += 32) {
             const int p = done + lane;
-            const Stretch stretch = stretch_of_lane(side, p, rule, at >= 0);
+            const Stretch stretch = stretch_of_lane(side, p, at >= 0);
             int64 total;
             const int64 from = before + sum_before(stretch.room, lane, &total);
             int taken = 0;

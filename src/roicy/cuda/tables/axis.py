@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from roicy._types import DType, Ndarray, Regions, Sampling
-from roicy.cuda.device import Arguments, Device
+from roicy.cuda.device import Arguments, Device, rule_options
 from roicy.cuda.structs import POINTER, Layout, Struct
 from roicy.cuda.tables.rois import ROIS, RoiTable
 
@@ -131,8 +131,12 @@ class AxisTable(RoiTable):
         purpose: str,
     ) -> None:
         super().__init__(device, regions, accumulate)
-        spatial_scale, *options = sampling
-        geometry = np.float64(spatial_scale), *map(np.int32, options)
+        geometry = (
+            np.float64(sampling.spatial_scale),
+            np.int32(sampling.sampling_ratio),
+            np.int32(sampling.aligned),
+        )
+        self._rule = rule_options(sampling.rule)
         sloped, turned = purpose == "backward_rois", purpose == "backward"
         shared = device.xp, self.image, np.dtype(accumulate)
         (_, _, height, width), (rows, columns) = self.input_shape, self.output_size
@@ -152,7 +156,7 @@ class AxisTable(RoiTable):
             self.image,
             self.window,
         )
-        self.launch_table("fill", -(-self.rois // 2), 128, arguments, "axis")
+        self._launch("fill", arguments)
         if turned:
             self.packed = TURNED_AXES(rois=self.packed_rois, y=self.y.transpose(), x=self.x.transpose())
         else:
@@ -162,6 +166,9 @@ class AxisTable(RoiTable):
         room, pixels = self.device.xp.empty((2, 2, self.rois), np.int64)
         sizes = map(np.int32, (*self.input_shape[2:], *self.output_size))
         arguments = (*self.rows(), *sizes, *geometry, room, pixels)
-        self.launch_table("measure", -(-self.rois // 2), 128, arguments, "axis")
+        self._launch("measure", arguments)
         self.y.fit(room[0], pixels[0])
         self.x.fit(room[1], pixels[1])
+
+    def _launch(self, kernel: str, arguments: Arguments) -> None:
+        self.device.launch("axis", kernel, self._options + self._rule, -(-self.rois // 2), 128, arguments)
