@@ -22,6 +22,8 @@ OTHERS = [(0, 0), (1, 0), (1, 10), (2, 0), (2, 10)]
 WORKLOADS = ("box_7x7_adaptive", "c4_14x14_adaptive", "max_7x7_sr2", "rotated_7x7_sr2", "pool_7x7")
 #: Large calls have all boxes of a workload, small ones this part of them.
 SMALL = 1 / 50
+#: Seconds that the rounds of a cell take at the least: medians of a few short calls beside others are noise.
+FILLED = 1.0
 SPIN = "while True: pass"
 
 
@@ -42,27 +44,32 @@ def main(arguments=None):
             of_size = dataclasses.replace(workload, rois=math.ceil(workload.rois * share))
             for name, make in calls.passes(of_size).items():
                 if name != "with argmax":
-                    found = against_one(of_size, make, chosen.rounds)
+                    found = against_one(of_size, make, chosen.rounds, 0 if chosen.quick else FILLED)
                     print(json.dumps([f"{name} {workload.name}, {size}", *found]), flush=True)
 
 
-def against_one(workload, make, rounds):
-    """Return one thread's milliseconds, alone, and two threads' time over one's beside each of the others."""
+def against_one(workload, make, rounds, filled):
+    """Return one thread's milliseconds, two threads' time over one's beside the others, and the rounds.
+
+    Of these there are as many as take `filled` seconds on an idle machine, and no fewer than `rounds`.
+    """
     import contests
     import numpy as np
 
-    from roicy._cli.race import race
+    from roicy._cli.race import SHORTEST, race
 
     rng = np.random.default_rng(0)
     inputs = workload.features(rng), workload.boxes(rng), workload.grad_output(rng)
     pair = {n: contests.of_roicy(make, threads=n).make(workload, n) for n in (1, 2)}
     alone, ratios = None, []
+    trial = race(pair, lambda number: inputs, 3)
+    rounds = max(rounds, math.ceil(filled / sum(max(SHORTEST, seconds) for seconds in trial.values())))
     for count, nice in OTHERS:
         with beside(count, nice):
             seconds = race(pair, lambda number: inputs, rounds)
         alone = alone or 1e3 * seconds[1]
         ratios.append(seconds[2] / seconds[1])
-    return alone, ratios
+    return alone, ratios, rounds
 
 
 @contextlib.contextmanager
@@ -98,12 +105,15 @@ def report(chosen):
         )
         rows = []
         for line in finished.stdout.splitlines():
-            name, alone, ratios = json.loads(line)
+            name, alone, ratios, rounds = json.loads(line)
             worst = max(worst, *ratios)
-            rows.append([name, f"{alone:.3g}", *(f"{r:.2f}{' !' if r > BOUND else ''}" for r in ratios)])
+            rows.append(
+                [name, str(rounds), f"{alone:.3g}", *(f"{r:.2f}{' !' if r > BOUND else ''}" for r in ratios)]
+            )
         print_table(
-            f"two threads over one, {title}: medians of {chosen.rounds} rounds, at most {BOUND}",
-            ["call", ">one thread, ms", *columns],
+            f"two threads over one, {title}: medians of as many rounds as take {FILLED:g} s or more, "
+            f"at most {BOUND}",
+            ["call", ">rounds", ">one thread, ms", *columns],
             rows,
         )
     print(f"the worst is {worst:.2f}")

@@ -168,6 +168,19 @@ def test_gradients_of_the_largest_samples_of_very_many_bins(boxes, size, samplin
     assert np.abs(found - exact).max() <= BOUND * np.abs(exact).max()
 
 
+def test_boxes_beside_the_map_get_nothing_of_very_many_terms():
+    """Along one axis they have samples, along the other none."""
+    features = peak(np.ones(3))
+    rois = same_box(80, (3, 3, 7, 7))
+    rois[::2, [1, 3]] += 1000
+    options = {"sampling_ratio": 2, "mode": "max"}
+    _, argmax = roicy.roi_align(features, rois, 5, return_argmax=True, **options)
+    grad = np.ones((80, 3, 5, 5), np.float32)
+    both = roicy.roi_align_backward(grad, rois, features.shape, argmax=argmax, **options)
+    inside = roicy.roi_align_backward(grad[1::2], rois[1::2], features.shape, argmax=argmax[1::2], **options)
+    np.testing.assert_allclose(both, inside, rtol=2 * BOUND)
+
+
 @pytest.mark.cpu_only("the CUDA kernels sum the slopes of a box in double precision")
 @pytest.mark.parametrize("size", [8, 14, 17, 100, 300])
 def test_gradients_of_large_boxes_of_maxima(size):

@@ -231,6 +231,9 @@ cdef bint note_chosen(GridTable table, GridBackwardCall* call, uint8_t* down, ui
         start_image(&call.runs, table)
         for k in range(table.image_start[image], table.image_start[image + 1]):
             window = table.window + k
+            call.runs.start[k] = call.runs.count
+            if window.bottom == window.top:     # samples along one axis may be listed all the same
+                continue
             rows = most_bins(call.y, k, window.bottom - window.top, down, last)
             columns = most_bins(call.x, k, window.right - window.left, along, last)
             call.crowded[k] = rows * columns > PILE

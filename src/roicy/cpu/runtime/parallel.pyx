@@ -138,7 +138,8 @@ def keep_accounts(bint on):
     accounting = on
 
 
-cdef void settle(double lost, double elapsed) noexcept:
+cpdef void settle(double lost, double elapsed) noexcept:
+    """Enter into the accounts that a call took so many seconds, of which helpers cost it so many and saved it none."""
     global debt
     debt = max(-MOST_CREDIT, min(MOST_DEBT, debt + lost - COST_SHARE * elapsed))
 
