@@ -18,8 +18,8 @@ import numpy as np
 import on_device
 import pytest
 from hypothesis import HealthCheck, given, settings
+from implementations import parity as parity_table
 from operators import operator as operator_module
-from systems import parity as parity_table
 
 import roicy
 from roicy import _backend
@@ -237,7 +237,7 @@ def parity(request):
 def torchvision(parity):
     """torchvision's calls, where it can be imported with its operators."""
     parity.needs("torchvision", "torch")
-    from systems import peers_torch
+    from implementations import peers_torch
 
     return peers_torch
 
@@ -246,7 +246,7 @@ def torchvision(parity):
 def opencv(parity):
     """OpenCV's calls."""
     parity.needs("cv2")
-    from systems import peers_opencv
+    from implementations import peers_opencv
 
     return peers_opencv
 

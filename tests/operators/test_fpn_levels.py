@@ -183,7 +183,7 @@ def sides_of_all_kinds(rng):
 
 def test_torchvision():
     pytest.importorskip("torchvision")
-    from systems import peers_torch
+    from implementations import peers_torch
 
     sides = sides_of_all_kinds(np.random.default_rng(0))
     for dtype in (np.float16, np.float32, np.float64):
@@ -199,7 +199,7 @@ def test_torchvision():
 
 def test_openvino():
     pytest.importorskip("openvino")
-    from systems import peers_openvino
+    from implementations import peers_openvino
 
     sides = sides_of_all_kinds(np.random.default_rng(1))
     rois = np.concatenate([1 - sides / 2, 1 + sides / 2], axis=1).astype(np.float32)

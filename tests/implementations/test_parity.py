@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from systems import parity as table
+from implementations import parity as table
 
 pytestmark = pytest.mark.thread_unsafe(reason="the notes of a test are in one list")
 ONES = np.ones((2, 3), np.float32)

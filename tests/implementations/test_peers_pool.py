@@ -9,8 +9,8 @@ import reference.pool
 from closeness import RELATIVE_BOUND
 
 import roicy
-from systems import peers_onnx, peers_openvino
-from systems.peers_problems import ANY, random_problem
+from implementations import peers_onnx, peers_openvino
+from implementations.peers_problems import ANY, random_problem
 
 SYSTEMS = Path(__file__).parents[2] / "docs" / "systems"
 

@@ -12,9 +12,9 @@ import reference.average
 from closeness import RELATIVE_BOUND, assert_close
 
 import roicy
+from implementations import peers_onnx, peers_openvino
+from implementations.peers_problems import ANY, EXACT, KINDS, Problem, random_problem
 from roicy.compat import mxnet
-from systems import peers_onnx, peers_openvino
-from systems.peers_problems import ANY, EXACT, KINDS, Problem, random_problem
 
 #: What a maximum is called.
 RULES = {"avg": "avg", "max": "max, onnx's rule"}

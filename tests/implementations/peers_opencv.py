@@ -6,7 +6,7 @@ Images are (H, W, C), boxes (x1, y1, x2, y2) in pixels whose centres are at i + 
 import cv2
 import numpy as np
 
-from systems import peers_onnx
+from implementations import peers_onnx
 
 cv2.setNumThreads(1)
 
