@@ -225,8 +225,8 @@ long = [
     lambda: roicy.roi_pool_backward(large_grad, large_chosen, many, image.shape),
     lambda: roicy.roi_align_plan(many, image.shape, 7),
     lambda: roicy.roi_align_rotated_plan(np.tile(tilted, (30, 1)), image.shape, 7),
-    lambda: roicy.roi_align_plan(whole[:20], image.shape, (1, 1000000), mode="max"),
-    lambda: roicy.roi_pool(image[:, :1], whole[:50], (1, 1000000)),
+    lambda: roicy.roi_align_plan(whole[:200], image.shape, (1, 1000000), mode="max"),
+    lambda: roicy.roi_pool(image[:, :1], whole[:150], (1, 1000000)),
 ]
 many = np.tile(whole, (100, 1))[:1000000]
 
