@@ -43,8 +43,8 @@ class Kind(NamedTuple):
     options : sequence of str
         Names of the operator's own options.
     settle : callable
-        ``settle(options, dtype of the boxes, output_size)`` returns these as the table takes them, or raises
-        what is wrong.
+        ``settle(options, dtype of the boxes, output_size)`` returns these as the table takes them, in their
+        order before what else it may want, or raises what is wrong.
     table : callable
         ``table(kernels, regions, options, accumulate, purpose)`` makes the table for sums in a type, for the
         purpose "forward", "backward" or "backward_rois".
@@ -71,7 +71,7 @@ class Kind(NamedTuple):
     numbers: Sequence[str]
     options: Sequence[str]
     settle: Callable[[Sequence[Any], DType, Size], tuple[Any, ...]]
-    table: Callable[[Backend, Regions, tuple[Any, ...], Accumulate, Purpose], Table]
+    table: Callable[[Backend, Regions, Any, Accumulate, Purpose], Table]
     forward: Callable[[Backend, Table, Ndarray, Ndarray, Ndarray], None]
     backward: Callable[[Backend, Table, Ndarray, Ndarray, Ndarray], None] | str
     backward_rois: Callable[[Backend, Table, Ndarray, Ndarray, Ndarray, Ndarray], None] | str
@@ -90,9 +90,9 @@ class Kind(NamedTuple):
 # ---------------------------------------------------------------- RoIAlign
 
 
-def _sampling(options: Sequence[Any], boxes: DType, _size: Size) -> tuple[float, int, bool]:
+def _sampling(options: Sequence[Any], boxes: DType, _size: Size) -> Sampling:
     spatial_scale, sampling_ratio, aligned = options
-    return (
+    return Sampling(
         settle.spatial_scale(spatial_scale, boxes),
         settle.sampling_ratio(sampling_ratio),
         settle.flag("aligned", aligned),
@@ -106,7 +106,7 @@ AVERAGE = Kind(
     options=("spatial_scale", "sampling_ratio", "aligned"),
     settle=_sampling,
     table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
-        regions, Sampling(*options), accumulate, purpose
+        regions, options, accumulate, purpose
     ),
     forward=lambda kernels, table, features, out, _: kernels.axis_forward(table, features, out),
     backward=lambda kernels, table, grad_output, _, grad_features: kernels.axis_backward(
@@ -135,9 +135,7 @@ LARGEST_SAMPLE = Kind(
     numbers=settle.CORNERS,
     options=("spatial_scale", "sampling_ratio", "aligned"),
     settle=_sampling,
-    table=lambda kernels, regions, options, accumulate, _: kernels.grid_table(
-        regions, Sampling(*options), accumulate
-    ),
+    table=lambda kernels, regions, options, accumulate, _: kernels.grid_table(regions, options, accumulate),
     forward=lambda kernels, table, features, out, argmax: kernels.grid_forward(
         table, features, out, argmax, "bilinear"
     ),

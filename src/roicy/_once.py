@@ -27,8 +27,8 @@ def pool(
     )
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
-    given = Given(rois, batch_indices, layout, given.invalid)
-    return Plan(kind, kernels, given, shape, size, options)._pool(features, out, return_argmax)
+    settled = rois, batch_indices, layout, given.invalid
+    return Plan(kind, kernels, settled, shape, size, options)._pool(features, out, return_argmax)
 
 
 def backward(
@@ -51,8 +51,8 @@ def backward(
     layout = settle.layout(given.layout)
     size = settle.grad_output_size(grad_output, layout)
     shape = settle.input_shape(input_shape, layout)
-    given = Given(rois, batch_indices, layout, given.invalid)
-    return Plan(kind, kernels, given, shape, size, options)._backward(grad_output, argmax, out)
+    settled = rois, batch_indices, layout, given.invalid
+    return Plan(kind, kernels, settled, shape, size, options)._backward(grad_output, argmax, out)
 
 
 def backward_rois(
@@ -75,5 +75,7 @@ def backward_rois(
     )
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    given = Given(rois, batch_indices, layout, given.invalid)
-    return Plan(kind, kernels, given, shape, size, options)._backward_rois(grad_output, features, argmax, out)
+    settled = rois, batch_indices, layout, given.invalid
+    return Plan(kind, kernels, settled, shape, size, options)._backward_rois(
+        grad_output, features, argmax, out
+    )

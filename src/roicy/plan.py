@@ -72,7 +72,7 @@ class Plan(Generic[Array]):
         self,
         kind: Kind,
         kernels: Backend,
-        given: Given,
+        given: tuple[Boxes, AnyArray | None, Layout, Invalid],
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],
@@ -217,7 +217,7 @@ class Plan(Generic[Array]):
         return grad_rois
 
     def __repr__(self) -> str:
-        named = zip(self._kind.options, self._options, strict=True)
+        named = zip(self._kind.options, self._options, strict=False)
         options = "".join(f"{name}={value!r}, " for name, value in named)
         return (
             f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} rois, "
@@ -244,7 +244,7 @@ class Plan(Generic[Array]):
             "invalid": self._invalid,
             "input_shape": self._input_shape,
             "output_size": self.output_size,
-            "options": self._options,
+            "options": tuple(self._options)[: len(self._kind.options)],
         }
         return _made_again, (type(self), self._kind, arguments), state
 
