@@ -94,6 +94,7 @@ def taken(array: Any, xp: Any) -> Ndarray:
         return xp.from_dlpack(array)
     except Exception:
         bits = _Bits(array)
+        words: Any = None
         try:
             words = xp.from_dlpack(bits)
         except Exception:

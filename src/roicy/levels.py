@@ -115,11 +115,11 @@ def fpn_levels(
     )
     turned = settle.flag("rotated", rotated)
     size = settle.image_size_of_levels(image_size, rule, turned)
-    images = len(rois) if isinstance(rois, tuple) else 1
-    given = {array.dtype for array in (rois if isinstance(rois, tuple) else (rois,))}
+    given: Any = rois if isinstance(rois, tuple) else (rois,)
+    halves = all(array.dtype == np.float16 for array in given)
     names = settle.ROTATED if turned else settle.CORNERS
-    boxes = settle.rois(rois, None, images, kernels.xp, names).boxes[:, -len(names) :]
-    if rule == "mmdet" and given == {np.dtype(np.float16)}:
+    boxes = settle.rois(rois, None, len(given), kernels.xp, names).boxes[:, -len(names) :]
+    if rule == "mmdet" and halves:
         boxes = boxes.astype(np.float16)
     found: Array = levels_of(boxes, levels, rule, canonical, size, kernels.xp)
     return found
