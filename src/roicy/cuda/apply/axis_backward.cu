@@ -16,7 +16,10 @@ struct Division {
     int channels, across;
 };
 
-KERNEL __launch_bounds__(THREADS, sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2)
+/* blocks that registers are left for: three would spill on sm_100 and later */
+constexpr int RESIDENT = __CUDA_ARCH__ < 1000 && sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2;
+
+KERNEL __launch_bounds__(THREADS, RESIDENT)
     axis_backward(VIEW(const STORED, grad), VIEW(STORED, out), const TurnedAxes axes, const ByImage by_image,
                   const Division division) {
     const Rois &rois = axes.rois;

@@ -36,7 +36,10 @@ INLINE double sum_of_block(double value, double *warps) {
     return value;
 }
 
-KERNEL __launch_bounds__(THREADS, 6)
+/* blocks that registers are left for: six of the widest types would spill on sm_100 and later */
+constexpr int RESIDENT = __CUDA_ARCH__ >= 1000 && sizeof(REAL) + sizeof(INDEX) == 16 ? 5 : 6;
+
+KERNEL __launch_bounds__(THREADS, RESIDENT)
     axis_backward_rois(VIEW(const RESULT, grad), VIEW(const STORED, features), const Axes axes,
                        const Slopes slopes) {
     const int64 *__restrict__ image = axes.rois.image;

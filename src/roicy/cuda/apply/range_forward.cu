@@ -13,7 +13,9 @@
 enum {
     BESIDE = sizeof(REAL) == 8 ? 2 : 4, /* channels of a warp */
     LINE = ITEMS + GROUP,
-    RESIDENT = sizeof(INDEX) == 8 ? 4 : 5 /* blocks that registers are left for */
+    /* blocks that registers are left for: four of bytes and places would spill on sm_100 and sm_103 */
+    CROWDED = __CUDA_ARCH__ >= 1000 && PLACED && sizeof(STORED) == 1,
+    RESIDENT = sizeof(INDEX) == 8 ? (CROWDED ? 3 : 4) : 5
 };
 
 /* How a call is divided: blocks take `chunk` channels, warps `group` rows of bins and `run` columns of them at a

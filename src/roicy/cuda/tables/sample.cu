@@ -22,10 +22,17 @@ INLINE Extent extent_of(BOX start, BOX bin_size, BOX count, int bins, BOX low, B
     return extent;
 }
 
-KERNEL __launch_bounds__(128)
-    fill(const BOX *__restrict__ boxes, int columns, const int64 *__restrict__ images, int given, int64 rois,
-         int64 count, int height, int width, int bins_y, int bins_x, double spatial_scale, int sampling_ratio,
-         int aligned, int degrees, int clockwise, BOX *rotated, int64 *image, int *window) {
+/* left alone, compilers for sm_100 and later save registers, and spill some */
+#if __CUDA_ARCH__ >= 1000
+#define BOUNDS __launch_bounds__(128, 4)
+#else
+#define BOUNDS __launch_bounds__(128)
+#endif
+
+KERNEL BOUNDS fill(const BOX *__restrict__ boxes, int columns, const int64 *__restrict__ images, int given,
+                   int64 rois, int64 count, int height, int width, int bins_y, int bins_x,
+                   double spatial_scale, int sampling_ratio, int aligned, int degrees, int clockwise,
+                   BOX *rotated, int64 *image, int *window) {
     const Sampling sampling = {spatial_scale, sampling_ratio, aligned, ALIGN};
     const Turn turn = {degrees, clockwise};
     const int64 warps = gridDim.x * 4LL;
