@@ -51,10 +51,14 @@ def assert_close(actual, expected, *, scale=None):
 
 
 def assert_sums_close(actual, expected, terms, precision):
-    """Hold sums that may cancel against the reference: each within a bound relative to its absolute terms."""
+    """Hold sums that may cancel against the reference: each within a bound relative to its absolute terms.
+
+    What is smaller than the dtype's least number may be 0.
+    """
     assert actual.shape == expected.shape
     error = np.abs(actual.astype(np.float64) - expected)
-    wrong = ~(error <= RELATIVE_BOUND[precision] * terms)
+    least = float(finfo(actual.dtype).smallest_subnormal)
+    wrong = ~(error <= RELATIVE_BOUND[precision] * terms + least)
     assert not wrong.any(), (
         f"{wrong.sum()} of {wrong.size} sums are off, for example {actual[wrong][0]!r} where "
         f"{expected[wrong][0]!r} is expected, of absolute terms that add up to {terms[wrong][0]:.3g}"

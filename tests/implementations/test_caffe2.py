@@ -146,8 +146,9 @@ def test_the_scale_is_rounded_to_float32():
 def test_roi_pool(problem):
     arguments = arguments_of(problem)
     features, rois = problem.features, problem.rois
+    held = float(np.float32(arguments["spatial_scale"]))
     expected, expected_argmax = reference.pool.roi_pool(
-        features, rois, problem.output_size, spatial_scale=arguments["spatial_scale"]
+        features, rois, problem.output_size, spatial_scale=held
     )
     outputs = caffe2.RoIPool(features, rois, **arguments)
     assert isinstance(outputs, tuple)

@@ -19,7 +19,7 @@ CORNERS = [[0, 1, 5, 6], [2, 2, 9, 11], [3, 0, 4, 12], [1, 1, 2, 2]]
 def test_forward(operator, dtype, layout):
     rng = np.random.default_rng(4)
     features, rois = random_values(rng, SHAPE, dtype), operator.rois(rng, IMAGES, CORNERS)
-    expected, expected_argmax = operator.both(features, rois, (2, 3))
+    expected, expected_argmax = operator.both(layout(features), rois, (2, 3))
     out = layout(np.full_like(expected, np.nan))
     assert operator.forward(layout(features), rois, (2, 3), out=out) is out
     assert_same_bits(out, expected)

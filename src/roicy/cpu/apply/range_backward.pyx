@@ -46,7 +46,7 @@ cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t co
 cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef RangeBackwardCall* call = <RangeBackwardCall*> settled
     cdef View* out = &call.grad_features
-    cdef counted_sums sums[LANES]       # each plane's, or all of the tile's
+    cdef counted_sums sums[PLANES_TOGETHER]     # each plane's, or all of the tile's
     cdef int64_t pixels = (task.bottom - task.top) * out.columns, i, y
     cdef int count = task.channels if call.in_place else 1
     cdef char* target = block_at(out, task.image, task.channel) + task.top * out.row
