@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from closeness import assert_same_bits
+from closeness import assert_same_bits, assert_same_sums
 from operators import of_all
 from strategies import FEATURE_DTYPES, LAYOUTS, random_values, result_dtype
+
+import roicy
+from roicy import _backend
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -22,9 +25,11 @@ def test_forward(operator, dtype, layout):
     expected, expected_argmax = operator.both(layout(features), rois, (2, 3))
     out = layout(np.full_like(expected, np.nan))
     assert operator.forward(layout(features), rois, (2, 3), out=out) is out
-    assert_same_bits(out, expected)
     if expected_argmax is None:
+        # on a GPU a way of going through channels suits both arrays: sums are in another order
+        (assert_same_bits if _backend.cpu is roicy.cpu else assert_same_sums)(out, expected)
         return
+    assert_same_bits(out, expected)
 
     out[...] = np.nan
     returned = operator.both(layout(features), rois, (2, 3), out=out)

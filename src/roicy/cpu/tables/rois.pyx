@@ -132,16 +132,23 @@ cdef class RoiTable:
 
 cdef int sort(Place* places, int64_t count) except -1:
     # So many at a time, and then runs of them are merged, two by two: between, there is time to look for signals.
-    cdef Listener ear = listener()
     cdef Place* spare
-    cdef bint ended
     if count <= SORTED_AT_ONCE:
         qsort(places, count, sizeof(Place), by_place)
         return 0
     spare = <Place*> borrow(count * sizeof(Place))
+    try:
+        sort_and_merge(places, spare, count)
+    finally:        # which sets an error aside: what is given back is so under Python's lock
+        give_back(spare)
+    return 0
+
+
+cdef int sort_and_merge(Place* places, Place* spare, int64_t count) except -1:
+    cdef Listener ear = listener()
+    cdef bint ended
     with nogil:
         ended = sort_runs(places, count, &ear) and merge_runs(places, spare, count, &ear)
-    give_back(spare)
     return 0 if ended else -1       # the error is set
 
 
