@@ -53,11 +53,11 @@ def assert_close(actual, expected, *, scale=None):
 def assert_sums_close(actual, expected, terms, precision):
     """Hold sums that may cancel against the reference: each within a bound relative to its absolute terms.
 
-    What is smaller than the dtype's least number may be 0.
+    What is smaller than the least number of the type that sums are kept in, or of the result's, may be 0.
     """
     assert actual.shape == expected.shape
     error = np.abs(actual.astype(np.float64) - expected)
-    least = float(finfo(actual.dtype).smallest_subnormal)
+    least = max(float(finfo(dtype).smallest_subnormal) for dtype in (actual.dtype, np.dtype(precision)))
     wrong = ~(error <= RELATIVE_BOUND[precision] * terms + least)
     assert not wrong.any(), (
         f"{wrong.sum()} of {wrong.size} sums are off, for example {actual[wrong][0]!r} where "
