@@ -85,6 +85,16 @@ def test_only_looking_for_invalid_rows_waits(cupy, name):
     assert Waits.count == 0
 
 
+@pytest.mark.parametrize("rule", ["torchvision", "detectron2", "mmdet", "openvino", "tensorrt"])
+def test_levels_are_found_without_waiting(cupy, rule):
+    rois = np.random.default_rng(0).uniform(0, 900, (200, 4)).astype(np.float32)
+    size = {"image_size": (800, 700)} if rule == "tensorrt" else {}
+    found = roicy.fpn_levels(on_device(rois), 4, rule=rule, **size)
+    assert isinstance(found, ndarray)
+    assert Waits.count == 0
+    np.testing.assert_array_equal(on_host(found), roicy.fpn_levels(rois, 4, rule=rule, **size))
+
+
 def test_plans(cupy):
     for rois, make in ((ROIS, roicy.roi_align_plan), (TURNED, roicy.roi_align_rotated_plan)):
         grad = GRAD[: len(rois)]

@@ -27,6 +27,8 @@ FUNCTIONS = frozenset(
         "divmod",
         "einsum",
         "floor",
+        "fmax",
+        "fmin",
         "isfinite",
         "isnan",
         "matmul",
