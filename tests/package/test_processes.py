@@ -271,6 +271,46 @@ def test_signals_end_long_calls(run_python, threads):
     assert said.split() == ["18", "True", "True"]
 
 
+SORTED = """
+import signal, time
+
+class Alarm(Exception):
+    pass
+
+def handle(number, frame):
+    raise Alarm
+
+signal.signal(signal.SIGALRM, handle)
+roicy.set_num_threads(1)
+rois = np.zeros((1000000, 5), np.float32)
+rois[:, 0], rois[:, 1:] = np.random.default_rng(0).integers(0, 4, len(rois)), [1, 1, 9, 9]
+grad = np.broadcast_to(np.float32(1), (len(rois), 1, 1, 1))
+chosen = np.broadcast_to(np.int32(7), grad.shape)
+
+def call():
+    return roicy.roi_pool_backward(grad, chosen, rois, (4, 1, 16, 16)).sum()
+
+began = time.perf_counter()
+call()
+whole = time.perf_counter() - began
+ended = 0
+for part in np.linspace(0.05, 0.95, 19):
+    signal.setitimer(signal.ITIMER_REAL, part * whole)
+    try:
+        call()
+        time.sleep(60)
+    except Alarm:
+        ended += 1
+print(ended, call() == len(rois))
+"""
+
+
+@signals_only
+def test_signals_at_any_time_leave_no_lock(run_python):
+    """While boxes are copied, sorted and pooled: the next call, and the end of the process, are as ever."""
+    assert run_python(CALLS + SORTED, timeout=60).split() == ["19", "True"]
+
+
 ALARMED = """
 import signal
 
