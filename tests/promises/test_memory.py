@@ -57,6 +57,46 @@ def test_memory_does_not_grow_with_the_boxes(operator, run_python):
     assert int(run_python(PEAK, operator.name)) < 64 * 2**20
 
 
+AGAIN = """
+import resource
+import sys
+import numpy as np
+import battery, roicy
+from operators import OPERATORS
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+(operator,) = [operator for operator in OPERATORS if operator.name == sys.argv[1]]
+roicy.set_num_threads(1)
+rng = np.random.default_rng(0)
+features = np.ones((1, 8, 100, 136), np.float32)
+most = 0
+for boxes in (150, 300, 500, 700):
+    rois = operator.rois(rng, np.zeros(boxes), battery.random_boxes(rng, boxes, 100, 136))
+    pooled, chosen = operator.both(features, rois, 7, sampling_ratio=2)
+    def calls():
+        operator.both(features, rois, 7, sampling_ratio=2)
+        operator.backward(pooled, rois, features.shape, chosen, sampling_ratio=2)
+        if operator.has_slopes:
+            operator.backward_rois(pooled, features, rois, chosen, sampling_ratio=2)
+    calls()
+    calls()
+    before = faults()
+    calls()
+    most = max(most, faults() - before)
+print(most)
+"""
+
+
+@pytest.mark.plain_build("a sanitizer gives memory back")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts as a Linux process does")
+@of_all
+def test_the_next_call_finds_its_memory(operator, run_python):
+    """Tables of up to 20 MB are not mapped anew: what is are the results, 1.1 MB each at the most."""
+    assert int(run_python(AGAIN, operator.name)) < 1200
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a Linux process")
 def test_the_peak_is_seen(run_python):
     """Without which the test above would prove nothing: an array of 256 MB."""

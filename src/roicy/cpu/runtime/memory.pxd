@@ -16,3 +16,4 @@ cdef inline size_t bytes_of(size_t count, size_t more, size_t size) noexcept nog
 
 cdef void* borrow(size_t size) except NULL
 cdef void give_back(void* block) noexcept
+cdef int try_bytes(size_t size) except -1

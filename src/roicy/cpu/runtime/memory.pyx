@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc
 from roicy.cpu.runtime.checks cimport fence, spoil, unfence
 
 cdef enum:
-    SLOTS = 8
+    SLOTS = 16
     HEADER = 64                 # bytes before a block, in which its size stands; blocks begin on a cache line
 
 
@@ -63,6 +63,15 @@ cdef void* borrow(size_t size) except NULL:
     size_of(block)[1] = <size_t> raw
     lend(block, size)
     return block
+
+
+cdef int try_bytes(size_t size) except -1:
+    """Raise MemoryError where there are not so many bytes; none are kept, in the place of a block of use."""
+    cdef void* raw = malloc(size)
+    if raw == NULL:
+        raise MemoryError(f"roicy: no memory for {size} bytes of scratch")
+    free(raw)
+    return 0
 
 
 cdef void drop_oldest() noexcept:

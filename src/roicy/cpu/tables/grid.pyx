@@ -15,7 +15,7 @@ import numpy as np
 
 from roicy._types import Regions
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
-from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back
+from roicy.cpu.runtime.memory cimport bytes_of, try_bytes
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
 from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate
 from roicy.cpu.tables.samples cimport Sampling, Side, sampling_of
@@ -385,7 +385,7 @@ cdef int try_memory(output_size) except -1:
     # A run has one RoI at the least. Where there is no memory for its bins they need not be counted.
     cdef size_t bins = output_size[0] + output_size[1]
     if bins > MANY_BINS:
-        give_back(borrow(bytes_of(bins, sizeof(int64_t) + 4 * sizeof(int32_t), 1)))
+        try_bytes(bytes_of(bins, sizeof(int64_t) + 4 * sizeof(int32_t), 1))
     return 0
 
 

@@ -18,7 +18,7 @@ cdef extern from "geometry/cpu.h" nogil:
 
 
 cdef enum:
-    MOST_BLOCKS = 24
+    MOST_BLOCKS = 64
     # The terms of a gradient's pixel: where one of an image has more than MANY, all are summed in pieces, of so many
     # but for those of one RoI or bin. Pieces where no pixel has more than MANY would cost c4's gradient 7 %.
     MANY = 320

@@ -16,6 +16,7 @@ cdef extern from "geometry/cpu.h" nogil:
 
 cdef enum:
     FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
+    GROWN_BLOCK = 1 << 23       # what they grow to: of larger ones few could lie idle until the next call
     SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
 
 
@@ -48,7 +49,7 @@ cdef class RoiTable:
         if bytes > self._left:
             if self._blocks == MOST_BLOCKS:
                 raise MemoryError("roicy: no memory for the tables")
-            self._left = max(bytes, <size_t> FIRST_BLOCK << (2 * min(self._blocks, 8)))
+            self._left = max(bytes, min(<size_t> GROWN_BLOCK, <size_t> FIRST_BLOCK << (2 * min(self._blocks, 8))))
             self._block[self._blocks] = self._at = <char*> borrow(self._left)
             self._blocks += 1
         fence(self._at + count * size, bytes - count * size)

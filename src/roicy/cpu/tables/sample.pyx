@@ -15,7 +15,7 @@ from libc.stdlib cimport free, malloc
 cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
-from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes
+from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes, try_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.rotated cimport RotatedBox, Turn, rotated_box
@@ -77,7 +77,7 @@ cdef class SampleTable(RoiTable):
         noting.turn = Turn(degrees=degrees, clockwise=clockwise)
         noting.by_first_row = self.spreading
         # of one RoI at the least, and there may be too many to count
-        give_back(borrow(bytes_of(self.rows, self.columns, sizeof(int32_t))))
+        try_bytes(bytes_of(self.rows, self.columns, sizeof(int32_t)))
         note_boxes(self, &noting, threads)
         divide(self, self.spreading)
         if self.spreading:
