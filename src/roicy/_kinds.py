@@ -228,10 +228,10 @@ def _range_table(
 
 
 def _range_argmax_error(
-    kernels: Backend, regions: Regions, _table: Table, argmax: Ndarray
+    kernels: Backend, regions: Regions, table: Table, argmax: Ndarray
 ) -> ArgmaxError | None:
     limit = regions.input_shape[2] * regions.input_shape[3]
-    found = kernels.range_argmax_error(argmax, limit)
+    found = kernels.range_argmax_error(table, argmax, limit)
     return None if found is None else (*found, limit)
 
 

@@ -161,8 +161,10 @@ class Backend(Protocol):
         """Fill `grad_features` with `grad_output` at the pixels `argmax`; the table is an `image_table`."""
         ...
 
-    def range_argmax_error(self, argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
-        """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
+    def range_argmax_error(
+        self, table: Any, argmax: Ndarray, limit: int
+    ) -> tuple[tuple[int, int, int, int], int] | None:
+        """Return ((k, c, p, q), value) of an index of the table's outside -1 ... limit - 1, or None."""
         ...
 
     def in_pieces(self, table: Any, purpose: Purpose, dtype: DType) -> bool:

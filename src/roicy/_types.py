@@ -106,12 +106,19 @@ class Regions(NamedTuple):
         N, C, H, W, whatever the layout is.
     output_size : tuple of int
         Rows and columns of bins.
+    levels : array, (K,), int32, or None
+        Of a pyramid's boxes, whose images are given, the map that each is pooled from: a table is of those of
+        one level, and what applies it leaves the rows of all others as they are.
+    level : int
+        Which one that is.
     """
 
     boxes: Ndarray
     images: Ndarray | None
     input_shape: Shape
     output_size: Size
+    levels: Ndarray | None = None
+    level: int = 0
 
 
 #: Rules by which bins take from the map, as in geometry/samples.h: samples in the middle of equal parts; one

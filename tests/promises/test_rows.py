@@ -7,6 +7,10 @@ from closeness import assert_close, assert_same_bits
 from operators import of_all
 from strategies import FEATURE_DTYPES, random_values, result_dtype
 
+from roicy import _backend
+from roicy._kinds import AVERAGE, LARGEST_PIXEL, PRECISE_AVERAGE, ROTATED
+from roicy._types import Regions, Sampling
+
 pytestmark = pytest.mark.usefixtures("backend")
 
 SHAPE = (3, 5, 12, 10)
@@ -98,3 +102,37 @@ def test_invalid_rows(operator, dtype, layout, box_dtype):
         assert not grad[invalid].any()
         expected = operator.backward_rois(gradient[~invalid], features, rois, expected_argmax, **options)
         assert_same_bits(grad[~invalid], expected)
+
+
+OPTIONS = {
+    AVERAGE: Sampling(0.5, 2, True),
+    PRECISE_AVERAGE: (0.5,),
+    LARGEST_PIXEL: (0.5, "round"),
+    ROTATED: (0.5, 2, True, "degrees", False),
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_tables_of_the_boxes_of_one_level(kind, layout, level):
+    """The rows of other levels stay as they are, and an invalid one is named as it is among all."""
+    kernels = _backend.cpu  # whichever that is
+    rng = np.random.default_rng(4)
+    levels = np.array([1, 0, 1, 0, -1, 1, 0], np.int32)
+    images = np.array([2, 0, 3, 1, 7, 0, 5])  # of which rows 2, 4 and 6 are invalid
+    boxes = rng.uniform(2, 20, (7, len(kind.numbers))).astype(np.float32)
+    features = np.ascontiguousarray(
+        battery.to_layout(random_values(rng, (3, 40, 12, 10), np.dtype("f4")), layout)
+    )
+    whole, some = (
+        np.full(battery.to_layout(np.empty((7, 40, 2, 3)), layout).shape, 7, np.float32) for _ in "12"
+    )
+    regions = Regions(boxes, images, (3, 40, 12, 10), (2, 3))
+    for out, chosen in ((whole, {}), (some, {"levels": levels, "level": level})):
+        table = kind.table(kernels, regions._replace(**chosen), OPTIONS[kind], "float32", "forward")
+        assert table.first_invalid == {0: 6, 1: 2, 2: -1}[level] if chosen else 2
+        arrays = (battery.from_layout(array, layout) for array in (features, out))
+        kind.forward(kernels, table, *arrays, None)
+    assert_same_bits(some[levels == level], whole[levels == level])
+    assert (some[levels != level] == 7).all()

@@ -154,10 +154,12 @@ def range_backward(table: ImageTable, grad_output: Ndarray, argmax: Ndarray, gra
     _kernels(accumulate).range_backward(table, grad_output, argmax, grad_features, threads.for_call())
 
 
-def range_argmax_error(argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
-    """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None."""
+def range_argmax_error(
+    table: ImageTable, argmax: Ndarray, limit: int
+) -> tuple[tuple[int, int, int, int], int] | None:
+    """Return ((k, c, p, q), value) of an index of the table's outside -1 ... limit - 1, or None."""
     kernels = _kernels("float32")
-    found: tuple[tuple[int, int, int, int], int] | None = kernels.range_argmax_error(argmax, limit)
+    found: tuple[tuple[int, int, int, int], int] | None = kernels.range_argmax_error(table, argmax, limit)
     return found
 
 

@@ -161,25 +161,31 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     work.run(range_backward_task, &call)
 
 
-def range_argmax_error(cnp.ndarray argmax, int64_t limit):
-    """Return ((k, c, p, q), value) of an index that is not in -1 ... limit - 1, None where there is none."""
+def range_argmax_error(ImageTable table, cnp.ndarray argmax, int64_t limit):
+    """Return ((k, c, p, q), value) of an index of the table's that is not in -1 ... limit - 1, or None."""
     cdef IndexSurvey survey
     if argmax.size == 0:
         return None
     survey.view = view_of(argmax)
+    survey.rois = table.rois
+    survey.row_of = table.row_of
     survey.largest = 0
-    run_pieces(survey_indices, &survey, (survey.view.images + SURVEYED - 1) // SURVEYED, 1)
+    run_pieces(survey_indices, &survey, (survey.rois + SURVEYED - 1) // SURVEYED, 1)
     if survey.largest <= limit:
         return None
-    argmax = argmax.copy()      # of which index it was one look must do
+    # of which index it was one look must do
+    argmax = argmax.copy() if table.chosen is None else argmax[table.chosen]
     wrong = np.argwhere((argmax < -1) | (argmax >= limit))
     if not len(wrong):          # it has changed, and the kernel bounds what it reads
         return None
-    return tuple(map(int, wrong[0])), int(argmax[tuple(wrong[0])])
+    k, c, p, q = map(int, wrong[0])
+    return (k if table.chosen is None else int(table.chosen[k]), c, p, q), int(argmax[k, c, p, q])
 
 
 cdef struct IndexSurvey:
     View view
+    int64_t rois
+    const int64_t* row_of   # NULL: all rows
     uint32_t largest        # one more than the largest index; as unsigned numbers, so that those below -1 are large
 
 
@@ -187,9 +193,10 @@ cdef void survey_indices(void* settled, int64_t number, int thread) noexcept nog
     cdef IndexSurvey* survey = <IndexSurvey*> settled
     cdef View* view = &survey.view
     cdef uint32_t largest = survey.largest
-    cdef int64_t k, c, p, q, joined = view.channels * view.rows * view.columns
+    cdef int64_t at, k, c, p, q, joined = view.channels * view.rows * view.columns
     cdef const char* source
-    for k in range(number * SURVEYED, min(view.images, (number + 1) * SURVEYED)):
+    for at in range(number * SURVEYED, min(survey.rois, (number + 1) * SURVEYED)):
+        k = survey.row_of[at] if survey.row_of != NULL else at
         source = block_at(view, k, 0)
         if view.rows_joined and view.channel == view.rows * view.columns * view.size:
             largest = max(largest, largest_of(<const int32_t*> source, joined))

@@ -150,11 +150,12 @@ cdef class AxisTable(RoiTable):
     """
 
     def __cinit__(self, regions, sampling, str accumulate, str purpose, int threads):
-        cdef cnp.ndarray boxes = regions.boxes
+        cdef cnp.ndarray boxes
+        boxes, images = self.choose(regions)
         self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
-        fill(self, boxes, self.find_images(boxes, regions.images),
+        fill(self, boxes, self.find_images(boxes, images),
              Sampling(spatial_scale=sampling.spatial_scale, sampling_ratio=sampling.sampling_ratio,
                       aligned=sampling.aligned, rule=sampling.rule), purpose, threads)
 

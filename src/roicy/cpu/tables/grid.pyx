@@ -13,7 +13,6 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy._types import Regions
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.memory cimport bytes_of, try_bytes
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
@@ -357,9 +356,9 @@ cdef class GridTables:
         self.first_too_fine = self.first_of("first_too_fine")
 
     cdef GridTable table_of(self, run):
-        boxes, images, input_shape, output_size = self.regions
-        images = None if images is None else images[run]
-        return GridTable(Regions(boxes[run], images, input_shape, output_size), self.sampling, self.accumulate)
+        images = None if self.regions.images is None else self.regions.images[run]
+        regions = self.regions._replace(boxes=self.regions.boxes[run], images=images)
+        return GridTable(regions, self.sampling, self.accumulate)
 
     cdef Py_ssize_t first_of(self, str attribute) except? -1:
         for run, table in self:

@@ -85,15 +85,16 @@ cdef class RangeTable(RoiTable):
     """
 
     def __cinit__(self, regions, double spatial_scale, str rounding, str accumulate):
-        cdef cnp.ndarray boxes = regions.boxes
+        cdef cnp.ndarray boxes
         cdef Filling filling
+        boxes, images = self.choose(regions)
         self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
         filling.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         filling.step = cnp.PyArray_DIM(boxes, 1) * cnp.PyArray_ITEMSIZE(boxes)
         filling.boxes = <const char*> cnp.PyArray_DATA(boxes) + filling.step - 4 * cnp.PyArray_ITEMSIZE(boxes)
-        filling.image = self.find_images(boxes, regions.images)
+        filling.image = self.find_images(boxes, images)
         filling.spatial_scale = spatial_scale
         filling.ear = listener()
         filling.interrupted = False

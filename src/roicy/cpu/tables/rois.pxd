@@ -41,9 +41,12 @@ cdef class RoiTable:
     cdef int rows, columns      # of bins
     # RoIs by image, then by bands of a row of theirs (the last one, for the adjoint the first), then along the band, to
     # and fro, so that each finds its neighbour's pixels in the cache; those with an invalid box come first
-    cdef int64_t* order         # (K)
+    cdef int64_t* order         # (K), rows of the arrays outside
     cdef int64_t* image_start   # (images + 1), positions in `order`
     cdef Window* window         # (K) in that order
+    # (K) the rows that the boxes are where they are some of those given, in an array that owns them; NULL and None
+    cdef const int64_t* row_of
+    cdef object chosen
     # for each image the work of pooling every RoI alone, pixels under bins with overlaps counted, and the work of
     # loading the map, pixels in the rows from the RoIs' first to their last
     cdef double* bin_pixels
@@ -56,6 +59,7 @@ cdef class RoiTable:
     cdef int _blocks
     cdef char* _at
     cdef size_t _left
+    cdef tuple choose(self, regions)
     cdef void* reserve(self, size_t count, size_t size) except NULL
     cdef int describe(self, input_shape, output_size, str accumulate, cnp.ndarray boxes) except -1
     cdef int64_t* find_images(self, cnp.ndarray boxes, images) except NULL

@@ -3,6 +3,8 @@
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy
 
+import numpy as np
+
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
 from roicy.cpu.runtime.memory cimport borrow, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
@@ -40,6 +42,14 @@ cdef class RoiTable:
         Where it may run out of that, an array of the caller's is written when the last piece is done.
         """
         return False
+
+    cdef tuple choose(self, regions):
+        """Return the boxes and the batch indices that the table is of, and note which rows they are."""
+        if regions.levels is None:
+            return regions.boxes, regions.images
+        self.chosen = np.flatnonzero(regions.levels == regions.level).astype(np.int64, copy=False)
+        self.row_of = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> self.chosen)
+        return regions.boxes[self.chosen], regions.images[self.chosen]
 
     cdef void* reserve(self, size_t count, size_t size) except NULL:
         # Pieces of a few blocks, each larger than the last. A plan may keep them for long, a single call returns them.
@@ -83,7 +93,7 @@ cdef class RoiTable:
                 image[k] = image_of(row + k * step, single, <int> columns, given != NULL,
                                     given[k] if given != NULL else 0, self.images)
                 if image[k] < 0 and self.first_invalid < 0:
-                    self.first_invalid = k
+                    self.first_invalid = self.row_of[k] if self.row_of != NULL else k
         return image
 
     cdef int arrange(self, Place* places) except -1:
@@ -128,6 +138,9 @@ cdef class RoiTable:
         self.image_start[self.images] = at
         if CHECKED:
             check_windows(self, image)
+        if self.row_of != NULL:     # nothing asks for boxes any more
+            for at in range(count):
+                self.order[at] = self.row_of[self.order[at]]
         return 0
 
 
@@ -226,13 +239,14 @@ cdef class ImageTable(RoiTable):
     """
 
     def __cinit__(self, regions):
-        cdef cnp.ndarray boxes = regions.boxes
+        cdef cnp.ndarray boxes
         cdef int64_t k
         cdef int64_t* image
         cdef Place* places
         cdef double* cost
+        boxes, images = self.choose(regions)
         self.describe(regions.input_shape, regions.output_size, "float32", boxes)
-        image = self.find_images(boxes, regions.images)
+        image = self.find_images(boxes, images)
         places = <Place*> self.reserve(self.rois, sizeof(Place))
         cost = <double*> self.reserve(self.rois, sizeof(double))
         self.window = <Window*> self.reserve(self.rois, sizeof(Window))

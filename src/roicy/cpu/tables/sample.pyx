@@ -59,9 +59,10 @@ cdef class SampleTable(RoiTable):
     """
 
     def __cinit__(self, regions, sampling, turn, str accumulate, str purpose, int threads):
-        cdef cnp.ndarray boxes = regions.boxes
+        cdef cnp.ndarray boxes
         cdef bint degrees = turn.degrees, clockwise = turn.clockwise
         cdef Noting noting
+        boxes, images = self.choose(regions)
         self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         if self.height * <int64_t> self.width > 0x7fffffff:
             raise ValueError(f"features must have at most 2147483647 pixels a plane, got {self.height} x {self.width}")
@@ -73,7 +74,7 @@ cdef class SampleTable(RoiTable):
         noting.step = cnp.PyArray_DIM(boxes, 1) * cnp.PyArray_ITEMSIZE(boxes)
         noting.boxes = <const char*> cnp.PyArray_DATA(boxes) + noting.step - 5 * cnp.PyArray_ITEMSIZE(boxes)
         noting.count = self.rois
-        noting.image = self.find_images(boxes, regions.images)
+        noting.image = self.find_images(boxes, images)
         noting.turn = Turn(degrees=degrees, clockwise=clockwise)
         noting.by_first_row = self.spreading
         # of one RoI at the least, and there may be too many to count

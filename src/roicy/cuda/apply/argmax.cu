@@ -4,6 +4,7 @@
 #define INDEX int64
 #include "apply/argmax.cuh"
 #include "lanes/reduce.cuh"
+#include "tables/rois.cuh"
 
 /* How many samples a bin has; total: (K, PH + PW), of every bin along y and x. */
 INLINE int64 samples_in(const int *total, int64 k, int p, int q, const Numbers &sizes) {
@@ -52,18 +53,20 @@ KERNEL __launch_bounds__(THREADS, 4)
     }
 }
 
-/* wrong[k] = the first number of RoI k that is not in -1 ... limit - 1, counted in row-major order, or -1. */
+/* wrong[k] = the first number of RoI k that is not in -1 ... limit - 1, counted in row-major order, or -1; also
+ * where the RoI is none of the table's. */
 KERNEL __launch_bounds__(THREADS, 4)
-    survey(VIEW(const int, argmax), const Numbers sizes, int64 limit, int64 *wrong) {
+    survey(VIEW(const int, argmax), const Numbers sizes, int64 limit, const int64 *image, int64 *wrong) {
     __shared__ int64 room[THREADS];
     for (int64 k = blockIdx.x; k < sizes.rois; k += gridDim.x) {
         const int64 none = 0x7fffffffffffffffLL;
         int64 own = none;
-        each_item(sizes, sizes.by_channel, [&](int c, int p, int q, int64 number) {
-            const int index = argmax[AT(argmax, k, c, p, q)];
-            if (index < -1 || index >= limit)
-                own = min(own, number);
-        });
+        if (image[k] != ELSEWHERE)
+            each_item(sizes, sizes.by_channel, [&](int c, int p, int q, int64 number) {
+                const int index = argmax[AT(argmax, k, c, p, q)];
+                if (index < -1 || index >= limit)
+                    own = min(own, number);
+            });
         const int64 first = least_of_block(own, room);
         if (threadIdx.x == 0)
             wrong[k] = first == none ? -1 : first;

@@ -75,6 +75,8 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
         const int rows = min(rows_at_once, y_bins - p), columns = min(columns_at_once, x_bins - q);
         const int live = min(GROUP, channels - c);
         const int64 n = image[k];
+        if (n == ELSEWHERE)
+            continue;
         if (n < 0) {
             for (int i = lane; i < rows * columns; i += 32)
                 for (int v = 0; v < live; v++)

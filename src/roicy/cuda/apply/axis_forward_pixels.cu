@@ -36,7 +36,7 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)
         const int q = (int)(task % x_bins), p = (int)(task / x_bins % y_bins);
         const int64 of_roi = task / x_bins / y_bins, k = of_roi % rois, n = image[k];
         const int c = (int)(of_roi / rois * 32 + lane) * COUNT;
-        if (c >= channels)
+        if (c >= channels || n == ELSEWHERE)
             continue;
         REAL sum[COUNT];
 #pragma unroll

@@ -88,11 +88,13 @@ class RangeKernels(Device):
             "range_backward", "range_backward", options, owned.tasks, owned.threads, arguments, owned.shared
         )
 
-    def range_argmax_error(self, argmax: Ndarray, limit: int) -> tuple[tuple[int, int, int, int], int] | None:
-        """Return ((k, c, p, q), value) of an index outside -1 ... limit - 1, or None; waits."""
+    def range_argmax_error(
+        self, table: ImageTable, argmax: Ndarray, limit: int
+    ) -> tuple[tuple[int, int, int, int], int] | None:
+        """Return ((k, c, p, q), value) of an index of the table's outside -1 ... limit - 1; waits."""
         if not argmax.size:
             return None
         wrong = self.xp.empty(len(argmax), np.int64)
-        survey(self, argmax, "survey", np.int64(limit), wrong)
+        survey(self, argmax, "survey", np.int64(limit), table.image, wrong)
         found = first_wrong(self, argmax, wrong, limit)
         return found and found[:2]

@@ -28,6 +28,8 @@ INLINE void take_first_placed(const Best &other, Best &best) {
 /* A RoI that reads no pixel, or that belongs to no image: channels [first, end). */
 #define PUT_NOTHING(k, first, end)                                                                           \
     do {                                                                                                     \
+        if (image[k] == ELSEWHERE)                                                                           \
+            break;                                                                                           \
         const Best nothing = {image[k] < 0 ? not_a_number() : (REAL)0, NOWHERE};                             \
         for (int i = threadIdx.x; i < y_bins * x_bins; i += blockDim.x)                                      \
             for (int c = first; c < end; c++)                                                                \

@@ -117,6 +117,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
     for (int64 task = blockIdx.x; task < division.tasks;
          task += MAY_OVERFLOW && block.infinite ? 0 : gridDim.x) {
         const int64 k = task / groups % rois, n = image[k];
+        if (n == ELSEWHERE)
+            continue;
         const int first = (int)(task % groups * bins_at_once),
                   c = (int)(task / groups / rois) * channels_at_once;
         const int last = (int)min(bins, (int64)first + bins_at_once),

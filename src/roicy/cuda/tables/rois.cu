@@ -2,12 +2,12 @@
 #include "lanes/reduce.cuh"
 #include "tables/rois.cuh"
 
-/* first[0] = the first RoI with image[k] below zero, `rois` where there is none. One block. */
+/* first[0] = the first RoI whose image[k] is -1, `rois` where there is none. One block. */
 KERNEL __launch_bounds__(256) first_invalid(const int64 *image, int64 rois, int64 *first) {
     __shared__ int64 room[256];
     int64 found = rois;
     for (int64 k = threadIdx.x; k < rois && found == rois; k += 256)
-        if (image[k] < 0)
+        if (image[k] == -1)
             found = k;
     found = least_of_block(found, room);
     if (threadIdx.x == 0)
@@ -30,7 +30,7 @@ KERNEL __launch_bounds__(128) image_starts(const int64 *image, int64 rois, int64
     }
 }
 
-/* image[k] = the image of row k, -1 where it is invalid. */
+/* image[k] = the image of row k, -1 where it is invalid, or ELSEWHERE. */
 KERNEL __launch_bounds__(128) find_images(const Boxes boxes, const Rois rois) {
     for (int64 k = blockIdx.x * (int64)blockDim.x + threadIdx.x; k < rois.count;
          k += gridDim.x * (int64)blockDim.x)

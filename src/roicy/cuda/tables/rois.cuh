@@ -4,9 +4,12 @@
 
 #include "geometry/rois.h"
 
+/* In the place of an image: the row is none of the table's, and is left as it is. */
+enum { ELSEWHERE = -2 };
+
 /* What every table knows; whoever fills it fills `image` and `window`. */
 struct Rois {
-    int64 *image; /* of each RoI, -1 where the row is invalid */
+    int64 *image; /* of each RoI, -1 where the row is invalid, or ELSEWHERE */
     int *window;  /* a Window of each */
     int64 count, images;
     int height, width; /* of the map */
@@ -23,21 +26,22 @@ INLINE void put_window(int *window, int64 k, Window w) {
 }
 
 #ifdef BOX
-/* What a table is filled from: four numbers of a box or five, behind the batch index where `images` is null. */
+/* What a table is filled from: four numbers of a box or five, behind the batch index where none are given. */
 struct Boxes {
     const BOX *numbers;
     const int64 *images;
-    int columns;
+    int columns, given;
 };
 
-/* `given` says whether `images` holds the batch indices. */
+/* `given` says whether `images` holds the batch indices: 1, or 2 where some are ELSEWHERE. */
 INLINE int64 image_of(const BOX *row, int columns, const int64 *images, int given, int64 k, int64 count) {
+    if (given == 2 && images[k] == ELSEWHERE)
+        return ELSEWHERE;
     return image_of(row, columns, given != 0, given ? images[k] : 0, count);
 }
 
 INLINE int64 image_of(const Boxes &boxes, int64 k, int64 images) {
-    return image_of(boxes.numbers + k * boxes.columns, boxes.columns, boxes.images, boxes.images != nullptr,
-                    k, images);
+    return image_of(boxes.numbers + k * boxes.columns, boxes.columns, boxes.images, boxes.given, k, images);
 }
 #endif
 

@@ -10,6 +10,8 @@ from roicy.cuda.structs import POINTER, Layout, Struct
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
+#: In the place of an image, as in rois.cuh: a row that is none of the table's.
+ELSEWHERE = -2
 _INT32_MAX = 2**31 - 1
 
 #: As in rois.cuh.
@@ -23,7 +25,7 @@ ROIS = Layout(
     rows=np.int32,
     columns=np.int32,
 )
-BOXES = Layout(numbers=POINTER, images=POINTER, columns=np.int32)
+BOXES = Layout(numbers=POINTER, images=POINTER, columns=np.int32, given=np.int32)
 BY_IMAGE = Layout(order=POINTER, start=POINTER)
 
 
@@ -42,7 +44,8 @@ class RoiTable:
     Attributes
     ----------
     image : array, (K,), int64
-        The image of each RoI, -1 where the row is invalid; filled by the kernel that fills the table.
+        The image of each RoI, -1 where the row is invalid; filled by the kernel that fills the table. Those
+        of other levels stay in the table, as `ELSEWHERE`: how many there are the host would have to wait for.
     window : array, (K, 4), int32
         The part of the map that a RoI reads: top, bottom, left, right. Likewise.
     """
@@ -53,7 +56,7 @@ class RoiTable:
         regions: Regions,
         accumulate: str,
     ) -> None:
-        boxes, images, input_shape, output_size = regions
+        boxes, images, input_shape, output_size, levels, level = regions
         if input_shape[1] > _INT32_MAX:
             raise ValueError(
                 f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
@@ -61,6 +64,10 @@ class RoiTable:
         self.device = device
         self.boxes = boxes
         self.images = images
+        self._given = 0 if images is None else 1
+        if levels is not None:
+            self.images = device.xp.where(levels == level, images, np.int64(ELSEWHERE))
+            self._given = 2
         self.rois = len(boxes)
         self.input_shape = input_shape
         self.output_size = output_size
@@ -90,16 +97,16 @@ class RoiTable:
 
     def packed_boxes(self) -> Struct:
         """Return what a kernel that fills the table is told of the boxes: a struct Boxes."""
-        return BOXES(numbers=self.boxes, images=self.images, columns=self.boxes.shape[1])
+        columns = self.boxes.shape[1]
+        return BOXES(numbers=self.boxes, images=self.images, columns=columns, given=self._given)
 
     def rows(self) -> Arguments:
         """Return the arguments that say what the boxes are: (boxes, columns, images, given, K, N)."""
-        given = self.images is not None
         return (
             self.boxes,
             np.int32(self.boxes.shape[1]),
-            self.images if given else self.image,
-            np.int32(given),
+            self.images if self._given else self.image,
+            np.int32(self._given),
             np.int64(self.rois),
             np.int64(self.input_shape[0]),
         )
