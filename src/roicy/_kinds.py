@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
 from roicy._types import (
+    EXACT,
     PRECISE,
+    ROUNDED,
     UNIT_STEP,
     Accumulate,
     AngleUnit,
@@ -219,11 +221,15 @@ def _ranges(options: Sequence[Any], boxes: DType, _size: Size) -> tuple[float, R
     return settle.spatial_scale(spatial_scale, boxes), settle.rounding(rounding)
 
 
+#: The rule of tables for each word that `roicy.roi_pool` has.
+_RULES = {"round": ROUNDED, "none": EXACT}
+
+
 def _range_table(
     kernels: Backend, regions: Regions, options: tuple[Any, ...], accumulate: Accumulate, purpose: Purpose
 ) -> Table:
     if purpose == "forward":
-        return kernels.range_table(regions, options[0], options[1], accumulate)
+        return kernels.range_table(regions, options[0], _RULES[options[1]], accumulate)
     return kernels.image_table(regions)  # where the maxima were is all that the gradient needs
 
 
@@ -249,7 +255,26 @@ LARGEST_PIXEL = Kind(
     backward_rois="roi_pool has no gradient with respect to boxes: it rounds them to pixels",
     argmax="pixel",
     argmax_error=_range_argmax_error,
+    argmax_from="mode='max': roi_pool returns it with return_argmax=True",
 )
+
+PIXEL_AVERAGE = AVERAGE._replace(
+    name="PIXEL_AVERAGE",
+    operator="roi_pool",
+    options=LARGEST_PIXEL.options,
+    settle=_ranges,
+    table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
+        regions, Sampling(options[0], 0, False, _RULES[options[1]]), accumulate, purpose
+    ),
+    backward_rois=LARGEST_PIXEL.backward_rois,
+    words="mode='avg', ",
+    no_argmax="mode='avg', which chooses no pixel",
+)
+
+
+def of_roi_pool(mode: object) -> Kind:
+    """Return the kind that an option of `roicy.roi_pool` chooses."""
+    return LARGEST_PIXEL if settle.mode(mode) == "max" else PIXEL_AVERAGE
 
 
 # ---------------------------------------------------------------- MXNet's maximum of samples

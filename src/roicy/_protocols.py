@@ -141,9 +141,7 @@ class Backend(Protocol):
         """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
         ...
 
-    def range_table(
-        self, regions: Regions, spatial_scale: float, rounding: str, accumulate: Accumulate
-    ) -> Table:
+    def range_table(self, regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> Table:
         """Return the first and last row and column of each bin."""
         ...
 

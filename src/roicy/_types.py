@@ -121,11 +121,10 @@ class Regions(NamedTuple):
     level: int = 0
 
 
-#: Rules by which bins take from the map, as in geometry/samples.h: samples in the middle of equal parts; one
-#: pixel apart from the edge of the bin on; no samples, an integral.
-ALIGN, UNIT_STEP, PRECISE = 0, 1, 2
-#: Those of the ranges of bins, likewise.
-ROUNDED, EXACT = 0, 1
+#: Rules by which bins take from the map, as in geometry/rois.h: samples in the middle of equal parts; one
+#: pixel apart from the edge of the bin on; no samples, an integral; whole pixels of a box that is rounded to
+#: them, and of one that is not.
+ALIGN, UNIT_STEP, PRECISE, ROUNDED, EXACT = 0, 1, 2, 3, 4
 
 
 class Sampling(NamedTuple):
@@ -193,3 +192,4 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
 
         spatial_scale: Real
         rounding: Rounding
+        mode: Mode

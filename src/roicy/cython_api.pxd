@@ -132,6 +132,7 @@ cdef struct RoIAlignRotatedOptions:
 cdef struct RoIPoolOptions:
     double spatial_scale
     Rounding rounding
+    Mode mode
     const Array* batch_indices
     Layout layout
     Invalid invalid
@@ -149,7 +150,7 @@ cdef inline RoIAlignRotatedOptions roi_align_rotated_options() noexcept nogil:
 
 cdef inline RoIPoolOptions roi_pool_options() noexcept nogil:
     """Return the defaults."""
-    return RoIPoolOptions(1.0, Rounding.ROUND, NULL, Layout.NCHW, Invalid.RAISE)
+    return RoIPoolOptions(1.0, Rounding.ROUND, Mode.MAX, NULL, Layout.NCHW, Invalid.RAISE)
 
 
 # features (N, C, H, W), rois (K, 5) or (K, 4), out (K, C, PH, PW), which says the output size, too; with

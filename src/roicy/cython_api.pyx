@@ -91,6 +91,7 @@ cdef int roi_pool(const Array* features, const Array* rois, const Array* out, co
             pool.roi_pool(
                 spatial_scale=given.spatial_scale,
                 rounding=word("rounding", <int> given.rounding, ROUNDINGS),
+                mode=word("mode", <int> given.mode, MODES),
                 return_argmax=argmax != NULL,
                 **arrays(features, rois, out, argmax, given.batch_indices, given.layout, given.invalid),
             )

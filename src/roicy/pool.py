@@ -1,4 +1,4 @@
-"""RoIPool: the maximum of a feature map over the bins of boxes rounded to pixels, and its gradient."""
+"""RoIPool: the maximum or the mean of a feature map over bins of whole pixels, and its gradient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from roicy import _once as once
-from roicy._kinds import LARGEST_PIXEL
+from roicy._kinds import of_roi_pool
 from roicy._types import (
     AnyArray,
     Array,
@@ -14,6 +14,7 @@ from roicy._types import (
     InputShape,
     Invalid,
     Layout,
+    Mode,
     Out,
     OutputSize,
     Real,
@@ -70,16 +71,18 @@ def roi_pool(
     *,
     spatial_scale: Real = 1.0,
     rounding: Rounding = "round",
+    mode: Mode = "max",
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
     return_argmax: bool = False,
     invalid: Invalid = "raise",
     out: Out = None,
 ) -> Array | tuple[Array, Array]:
-    """Pool each box of a feature map to a fixed size by the maximum over whole pixels.
+    """Pool each box of a feature map to a fixed size by the maximum, or the mean, over whole pixels.
 
     The corners of a box are rounded to pixels, the box is divided into ``output_size`` bins whose edges are
-    rounded outwards to pixels, and the largest pixel of each bin is taken. Bins may share pixels.
+    rounded outwards to pixels, and the largest pixel of each bin, or the mean of all its pixels, is taken.
+    Bins may share pixels.
 
     Parameters
     ----------
@@ -105,12 +108,14 @@ def roi_pool(
         "round": corners are rounded to the nearest pixel, halves away from zero, and a box is at least one
         pixel wide and high. "none": corners are not rounded, ``x2 + 1`` and ``y2 + 1`` are scaled instead of
         ``x2`` and ``y2``, and a box without width or height is empty.
+    mode : {"max", "avg"}, optional
+        "max": the largest pixel of a bin. "avg": the mean of its pixels.
     batch_indices : ndarray, shape (K,), any integer dtype, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
     return_argmax : bool, optional
-        Whether to return which pixel each maximum is, too. The gradient needs it.
+        Whether to return which pixel each maximum is, too. The gradient needs it. Only for ``mode="max"``.
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN, its argmax
@@ -137,14 +142,14 @@ def roi_pool(
         a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
-        invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True for a map of
-        more than 2**31 - 1 pixels.
+        invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True for a mean or
+        for a map of more than 2**31 - 1 pixels.
 
     See Also
     --------
     roi_pool_plan : For several feature maps of one shape.
     roi_pool_backward : Gradient with respect to the features.
-    roi_align : Without rounding to pixels; also with the maximum of samples.
+    roi_align : Without rounding to pixels: the average, or the maximum, of samples.
     rmac : Regions that cover a map, pooled and put together as one vector.
 
     Notes
@@ -159,7 +164,11 @@ def roi_pool(
     never chosen. The maximum starts at the lowest finite float32: a bin in which no pixel is greater than
     that (all are NaN, say) has that value, which is -inf in float16 and bfloat16, and argmax -1.
 
-    These systems agree, bit for bit in float32 and float64 (in float16 torchvision rounds corners to it):
+    The mean is that of all pixels of a bin, each with the same weight. Its sums are accumulated in float32,
+    in float64 for float64 features, and are the same, to the last bit, for any number of threads.
+
+    These systems have the same maxima, bit for bit in float32 and float64 (in float16 torchvision rounds
+    corners to it):
 
     - ``rounding="round"``: Caffe2 ``RoIPool``, torchvision ``roi_pool`` and detectron2 ``ROIPool``, argmax
       included; MXNet ``ROIPooling``, whose argmax counts through all images and channels
@@ -167,7 +176,8 @@ def roi_pool(
     - ``rounding="none"``: mmcv ``roi_pool``, except that its argmax of an empty box is 0.
 
     ONNX Runtime ``MaxRoiPool`` agrees, too, but for NaN. OpenVINO ``ROIPooling`` finds the edges of its bins
-    in whole numbers, so that some have a pixel less, and treats NaN and -inf otherwise.
+    in whole numbers, so that some have a pixel less, and treats NaN and -inf otherwise. Chainer's
+    ``roi_average_pooling_2d`` takes the mean over such bins, of boxes that end before ``x2`` and ``y2``.
 
     References
     ----------
@@ -196,21 +206,27 @@ def roi_pool(
     >>> roicy.roi_pool(features, box, 2)[0, 0]
     array([[ 5.,  6.],
            [ 9., 10.]], dtype=float32)
+    >>> roicy.roi_pool(features, box, 2, mode="avg")[0, 0]
+    array([[2.5, 3.5],
+           [6.5, 7.5]], dtype=float32)
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, rounding
     pooled: Array | tuple[Array, Array] = once.pool(
-        LARGEST_PIXEL, given, features, output_size, options, out, return_argmax
+        of_roi_pool(mode), given, features, output_size, options, out, return_argmax
     )
     return pooled
 
 
 def roi_pool_backward(
     grad_output: Array,
-    argmax: AnyArray,
+    argmax: AnyArray | None,
     rois: Boxes,
     input_shape: InputShape,
     *,
+    spatial_scale: Real = 1.0,
+    rounding: Rounding = "round",
+    mode: Mode = "max",
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
@@ -218,7 +234,8 @@ def roi_pool_backward(
 ) -> Array:
     """Gradient of `roi_pool` with respect to the features.
 
-    The gradient of each bin is added to the pixel that was its maximum.
+    The gradient of each bin is added to the pixel that was its maximum, or that of a mean spread evenly over
+    the pixels of the bin.
 
     Parameters
     ----------
@@ -226,13 +243,14 @@ def roi_pool_backward(
         Gradient with respect to the output of `roi_pool`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
         float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
         PW, both at least 1, are the output size: at most 2**30 bins a box.
-    argmax : ndarray, shape of `grad_output`, int32
-        The chosen pixels as `roi_pool` returns them with ``return_argmax=True``, strided in any way.
+    argmax : ndarray, shape of `grad_output`, int32, or None
+        The chosen pixels as `roi_pool` returns them with ``return_argmax=True``, strided in any way. None for
+        ``mode="avg"``.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
-        Boxes, as in `roi_pool`. Only the image that each one belongs to is used.
+        Boxes, as in `roi_pool`. With an argmax only the image that each one belongs to is used.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    batch_indices, invalid : optional
+    spatial_scale, rounding, mode, batch_indices, invalid : optional
         As in `roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `argmax`, of `input_shape` and of the result.
@@ -247,7 +265,8 @@ def roi_pool_backward(
     Raises
     ------
     TypeError, ValueError
-        As `roi_pool` does, and ValueError where `argmax` holds a number outside -1 ... H * W - 1.
+        As `roi_pool` does, and ValueError where `argmax` holds a number outside -1 ... H * W - 1, is None for
+        ``mode="max"`` or is not for ``mode="avg"``.
 
     See Also
     --------
@@ -256,8 +275,9 @@ def roi_pool_backward(
     Notes
     -----
     Where argmax is -1 nothing is added. Sums are accumulated in float32, in float64 for float64 gradients,
-    over the boxes of an image in ascending order: the result is the same, to the last bit, for any number of
-    threads. Boxes have no gradient: rounding makes the output constant between jumps.
+    over the boxes of an image in a fixed order: that of their rows or, for means on the CPU, that of their
+    places on the map. The result is the same, to the last bit, for any number of threads. Boxes have no
+    gradient: rounding makes the output constant between jumps.
 
     References
     ----------
@@ -276,10 +296,20 @@ def roi_pool_backward(
     >>> roicy.roi_pool_backward(grad_output, argmax, rois, (1, 1, 2, 3))[0, 0]
     array([[  0.,   0.,  10.],
            [  0.,   0., 101.]], dtype=float32)
+
+    The mean of a box of nine pixels:
+
+    >>> grad_output = np.full((1, 1, 1, 1), 9, np.float32)
+    >>> roicy.roi_pool_backward(grad_output, None, rois, (1, 1, 3, 4), mode="avg")[0, 0]
+    array([[1., 1., 1., 0.],
+           [1., 1., 1., 0.],
+           [1., 1., 1., 0.]], dtype=float32)
     """
     given = Given(rois, batch_indices, layout, invalid)
-    options = 1.0, "round"  # which decided where the maxima are, and nothing else
-    grad_features: Array = once.backward(LARGEST_PIXEL, given, grad_output, input_shape, options, out, argmax)
+    options = spatial_scale, rounding
+    grad_features: Array = once.backward(
+        of_roi_pool(mode), given, grad_output, input_shape, options, out, argmax
+    )
     return grad_features
 
 
@@ -290,13 +320,14 @@ def roi_pool_plan(
     *,
     spatial_scale: Real = 1.0,
     rounding: Rounding = "round",
+    mode: Mode = "max",
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> Plan[Array]:
     """Settle once what `roi_pool` derives from the boxes, for several feature maps of one shape.
 
-    The tables that say which pixels each bin is the maximum of depend on the boxes and on the shape of the
+    The tables that say which pixels each bin takes depend on the boxes and on the shape of the
     map, not on its values. A plan keeps them: for the maps of several models or frames. The results are the
     same, bit for bit, as those of `roi_pool` and `roi_pool_backward`.
 
@@ -306,7 +337,7 @@ def roi_pool_plan(
         Boxes as in `roi_pool`. They are copied: changing the array later does not change the plan.
     input_shape : tuple of 4 ints
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    output_size, spatial_scale, rounding, batch_indices, invalid
+    output_size, spatial_scale, rounding, mode, batch_indices, invalid
         As in `roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -315,7 +346,7 @@ def roi_pool_plan(
     -------
     Plan
         ``plan(features, out=None, *, return_argmax=False)`` pools, ``plan.backward(grad_output, out=None, *,
-        argmax)`` is the gradient with respect to the features. Its attributes are `input_shape`,
+        argmax=None)`` is the gradient with respect to the features. Its attributes are `input_shape`,
         `output_size`, `output_shape` and `layout`. A plan can be used by several threads, copied and pickled.
 
     Raises
@@ -353,5 +384,5 @@ def roi_pool_plan(
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, rounding
-    kept: Plan[Array] = keep(Plan, LARGEST_PIXEL, given, input_shape, output_size, options)
+    kept: Plan[Array] = keep(Plan, of_roi_pool(mode), given, input_shape, output_size, options)
     return kept

@@ -55,6 +55,8 @@ CALLS = {
     "prroi_pool_backward_rois": lambda f: f("prroi_pool_backward_rois", GRAD, FEATURES, ROIS),
     "roi_pool": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), return_argmax=True),
     "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
+    "roi_pool avg": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), mode="avg"),
+    "roi_pool_backward avg": lambda f: f("roi_pool_backward", GRAD, None, ROIS, FEATURES.shape, mode="avg"),
     "rmac": lambda f: f("rmac", FEATURES),
     "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
     "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),

@@ -253,6 +253,8 @@ calls = [
     lambda: roicy.prroi_pool_backward_rois(pooled, maps, rois),
     lambda: roicy.roi_pool(maps, rois, 2),
     lambda: roicy.roi_pool_backward(pooled, chosen[0], rois, maps.shape),
+    lambda: roicy.roi_pool(maps, rois, 2, mode="avg"),
+    lambda: roicy.roi_pool_backward(pooled, None, rois, maps.shape, mode="avg"),
 ]
 writer = threading.Thread(target=write)
 writer.start()

@@ -235,7 +235,13 @@ def test_argmax(function, bad):
 
 
 def test_no_argmax_for_pooling():
-    check(roicy.roi_pool_backward, Bad("none", TYPE, {"argmax": None}, (word("argmax"), "None")))
+    check(roicy.roi_pool_backward, Bad("none", VALUE, {"argmax": None}, (word("argmax"), "mode='max'")))
+
+
+def test_an_argmax_for_means():
+    check(
+        roicy.roi_pool_backward, Bad("given", VALUE, {"mode": "avg"}, (word("argmax"), "None", "mode='avg'"))
+    )
 
 
 @pytest.mark.parametrize("function", [*GRADIENTS, roicy.roi_pool_backward])

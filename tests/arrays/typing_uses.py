@@ -47,7 +47,7 @@ def argmax(wanted: bool) -> None:
     assert_type(roicy.roi_align(FEATURES, ROIS, 7, mode="max", max_rule="onnx", return_argmax=False), Array)
     either = roicy.roi_align(FEATURES, ROIS, 7, mode="max", return_argmax=wanted)
     assert_type(either, Array | tuple[Array, Array])
-    assert_type(roicy.roi_pool(FEATURES, ROIS, 7, rounding="none"), Array)
+    assert_type(roicy.roi_pool(FEATURES, ROIS, 7, rounding="none", mode="avg"), Array)
     assert_type(roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=True), tuple[Array, Array])
     assert_type(roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=wanted), Array | tuple[Array, Array])
 
@@ -86,6 +86,7 @@ def gradients() -> None:
     assert_type(roicy.roi_align_backward(grad, LISTED, [2, 3, 8, 8], mode="max", argmax=chosen), Array)
     assert_type(roicy.roi_align_rotated_backward(grad, TURNED, (2, 3, 8, 8)), Array)
     assert_type(roicy.roi_pool_backward(pooled, chosen, ROIS, FEATURES.shape), Array)
+    assert_type(roicy.roi_pool_backward(pooled, None, ROIS, FEATURES.shape, mode="avg"), Array)
 
 
 def gradients_of_boxes(either: Array | list[Array]) -> None:

@@ -321,7 +321,7 @@ def used(draw, scene, description):
     arguments = {"__call__": {"features": features}, "backward": {"grad_output": gradient}}.get(
         method, {"grad_output": gradient, "features": features}
     )
-    if method != "__call__" and (scene.mode == "max" or function == "roi_pool"):
+    if method != "__call__" and scene.mode == "max":
         arguments["argmax"] = arrays(draw, "int32", scene.bins, ["numbered"], layout=scene.layout)
     if method == "__call__" and scene.return_argmax:
         arguments["return_argmax"] = True

@@ -182,10 +182,13 @@ def _pooled(name, given):
         raise Meaningless("an invalid row")
 
     options = _options(name, given)
-    mode = "pool" if pool else word(getattr(given, "mode", "avg"), "avg", "max")
+    mode = word(getattr(given, "mode", "avg"), "avg", "max")
+    if pool:
+        mode = "mean" if mode == "avg" else "pool"
     rule = word(getattr(given, "max_rule", "bilinear"), "bilinear", "onnx")
     argmax = getattr(given, "argmax", None)
-    if (argmax is not None) != (mode != "avg" and grads is not None):
+    averages = mode in ("avg", "mean")
+    if (argmax is not None) != (not averages and grads is not None):
         raise Meaningless("argmax given or missing")
     if argmax is not None:
         argmax = map_of(argmax, layout, [np.dtype(np.int32)])
@@ -195,7 +198,7 @@ def _pooled(name, given):
         if not _in_range(argmax[counted], mode, rois[counted], shape, size, options):
             raise Meaningless("argmax out of range")
     with_argmax = flag(getattr(given, "return_argmax", False))
-    if with_argmax and (mode == "avg" or (mode == "max" and rule == "onnx")):
+    if with_argmax and (averages or (mode == "max" and rule == "onnx")):
         raise Meaningless("no argmax")
     if with_argmax and mode == "max":
         counts = (_counts(roi, size, False, options) for roi in rois[whole])
@@ -312,6 +315,8 @@ def _forward(problem):
         maps = p.features[:, clean]
         if p.rotated:
             wanted = reference.rotated.roi_align_rotated(maps, p.rois, p.size, **p.options)
+        elif p.mode == "mean":
+            wanted = reference.pool.average(maps, p.rois, p.size, **p.options)
         elif p.mode == "max":
             wanted, _ = reference.maxima.roi_align_max(maps, p.rois, p.size, rule=p.rule, **p.options)
         else:
@@ -360,6 +365,8 @@ def _backward(problem):
             wanted = reference.rotated.roi_align_rotated_backward(grads, p.rois, shape, **p.options)
         elif p.mode == "pool":
             wanted = reference.pool.roi_pool_backward(grads, chosen, p.rois, shape)
+        elif p.mode == "mean":
+            wanted = reference.pool.average_backward(grads, p.rois, shape, **p.options)
         elif p.mode == "max":
             wanted = reference.maxima.roi_align_max_backward(grads, chosen, p.rois, shape, **p.options)
         else:

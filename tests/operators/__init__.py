@@ -7,10 +7,10 @@ from operators.average import AVERAGE
 from operators.largest_sample import MAX
 from operators.operator import Operator
 from operators.precise import PRECISE
-from operators.roi_pool import POOL
+from operators.roi_pool import MEAN, POOL
 from operators.rotated import ROTATED
 
-OPERATORS = (AVERAGE, MAX, ROTATED, POOL, PRECISE)
+OPERATORS = (AVERAGE, MAX, ROTATED, POOL, MEAN, PRECISE)
 
 
 def those(operators: "tuple[Operator, ...] | list[Operator]") -> pytest.MarkDecorator:

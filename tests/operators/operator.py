@@ -98,9 +98,10 @@ class Operator:
         endings = ["", "_backward", *["_backward_rois"] * self.has_slopes, *["_plan"] * planned]
         self.functions = [function + ending for ending in endings]
         # looked up now: later a stand-in may be in the package's place
-        self._takes = {
-            name: set(inspect.signature(getattr(roicy, name)).parameters) for name in self.functions
-        }
+        parameters = {name: inspect.signature(getattr(roicy, name)).parameters for name in self.functions}
+        self._takes = {name: set(taken) for name, taken in parameters.items()}
+        argmax = parameters[function + "_backward"].get("argmax")
+        self._asks_for_argmax = argmax is not None and argmax.default is argmax.empty
 
     def __repr__(self) -> str:
         return self.name
@@ -127,7 +128,7 @@ class Operator:
 
     def backward(self, grad_output, rois, input_shape, argmax=None, **options):
         """Return the gradient with respect to the features."""
-        chosen = {} if argmax is None else {"argmax": argmax}
+        chosen = {"argmax": argmax} if argmax is not None or self._asks_for_argmax else {}
         return self.call(
             "_backward", grad_output=grad_output, rois=rois, input_shape=input_shape, **chosen, **options
         )

@@ -1,4 +1,4 @@
-"""`roi_pool`: the largest pixel."""
+"""`roi_pool`: the largest pixel, and the mean of pixels."""
 
 import numpy as np
 import reference.pool
@@ -13,6 +13,7 @@ from strategies import (
     contested_values,
     feature_maps,
     on_images,
+    random_values,
 )
 
 from operators.operator import Operator, Reference
@@ -53,9 +54,25 @@ POOL = Operator(
     "pool",
     "roi_pool",
     problems=pool_problems,
-    reference=Reference(reference.pool.roi_pool, reference.pool.roi_pool_backward),
+    reference=Reference(
+        reference.pool.roi_pool,
+        lambda *call, **_: reference.pool.roi_pool_backward(*call),  # an argmax says it all
+    ),
     any_argmax=any_pixel,
     exact=True,
     linear=False,
     values=contested_values,
+)
+
+MEAN = Operator(
+    "mean",
+    "roi_pool",
+    options={"mode": "avg"},
+    problems=lambda *, values=random_values, **draws: pool_problems(values=values, **draws),
+    reference=Reference(
+        lambda *call, **options: (reference.pool.average(*call, **options), None),
+        lambda grad_output, _, *call, **options: reference.pool.average_backward(
+            grad_output, *call, **options
+        ),
+    ),
 )

@@ -4,7 +4,7 @@ import battery
 import numpy as np
 import pytest
 import reference.pool
-from closeness import assert_same_bits
+from closeness import assert_close, assert_same_bits
 from hypothesis import strategies as st
 from strategies import (
     FEATURE_DTYPES,
@@ -16,10 +16,10 @@ from strategies import (
 )
 
 import roicy
-from operators import POOL
+from operators import MEAN, POOL
 from operators.roi_pool import pool_problems
 from roicy import cpu
-from roicy._types import Regions
+from roicy._types import ROUNDED, Regions
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -253,6 +253,57 @@ def test_nan_is_passed_over():
     assert argmax.item() == 3
 
 
+# ---------------------------------------------------------------- means
+
+
+@pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
+def test_battery_of_means_without_rounding(case):
+    problem = battery.build(MEAN, case)
+    problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": "none"})
+    assert_close(pool(problem, mode="avg"), MEAN.expected(problem)[0])
+
+
+@given_some(pool_problems(values=random_values), st.integers(0, 2**16))
+def test_means_are_over_the_bins_of_the_maxima(problem, seed):
+    """Of a map that is 0 but for one pixel: where a maximum is that pixel, a mean has some of it."""
+    n, c, height, width = problem.features.shape
+    features = np.zeros((n, c, height * width), np.float32)
+    if features.size:
+        features[..., np.random.default_rng(seed).integers(height * width)] = 1
+    problem = problem._replace(features=features.reshape(n, c, height, width))
+    assert_same_bits(pool(problem) > 0, pool(problem, mode="avg") > 0)
+
+
+def test_a_mean_of_pixels():
+    features = np.arange(48, dtype=np.float32).reshape(1, 1, 6, 8)
+    rois = np.array([[0, 1, 1, 5, 3]], np.float32)
+    found = roicy.roi_pool(features, rois, (1, 2), mode="avg")[0, 0, 0]
+    assert found.tolist() == [features[0, 0, 1:4, 1:4].mean(), features[0, 0, 1:4, 3:6].mean()]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", [3, 20])
+def test_bins_without_pixels_are_zero(layout, channels):
+    features = np.full(battery.to_layout(np.empty((1, channels, 5, 12)), layout).shape, 7, np.float32)
+    rois = np.array([[0, -9, 0, -2, 3], [0, 12, 0, 20, 3], [0, 3, -1e30, 4, -1e29]], np.float32)
+    out = roicy.roi_pool(features, rois, 2, mode="avg", layout=layout)
+    assert not out.any()
+    grad = roicy.roi_pool_backward(np.ones_like(out), None, rois, features.shape, mode="avg", layout=layout)
+    assert not grad.any()
+
+
+def test_means_have_no_argmax_and_boxes_no_gradient():
+    with pytest.raises(ValueError, match="return_argmax must be False for mode='avg'"):
+        roicy.roi_pool(FEATURES, ROIS, 2, mode="avg", return_argmax=True)
+    plan = roicy.roi_pool_plan(ROIS, SHAPE, 2, mode="avg")
+    assert "mode='avg'" in repr(plan)
+    out = plan(FEATURES)
+    with pytest.raises(ValueError, match="argmax must be None for mode='avg'"):
+        plan.backward(out, argmax=np.zeros(out.shape, np.int32))
+    with pytest.raises(ValueError, match="no gradient with respect to boxes: it rounds them"):
+        plan.backward_rois(out, FEATURES)
+
+
 # ---------------------------------------------------------------- ranges of rows that boxes share
 
 
@@ -288,7 +339,7 @@ def test_boxes_that_share_their_rows(dtype, memory, width, output_size):
 def test_where_rows_are_shared():
     def shared(boxes, shape, output_size):
         images = np.zeros(len(boxes), np.int64)
-        table = cpu.range_table(Regions(boxes, images, shape, output_size), 1.0, "round", "float32")
+        table = cpu.range_table(Regions(boxes, images, shape, output_size), 1.0, ROUNDED, "float32")
         return table.shared
 
     rng = np.random.default_rng(0)

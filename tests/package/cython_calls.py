@@ -42,7 +42,12 @@ OPTIONS = {
         {"spatial_scale": 0.5, "sampling_ratio": 2, "aligned": False},
         {"angle_unit": "radians", "clockwise": True, "layout": "NHWC"},
     ],
-    "roi_pool": [{}, {"spatial_scale": 0.5, "rounding": "none"}, {"layout": "NHWC"}],
+    "roi_pool": [
+        {},
+        {"spatial_scale": 0.5, "rounding": "none"},
+        {"layout": "NHWC"},
+        {"mode": "avg", "spatial_scale": 0.7},
+    ],
 }
 CASES = [(name, options) for name in FUNCTIONS for options in OPTIONS[name]]
 CASE_IDS = [f"{name}-{'-'.join(map(str, options.values())) or 'defaults'}" for name, options in CASES]
@@ -144,4 +149,5 @@ def out_like(features, layout, dtype=None):
 
 
 def has_argmax(name, options):
-    return name == "roi_pool" or (options.get("mode") == "max" and options.get("max_rule") != "onnx")
+    default = "max" if name == "roi_pool" else "avg"
+    return options.get("mode", default) == "max" and options.get("max_rule") != "onnx"

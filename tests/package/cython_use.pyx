@@ -163,7 +163,7 @@ def call(name, features, rois, out, argmax=None, options=None, bint thread=False
             elif option == "invalid":
                 align.invalid = rotated.invalid = pooling.invalid = <Invalid> <int> value
             elif option == "mode":
-                align.mode = <Mode> <int> value
+                align.mode = pooling.mode = <Mode> <int> value
             elif option == "max_rule":
                 align.max_rule = <MaxRule> <int> value
             elif option == "angle_unit":
@@ -201,8 +201,8 @@ def defaults():
             "layout": <int> r.layout, "invalid": <int> r.invalid,
         },
         "roi_pool": {
-            "spatial_scale": p.spatial_scale, "rounding": <int> p.rounding, "batch_indices": None,
-            "layout": <int> p.layout, "invalid": <int> p.invalid,
+            "spatial_scale": p.spatial_scale, "rounding": <int> p.rounding, "mode": <int> p.mode,
+            "batch_indices": None, "layout": <int> p.layout, "invalid": <int> p.invalid,
         },
     }
 

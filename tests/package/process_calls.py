@@ -72,6 +72,7 @@ every |= {
     ),
     "plan rotated": lambda: planned(roicy.roi_align_rotated_plan(TURNED, FEATURES.shape, (3, 2))),
     "plan precise": lambda: planned(roicy.prroi_pool_plan(ROIS, FEATURES.shape, (3, 2))),
+    "plan mean": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2), mode="avg").backward(GRAD),
     "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
         GRAD, argmax=argmax_of("pool")
     ),
@@ -98,6 +99,7 @@ large = {
     "prroi_pool": lambda: roicy.prroi_pool(maps, boxes, 7),
     "roi_pool": lambda: roicy.roi_pool(maps, boxes, 7),
     "roi_pool_backward": lambda: roicy.roi_pool_backward(grads, chosen, boxes, maps.shape),
+    "roi_pool avg": lambda: roicy.roi_pool(maps, boxes, 7, mode="avg"),
 }
 
 

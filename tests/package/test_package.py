@@ -43,6 +43,7 @@ NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES, "RMACPlan"]
 BOXES = {"batch_indices": None, "layout": "NCHW"}
 SAMPLES = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}
 ANGLE = {"angle_unit": "degrees", "clockwise": False}
+PIXELS = {"spatial_scale": 1.0, "rounding": "round", "mode": "max"}
 REGIONS = {"scales": 3, "overlap": 0.4, "layout": "NCHW"}
 VECTORS = {**REGIONS, "whiten": None, "aggregate": "sum", "eps": 1e-12}
 INVALID, OUT = {"invalid": "raise"}, {"out": None}
@@ -62,15 +63,14 @@ OPTIONS = {
     "roi_align_rotated_backward_rois": {**ROTATED, **OUT},
     "roi_align_rotated_plan": ROTATED,
     "roi_pool": {
-        "spatial_scale": 1.0,
-        "rounding": "round",
+        **PIXELS,
         **BOXES,
         "return_argmax": False,
         **INVALID,
         **OUT,
     },
-    "roi_pool_backward": {**BOXES, **INVALID, **OUT},
-    "roi_pool_plan": {"spatial_scale": 1.0, "rounding": "round", **BOXES, **INVALID},
+    "roi_pool_backward": {**PIXELS, **BOXES, **INVALID, **OUT},
+    "roi_pool_plan": {**PIXELS, **BOXES, **INVALID},
     "prroi_pool": {**PRECISE, **OUT},
     "prroi_pool_backward": {**PRECISE, **OUT},
     "prroi_pool_backward_rois": {**PRECISE, **OUT},

@@ -128,6 +128,8 @@ def calls(layout, dtype, channels, given, times):
     yield both("roi_pool", maps, boxes, (3, 2), to=out, **words)
     argmax = roicy.roi_pool(maps, boxes, (3, 2), return_argmax=True, **words)[1]
     yield one("roi_pool_backward", grad, argmax, boxes, maps.shape, to=whole, **words)
+    yield one("roi_pool", maps, boxes, (3, 2), mode="avg", to=(out, dtype), **words)
+    yield one("roi_pool_backward", grad, None, boxes, maps.shape, mode="avg", to=whole, **words)
     if times > 1:
         return
     yield "rmac", lambda: roicy.rmac(maps, layout=layout), []

@@ -263,6 +263,8 @@ def test_pooling(rounding, output_size, dtype):
     expected, expected_argmax = reference.pool.roi_pool(features, rois, output_size, rounding=rounding)
     assert_same_bits(values, expected.astype(dtype))
     assert_same_bits(argmax, expected_argmax.astype(np.int32))
+    means = roicy.roi_pool(features, rois, output_size, rounding=rounding, mode="avg")
+    assert_close(means, reference.pool.average(features, rois, output_size, rounding=rounding))
 
 
 # ---------------------------------------------------------------- rotated boxes

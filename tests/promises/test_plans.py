@@ -161,7 +161,7 @@ def test_a_plan_of_roi_pool():
     for part in ("roi_pool", "3 rois", "(2, 12, 10, 5)", "(7, 7)", "NHWC", "rounding='none'"):
         assert part in repr(plan)
     grad_output = np.ones(plan.output_shape, np.float32)
-    with pytest.raises(TypeError, match="argmax must be an array of int32 and shape"):
+    with pytest.raises(ValueError, match="argmax must be given for mode='max': roi_pool returns it"):
         plan.backward(grad_output)
     with pytest.raises(ValueError, match="roi_pool has no gradient with respect to boxes"):
         plan.backward_rois(grad_output, np.ones(plan.input_shape, np.float32))
@@ -311,6 +311,7 @@ PLANS = {
     ),
     "precise": (roicy.prroi_pool_plan, {"spatial_scale": 0.7, "layout": "NHWC"}),
     "pixels": (roicy.roi_pool_plan, {"spatial_scale": 0.7, "rounding": "none", "layout": "NHWC"}),
+    "means": (roicy.roi_pool_plan, {"spatial_scale": 0.7, "rounding": "none", "mode": "avg"}),
 }
 
 
@@ -330,7 +331,7 @@ def results(plan, kind):
         return found
     chosen = kind in ("maximum", "pixels")
     more = {"argmax": plan(features, return_argmax=True)[1]} if chosen else {}
-    if kind == "pixels":
+    if kind in ("pixels", "means"):
         return [*found, *more.values(), plan.backward(grad, **more)]
     slopes = plan.backward_rois(grad, features, **more)
     return [*found, plan.backward(grad, **more), *(slopes if isinstance(slopes, list) else [slopes])]

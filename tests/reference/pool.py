@@ -71,6 +71,20 @@ def unrounded_ranges(low, high, length, bins, spatial_scale):
 RANGES = {"round": rounded_ranges, "none": unrounded_ranges}
 
 
+def bins_of(roi, map_size, output_size, spatial_scale, rounding):
+    """The bins of a box that have pixels: (p, q, top, bottom, left, right), ends not included."""
+    x1, y1, x2, y2 = roi[1:]
+    with np.errstate(all="ignore"):
+        rows = RANGES[rounding](y1, y2, map_size[0], output_size[0], spatial_scale)
+        columns = RANGES[rounding](x1, x2, map_size[1], output_size[1], spatial_scale)
+    return [
+        (p, q, top, bottom, left, right)
+        for p, (top, bottom) in enumerate(rows or [])
+        for q, (left, right) in enumerate(columns or [])
+        if top < bottom and left < right
+    ]
+
+
 def roi_pool(features, rois, output_size, *, spatial_scale=1.0, rounding="round"):
     """Maxima and their indices: (N, C, H, W) and (K, 5) to float64 and int (K, C, PH, PW)."""
     n, c, h, w = features.shape
@@ -82,19 +96,11 @@ def roi_pool(features, rois, output_size, *, spatial_scale=1.0, rounding="round"
         if index is None:
             out[k] = np.nan
             continue
-        x1, y1, x2, y2 = roi[1:]
-        with np.errstate(all="ignore"):
-            rows = RANGES[rounding](y1, y2, h, output_size[0], spatial_scale)
-            columns = RANGES[rounding](x1, x2, w, output_size[1], spatial_scale)
-        if rows is None or columns is None:
-            continue
-        for p, (top, bottom) in enumerate(rows):
-            for q, (left, right) in enumerate(columns):
-                if top < bottom and left < right:
-                    window = planes[index, :, top:bottom, left:right]
-                    out[k, :, p, q], place = first_largest(window.reshape(c, (bottom - top) * (right - left)))
-                    row, column = top + place // (right - left), left + place % (right - left)
-                    argmax[k, :, p, q] = np.where(place < 0, -1, row * w + column)
+        for p, q, top, bottom, left, right in bins_of(roi, (h, w), output_size, spatial_scale, rounding):
+            window = planes[index, :, top:bottom, left:right]
+            out[k, :, p, q], place = first_largest(window.reshape(c, (bottom - top) * (right - left)))
+            row, column = top + place // (right - left), left + place % (right - left)
+            argmax[k, :, p, q] = np.where(place < 0, -1, row * w + column)
     return out, argmax
 
 
@@ -121,6 +127,37 @@ def roi_pool_backward(grad_output, argmax, rois, input_shape):
             channel, p, q = np.nonzero(argmax[k] >= 0)
             np.add.at(grad[index], (channel, argmax[k, channel, p, q]), grad_output[k, channel, p, q])
     return grad.reshape(n, c, h, w)
+
+
+def average(features, rois, output_size, *, spatial_scale=1.0, rounding="round"):
+    """Means over the same bins: (N, C, H, W) and (K, 5) to float64 (K, C, PH, PW)."""
+    n, c, h, w = features.shape
+    planes = np.asarray(features).astype(np.float64)
+    out = np.zeros((len(rois), c, *output_size))
+    for k, roi in enumerate(rois):
+        index = image_index(roi, n)
+        if index is None:
+            out[k] = np.nan
+            continue
+        for p, q, top, bottom, left, right in bins_of(roi, (h, w), output_size, spatial_scale, rounding):
+            out[k, :, p, q] = planes[index, :, top:bottom, left:right].mean(axis=(1, 2))
+    return out
+
+
+def average_backward(grad_output, rois, input_shape, *, spatial_scale=1.0, rounding="round"):
+    """Gradient of the means with respect to the features: each bin's goes to all its pixels, evenly."""
+    grad_output = np.asarray(grad_output).astype(np.float64)
+    n, c, h, w = input_shape
+    grad = np.zeros((n, c, h, w))
+    for k, roi in enumerate(rois):
+        index = image_index(roi, n)
+        if index is None:
+            continue
+        bins = bins_of(roi, (h, w), grad_output.shape[2:], spatial_scale, rounding)
+        for p, q, top, bottom, left, right in bins:
+            part = grad_output[k, :, p, q] / ((bottom - top) * (right - left))
+            grad[index, :, top:bottom, left:right] += part[:, None, None]
+    return grad
 
 
 # ---------------------------------------------------------------- R-MAC

@@ -133,9 +133,9 @@ def row_quotients(rows: Ndarray, divisors: Ndarray) -> Ndarray:
     return np.divide(rows, divisors, np.empty_like(rows), dtype=np.float64, casting="same_kind")
 
 
-def range_table(regions: Regions, spatial_scale: float, rounding: str, accumulate: Accumulate) -> RangeTable:
+def range_table(regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> RangeTable:
     """Return the range tables of the boxes; see `roicy.cpu.tables.range.RangeTable`."""
-    return RangeTable(regions, spatial_scale, rounding, accumulate)
+    return RangeTable(regions, spatial_scale, rule, accumulate)
 
 
 def range_forward(table: RangeTable, features: Ndarray, out: Ndarray, argmax: Ndarray | None) -> None:

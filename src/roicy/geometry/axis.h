@@ -1,6 +1,6 @@
 /* The rules of axis tables: which pixels a bin takes along one axis, and with which weights.
  *
- * A rule is a name (samples.h) and three functions: the side of a box, the stretch of the map that a bin
+ * A rule is a name (rois.h) and three functions: the side of a box, the stretch of the map that a bin
  * of it reaches, and the taps there. They are chosen where a table asks, by `axis_side`, `stretch_of` and
  * `add_taps`. Taps go to the lists of a table, of which whoever includes this says what they are: a type
  * `Lists`, and
@@ -31,6 +31,18 @@ typedef struct {
     Pending older, newer;
     Lists lists;
 } Taps;
+
+/* What reaches the pixels from `low` to `high`, without samples. */
+GEOMETRY Stretch stretch_over(Side side, int low, int high) {
+    const Span none = {0, 0, -1, false};
+    Stretch stretch = {side.length, -1, 0, none, 0};
+    if (low <= high) {
+        stretch.low = low;
+        stretch.high = high;
+        stretch.room = (int64)high - low + 1;
+    }
+    return stretch;
+}
 
 GEOMETRY Taps taps_into(Lists lists) {
     const Pending none = {-1, 0, 0, 0};
@@ -95,14 +107,10 @@ GEOMETRY Interval interval_of(Side side, int p) {
 
 GEOMETRY Stretch precise_stretch(Side side, int p) {
     const Interval bin = interval_of(side, p);
-    const Span none = {0, 0, -1, false};
-    Stretch stretch = {side.length, -1, 0, none, 0};
-    if (bin.first <= bin.last && side.length > 0) {
-        stretch.low = bin.first > 0 ? bin.first : 0;
-        stretch.high = bin.last < side.length - 1 ? bin.last + 1 : side.length - 1;
-        stretch.room = (int64)stretch.high - stretch.low + 1;
-    }
-    return stretch;
+    if (bin.first > bin.last)
+        return stretch_over(side, 0, -1);
+    return stretch_over(side, bin.first > 0 ? bin.first : 0,
+                        bin.last < side.length - 1 ? bin.last + 1 : side.length - 1);
 }
 
 /* Within a cell the map is linear: the integral over the part of a bin there is the part's width times the value
@@ -127,6 +135,14 @@ GEOMETRY void precise_taps(Side side, int p, double scale, Taps *taps) {
     }
 }
 
+/* ---- ROUNDED, EXACT ---- */
+
+/* All pixels alike. */
+GEOMETRY void pixel_taps(Stretch stretch, Taps *taps) {
+    for (int pixel = stretch.low; pixel <= stretch.high; pixel++)
+        add_tap(taps, pixel, 1.0 / stretch.room, 0, 0);
+}
+
 #endif
 
 GEOMETRY Side OF(precise_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
@@ -134,6 +150,22 @@ GEOMETRY Side OF(precise_side)(BOX first, BOX second, Sampling sampling, int bin
               size = OF(scaled)(second, scale, 0) - low;
     const Side side = {low, size > 0 ? size / (BOX)bins : 0, 0, false, bins, length};
     return side;
+}
+
+/* ---- ROUNDED, EXACT ---- */
+
+/* Of size the whole box's. */
+GEOMETRY Side OF(pixel_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
+    const RangeSide range =
+        OF(range_side)(first, second, sampling.spatial_scale, bins, length, sampling.rule);
+    const Side side = {(KEPT)range.start, range.size, 0, false, bins, length};
+    return side;
+}
+
+GEOMETRY Stretch OF(pixel_stretch)(Side side, int p, int rule) {
+    const RangeSide whole = {side.start, side.size, side.bins, side.length, rule};
+    const Range range = OF(range_of)(whole, p);
+    return stretch_over(side, range.low, range.high - 1);
 }
 
 /* ---- ALIGN ---- */
@@ -197,6 +229,9 @@ GEOMETRY Side OF(axis_side)(BOX first, BOX second, Sampling sampling, int bins, 
     switch (sampling.rule) {
     case PRECISE:
         return OF(precise_side)(first, second, sampling, bins, length);
+    case ROUNDED:
+    case EXACT:
+        return OF(pixel_side)(first, second, sampling, bins, length);
     default:
         return OF(side_of)(first, second, sampling, bins, length);
     }
@@ -207,6 +242,9 @@ GEOMETRY Stretch OF(stretch_of)(Side side, int p, int rule) {
     switch (rule) {
     case PRECISE:
         return precise_stretch(side, p);
+    case ROUNDED:
+    case EXACT:
+        return OF(pixel_stretch)(side, p, rule);
     default:
         return OF(align_stretch)(side, p);
     }
@@ -217,6 +255,10 @@ GEOMETRY void OF(add_taps)(Side side, Stretch stretch, int p, Sampling sampling,
     switch (sampling.rule) {
     case PRECISE:
         precise_taps(side, p, sampling.spatial_scale, taps);
+        break;
+    case ROUNDED:
+    case EXACT:
+        pixel_taps(stretch, taps);
         break;
     default:
         OF(align_taps)(side, stretch, p, sampling.spatial_scale, taps);

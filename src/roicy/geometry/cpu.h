@@ -53,26 +53,26 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 
 #define BOX float
 #define OF(name) name##_f
+#include "geometry/rois.h"
 #include "geometry/samples.h"
+
+#include "geometry/range.h"
 
 #include "geometry/axis.h"
 #include "geometry/grid.h"
-#include "geometry/rois.h"
-
-#include "geometry/range.h"
 #include "geometry/rotated.h"
 #undef BOX
 #undef OF
 
 #define BOX double
 #define OF(name) name##_d
+#include "geometry/rois.h"
 #include "geometry/samples.h"
+
+#include "geometry/range.h"
 
 #include "geometry/axis.h"
 #include "geometry/grid.h"
-#include "geometry/rois.h"
-
-#include "geometry/range.h"
 #include "geometry/rotated.h"
 #undef BOX
 #undef OF

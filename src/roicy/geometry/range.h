@@ -1,4 +1,4 @@
-/* The rules of range tables: which pixels each bin takes along one axis.
+/* The rules of RoIPool, ROUNDED and EXACT: which pixels each bin takes along one axis.
  *
  * The bins of RoIPool begin and end on pixels, so a bin is a range of rows and a range of columns. Ends are
  * computed in the boxes' own dtype and in the operation order of Caffe2 and torchvision: the product of a
@@ -6,12 +6,6 @@
 
 #ifndef ROICY_RANGE_H
 #define ROICY_RANGE_H
-
-/* The rules: the last pixel of a box is part of it, and */
-enum {
-    ROUNDED, /* first the box is rounded to pixels, then its bins */
-    EXACT    /* only bins are */
-};
 
 typedef struct {
     /* one axis of one box, in feature pixels */

@@ -3,6 +3,16 @@
 #ifndef ROICY_ROIS_H
 #define ROICY_ROIS_H
 
+/* The rules by which a box's bins take from the map. */
+enum {
+    ALIGN,     /* RoIAlign: bilinear samples in the middle of equal parts */
+    UNIT_STEP, /* MXNet's maximum: bilinear samples from the edge of a bin in steps of one pixel */
+    PRECISE,   /* Precise RoI pooling: no samples, the integral of the bilinear map; outside are zeros */
+    /* RoIPool: whole pixels, of which the last one of a box is part of it, and */
+    ROUNDED, /* first the box is rounded to pixels, then its bins */
+    EXACT    /* only bins are */
+};
+
 typedef struct {
     /* the part of the map that a RoI reads: rows [top, bottom), columns [left, right); all zero where there
      * is none */

@@ -26,13 +26,6 @@ typedef struct {
     bool mirrored;      /* a reversed box: position falls with the sample index */
 } Span;
 
-/* The rules by which a box's bins take from the map. */
-enum {
-    ALIGN,     /* RoIAlign: bilinear samples in the middle of equal parts */
-    UNIT_STEP, /* MXNet's maximum: bilinear samples from the edge of a bin in steps of one pixel */
-    PRECISE    /* Precise RoI pooling: no samples, the integral of the bilinear map; outside are zeros */
-};
-
 typedef struct {
     /* how a call lays samples into boxes */
     double spatial_scale;

@@ -20,9 +20,6 @@ cnp.import_array()
 
 
 cdef extern from "geometry/cpu.h" nogil:
-    enum: ROUNDED
-    enum: EXACT
-
     ctypedef struct RangeSide:
         int bins, length
 
@@ -73,8 +70,10 @@ cdef class RangeTable(RoiTable):
     ----------
     regions : Regions
         Boxes (K, 4) or (K, 5): corners x1, y1, x2, y2; maps and bins.
-    spatial_scale, rounding
+    spatial_scale : float
         As in `roicy.roi_pool`.
+    rule : int
+        Of geometry/rois.h: ROUNDED or EXACT.
     accumulate : {"float32", "float64"}
         Type that maxima are kept in.
 
@@ -84,7 +83,7 @@ cdef class RangeTable(RoiTable):
         Whether many bins share few ranges of rows, so that the largest of each is best found once.
     """
 
-    def __cinit__(self, regions, double spatial_scale, str rounding, str accumulate):
+    def __cinit__(self, regions, double spatial_scale, int rule, str accumulate):
         cdef cnp.ndarray boxes
         cdef Filling filling
         boxes, images = self.choose(regions)
@@ -98,7 +97,7 @@ cdef class RangeTable(RoiTable):
         filling.spatial_scale = spatial_scale
         filling.ear = listener()
         filling.interrupted = False
-        filling.rule = ROUNDED if rounding == "round" else EXACT
+        filling.rule = rule
         fill(self, &filling)
 
 

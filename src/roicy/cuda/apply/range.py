@@ -27,10 +27,10 @@ class RangeKernels(Device):
     """What `roicy.cpu` has for range tables."""
 
     def range_table(
-        self, regions: Regions, spatial_scale: float, rounding: str, accumulate: Accumulate
+        self, regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate
     ) -> RangeTable:
         """Return the range tables of the boxes; see `RangeTable`."""
-        return RangeTable(self, regions, spatial_scale, rounding, accumulate)
+        return RangeTable(self, regions, spatial_scale, rule, accumulate)
 
     def range_forward(
         self, table: RangeTable, features: Ndarray, out: Ndarray, argmax: Ndarray | None

@@ -5,7 +5,7 @@
  *     REAL     what sums are kept in: float, but double for double
  *     BOX      numbers of a box: float or double
  *     INDEX    offsets into the arrays: int where they fit, else int64
- *     RULE     by what rule of geometry/samples.h an axis table is filled
+ *     RULE     by what rule of geometry/rois.h an axis table is filled
  *
  * Nothing is contracted: a fused multiply-add is written as one. */
 #pragma once

@@ -2,6 +2,7 @@
  * bin. */
 #include "tables/axis.cuh"
 
+#include "geometry/range.h"
 #include "geometry/samples.h"
 
 /* Where a bin's taps go. */

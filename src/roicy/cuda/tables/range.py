@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import EXACT, ROUNDED, Regions
+from roicy._types import Regions
 from roicy.cuda.device import Device
 from roicy.cuda.structs import POINTER, Layout
 from roicy.cuda.tables.rois import ROIS, RoiTable
@@ -23,8 +23,10 @@ class RangeTable(RoiTable):
         Where the table is.
     regions : Regions
         Boxes (K, 4) or (K, 5): corners x1, y1, x2, y2; maps and bins.
-    spatial_scale, rounding
+    spatial_scale : float
         As in `roicy.roi_pool`.
+    rule : int
+        Of `roicy._types`: ROUNDED or EXACT.
     accumulate : {"float32", "float64"}
         Type that maxima are kept in.
 
@@ -41,7 +43,7 @@ class RangeTable(RoiTable):
         device: Device,
         regions: Regions,
         spatial_scale: float,
-        rounding: str,
+        rule: int,
         accumulate: str,
     ) -> None:
         super().__init__(device, regions, accumulate)
@@ -57,7 +59,7 @@ class RangeTable(RoiTable):
         arguments = (
             *self.rows(),
             np.float64(spatial_scale),
-            np.int32(ROUNDED if rounding == "round" else EXACT),
+            np.int32(rule),
             np.int32(height),
             np.int32(width),
             np.int32(output_size[0]),
