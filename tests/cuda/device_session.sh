@@ -2,8 +2,9 @@
 # One stay on a machine with a GPU: build, compile, check, measure. `make device`, or bash tests/cuda/device_session.sh
 #
 # It takes the Python at hand (PY=python3) with CuPy, and torch with torchvision where they are there; it installs
-# nothing and asks no network. All is over after LIMIT seconds (470). A step that fails, or whose tool is missing, is
-# noted, and the next one begins. OUT (build/device) has what there is by then, also where the whole is cut off:
+# nothing and asks no network. All is over after LIMIT seconds (470): of these the checks take CHECKS at the most (160),
+# the races RACES (180). BUILT=1: the extensions are there already. A step that fails, or whose tool is missing, is noted,
+# and the next one begins. OUT (build/device) has what there is by then, also where the whole is cut off:
 #
 #   steps         a line for each step: how it ended, its seconds, the last line that it wrote
 #   session.log   what the steps wrote, in turn
@@ -15,6 +16,7 @@ PY=${PY:-python3}
 OUT=${OUT:-build/device}
 mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 1
 END=$((SECONDS + ${LIMIT:-470}))
+CHECKS=${CHECKS:-160} RACES=${RACES:-180}
 export PYTHONUNBUFFERED=1 PYTHONPATH=$PWD/src:$PWD/tests${PYTHONPATH:+:$PYTHONPATH} PATH=$PATH:/usr/local/cuda/bin
 export CUPY_CACHE_DIR=${CUPY_CACHE_DIR:-${TMPDIR:-/tmp}/roicy-device-cupy}
 rm -f "$OUT"/{steps,session.log,{mem,race,sync,init}check.log,bench.json}
@@ -52,7 +54,7 @@ about='
     gcc --version | head -1
     nproc'
 build='
-    "$PY" setup.py build_ext --inplace || echo "not built; perhaps it is there already"
+    [ "${BUILT:-}" = 1 ] || "$PY" setup.py build_ext --inplace -j "$(nproc)" || echo "not built; perhaps it is there already"
     "$PY" -c "import roicy; roicy.show_config()"'
 export PY
 
@@ -66,12 +68,12 @@ step about 30 bash -c "$about"
 step build 150 bash -c "$build"
 step compile 90 "$PY" tests/cuda/device_calls.py warm
 for tool in memcheck racecheck synccheck initcheck; do
-    LOG=$tool.log step $tool 160 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
-        "$PY" tests/cuda/device_calls.py --seconds 140 &
+    LOG=$tool.log step $tool "$CHECKS" compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 20 \
+        "$PY" tests/cuda/device_calls.py --seconds $((CHECKS - 20)) &
 done
-step "device tests" 160 "${TEST[@]}" tests/cuda/test_cuda_device.py --durations=8
+step "device tests" "$CHECKS" "${TEST[@]}" tests/cuda/test_cuda_device.py --durations=8
 wait
-step bench 180 "$PY" benchmarks/gpu.py --rounds 7 --seconds 160 --output "$OUT/bench.json"
+step bench "$RACES" "$PY" benchmarks/gpu.py --rounds 7 --seconds $((RACES - 20)) --output "$OUT/bench.json"
 step profile 75 ncu --clock-control none --profile-from-start off --launch-count 60 --section SpeedOfLight \
     --section Occupancy --section MemoryWorkloadAnalysis --section WarpStateStats --section SchedulerStats \
     "$PY" benchmarks/gpu.py --once --seconds 45

@@ -21,6 +21,7 @@ unsanitized = pytest.mark.skipif(
 def keep_order_and_fences(monkeypatch):
     monkeypatch.setattr(HostModule, "fences", HostModule.fences)
     yield
+    monkeypatch.undo()
     HostModule.set_order(0)
 
 

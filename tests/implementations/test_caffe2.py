@@ -131,9 +131,10 @@ def test_the_scale_is_rounded_to_float32():
     held = {"spatial_scale": float(np.float32(0.7)), "aligned": False}
     for function, gradient, rois in ALIGNS:
         rois = rois.astype(np.float64)
-        twin = roicy.roi_align if function is caffe2.RoIAlign else roicy.roi_align_rotated
+        upright = function.__name__ == "RoIAlign"
+        twin = roicy.roi_align if upright else roicy.roi_align_rotated
         assert_same_bits(function(maps, rois, spatial_scale=0.7), twin(maps, rois, 1, **held))
-        twin = roicy.roi_align_backward if twin is roicy.roi_align else roicy.roi_align_rotated_backward
+        twin = roicy.roi_align_backward if upright else roicy.roi_align_rotated_backward
         grad = gradient(maps, rois, dY, spatial_scale=0.7)
         assert_same_bits(grad, twin(dY, rois, maps.shape, **held))
         with pytest.raises(VALUE, match=r"\bspatial_scale\b.*float32"):

@@ -156,7 +156,7 @@ def test_a_plan_says_that_it_takes_maxima():
 
 def test_a_plan_of_roi_pool():
     plan = roicy.roi_pool_plan(ROIS, (2, 12, 10, 5), 7, layout="NHWC", rounding="none")
-    assert type(plan) is roicy.Plan
+    assert plan.__class__ is roicy.Plan
     assert plan.output_shape == (3, 7, 7, 5)
     for part in ("roi_pool", "3 rois", "(2, 12, 10, 5)", "(7, 7)", "NHWC", "rounding='none'"):
         assert part in repr(plan)
@@ -271,6 +271,7 @@ def test_one_plan_from_several_python_threads(operator):
         assert_same_bits(out, expected[index % 2])
 
 
+@pytest.mark.numpy_only(reason="a device has more memory, and a plan asks for none for outputs")
 @of_planned
 @pytest.mark.parametrize("size", [2**21, 2**31 - 1])
 def test_outputs_that_no_memory_could_hold(operator, size):

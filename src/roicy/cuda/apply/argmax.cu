@@ -106,6 +106,7 @@ KERNEL __launch_bounds__(THREADS, 4)
     if (threadIdx.x > 0)
         return;
     found[0] = k;
+    found[1] = found[2] = found[3] = 0;
     if (k == sizes.rois)
         return;
     const int64 bins = (int64)sizes.rows * sizes.columns, c = wrong[k] / bins, b = wrong[k] - c * bins;

@@ -16,16 +16,17 @@ INLINE int most_of_warp(int value) {
 }
 
 /* One of each of the block's threads, a power of two of them, joined by halves; `room` is for one of each.
- * Only thread 0 has the result: without another barrier the others do not know when it is there. */
+ * Only thread 0 has the result; the others keep what they brought. */
 template <class T, class Join> INLINE T joined_by_halves(T value, T *room, Join join) {
+    T joined = value;
     __syncthreads();
     room[threadIdx.x] = value;
     for (int half = blockDim.x / 2; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half)
-            room[threadIdx.x] = join(room[threadIdx.x], room[threadIdx.x + half]);
+            room[threadIdx.x] = joined = join(joined, room[threadIdx.x + half]);
     }
-    return threadIdx.x == 0 ? room[0] : value;
+    return threadIdx.x == 0 ? joined : value;
 }
 
 INLINE int64 least_of_block(int64 value, int64 *room) {
