@@ -14,6 +14,7 @@ from roicy._types import (
     PRECISE,
     ROUNDED,
     UNIT_STEP,
+    WHOLE,
     Accumulate,
     AngleUnit,
     ArgmaxError,
@@ -222,7 +223,7 @@ def _ranges(options: Sequence[Any], boxes: DType, _size: Size) -> tuple[float, R
 
 
 #: The rule of tables for each word that `roicy.roi_pool` has.
-_RULES = {"round": ROUNDED, "none": EXACT}
+_RULES = {"round": ROUNDED, "none": EXACT, "whole": WHOLE}
 
 
 def _range_table(

@@ -123,8 +123,8 @@ class Regions(NamedTuple):
 
 #: Rules by which bins take from the map, as in geometry/rois.h: samples in the middle of equal parts; one
 #: pixel apart from the edge of the bin on; no samples, an integral; whole pixels of a box that is rounded to
-#: them, and of one that is not.
-ALIGN, UNIT_STEP, PRECISE, ROUNDED, EXACT = 0, 1, 2, 3, 4
+#: them, of one that is not, and of one whose bins are found in whole numbers.
+ALIGN, UNIT_STEP, PRECISE, ROUNDED, EXACT, WHOLE = 0, 1, 2, 3, 4, 5
 
 
 class Sampling(NamedTuple):
@@ -157,7 +157,7 @@ Mode: TypeAlias = Literal["avg", "max"]
 LevelRule: TypeAlias = Literal["torchvision", "detectron2", "mmdet", "openvino", "tensorrt"]
 MaxRule: TypeAlias = Literal["bilinear", "onnx"]
 AngleUnit: TypeAlias = Literal["degrees", "radians"]
-Rounding: TypeAlias = Literal["round", "none"]
+Rounding: TypeAlias = Literal["round", "none", "whole"]
 Aggregate: TypeAlias = Literal["sum", "concat"]
 
 if TYPE_CHECKING:  # what overloads share, and calls that pass their options on

@@ -55,6 +55,7 @@ cdef enum AngleUnit:
 cdef enum Rounding:
     ROUND = 0
     NONE = 1
+    WHOLE = 2
 
 
 # ---------------------------------------------------------------- arrays

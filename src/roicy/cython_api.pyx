@@ -35,7 +35,7 @@ cdef tuple INVALIDS = ("raise", "nan")
 cdef tuple MODES = ("avg", "max")
 cdef tuple MAX_RULES = ("bilinear", "onnx")
 cdef tuple ANGLE_UNITS = ("degrees", "radians")
-cdef tuple ROUNDINGS = ("round", "none")
+cdef tuple ROUNDINGS = ("round", "none", "whole")
 
 # What an array without items points to: NumPy would allocate memory in the place of NULL.
 cdef double nothing = 0

@@ -104,10 +104,11 @@ def roi_pool(
         Rows and columns of bins (PH, PW); an int is both.
     spatial_scale : float, optional
         Feature pixels per unit of `rois`: 1/16 for boxes in image pixels and a map of stride 16.
-    rounding : {"round", "none"}, optional
+    rounding : {"round", "none", "whole"}, optional
         "round": corners are rounded to the nearest pixel, halves away from zero, and a box is at least one
         pixel wide and high. "none": corners are not rounded, ``x2 + 1`` and ``y2 + 1`` are scaled instead of
-        ``x2`` and ``y2``, and a box without width or height is empty.
+        ``x2`` and ``y2``, and a box without width or height is empty. "whole": as "round", but where bins
+        begin and end is found in whole numbers, as in adaptive pooling.
     mode : {"max", "avg"}, optional
         "max": the largest pixel of a bin. "avg": the mean of its pixels.
     batch_indices : ndarray, shape (K,), any integer dtype, optional
@@ -158,7 +159,10 @@ def roi_pool(
     ``step = size / PW``, bin ``q`` along x takes the pixels from ``start + floor(q * step)`` up to, but not
     including, ``start + ceil((q + 1) * step)``, as far as they lie on the map. With ``rounding="none"``,
     ``start = x1 * spatial_scale``, ``size = (x2 + 1) * spatial_scale - start``, and bin ``q`` takes those
-    from ``floor(q * step + start)`` up to ``ceil((q + 1) * step + start)``. y is alike.
+    from ``floor(q * step + start)`` up to ``ceil((q + 1) * step + start)``. y is alike. All that is computed
+    in the dtype of `rois`, where a multiple of ``step`` may be a little off the whole number that it should
+    be: the bin has a pixel more then. With ``rounding="whole"`` bin ``q`` takes those from
+    ``start + floor(q * size / PW)`` up to ``start + ceil((q + 1) * size / PW)``, exactly.
 
     A bin without pixels has value 0 and argmax -1. Of equal pixels the first counts, row by row, and a NaN is
     never chosen. The maximum starts at the lowest finite float32: a bin in which no pixel is greater than
@@ -173,11 +177,13 @@ def roi_pool(
     - ``rounding="round"``: Caffe2 ``RoIPool``, torchvision ``roi_pool`` and detectron2 ``ROIPool``, argmax
       included; MXNet ``ROIPooling``, whose argmax counts through all images and channels
       (`roicy.compat.mxnet`);
-    - ``rounding="none"``: mmcv ``roi_pool``, except that its argmax of an empty box is 0.
+    - ``rounding="none"``: mmcv ``roi_pool``, except that its argmax of an empty box is 0;
+    - ``rounding="whole"``: OpenVINO ``ROIPooling``, except that it treats NaN and -inf otherwise.
 
-    ONNX Runtime ``MaxRoiPool`` agrees, too, but for NaN. OpenVINO ``ROIPooling`` finds the edges of its bins
-    in whole numbers, so that some have a pixel less, and treats NaN and -inf otherwise. Chainer's
-    ``roi_average_pooling_2d`` takes the mean over such bins, of boxes that end before ``x2`` and ``y2``.
+    ONNX Runtime ``MaxRoiPool`` agrees with the first ones, but for NaN. Of a box that is the whole map, bins
+    of ``rounding="whole"`` are those of PyTorch's ``AdaptiveMaxPool2d`` and, with ``mode="avg"``,
+    ``AdaptiveAvgPool2d``. Chainer's ``roi_average_pooling_2d`` takes means, too, but its boxes end before
+    ``x2`` and ``y2``.
 
     References
     ----------
@@ -209,6 +215,12 @@ def roi_pool(
     >>> roicy.roi_pool(features, box, 2, mode="avg")[0, 0]
     array([[2.5, 3.5],
            [6.5, 7.5]], dtype=float32)
+
+    Adaptive pooling, which brings a map of any size to that of a head: its one box is the whole map.
+
+    >>> whole = np.array([[0, 0, 3, 3]], np.float32)  # 0, 0, W - 1, H - 1
+    >>> roicy.roi_pool(features, whole, (1, 3), mode="avg", rounding="whole")[0, 0]
+    array([[6.5, 7.5, 8.5]], dtype=float32)
     """
     given = Given(rois, batch_indices, layout, invalid)
     options = spatial_scale, rounding

@@ -81,7 +81,7 @@ BAD_OPTIONS = [
         for name, allowed, values in [
             ("max_rule", ("bilinear", "onnx"), ("max", "ONNX", "")),
             ("angle_unit", ("degrees", "radians"), ("degree", "rad", "")),
-            ("rounding", ("round", "none"), ("nearest", "ROUND", "")),
+            ("rounding", ("round", "none", "whole"), ("nearest", "ROUND", "")),
         ]
         for value, error in [*[(value, VALUE) for value in values], (None, EITHER), (1, EITHER)]
     ],

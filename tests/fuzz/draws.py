@@ -263,7 +263,7 @@ def good_arguments(draw, name, scene):
         "invalid": any_of("raise", "nan"),
         "angle_unit": any_of("degrees", "radians"),
         "clockwise": any_of(False, True),
-        "rounding": any_of("round", "none"),
+        "rounding": any_of("round", "none", "whole"),
         "scales": any_of(1, 2, 3, 5, 40),
         "overlap": any_of(0, 0.25, 0.4, 0.9),
         "whiten": whiten,

@@ -253,7 +253,8 @@ def _options(name, given):
     # those of the geometry
     options = {"spatial_scale": float(getattr(given, "spatial_scale", 1.0))}
     if name.startswith("roi_pool"):
-        return {**options, "rounding": word(getattr(given, "rounding", "round"), "round", "none")}
+        rounding = word(getattr(given, "rounding", "round"), "round", "none", "whole")
+        return {**options, "rounding": rounding}
     ratio = integer(given.sampling_ratio)
     if ratio > (128 if "rotated" in name else 65536):
         raise Meaningless("sampling_ratio")

@@ -33,6 +33,14 @@ def roi_pool(problem, grad_output=None):
     return values.detach().numpy(), argmax.numpy(), None if x.grad is None else x.grad.numpy()
 
 
+def adaptive_pool(features, output_size, mode, grad_output):
+    """torch's adaptive pooling of whole maps, and its gradient."""
+    from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
+
+    pool = adaptive_max_pool2d if mode == "max" else adaptive_avg_pool2d
+    return _with_gradient(lambda x: pool(x, output_size), features, grad_output)
+
+
 def ps_roi_align(problem, grad_output=None):
     """The position-sensitive one, always aligned."""
     from torchvision.ops import ps_roi_align

@@ -51,7 +51,7 @@ def test_onnxruntime(seed, parity):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_openvino_has_bins_of_whole_numbers(seed, parity, monkeypatch):
+def test_openvino_has_bins_of_whole_numbers(seed, parity):
     """Where float32 has the edges of a bin elsewhere, and there alone, it differs from everyone else."""
     parity.needs("openvino")
     features, rois, _, options = signed(random_problem(seed, dtype="float32"))
@@ -63,9 +63,25 @@ def test_openvino_has_bins_of_whole_numbers(seed, parity, monkeypatch):
     per_channel = alike[:, None] & np.ones(ours.shape, bool)
     parity.same("roi_pool: forward", "openvino", ours[per_channel], theirs[per_channel])
 
-    monkeypatch.setitem(reference.pool.RANGES, "round", whole_ranges)
-    expected, _ = reference.pool.roi_pool(features, rois, output_size, spatial_scale=scale)
-    np.testing.assert_array_equal(theirs, expected)
+    whole = roicy.roi_pool(features, rois, output_size, spatial_scale=scale, rounding="whole")
+    parity.same("roi_pool whole: forward", "openvino", whole, theirs)
+
+
+@pytest.mark.parametrize("mode", ["max", "avg"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adaptive_pooling_of_whole_maps(mode, dtype, torchvision, parity):
+    """Of maps larger and smaller than their bins, some of a size for which floats have other edges."""
+    rng = np.random.default_rng(0)
+    for shape, size in (((30, 39), (22, 33)), ((7, 12), (7, 49)), ((14, 14), (7, 1)), ((5, 1), (35, 3))):
+        features = rng.standard_normal((2, 5, *shape)).astype(dtype)
+        grad_output = rng.standard_normal((2, 5, *size)).astype(dtype)
+        theirs, their_grad = torchvision.adaptive_pool(features, size, mode, grad_output)
+        rois = [np.array([[0, 0, shape[1] - 1, shape[0] - 1]], np.float32)] * 2
+        plan = roicy.roi_pool_plan(rois, features.shape, size, mode=mode, rounding="whole")
+        argmax = plan(features, return_argmax=True)[1] if mode == "max" else None
+        grad = plan.backward(grad_output, argmax=argmax)
+        parity.close(f"roi_pool {mode}: forward", "torch adaptive", plan(features), theirs)
+        parity.close(f"roi_pool {mode}: backward", "torch adaptive", grad, their_grad)
 
 
 @pytest.mark.parametrize("edge", [0, 1], ids=["start", "end"])
@@ -93,14 +109,6 @@ def strip(width):
     return np.array([[0, 0, 0, width - 1, 0]], np.float32)
 
 
-def whole_ranges(low, high, length, bins, spatial_scale):
-    """Ranges of pixels as `reference_pool.rounded_ranges`, but for bins that have no rounding."""
-    first, last = (reference.pool.half_away(edge * low.dtype.type(spatial_scale)) for edge in (low, high))
-    size = max(last - first + 1, 1)
-    edges = [(p * size // bins + first, -(-(p + 1) * size // bins) + first) for p in range(bins)]
-    return [(min(max(start, 0), length), min(max(end, 0), length)) for start, end in edges]
-
-
 def bins_alike(rois, sides, output_size, scale):
     """Which bins (K, PH, PW) have the same pixels, computed in whole numbers or in float32."""
 
@@ -114,7 +122,8 @@ def bins_alike(rois, sides, output_size, scale):
 def axis_ranges(edges, side, bins, scale=1.0):
     """The ranges of a box's bins along one axis, in whole numbers and in float32."""
     low, high = edges
-    return [ranges(low, high, side, bins, scale) for ranges in (whole_ranges, reference.pool.rounded_ranges)]
+    both = reference.pool.whole_ranges, reference.pool.rounded_ranges
+    return [ranges(low, high, side, bins, scale) for ranges in both]
 
 
 # ---------------------------------------------------------------- R-MAC

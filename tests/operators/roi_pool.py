@@ -28,7 +28,7 @@ def pool_problems(
     output_sizes=OUTPUT_SIZES,
     most_channels=40,
     values=contested_values,
-    roundings=("round", "none"),
+    roundings=("round", "none", "whole"),
 ):
     """Problems of `roi_pool`, with features among which many are equal."""
     features = draw(feature_maps(dtypes, most_channels, values))

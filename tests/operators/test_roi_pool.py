@@ -44,9 +44,10 @@ def pool(problem, **more):
 
 
 @pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
-def test_battery_without_rounding(case):
+@pytest.mark.parametrize("rounding", ["none", "whole"])
+def test_battery_of_other_roundings(case, rounding):
     problem = battery.build(POOL, case)
-    problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": "none"})
+    problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": rounding})
     values, argmax = pool(problem, return_argmax=True)
     expected, expected_argmax = expected_of(problem)
     assert_same_bits(values, expected)
@@ -139,6 +140,19 @@ def test_the_last_bit_of_a_product_can_add_a_pixel(dtype, width, bins):
     assert bins_of(0, width - 1, bins=bins, dtype=other)[-1] == (width - 1, width - 1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_edges_in_whole_numbers(dtype):
+    """Those of adaptive pooling, whatever the numbers of pixels and of bins."""
+    other = 0
+    for width in (1, 3, 7, 12, 30, 39, 57, 96):
+        for bins in range(1, 61):
+            exact = [(p * width // bins, -(-(p + 1) * width // bins) - 1) for p in range(bins)]
+            call = {"bins": bins, "length": width + 1, "dtype": dtype}
+            assert bins_of(0, width - 1, rounding="whole", **call) == exact
+            other += bins_of(0, width - 1, **call) != exact
+    assert other  # else this test would prove nothing
+
+
 @pytest.mark.parametrize(
     "low, high, scale, pixels",
     [
@@ -179,7 +193,7 @@ def test_without_rounding_whole_boxes_are_the_same(problem, seed):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rounding", ["round", "none"])
+@pytest.mark.parametrize("rounding", ["round", "none", "whole"])
 @pytest.mark.parametrize("spatial_scale", [1.0, 2.0])
 def test_the_largest_finite_boxes(rounding, spatial_scale, dtype):
     """Sizes that overflow: something on the map or nothing, and an argmax on the map."""
@@ -257,9 +271,10 @@ def test_nan_is_passed_over():
 
 
 @pytest.mark.parametrize("case", battery.SELECTION, ids=battery.SELECTION_IDS)
-def test_battery_of_means_without_rounding(case):
+@pytest.mark.parametrize("rounding", ["none", "whole"])
+def test_battery_of_means(case, rounding):
     problem = battery.build(MEAN, case)
-    problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": "none"})
+    problem = problem._replace(options={"spatial_scale": case.spatial_scale, "rounding": rounding})
     assert_close(pool(problem, mode="avg"), MEAN.expected(problem)[0])
 
 

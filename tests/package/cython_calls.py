@@ -46,7 +46,7 @@ OPTIONS = {
         {},
         {"spatial_scale": 0.5, "rounding": "none"},
         {"layout": "NHWC"},
-        {"mode": "avg", "spatial_scale": 0.7},
+        {"mode": "avg", "rounding": "whole", "spatial_scale": 0.7},
     ],
 }
 CASES = [(name, options) for name in FUNCTIONS for options in OPTIONS[name]]

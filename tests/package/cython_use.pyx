@@ -50,7 +50,7 @@ ENUMERATIONS = {
     "mode": {"avg": <int> Mode.AVG, "max": <int> Mode.MAX},
     "max_rule": {"bilinear": <int> MaxRule.BILINEAR, "onnx": <int> MaxRule.ONNX},
     "angle_unit": {"degrees": <int> AngleUnit.DEGREES, "radians": <int> AngleUnit.RADIANS},
-    "rounding": {"round": <int> Rounding.ROUND, "none": <int> Rounding.NONE},
+    "rounding": {"round": <int> Rounding.ROUND, "none": <int> Rounding.NONE, "whole": <int> Rounding.WHOLE},
 }
 
 

@@ -72,7 +72,7 @@ WRONG_OPTIONS = [
     ("mode", 3, r"mode must be 0 \(avg\) or 1 \(max\), got 3"),
     ("max_rule", 2, r"max_rule must be 0 \(bilinear\) or 1 \(onnx\), got 2"),
     ("angle_unit", 2, r"angle_unit must be 0 \(degrees\) or 1 \(radians\), got 2"),
-    ("rounding", 100, r"rounding must be 0 \(round\) or 1 \(none\), got 100"),
+    ("rounding", 100, r"rounding must be 0 \(round\) or 1 \(none\) or 2 \(whole\), got 100"),
     ("spatial_scale", 0.0, "spatial_scale must be finite and greater than 0, got 0.0"),
     ("sampling_ratio", 70000, "sampling_ratio must be at most {most} .*, got 70000"),
 ]

@@ -254,7 +254,7 @@ def test_which_sample_is_the_maximum(box, sign, output_size, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rounding", ["round", "none"])
+@pytest.mark.parametrize("rounding", ["round", "none", "whole"])
 @pytest.mark.parametrize("output_size", [(1, 1), (7, 7)])
 def test_pooling(rounding, output_size, dtype):
     rois = np.array([[0, *box] for box in BOXES.values()], dtype)

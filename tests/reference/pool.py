@@ -24,31 +24,40 @@ def half_away(value):
 def rounded_ranges(low, high, length, bins, spatial_scale):
     """Ranges [start, end) of pixels along one axis: the box rounded to pixels, the bins outwards again."""
     real = low.dtype.type
-    with np.errstate(over="ignore"):
-        low, high = low * real(spatial_scale), high * real(spatial_scale)
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return overflown_ranges(low, high, length, bins)
-    first, last = half_away(low), half_away(high)
-    bin_size = real(max(last - first + 1, 1)) / real(bins)
-    edges = [
-        (math.floor(real(p) * bin_size) + first, math.ceil(real(p + 1) * bin_size) + first)
-        for p in range(bins)
-    ]
-    return [(min(max(start, 0), length), min(max(end, 0), length)) for start, end in edges]
+    return ranges_of_rounded(
+        low,
+        high,
+        length,
+        spatial_scale,
+        bins,
+        lambda size, p: np.float64(real(p) * (real(size) / real(bins))),
+    )
+
+
+def whole_ranges(low, high, length, bins, spatial_scale):
+    """The same with the edges of bins as quotients of whole numbers, of which float64 has the products."""
+    return ranges_of_rounded(
+        low, high, length, spatial_scale, bins, lambda size, p: p * np.float64(size) / bins
+    )
 
 
 @np.errstate(all="ignore")
-def overflown_ranges(first, last, length, bins):
-    """The ranges of a box whose corners are infinite once scaled: what is no number then becomes 0."""
-    real = first.dtype.type
-    size = np.float64(last) - np.float64(first) + 1
-    bin_size = real(1.0 if size < 1 else size) / real(bins)
+def ranges_of_rounded(low, high, length, spatial_scale, bins, edge):
+    """The ranges of a rounded box, of which `edge(size, p)` is how far from its start bin p begins."""
+    real = low.dtype.type
+    low, high = low * real(spatial_scale), high * real(spatial_scale)
+    known = np.isfinite(low) and np.isfinite(high)
+    # what is no number then becomes 0
+    first, last = (half_away(low), half_away(high)) if known else (np.float64(low), np.float64(high))
+    size = last - first + 1
+    size = real(1.0 if size < 1 else size)
 
-    def edge(bin, rounded):
-        at = rounded(np.float64(real(bin) * bin_size)) + np.float64(first)
-        return int(min(at, length)) if at > 0 else 0
+    def at(p, rounded):
+        place = rounded(edge(size, p))
+        place = (int(place) if known else place) + first
+        return int(min(place, length)) if place > 0 else 0
 
-    return [(edge(p, np.floor), edge(p + 1, np.ceil)) for p in range(bins)]
+    return [(at(p, np.floor), at(p + 1, np.ceil)) for p in range(bins)]
 
 
 def unrounded_ranges(low, high, length, bins, spatial_scale):
@@ -68,7 +77,7 @@ def unrounded_ranges(low, high, length, bins, spatial_scale):
     return [(min(max(start, 0), length), min(max(end, 0), length)) for start, end in edges]
 
 
-RANGES = {"round": rounded_ranges, "none": unrounded_ranges}
+RANGES = {"round": rounded_ranges, "none": unrounded_ranges, "whole": whole_ranges}
 
 
 def bins_of(roi, map_size, output_size, spatial_scale, rounding):

@@ -53,8 +53,8 @@ def angle_unit(value: object) -> AngleUnit:
 
 
 def rounding(value: object) -> Rounding:
-    """Return what becomes of the corners of a box, "round" or "none"."""
-    return choice("rounding", value, ("round", "none"))
+    """Return what becomes of the corners of a box and of its bins, "round", "none" or "whole"."""
+    return choice("rounding", value, ("round", "none", "whole"))
 
 
 def flag(name: str, value: object) -> bool:

@@ -135,7 +135,7 @@ GEOMETRY void precise_taps(Side side, int p, double scale, Taps *taps) {
     }
 }
 
-/* ---- ROUNDED, EXACT ---- */
+/* ---- ROUNDED, EXACT, WHOLE ---- */
 
 /* All pixels alike. */
 GEOMETRY void pixel_taps(Stretch stretch, Taps *taps) {
@@ -152,7 +152,7 @@ GEOMETRY Side OF(precise_side)(BOX first, BOX second, Sampling sampling, int bin
     return side;
 }
 
-/* ---- ROUNDED, EXACT ---- */
+/* ---- ROUNDED, EXACT, WHOLE ---- */
 
 /* Of size the whole box's. */
 GEOMETRY Side OF(pixel_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
@@ -231,6 +231,7 @@ GEOMETRY Side OF(axis_side)(BOX first, BOX second, Sampling sampling, int bins, 
         return OF(precise_side)(first, second, sampling, bins, length);
     case ROUNDED:
     case EXACT:
+    case WHOLE:
         return OF(pixel_side)(first, second, sampling, bins, length);
     default:
         return OF(side_of)(first, second, sampling, bins, length);
@@ -244,6 +245,7 @@ GEOMETRY Stretch OF(stretch_of)(Side side, int p, int rule) {
         return precise_stretch(side, p);
     case ROUNDED:
     case EXACT:
+    case WHOLE:
         return OF(pixel_stretch)(side, p, rule);
     default:
         return OF(align_stretch)(side, p);
@@ -258,6 +260,7 @@ GEOMETRY void OF(add_taps)(Side side, Stretch stretch, int p, Sampling sampling,
         break;
     case ROUNDED:
     case EXACT:
+    case WHOLE:
         pixel_taps(stretch, taps);
         break;
     default:

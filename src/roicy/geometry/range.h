@@ -1,8 +1,9 @@
-/* The rules of RoIPool, ROUNDED and EXACT: which pixels each bin takes along one axis.
+/* The rules of RoIPool, ROUNDED, EXACT and WHOLE: which pixels each bin takes along one axis.
  *
  * The bins of RoIPool begin and end on pixels, so a bin is a range of rows and a range of columns. Ends are
  * computed in the boxes' own dtype and in the operation order of Caffe2 and torchvision: the product of a
- * bin's number and size may land just above a whole number, and then the bin has one pixel more. */
+ * bin's number and size may land just above a whole number, and then the bin has one pixel more. Not so by
+ * the rule WHOLE: of whole numbers a double holds the products, and no quotient is rounded to one. */
 
 #ifndef ROICY_RANGE_H
 #define ROICY_RANGE_H
@@ -21,7 +22,7 @@ GEOMETRY RangeSide OF(range_side)(BOX first, BOX second, double spatial_scale, i
                                   int rule) {
     const BOX scale = (BOX)spatial_scale;
     RangeSide side = {0, 0, bins, length, rule};
-    if (rule == ROUNDED) {
+    if (rule == ROUNDED || rule == WHOLE) {
         side.start = round((double)(first * scale));
         const double size = round((double)(second * scale)) - side.start + 1;
         side.size = (BOX)(1.0 > size ? 1.0 : size);
@@ -41,6 +42,9 @@ GEOMETRY Range OF(range_of)(RangeSide side, int p) {
     if (side.rule == ROUNDED) { /* the start is a pixel and stays out of the sums */
         begin = floor((double)first) + side.start;
         end = ceil((double)last) + side.start;
+    } else if (side.rule == WHOLE) {
+        begin = floor((double)p * (double)size / side.bins) + side.start;
+        end = ceil((p + 1.0) * (double)size / side.bins) + side.start;
     } else {
         first = first + (BOX)side.start;
         last = last + (BOX)side.start;

@@ -10,7 +10,8 @@ enum {
     PRECISE,   /* Precise RoI pooling: no samples, the integral of the bilinear map; outside are zeros */
     /* RoIPool: whole pixels, of which the last one of a box is part of it, and */
     ROUNDED, /* first the box is rounded to pixels, then its bins */
-    EXACT    /* only bins are */
+    EXACT,   /* only bins are */
+    WHOLE    /* as ROUNDED, but where bins begin and end is found in whole numbers */
 };
 
 typedef struct {

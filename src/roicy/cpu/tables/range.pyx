@@ -73,7 +73,7 @@ cdef class RangeTable(RoiTable):
     spatial_scale : float
         As in `roicy.roi_pool`.
     rule : int
-        Of geometry/rois.h: ROUNDED or EXACT.
+        Of geometry/rois.h: ROUNDED, EXACT or WHOLE.
     accumulate : {"float32", "float64"}
         Type that maxima are kept in.
 

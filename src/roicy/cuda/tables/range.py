@@ -26,7 +26,7 @@ class RangeTable(RoiTable):
     spatial_scale : float
         As in `roicy.roi_pool`.
     rule : int
-        Of `roicy._types`: ROUNDED or EXACT.
+        Of `roicy._types`: ROUNDED, EXACT or WHOLE.
     accumulate : {"float32", "float64"}
         Type that maxima are kept in.
 
