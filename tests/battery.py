@@ -5,11 +5,12 @@ dtype; what is computed may not. The tests of threads, CPU levels and layouts ru
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
 from closeness import assert_close
-from strategies import Problem, result_dtype, rising_values
+from strategies import result_dtype, rising_values
 
 
 class Case(NamedTuple):
@@ -76,6 +77,11 @@ SELECTION = [
 SELECTION_IDS = [case.name for case in SELECTION]
 
 
+def takes(operator, case):
+    """Whether the maps of a case have a size for the operator: not a channel for each pixel of a crop."""
+    return not operator.position_sensitive or math.prod(case.output_size) < 200
+
+
 def random_boxes(rng, count, height, width, *, reversed_edges=True):
     """Boxes of all kinds in feature pixels: most of them inside, the others at, over and off the borders."""
     out = np.empty((count, 4))
@@ -114,14 +120,15 @@ def build(operator, case, values=None):
     # corners are what the dtype of the boxes makes of them, also where boxes are said otherwise
     corners = corners.astype(case.box_dtype)
     rois = operator.rois(np.random.default_rng(case.boxes), images, corners, case.box_dtype)
-    features = (values or operator.values)(rng, case.shape, np.dtype(case.dtype))
+    shape = operator.map_shape(case.shape, case.output_size)
+    features = (values or operator.values)(rng, shape, np.dtype(case.dtype))
     features = from_layout(np.ascontiguousarray(to_layout(features, case.layout)), case.layout)
     options = {
         "spatial_scale": case.spatial_scale,
         "sampling_ratio": case.sampling_ratio,
         "aligned": case.aligned,
     }
-    return Problem(features, rois, case.output_size, options)
+    return operator.problem(features, rois, case.output_size, options)
 
 
 def grad_dtype(case):

@@ -1,5 +1,6 @@
 """hypothesis strategies: feature maps in every shape, dtype and memory layout, and boxes of every kind."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -184,19 +185,39 @@ class Problem(NamedTuple):
     output_size: tuple[int, int]
     options: dict
 
+    @property
+    def channels(self):
+        """Those of the result."""
+        return self.features.shape[1]
+
     def grad_output(self, seed=1):
         """Random gradients of the result."""
-        shape = (len(self.rois), self.features.shape[1], *self.output_size)
+        shape = (len(self.rois), self.channels, *self.output_size)
         return random_values(np.random.default_rng(seed), shape, result_dtype(self.features.dtype))
 
 
+class PositionSensitiveProblem(Problem):
+    """One whose maps have a channel for each bin of each channel of the result."""
+
+    @property
+    def channels(self):
+        return self.features.shape[1] // math.prod(self.output_size)
+
+
 @st.composite
-def feature_maps(draw, dtypes, most_channels, values):
-    """Feature maps of shape NCHW in any memory layout, sizes of zero included."""
+def feature_maps(draw, dtypes, most_channels, values, bins=1, like=None):
+    """Feature maps of shape NCHW in any memory layout, sizes of zero included.
+
+    With so many times as many channels for `bins`; with N, H and W as `like` has them, where that is given.
+    """
     dtype = draw(st.sampled_from(dtypes))
-    n = draw(st.integers(1, 3))
-    c = draw(st.integers(0, most_channels))
-    height, width = draw(st.integers(0, 12)), draw(st.integers(0, 12))
+    n, _, height, width = like or (
+        draw(st.integers(1, 3)),
+        0,
+        draw(st.integers(0, 12)),
+        draw(st.integers(0, 12)),
+    )
+    c = draw(st.integers(0, most_channels)) * bins
     seed = draw(st.integers(0, 2**16))
     features = values(np.random.default_rng(seed), (n, c, height, width), dtype)
     return draw(st.sampled_from(LAYOUTS))(features)

@@ -17,6 +17,10 @@
 `prroi_pool_backward`             its gradient with respect to the features
 `prroi_pool_backward_rois`        its gradient with respect to the boxes
 `prroi_pool_plan`                 the same for several feature maps of one shape
+`ps_roi_align`                    pool boxes by bilinear samples, each bin in channels of its own
+`ps_roi_align_backward`           its gradient with respect to the features
+`ps_roi_align_backward_rois`      its gradient with respect to the boxes
+`ps_roi_align_plan`               the same for several feature maps of one shape
 `fpn_levels`                      which map of a feature pyramid each box is pooled from
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
@@ -46,6 +50,12 @@ from roicy.plan import Plan, RoIAlignPlan, RoIAlignRotatedPlan
 from roicy.pool import roi_pool, roi_pool_backward, roi_pool_plan
 from roicy.positions import roi_align_argmax_positions
 from roicy.precise import prroi_pool, prroi_pool_backward, prroi_pool_backward_rois, prroi_pool_plan
+from roicy.ps_align import (
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_align_backward_rois,
+    ps_roi_align_plan,
+)
 from roicy.rmac import RMACPlan, rmac, rmac_backward, rmac_plan, rmac_regions
 from roicy.rotated import (
     roi_align_rotated,
@@ -66,6 +76,10 @@ __all__ = [
     "prroi_pool_backward",
     "prroi_pool_backward_rois",
     "prroi_pool_plan",
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_align_backward_rois",
+    "ps_roi_align_plan",
     "rmac",
     "rmac_backward",
     "rmac_plan",

@@ -59,6 +59,8 @@ class Kind(NamedTuple):
     argmax_error : callable
         ``argmax_error(kernels, regions, table, argmax)`` finds a number that is out of range: None, or
         ``((k, c, p, q), value, limit)``.
+    position_sensitive : bool
+        Whether a bin takes from channels of its own: (p, q) of channel c from channel (c PH + p) PW + q.
     one_table : bool
         Whether the table of the forward pass serves every purpose.
     words : str
@@ -80,6 +82,7 @@ class Kind(NamedTuple):
     backward_rois: Callable[[Backend, Table, Ndarray, Ndarray, Ndarray, Ndarray], None] | str
     argmax: Literal["", "sample", "pixel"] = ""
     argmax_error: Callable[[Backend, Regions, Table, Ndarray], ArgmaxError | None] | None = None
+    position_sensitive: bool = False
     one_table: bool = False
     words: str = ""
     no_argmax: str = ""
@@ -130,6 +133,13 @@ PRECISE_AVERAGE = AVERAGE._replace(
         regions, Sampling(options[0], 0, False, PRECISE), accumulate, purpose
     ),
     no_argmax="an average, which chooses no sample",
+)
+
+POSITION_SENSITIVE_AVERAGE = AVERAGE._replace(
+    name="POSITION_SENSITIVE_AVERAGE",
+    operator="ps_roi_align",
+    position_sensitive=True,
+    no_argmax=PRECISE_AVERAGE.no_argmax,
 )
 
 LARGEST_SAMPLE = Kind(

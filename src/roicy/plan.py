@@ -86,13 +86,14 @@ class Plan(Generic[Array]):
         settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
         k = len(settled.boxes)
         rows, columns = output_size
+        pooled = settle.channels_of_bins(input_shape, c, output_size) if kind.position_sensitive else c
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
         self._regions = Regions(settled.boxes, settled.images, (n, c, h, w), output_size)
         self._layout: Layout = layout
         self._input_shape = input_shape
-        self._output_shape = (k, c, rows, columns) if layout == "NCHW" else (k, rows, columns, c)
+        self._output_shape = (k, pooled, rows, columns) if layout == "NCHW" else (k, rows, columns, pooled)
         self._invalid = settle.invalid(invalid)
         self._options = kind.settle(options, settled.boxes.dtype, output_size)
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}

@@ -14,6 +14,7 @@ ROIS = np.array([[0, 1, 2, 9, 8], [1, -3, 0.5, 5, 11], [1, 4, 4, 4.5, 6], [0, 8,
 TURNED = np.array([[0, 5, 6, 8, 4, 30], [1, 8, 2, 5, 9, -75], [1, 0, 0, 30, 30, 400]], np.float32)
 GRAD = RNG.standard_normal((4, 5, 3, 2)).astype(np.float32)
 GRAD_TURNED = GRAD[:3]
+OF_BINS = np.tile(FEATURES, (1, 6, 1, 1))  # channels for each bin
 
 
 def argmax_of(mode_or_pool):
@@ -53,6 +54,9 @@ CALLS = {
     "prroi_pool": lambda f: f("prroi_pool", FEATURES, ROIS, (3, 2)),
     "prroi_pool_backward": lambda f: f("prroi_pool_backward", GRAD, ROIS, FEATURES.shape),
     "prroi_pool_backward_rois": lambda f: f("prroi_pool_backward_rois", GRAD, FEATURES, ROIS),
+    "ps_roi_align": lambda f: f("ps_roi_align", OF_BINS, ROIS, (3, 2)),
+    "ps_roi_align_backward": lambda f: f("ps_roi_align_backward", GRAD, ROIS, OF_BINS.shape),
+    "ps_roi_align_backward_rois": lambda f: f("ps_roi_align_backward_rois", GRAD, OF_BINS, ROIS),
     "roi_pool": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), return_argmax=True),
     "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
     "roi_pool avg": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), mode="avg"),

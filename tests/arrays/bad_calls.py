@@ -49,8 +49,13 @@ def good_arguments(function):
     return {name: rois_of(function) if name == "rois" else GOOD[name] for name in needed}
 
 
-#: Every function of a record, and its operator.
-OPERATOR_OF = {getattr(roicy, name): operator for operator in OPERATORS for name in operator.functions}
+#: Every function of a record, and its operator; those of position-sensitive ones take other maps.
+OPERATOR_OF = {
+    getattr(roicy, name): operator
+    for operator in OPERATORS
+    if not operator.position_sensitive
+    for name in operator.functions
+}
 FUNCTIONS = list(OPERATOR_OF)
 ALONG_AXES = [function for function in FUNCTIONS if OPERATOR_OF[function].numbers == 4]
 ROTATED = [function for function in FUNCTIONS if OPERATOR_OF[function].numbers == 5]

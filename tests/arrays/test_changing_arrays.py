@@ -42,21 +42,22 @@ def of_lists(boxes, call):
 
 def calls_of(operator):
     """Everything that an operator has, each a function of boxes and of options."""
-    grad = GRAD[: len(boxes_of(operator))]
-    argmax = operator.both(FEATURES, boxes_of(operator), (3, 2))[1]
+    grad, shape = GRAD[: len(boxes_of(operator))], operator.map_shape(SHAPE, (3, 2))
+    features = np.resize(FEATURES, shape)
+    argmax = operator.both(features, boxes_of(operator), (3, 2))[1]
     chosen = {} if argmax is None else {"argmax": argmax}
 
     def planned(boxes, **options):
-        plan = operator.plan(boxes, SHAPE, (3, 2), **options)
-        slopes = [plan.backward_rois(grad, FEATURES, **chosen)] if operator.has_slopes else []
-        return plan(FEATURES), plan.backward(grad, **chosen), *slopes
+        plan = operator.plan(boxes, shape, (3, 2), **options)
+        slopes = [plan.backward_rois(grad, features, **chosen)] if operator.has_slopes else []
+        return plan(features), plan.backward(grad, **chosen), *slopes
 
-    yield "forward", lambda boxes, **options: operator.both(FEATURES, boxes, (3, 2), **options)
-    yield "backward", lambda boxes, **options: operator.backward(grad, boxes, SHAPE, **chosen, **options)
+    yield "forward", lambda boxes, **options: operator.both(features, boxes, (3, 2), **options)
+    yield "backward", lambda boxes, **options: operator.backward(grad, boxes, shape, **chosen, **options)
     if operator.has_slopes:
         yield (
             "backward_rois",
-            lambda boxes, **options: operator.backward_rois(grad, FEATURES, boxes, **chosen, **options),
+            lambda boxes, **options: operator.backward_rois(grad, features, boxes, **chosen, **options),
         )
     yield "plan", planned
 
@@ -217,6 +218,7 @@ import roicy
 
 rng = np.random.default_rng(0)
 maps = rng.random((2, 3, 60, 70), np.float32)
+of_bins = np.repeat(maps, 4, axis=1)
 small = np.tile([[1, 3, 3, 4, 4]], (400, 1)).astype(np.float32)
 large = np.tile([[0, -5, -5, 80, 70]], (400, 1)).astype(np.float32)
 turned = [np.tile(box, (400, 1)).astype(np.float32) for box in ([1, 3, 3, 1, 1, 4], [0, 30, 30, 85, 75, 70])]
@@ -251,6 +253,9 @@ calls = [
     lambda: roicy.prroi_pool(maps, rois, 2),
     lambda: roicy.prroi_pool_backward(pooled, rois, maps.shape),
     lambda: roicy.prroi_pool_backward_rois(pooled, maps, rois),
+    lambda: roicy.ps_roi_align(of_bins, rois, 2),
+    lambda: roicy.ps_roi_align_backward(pooled, rois, of_bins.shape),
+    lambda: roicy.ps_roi_align_backward_rois(pooled, of_bins, rois),
     lambda: roicy.roi_pool(maps, rois, 2),
     lambda: roicy.roi_pool_backward(pooled, chosen[0], rois, maps.shape),
     lambda: roicy.roi_pool(maps, rois, 2, mode="avg"),

@@ -65,6 +65,15 @@ def precise() -> None:
     assert_type(roicy.prroi_pool_plan(ROIS, FEATURES.shape, 7)(FEATURES), Array)
 
 
+def position_sensitive() -> None:
+    maps, grad = np.ones((1, 49, 9, 9), np.float32), np.ones((1, 1, 7, 7), np.float32)
+    assert_type(roicy.ps_roi_align(maps, ROIS, 7, sampling_ratio=2, aligned=False), Array)
+    assert_type(roicy.ps_roi_align_backward(grad, LISTED, maps.shape), Array)
+    assert_type(roicy.ps_roi_align_backward_rois(grad, maps, ROIS), Array)
+    assert_type(roicy.ps_roi_align_backward_rois(grad, maps, LISTED), list[Array])
+    assert_type(roicy.ps_roi_align_plan(ROIS, maps.shape, 7)(maps), Array)
+
+
 def regions() -> None:
     assert_type(roicy.rmac_regions(FEATURES.shape), Regions)
     assert_type(roicy.rmac_regions((1, 256, 32, 24), scales=2, overlap=0.5), Regions)

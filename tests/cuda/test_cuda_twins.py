@@ -245,7 +245,7 @@ def outputs(operator, work):
     dtype = next(dtype for dtype in FEATURE_DTYPES if dtype.name == work.dtype)
     rng = np.random.default_rng(work.boxes)
     n, _, height, width = work.shape
-    features = random_values(rng, work.shape, dtype)
+    features = random_values(rng, operator.map_shape(work.shape, work.output_size), dtype)
     corners = battery.random_boxes(rng, work.boxes, height, width)
     rois = operator.rois(rng, rng.integers(n, size=work.boxes), corners, work.box_dtype)
     # adaptive as well: of averages, whose samples are those of the pixels
@@ -303,7 +303,8 @@ def test_many_boxes_on_several_images(both, operator, layout):
 @of_all
 def test_steps_beyond_32_bits(both, operator):
     """Offsets that only fit into 64 bits, into memory that is reserved and hardly used."""
-    features = random_values(np.random.default_rng(0), (2, 5, 6, 7), np.dtype("float16"))
+    shape = operator.map_shape((2, 5, 6, 7), (2, 3))
+    features = random_values(np.random.default_rng(0), shape, np.dtype("float16"))
     wide = np.lib.stride_tricks.as_strided
     items = 3 * 2**31 + features.size
     memory = np.zeros(items, np.float16)

@@ -6,11 +6,12 @@ import pytest
 from operators.average import AVERAGE
 from operators.largest_sample import MAX
 from operators.operator import Operator
+from operators.position_sensitive import PS_ALIGN
 from operators.precise import PRECISE
 from operators.roi_pool import MEAN, POOL
 from operators.rotated import ROTATED
 
-OPERATORS = (AVERAGE, MAX, ROTATED, POOL, MEAN, PRECISE)
+OPERATORS = (AVERAGE, MAX, ROTATED, POOL, MEAN, PRECISE, PS_ALIGN)
 
 
 def those(operators: "tuple[Operator, ...] | list[Operator]") -> pytest.MarkDecorator:
@@ -27,6 +28,7 @@ BATTERY = [
     (operator, case)
     for operator in OPERATORS
     for case in (battery.SELECTION if operator.slow else battery.CASES)
+    if battery.takes(operator, case)
 ]
 
 

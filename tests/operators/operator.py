@@ -1,12 +1,13 @@
 """What the tests of all operators need to know of one."""
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from closeness import assert_close, assert_same_bits, assert_sums_close
-from strategies import random_values, result_dtype
+from strategies import PositionSensitiveProblem, Problem, random_values, result_dtype
 
 import roicy
 
@@ -51,6 +52,8 @@ class Operator:
         Of a box.
     planned : bool
         Whether there is a plan.
+    position_sensitive : bool
+        Whether each bin takes from channels of its own.
     exact : bool
         Whether values are to the bit what the reference says.
     linear : bool
@@ -80,6 +83,7 @@ class Operator:
         boxes: Callable = lambda rng, corners: corners,
         numbers: int = 4,
         planned: bool = True,
+        position_sensitive: bool = False,
         exact: bool = False,
         linear: bool = True,
         values: Callable = random_values,
@@ -93,6 +97,7 @@ class Operator:
         self.options, self.any_argmax, self.boxes, self.numbers = options or {}, any_argmax, boxes, numbers
         self.planned, self.exact, self.linear, self.values = planned, exact, linear, values
         self.slow, self.share, self.kinks, self.step, self.bound = slow, share, kinks, step, bound
+        self.position_sensitive = position_sensitive
         self.has_argmax = any_argmax is not None
         self.has_slopes = reference.backward_rois is not None
         endings = ["", "_backward", *["_backward_rois"] * self.has_slopes, *["_plan"] * planned]
@@ -144,7 +149,17 @@ class Operator:
         """Return a plan."""
         return self.call("_plan", rois=rois, input_shape=input_shape, output_size=output_size, **options)
 
-    # ------------------------------------------------------------ boxes and what is chosen
+    # ------------------------------------------------------------ maps, boxes and what is chosen
+
+    def map_shape(self, shape, output_size):
+        """The shape (N, C, H, W) of maps, where C is how many channels the result has."""
+        n, c, h, w = shape
+        return (n, c * math.prod(output_size), h, w) if self.position_sensitive else tuple(shape)
+
+    def problem(self, features, rois, output_size, options):
+        """A problem of the operator's."""
+        kind = PositionSensitiveProblem if self.position_sensitive else Problem
+        return kind(features, rois, output_size, options)
 
     def rois(self, rng, images, corners, dtype=np.float32):
         """Rows of boxes for batch indices and the corners of upright boxes."""
@@ -212,7 +227,7 @@ class Operator:
             return take(np.ascontiguousarray(array.transpose(axes)))
 
         real = result_dtype(features.dtype)
-        bins = (len(rois), features.shape[1], *output_size)
+        bins = self.problem(features, rois, output_size, {}).grad_output().shape
         grad_output = taken(random_values(np.random.default_rng(1), bins, real))
         features = taken(features)
         bins, options = tuple(bins[axis] for axis in axes), {"layout": layout, "sampling_ratio": 2, **options}

@@ -8,7 +8,7 @@ import contextlib
 
 import numpy as np
 from arrays import array_calls
-from arrays.array_calls import FEATURES, GRAD, GRAD_TURNED, ROIS, TURNED, argmax_of
+from arrays.array_calls import FEATURES, GRAD, GRAD_TURNED, OF_BINS, ROIS, TURNED, argmax_of
 
 import roicy
 from roicy.compat import caffe2, mxnet
@@ -28,10 +28,10 @@ def in_turn(function, *arguments, **options):
         getattr(roicy, function)(*beyond, **options)
 
 
-def planned(plan, argmax=None):
+def planned(plan, argmax=None, features=FEATURES):
     more = {} if argmax is None else {"argmax": argmax}
     grad = GRAD[: plan.output_shape[0]]
-    return plan(FEATURES), plan.backward(grad, **more), plan.backward_rois(grad, FEATURES, **more)
+    return plan(features), plan.backward(grad, **more), plan.backward_rois(grad, features, **more)
 
 
 def counted():
@@ -73,6 +73,9 @@ every |= {
     "plan rotated": lambda: planned(roicy.roi_align_rotated_plan(TURNED, FEATURES.shape, (3, 2))),
     "plan precise": lambda: planned(roicy.prroi_pool_plan(ROIS, FEATURES.shape, (3, 2))),
     "plan mean": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2), mode="avg").backward(GRAD),
+    "plan by position": lambda: planned(
+        roicy.ps_roi_align_plan(ROIS, OF_BINS.shape, (3, 2)), features=OF_BINS
+    ),
     "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
         GRAD, argmax=argmax_of("pool")
     ),
@@ -97,6 +100,7 @@ large = {
     "roi_align max": lambda: roicy.roi_align(maps, boxes, 7, mode="max", return_argmax=True),
     "roi_align_rotated": lambda: roicy.roi_align_rotated(maps, turned, 7, sampling_ratio=2),
     "prroi_pool": lambda: roicy.prroi_pool(maps, boxes, 7),
+    "ps_roi_align": lambda: roicy.ps_roi_align(maps, boxes, 4),
     "roi_pool": lambda: roicy.roi_pool(maps, boxes, 7),
     "roi_pool_backward": lambda: roicy.roi_pool_backward(grads, chosen, boxes, maps.shape),
     "roi_pool avg": lambda: roicy.roi_pool(maps, boxes, 7, mode="avg"),

@@ -29,6 +29,10 @@ POSITIONAL = {
     "prroi_pool_backward": ["grad_output", "rois", "input_shape"],
     "prroi_pool_backward_rois": ["grad_output", "features", "rois"],
     "prroi_pool_plan": ["rois", "input_shape", "output_size"],
+    "ps_roi_align": ["features", "rois", "output_size"],
+    "ps_roi_align_backward": ["grad_output", "rois", "input_shape"],
+    "ps_roi_align_backward_rois": ["grad_output", "features", "rois"],
+    "ps_roi_align_plan": ["rois", "input_shape", "output_size"],
     "fpn_levels": ["rois", "num_levels"],
     "rmac": ["features"],
     "rmac_backward": ["grad_output", "features"],
@@ -49,6 +53,7 @@ VECTORS = {**REGIONS, "whiten": None, "aggregate": "sum", "eps": 1e-12}
 INVALID, OUT = {"invalid": "raise"}, {"out": None}
 ROTATED = {**SAMPLES, **ANGLE, **BOXES, **INVALID}
 PRECISE = {"spatial_scale": 1.0, **BOXES, **INVALID}
+BY_POSITION = {**SAMPLES, **BOXES, **INVALID}
 GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **INVALID, **OUT}
 MAXIMUM = {"mode": "avg", "max_rule": "bilinear"}
 
@@ -75,6 +80,10 @@ OPTIONS = {
     "prroi_pool_backward": {**PRECISE, **OUT},
     "prroi_pool_backward_rois": {**PRECISE, **OUT},
     "prroi_pool_plan": PRECISE,
+    "ps_roi_align": {**BY_POSITION, **OUT},
+    "ps_roi_align_backward": {**BY_POSITION, **OUT},
+    "ps_roi_align_backward_rois": {**BY_POSITION, **OUT},
+    "ps_roi_align_plan": BY_POSITION,
     "fpn_levels": {
         "rule": "torchvision",
         "canonical_size": 224,

@@ -125,6 +125,10 @@ def calls(layout, dtype, channels, given, times):
     yield one("prroi_pool", maps, boxes, (3, 2), to=(out, dtype), **words)
     yield one("prroi_pool_backward", grad, boxes, maps.shape, to=whole, **words)
     yield one("prroi_pool_backward_rois", grad, maps, boxes, to=(boxes.shape, boxes.dtype), **words)
+    of_bins = np.repeat(maps, 6, axis=1 if layout == "NCHW" else 3)
+    yield one("ps_roi_align", of_bins, boxes, (3, 2), to=(out, dtype), **words)
+    yield one("ps_roi_align_backward", grad, boxes, of_bins.shape, to=(of_bins.shape, dtype), **words)
+    yield one("ps_roi_align_backward_rois", grad, of_bins, boxes, to=(boxes.shape, boxes.dtype), **words)
     yield both("roi_pool", maps, boxes, (3, 2), to=out, **words)
     argmax = roicy.roi_pool(maps, boxes, (3, 2), return_argmax=True, **words)[1]
     yield one("roi_pool_backward", grad, argmax, boxes, maps.shape, to=whole, **words)

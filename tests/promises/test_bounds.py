@@ -58,6 +58,9 @@ def call(function, arrays, result, side, **options):
 
 def check(operator, shape, count, output_size, dtype, layout, side):
     n, c, height, width = shape
+    if operator.position_sensitive and np.prod(output_size) > 200:
+        return
+    shape = operator.map_shape(shape, output_size)
     rng = np.random.default_rng(c)
     axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
     features = np.ascontiguousarray(random_values(rng, shape, dtype).transpose(axes))

@@ -26,10 +26,11 @@ def peak():
 roicy.set_num_threads(1)
 rng = np.random.default_rng(0)
 corners = battery.random_boxes(rng, 3000, 60, 80)
-features = np.ones((1, 16, 60, 80), np.float32)
+maps = {operator.name: operator.map_shape((1, 16, 60, 80), (14, 14)) for operator in OPERATORS}
+features = np.ones(maps.get(sys.argv[1], (1, 16, 60, 80)), np.float32)
 rois = {operator.name: operator.rois(rng, np.zeros(3000), corners) for operator in OPERATORS}
 for operator in OPERATORS:  # once, so that what is loaded late is loaded
-    operator.forward(features[:, :, :8, :8], rois[operator.name][:1], 14)
+    operator.forward(np.ones((*maps[operator.name][:2], 8, 8), np.float32), rois[operator.name][:1], 14)
 out = np.ones((3000, 16, 14, 14), np.float32)
 argmax = np.ones(out.shape, np.int32)
 grad = np.ones(features.shape, np.float32)
@@ -70,7 +71,7 @@ def faults():
 (operator,) = [operator for operator in OPERATORS if operator.name == sys.argv[1]]
 roicy.set_num_threads(1)
 rng = np.random.default_rng(0)
-features = np.ones((1, 8, 100, 136), np.float32)
+features = np.ones(operator.map_shape((1, 8, 100, 136), (7, 7)), np.float32)
 most = 0
 for boxes in (150, 300, 500, 700):
     rois = operator.rois(rng, np.zeros(boxes), battery.random_boxes(rng, boxes, 100, 136))

@@ -21,7 +21,8 @@ CORNERS = [[0, 1, 5, 6], [2, 2, 9, 11], [3, 0, 4, 12], [1, 1, 2, 2]]
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_forward(operator, dtype, layout):
     rng = np.random.default_rng(4)
-    features, rois = random_values(rng, SHAPE, dtype), operator.rois(rng, IMAGES, CORNERS)
+    features = random_values(rng, operator.map_shape(SHAPE, (2, 3)), dtype)
+    rois = operator.rois(rng, IMAGES, CORNERS)
     expected, expected_argmax = operator.both(layout(features), rois, (2, 3))
     out = layout(np.full_like(expected, np.nan))
     assert operator.forward(layout(features), rois, (2, 3), out=out) is out
@@ -51,13 +52,14 @@ def test_forward(operator, dtype, layout):
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_gradients(operator, dtype, layout):
     rng = np.random.default_rng(4)
-    features, rois = random_values(rng, SHAPE, dtype), operator.rois(rng, IMAGES, CORNERS)
+    shape = operator.map_shape(SHAPE, (2, 3))
+    features, rois = random_values(rng, shape, dtype), operator.rois(rng, IMAGES, CORNERS)
     argmax = operator.both(features, rois, (2, 3))[1]
     moved = None if argmax is None else layout(argmax)
     gradient = random_values(rng, (4, 5, 2, 3), result_dtype(dtype))
-    expected = operator.backward(gradient, rois, SHAPE, argmax)
-    out = layout(np.full(SHAPE, np.nan, gradient.dtype))
-    assert operator.backward(layout(gradient), rois, SHAPE, moved, out=out) is out
+    expected = operator.backward(gradient, rois, shape, argmax)
+    out = layout(np.full(shape, np.nan, gradient.dtype))
+    assert operator.backward(layout(gradient), rois, shape, moved, out=out) is out
     assert_same_bits(out, expected)
     if not operator.has_slopes:
         return

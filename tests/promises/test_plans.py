@@ -104,10 +104,11 @@ def test_battery(operator, case):
 
 def problem_of(operator, dtype="float32", box_dtype="float32", size=(2, 3), **options):
     """A small problem, and boxes that are no whole numbers."""
-    features = random_values(np.random.default_rng(1), SHAPE, np.dtype(dtype))
+    shape = operator.map_shape(SHAPE, size)
+    features = random_values(np.random.default_rng(1), shape, np.dtype(dtype))
     corners = np.add(CORNERS, [0.1, 0.2, 0.3, 0.4])
     rois = operator.rois(np.random.default_rng(2), IMAGES, corners, box_dtype)
-    return battery.Problem(features, rois, size, options)
+    return operator.problem(features, rois, size, options)
 
 
 def planned(operator, problem, **more):
@@ -182,8 +183,9 @@ def test_the_plan_keeps_its_boxes(operator):
     """Changing the array afterwards changes nothing."""
     problem = problem_of(operator)
     rois, indices = problem.rois.copy(), np.array(IMAGES)
-    with_column = operator.plan(rois, SHAPE, (2, 3))
-    with_indices = operator.plan(rois[:, 1:], SHAPE, (2, 3), batch_indices=indices)
+    shape = problem.features.shape
+    with_column = operator.plan(rois, shape, (2, 3))
+    with_indices = operator.plan(rois[:, 1:], shape, (2, 3), batch_indices=indices)
     rois[...] = 0
     indices[...] = 0
     assert_same_results(operator, with_column, problem)
@@ -201,9 +203,9 @@ def test_forms_of_rois(operator):
     pooled = operator.both(features, per_image.rois, (2, 3))
     assert_same_bits(plan(features), operator.forward(features, per_image.rois, (2, 3)))
     more = {} if pooled[1] is None else {"argmax": pooled[1]}
-    grad = operator.backward(grad_output, per_image.rois, SHAPE, **more)
+    grad = operator.backward(grad_output, per_image.rois, features.shape, **more)
     assert_same_bits(plan.backward(grad_output, **more), grad)
-    one = operator.plan(rois[:, 1:], (1, *SHAPE[1:]), (2, 3))
+    one = operator.plan(rois[:, 1:], (1, *features.shape[1:]), (2, 3))
     pooled = operator.both(features[:1], rois[:, 1:], (2, 3))
     assert_same_bits(one(features[:1]), pooled[0])
     if operator.has_slopes:
@@ -238,7 +240,7 @@ def test_out(operator, dtype):
     out = np.full((3, 5, 2, 3), np.nan, dtype)
     assert plan(features, out=out) is out
     assert_same_bits(out, plan(features))
-    out = np.full(SHAPE, np.nan, dtype)
+    out = np.full(features.shape, np.nan, dtype)
     assert plan.backward(grad_output, out=out, **more) is out
     assert_same_bits(out, plan.backward(grad_output, **more))
     if operator.has_slopes:
@@ -249,9 +251,10 @@ def test_out(operator, dtype):
 
 @of_planned
 def test_no_boxes(operator):
-    plan = operator.plan(np.empty((0, 1 + operator.numbers), np.float32), SHAPE, 2)
+    shape = operator.map_shape(SHAPE, (2, 2))
+    plan = operator.plan(np.empty((0, 1 + operator.numbers), np.float32), shape, 2)
     assert plan.output_shape == (0, 5, 2, 2)
-    assert plan(np.ones(SHAPE, np.float32)).shape == (0, 5, 2, 2)
+    assert plan(np.ones(shape, np.float32)).shape == (0, 5, 2, 2)
     more = {"argmax": np.empty((0, 5, 2, 2), np.int32)} if operator.has_argmax else {}
     assert not plan.backward(np.empty((0, 5, 2, 2), np.float32), **more).any()
 
@@ -280,7 +283,7 @@ def test_outputs_that_no_memory_could_hold(operator, size):
     with pytest.raises(
         (MemoryError, ValueError), match=r"allocate|no array can have|at most 1073741824 bins"
     ):
-        operator.plan(rois, (1, 2, 8, 8), (size, size))
+        operator.plan(rois, operator.map_shape((1, 2, 8, 8), (size, size)), (size, size))
 
 
 # ---------------------------------------------------------------- copies
@@ -311,6 +314,7 @@ PLANS = {
         {"sampling_ratio": 3, "aligned": False, "angle_unit": "radians"},
     ),
     "precise": (roicy.prroi_pool_plan, {"spatial_scale": 0.7, "layout": "NHWC"}),
+    "position-sensitive": (roicy.ps_roi_align_plan, {"spatial_scale": 0.7, "layout": "NHWC"}),
     "pixels": (roicy.roi_pool_plan, {"spatial_scale": 0.7, "rounding": "none", "layout": "NHWC"}),
     "means": (roicy.roi_pool_plan, {"spatial_scale": 0.7, "rounding": "none", "mode": "avg"}),
 }
@@ -320,6 +324,8 @@ def made(kind, boxes):
     make, options = PLANS[kind]
     rois, more = BOXES[boxes](TURNED if make is roicy.roi_align_rotated_plan else ROIS)
     shape = (2, 12, 10, 5) if options.get("layout") == "NHWC" else SHAPE
+    if make is roicy.ps_roi_align_plan:
+        shape = (2, 12, 10, 30)
     return make(rois, shape, (2, 3), **options, **more)
 
 

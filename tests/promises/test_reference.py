@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from closeness import assert_close, assert_same_bits, assert_sums_close
 from operators import AVERAGE, BATTERY, MAX, OPERATORS, of_all, of_battery, those
-from strategies import CHANNELS, FEATURE_DTYPES, Problem, random_values, result_dtype
+from strategies import CHANNELS, FEATURE_DTYPES, random_values, result_dtype
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -64,14 +64,14 @@ NUMBERS = [
 def test_any_number_of_channels(operator, channels, layout):
     """Forward and backward."""
     rng = np.random.default_rng(channels)
-    shape = (1, channels, 9, 11)
+    shape = operator.map_shape((1, channels, 9, 11), (3, 5))
     if (
         operator is MAX
     ):  # random numbers that are closer than float32 can tell are hardly ever among the largest
         features = rng.standard_normal(shape).astype(np.float32)
     else:
         features = operator.values(rng, shape, np.dtype("float32"))
-    problem = Problem(features, operator.rois(rng, [0, 0], CORNERS), (3, 5), {"sampling_ratio": 2})
+    problem = operator.problem(features, operator.rois(rng, [0, 0], CORNERS), (3, 5), {"sampling_ratio": 2})
     arranged = np.ascontiguousarray(battery.to_layout(features, layout))
     options = {"sampling_ratio": 2, "layout": layout}
     values, argmax = operator.both(arranged, problem.rois, (3, 5), **options)
@@ -102,9 +102,9 @@ def test_any_number_of_channels(operator, channels, layout):
 )
 def test_any_number_of_boxes_on_any_map(operator, count, shape):
     rng = np.random.default_rng(count)
-    features = operator.values(rng, shape, np.dtype("float32"))
+    features = operator.values(rng, operator.map_shape(shape, (2, 3)), np.dtype("float32"))
     rois = boxes_on(operator, rng, shape, count)
-    problem = Problem(features, rois, (2, 3), {"sampling_ratio": 2})
+    problem = operator.problem(features, rois, (2, 3), {"sampling_ratio": 2})
     values, argmax = operator.both(features, rois, (2, 3), sampling_ratio=2)
     expected, expected_argmax = operator.expected(problem)
     operator.hold(values, expected)
@@ -117,12 +117,12 @@ def test_any_number_of_boxes_on_any_map(operator, count, shape):
 @pytest.mark.parametrize("sampling_ratio", [0, 1, 2, 3, 5])
 def test_output_sizes_and_sampling_ratios(operator, output_size, sampling_ratio):
     rng = np.random.default_rng(5)
-    features = operator.values(rng, (1, 6, 20, 24), np.dtype("float32"))
+    pair = output_size if isinstance(output_size, tuple) else (output_size, output_size)
+    features = operator.values(rng, operator.map_shape((1, 6, 20, 24), pair), np.dtype("float32"))
     corners = [[1.25, 2.5, 19.75, 15], [-2, 10, 30, 21]]
     rois = operator.rois(rng, [0, 0], corners)
     out = operator.forward(features, rois, output_size, sampling_ratio=sampling_ratio)
-    pair = output_size if isinstance(output_size, tuple) else (output_size, output_size)
-    problem = Problem(features, rois, pair, {"sampling_ratio": sampling_ratio})
+    problem = operator.problem(features, rois, pair, {"sampling_ratio": sampling_ratio})
     operator.hold(out, operator.expected(problem)[0], signs_of_zeros=False)
 
 
@@ -134,12 +134,12 @@ def test_output_sizes_and_sampling_ratios(operator, output_size, sampling_ratio)
 @pytest.mark.parametrize("box_dtype", ["float32", "float64"])
 def test_dtype_of_the_result(operator, dtype, box_dtype):
     rng = np.random.default_rng(0)
-    features = random_values(rng, (1, 18, 10, 10), dtype)
+    features = random_values(rng, operator.map_shape((1, 18, 10, 10), (7, 7)), dtype)
     rois = operator.rois(rng, [0], [[0.3, 0.7, 8.1, 9.2]], box_dtype)
     out = operator.forward(features, rois, 7)
     assert out.dtype == result_dtype(dtype)
     assert out.flags.c_contiguous
-    operator.hold(out, operator.expected(Problem(features, rois, (7, 7), {}))[0])
+    operator.hold(out, operator.expected(operator.problem(features, rois, (7, 7), {}))[0])
 
 
 @of_all
@@ -147,7 +147,8 @@ def test_dtype_of_the_result(operator, dtype, box_dtype):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_maps_without_pixels_or_channels(operator, shape, layout):
     """A map without pixels is missed by every sample: zeros, and so are gradients."""
-    features = np.ones(battery.to_layout(np.empty(shape), layout).shape, np.float32)
+    wide = operator.map_shape(shape, (2, 3))
+    features = np.ones(battery.to_layout(np.empty(wide), layout).shape, np.float32)
     rois = operator.rois(np.random.default_rng(0), [0, 0], [[-1, -1, 3, 3], [0, 0, 0, 0]])
     for ratio in (0, 2):
         options = {"sampling_ratio": ratio, "layout": layout}
@@ -172,8 +173,8 @@ def test_maps_without_pixels_or_channels(operator, shape, layout):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5), (2, 33, 9, 0)])
 def test_no_boxes(operator, dtype, layout, shape):
-    shape = battery.to_layout(np.empty(shape), layout).shape
-    channels = shape[1] if layout == "NCHW" else shape[3]
+    channels = shape[1]
+    shape = battery.to_layout(np.empty(operator.map_shape(shape, (2, 5))), layout).shape
     features, rois = np.zeros(shape, dtype), np.empty((0, 1 + operator.numbers), np.float32)
     values, argmax = operator.both(features, rois, (2, 5), layout=layout)
     assert values.shape == ((0, channels, 2, 5) if layout == "NCHW" else (0, 2, 5, channels))

@@ -23,11 +23,12 @@ ORDER = [1, 3, 0, 2]  # by image
 def test_forms_of_rois(operator):
     """A column of batch indices, an array of them, an array of boxes for each image, and a single image."""
     rng = np.random.default_rng(7)
-    features = random_values(rng, SHAPE, np.dtype("float32"))
+    shape = operator.map_shape(SHAPE, (2, 3))
+    features = random_values(rng, shape, np.dtype("float32"))
     rois = np.round(operator.rois(rng, IMAGES, CORNERS))  # that integers hold, too
     grad_output = random_values(rng, (4, 5, 2, 3), np.dtype("float32"))
     expected, argmax = operator.both(features, rois, (2, 3))
-    grad = operator.backward(grad_output, rois, SHAPE, argmax)
+    grad = operator.backward(grad_output, rois, shape, argmax)
     apart = {"batch_indices": rois[:, 0].astype(np.uint8)}
     per_image = [rois[[1], 1:], rois[[3], 1:], rois[[0, 2], 1:]]
     by_image = None if argmax is None else argmax[ORDER]
@@ -40,9 +41,9 @@ def test_forms_of_rois(operator):
     assert_same_bits(one[1], expected[1])
 
     apart = {"batch_indices": rois[:, 0].astype(np.int8)}
-    assert_same_bits(operator.backward(grad_output, rois[:, 1:], SHAPE, argmax, **apart), grad)
-    assert_same_bits(operator.backward(grad_output[ORDER], per_image, SHAPE, by_image), grad)
-    one = operator.backward(grad_output, rois[:, 1:], (1, *SHAPE[1:]), argmax)
+    assert_same_bits(operator.backward(grad_output, rois[:, 1:], shape, argmax, **apart), grad)
+    assert_same_bits(operator.backward(grad_output[ORDER], per_image, shape, by_image), grad)
+    one = operator.backward(grad_output, rois[:, 1:], (1, *shape[1:]), argmax)
     assert_close(one, grad.astype(np.float64).sum(axis=0, keepdims=True))
     if not operator.has_slopes:
         return
@@ -80,7 +81,8 @@ def with_invalid_rows(rois):
 def test_invalid_rows(operator, dtype, layout, box_dtype):
     """NaN, and no part in a gradient: not even with gradients of NaN and an argmax that names something."""
     rng = np.random.default_rng(2)
-    features = battery.to_layout(random_values(rng, (3, 18, 12, 10), dtype), layout)
+    features = random_values(rng, operator.map_shape((3, 18, 12, 10), (2, 3)), dtype)
+    features = battery.to_layout(features, layout)
     rois = operator.rois(rng, IMAGES, CORNERS, box_dtype)
     mixed, invalid = with_invalid_rows(rois)
     options = {"layout": layout, "invalid": "nan"}

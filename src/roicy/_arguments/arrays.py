@@ -74,6 +74,17 @@ def _bounded(name: str, shape: Shape, layout: Layout) -> Shape:
     return shape
 
 
+def channels_of_bins(shape: Shape, channels: int, size: Size) -> int:
+    """Return how many channels are pooled from a map that has as many for each bin."""
+    rows, columns = size
+    if channels % (rows * columns):
+        raise ValueError(
+            f"features must have a multiple of {rows} * {columns} channels, one for each bin, got {channels} "
+            f"in shape {shape}"
+        )
+    return channels // (rows * columns)
+
+
 def features(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
     """Return what sums over a feature map are kept in and the dtype of what is pooled from it."""
     same_shape("features", array, shape)

@@ -67,17 +67,6 @@ def align_options(
     }
 
 
-def channels_of_a_bin(shape: Shape, size: Size) -> int:
-    """Return how many channels a bin has of its own."""
-    rows, columns = size
-    if shape[1] % (rows * columns):
-        raise ValueError(
-            f"data must have a multiple of {rows} * {columns} channels, as position_sensitive is True, "
-            f"got {shape[1]}"
-        )
-    return shape[1] // (rows * columns)
-
-
 def five_columns(rois: Ndarray) -> None:
     """Check that boxes have a batch index."""
     if rois.ndim != 2 or rois.shape[1] != 5:

@@ -241,7 +241,7 @@ def ROIAlign(
 
     See Also
     --------
-    roicy.roi_align : The same with other defaults, and its conventions.
+    roicy.roi_align, roicy.ps_roi_align : The same with other defaults, and their conventions.
     ROIAlign_backward : Its gradient.
 
     Notes
@@ -252,8 +252,6 @@ def ROIAlign(
 
     Not kept: a batch index of N or more is read from memory there, and an error here; `spatial_scale` may be
     greater than 1, and not 0.
-
-    If `position_sensitive`, all channels are pooled to all bins, of which one in PH * PW is returned.
 
     Examples
     --------
@@ -272,18 +270,11 @@ def ROIAlign(
         kernels, data, rois = adopt_single(data=data, rois=rois)
         xp = kernels.xp
         boxes: Ndarray = rois
-        n, _, h, w = shape = settle.features_shape(data, "NCHW")
+        n, *_ = settle.features_shape(data, "NCHW")
         skipped, options = inputs.align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
-        rows, columns = size = settle.output_size(pooled_size)
-        if not settle.flag("position_sensitive", position_sensitive):
-            out: Array = roicy.roi_align(data, boxes, size, **options)
-        else:
-            _, dtype = settle.features(data, shape)
-            channels = inputs.channels_of_a_bin(shape, size)
-            kept = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
-            out = xp.empty(kept.output_shape, dtype)
-            for p, q in np.ndindex(size):
-                out[:, :, p, q] = kept(data[:, p * columns + q :: rows * columns])[:, :, p, q]
+        by_position = settle.flag("position_sensitive", position_sensitive)
+        align = roicy.ps_roi_align if by_position else roicy.roi_align
+        out: Array = align(data, boxes, pooled_size, **options)
         out[skipped] = 0
         return out
 
@@ -324,7 +315,7 @@ def ROIAlign_backward(
     See Also
     --------
     ROIAlign : The operator, and what is kept of MXNet.
-    roicy.roi_align_backward : The same with other defaults.
+    roicy.roi_align_backward, roicy.ps_roi_align_backward : The same with other defaults.
 
     Examples
     --------
@@ -346,19 +337,11 @@ def ROIAlign_backward(
         kernels, out_grad, rois = adopt_single(out_grad=out_grad, rois=rois)
         xp = kernels.xp
         boxes: Ndarray = rois
-        n, _, h, w = shape = settle.input_shape(data_shape, "NCHW")
+        n, *_ = settle.input_shape(data_shape, "NCHW")
         _, options = inputs.align_options(xp, boxes, n, spatial_scale, sample_ratio, aligned)
-        if not settle.flag("position_sensitive", position_sensitive):
-            return roicy.roi_align_backward(out_grad, boxes, shape, **options)
-        rows, columns = size = settle.grad_output_size(out_grad, "NCHW")
-        channels = inputs.channels_of_a_bin(shape, size)
-        kept = roicy.roi_align_plan(boxes, (n, channels, h, w), size, **options)
-        _, dtype = settle.grad_output(out_grad, kept.output_shape)
-        grad: Array = xp.empty(shape, dtype)
-        for p, q in np.ndindex(size):
-            alone = xp.zeros(out_grad.shape, dtype)
-            alone[:, :, p, q] = out_grad[:, :, p, q]
-            kept.backward(alone, out=grad[:, p * columns + q :: rows * columns])
+        by_position = settle.flag("position_sensitive", position_sensitive)
+        backward = roicy.ps_roi_align_backward if by_position else roicy.roi_align_backward
+        grad: Array = backward(out_grad, boxes, data_shape, **options)
         return grad
 
 

@@ -19,12 +19,14 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.axis_taps cimport line_columns, pixel_at, pixels_from
+from roicy.cpu.apply.axis_taps cimport (
+    Bins, Line, task_bins, line_columns, axis_line, only_bin, pixel_at, pixels_from, spread_bin,
+)
 from roicy.cpu.apply.term_runs cimport (
     Pieces, Runs, begin_runs, count_window, end_runs, finish_row, free_runs, join_runs, no_runs, note_window,
     pieces_bytes, pieces_in, start_image,
 )
-from roicy.cpu.apply.view cimport View, block_at, load_bins, store_pixels, view_of, zero_row
+from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, store_pixels, view_of, zero_row
 from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
 from roicy.cpu.runtime.checks cimport check_inside
@@ -39,6 +41,7 @@ cdef struct AxisBackwardCall:
     Axis* x
     const int64_t* order
     View grad_output, grad_features
+    ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
     int ph, pw
     int64_t ring            # rows of the tile: row y lies at y modulo `ring`
     bint stream
@@ -49,9 +52,13 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
     cdef AxisBackwardCall* call = <AxisBackwardCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
-    cdef View* out = &call.grad_features
+    cdef Bins at = task_bins(task, call.ph, call.pw)
+    cdef View features = call.grad_features
+    cdef View* out = &features
+    cdef ptrdiff_t first_bin = 0
     cdef lanes* tile = <lanes*> scratch.tile
     cdef lanes* blended = <lanes*> scratch.blended
+    cdef Line down, across
     cdef tap_lists pixels
     cdef tap_list bins_of_row
     cdef lane_rows of_bins = lane_rows(first=NULL, stride=call.pw, depth=1)
@@ -60,40 +67,52 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
     cdef const int32_t* rows
     cdef Pieces pieces
     cdef int64_t k, row, cleared = task.top, stored = task.top
-    cdef int count, i, group, p
+    cdef int i, group, p
+    if task.bin >= 0:
+        features.data += task.bin * call.step
+        first_bin = at.p * call.grad_output.row + at.q * call.grad_output.column
     if call.runs.start != NULL:
         pieces = pieces_in(scratch.spare, 0, call.ring, out.columns)
     for k in range(task.first, task.last):
-        count = x.line_length[k]
-        if count == 0 or y.line_length[k] == 0:
+        if x.line_length[k] == 0 or y.line_length[k] == 0:
             continue
         rows = y.line + y.line_start[k]
         if rows[y.line_length[k] - 1] < task.top or rows[0] >= task.bottom:
             continue
         row = max(<int64_t> rows[0] // BAND * BAND, task.top)    # later RoIs may begin before this one
-        store_rows(call, task, tile, &pieces, &stored, cleared, row)
+        store_rows(call, out, task, tile, &pieces, &stored, cleared, row)
         cleared = clear_rows(call, tile, &pieces, max(cleared, row),
                              min(<int64_t> rows[y.line_length[k] - 1] + 1, task.bottom))
         if call.runs.start != NULL:
             join_runs(&call.runs, k, task, tile, &pieces)
-        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels,
-                  <lanes*> scratch.bins)
-        pixels = pixels_from(x, x.line_start[k])
-        p = 0
-        while p < call.ph:
-            group = min(GROUP, call.ph - p)
-            of_bins.first = bins + p * <ptrdiff_t> call.pw
-            pass_columns(&of_bins, group, &pixels, count, blended + p * <ptrdiff_t> count, 0)
-            p += group
-        column = line_columns(x, k)
-        for i in range(y.line_length[k]):
-            if task.top <= rows[i] < task.bottom:
-                bins_of_row = pixel_at(y, y.line_start[k] + i)
-                check_inside(rows[i], stored, cleared)
+        down, across = axis_line(y, k, task, at.p), axis_line(x, k, task, at.q)
+        if across.count == 0 or down.count == 0:
+            continue
+        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel) + first_bin,
+                  task.channels, <lanes*> scratch.bins)
+        if task.bin >= 0:
+            spread_bin(x, k, at.q, &across, bins[0], blended + at.p * <ptrdiff_t> across.count)
+        else:
+            pixels = pixels_from(x, x.line_start[k])
+            p = 0
+            while p < call.ph:
+                group = min(GROUP, call.ph - p)
+                of_bins.first = bins + p * <ptrdiff_t> call.pw
+                pass_columns(&of_bins, group, &pixels, across.count, blended + p * <ptrdiff_t> across.count, 0)
+                p += group
+        column = line_columns(&across)
+        for i in range(down.count):
+            if task.top <= down.pixel[i] < task.bottom:
+                bins_of_row = pixel_at(y, y.line_start[k] + down.first + i)
+                if task.bin >= 0:
+                    bins_of_row = only_bin(bins_of_row, at.p)
+                    if bins_of_row.count == 0:
+                        continue
+                check_inside(down.pixel[i], stored, cleared)
                 check_inside(cleared - stored, 0, call.ring + 1)
-                pass_rows_back(blended, count, &bins_of_row, column, count, <const lanes**> scratch.tap,
-                               tile + rows[i] % call.ring * out.columns + x.line[x.line_start[k]])
-    store_rows(call, task, tile, &pieces, &stored, cleared, task.bottom)
+                pass_rows_back(blended, across.count, &bins_of_row, column, across.count, <const lanes**> scratch.tap,
+                               tile + down.pixel[i] % call.ring * out.columns + across.pixel[0])
+    store_rows(call, out, task, tile, &pieces, &stored, cleared, task.bottom)
 
 
 cdef inline int64_t clear_rows(AxisBackwardCall* call, lanes* tile, Pieces* pieces, int64_t first,
@@ -107,10 +126,9 @@ cdef inline int64_t clear_rows(AxisBackwardCall* call, lanes* tile, Pieces* piec
     return max(first, last)
 
 
-cdef inline void store_rows(AxisBackwardCall* call, Task* task, lanes* tile, Pieces* pieces, int64_t* stored,
-                            int64_t cleared, int64_t last) noexcept nogil:
+cdef inline void store_rows(AxisBackwardCall* call, View* out, Task* task, lanes* tile, Pieces* pieces,
+                            int64_t* stored, int64_t cleared, int64_t last) noexcept nogil:
     # Rows before `last` are final: those that were cleared leave the tile, the others nobody touched.
-    cdef View* out = &call.grad_features
     cdef char* target = block_at(out, task.image, task.channel)
     cdef int64_t slot, rows, row
     for row in range(stored[0], min(last, cleared) if call.runs.start != NULL else stored[0]):
@@ -186,7 +204,7 @@ def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_fea
     cdef AxisBackwardCall call
     cdef View* out = &call.grad_features
     cdef Work work = Work()
-    cdef int64_t channels, blocks
+    cdef int64_t channels, blocks, each
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
@@ -195,14 +213,18 @@ def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_fea
     call.ph = table.y.bins
     call.pw = table.x.bins
     call.ring = max(1, table.span)
+    call.step = out.channel
+    work.bins = bins_apart(out, &call.grad_output)
+    each = max(<int64_t> 1, work.bins)
     channels = out.channels
     blocks = (channels + LANES - 1) // LANES
     call.stream = (out.dtype == OWN and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
-                   and out.images * channels * out.rows * out.columns * out.size >= STREAM_BYTES)
-    if table.work * channels + <double> out.images * channels * out.rows * out.columns / 8 < AXIS_BACKWARD_SERIAL_WORK:
+                   and out.images * each * channels * out.rows * out.columns * out.size >= STREAM_BYTES)
+    if (table.work * channels + <double> out.images * each * channels * out.rows * out.columns / 8
+            < AXIS_BACKWARD_SERIAL_WORK):
         threads = 1
     work.divide(table, 0, table.rois, channels, LANES, 0,
-                1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
+                1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, each * blocks * out.images))))
     find_runs(table, &call.runs)
     try:
         work.provide(table, threads, call.ring * out.columns * sizeof(lanes),

@@ -16,10 +16,12 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.apply.axis_taps cimport bin_at, bins_from, line_columns, line_rows, pixels_from
+from roicy.cpu.apply.axis_taps cimport (
+    Bins, Line, bin_at, bins_from, task_bins, line_columns, axis_line, line_rows, pixels_from, spread_bin,
+)
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
-from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
+from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, view_of
 from roicy.cpu.lanes.lanes cimport LANES, PIECE, lane_rows, lanes, lanes_join, lanes_restore, lanes_zero, real
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots, tap_list, tap_lists
 from roicy.cpu.lanes.piles cimport CHAIN, piles_add_products, piles_add_weighted
@@ -36,6 +38,8 @@ cdef struct AxisBackwardRoisCall:
     const int64_t* order
     const Window* window
     View grad_output, features
+    ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
+    int64_t apart           # from a bin's parts to the next one's, in channels
     int ph, pw
     int widest
     int64_t ring
@@ -46,9 +50,13 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef AxisBackwardRoisCall* call = <AxisBackwardRoisCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
-    cdef View* view = &call.features
-    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef Bins at = task_bins(task, call.ph, call.pw)
+    cdef View features = call.features
+    cdef View* view = &features
+    cdef ptrdiff_t first_bin = 0
+    cdef const char* source
     cdef const int32_t* column
+    cdef Line down, across
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef lanes* blended = <lanes*> scratch.blended                       # U: (GROUP, widest)
     cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
@@ -58,23 +66,30 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef lanes sums[4]      # of x1, y1, x2, y2
     cdef lanes lost[4]
     cdef lanes start, end   # terms of y1 and y2 that have not joined their sums
-    cdef lane_rows of_bins = lane_rows(first=bins, stride=call.pw, depth=1)
+    cdef lane_rows of_bins = lane_rows(first=bins, stride=at.columns, depth=1)
     cdef lane_rows of_blended = lane_rows(first=blended, stride=0, depth=1)
     cdef tap_lists pixels, from_start, from_end
     cdef tap_list bin
     cdef bint pieces
     cdef int64_t k, first, b, last
     cdef int count, p, r, group, j, held
+    if task.bin >= 0:
+        features.data += task.bin * call.step
+        first_bin = at.p * call.grad_output.row + at.q * call.grad_output.column
+    source = block_at(view, task.image, task.channel)
     for k in range(task.first, task.last):
-        of_blended.stride = count = x.line_length[k]
-        if count == 0 or y.line_length[k] == 0:
+        down, across = axis_line(y, k, task, at.p), axis_line(x, k, task, at.q)
+        count = across.count
+        of_blended.stride = across.first + count
+        if count == 0 or down.count == 0:
             continue
-        column = line_columns(x, k)
+        column = line_columns(&across)
         load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
         check_held(call.window + k, &ring)
-        line_rows(y, x, k, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
+        line_rows(&down, &across, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
                   sizeof(lanes), ring.rows, scratch.row)
-        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
+        load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel) + first_bin,
+                  task.channels, bins)
         for j in range(4):
             sums[j] = lost[j] = lanes_zero()
         start = end = lanes_zero()
@@ -83,18 +98,22 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         pieces = (call.ph * <int64_t> call.pw > CHAIN
                   or y.tap_start[last] + y.tap_count[last] - y.tap_start[k * call.ph] > CHAIN)
         pixels = pixels_from(x, x.line_start[k])
-        from_start = bins_from(x, k * call.pw, x.tap_slope_start)
-        from_end = bins_from(x, k * call.pw, x.tap_slope_end)
-        p = 0
-        while p < call.ph:
-            group = min(GROUP, call.ph - p)
-            of_bins.first = bins + p * <ptrdiff_t> call.pw
-            pass_columns(&of_bins, group, &pixels, count, spread, 0)
+        from_start = bins_from(x, k * call.pw + at.q, x.tap_slope_start)
+        from_end = bins_from(x, k * call.pw + at.q, x.tap_slope_end)
+        p = at.p
+        while p < at.p + at.rows:
+            group = min(GROUP, at.p + at.rows - p)
+            b = (p - at.p) * <int64_t> at.columns
+            of_bins.first = bins + b
+            if task.bin >= 0:
+                spread_bin(x, k, at.q, &across, bins[0], spread)
+            else:
+                pass_columns(&of_bins, group, &pixels, count, spread, 0)
             for r in range(group):
                 first = y.tap_start[k * call.ph + p + r]
                 bin = bin_at(y, k * call.ph + p + r)
                 pass_rows_and_dots(scratch.row, &bin, column, count, spread + r * <ptrdiff_t> count,
-                                   <const lanes**> scratch.tap, blended + r * <ptrdiff_t> count, dots)
+                                   <const lanes**> scratch.tap, blended + across.first + r * <ptrdiff_t> count, dots)
                 held += bin.count
                 if pieces and held > PIECE:
                     sums[1] = lanes_join(start, sums[1], lost + 1)
@@ -105,17 +124,16 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                                    lost + 1)
                 piles_add_weighted(<const real*> y.tap_slope_end + first, dots, bin.count, pieces, &end, sums + 3,
                                    lost + 3)
-            pass_columns(&of_blended, group, &from_start, call.pw, moved, 0)
-            b = p * <int64_t> call.pw
-            piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums, lost)
-            pass_columns(&of_blended, group, &from_end, call.pw, moved, 0)
-            piles_add_products(moved, bins + b, group * <int64_t> call.pw, pieces, sums + 2, lost + 2)
+            pass_columns(&of_blended, group, &from_start, at.columns, moved, 0)
+            piles_add_products(moved, bins + b, group * <int64_t> at.columns, pieces, sums, lost)
+            pass_columns(&of_blended, group, &from_end, at.columns, moved, 0)
+            piles_add_products(moved, bins + b, group * <int64_t> at.columns, pieces, sums + 2, lost + 2)
             p += group
         sums[1] = lanes_join(start, sums[1], lost + 1)
         sums[3] = lanes_join(end, sums[3], lost + 3)
         for j in range(4):
             sums[j] = lanes_restore(sums[j], lost[j])
-        note_part(&call.parts, k, task.channel, sums, 1)
+        note_part(&call.parts, k, task.channel + max(<int64_t> 0, task.bin) * call.apart, sums, 1)
 
 
 def axis_backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,
@@ -136,8 +154,11 @@ def axis_backward_rois(AxisTable table, cnp.ndarray grad_output, cnp.ndarray fea
     call.pw = table.x.bins
     call.widest = table.widest
     call.ring = max(1, table.span)
+    call.step = call.features.channel
+    work.bins = bins_apart(&call.features, &call.grad_output)
     channels = call.features.channels
-    call.parts = parts_for(table.rois, channels, 4)
+    call.apart = (channels + LANES - 1) // LANES * LANES
+    call.parts = parts_for(table.rois, max(<int64_t> 1, work.bins) * call.apart, 4)
     room = np.empty(parts_length(&call.parts))
     call.parts.part = <double*> cnp.PyArray_DATA(room)
     for image in range(table.images):

@@ -18,11 +18,11 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.axis_taps cimport bin_at, bins_from, line_columns, line_rows
+from roicy.cpu.apply.axis_taps cimport Bins, Line, bin_at, bins_from, task_bins, line_columns, axis_line, line_rows
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
-from roicy.cpu.apply.view cimport View, block_at, is_tile, planes_of, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, planes_of, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_zero, planes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.runtime.memory cimport bytes_of
@@ -38,6 +38,7 @@ cdef struct AxisForwardCall:
     const int64_t* order
     const Window* window
     View features
+    ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
     Outlet out
     int ph, pw
     int group               # rows of bins that go through the column pass together
@@ -50,10 +51,14 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef AxisForwardCall* call = <AxisForwardCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
-    cdef View* view = &call.features
-    cdef const char* source = block_at(view, task.image, task.channel)
+    cdef Bins at = task_bins(task, call.ph, call.pw)
+    cdef View features = call.features
+    cdef View* view = &features
+    cdef Outlet out = call.out
+    cdef const char* source
     cdef const int32_t* column = NULL
     cdef lanes* blended = <lanes*> scratch.blended
+    cdef Line down, across
     cdef tap_lists bins
     cdef lane_rows rows = lane_rows(first=blended, stride=0, depth=(task.channels + LANES - 1) // LANES)
     cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
@@ -62,49 +67,55 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef int64_t k, held
     cdef int depth = rows.depth, p, group, r, count
     ring.depth = depth
+    if task.bin >= 0:
+        features.data += task.bin * call.step
+        out.view.data += at.p * out.view.row + at.q * out.view.column
+    source = block_at(view, task.image, task.channel)
     overflow_forget()
     for k in range(task.first, task.last):
-        rows.stride = count = x.line_length[k]
+        down, across = axis_line(y, k, task, at.p), axis_line(x, k, task, at.q)
+        count = across.count
+        rows.stride = across.first + count
         pooled.roi = call.order[k]
         if call.direct:
-            line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
-        elif count and y.line_length[k]:
-            column = line_columns(x, k)
+            line_rows(&down, &across, source, view.row, view.column, view.rows, scratch.row)
+        elif count and down.count:
+            column = line_columns(&across)
             load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
             check_held(call.window + k, &ring)
-            line_rows(y, x, k, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
+            line_rows(&down, &across, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
                       ring.columns * depth * sizeof(lanes), depth * sizeof(lanes), ring.rows, scratch.row)
-        held = p = 0
-        while p < call.ph:
-            group = min(call.group, call.ph - p)
+        held = 0
+        p = at.p
+        while p < at.p + at.rows:
+            group = min(call.group, at.p + at.rows - p)
             if call.direct:
                 for r in range(group):
-                    blend_planes(call, k, p + r, scratch, task.channels, blended + r * <ptrdiff_t> count)
+                    blend_planes(view, y, k * call.ph + p + r, &across, scratch, task.channels,
+                                 blended + across.first + r * <ptrdiff_t> count)
             else:
                 bins = bins_from(y, k * call.ph + p, y.tap_weight)
                 pass_rows(scratch.row, group, &bins, column, depth, count * <ptrdiff_t> depth,
-                          <const lanes**> scratch.tap, blended)
-            bins = bins_from(x, k * call.pw, x.tap_weight)
-            pass_columns(&rows, group, &bins, call.pw, <lanes*> scratch.bins + held * call.pw, call.out.block)
+                          <const lanes**> scratch.tap, blended + across.first * depth)
+            bins = bins_from(x, k * call.pw + at.q, x.tap_weight)
+            pass_columns(&rows, group, &bins, at.columns, <lanes*> scratch.bins + held * at.columns, out.block)
             p += group
             held += group
-            if held >= call.out.rows_at_once or p == call.ph:
-                store_bins(&call.out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
-                           p - held, held)
+            if held >= out.rows_at_once or p == at.p + at.rows:
+                store_bins(&out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
+                           p - held - at.p, held)
                 if overflow_noted():
-                    settle_axes(y, x, k, &pooled, <int> (p - held), p)
+                    settle_axes(y, x, k, &pooled, <int> (p - held), p, at.q, at.q + at.columns)
                 held = 0
 
 
-cdef inline void blend_planes(AxisForwardCall* call, int64_t k, int p, Scratch* scratch, int channels,
+cdef inline void blend_planes(View* view, Axis* y, int64_t bin, Line* x, Scratch* scratch, int channels,
                               lanes* blended) noexcept nogil:
-    # The row pass of bin p straight from the planes.
-    cdef View* view = &call.features
-    cdef Axis* x = call.x
-    cdef tap_list rows = bin_at(call.y, k * call.ph + p)
+    # The row pass of a row of bins straight from the planes.
+    cdef tap_list rows = bin_at(y, bin)
     cdef planes block = planes_of(view, channels)
-    cdef const int32_t* used = x.line + x.line_start[k]
-    cdef int count = x.line_length[k], i, span
+    cdef const int32_t* used = x.pixel
+    cdef int count = x.count, i, span
     cdef lanes* target = blended
     if rows.count == 0 or count == 0:
         for i in range(count):
@@ -127,7 +138,9 @@ cdef inline void blend_planes(AxisForwardCall* call, int64_t k, int p, Scratch* 
 def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
     cdef View view = view_of(features)
-    if view.channels <= FEW_CHANNELS:
+    if view.channels != cnp.PyArray_DIM(out, 1):
+        axis_forward_blocks(table, features, out, threads)
+    elif view.channels <= FEW_CHANNELS:
         axis_forward_crops(table, features, out, threads)
     elif is_tile(&view):
         axis_forward_pixels(table, features, out, threads)
@@ -138,8 +151,9 @@ def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int thr
 cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
     cdef AxisForwardCall call
     cdef View* view = &call.features
+    cdef View all_bins = view_of(out)
     cdef Work work = Work()
-    cdef int64_t channels, blocks, busy = 0, image
+    cdef int64_t channels, blocks, busy = 0, image, each
     cdef size_t tile, bins, spare
     cdef double pooled = 0, mapped = 0
     call.y = &table.y
@@ -150,13 +164,16 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     call.ph = table.y.bins
     call.pw = table.x.bins
     call.group = (call.ph - 1) // ((call.ph + GROUP - 1) // GROUP) + 1
+    call.step = view.channel
     call.out = outlet_for(out, call.group)
+    work.bins = bins_apart(view, &call.out.view)
+    each = max(<int64_t> 1, work.bins)
     channels = view.channels
     for image in range(table.images):
         pooled += table.bin_pixels[image]
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
-    call.direct = view.pixels_joined and pooled < AXIS_FORWARD_DIRECT_SHARE * mapped
+    call.direct = view.pixels_joined and pooled < AXIS_FORWARD_DIRECT_SHARE * mapped * each
     call.ring = max(1, table.span)
     call.depth = 1 if call.direct else <int> min(DEPTH, (channels + LANES - 1) // LANES)
     blocks = (channels + call.depth * LANES - 1) // (call.depth * LANES)
@@ -164,12 +181,12 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
         threads = 1
     # enough tasks for an even load, but RoIs in a part share the rows that they load
     work.divide(table, 0, table.rois, channels, call.depth * LANES,
-                1 if threads == 1 else max(1, 4 * threads // max(1, blocks * busy)), 0)
+                1 if threads == 1 else max(1, 4 * threads // max(1, each * blocks * busy)), 0)
     tile = 0 if call.direct else bytes_of(call.ring, view.columns, call.depth * sizeof(lanes))
     bins = bins_bytes(&call.out, call.depth)
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
     work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), bins, spare,
                  bins if call.out.chunked else 0)
     with nogil:
-        write_invalid(table, &call.out.view)
+        write_invalid(table, &all_bins)
     return work.run(axis_forward_task, &call)

@@ -210,7 +210,7 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
                                scratch.chunk + c * call.chunk_step)
                 if overflow_noted():
                     pooled.channel = channel
-                    settle_axes(y, x, k, &pooled, p - held, p + 1)
+                    settle_axes(y, x, k, &pooled, p - held, p + 1, 0, call.pw)
 
 
 cdef void write_rows(AxisForwardCropsCall* call, char* target, int begin, int end, const char* chunk) noexcept nogil:

@@ -4,12 +4,12 @@ One task is a run of RoIs of an image. All channels of a pixel are taken at a ti
 runs.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.axis_taps cimport bin_at, line_rows
+from roicy.cpu.apply.axis_taps cimport Line, bin_at, axis_line, line_rows
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
@@ -37,7 +37,7 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
     cdef View* view = &call.features
     cdef View* out = &call.out
     cdef const char* source = block_at(view, task.image, 0)
-    cdef const int32_t* used
+    cdef Line across, down
     cdef lanes* blended = <lanes*> scratch.blended
     cdef tap_list rows, columns
     cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels)
@@ -45,18 +45,18 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
     cdef char* target
     cdef char* chunk
     cdef int64_t k, channels = view.channels, vectors = (channels + LANES - 1) // LANES
-    cdef int p, q, i, v, count
+    cdef int p, q, i, v
     overflow_forget()
     for k in range(task.first, task.last):
-        count = x.line_length[k]
-        used = x.line + x.line_start[k]
+        across, down = axis_line(x, k, task, 0), axis_line(y, k, task, 0)
         target = block_at(out, call.order[k], 0)
         chunk = scratch.chunk
-        line_rows(y, x, k, source, view.row, view.column, view.rows, scratch.row)
+        line_rows(&down, &across, source, view.row, view.column, view.rows, scratch.row)
         for p in range(call.ph):
             rows = bin_at(y, k * call.ph + p)
-            for i in range(count):
-                pass_pixels(scratch.row, &rows, (used[i] - used[0]) * view.column, channels, blended + i * vectors)
+            for i in range(across.count):
+                pass_pixels(scratch.row, &rows, (across.pixel[i] - across.pixel[0]) * view.column, channels,
+                            blended + i * vectors)
             for q in range(call.pw):
                 columns = bin_at(x, k * call.pw + q)
                 pass_vectors(blended, &columns, vectors, bin)
@@ -73,7 +73,7 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
             memcpy(target, scratch.chunk, chunk - scratch.chunk)
         if overflow_noted():
             pooled.roi = call.order[k]
-            settle_axes(y, x, k, &pooled, 0, call.ph)
+            settle_axes(y, x, k, &pooled, 0, call.ph, 0, call.pw)
 
 
 cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:

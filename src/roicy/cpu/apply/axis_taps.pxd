@@ -3,8 +3,9 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from roicy.cpu.lanes.lanes cimport real
+from roicy.cpu.lanes.lanes cimport lanes, lanes_scale, lanes_zero, real
 from roicy.cpu.lanes.passes cimport tap_list, tap_lists
+from roicy.cpu.runtime.work cimport Task
 from roicy.cpu.tables.axis cimport Axis
 
 
@@ -32,24 +33,72 @@ cdef inline tap_list pixel_at(Axis* axis, int64_t pixel) noexcept nogil:
                     count=axis.bin_count[pixel])
 
 
-cdef inline const int32_t* line_columns(Axis* x, int64_t k) noexcept nogil:
+cdef struct Bins:
+    # the bins of a RoI that a task is about, from row p and column q on
+    int p, q, rows, columns
+
+
+cdef inline Bins task_bins(Task* task, int rows, int columns) noexcept nogil:
+    if task.bin < 0:
+        return Bins(p=0, q=0, rows=rows, columns=columns)
+    return Bins(p=<int> (task.bin // columns), q=<int> (task.bin % columns), rows=1, columns=1)
+
+
+cdef struct Line:
+    # the pixels of an axis that bins touch, ascending, and the position of the first in the RoI's line
+    const int32_t* pixel
+    int first, count
+
+
+cdef inline Line axis_line(Axis* axis, int64_t k, Task* task, int bin) noexcept nogil:
+    # Of all bins of a RoI, or of the one that the task is about.
+    cdef int64_t row = k * axis.bins + bin, last = axis.tap_start[row] + axis.tap_count[row] - 1
+    cdef Line line = Line(pixel=axis.line + axis.line_start[k], first=0, count=axis.line_length[k])
+    if task.bin >= 0:
+        line.count = 0
+        if axis.tap_count[row]:
+            line.first = axis.tap_position[axis.tap_start[row]]
+            line.count = axis.tap_position[last] - line.first + 1
+            line.pixel += line.first
+    return line
+
+
+cdef inline const int32_t* line_columns(Line* x) noexcept nogil:
     # The columns in use, NULL where they are neighbours.
-    cdef const int32_t* line = x.line + x.line_start[k]
-    cdef int count = x.line_length[k]
-    return NULL if count == 0 or line[count - 1] - line[0] == count - 1 else line
+    if x.count == 0 or x.pixel[x.count - 1] - x.pixel[0] == x.count - 1:
+        return NULL
+    return x.pixel
 
 
-cdef inline void line_rows(Axis* y, Axis* x, int64_t k, const char* origin, ptrdiff_t row_step, ptrdiff_t column_step,
+cdef inline void line_rows(Line* y, Line* x, const char* origin, ptrdiff_t row_step, ptrdiff_t column_step,
                            int64_t ring, const char** row) noexcept nogil:
-    # Where the line's rows begin, at the first column that the RoI uses. Row y lies at y modulo `ring`.
-    cdef const int32_t* line = y.line + y.line_start[k]
-    cdef int count = y.line_length[k], i
-    cdef ptrdiff_t left = x.line[x.line_start[k]] * column_step if x.line_length[k] else 0
+    # Where the line's rows begin, at the first column in use. Row y lies at y modulo `ring`.
+    cdef ptrdiff_t left = x.pixel[0] * column_step if x.count else 0
     cdef int64_t wrap
-    if count == 0:
+    cdef int i
+    if y.count == 0:
         return
-    wrap = line[0] - line[0] % ring
-    for i in range(count):
-        if line[i] - wrap >= ring:
+    wrap = y.pixel[0] - y.pixel[0] % ring
+    for i in range(y.count):
+        if y.pixel[i] - wrap >= ring:
             wrap += ring
-        row[i] = origin + (line[i] - wrap) * row_step + left
+        row[y.first + i] = origin + (y.pixel[i] - wrap) * row_step + left
+
+
+cdef inline tap_list only_bin(tap_list bins, int bin) noexcept nogil:
+    # Of the bins that touch a pixel, which ascend, this one, if it is among them.
+    cdef int i = 0
+    while i < bins.count and bins.position[i] < bin:
+        i += 1
+    return tap_list(position=bins.position + i, weight=bins.weight + i,
+                    count=1 if i < bins.count and bins.position[i] == bin else 0)
+
+
+cdef inline void spread_bin(Axis* x, int64_t k, int q, Line* line, lanes value, lanes* target) noexcept nogil:
+    # The transposed column pass of a bin alone: its pixels get the value, weighted.
+    cdef tap_list bin = bin_at(x, k * x.bins + q)
+    cdef int i
+    for i in range(line.count):
+        target[i] = lanes_zero()
+    for i in range(bin.count):
+        target[bin.position[i] - line.first] = lanes_scale(bin.weight[i], value)

@@ -47,8 +47,9 @@ cdef inline double half_of_axes(Axis* y, Axis* x, int64_t k, int p, int q, View*
     return total
 
 
-cdef inline void settle_axes(Axis* y, Axis* x, int64_t k, Pooled* pooled, int begin, int end) noexcept nogil:
-    # Rows begin to end of the RoI's bins.
+cdef inline void settle_axes(Axis* y, Axis* x, int64_t k, Pooled* pooled, int begin, int end, int left,
+                             int right) noexcept nogil:
+    # Rows begin to end of the RoI's bins, in columns left to right.
     cdef View* view = pooled.features
     cdef View* out = pooled.out
     cdef const char* source
@@ -59,8 +60,8 @@ cdef inline void settle_axes(Axis* y, Axis* x, int64_t k, Pooled* pooled, int be
     for c in range(pooled.channel, pooled.channel + pooled.channels):
         source = block_at(view, pooled.image, c)
         for p in range(begin, end):
-            target = block_at(out, pooled.roi, c) + p * out.row
-            for q in range(x.bins):
+            target = block_at(out, pooled.roi, c) + p * out.row + left * out.column
+            for q in range(left, right):
                 if not isfinite(element_load(target, out.dtype)):
                     overflow_store(half_of_axes(y, x, k, p, q, view, source), target, out.dtype)
                 target += out.column

@@ -61,6 +61,20 @@ cdef inline View view_of(cnp.ndarray array):
     return view
 
 
+cdef inline int64_t bins_apart(View* features, View* bins) noexcept nogil:
+    # Position-sensitive: of a map with a channel for each bin of each channel of the output, the view becomes that of
+    # the first bin's. Returns for how many bins there are tasks of their own: 0 where all bins have the same channels.
+    cdef int64_t count = bins.rows * bins.columns
+    if features.channels == bins.channels:
+        return 0
+    check_inside(features.channels, bins.channels * count, bins.channels * count + 1)
+    features.channels = bins.channels
+    features.channel *= count
+    bins.rows = bins.columns = 1
+    bins.pixels_joined = bins.rows_joined = True
+    return count
+
+
 cdef inline char* block_at(View* view, int64_t image, int64_t channel) noexcept nogil:
     check_inside(image, 0, view.images)
     check_inside(channel, 0, view.channels)

@@ -20,6 +20,7 @@ cdef struct Task:
     int64_t image, first, last      # the RoIs at these places of the table
     int64_t channel                 # first channel of the block
     int channels
+    int64_t bin                     # the one that it is about, -1 for all
     int64_t top, bottom             # rows of the map: all of them, or one band
 
 
@@ -40,6 +41,7 @@ ctypedef void (*Kernel)(void* call, Task* task, Scratch* scratch) noexcept nogil
 cdef class Work:
     cdef Task* tasks
     cdef int64_t count
+    cdef int64_t bins       # that have tasks of their own; 0: tasks are about all
     cdef int threads
     cdef Scratch* scratch   # (threads)
     cdef int64_t _room      # tasks that there is room for

@@ -40,19 +40,20 @@ cdef class Work:
 
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
                     int64_t bands) except -1:
-        """List the tasks for the RoIs at places begin to end of the table: image by image, block of channels by block,
-        in parts of the RoIs or bands of the map. Once those of all RoIs have been listed, those of some take no memory.
+        """List the tasks for the RoIs at places begin to end of the table: image by image, bin by bin where each has
+        its own, block of channels by block, in parts of the RoIs or bands of the map. Once those of all RoIs have been
+        listed, those of some take no memory.
         """
-        cdef int64_t image, channel, part, first, last, pieces, n = 0
-        cdef int64_t blocks = (channels + block - 1) // block
-        cdef int64_t least = parts_of(table.work * block * (end - begin) / max(<Py_ssize_t> 1, table.rois))
+        cdef int64_t image, bin, channel, part, first, last, pieces, n = 0
+        cdef int64_t blocks = (channels + block - 1) // block, bins = max(<int64_t> 1, self.bins)
+        cdef int64_t least = parts_of(table.work * block * (end - begin) / max(<Py_ssize_t> 1, table.rois) / bins)
         if bands:
             bands = max(bands, min(least, <int64_t> table.height))
         else:
             parts = max(parts, least)
         for image in range(table.images):
             first, last = max(begin, table.image_start[image]), min(end, table.image_start[image + 1])
-            n += blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
+            n += bins * blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
         if n > self._room:
             free(self.tasks)
             self._room = 0
@@ -65,19 +66,21 @@ cdef class Work:
             first = max(begin, table.image_start[image])
             last = max(first, min(end, table.image_start[image + 1]))
             pieces = bands if bands else min(parts, last - first)
-            for channel in range(0, blocks):
-                for part in range(pieces):
-                    self.tasks[self.count] = Task(
-                        image=image,
-                        first=first if bands else first + (last - first) * part // pieces,
-                        last=last if bands else first + (last - first) * (part + 1) // pieces,
-                        channel=channel * block,
-                        channels=<int> min(block, channels - channel * block),
-                        top=table.height * part // bands if bands else 0,
-                        bottom=table.height * (part + 1) // bands if bands else table.height,
-                    )
-                    check_inside(self.count, 0, n)
-                    self.count += 1
+            for bin in range(bins):
+                for channel in range(0, blocks):
+                    for part in range(pieces):
+                        self.tasks[self.count] = Task(
+                            image=image,
+                            first=first if bands else first + (last - first) * part // pieces,
+                            last=last if bands else first + (last - first) * (part + 1) // pieces,
+                            channel=channel * block,
+                            channels=<int> min(block, channels - channel * block),
+                            bin=bin if self.bins else -1,
+                            top=table.height * part // bands if bands else 0,
+                            bottom=table.height * (part + 1) // bands if bands else table.height,
+                        )
+                        check_inside(self.count, 0, n)
+                        self.count += 1
         return 0
 
     cdef int provide(self, RoiTable table, int threads, size_t tile, size_t blended, size_t bins,

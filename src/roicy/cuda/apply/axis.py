@@ -11,13 +11,14 @@ from roicy.cuda.tables.axis import AxisTable
 from roicy.cuda.tuning import CONSTANTS
 
 #: As in axis_forward.cu, axis_backward.cu and axis_backward_rois.cu.
-BINS_OF_WARP = Layout(channels=np.int32, rows=np.int32, columns=np.int32)
-PIXELS_OF_BLOCK = Layout(channels=np.int32, across=np.int32)
+BINS_OF_WARP = Layout(apart=np.int64, channels=np.int32, rows=np.int32, columns=np.int32)
+PIXELS_OF_BLOCK = Layout(apart=np.int64, bins=np.int64, channels=np.int32, across=np.int32)
 SLOPES = Layout(
     y=POINTER,
     x=POINTER,
     partial=POINTER,
     tasks=np.int64,
+    apart=np.int64,
     channels=np.int32,
     parts=np.int32,
     across=np.int32,
@@ -25,6 +26,19 @@ SLOPES = Layout(
 #: Warps below which the rows of bins of a RoI are divided among several.
 BUSY_WARPS = 8192
 WARP = 32
+
+
+def by_bins(features: Ndarray, bins: Ndarray) -> tuple[Ndarray, int, int]:
+    """Return the map that the first bin takes from, the items to the next one's, and how many bins differ.
+
+    Position-sensitive maps have a channel for each bin of each channel of the output; other maps are that of
+    all bins.
+    """
+    channels = bins.shape[1]
+    if features.shape[1] == channels:
+        return features, 0, 1
+    count = features.shape[1] // channels
+    return features[:, ::count], features.strides[1] // features.itemsize, count
 
 
 class AxisKernels(Device):
@@ -38,11 +52,12 @@ class AxisKernels(Device):
 
     def axis_forward(self, table: AxisTable, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the table."""
-        channels = features.shape[1]
+        channels = out.shape[1]
         rows, columns = table.output_size
-        arguments: Arguments = (*view(features), *view(out), table.packed)
         options = self.feature_options(features.dtype, table.accumulate, features, out)
-        if channels_last(features) and channels_last(out):
+        features, apart, _ = by_bins(features, out)
+        arguments: Arguments = (*view(features), *view(out), table.packed)
+        if not apart and channels_last(features) and channels_last(out):
             source = "axis_forward_pixels"
             packed = packs(features, 4) and packs(out, 4)
             warps = -(-channels // (4 * WARP if packed else WARP)) * table.rois * rows * columns
@@ -52,42 +67,45 @@ class AxisKernels(Device):
             self.launch(source, source, options + COUNT[packed], blocks, threads, arguments)
             return
         constants = CONSTANTS["axis_forward"]
-        columns_at_once = min(columns, constants["BINS"])
+        columns_at_once = 1 if apart else min(columns, constants["BINS"])
         groups = -(-channels // (constants["GROUP"] * constants["CHUNK"])) * table.rois * constants["CHUNK"]
         groups *= -(-columns // columns_at_once)
         # few RoIs are divided further: a sum is the same, whichever warp makes it
         most = min(constants["ROWS"], constants["BINS"] // columns_at_once)
-        rows_at_once = min(rows, most, 1 + groups * rows // BUSY_WARPS)
+        rows_at_once = 1 if apart else min(rows, most, 1 + groups * rows // BUSY_WARPS)
         blocks = -(-groups * -(-rows // rows_at_once) // constants["WARPS"])
-        division = BINS_OF_WARP(channels=channels, rows=rows_at_once, columns=columns_at_once)
+        division = BINS_OF_WARP(apart=apart, channels=channels, rows=rows_at_once, columns=columns_at_once)
         threads = WARP * constants["WARPS"]
         self.launch("axis_forward", "axis_forward", options, blocks, threads, (*arguments, division))
 
     def axis_backward(self, table: AxisTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
+        options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
+        grad_features, apart, bins = by_bins(grad_features, grad_output)
         n, c, h, w = grad_features.shape
-        across = channels_last(grad_features)
+        across = not apart and channels_last(grad_features)
         constants = CONSTANTS["axis_backward"]
         warps, channels = constants["WARPS"], constants["CHANNELS"]
         rows, columns = warps, WARP
         if across:
             rows = constants["ROWS_ACROSS"]
             columns, channels = warps // rows, WARP * channels
-        blocks = -(-c // channels) * n * -(-h // rows) * -(-w // columns)
+        blocks = -(-c // channels) * bins * n * -(-h // rows) * -(-w // columns)
         arguments = (
             *view(grad_output),
             *view(grad_features),
             table.packed,
             table.packed_by_image(),
-            PIXELS_OF_BLOCK(channels=c, across=across),
+            PIXELS_OF_BLOCK(apart=apart, bins=bins, channels=c, across=across),
         )
-        options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
         self.launch("axis_backward", "axis_backward", options, blocks, WARP * warps, arguments)
 
     def axis_backward_rois(
         self, table: AxisTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
+        options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
+        features, apart, _ = by_bins(features, grad_output)
         channels = features.shape[1]
         source, constants = "axis_backward_rois", CONSTANTS["axis_backward_rois"]
         parts, threads = -(-channels // constants["CHANNELS"]), constants["THREADS"]
@@ -97,12 +115,12 @@ class AxisKernels(Device):
             x=table.x.slopes,
             partial=partial,
             tasks=table.rois * parts,
+            apart=apart,
             channels=channels,
             parts=parts,
             across=channels_last(features),
         )
         arguments: Arguments = (*view(grad_output), *view(features), table.packed, slopes)
-        options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
         self.launch(source, source, options, table.rois * parts, threads, arguments)
         if parts > 1:
             arguments = partial, np.int64(4 * table.rois), np.int32(parts), grad_boxes

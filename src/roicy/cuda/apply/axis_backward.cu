@@ -12,9 +12,19 @@
 
 #define THREADS (32 * WARPS)
 
+/* Position-sensitive maps have a channel for each of the `bins`, so many items apart: then a thread's are one
+ * bin's. Else that is 0. */
 struct Division {
+    int64 apart, bins;
     int channels, across;
 };
+
+/* The transposed taps that name the bin, of those that name several. */
+INLINE void narrow(const Tap *taps, int bin, int &begin, int &end) {
+    while (begin < end && taps[begin].place != bin)
+        begin++;
+    end = min(end, begin + 1);
+}
 
 /* blocks that registers are left for: three would spill on sm_100 and later */
 constexpr int RESIDENT = __CUDA_ARCH__ < 1000 && sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2;
@@ -35,14 +45,16 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
     const int tile_rows = across ? ROWS_ACROSS : WARPS, tile_columns = across ? WARPS / ROWS_ACROSS : 32;
     const int64 tiles_x = (width - 1) / tile_columns + 1, tiles = ((height - 1) / tile_rows + 1) * tiles_x;
     const int64 chunks = (channels - 1) / (across ? 32 * CHANNELS : CHANNELS) + 1;
-    for (int64 task = blockIdx.x; task < chunks * rois.images * tiles; task += gridDim.x) {
+    for (int64 task = blockIdx.x; task < chunks * division.bins * rois.images * tiles; task += gridDim.x) {
         const int64 n = task / tiles % rois.images, tile = task % tiles;
+        const int own = (int)(task / tiles / rois.images % division.bins);
         const int top = (int)(tile / tiles_x) * tile_rows, left = (int)(tile % tiles_x) * tile_columns;
         const int bottom = min(top + tile_rows, height), right = min(left + tile_columns, width);
         const int row = top + (across ? warp / (WARPS / ROWS_ACROSS) : warp);
         const int column = left + (across ? warp % (WARPS / ROWS_ACROSS) : lane);
-        const unsigned c = (unsigned)(task / tiles / rois.images) * (across ? 32 * CHANNELS : CHANNELS) +
-                           (across ? lane : 0);
+        const unsigned c =
+            (unsigned)(task / tiles / rois.images / division.bins) * (across ? 32 * CHANNELS : CHANNELS) +
+            (across ? lane : 0);
         const int step = across ? 32 : 1;
         const bool inside = row < bottom && column < right && c < (unsigned)channels;
         const int live = inside ? (int)min((unsigned)CHANNELS, (channels - 1 - c) / step + 1) : 0;
@@ -71,9 +83,13 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                 const int *columns = x_start + begin_of(k, axes.x.pixels, axes.x.line) + column - w.left;
                 const Tap *down = taps_at(y_taps, begin_of(k, axes.y));
                 const Tap *along = taps_at(x_taps, begin_of(k, axes.x));
-                const int begin = columns[0], end = columns[1];
+                int top_tap = rows[0], bottom_tap = rows[1], begin = columns[0], end = columns[1];
+                if (division.apart) {
+                    narrow(down, own / rois.columns, top_tap, bottom_tap);
+                    narrow(along, own % rois.columns, begin, end);
+                }
                 auto add = [&](bool counted) {
-                    for (int a = rows[0]; a < rows[1]; a++) {
+                    for (int a = top_tap; a < bottom_tap; a++) {
                         const STORED *line = grad + AT(grad, k, c, down[a].place, 0);
                         for (int b = begin; b < end; b++) {
                             if (counted)
@@ -88,7 +104,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                         }
                     }
                 };
-                const int terms = (rows[1] - rows[0]) * (end - begin);
+                const int terms = (bottom_tap - top_tap) * (end - begin);
                 if (terms <= PILE) {
                     piles_count(terms, held, sum, piles);
                     add(false);
@@ -98,7 +114,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
             }
         }
         if (live) {
-            STORED *target = out + AT(out, n, c, row, column);
+            STORED *target = out + AT(out, n, c, row, column) + (INDEX)division.apart * own;
 #pragma unroll
             for (int v = 0; v < CHANNELS; v++)
                 if (v < live)

@@ -11,11 +11,12 @@
 
 /* What the weights gain as the first edge of a box moves, and the second, beside each axis's taps; and what is
  * to come of it: partial[part][k] = what the part's channels add to the gradient of box k. Where `across`,
- * lanes lie along channels, else along bins. */
+ * lanes lie along channels, else along bins. Position-sensitive maps have a channel for each bin, so many items
+ * apart, else that is 0. */
 struct Slopes {
     const REAL *y, *x;
     double *partial;
-    int64 tasks; /* RoIs times parts */
+    int64 tasks, apart; /* RoIs times parts */
     int channels, parts, across;
 };
 
@@ -76,7 +77,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                     const int bottom = min(rows - top, LONGEST) + top,
                               right = min(columns - left, LONGEST) + left;
                     for (int a = top; a < bottom; a++) {
-                        const STORED *source = features + AT(features, n, c, down[a].place, 0);
+                        const STORED *source = features + AT(features, n, c, down[a].place, 0) +
+                                               (INDEX)slopes.apart * (INDEX)bin;
                         REAL line = 0, line_start = 0, line_end = 0;
                         for (int b = left; b < right; b++) {
                             const REAL value = real_of(source[(INDEX)features_step.x * along[b].place]);

@@ -15,8 +15,10 @@
 #define LINE ((int)(256 / sizeof(REAL))) /* columns of a tile */
 #define LOST (sizeof(REAL) == sizeof(float) ? BINS : 1)
 
-/* Channels of the map; rows and columns of bins of a warp, at most ROWS and BINS of both. */
+/* Channels of the map; rows and columns of bins of a warp, at most ROWS and BINS of both. Position-sensitive maps
+ * have a channel for each bin, so many items apart, else that is 0: then a warp has one bin. */
 struct Division {
+    int64 apart;
     int channels, rows, columns;
 };
 
@@ -84,6 +86,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
                         rounded_to<RESULT>(not_a_number());
             continue;
         }
+        const STORED *__restrict__ planes = features + (INDEX)division.apart * (p * x_bins + q);
         const Window w = window_at(window, k);
         const Tap *row_taps = taps_at(y_taps, begin_of(k, axes.y));
         const Tap *column_taps = taps_at(x_taps, begin_of(k, axes.x));
@@ -118,7 +121,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             for (int i = lane; i < rows * width; i += 32) {
                 const int r = i / width, j = first + i - r * width;
                 const int pixel = whole ? left + j : column_taps[first_tap + j].place;
-                const STORED *source = features + AT(features, n, c, 0, pixel);
+                const STORED *source = planes + AT(features, n, c, 0, pixel);
                 const Tap *tap = row_taps + row_start[r];
                 Four sum = down(tap, IN_PIECES(row_count[r]) ? PIECE : row_count[r], source,
                                 (INDEX)features_step.y, step);
@@ -186,8 +189,8 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
                 if (overflowed(real_of(*target)))
                     overflow_store(half_of_axes(row_taps + row_start[r], row_count[r],
                                                 column_taps + column_start[bin], column_count[bin],
-                                                features + AT(features, n, c + v, 0, 0),
-                                                (INDEX)features_step.y, (INDEX)features_step.x),
+                                                planes + AT(features, n, c + v, 0, 0), (INDEX)features_step.y,
+                                                (INDEX)features_step.x),
                                    target);
             }
     }

@@ -1,0 +1,124 @@
+"""Position-sensitive RoIAlign, where it can be said beforehand what comes out."""
+
+import functools
+
+import numpy as np
+import pytest
+from closeness import assert_same_bits, assert_same_sums
+
+import roicy
+from roicy import _backend
+from roicy.compat import mxnet
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+RNG = np.random.default_rng(0)
+ROIS = np.array([[0, 1.2, 0.4, 8.3, 6.1], [1, -2, 3, 6, 20], [0, 3, 3, 3.2, 3.1]], np.float32)
+
+
+def own_bins(full, output_size):
+    """Of all channels in all bins, those that a bin has of its own."""
+    rows, columns = output_size
+    p, q = np.ogrid[:rows, :columns]
+    return full.reshape(len(full), -1, rows, columns, rows, columns)[:, :, p, q, p, q]
+
+
+def in_own_bins(grad, output_size):
+    """The way back: all channels in all bins, of which only those are not 0."""
+    rows, columns = output_size
+    p, q = np.ogrid[:rows, :columns]
+    full = np.zeros((*grad.shape[:2], rows, columns, rows, columns), grad.dtype)
+    full[:, :, p, q, p, q] = grad
+    return full.reshape(len(grad), -1, rows, columns)
+
+
+@pytest.mark.parametrize("output_size", [(7, 7), (2, 3), (1, 5), (1, 1)])
+@pytest.mark.parametrize("channels", [1, 2, 16, 21])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_bits_are_those_of_roi_align(output_size, channels, layout, ratio):
+    """Of a box's bins in all channels, as many times the work, each bin keeps its own."""
+    axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+    shape = (2, channels * np.prod(output_size), 10, 12)
+    features, options = RNG.random(shape, np.float32), {"sampling_ratio": ratio}
+    maps = np.ascontiguousarray(features.transpose(axes))
+    out = roicy.ps_roi_align(maps, ROIS, output_size, layout=layout, **options)
+    full = roicy.roi_align(features, ROIS, output_size, **options)
+    same = assert_same_bits if _backend.cpu is roicy.cpu else assert_same_sums
+    same(out if layout == "NCHW" else out.transpose(0, 3, 1, 2), own_bins(full, output_size))
+
+    plain = RNG.random((3, channels, *output_size), np.float32)
+    spread = in_own_bins(plain, output_size)
+    grad_output = np.ascontiguousarray(plain.transpose(axes))
+    grad = roicy.ps_roi_align_backward(grad_output, ROIS, maps.shape, layout=layout, **options)
+    same(grad, roicy.roi_align_backward(spread, ROIS, shape, **options).transpose(axes))
+    slopes = roicy.ps_roi_align_backward_rois(grad_output, maps, ROIS, layout=layout, **options)
+    wanted = roicy.roi_align_backward_rois(spread, features, ROIS, **options)
+    np.testing.assert_allclose(slopes, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_other_channels_are_not_looked_at():
+    """Not even where they are no numbers."""
+    features = RNG.random((1, 12, 9, 9), np.float32)
+    features[:, [k for k in range(12) if k % 4 != 2]] = np.nan
+    out = roicy.ps_roi_align(features, ROIS[[0, 2]], 2)
+    assert np.isfinite(out[:, :, 1, 0]).all()
+    out[:, :, 1, 0] = np.nan
+    assert np.isnan(out).all()
+
+
+def test_averages_whose_sums_overflow():
+    """They are looked at once more, in the channel and the bin that they belong to."""
+    features = np.full((1, 8, 40, 40), np.finfo(np.float32).max)
+    features[0, 5] = 1
+    rois = np.array([[0, 0.3, 0.7, 39.1, 38.4]], np.float32)
+    out = roicy.ps_roi_align(features, rois, 2)
+    wanted = np.full((1, 2, 2, 2), np.finfo(np.float32).max)
+    wanted[0, 1, 0, 1] = 1
+    np.testing.assert_allclose(out, wanted, rtol=1e-6)
+
+
+def test_one_table_and_one_pass(monkeypatch):
+    """A box costs what its bins cost, not as many times as much as there are bins."""
+    kernels, made = _backend.cpu, []
+
+    def counted(name, call, *given):
+        made.append(name)
+        return call(*given)
+
+    for name in ("axis_table", "axis_forward", "axis_backward"):
+        monkeypatch.setattr(kernels, name, functools.partial(counted, name, getattr(kernels, name)))
+    data = RNG.random((2, 21 * 49, 9, 9), np.float32)
+    out = mxnet.ROIAlign(data, ROIS, 7, 1.0, 2, position_sensitive=True)
+    mxnet.ROIAlign_backward(out, ROIS, data.shape, 1.0, 2, position_sensitive=True)
+    assert made == ["axis_table", "axis_forward", "axis_table", "axis_backward"]
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 8, 8), (1, 3, 8, 8)])
+def test_channels_that_cannot_be_divided(shape):
+    boxes, grad = ROIS[:1], np.ones((1, 1, 2, 2), np.float32)
+    says = rf"features must have a multiple of 2 \* 2 channels, .* got {shape[1]} in shape"
+    with pytest.raises(ValueError, match=says):
+        roicy.ps_roi_align(np.ones(shape, np.float32), boxes, 2)
+    with pytest.raises(ValueError, match=says):
+        roicy.ps_roi_align_backward(grad, boxes, shape)
+    with pytest.raises(ValueError, match=says):
+        roicy.ps_roi_align_backward_rois(grad, np.ones(shape, np.float32), boxes)
+    with pytest.raises(ValueError, match=says):
+        roicy.ps_roi_align_plan(boxes, shape, 2)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 8])
+def test_gradients_of_other_channels(channels):
+    """A gradient has as many channels as the result."""
+    with pytest.raises(ValueError, match=r"grad_output must have shape \(1, 3, 2, 2\)"):
+        roicy.ps_roi_align_backward(np.ones((1, channels, 2, 2), np.float32), ROIS[:1], (1, 12, 8, 8))
+
+
+def test_words_of_a_plan():
+    plan = roicy.ps_roi_align_plan(ROIS, (2, 12, 7, 9), 2, spatial_scale=0.5)
+    for part in ("ps_roi_align", "3 rois", "(2, 12, 7, 9)", "(2, 2)", "spatial_scale=0.5"):
+        assert part in repr(plan)
+    assert plan.output_shape == (3, 3, 2, 2)
+    with pytest.raises(ValueError, match="return_argmax must be False for an average"):
+        plan(np.ones((2, 12, 7, 9), np.float32), return_argmax=True)
