@@ -383,6 +383,7 @@ def module():
     )
     usual = Stream()  # where none is in use
     found.cuda = types.SimpleNamespace(
+        alloc=None,  # each array of a table is one, that an access beside it shows
         runtime=runtime,
         nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 0)),
         is_available=lambda: True,

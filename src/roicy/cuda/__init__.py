@@ -33,6 +33,9 @@ class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels)
         Returns the number of the device in use.
     current_stream : callable, optional
         Returns the stream in use, which is a `cupy.cuda.Stream`; without it there is one stream only.
+    allocate : callable, optional
+        ``allocate(bytes)`` returns memory, which is a `cupy.cuda.MemoryPointer`; without it a table keeps
+        arrays of `xp`.
     """
 
     @property
@@ -92,4 +95,5 @@ def kernels() -> Kernels:
     state.check()
     import cupy
 
-    return Kernels(cupy, cupy.RawModule, cupy.cuda.runtime.getDevice, cupy.cuda.get_current_stream)
+    get_device, get_stream = cupy.cuda.runtime.getDevice, cupy.cuda.get_current_stream
+    return Kernels(cupy, cupy.RawModule, get_device, get_stream, cupy.cuda.alloc)

@@ -69,6 +69,9 @@ class Device:
         Returns the number of the device in use.
     current_stream : callable, optional
         Returns the stream in use, which is a `cupy.cuda.Stream`; without it there is one stream only.
+    allocate : callable, optional
+        ``allocate(bytes)`` returns memory, which is a `cupy.cuda.MemoryPointer`; without it a table keeps
+        arrays of `xp`.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class Device:
         module: Callable[..., Any],
         current_device: Callable[[], int],
         current_stream: Callable[[], Any] | None = None,
+        allocate: Callable[[int], Any] | None = None,
     ) -> None:
         self.xp = xp
+        self.allocate = allocate
         self.most_blocks = MOST_BLOCKS
         self.index: str | None = None  # a type of INDEX for all launches, where it is not to be chosen
         self._module = module

@@ -21,6 +21,12 @@ POINTER = np.uintp
 _OF_SIZE = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 
+class Place(np.uintp):
+    """Where an array is: its address on the device."""
+
+    __slots__ = ()
+
+
 class Struct(np.void):  # type: ignore[misc]  # NumPy's stubs say that nothing derives from it
     """A struct's value, which does not change.
 
@@ -31,6 +37,8 @@ class Struct(np.void):  # type: ignore[misc]  # NumPy's stubs say that nothing d
     """
 
     arrays: dict[str, Any]
+
+    __hash__ = object.__hash__  # by which one it is: those of one memory and the same values are one
 
 
 class Layout:
@@ -59,13 +67,13 @@ class Layout:
         self._pack = struct.Struct(f"@{''.join(codes)}{self._aligned}").pack
 
     def __call__(self, **values: Any) -> Struct:
-        """Return a struct with these values: numbers, arrays or None (which kernels see as null), structs."""
+        """Return a struct with these values: numbers, structs, for pointers arrays, places or None (null)."""
         arrays: dict[str, Any] = {}
         for name in self._pointers:
             array = values[name]
             if array is None:
                 values[name] = 0
-            else:
+            elif type(array) is not Place:
                 arrays[name] = array
                 values[name] = address(array)
         for name in self._inner:

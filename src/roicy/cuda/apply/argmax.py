@@ -18,8 +18,8 @@ _NOWHERE = STRIDES(n=0, c=0, y=0, x=0)
 NUMBERS = Layout(rois=np.int64, channels=np.int32, rows=np.int32, columns=np.int32, by_channel=np.int32)
 
 
-def argmax_view(argmax: Ndarray | None, instead: Ndarray) -> Arguments:
-    """Return the arguments for an argmax, or for none with another array `instead`."""
+def argmax_view(argmax: Ndarray | None, instead: Any) -> Arguments:
+    """Return the arguments for an argmax, or for none with another array, or its place, `instead`."""
     return (instead, _NOWHERE) if argmax is None else view(argmax)
 
 
@@ -44,7 +44,7 @@ def survey(device: Device, argmax: Ndarray, kernel: str, *arguments: Any) -> Non
 
 
 def first_wrong(
-    device: Device, argmax: Ndarray, wrong: Ndarray, limit: int = 0, total: Ndarray | None = None
+    device: Device, argmax: Ndarray, wrong: Ndarray, limit: int = 0, total: Any = None
 ) -> ArgmaxError | None:
     """Return ((k, c, p, q), value, limit) of the first wrong number, or None; waits.
 

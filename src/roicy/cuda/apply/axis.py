@@ -111,8 +111,8 @@ class AxisKernels(Device):
         parts, threads = -(-channels // constants["CHANNELS"]), constants["THREADS"]
         partial = self.xp.empty((parts, table.rois, 4)) if parts > 1 else grad_boxes
         slopes = SLOPES(
-            y=table.y.slopes,
-            x=table.x.slopes,
+            y=table.memory.parts["y_slopes"],
+            x=table.memory.parts["x_slopes"],
             partial=partial,
             tasks=table.rois * parts,
             apart=apart,

@@ -62,7 +62,7 @@ class GridKernels(Device):
         arguments = (
             *view(features),
             *view(out),
-            *argmax_view(argmax, tables.window),
+            *argmax_view(argmax, tables.memory.parts["window"]),
             tables.packed,
             division,
         )
@@ -115,5 +115,6 @@ class GridKernels(Device):
         if not argmax.size:
             return None
         wrong = self.xp.empty(len(argmax), np.int64)
-        survey(self, argmax, "survey_of_samples", tables.image, tables.total, wrong)
-        return first_wrong(self, argmax, wrong, total=tables.total)
+        image, total = (tables.memory.parts[name] for name in ("image", "total"))
+        survey(self, argmax, "survey_of_samples", image, total, wrong)
+        return first_wrong(self, argmax, wrong, total=total)

@@ -41,7 +41,12 @@ class RangeKernels(Device):
         arrays = (features, out) if argmax is None else (features, out, argmax)
         options = self.feature_options(features.dtype, table.accumulate, *arrays)
         options += PLACED[argmax is not None]
-        arguments = *view(features), *view(out), *argmax_view(argmax, table.window), table.packed
+        arguments = (
+            *view(features),
+            *view(out),
+            *argmax_view(argmax, table.memory.parts["window"]),
+            table.packed,
+        )
         if channels_closer(features) and channels >= _MANY_CHANNELS:
             source = "range_forward_pixels"
             warps = CONSTANTS[source]["WARPS"]
@@ -95,6 +100,6 @@ class RangeKernels(Device):
         if not argmax.size:
             return None
         wrong = self.xp.empty(len(argmax), np.int64)
-        survey(self, argmax, "survey", np.int64(limit), table.image, wrong)
+        survey(self, argmax, "survey", np.int64(limit), table.memory.parts["image"], wrong)
         found = first_wrong(self, argmax, wrong, limit)
         return found and found[:2]

@@ -43,25 +43,28 @@ INLINE Stretch stretch_of_lane(const Side &side, int p, bool valid) {
     return {side.length, -1, 0, {0, 0, -1, false}, 0};
 }
 
-#define BOXES                                                                                                \
-    const BOX *__restrict__ boxes, int columns, const int64 *images, int given, int64 rois, int64 count
+/* An axis of a box, by the RULE of `sampling`. */
+INLINE Side side_of_box(const Boxes &boxes, int64 k, bool along_x, const Sampling &sampling,
+                        const Rois &rois) {
+    const BOX *box = row_of(boxes, k) + boxes.columns - 4;
+    return axis_side(box[along_x ? 0 : 1], box[along_x ? 2 : 3], sampling, along_x ? rois.columns : rois.rows,
+                     along_x ? rois.width : rois.height);
+}
 
 /* For each RoI and axis (0: rows, 1: columns) how many taps there may be, and how many pixels its window has.
  */
-KERNEL __launch_bounds__(128, 4) measure(BOXES, int height, int width, int ph, int pw, double scale,
-                                         int sampling_ratio, int aligned, int64 *room, int64 *pixels) {
-    const Sampling sampling = {scale, sampling_ratio, aligned, RULE};
+KERNEL __launch_bounds__(128, 4)
+    measure(const Boxes boxes, Sampling sampling, const Rois rois, int64 *room, int64 *pixels) {
+    sampling.rule = RULE;
     const int lane = threadIdx.x & 31;
-    for (int64 task = (blockIdx.x * 128LL + threadIdx.x) >> 5; task < 2 * rois; task += gridDim.x * 4LL) {
+    for (int64 task = (blockIdx.x * 128LL + threadIdx.x) >> 5; task < 2 * rois.count;
+         task += gridDim.x * 4LL) {
         const int64 k = task >> 1;
-        const bool along_x = task & 1;
-        const BOX *box = boxes + k * columns + columns - 4;
-        const int bins = along_x ? pw : ph, length = along_x ? width : height;
-        const bool valid = image_of(boxes + k * columns, columns, images, given, k, count) >= 0;
-        const Side side = axis_side(box[along_x ? 0 : 1], box[along_x ? 2 : 3], sampling, bins, length);
+        const bool along_x = task & 1, valid = image_of(boxes, k, rois.images) >= 0;
+        const Side side = side_of_box(boxes, k, along_x, sampling, rois);
         int64 taps = 0, total;
-        int low = length, high = -1;
-        for (int p = lane; valid && p < bins; p += 32) {
+        int low = side.length, high = -1;
+        for (int p = lane; valid && p < side.bins; p += 32) {
             const Stretch stretch = stretch_of(side, p, RULE);
             taps += stretch.room;
             low = min(low, stretch.low);
@@ -71,8 +74,8 @@ KERNEL __launch_bounds__(128, 4) measure(BOXES, int height, int width, int ph, i
         low = least_of_warp(low);
         high = -least_of_warp(-high);
         if (lane == 0) {
-            room[(along_x ? rois : 0) + k] = total;
-            pixels[(along_x ? rois : 0) + k] = high >= low ? high - low + 2 : 1;
+            room[(along_x ? rois.count : 0) + k] = total;
+            pixels[(along_x ? rois.count : 0) + k] = high >= low ? high - low + 2 : 1;
         }
     }
 }
@@ -115,43 +118,38 @@ INLINE void transpose(const Tap *taps, const int *start, const int *count, int b
         pixel_start[high - low] = (int)before;
 }
 
-/* What `fill` writes along one axis: taps, where `sloped` their slopes, where `turned` the transposed lists.
- */
-#define FILLED(name)                                                                                         \
-    int name##_length, int name##_bins, int64 name##_room, const int64 *name##_first, int64 name##_pixels,   \
-        const int64 *name##_line, int *name##_start, int *name##_count, REAL *name##_taps,                   \
-        REAL *name##_slopes, int *name##_turned_start, REAL *name##_turned
-
+/* What `fill` writes along one axis: taps, where asked for their slopes, and the transposed lists; room and
+ * pixels as in Axis and Turned. */
 struct Filled {
-    int length, bins;
     int64 room, pixels;
     const int64 *first, *line;
     int *start, *count;
-    REAL *taps, *slopes;
+    REAL *taps, *slopes; /* null where there are none */
     int *turned_start;
-    REAL *turned;
+    REAL *turned; /* likewise */
 };
 
-#define FILLED_AXIS(name)                                                                                    \
-    {name##_length, name##_bins,  name##_room, name##_pixels, name##_first,        name##_line,              \
-     name##_start,  name##_count, name##_taps, name##_slopes, name##_turned_start, name##_turned}
+struct FilledAxes {
+    Rois rois;
+    Filled y, x;
+};
 
 /* Fills both axes of every RoI, its image and its window. */
-KERNEL __launch_bounds__(128, 3) fill(BOXES, FILLED(y), FILLED(x), double scale, int sampling_ratio,
-                                      int aligned, int sloped, int turned, int64 *image, int *window) {
-    const Sampling sampling = {scale, sampling_ratio, aligned, RULE};
+KERNEL __launch_bounds__(128, 3) fill(const Boxes boxes, Sampling sampling, const FilledAxes filled) {
+    sampling.rule = RULE;
+    const Rois rois = filled.rois;
     const int lane = threadIdx.x & 31;
-    for (int64 task = (blockIdx.x * 128LL + threadIdx.x) >> 5; task < 2 * rois; task += gridDim.x * 4LL) {
+    for (int64 task = (blockIdx.x * 128LL + threadIdx.x) >> 5; task < 2 * rois.count;
+         task += gridDim.x * 4LL) {
         const int64 k = task >> 1;
         const bool along_x = task & 1;
-        const Filled y = FILLED_AXIS(y), x = FILLED_AXIS(x), axis = along_x ? x : y;
-        const int bins = axis.bins;
-        const BOX *box = boxes + k * columns + columns - 4;
-        const Side side = axis_side(box[along_x ? 0 : 1], box[along_x ? 2 : 3], sampling, bins, axis.length);
-        const int64 at = image_of(boxes + k * columns, columns, images, given, k, count);
+        const Filled axis = along_x ? filled.x : filled.y;
+        const Side side = side_of_box(boxes, k, along_x, sampling, rois);
+        const int bins = side.bins;
+        const int64 at = image_of(boxes, k, rois.images);
         const int64 begin = begin_of(k, axis.room, axis.first);
         const int most = (int)(axis.room ? axis.room : axis.first[k + 1] - begin);
-        int low = axis.length, high = -1;
+        int low = side.length, high = -1;
         int64 before = 0;
         for (int done = 0; done < bins; done += 32) {
             const int p = done + lane;
@@ -161,7 +159,7 @@ KERNEL __launch_bounds__(128, 3) fill(BOXES, FILLED(y), FILLED(x), double scale,
             int taken = 0;
             if (stretch.room > 0 && from < most) {
                 const Lists lists = {reinterpret_cast<Tap *>(axis.taps) + begin + from,
-                                     sloped ? axis.slopes + 2 * (begin + from) : (REAL *)0,
+                                     axis.slopes ? axis.slopes + 2 * (begin + from) : (REAL *)0,
                                      (int)min(stretch.room, most - from), 0};
                 Taps taps = taps_into(lists);
                 add_taps(side, stretch, p, sampling, &taps);
@@ -183,12 +181,12 @@ KERNEL __launch_bounds__(128, 3) fill(BOXES, FILLED(y), FILLED(x), double scale,
         if (high <= low)
             low = high = 0;
         if (lane == 0) {
-            image[k] = at;
-            window[4 * k + 2 * along_x] = low;
-            window[4 * k + 2 * along_x + 1] = high;
+            rois.image[k] = at;
+            rois.window[4 * k + 2 * along_x] = low;
+            rois.window[4 * k + 2 * along_x + 1] = high;
         }
         __syncwarp();
-        if (turned)
+        if (axis.turned)
             transpose(reinterpret_cast<Tap *>(axis.taps) + begin, axis.start + k * bins,
                       axis.count + k * bins, bins, low, high, most, lane,
                       axis.turned_start + begin_of(k, axis.pixels, axis.line),

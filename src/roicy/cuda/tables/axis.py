@@ -6,109 +6,47 @@ waited for. Where that would be too much memory the device is asked what the box
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from roicy._types import DType, Ndarray, Regions, Sampling
-from roicy.cuda.device import Arguments, Device, rule_options
+from roicy._types import Accumulate, Purpose, Regions, Sampling, Size
+from roicy.cuda.device import Device, rule_options
+from roicy.cuda.memory import Wanted
 from roicy.cuda.structs import POINTER, Layout, Struct
-from roicy.cuda.tables.rois import ROIS, RoiTable
+from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_sampling
 
 #: Bytes of tables that are set aside without asking what the boxes need.
 UNASKED_BYTES = 1 << 28
 
-
-#: As in axis.cuh.
+#: As in axis.cuh and axis.cu.
 AXIS = Layout(start=POINTER, count=POINTER, taps=POINTER, first=POINTER, room=np.int64)
 AXES = Layout(rois=ROIS, y=AXIS, x=AXIS)
 TURNED = Layout(start=POINTER, taps=POINTER, first=POINTER, line=POINTER, room=np.int64, pixels=np.int64)
 TURNED_AXES = Layout(rois=ROIS, y=TURNED, x=TURNED)
+FILLED = Layout(
+    room=np.int64,
+    pixels=np.int64,
+    first=POINTER,
+    line=POINTER,
+    start=POINTER,
+    count=POINTER,
+    taps=POINTER,
+    slopes=POINTER,
+    turned_start=POINTER,
+    turned=POINTER,
+)
+FILLED_AXES = Layout(rois=ROIS, y=FILLED, x=FILLED)
 
 
-class _Axis:
-    """Lists of taps of every RoI along one axis.
-
-    It does not know its table: of a circle of references only Python's garbage collector gets rid, and that
-    knows nothing of memory on a device.
-    """
-
-    def __init__(
-        self, xp: Any, image: Ndarray, real: DType, bins: int, length: int, sampling_ratio: int
-    ) -> None:
-        self._xp = xp
-        self._rois = len(image)
-        self._real = real
-        self._unused = image  # stands where a kernel wants an array and reads none
-        self.bins = bins
-        self.length = length
-        #: taps that a RoI has at the most: a bin has no more than it spans pixels, and neighbours share a few
-        self.room = max(1, min(bins * length, length + (length * bins >> 20) + 4 * bins + 2))
-        if sampling_ratio:
-            self.room = min(self.room, 2 * sampling_ratio * bins)
-        self.pixels = length + 1
-        self.first = self.line = None
-
-    def bytes(self, sloped: bool, turned: bool) -> int:
-        """Return how much memory the lists take."""
-        taps = 2 * self._real.itemsize * (1 + sloped + turned)
-        return self._rois * (8 * self.bins + self.room * taps + 4 * self.pixels * turned)
-
-    def fit(self, room: Ndarray, pixels: Ndarray) -> None:
-        """Give each RoI the room it needs: (K,) taps and pixels."""
-        xp = self._xp
-        starts = xp.zeros((2, len(room) + 1), np.int64)
-        xp.cumsum(room, out=starts[0, 1:])
-        xp.cumsum(pixels, out=starts[1, 1:])
-        self.first, self.line = starts
-        self.room = self.pixels = 0
-
-    def reserve(self, sloped: bool, turned: bool) -> None:
-        xp, k, real = self._xp, self._rois, self._real
-        taps = max(1, self.room * k if self.first is None else int(self.first[-1]))
-        pixels = max(1, self.pixels * k if self.line is None else int(self.line[-1]))
-        self.start = xp.empty((k, self.bins), np.int32)
-        self.count = xp.empty((k, self.bins), np.int32)
-        self.taps = xp.empty((taps, 2), real)
-        self.slopes = xp.empty((taps, 2), real) if sloped else self.taps
-        self.turned_start = xp.empty(pixels, np.int32) if turned else self.start
-        self.turned = xp.empty((taps, 2), real) if turned else self.taps
-
-    def _room(self) -> Arguments:
-        return np.int64(self.room), self._unused if self.first is None else self.first
-
-    def _pixels(self) -> Arguments:
-        return np.int64(self.pixels), self._unused if self.line is None else self.line
-
-    def filled(self) -> Arguments:
-        """Return the arguments that the macro FILLED stands for."""
-        return (
-            np.int32(self.length),
-            np.int32(self.bins),
-            *self._room(),
-            *self._pixels(),
-            self.start,
-            self.count,
-            self.taps,
-            self.slopes,
-            self.turned_start,
-            self.turned,
-        )
-
-    def lists(self) -> Struct:
-        """Return what the kernels are told of the lists: a struct Axis."""
-        return AXIS(start=self.start, count=self.count, taps=self.taps, first=self.first, room=self.room)
-
-    def transpose(self) -> Struct:
-        """Return what they are told of the transposed lists: a struct Turned."""
-        return TURNED(
-            start=self.turned_start,
-            taps=self.turned,
-            first=self.first,
-            line=self.line,
-            room=self.room,
-            pixels=self.pixels,
-        )
+#: Taps and pixels of either axis, of each RoI or of all.
+_Rooms: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+#: Arrays of where they begin, likewise, or None where each RoI has the same room.
+_Begins: TypeAlias = tuple[tuple[Any, Any], tuple[Any, Any]]
+#: Each RoI has its own, as the arrays say.
+_OWN_ROOMS: _Rooms = (0, 0), (0, 0)
 
 
 class AxisTable(RoiTable):
@@ -116,8 +54,6 @@ class AxisTable(RoiTable):
 
     Attributes
     ----------
-    y, x : _Axis
-        Lists of taps along either axis.
     packed : Struct
         What the kernels are told of the table: a struct Axes, or TurnedAxes for the features' gradient.
     """
@@ -127,48 +63,101 @@ class AxisTable(RoiTable):
         device: Device,
         regions: Regions,
         sampling: Sampling,
-        accumulate: str,
-        purpose: str,
+        accumulate: Accumulate,
+        purpose: Purpose,
     ) -> None:
         super().__init__(device, regions, accumulate)
-        geometry = (
-            np.float64(sampling.spatial_scale),
-            np.int32(sampling.sampling_ratio),
-            np.int32(sampling.aligned),
-        )
-        self._rule = rule_options(sampling.rule)
-        sloped, turned = purpose == "backward_rois", purpose == "backward"
-        shared = device.xp, self.image, np.dtype(accumulate)
-        (_, _, height, width), (rows, columns) = self.input_shape, self.output_size
-        self.y = _Axis(*shared, rows, height, sampling.sampling_ratio)
-        self.x = _Axis(*shared, columns, width, sampling.sampling_ratio)
-        if self.y.bytes(sloped, turned) + self.x.bytes(sloped, turned) > UNASKED_BYTES:
-            self._measure(geometry)
-        self.y.reserve(sloped, turned)
-        self.x.reserve(sloped, turned)
-        arguments = (
-            *self.rows(),
-            *self.y.filled(),
-            *self.x.filled(),
-            *geometry,
-            np.int32(sloped),
-            np.int32(turned),
-            self.image,
-            self.window,
-        )
-        self._launch("fill", arguments)
-        if turned:
-            self.packed = TURNED_AXES(rois=self.packed_rois, y=self.y.transpose(), x=self.x.transpose())
+        self._specialised = self._options + rule_options(sampling.rule)
+        self._sampling = packed_sampling(sampling)
+        of_lists = self.rois, self.input_shape[2:], self.output_size, sampling.sampling_ratio
+        rooms, purposes = _rooms(*of_lists), (purpose == "backward_rois", purpose == "backward")
+        wanted = _wanted(self.rois, self.output_size, _totals(self.rois, rooms), accumulate, *purposes)
+        if wanted.size <= UNASKED_BYTES:
+            self.keep(wanted)
+            filled, self.packed = self.memory.packed(_structs, self.packed_rois, rooms, *purposes)
         else:
-            self.packed = AXES(rois=self.packed_rois, y=self.y.lists(), x=self.x.lists())
+            begins, totals = self._measured()
+            self.keep(_wanted(self.rois, self.output_size, totals, accumulate, *purposes))
+            filled, self.packed = _structs(self.memory.parts, self.packed_rois, _OWN_ROOMS, *purposes, begins)
+        self._launch("fill", self.packed_boxes(), self._sampling, filled)
 
-    def _measure(self, geometry: Arguments) -> None:
-        room, pixels = self.device.xp.empty((2, 2, self.rois), np.int64)
-        sizes = map(np.int32, (*self.input_shape[2:], *self.output_size))
-        arguments = (*self.rows(), *sizes, *geometry, room, pixels)
-        self._launch("measure", arguments)
-        self.y.fit(room[0], pixels[0])
-        self.x.fit(room[1], pixels[1])
+    def _measured(self) -> tuple[_Begins, _Rooms]:
+        # where the lists of each RoI begin, and how long they are altogether; waits for the device
+        xp, k = self.device.xp, self.rois
+        sizes = xp.empty((2, 2, k), np.int64)  # of taps and pixels, along y and x
+        self._launch("measure", self.packed_boxes(), self._sampling, self.numbers(), sizes[0], sizes[1])
+        begins = xp.zeros((2, 2, k + 1), np.int64)
+        xp.cumsum(sizes, axis=2, out=begins[:, :, 1:])
+        (y_taps, x_taps), (y_pixels, x_pixels) = begins[:, :, -1].tolist()
+        (y_first, x_first), (y_line, x_line) = begins
+        return ((y_first, y_line), (x_first, x_line)), ((y_taps, y_pixels), (x_taps, x_pixels))
 
-    def _launch(self, kernel: str, arguments: Arguments) -> None:
-        self.device.launch("axis", kernel, self._options + self._rule, -(-self.rois // 2), 128, arguments)
+    def _launch(self, kernel: str, *arguments: Any) -> None:
+        self.device.launch("axis", kernel, self._specialised, -(-self.rois // 2), 128, arguments)
+
+
+@functools.lru_cache(64)
+def _rooms(rois: int, lengths: Size, bins: Size, sampling_ratio: int) -> _Rooms:
+    # what taps a RoI has at the most: a bin has no more than it spans pixels, and neighbours share a few
+    def room(length: int, bins: int) -> int:
+        most = max(1, min(bins * length, length + (length * bins >> 20) + 4 * bins + 2))
+        return min(most, 2 * sampling_ratio * bins) if sampling_ratio else most
+
+    (height, width), (rows, columns) = lengths, bins
+    return (room(height, rows), height + 1), (room(width, columns), width + 1)
+
+
+def _totals(rois: int, rooms: _Rooms) -> _Rooms:
+    (y_taps, y_pixels), (x_taps, x_pixels) = rooms
+    return (rois * y_taps, rois * y_pixels), (rois * x_taps, rois * x_pixels)
+
+
+@functools.lru_cache(64)
+def _wanted(
+    rois: int, output_size: Size, totals: _Rooms, accumulate: Accumulate, sloped: bool, turned: bool
+) -> Wanted:
+    arrays = of_rois(rois)
+    real = np.float64 if accumulate == "float64" else np.float32
+    for axis, bins, (taps, pixels) in zip("yx", output_size, totals, strict=True):
+        arrays[f"{axis}_start"] = arrays[f"{axis}_count"] = (rois, bins), np.int32
+        for name in ("taps", *("slopes",) * sloped, *("turned",) * turned):
+            arrays[f"{axis}_{name}"] = (max(1, taps), 2), real
+        if turned:
+            arrays[f"{axis}_turned_start"] = (max(1, pixels),), np.int32
+    return Wanted(**arrays)
+
+
+def _structs(
+    parts: Mapping[str, Any],
+    rois: Struct,
+    rooms: _Rooms,
+    sloped: bool,
+    turned: bool,
+    begins: _Begins = ((None, None), (None, None)),
+) -> tuple[Struct, Struct]:
+    # what the kernel that fills the table is told, and what those that apply it
+    filled, applied = {}, {}
+    for axis, (room, pixels), (first, line) in zip("yx", rooms, begins, strict=True):
+        start, count, taps, slopes, turned_taps, turned_start = (
+            parts.get(f"{axis}_{name}")
+            for name in ("start", "count", "taps", "slopes", "turned", "turned_start")
+        )
+        filled[axis] = FILLED(
+            room=room,
+            pixels=pixels,
+            first=first,
+            line=line,
+            start=start,
+            count=count,
+            taps=taps,
+            slopes=slopes,
+            turned_start=turned_start,
+            turned=turned_taps,
+        )
+        if turned:
+            applied[axis] = TURNED(
+                start=turned_start, taps=turned_taps, first=first, line=line, room=room, pixels=pixels
+            )
+        else:
+            applied[axis] = AXIS(start=start, count=count, taps=taps, first=first, room=room)
+    return FILLED_AXES(rois=rois, **filled), (TURNED_AXES if turned else AXES)(rois=rois, **applied)

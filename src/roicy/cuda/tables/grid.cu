@@ -37,46 +37,44 @@ INLINE Range fill_axis(const Side &side, int rule, double *record, double *step,
     return {least_of_warp(touched.low), most_of_warp(touched.high)};
 }
 
-/* steps: (K, 2) sizes of bins and whether the RoI's size was raised to 1; bin_rows: (K, PH) the pixel rows
- * [low, high) that each row of bins reads; the others as in Grid. */
-KERNEL __launch_bounds__(32 * WARPS, 4)
-    fill(const BOX *boxes, int columns_of_boxes, const int64 *images, int given, int64 rois, int64 count,
-         double spatial_scale, int sampling_ratio, int aligned, int rule, int height, int width, int rows,
-         int columns, int64 *image, int *window, double *bins, int *listed, int *total, double *steps,
-         int *bin_rows) {
-    const Sampling sampling = {spatial_scale, sampling_ratio, aligned, rule};
-    for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois; k += gridDim.x * (int64)WARPS) {
-        const BOX *row = boxes + k * columns_of_boxes, *box = row + columns_of_boxes - 4;
-        const int64 own = image_of(row, columns_of_boxes, images, given, k, count),
-                    at = k * ((int64)rows + columns);
+/* The bins of both axes, the pixel rows [low, high) that each row of bins reads, and what the RoI reads. */
+KERNEL __launch_bounds__(32 * WARPS, 4) fill(const Boxes boxes, const Sampling sampling, const Grid table) {
+    const Rois rois = table.rois;
+    const int rows = rois.rows, columns = rois.columns;
+    for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois.count;
+         k += gridDim.x * (int64)WARPS) {
+        const BOX *box = row_of(boxes, k) + boxes.columns - 4;
+        const int64 own = image_of(boxes, k, rois.images), at = k * ((int64)rows + columns);
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
-            const Range down =
-                fill_axis(grid_side(box[1], box[3], sampling, rows, height), rule, bins + RECORD * at,
-                          steps + 4 * k, listed + at, total + at, bin_rows + 2 * k * rows);
-            const Range along = fill_axis(grid_side(box[0], box[2], sampling, columns, width), rule,
-                                          bins + RECORD * (at + rows), steps + 4 * k + 2, listed + at + rows,
-                                          total + at + rows, nullptr);
+            const Range down = fill_axis(grid_side(box[1], box[3], sampling, rows, rois.height),
+                                         sampling.rule, table.bins + RECORD * at, table.steps + 4 * k,
+                                         table.listed + at, table.total + at, table.bin_rows + 2 * k * rows);
+            const Range along =
+                fill_axis(grid_side(box[0], box[2], sampling, columns, rois.width), sampling.rule,
+                          table.bins + RECORD * (at + rows), table.steps + 4 * k + 2,
+                          table.listed + at + rows, table.total + at + rows, nullptr);
             if (down.low < down.high && along.low < along.high)
                 part = {down.low, down.high, along.low, along.high};
         }
         __syncwarp();
         if (threadIdx.x % 32 == 0) {
-            image[k] = own;
-            put_window(window, k, part);
+            rois.image[k] = own;
+            put_window(rois.window, k, part);
         }
     }
 }
 
 /* first[0] = the first RoI of no image, first[1] = the first one with more than MOST_SAMPLES samples in a
- * bin, `rois` where there is none. One block. */
-KERNEL __launch_bounds__(256)
-    first_bad(const int64 *image, const double *bins, int64 rois, int rows, int columns, int64 *first) {
+ * bin, their number where there is none. One block. */
+KERNEL __launch_bounds__(256) first_bad(const Grid table, int64 *first) {
     __shared__ int64 room[256];
-    int64 found = rois, found_fine = rois;
-    for (int64 k = threadIdx.x; k < rois; k += 256) {
-        const double *y = bins + RECORD * k * ((int64)rows + columns), *x = y + RECORD * rows;
-        if (image[k] < 0)
+    const Rois rois = table.rois;
+    int64 found = rois.count, found_fine = rois.count;
+    for (int64 k = threadIdx.x; k < rois.count; k += 256) {
+        const double *y = table.bins + RECORD * k * ((int64)rois.rows + rois.columns);
+        const double *x = y + RECORD * rois.rows;
+        if (rois.image[k] < 0)
             found = min(found, k);
         else if (y[3] * x[3] > MOST_SAMPLES)
             found_fine = min(found_fine, k);

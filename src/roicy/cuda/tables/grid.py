@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from roicy._types import Ndarray, Regions, Sampling
-from roicy.cuda.device import Arguments, Device, name_of, table_options
-from roicy.cuda.structs import POINTER, Layout
-from roicy.cuda.tables.rois import ROIS, RoiTable
+from roicy._types import Ndarray, Regions, Sampling, Size
+from roicy.cuda.device import Arguments, Device
+from roicy.cuda.memory import Wanted
+from roicy.cuda.structs import POINTER, Layout, Struct
+from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_sampling
 
 #: As in grid.cuh.
 GRID = Layout(
@@ -39,16 +44,6 @@ class GridTable(RoiTable):
 
     Attributes
     ----------
-    bins : array, (K, PH + PW, 4), float64
-        Of each bin along y, then along x: where it begins, the first and the last of its samples that hit the
-        map, and how many it has.
-    steps : array, (K, 2, 2), float64
-        Along y and x: how far bins are apart, and whether the RoI's size was raised to 1.
-    listed, total : array, (K, PH + PW), int32
-        How many samples of each bin are listed, all that hit the map or the few that a maximum over many
-        needs; how many there are, 2**31 - 1 where they are more.
-    bin_rows : array, (K, PH, 2), int32
-        The pixel rows, [low, high), that the samples of each row of bins touch.
     packed : Struct
         What the kernels are told of the table: a struct Grid.
     """
@@ -61,38 +56,11 @@ class GridTable(RoiTable):
         accumulate: str,
     ) -> None:
         super().__init__(device, regions, accumulate)
-        spatial_scale, sampling_ratio, aligned, rule = sampling
-        height, width = self.input_shape[2:]
-        rows, columns = self.output_size
-        self.bins = device.xp.empty((self.rois, rows + columns, 4), np.float64)
-        self.steps = device.xp.empty((self.rois, 2, 2), np.float64)
-        self.listed = device.xp.empty((self.rois, rows + columns), np.int32)
-        self.total = device.xp.empty((self.rois, rows + columns), np.int32)
-        self.bin_rows = device.xp.empty((self.rois, rows, 2), np.int32)
+        self.keep(_wanted(self.rois, self.output_size))
         self._first_bad: list[int] | None = None
-        self._box_option = table_options(name_of(self.boxes.dtype), accumulate)[:1]
-        self.packed = GRID(
-            rois=self.packed_rois,
-            bins=self.bins,
-            listed=self.listed,
-            total=self.total,
-            steps=self.steps,
-            bin_rows=self.bin_rows,
-            spatial_scale=spatial_scale,
-            rule=rule,
-        )
-        arguments = (
-            *self.rows(),
-            np.float64(spatial_scale),
-            *map(np.int32, (sampling_ratio, aligned, rule, height, width, rows, columns)),
-            self.image,
-            self.window,
-            self.bins,
-            self.listed,
-            self.total,
-            self.steps,
-            self.bin_rows,
-        )
+        self._box_option = self._options[:1]
+        self.packed = self.memory.packed(_grid, self.packed_rois, sampling.spatial_scale, sampling.rule)
+        arguments = self.packed_boxes(), packed_sampling(sampling), self.packed
         self.launch_table("fill", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "grid")
 
     @property
@@ -109,8 +77,7 @@ class GridTable(RoiTable):
         # both together, as each time to wait counts
         if self._first_bad is None:
             first = self.device.xp.empty(2, np.int64)
-            arguments = (self.image, self.bins, np.int64(self.rois), *map(np.int32, self.output_size), first)
-            self.launch_table("first_bad", 1, 256, arguments, "grid")
+            self.launch_table("first_bad", 1, 256, (self.packed, first), "grid")
             self._first_bad = [-1 if found == self.rois else found for found in first.tolist()]
         return self._first_bad
 
@@ -128,3 +95,23 @@ class GridTable(RoiTable):
         """Run a kernel that is specialised for feature maps like `features`, too; it accesses `arrays`."""
         options = self.device.feature_options(features.dtype, self.accumulate, *arrays)
         self.device.launch(source, kernel, options + self._box_option, blocks, threads, arguments, shared)
+
+
+@functools.lru_cache(64)
+def _wanted(rois: int, output_size: Size) -> Wanted:
+    # what the fields of struct Grid are, (K, PH + PW) or of each axis, or each row of bins
+    rows, columns = output_size
+    numbers = (rois, rows + columns), np.int32
+    return Wanted(
+        **of_rois(rois),
+        bins=((rois, rows + columns, 4), np.float64),
+        steps=((rois, 2, 2), np.float64),
+        listed=numbers,
+        total=numbers,
+        bin_rows=((rois, rows, 2), np.int32),
+    )
+
+
+def _grid(parts: Mapping[str, Any], rois: Struct, spatial_scale: float, rule: int) -> Struct:
+    arrays = {name: parts[name] for name in ("bins", "steps", "listed", "total", "bin_rows")}
+    return GRID(rois=rois, spatial_scale=spatial_scale, rule=rule, **arrays)

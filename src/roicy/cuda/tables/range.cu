@@ -3,6 +3,7 @@
 #include "tables/range.cuh"
 
 #include "geometry/range.h"
+#include "geometry/samples.h"
 
 enum { WARPS = 4 };
 
@@ -22,26 +23,27 @@ INLINE Range fill_axis(const RangeSide &side, int *start, int *count) {
     return {least_of_warp(touched.low), most_of_warp(touched.high)};
 }
 
-KERNEL __launch_bounds__(32 * WARPS)
-    fill(const BOX *boxes, int columns, const int64 *images, int given, int64 rois, int64 count,
-         double spatial_scale, int rule, int height, int width, int rows_of_bins, int columns_of_bins,
-         int64 *image, int *window, int *y_start, int *y_length, int *x_start, int *x_length) {
-    for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois; k += gridDim.x * (int64)WARPS) {
-        const BOX *row = boxes + k * columns, *box = row + columns - 4;
-        const int64 own = image_of(row, columns, images, given, k, count);
+KERNEL __launch_bounds__(32 * WARPS) fill(const Boxes boxes, const Sampling sampling, const Ranges table) {
+    const Rois rois = table.rois;
+    for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois.count;
+         k += gridDim.x * (int64)WARPS) {
+        const BOX *box = row_of(boxes, k) + boxes.columns - 4;
+        const int64 own = image_of(boxes, k, rois.images);
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
-            const RangeSide y = range_side(box[1], box[3], spatial_scale, rows_of_bins, height, rule);
-            const RangeSide x = range_side(box[0], box[2], spatial_scale, columns_of_bins, width, rule);
-            const Range down = fill_axis(y, y_start + k * rows_of_bins, y_length + k * rows_of_bins);
-            const Range along = fill_axis(x, x_start + k * columns_of_bins, x_length + k * columns_of_bins);
+            const double scale = sampling.spatial_scale;
+            const RangeSide y = range_side(box[1], box[3], scale, rois.rows, rois.height, sampling.rule);
+            const RangeSide x = range_side(box[0], box[2], scale, rois.columns, rois.width, sampling.rule);
+            const int64 row = k * rois.rows, column = k * rois.columns;
+            const Range down = fill_axis(y, table.y_start + row, table.y_length + row);
+            const Range along = fill_axis(x, table.x_start + column, table.x_length + column);
             if (down.low < down.high && along.low < along.high)
                 part = {down.low, down.high, along.low, along.high};
         }
         __syncwarp();
         if (threadIdx.x % 32 == 0) {
-            image[k] = own;
-            put_window(window, k, part);
+            rois.image[k] = own;
+            put_window(rois.window, k, part);
         }
     }
 }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from roicy._types import Regions
+from roicy._types import Regions, Sampling, Size
 from roicy.cuda.device import Device
-from roicy.cuda.structs import POINTER, Layout
-from roicy.cuda.tables.rois import ROIS, RoiTable
+from roicy.cuda.memory import Wanted
+from roicy.cuda.structs import POINTER, Layout, Struct
+from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_sampling
 
 #: As in range.cuh.
 RANGES = Layout(rois=ROIS, y_start=POINTER, y_length=POINTER, x_start=POINTER, x_length=POINTER)
@@ -32,8 +37,6 @@ class RangeTable(RoiTable):
 
     Attributes
     ----------
-    y, x : tuple of (array, (K, bins), int32)
-        Of each bin along an axis the first pixel and the number of pixels.
     packed : Struct
         What the kernels are told of the table: a struct Ranges.
     """
@@ -47,26 +50,18 @@ class RangeTable(RoiTable):
         accumulate: str,
     ) -> None:
         super().__init__(device, regions, accumulate)
-        output_size = self.output_size
-        height, width = self.input_shape[2:]
-        self.y, self.x = (
-            tuple(device.xp.empty((self.rois, bins), np.int32) for _ in range(2)) for bins in output_size
-        )
-        (y_start, y_length), (x_start, x_length) = self.y, self.x
-        self.packed = RANGES(
-            rois=self.packed_rois, y_start=y_start, y_length=y_length, x_start=x_start, x_length=x_length
-        )
-        arguments = (
-            *self.rows(),
-            np.float64(spatial_scale),
-            np.int32(rule),
-            np.int32(height),
-            np.int32(width),
-            np.int32(output_size[0]),
-            np.int32(output_size[1]),
-            self.image,
-            self.window,
-            *self.y,
-            *self.x,
-        )
+        self.keep(_wanted(self.rois, self.output_size))
+        self.packed = self.memory.packed(_ranges, self.packed_rois)
+        sampling = packed_sampling(Sampling(spatial_scale, 0, False, rule))
+        arguments = self.packed_boxes(), sampling, self.packed
         self.launch_table("fill", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "range")
+
+
+@functools.lru_cache(64)
+def _wanted(rois: int, output_size: Size) -> Wanted:
+    rows, columns = (((rois, bins), np.int32) for bins in output_size)
+    return Wanted(**of_rois(rois), y_start=rows, y_length=rows, x_start=columns, x_length=columns)
+
+
+def _ranges(parts: Mapping[str, Any], rois: Struct) -> Struct:
+    return RANGES(rois=rois, **{name: parts[name] for name in ("y_start", "y_length", "x_start", "x_length")})

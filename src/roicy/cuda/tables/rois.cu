@@ -3,11 +3,11 @@
 #include "tables/rois.cuh"
 
 /* first[0] = the first RoI whose image[k] is -1, `rois` where there is none. One block. */
-KERNEL __launch_bounds__(256) first_invalid(const int64 *image, int64 rois, int64 *first) {
+KERNEL __launch_bounds__(256) first_invalid(const Rois rois, int64 *first) {
     __shared__ int64 room[256];
-    int64 found = rois;
-    for (int64 k = threadIdx.x; k < rois && found == rois; k += 256)
-        if (image[k] == -1)
+    int64 found = rois.count;
+    for (int64 k = threadIdx.x; k < rois.count && found == rois.count; k += 256)
+        if (rois.image[k] == -1)
             found = k;
     found = least_of_block(found, room);
     if (threadIdx.x == 0)

@@ -33,15 +33,14 @@ struct Boxes {
     int columns, given;
 };
 
-/* `given` says whether `images` holds the batch indices: 1, or 2 where some are ELSEWHERE. */
-INLINE int64 image_of(const BOX *row, int columns, const int64 *images, int given, int64 k, int64 count) {
-    if (given == 2 && images[k] == ELSEWHERE)
-        return ELSEWHERE;
-    return image_of(row, columns, given != 0, given ? images[k] : 0, count);
-}
+INLINE const BOX *row_of(const Boxes &boxes, int64 k) { return boxes.numbers + k * boxes.columns; }
 
+/* `given` says whether `images` holds the batch indices: 1, or 2 where some are ELSEWHERE. */
 INLINE int64 image_of(const Boxes &boxes, int64 k, int64 images) {
-    return image_of(boxes.numbers + k * boxes.columns, boxes.columns, boxes.images, boxes.given, k, images);
+    if (boxes.given == 2 && boxes.images[k] == ELSEWHERE)
+        return ELSEWHERE;
+    return image_of(row_of(boxes, k), boxes.columns, boxes.given != 0, boxes.given ? boxes.images[k] : 0,
+                    images);
 }
 #endif
 

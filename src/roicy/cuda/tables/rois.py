@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from roicy._types import Regions
+from roicy._types import Regions, Sampling, Shape, Size
 from roicy.cuda.device import Arguments, Device, name_of, table_options
-from roicy.cuda.structs import POINTER, Layout, Struct
+from roicy.cuda.memory import Memory, Wanted
+from roicy.cuda.structs import POINTER, Layout, Place, Struct, address
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
@@ -27,10 +32,17 @@ ROIS = Layout(
 )
 BOXES = Layout(numbers=POINTER, images=POINTER, columns=np.int32, given=np.int32)
 BY_IMAGE = Layout(order=POINTER, start=POINTER)
+#: As in samples.h.
+SAMPLING = Layout(spatial_scale=np.float64, sampling_ratio=np.int32, aligned=np.int32, rule=np.int32)
 
 
 class RoiTable:
     """The RoIs of a call; the tables of the operators derive from it.
+
+    A table has a `Memory`, with two arrays beside the operator's: ``image``, (K,), int64, the image of each
+    RoI, -1 where the row is invalid; and ``window``, (K, 4), int32, the part of the map that it reads: top,
+    bottom, left, right. Rows of other levels stay in the table, as `ELSEWHERE`: how many there are the host
+    would have to wait for. The kernel that fills the table fills both.
 
     Parameters
     ----------
@@ -43,19 +55,19 @@ class RoiTable:
 
     Attributes
     ----------
-    image : array, (K,), int64
-        The image of each RoI, -1 where the row is invalid; filled by the kernel that fills the table. Those
-        of other levels stay in the table, as `ELSEWHERE`: how many there are the host would have to wait for.
-    window : array, (K, 4), int32
-        The part of the map that a RoI reads: top, bottom, left, right. Likewise.
+    memory : Memory
+        What the table keeps.
+    packed : Struct
+        What kernels are told of the table.
+    packed_rois : Struct
+        What they are told of the RoIs: a struct Rois.
     """
 
-    def __init__(
-        self,
-        device: Device,
-        regions: Regions,
-        accumulate: str,
-    ) -> None:
+    memory: Memory
+    packed: Struct
+    packed_rois: Struct
+
+    def __init__(self, device: Device, regions: Regions, accumulate: str) -> None:
         boxes, images, input_shape, output_size, levels, level = regions
         if input_shape[1] > _INT32_MAX:
             raise ValueError(
@@ -72,22 +84,18 @@ class RoiTable:
         self.input_shape = input_shape
         self.output_size = output_size
         self.accumulate = accumulate
-        self.image = device.xp.empty(self.rois, np.int64)
-        self.window = device.xp.empty((self.rois, 4), np.int32)
         self._options = table_options(name_of(boxes.dtype), accumulate)
         self._first_invalid: int | None = None
         self._by_image: Struct | None = None
-        #: What kernels are told of the RoIs: a struct Rois.
-        self.packed_rois = ROIS(
-            image=self.image,
-            window=self.window,
-            count=self.rois,
-            images=input_shape[0],
-            height=input_shape[2],
-            width=input_shape[3],
-            rows=output_size[0],
-            columns=output_size[1],
-        )
+
+    def keep(self, wanted: Wanted) -> None:
+        """Take memory for what the table keeps."""
+        self.memory = Memory(self.device.xp, self.device.allocate, wanted)
+        self.packed_rois = self.memory.packed(_rois, self.rois, self.input_shape, self.output_size)
+
+    def numbers(self) -> Struct:
+        """Return what kernels are told of the RoIs without memory: a struct Rois that points nowhere."""
+        return _rois({"image": None, "window": None}, self.rois, self.input_shape, self.output_size)
 
     def launch_table(
         self, kernel: str, blocks: int, threads: int, arguments: Arguments, source: str = "rois"
@@ -98,25 +106,17 @@ class RoiTable:
     def packed_boxes(self) -> Struct:
         """Return what a kernel that fills the table is told of the boxes: a struct Boxes."""
         columns = self.boxes.shape[1]
-        return BOXES(numbers=self.boxes, images=self.images, columns=columns, given=self._given)
-
-    def rows(self) -> Arguments:
-        """Return the arguments that say what the boxes are: (boxes, columns, images, given, K, N)."""
-        return (
-            self.boxes,
-            np.int32(self.boxes.shape[1]),
-            self.images if self._given else self.image,
-            np.int32(self._given),
-            np.int64(self.rois),
-            np.int64(self.input_shape[0]),
-        )
+        if self.device.allocate is None:
+            return BOXES(numbers=self.boxes, images=self.images, columns=columns, given=self._given)
+        images = 0 if self.images is None else address(self.images)
+        return _boxes(address(self.boxes), images, columns, self._given)
 
     @property
     def first_invalid(self) -> int:
         """First row that no pooling can be done for, -1 where there is none; waits for the device."""
         if self._first_invalid is None:
             first = self.device.xp.empty(1, np.int64)
-            self.launch_table("first_invalid", 1, 256, (self.image, np.int64(self.rois), first))
+            self.launch_table("first_invalid", 1, 256, (self.packed_rois, first))
             found = int(first[0])
             self._first_invalid = -1 if found == self.rois else found
         return self._first_invalid
@@ -137,19 +137,14 @@ class RoiTable:
             if n == 1 or self.rois <= UNSORTED:
                 self._by_image = BY_IMAGE(order=None, start=None)
             else:
-                order = xp.argsort(self.image, kind="stable").astype(np.int64, copy=False)
+                image = self.memory.array("image")
+                order = xp.argsort(image, kind="stable").astype(np.int64, copy=False)
                 start = xp.empty(n + 1, np.int64)
-                sorted_images = self.image[order]
+                sorted_images = image[order]
                 arguments = (sorted_images, np.int64(self.rois), np.int64(n), start)
                 self.launch_table("image_starts", -(-(n + 1) // 128), 128, arguments)
                 self._by_image = BY_IMAGE(order=order, start=start)
         return self._by_image
-
-    def by_image(self) -> Arguments:
-        """Return the same as arguments one by one: image, K, order, start, sorted."""
-        arrays = self.packed_by_image().arrays
-        order, start = (arrays.get(name, self.image) for name in ("order", "start"))
-        return self.image, np.int64(self.rois), order, start, np.int32(bool(arrays))
 
 
 class ImageTable(RoiTable):
@@ -157,4 +152,42 @@ class ImageTable(RoiTable):
 
     def __init__(self, device: Device, regions: Regions) -> None:
         super().__init__(device, regions, "float32")
+        self.keep(wanted_of_rois(self.rois))
         self.launch_table("find_images", -(-self.rois // 128), 128, (self.packed_boxes(), self.packed_rois))
+
+
+def of_rois(rois: int) -> dict[str, Any]:
+    """Return what every table keeps, as `Wanted` takes it."""
+    return {"image": ((rois,), np.int64), "window": ((rois, 4), np.int32)}
+
+
+@functools.lru_cache(64)
+def wanted_of_rois(rois: int) -> Wanted:
+    """Return that and nothing else."""
+    return Wanted(**of_rois(rois))
+
+
+def _rois(parts: Mapping[str, Any], rois: int, input_shape: Shape, output_size: Size) -> Struct:
+    images, _, height, width = input_shape
+    rows, columns = output_size
+    return ROIS(
+        image=parts["image"],
+        window=parts["window"],
+        count=rois,
+        images=images,
+        height=height,
+        width=width,
+        rows=rows,
+        columns=columns,
+    )
+
+
+@functools.lru_cache(256)
+def _boxes(numbers: int, images: int, columns: int, given: int) -> Struct:
+    return BOXES(numbers=Place(numbers), images=Place(images), columns=columns, given=given)
+
+
+@functools.lru_cache(64)
+def packed_sampling(sampling: Sampling) -> Struct:
+    """Return what a kernel that fills a table is told of how samples lie: a struct Sampling."""
+    return SAMPLING(**sampling._asdict())

@@ -29,29 +29,25 @@ INLINE Extent extent_of(BOX start, BOX bin_size, BOX count, int bins, BOX low, B
 #define BOUNDS __launch_bounds__(128)
 #endif
 
-KERNEL BOUNDS fill(const BOX *__restrict__ boxes, int columns, const int64 *__restrict__ images, int given,
-                   int64 rois, int64 count, int height, int width, int bins_y, int bins_x,
-                   double spatial_scale, int sampling_ratio, int aligned, int degrees, int clockwise,
-                   BOX *rotated, int64 *image, int *window) {
-    const Sampling sampling = {spatial_scale, sampling_ratio, aligned, ALIGN};
-    const Turn turn = {degrees, clockwise};
+KERNEL BOUNDS fill(const Boxes boxes, const Sampling sampling, const Turn turn, const Rois rois,
+                   BOX *rotated) {
+    const int rows = rois.rows, columns = rois.columns;
     const int64 warps = gridDim.x * 4LL;
-    for (int64 k = blockIdx.x * 4LL + (threadIdx.x >> 5); k < rois; k += warps) {
-        const BOX *row = boxes + k * columns;
-        const int64 n = image_of(row, columns, images, given, k, count);
-        RotatedBox box = rotated_box(row + columns - 5, sampling, turn, bins_y, bins_x);
-        const double error = find_reach(&box, height, width);
+    for (int64 k = blockIdx.x * 4LL + (threadIdx.x >> 5); k < rois.count; k += warps) {
+        const int64 n = image_of(boxes, k, rois.images);
+        RotatedBox box = rotated_box(row_of(boxes, k) + boxes.columns - 5, sampling, turn, rows, columns);
+        const double error = find_reach(&box, rois.height, rois.width);
         Window found = {0, 0, 0, 0};
         if (n >= 0 && finite_box(&box) && isfinite(error)) {
-            const Extent y = extent_of(box.start_y, box.bin_y, box.count_y, bins_y, box.low_y, box.high_y);
-            const Extent x = extent_of(box.start_x, box.bin_x, box.count_x, bins_x, box.low_x, box.high_x);
+            const Extent y = extent_of(box.start_y, box.bin_y, box.count_y, rows, box.low_y, box.high_y);
+            const Extent x = extent_of(box.start_x, box.bin_x, box.count_x, columns, box.low_x, box.high_x);
             if (y.low <= y.high && x.low <= x.high)
-                found = window_of(&box, y, x, error, height, width);
+                found = window_of(&box, y, x, error, rois.height, rois.width);
         }
         if ((threadIdx.x & 31) == 0) {
             reinterpret_cast<RotatedBox *>(rotated)[k] = box;
-            image[k] = n;
-            put_window(window, k, found);
+            rois.image[k] = n;
+            put_window(rois.window, k, found);
         }
     }
 }

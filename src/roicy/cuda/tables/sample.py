@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from roicy._types import Regions, Sampling, Turn
 from roicy.cuda.device import Device
-from roicy.cuda.structs import POINTER, Layout
-from roicy.cuda.tables.rois import ROIS, RoiTable
+from roicy.cuda.memory import Wanted
+from roicy.cuda.structs import POINTER, Layout, Struct
+from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_sampling
 
 #: As in sample.cuh.
 ROTATED = Layout(rois=ROIS, boxes=POINTER)
+#: As in rotated.h.
+TURN = Layout(degrees=np.int32, clockwise=np.int32)
 
 #: Numbers that are kept of a box, as BOX_NUMBERS in tables/sample.cuh.
 BOX_NUMBERS = 16
@@ -22,8 +29,6 @@ class SampleTable(RoiTable):
 
     Attributes
     ----------
-    rotated : array, (K, 16), of the dtype of the boxes
-        What tables/sample.cuh keeps of each box.
     packed : Struct
         What the kernels are told of the table: a struct Rotated.
     turn : float
@@ -38,26 +43,31 @@ class SampleTable(RoiTable):
         turn: Turn,
         accumulate: str,
     ) -> None:
-        super().__init__(device, regions, accumulate)
-        spatial_scale, sampling_ratio, aligned, _ = sampling
-        degrees, clockwise = turn
-        height, width = self.input_shape[2:]
+        height, width = regions.input_shape[2:]
         if height * width > _MOST_PIXELS:
             raise ValueError(
                 f"features must have at most {_MOST_PIXELS} pixels a plane, got {height} x {width}"
             )
-        self.rotated = device.xp.empty((self.rois, BOX_NUMBERS), self.boxes.dtype)
-        self.packed = ROTATED(rois=self.packed_rois, boxes=self.rotated)
-        self.spatial_scale = spatial_scale
-        self.turn = (-1 if clockwise else 1) * (np.pi / 180 if degrees else 1)
+        super().__init__(device, regions, accumulate)
+        self.keep(_wanted(self.rois, self.boxes.dtype.type))
+        rotated = self.memory.parts["rotated"]
+        self.packed = self.memory.packed(_rotated, self.packed_rois)
+        self.spatial_scale = sampling.spatial_scale
+        self.turn = (-1 if turn.clockwise else 1) * (np.pi / 180 if turn.degrees else 1)
         self.box_options = self._options[:1]
-        arguments = (
-            *self.rows(),
-            *map(np.int32, (height, width, *self.output_size)),
-            np.float64(spatial_scale),
-            *map(np.int32, (sampling_ratio, aligned, degrees, clockwise)),
-            self.rotated,
-            self.image,
-            self.window,
-        )
-        self.launch_table("fill", -(-self.rois // 4), 128, arguments, "sample")
+        boxes, how = self.packed_boxes(), (packed_sampling(sampling), _turn(turn))
+        self.launch_table("fill", -(-self.rois // 4), 128, (boxes, *how, self.packed_rois, rotated), "sample")
+
+
+@functools.lru_cache(64)
+def _wanted(rois: int, dtype: Any) -> Wanted:
+    return Wanted(**of_rois(rois), rotated=((rois, BOX_NUMBERS), dtype))
+
+
+def _rotated(parts: Mapping[str, Any], rois: Struct) -> Struct:
+    return ROTATED(rois=rois, boxes=parts["rotated"])
+
+
+@functools.lru_cache(4)
+def _turn(turn: Turn) -> Struct:
+    return TURN(**turn._asdict())
