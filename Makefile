@@ -30,7 +30,7 @@ test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings; AR
 peers: $(VENV)/test.stamp $(VENV)/peers.stamp ## install other implementations, with which make test compares then, too
 
 parity: peers ## compare with other implementations, and print the worst differences
-	@$(BIN)/python -m pytest -q tests/implementations/test_peers.py tests/implementations/test_peers_pool.py $(ARGS)
+	@$(BIN)/python -m pytest -q tests/implementations/test_{peers,peers_pool,torchvision,onnx}.py $(ARGS)
 
 fuzz: $(VENV)/test.stamp ## call everything with arguments of all kinds, keep what fails; ARGS="--minutes 60", ARGS=--help
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)

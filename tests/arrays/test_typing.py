@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import roicy
-from roicy.compat import caffe2, mxnet
+from roicy.compat import caffe2, mxnet, onnx, torchvision
 
 PACKAGE = Path(roicy.__file__).parent
 USES = Path(__file__).parent / "typing_uses.py"
 
 
 def public():
-    for module in (roicy, caffe2, mxnet):
+    for module in (roicy, caffe2, mxnet, onnx, torchvision):
         for name in module.__all__:
             value = getattr(module, name)
             if not inspect.isclass(value):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import roicy
 from roicy import RoIAlignPlan, RoIAlignRotatedPlan
-from roicy.compat import caffe2, mxnet
+from roicy.compat import caffe2, mxnet, onnx, torchvision
 
 Array = NDArray[Any]
 Regions = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -180,6 +180,15 @@ def other_systems(test: bool) -> None:
     assert_type(mxnet.ROIAlign(FEATURES, WIDE, 7, 0.5, position_sensitive=True), Array)
     pooled, x, y = mxnet.MaxROIAlign(FEATURES, ROIS, 7, 1.0)
     assert_type(mxnet.MaxROIAlign_backward(pooled, ROIS, x, y, FEATURES.shape, 1.0), Array)
+    assert_type(onnx.RoiAlign(FEATURES, ROIS[:, 1:], ROIS[:, 0], mode="max", opset=16), Array)
+    assert_type(onnx.MaxRoiPool(FEATURES, ROIS, pooled_shape=(7, 7)), Array)
+    assert_type(torchvision.roi_align(FEATURES, LISTED, 7, 0.5, 2), Array)
+    assert_type(torchvision.roi_align_backward(pooled, ROIS, FEATURES.shape), Array)
+    assert_type(torchvision.roi_pool(FEATURES, ROIS, 7), Array)
+    chosen, argmax = torchvision.roi_pool(FEATURES, LISTED, 7, return_argmax=True)
+    assert_type(torchvision.roi_pool_backward(chosen, LISTED, argmax, FEATURES.shape), Array)
+    assert_type(torchvision.RoIAlign(7, 0.5, 2)(FEATURES, ROIS), Array)
+    assert_type(torchvision.RoIPool((3, 2), 0.5)(FEATURES, LISTED), Array)
 
 
 # ---------------------------------------------------------------- errors

@@ -7,12 +7,13 @@ import pytest
 from cuda_host import arrays
 from test_cuda_arrays import close, on_device
 
-from roicy.compat import caffe2, mxnet
+from roicy.compat import caffe2, mxnet, onnx, torchvision
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 RNG = np.random.default_rng(5)
 MAPS = RNG.standard_normal((2, 4, 9, 11)).astype(np.float32)
 ROIS = np.array([[0, 1, 2, 9, 8], [1, -3, 0.5, 5, 11], [1, 4, 4, 4.5, 6], [0, 3, 3, 3, 3]], np.float32)
+IMAGES = ROIS[:, 0].astype(np.int64)
 SKIPPED = ROIS.copy()
 SKIPPED[2, 0] = -1
 NONE = np.empty(0, np.float32)
@@ -62,6 +63,17 @@ CALLS = {
     "ROIAlign_backward": lambda to: mxnet.ROIAlign_backward(to(GRAD), to(SKIPPED), MAPS.shape, 0.5),
     "ROIAlign_backward by position": lambda to: mxnet.ROIAlign_backward(
         to(GRAD[:, :1]), to(SKIPPED), MAPS.shape, 0.5, position_sensitive=True
+    ),
+    "RoiAlign": lambda to: onnx.RoiAlign(to(MAPS), to(ROIS[:, 1:]), to(IMAGES), mode="max"),
+    "MaxRoiPool": lambda to: onnx.MaxRoiPool(to(MAPS), to(ROIS), pooled_shape=(2, 2)),
+    "torchvision's RoIAlign": lambda to: torchvision.RoIAlign(2, 0.5, 2)(to(MAPS), to(ROIS)),
+    "of a list": lambda to: torchvision.roi_align(to(MAPS), [to(ROIS[:1, 1:])], 2),
+    "roi_align_backward": lambda to: torchvision.roi_align_backward(
+        to(GRAD[:1]), [to(ROIS[:1, 1:])], MAPS.shape
+    ),
+    "torchvision's roi_pool": lambda to: torchvision.roi_pool(to(MAPS), to(ROIS), 2, return_argmax=True),
+    "roi_pool_backward": lambda to: torchvision.roi_pool_backward(
+        to(GRAD), to(ROIS), to(caffe2_argmaxes()), MAPS.shape
     ),
     "MaxROIAlign": lambda to: mxnet.MaxROIAlign(to(MAPS), to(ROIS), 2, 0.5),
     "MaxROIAlign_backward": lambda to: mxnet.MaxROIAlign_backward(

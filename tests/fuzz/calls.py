@@ -15,7 +15,7 @@ import strategies
 from closeness import finfo
 
 import roicy
-from roicy.compat import caffe2, mxnet
+from roicy.compat import caffe2, mxnet, onnx, torchvision
 
 #: Calls that once failed, one in a line: they are made again in every run of the tests.
 SEEDS = Path(__file__).with_name("seeds.jsonl")
@@ -26,6 +26,8 @@ FUNCTIONS = {
     **{name: getattr(roicy, name) for name in _OWN},
     **{f"caffe2.{name}": getattr(caffe2, name) for name in caffe2.__all__ if name != "gradient_operator"},
     **{f"mxnet.{name}": getattr(mxnet, name) for name in mxnet.__all__},
+    **{f"onnx.{name}": getattr(onnx, name) for name in onnx.__all__},
+    **{f"torchvision.{name}": getattr(torchvision, name) for name in torchvision.__all__ if name.islower()},
     "set_num_threads": roicy.set_num_threads,
 }
 PLANS = [name for name in FUNCTIONS if name.endswith("_plan")]
@@ -34,6 +36,9 @@ PLANS = [name for name in FUNCTIONS if name.endswith("_plan")]
 SYNONYMS = {
     "X": "features",
     "data": "features",
+    "input": "features",
+    "boxes": "rois",
+    "pooled_shape": "output_size",
     "dY": "grad_output",
     "out_grad": "grad_output",
     "argmaxes": "argmax",

@@ -59,6 +59,10 @@ def scenes(draw, name):
     compat = "." in name
     maxima = "mode" in parameters and draw(st.booleans())
     forms = ["indexed"] if compat else ["indexed", "indexed", "apart", "one image", "listed"]
+    if name.startswith("torchvision."):
+        forms = ["indexed", "listed"]
+    elif name == "onnx.RoiAlign":
+        forms = ["apart"]
     form = draw(st.sampled_from(forms))
     images = 1 if form == "one image" else draw(st.integers(0 if form == "listed" else 1, 3))
     channels = draw(st.one_of(st.integers(0, 20), st.sampled_from([31, 32, 33, 40])))
@@ -251,6 +255,10 @@ def good_arguments(draw, name, scene):
         ),
         "pooled_h": lambda: rows,
         "pooled_w": lambda: columns,
+        "output_height": lambda: rows,
+        "output_width": lambda: columns,
+        "opset": any_of(10, 16, 22),
+        "coordinate_transformation_mode": any_of(None, "half_pixel", "output_half_pixel"),
         "input_shape": any_of(in_layout, {"tuple": in_layout}),
         "argmax": argmax,
         "spatial_scale": any_of(scale, {"scalar": ["float64", scale]}, {"scalar": ["float32", scale]}),

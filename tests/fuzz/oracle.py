@@ -84,6 +84,11 @@ SAME_AS = {
     "caffe2.RoIAlignRotated": "roi_align_rotated",
     "caffe2.RoIAlignRotatedGradient": "roi_align_rotated_backward",
     "caffe2.RoIPool": "roi_pool",
+    "onnx.MaxRoiPool": "roi_pool",
+    "torchvision.roi_align": "roi_align",
+    "torchvision.roi_align_backward": "roi_align_backward",
+    "torchvision.roi_pool": "roi_pool",
+    "torchvision.roi_pool_backward": "roi_pool_backward",
     "mxnet.ROIAlign": "roi_align",
     "mxnet.ROIAlign_backward": "roi_align_backward",
 }
@@ -103,7 +108,8 @@ def _as_roicy(call):
         same["output_size"] = same.pop("pooled_h"), same.pop("pooled_w")
     if "is_test" in same:
         same["return_argmax"] = not same.pop("is_test")
-    if isinstance(same.get("spatial_scale"), (float, np.floating)):
+    held = not call.name.startswith("torchvision.")
+    if held and isinstance(same.get("spatial_scale"), (float, np.floating)):
         same["spatial_scale"] = float(np.float32(same["spatial_scale"]))  # as those systems hold it
     rois = same["rois"]
     if name.endswith("backward"):
@@ -118,7 +124,7 @@ def _as_roicy(call):
         and rois.shape[1] == (5 if "rotated" in name else 4)
     ):
         return None, None  # boxes of image 0
-    if name != "roi_pool":
+    if not name.startswith("roi_pool"):
         same["aligned"] = False
     return name, bound(FUNCTIONS[name], same)
 

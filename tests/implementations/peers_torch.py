@@ -9,6 +9,19 @@ import torch
 torch.set_num_threads(1)
 
 
+def ops(name):
+    """What ``torchvision.ops`` has under a name."""
+    import torchvision.ops
+
+    return getattr(torchvision.ops, name)
+
+
+def pooled(name, features, boxes, given, grad_output):
+    """An operator of positional arguments and its gradient; boxes are an array or a list of them."""
+    boxes = [torch.tensor(each) for each in boxes] if isinstance(boxes, list) else torch.tensor(boxes)
+    return _with_gradient(lambda x: ops(name)(x, boxes, *given), features, grad_output)
+
+
 def roi_align(problem, grad_output=None):
     """torchvision's, and its gradient with respect to the features."""
     from torchvision.ops import roi_align

@@ -11,7 +11,7 @@ from arrays import array_calls
 from arrays.array_calls import FEATURES, GRAD, GRAD_TURNED, OF_BINS, ROIS, TURNED, argmax_of
 
 import roicy
-from roicy.compat import caffe2, mxnet
+from roicy.compat import caffe2, mxnet, onnx, torchvision
 
 
 def plain(function, *arguments, **options):
@@ -62,6 +62,21 @@ def of_mxnet():
     mxnet.MaxROIAlign_backward(GRAD, ROIS, x, y, FEATURES.shape, 1.0)
 
 
+def of_onnx():
+    onnx.RoiAlign(FEATURES, ROIS[:, 1:], ROIS[:, 0].astype(np.int64), output_height=3, output_width=2)
+    onnx.MaxRoiPool(FEATURES, ROIS, pooled_shape=(3, 2))
+
+
+def of_torchvision():
+    listed = [ROIS[ROIS[:, 0] == 0, 1:]]
+    torchvision.roi_align(FEATURES, listed, (3, 2))
+    torchvision.roi_align_backward(GRAD, ROIS, FEATURES.shape)
+    _, argmax = torchvision.roi_pool(FEATURES, ROIS, (3, 2), return_argmax=True)
+    torchvision.roi_pool_backward(GRAD, ROIS, argmax, FEATURES.shape)
+    torchvision.RoIAlign((3, 2), 1.0, 2)(FEATURES, ROIS)
+    torchvision.RoIPool((3, 2), 1.0)(FEATURES, listed)
+
+
 every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS.items()}
 every |= {
     "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
@@ -83,6 +98,8 @@ every |= {
     "threads": counted,
     "caffe2": of_caffe2,
     "mxnet": of_mxnet,
+    "onnx": of_onnx,
+    "torchvision": of_torchvision,
 }
 
 rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import roicy
-from roicy.compat import caffe2, mxnet
+from roicy.compat import caffe2, mxnet, onnx, torchvision
 
 ROOT = Path(__file__).parents[2]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -135,7 +135,9 @@ def test_programs_of_the_embedding_page(program, packages):
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", [roicy, caffe2, mxnet], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [roicy, caffe2, mxnet, onnx, torchvision], ids=lambda module: module.__name__
+)
 def test_every_public_name_is_on_the_api_page(module):
     page = (DOCS / "api.rst").read_text()
     listed = set(re.findall(r"^    (\w+)$", page, re.MULTILINE))

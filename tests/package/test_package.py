@@ -264,7 +264,8 @@ DOCUMENTED = [
     "roicy.plan",
     "roicy._config",
 ]
-DOCUMENTED += ["roicy.compat", "roicy.compat.caffe2", "roicy.compat.mxnet"]
+DOCUMENTED += ["roicy.compat", "roicy.compat.caffe2", "roicy.compat.mxnet", "roicy.compat.onnx"]
+DOCUMENTED += [f"roicy.compat.torchvision.{name}" for name in ("align", "pool")]
 
 
 @pytest.mark.thread_unsafe(reason="doctest puts something in the place of the standard output")

@@ -29,10 +29,11 @@ CALLS = "import gc, os, sys\nfrom package.process_calls import *\n"
 
 def test_every_function_is_called():
     """Without which the tests of memory and warnings would say less than they seem to."""
-    from roicy.compat import caffe2, mxnet
+    from roicy.compat import caffe2, mxnet, onnx, torchvision
 
     named = set(roicy.__all__) - {"Plan", "RMACPlan", "RoIAlignPlan", "RoIAlignRotatedPlan"}
-    named |= {f"caffe2.{name}" for name in caffe2.__all__} | {f"mxnet.{name}" for name in mxnet.__all__}
+    for module in (caffe2, mxnet, onnx, torchvision):
+        named |= {f"{module.__name__.rpartition('.')[2]}.{name}" for name in module.__all__}
     tests = Path(__file__).parents[1]
     sources = tests / "package" / "process_calls.py", tests / "arrays" / "array_calls.py"
     called = QUIET + "".join(path.read_text(encoding="utf-8") for path in sources)

@@ -1,13 +1,16 @@
 """The operators of other systems, over the same kernels: their names, arguments, defaults and conventions.
 
-======== ===========================================================================================
-`caffe2` RoIAlign, RoIAlignRotated, RoIPool and their gradients, RMACRegions, and a way to run them by name
-`mxnet`  ROIPooling, the contributed ROIAlign, an example's maximum ROIAlign, and their gradients
-======== ===========================================================================================
+============= =================================================================================
+`caffe2`      RoIAlign, RoIAlignRotated, RoIPool and their gradients, RMACRegions, and a way to run
+              them by name
+`mxnet`       ROIPooling, the contributed ROIAlign, an example's maximum ROIAlign, and their gradients
+`onnx`        RoiAlign, MaxRoiPool
+`torchvision` roi_align, roi_pool, their layers and gradients
+============= =================================================================================
 
 Not imported by ``import roicy``; ``import roicy.compat`` or ``from roicy.compat import caffe2`` does.
 """
 
-from roicy.compat import caffe2, mxnet
+from roicy.compat import caffe2, mxnet, onnx, torchvision
 
-__all__ = ["caffe2", "mxnet"]
+__all__ = ["caffe2", "mxnet", "onnx", "torchvision"]

@@ -25,6 +25,12 @@ def aligned_sizes(boxes: Ndarray, scale: float, names: Sequence[str] = settle.CO
     return (scaled[:, 2:] - half) - (scaled[:, :2] - half)
 
 
+def check_batch_column(rois: Ndarray) -> None:
+    """Check that boxes have a batch index."""
+    if rois.ndim != 2 or rois.shape[1] != 5:
+        raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")
+
+
 def check_rows(good: Ndarray, rois: Ndarray, expected: str) -> None:
     """Raise an error that names the first row of `rois` that is not good, if there is one."""
     good = settle.on_host(good)

@@ -8,7 +8,7 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy._types import Flag, Integer, Ndarray, Real, Shape, Size
-from roicy.compat._boxes import aligned_sizes, check_rows, scale_in_float32
+from roicy.compat._boxes import aligned_sizes, check_batch_column, check_rows, scale_in_float32
 from roicy.compat._unit_steps import UnitSteps
 from roicy.compat._words import Words
 from roicy.plan import Given
@@ -26,7 +26,7 @@ def unit_steps(
     xp: Any, rois: Ndarray, input_shape: Shape, output_size: Size, spatial_scale: Real
 ) -> tuple[UnitSteps, Given, tuple[float]]:
     """Return where samples lie, and what a plan is made of."""
-    five_columns(rois)
+    check_batch_column(rois)
     boxes = settle.rois(rois, None, input_shape[0], xp).boxes
     check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
     scale = scale_in_float32(spatial_scale)
@@ -36,7 +36,7 @@ def unit_steps(
 
 def images_of(xp: Any, rois: Ndarray, images: int) -> Ndarray:
     """Return which image each box belongs to, int64; -1 and N stand for all that is below or beyond."""
-    five_columns(rois)
+    check_batch_column(rois)
     boxes = settle.rois(rois, None, images, xp).boxes
     check_rows(xp.isfinite(boxes).all(axis=1), rois, "finite numbers")
     return xp.trunc(xp.clip(boxes[:, 0].astype(np.float64), -1, images)).astype(np.int64)
@@ -65,9 +65,3 @@ def align_options(
         "aligned": aligned,
         "invalid": "nan",
     }
-
-
-def five_columns(rois: Ndarray) -> None:
-    """Check that boxes have a batch index."""
-    if rois.ndim != 2 or rois.shape[1] != 5:
-        raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")

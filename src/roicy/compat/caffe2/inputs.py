@@ -112,12 +112,6 @@ def check_bins(dY: Ndarray, size: Size, layout: Layout) -> None:
         raise ValueError(f"(pooled_h, pooled_w) must be {expected}, the rows and columns of dY, got {size}")
 
 
-def check_batch_column(rois: Ndarray) -> None:
-    """Check that boxes have a batch index."""
-    if rois.ndim != 2 or rois.shape[1] != 5:
-        raise ValueError(f"rois must have shape (R, 5), rows [batch index, x1, y1, x2, y2], got {rois.shape}")
-
-
 def check_nchw(order: object) -> None:
     """Check that the order is the one that this operator has."""
     if settle.layout(order) != "NCHW":

@@ -8,8 +8,8 @@ import roicy
 from roicy import _arguments as settle
 from roicy._backend import adopt_single
 from roicy._types import AnyArray, Array, Flag, Integer, Layout, Real
-from roicy.compat._boxes import scale_in_float32
-from roicy.compat.caffe2.inputs import WORDS, check_batch_column, check_bins, check_nchw, switch
+from roicy.compat._boxes import check_batch_column, scale_in_float32
+from roicy.compat.caffe2.inputs import WORDS, check_bins, check_nchw, switch
 
 
 @overload
