@@ -21,6 +21,12 @@
 `ps_roi_align_backward`           its gradient with respect to the features
 `ps_roi_align_backward_rois`      its gradient with respect to the boxes
 `ps_roi_align_plan`               the same for several feature maps of one shape
+`multi_scale_roi_align`           pool each box from the map of its level in a pyramid
+`multi_scale_roi_align_rotated`   the same for rotated boxes
+`multi_scale_roi_pool`            the same by the maximum, of boxes rounded to pixels
+``multi_scale_..._backward``      their gradients with respect to the maps
+``multi_scale_..._backward_rois`` those of the first two with respect to the boxes
+``multi_scale_..._plan``          the same for several pyramids of the same shapes
 `fpn_levels`                      which map of a feature pyramid each box is pooled from
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
@@ -46,6 +52,24 @@ from roicy._config import get_num_threads, num_threads, set_num_threads, show_co
 from roicy.align import roi_align, roi_align_plan
 from roicy.align_backward import roi_align_backward, roi_align_backward_rois
 from roicy.levels import fpn_levels
+from roicy.multi_scale import MultiScalePlan
+from roicy.multi_scale_align import (
+    multi_scale_roi_align,
+    multi_scale_roi_align_backward,
+    multi_scale_roi_align_backward_rois,
+    multi_scale_roi_align_plan,
+)
+from roicy.multi_scale_pool import (
+    multi_scale_roi_pool,
+    multi_scale_roi_pool_backward,
+    multi_scale_roi_pool_plan,
+)
+from roicy.multi_scale_rotated import (
+    multi_scale_roi_align_rotated,
+    multi_scale_roi_align_rotated_backward,
+    multi_scale_roi_align_rotated_backward_rois,
+    multi_scale_roi_align_rotated_plan,
+)
 from roicy.plan import Plan, RoIAlignPlan, RoIAlignRotatedPlan
 from roicy.pool import roi_pool, roi_pool_backward, roi_pool_plan
 from roicy.positions import roi_align_argmax_positions
@@ -65,12 +89,24 @@ from roicy.rotated import (
 )
 
 __all__ = [
+    "MultiScalePlan",
     "Plan",
     "RMACPlan",
     "RoIAlignPlan",
     "RoIAlignRotatedPlan",
     "fpn_levels",
     "get_num_threads",
+    "multi_scale_roi_align",
+    "multi_scale_roi_align_backward",
+    "multi_scale_roi_align_backward_rois",
+    "multi_scale_roi_align_plan",
+    "multi_scale_roi_align_rotated",
+    "multi_scale_roi_align_rotated_backward",
+    "multi_scale_roi_align_rotated_backward_rois",
+    "multi_scale_roi_align_rotated_plan",
+    "multi_scale_roi_pool",
+    "multi_scale_roi_pool_backward",
+    "multi_scale_roi_pool_plan",
     "num_threads",
     "prroi_pool",
     "prroi_pool_backward",

@@ -16,7 +16,7 @@ from roicy._types import Ndarray
 if TYPE_CHECKING:
     from roicy._protocols import Backend
 
-_OPTIONAL = frozenset(("argmax", "batch_indices", "out"))
+_OPTIONAL = frozenset(("argmax", "batch_indices", "levels", "out"))
 # Where an array is, in DLPack's numbers of kinds of devices.
 _HOST = frozenset((1, 3))  # the processor's memory, and that which is pinned for a GPU
 _GPU = frozenset((2, 13))  # CUDA's, and its managed memory
@@ -29,8 +29,8 @@ def adopt(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
     ----------
     **arrays
         The arrays of one call under their public names: NumPy's, CuPy's, or arrays that share their memory by
-        DLPack, the buffer protocol or ``__cuda_array_interface__``. ``argmax``, ``batch_indices`` and ``out``
-        may be None, ``rois`` may be a list or tuple of arrays, ``out`` a tuple.
+        DLPack, the buffer protocol or ``__cuda_array_interface__``. ``argmax``, ``batch_indices``, ``levels``
+        and ``out`` may be None, ``rois`` may be a list or tuple of arrays, ``out`` a tuple.
 
     Returns
     -------

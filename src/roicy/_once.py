@@ -9,7 +9,8 @@ from roicy import _arguments as settle
 from roicy._backend import adopt
 from roicy._kinds import Kind
 from roicy._types import AnyArray, Array, InputShape, Out, OutputSize
-from roicy.plan import Given, Plan
+from roicy.multi_scale import MultiScalePlan
+from roicy.plan import Given, Plan, Sharing
 
 
 def pool(
@@ -79,3 +80,91 @@ def backward_rois(
     return Plan(kind, kernels, settled, shape, size, options)._backward_rois(
         grad_output, features, argmax, out
     )
+
+
+# ---------------------------------------------------------------- pyramids
+
+
+def pool_levels(
+    kind: Kind,
+    given: Given,
+    sharing: Sharing,
+    features: Sequence[Any],
+    output_size: OutputSize,
+    options: Sequence[Any],
+    out: Out,
+    return_argmax: bool = False,
+) -> Any:
+    """Pool from the maps of a pyramid."""
+    kernels, rois, batch_indices, levels, out, *maps = adopt(
+        rois=given.rois,
+        batch_indices=given.batch_indices,
+        levels=settle.no_rule(sharing.levels),
+        out=out,
+        **settle.of_maps("features", features),
+    )
+    layout = settle.layout(given.layout)
+    shapes, size = settle.maps(maps, layout), settle.output_size(output_size)
+    settled = rois, batch_indices, layout, given.invalid
+    plan: MultiScalePlan[Any] = MultiScalePlan(
+        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+    )
+    return plan._pool(maps, out, return_argmax)
+
+
+def backward_levels(
+    kind: Kind,
+    given: Given,
+    sharing: Sharing,
+    grad_output: Array,
+    input_shapes: Sequence[InputShape],
+    options: Sequence[Any],
+    out: Sequence[AnyArray] | None,
+    argmax: AnyArray | None = None,
+) -> Any:
+    """Return the gradients with respect to the maps of a pyramid."""
+    kernels, grad_output, rois, argmax, batch_indices, levels, out = adopt(
+        grad_output=grad_output,
+        rois=given.rois,
+        argmax=argmax,
+        batch_indices=given.batch_indices,
+        levels=settle.no_rule(sharing.levels),
+        out=settle.sequence("out", out, or_none=True),
+    )
+    layout = settle.layout(given.layout)
+    size = settle.grad_output_size(grad_output, layout)
+    shapes = settle.input_shapes(input_shapes, layout)
+    settled = rois, batch_indices, layout, given.invalid
+    plan: MultiScalePlan[Any] = MultiScalePlan(
+        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+    )
+    return plan._backward(grad_output, argmax, out)
+
+
+def backward_rois_levels(
+    kind: Kind,
+    given: Given,
+    sharing: Sharing,
+    grad_output: Array,
+    features: Sequence[AnyArray],
+    options: Sequence[Any],
+    out: AnyArray | None,
+    argmax: AnyArray | None = None,
+) -> Any:
+    """Return the gradient with respect to the boxes on the maps of a pyramid."""
+    kernels, grad_output, rois, argmax, batch_indices, levels, out, *maps = adopt(
+        grad_output=grad_output,
+        rois=given.rois,
+        argmax=argmax,
+        batch_indices=given.batch_indices,
+        levels=settle.no_rule(sharing.levels),
+        out=out,
+        **settle.of_maps("features", features),
+    )
+    layout = settle.layout(given.layout)
+    shapes, size = settle.maps(maps, layout), settle.grad_output_size(grad_output, layout)
+    settled = rois, batch_indices, layout, given.invalid
+    plan: MultiScalePlan[Any] = MultiScalePlan(
+        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+    )
+    return plan._backward_rois(grad_output, maps, argmax, out)

@@ -155,6 +155,8 @@ Invalid: TypeAlias = Literal["raise", "nan"]
 Mode: TypeAlias = Literal["avg", "max"]
 #: Whose decisions about the levels of a pyramid are taken.
 LevelRule: TypeAlias = Literal["torchvision", "detectron2", "mmdet", "openvino", "tensorrt"]
+#: What boxes are pooled from: the map of their level, or all maps.
+Merge: TypeAlias = Literal["assigned", "sum"]
 MaxRule: TypeAlias = Literal["bilinear", "onnx"]
 AngleUnit: TypeAlias = Literal["degrees", "radians"]
 Rounding: TypeAlias = Literal["round", "none", "whole"]
@@ -177,6 +179,31 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
         sampling_ratio: Integer
         aligned: Flag
         mode: Mode
+
+    class SharingOptions(BoxOptions, total=False):
+        """Options of every operator on the maps of a pyramid."""
+
+        levels: LevelRule | AnyArray
+        merge: Merge
+
+    class MultiScaleRoIAlignOptions(SharingOptions, total=False):
+        """Options of `roicy.multi_scale_roi_align` and its gradients."""
+
+        sampling_ratio: Integer
+        aligned: Flag
+
+    class MultiScaleRoIAlignRotatedOptions(SharingOptions, total=False):
+        """Options of `roicy.multi_scale_roi_align_rotated` and its gradients."""
+
+        sampling_ratio: Integer
+        aligned: Flag
+        angle_unit: AngleUnit
+        clockwise: Flag
+
+    class MultiScaleRoIPoolOptions(SharingOptions, total=False):
+        """Options of `roicy.multi_scale_roi_pool`."""
+
+        rounding: Rounding
 
     class RoIAlignRotatedOptions(BoxOptions, total=False):
         """Options of `roicy.roi_align_rotated` and its gradients."""

@@ -116,13 +116,19 @@ def fpn_levels(
     turned = settle.flag("rotated", rotated)
     size = settle.image_size_of_levels(image_size, rule, turned)
     given: Any = rois if isinstance(rois, tuple) else (rois,)
-    halves = all(array.dtype == np.float16 for array in given)
     names = settle.ROTATED if turned else settle.CORNERS
-    boxes = settle.rois(rois, None, len(given), kernels.xp, names).boxes[:, -len(names) :]
-    if rule == "mmdet" and halves:
-        boxes = boxes.astype(np.float16)
-    found: Array = levels_of(boxes, levels, rule, canonical, size, kernels.xp)
+    settled = settle.rois(rois, None, len(given), kernels.xp, names)
+    found: Array = levels_of(boxes_for(rule, rois, settled), levels, rule, canonical, size, kernels.xp)
     return found
+
+
+def boxes_for(rule: LevelRule, rois: Ndarray | tuple[Ndarray, ...], settled: settle.Rois) -> Ndarray:
+    """Return the numbers of boxes as a rule looks at them, of arrays as they came and settled."""
+    boxes = settled.boxes[:, -settled.columns :]
+    given: Any = rois if isinstance(rois, tuple) else (rois,)
+    if rule == "mmdet" and all(array.dtype == np.float16 for array in given):
+        return boxes.astype(np.float16)
+    return boxes
 
 
 def levels_of(

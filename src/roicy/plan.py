@@ -23,10 +23,13 @@ from roicy._types import (
     InputShape,
     Invalid,
     Layout,
+    LevelRule,
+    Merge,
     Ndarray,
     Out,
     OutputSize,
     Purpose,
+    Real,
     Regions,
     Shape,
     Size,
@@ -43,6 +46,18 @@ class Given(NamedTuple):
     batch_indices: AnyArray | None
     layout: Layout
     invalid: Invalid
+
+
+class Sharing(NamedTuple):
+    """How boxes are shared out among the maps, as the caller gave it."""
+
+    spatial_scales: Sequence[Real]
+    levels: LevelRule | AnyArray
+    merge: Merge
+
+    def adopted(self, levels: Ndarray | None) -> Sharing:
+        """Return the same with levels that are an array as the kernels take it."""
+        return self if levels is None else self._replace(levels=levels)
 
 
 class Plan(Generic[Array]):
@@ -72,25 +87,29 @@ class Plan(Generic[Array]):
         self,
         kind: Kind,
         kernels: Backend,
-        given: tuple[Boxes, AnyArray | None, Layout, Invalid],
+        given: tuple[Any, AnyArray | None, Layout, Invalid],
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],
+        of_level: tuple[Ndarray | None, int] = (None, 0),
     ) -> None:
-        # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it
+        # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it; boxes of a
+        # pyramid are settled, too, and come with their levels and the one that this is the plan of
         rois, batch_indices, layout, invalid = given
         if layout == "NCHW":
             n, c, h, w = input_shape
         else:
             n, h, w, c = input_shape
-        settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
+        settled = rois
+        if not isinstance(settled, settle.Rois):
+            settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
         k = len(settled.boxes)
         rows, columns = output_size
         pooled = settle.channels_of_bins(input_shape, c, output_size) if kind.position_sensitive else c
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
-        self._regions = Regions(settled.boxes, settled.images, (n, c, h, w), output_size)
+        self._regions = Regions(settled.boxes, settled.images, (n, c, h, w), output_size, *of_level)
         self._layout: Layout = layout
         self._input_shape = input_shape
         self._output_shape = (k, pooled, rows, columns) if layout == "NCHW" else (k, rows, columns, pooled)
@@ -239,7 +258,7 @@ class Plan(Generic[Array]):
         state = (attributes, slots) if attributes or slots else None  # a subclass may have some
         rois = self._rois
         arguments = {
-            "rois": self._as_given(rois.boxes),
+            "rois": rois.as_given(rois.boxes),
             "batch_indices": rois.images if rois.lengths is None else None,
             "layout": self._layout,
             "invalid": self._invalid,
@@ -316,8 +335,7 @@ class Plan(Generic[Array]):
         settle.grad_output_of(features, grad_output, self._output_shape)
         settle.few_bins("grad_output", self.output_size)
         argmax, inputs = self._settled_argmax(argmax, grad_output, features)
-        if out is not None and rois.lengths is not None:
-            raise ValueError("out must be None for rois that are one array per image: the result is a list")
+        rois.check_out(out)
         given = out is not None
         out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, *inputs)
         table = self._table(accumulate, "backward_rois")
@@ -333,19 +351,10 @@ class Plan(Generic[Array]):
                 settle.nchw(features, self._layout),
                 gradient,
             )
-        with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
-            written[:, -rois.columns :] = gradient
-        written[:, : -rois.columns] = 0  # the batch index has no gradient
+        rois.write_gradient(gradient, written)
         if written is not out:
             out[...] = written
-        return self._as_given(out)
-
-    def _as_given(self, rows: Ndarray) -> Any:
-        # rows that belong to the boxes, in one array or in a list, as the caller gave the boxes
-        lengths = self._rois.lengths
-        if lengths is None:
-            return rows
-        return [rows[end - length : end] for end, length in zip(np.cumsum(lengths), lengths, strict=True)]
+        return rois.as_given(out)
 
     # ------------------------------------------------ checks
 

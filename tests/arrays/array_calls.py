@@ -15,9 +15,14 @@ TURNED = np.array([[0, 5, 6, 8, 4, 30], [1, 8, 2, 5, 9, -75], [1, 0, 0, 30, 30, 
 GRAD = RNG.standard_normal((4, 5, 3, 2)).astype(np.float32)
 GRAD_TURNED = GRAD[:3]
 OF_BINS = np.tile(FEATURES, (1, 6, 1, 1))  # channels for each bin
+MAPS = [FEATURES, FEATURES[:, :, ::2, ::2].copy()]
+LEVELS = np.array([1, 0, -1, 0], np.int32)
+SHAPES = [FEATURES.shape, (2, 5, 6, 9)]
 
 
 def argmax_of(mode_or_pool):
+    if mode_or_pool == "levels":
+        return roicy.multi_scale_roi_pool(MAPS, ROIS, (3, 2), spatial_scales=(1, 0.5), return_argmax=True)[1]
     if mode_or_pool == "pool":
         return roicy.roi_pool(FEATURES, ROIS, (3, 2), return_argmax=True)[1]
     return roicy.roi_align(FEATURES, ROIS, (3, 2), mode="max", return_argmax=True)[1]
@@ -61,6 +66,33 @@ CALLS = {
     "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
     "roi_pool avg": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), mode="avg"),
     "roi_pool_backward avg": lambda f: f("roi_pool_backward", GRAD, None, ROIS, FEATURES.shape, mode="avg"),
+    "multi_scale_roi_align": lambda f: f(
+        "multi_scale_roi_align", MAPS, ROIS, (3, 2), spatial_scales=(1, 0.5), levels=LEVELS
+    ),
+    "multi_scale_roi_align sum": lambda f: f(
+        "multi_scale_roi_align", MAPS, ROIS, (3, 2), spatial_scales=(1, 0.5), merge="sum"
+    ),
+    "multi_scale_roi_align_backward": lambda f: f(
+        "multi_scale_roi_align_backward", GRAD, ROIS, SHAPES, spatial_scales=(1, 0.5), levels=LEVELS
+    ),
+    "multi_scale_roi_align_backward_rois": lambda f: f(
+        "multi_scale_roi_align_backward_rois", GRAD, MAPS, ROIS, spatial_scales=(1, 0.5), levels=LEVELS
+    ),
+    "multi_scale_roi_align_rotated": lambda f: f(
+        "multi_scale_roi_align_rotated", MAPS, TURNED, (3, 2), spatial_scales=(1, 0.5)
+    ),
+    "multi_scale_roi_align_rotated_backward": lambda f: f(
+        "multi_scale_roi_align_rotated_backward", GRAD_TURNED, TURNED, SHAPES, spatial_scales=(1, 0.5)
+    ),
+    "multi_scale_roi_align_rotated_backward_rois": lambda f: f(
+        "multi_scale_roi_align_rotated_backward_rois", GRAD_TURNED, MAPS, TURNED, spatial_scales=(1, 0.5)
+    ),
+    "multi_scale_roi_pool": lambda f: f(
+        "multi_scale_roi_pool", MAPS, ROIS, (3, 2), spatial_scales=(1, 0.5), return_argmax=True
+    ),
+    "multi_scale_roi_pool_backward": lambda f: f(
+        "multi_scale_roi_pool_backward", GRAD, argmax_of("levels"), ROIS, SHAPES, spatial_scales=(1, 0.5)
+    ),
     "rmac": lambda f: f("rmac", FEATURES),
     "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
     "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),

@@ -74,6 +74,24 @@ def position_sensitive() -> None:
     assert_type(roicy.ps_roi_align_plan(ROIS, maps.shape, 7)(maps), Array)
 
 
+def pyramids(wanted: bool) -> None:
+    grad, maps, scales = np.ones((1, 3, 7, 7), np.float32), [FEATURES, FEATURES], (1, 0.5)
+    shapes, levels = [FEATURES.shape, (2, 3, 4, 4)], np.zeros(1, np.int64)
+    assert_type(roicy.multi_scale_roi_align(maps, ROIS, 7, spatial_scales=scales, levels="mmdet"), Array)
+    assert_type(roicy.multi_scale_roi_align_rotated(maps, TURNED, 7, spatial_scales=scales), Array)
+    found = roicy.multi_scale_roi_align_backward(grad, LISTED, shapes, spatial_scales=scales, levels=levels)
+    assert_type(found, list[Array])
+    rois_of = roicy.multi_scale_roi_align_backward_rois
+    assert_type(rois_of(grad, maps, ROIS, spatial_scales=scales, merge="sum"), Array)
+    assert_type(rois_of(grad, maps, LISTED, spatial_scales=scales, aligned=False), list[Array])
+    assert_type(roicy.multi_scale_roi_align_plan(ROIS, shapes, 7, spatial_scales=scales)(maps), Array)
+    pool = roicy.multi_scale_roi_pool
+    assert_type(pool(maps, ROIS, 7, spatial_scales=scales, rounding="none"), Array)
+    assert_type(pool(maps, ROIS, 7, spatial_scales=scales, return_argmax=True), tuple[Array, Array])
+    either = pool(maps, ROIS, 7, spatial_scales=scales, return_argmax=wanted)
+    assert_type(either, Array | tuple[Array, Array])
+
+
 def regions() -> None:
     assert_type(roicy.rmac_regions(FEATURES.shape), Regions)
     assert_type(roicy.rmac_regions((1, 256, 32, 24), scales=2, overlap=0.5), Regions)

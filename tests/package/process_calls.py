@@ -8,7 +8,7 @@ import contextlib
 
 import numpy as np
 from arrays import array_calls
-from arrays.array_calls import FEATURES, GRAD, GRAD_TURNED, OF_BINS, ROIS, TURNED, argmax_of
+from arrays.array_calls import FEATURES, GRAD, GRAD_TURNED, MAPS, OF_BINS, ROIS, SHAPES, TURNED, argmax_of
 
 import roicy
 from roicy.compat import caffe2, mxnet, onnx, torchvision
@@ -94,6 +94,16 @@ every |= {
     "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
         GRAD, argmax=argmax_of("pool")
     ),
+    "plan levels": lambda: planned(
+        roicy.multi_scale_roi_align_plan(ROIS, SHAPES, (3, 2), spatial_scales=(1, 0.5)), features=MAPS
+    ),
+    "plan levels rotated": lambda: planned(
+        roicy.multi_scale_roi_align_rotated_plan(TURNED, SHAPES, (3, 2), spatial_scales=(1, 0.5)),
+        features=MAPS,
+    ),
+    "plan levels pool": lambda: roicy.multi_scale_roi_pool_plan(
+        ROIS, SHAPES, (3, 2), spatial_scales=(1, 0.5)
+    ).backward(GRAD, argmax=argmax_of("levels")),
     "plan rmac": lambda: roicy.rmac_plan(FEATURES.shape)(FEATURES),
     "threads": counted,
     "caffe2": of_caffe2,

@@ -134,6 +134,22 @@ def calls(layout, dtype, channels, given, times):
     yield one("roi_pool_backward", grad, argmax, boxes, maps.shape, to=whole, **words)
     yield one("roi_pool", maps, boxes, (3, 2), mode="avg", to=(out, dtype), **words)
     yield one("roi_pool_backward", grad, None, boxes, maps.shape, mode="avg", to=whole, **words)
+    scaled = {"spatial_scales": (1, 0.5), **words}
+    pair, sizes = [maps, values(2, 10, 13)], [maps.shape, shape(2, 10, 13)]
+    leveled = {**scaled, "levels": np.arange(len(boxes)) % 3 - 1}
+    for merge in ({**leveled}, {**scaled, "merge": "sum"}):
+        yield one("multi_scale_roi_align", pair, boxes, (3, 2), to=(out, dtype), **merge)
+        yield one(
+            "multi_scale_roi_align_backward_rois", grad, pair, boxes, to=(boxes.shape, boxes.dtype), **merge
+        )
+    yield one("multi_scale_roi_align_rotated", pair, turned, (3, 2), to=(out_turned, dtype), **scaled)
+    yield both("multi_scale_roi_pool", pair, boxes, (3, 2), to=out, **leveled)
+    several = [room(given, size, dtype) for size in sizes] if given else None
+    yield (
+        f"multi_scale_roi_align_backward {layout} {dtype}",
+        lambda: roicy.multi_scale_roi_align_backward(grad, boxes, sizes, out=several, **leveled)[0],
+        several or [],
+    )
     if times > 1:
         return
     yield "rmac", lambda: roicy.rmac(maps, layout=layout), []
@@ -158,8 +174,8 @@ def main(library, threads, pieces):
         sample.hold(20_000)
     for case in PIECES if pieces == "pieces" else WHOLE:
         for name, call, outs in calls(*case):
-            # NumPy's arithmetic, which R-MAC is made of, crashes without memory for its buffers
-            failing.fail_only(b"roicy/cpu" if name.startswith("rmac") else b"")
+            # NumPy's arithmetic, which R-MAC and levels are made of, crashes without memory for its buffers
+            failing.fail_only(b"roicy/cpu" if name.startswith(("rmac", "multi_scale")) else b"")
             fail_in_turn(failing, name, call, outs)  # what is kept from then on is kept
             gc.collect()
             before = held(system)

@@ -25,22 +25,22 @@ _PRECISIONS: dict[DType, tuple[Accumulate, DType]] = {
 }
 
 
-def input_shape(value: Any, layout: Layout) -> Shape:
+def input_shape(value: Any, layout: Layout, name: str = "input_shape") -> Shape:
     """Return the shape of a feature map, in the order of its layout."""
     if not isinstance(value, (tuple, list)):
-        raise TypeError(f"input_shape must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}")
-    shape = tuple([integer(f"input_shape[{axis}]", length) for axis, length in enumerate(value)])
+        raise TypeError(f"{name} must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}")
+    shape = tuple([integer(f"{name}[{axis}]", length) for axis, length in enumerate(value)])
     if len(shape) != 4 or min(shape) < 0:
-        raise ValueError(f"input_shape must be 4 ints >= 0 {_axes(layout)}, got {short_repr(value)}")
-    return _bounded("input_shape", shape, layout)
+        raise ValueError(f"{name} must be 4 ints >= 0 {_axes(layout)}, got {short_repr(value)}")
+    return _bounded(name, shape, layout)
 
 
-def features_shape(features: Ndarray, layout: Layout) -> Shape:
+def features_shape(features: Ndarray, layout: Layout, name: str = "features") -> Shape:
     """Return the shape of a feature map, in the order of its layout."""
     shape = features.shape
     if len(shape) != 4:
-        raise ValueError(f"features must have 4 axes {_axes(layout)}, got shape {shape}")
-    return _bounded("features", shape, layout)
+        raise ValueError(f"{name} must have 4 axes {_axes(layout)}, got shape {shape}")
+    return _bounded(name, shape, layout)
 
 
 def grad_output_size(grad_output: Ndarray, layout: Layout) -> Size:
@@ -85,10 +85,10 @@ def channels_of_bins(shape: Shape, channels: int, size: Size) -> int:
     return channels // (rows * columns)
 
 
-def features(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
+def features(array: Ndarray, shape: tuple[int, ...], name: str = "features") -> tuple[Accumulate, DType]:
     """Return what sums over a feature map are kept in and the dtype of what is pooled from it."""
-    same_shape("features", array, shape)
-    return _precision("features", array.dtype)
+    same_shape(name, array, shape)
+    return _precision(name, array.dtype)
 
 
 def grad_output(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
@@ -128,7 +128,7 @@ def _precision(name: str, dtype: DType) -> tuple[Accumulate, DType]:
 
 
 def _dtypes(name: str) -> str:
-    last = ", float64 or uint8" if name == "features" else " or float64"
+    last = ", float64 or uint8" if name.startswith("features") else " or float64"
     return f"float16, bfloat16, float32{last} in native byte order"
 
 

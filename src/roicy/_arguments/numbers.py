@@ -15,6 +15,7 @@ from roicy._types import AngleUnit, DType, Invalid, Layout, LevelRule, MaxRule, 
 Word = TypeVar("Word", bound=str)
 
 INT32_MAX = 2**31 - 1
+MOST_LEVELS = 64  # of a pyramid: each has half the rows of the one before
 FLOAT32: DType = np.dtype(np.float32)
 _OUTPUT_SIZE = "an int or a pair of ints (height, width)"
 _MAX_SAMPLING_RATIO = 65536
@@ -22,7 +23,6 @@ _MAX_SAMPLING_RATIO = 65536
 _MAX_ROTATED_SAMPLING_RATIO = 128
 _MOST_BINS = 2**30  # of a box, where all of them are held at once
 _MAX_THREADS = 4096
-_MOST_LEVELS = 64  # of a pyramid: each has half the rows of the one before
 _FLOAT32_MAX = float(np.finfo(FLOAT32).max)
 _FLOAT32_LEAST = float(np.finfo(FLOAT32).smallest_subnormal)
 
@@ -109,36 +109,34 @@ def rotated_sampling_ratio(value: Any) -> int:
     return max(ratio, 0)
 
 
-def spatial_scale(value: Any, boxes_dtype: DType) -> float:
+def spatial_scale(value: Any, boxes_dtype: DType, name: str = "spatial_scale") -> float:
     """Return the scale as a float that is finite and positive in the boxes' dtype too."""
-    scale = real("spatial_scale", value)
+    scale = real(name, value)
     if not 0.0 < scale < math.inf:
-        raise ValueError(f"spatial_scale must be finite and greater than 0, got {short_repr(value)}")
+        raise ValueError(f"{name} must be finite and greater than 0, got {short_repr(value)}")
     if boxes_dtype == FLOAT32 and not _FLOAT32_LEAST <= scale <= _FLOAT32_MAX:
-        raise ValueError(
-            f"spatial_scale must be finite and above 0 in float32, in which it is used, got {scale}"
-        )
+        raise ValueError(f"{name} must be finite and above 0 in float32, in which it is used, got {scale}")
     return scale
 
 
-def level_rule(value: object) -> LevelRule:
+def level_rule(value: object, name: str = "rule") -> LevelRule:
     """Return whose decisions about levels are taken."""
-    return choice("rule", value, ("torchvision", "detectron2", "mmdet", "openvino", "tensorrt"))
+    return choice(name, value, ("torchvision", "detectron2", "mmdet", "openvino", "tensorrt"))
 
 
 def num_levels(value: Any) -> int:
     """Return the number of maps of a pyramid."""
     count = integer("num_levels", value)
-    if not 1 <= count <= _MOST_LEVELS:
-        raise ValueError(f"num_levels must lie between 1 and {_MOST_LEVELS}, got {count}")
+    if not 1 <= count <= MOST_LEVELS:
+        raise ValueError(f"num_levels must lie between 1 and {MOST_LEVELS}, got {count}")
     return count
 
 
 def level(name: str, value: Any) -> int:
     """Return the number of a level of a pyramid."""
     number = integer(name, value)
-    if abs(number) > _MOST_LEVELS:
-        raise ValueError(f"{name} must lie between {-_MOST_LEVELS} and {_MOST_LEVELS}, got {number}")
+    if abs(number) > MOST_LEVELS:
+        raise ValueError(f"{name} must lie between {-MOST_LEVELS} and {MOST_LEVELS}, got {number}")
     return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,17 +47,40 @@ def new(name: str, shape: tuple[int, ...], dtype: DType, xp: Any = np) -> Ndarra
         raise ValueError(f"{name} would have shape {shape} of {dtype}, which no array can have") from None
 
 
-def outs(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray) -> tuple[Ndarray, Ndarray]:
-    """Return the two arrays that are the result: pooled values and their argmax."""
+def outs(
+    value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, argmax: tuple[int, ...] | None = None
+) -> tuple[Ndarray, Ndarray]:
+    """Return the two arrays that are the result: pooled values and argmax, of their shape or its own."""
+    argmax = argmax or shape
     if type(value) is not tuple:
-        return out(value, shape, dtype, *inputs), library_of(inputs[0]).empty(shape, INT32)
+        return out(value, shape, dtype, *inputs), new("argmax", argmax, INT32, library_of(inputs[0]))
     if len(value) != 2:
         raise ValueError(f"out must be an array or a tuple (values, argmax), got a tuple of {len(value)}")
     values = out(value[0], shape, dtype, *inputs, name="out[0]")
-    chosen = out(value[1], shape, INT32, *inputs, name="out[1]")
-    if _overlap(_memory(values), _memory(chosen)):
-        raise ValueError("out[0] must not overlap out[1], got memory that both use")
+    chosen = out(value[1], argmax, INT32, *inputs, name="out[1]")
+    _check_apart([values, chosen])
     return values, chosen
+
+
+def out_of_each(
+    value: Sequence[Any] | None, shapes: Sequence[tuple[int, ...]], dtype: DType, *inputs: Ndarray
+) -> list[Ndarray]:
+    """Return the arrays that are the result, one for each map."""
+    if value is None:
+        return [out(None, shape, dtype, *inputs) for shape in shapes]
+    found = [
+        out(value[level], shape, dtype, *inputs, name=f"out[{level}]") for level, shape in enumerate(shapes)
+    ]
+    _check_apart(found)
+    return found
+
+
+def _check_apart(arrays: Sequence[Ndarray]) -> None:
+    memory = [_memory(array) for array in arrays]
+    for second in range(len(memory)):
+        for first in range(second):
+            if _overlap(memory[first], memory[second]):
+                raise ValueError(f"out[{first}] must not overlap out[{second}], got memory that both use")
 
 
 def written_to(out: Ndarray, at_once: bool) -> Ndarray:

@@ -1,0 +1,159 @@
+"""Several feature maps, and which of them each box is pooled from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from reprlib import repr as short_repr
+from typing import Any
+
+import numpy as np
+
+from roicy._arguments.arrays import INT32, features, features_shape, input_shape, on_host, same_shape
+from roicy._arguments.boxes import Rois
+from roicy._arguments.numbers import MOST_LEVELS, choice, spatial_scale
+from roicy._types import Accumulate, DType, Layout, LevelRule, Merge, Ndarray, Shape
+
+#: What stands for a level that is neither that of a map nor -1.
+NO_SUCH_LEVEL = -2
+
+
+def merge(value: object) -> Merge:
+    """Return what boxes are pooled from, "assigned" for one map each or "sum" for all."""
+    return choice("merge", value, ("assigned", "sum"))
+
+
+def no_rule(levels: Any) -> Any:
+    """Return levels that are an array; None where they are the name of a rule."""
+    return None if isinstance(levels, str) else levels
+
+
+def of_maps(name: str, value: Any) -> dict[str, Any]:
+    """Return the arrays of the maps by the names that errors have for them."""
+    return {f"{name}[{level}]": array for level, array in enumerate(sequence(name, value))}
+
+
+def sequence(
+    name: str, value: Any, each: str = "arrays, one for each map", *, or_none: bool = False
+) -> tuple[Any, ...] | Any:
+    """Return what there is one of for each map."""
+    if value is None and or_none:
+        return None
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} must be a list or tuple of {each}, got {type(value).__name__}")
+    if not 1 <= len(value) <= MOST_LEVELS:
+        raise ValueError(f"{name} must be 1 to {MOST_LEVELS} {each}, got {len(value)}")
+    return tuple(value)
+
+
+def maps(arrays: Sequence[Ndarray], layout: Layout) -> tuple[Shape, ...]:
+    """Return the shapes of the maps of a pyramid, in the order of their layout."""
+    shapes = [features_shape(array, layout, f"features[{level}]") for level, array in enumerate(arrays)]
+    return _alike("features", shapes, layout)
+
+
+def input_shapes(value: Any, layout: Layout) -> tuple[Shape, ...]:
+    """Return the shapes of the maps of a pyramid, in the order of their layout."""
+    given = sequence("input_shapes", value, "shapes, one for each map")
+    shapes = [input_shape(shape, layout, f"input_shapes[{level}]") for level, shape in enumerate(given)]
+    return _alike("input_shapes", shapes, layout)
+
+
+def _alike(name: str, shapes: list[Shape], layout: Layout) -> tuple[Shape, ...]:
+    channel = 1 if layout == "NCHW" else 3
+    for level, shape in enumerate(shapes):
+        for axis, what in ((0, "images"), (channel, "channels")):
+            if shape[axis] != shapes[0][axis]:
+                raise ValueError(
+                    f"{name}[{level}] must have {shapes[0][axis]} {what}, as {name}[0] has, got shape {shape}"
+                )
+    return tuple(shapes)
+
+
+def pyramid(arrays: Sequence[Ndarray], shapes: Sequence[Shape]) -> tuple[Accumulate, DType]:
+    """Return what sums over the maps of a pyramid are kept in and the dtype of what is pooled from them."""
+    for level, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
+        same_shape(f"features[{level}]", array, shape)
+        if array.dtype != arrays[0].dtype:
+            raise TypeError(
+                f"features[{level}] must be {arrays[0].dtype}, the dtype of features[0], got {array.dtype}"
+            )
+    return features(arrays[0], shapes[0], "features[0]")
+
+
+def as_many(name: str, value: Sequence[Any], count: int) -> None:
+    """Check that there is one of something for each map."""
+    if len(value) != count:
+        raise ValueError(f"{name} must have {count} items, one for each map, got {len(value)}")
+
+
+def spatial_scales(value: Any, count: int, boxes: DType) -> tuple[float, ...]:
+    """Return the scale of each map."""
+    if isinstance(value, np.ndarray):
+        value = tuple(value)
+    given = sequence("spatial_scales", value, "numbers, one for each map")
+    as_many("spatial_scales", given, count)
+    return tuple(spatial_scale(scale, boxes, f"spatial_scales[{level}]") for level, scale in enumerate(given))
+
+
+def level_of_first(rule: LevelRule, scales: Sequence[float]) -> int:
+    """Return the number of the first map's level, by a rule that numbers maps by their stride."""
+    if rule not in ("torchvision", "detectron2"):
+        return 2  # as these have it, whatever the stride is
+    fraction, exponent = math.frexp(scales[0])
+    if fraction != 0.5 or any(scale != math.ldexp(scales[0], -step) for step, scale in enumerate(scales)):
+        raise ValueError(
+            f"spatial_scales must be powers of two, each half of the one before, for levels={rule!r}, "
+            f"got {short_repr(tuple(scales))}: pass levels as an array"
+        )
+    return 1 - exponent
+
+
+def level_array(levels: Ndarray, rois: int, count: int) -> Ndarray:
+    """Return given levels as int32, -1 for none and `NO_SUCH_LEVEL` for what is none."""
+    if levels.dtype.kind not in "iu":
+        raise TypeError(f"levels must be the name of a rule or integers, got an array of {levels.dtype}")
+    if levels.shape != (rois,):
+        raise ValueError(f"levels must have shape ({rois},), one for each row of rois, got {levels.shape}")
+    found = levels.astype(INT32)
+    found[levels > count - 1] = NO_SUCH_LEVEL
+    if levels.dtype.kind == "i":
+        found[levels < -1] = NO_SUCH_LEVEL
+    return found
+
+
+def check_levels(levels: Ndarray, given: Ndarray, count: int) -> None:
+    """Check that levels, as given and as `level_array` returns them, are -1 or those of maps; waits."""
+    wrong = levels == NO_SUCH_LEVEL
+    if wrong.any():
+        row = int(on_host(wrong).argmax())
+        raise ValueError(
+            f"levels[{row}] must lie between -1 and {count - 1}, got {given[row]}; -1 stands for no level, "
+            "and invalid='nan' accepts others"
+        )
+
+
+def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois, Ndarray, Ndarray | None]:
+    """Return the boxes of a call on so many images, with their images apart, and the map of each.
+
+    Rows for which no pooling can be done, a level that is none included, are with the first map, whose table
+    finds them, with a box that says it. Last comes which rows are on no map: numbers or a mask, None where
+    there are none.
+    """
+    columns = rois.columns
+    boxes = rois.boxes[:, -columns:].copy()
+    numbers = rois.images
+    if numbers is None:
+        column = rois.boxes[:, 0].copy()
+        column[~((column > -1) & (column < images))] = -1
+        numbers = column.astype(np.int64)
+    if xp is np and levels.min(initial=0) >= 0:
+        return Rois(boxes, columns, numbers, None, rois.given), levels, None
+    valid = xp.isfinite(boxes).all(axis=1) & (numbers >= 0) & (numbers < images)
+    boxes[levels == NO_SUCH_LEVEL] = np.nan
+    nowhere = (levels == -1) & valid
+    levels = levels.copy()
+    levels[(levels < 0) & ~nowhere] = 0
+    if xp is np:
+        nowhere = np.flatnonzero(nowhere)
+    return Rois(boxes, columns, numbers, None, rois.given), levels, nowhere
