@@ -207,6 +207,12 @@ def other_systems(test: bool) -> None:
     assert_type(torchvision.roi_pool_backward(chosen, LISTED, argmax, FEATURES.shape), Array)
     assert_type(torchvision.RoIAlign(7, 0.5, 2)(FEATURES, ROIS), Array)
     assert_type(torchvision.RoIPool((3, 2), 0.5)(FEATURES, LISTED), Array)
+    assert_type(torchvision.ps_roi_align(FEATURES, ROIS, 7, 0.5), Array)
+    assert_type(torchvision.ps_roi_align_backward(pooled, ROIS, FEATURES.shape, 0.5), Array)
+    assert_type(torchvision.PSRoIAlign(7, 0.5, 2)(FEATURES, ROIS), Array)
+    layer = torchvision.MultiScaleRoIAlign(["0"], 7, 2, canonical_level=3)
+    assert_type(layer({"0": FEATURES}, LISTED, [(480, 640)]), Array)
+    assert_type(layer.backward(pooled, LISTED, {"0": FEATURES.shape}), dict[str, Array])
 
 
 # ---------------------------------------------------------------- errors

@@ -35,6 +35,13 @@ def mxnet_positions():
     return mxnet.MaxROIAlign(MAPS, ROIS, 2, 0.5)[1:]
 
 
+def pyramid():
+    """Most of the boxes are of the finer map, and one is of no map."""
+    layer = torchvision.MultiScaleRoIAlign(["fine", "coarse"], 2, 2, canonical_scale=8, canonical_level=2)
+    layer.scales = [1 / 2, 1 / 4]
+    return layer
+
+
 # each takes what moves an array to the device, or leaves it where it is
 CALLS = {
     "RoIAlign": lambda to: caffe2.RoIAlign(to(MAPS), to(ROIS), **BINS),
@@ -74,6 +81,13 @@ CALLS = {
     "torchvision's roi_pool": lambda to: torchvision.roi_pool(to(MAPS), to(ROIS), 2, return_argmax=True),
     "roi_pool_backward": lambda to: torchvision.roi_pool_backward(
         to(GRAD), to(ROIS), to(caffe2_argmaxes()), MAPS.shape
+    ),
+    "torchvision's PSRoIAlign": lambda to: torchvision.PSRoIAlign(2, 0.5, -1)(to(MAPS), to(ROIS)),
+    "ps_roi_align_backward": lambda to: torchvision.ps_roi_align_backward(
+        to(GRAD), to(ROIS), (2, 16, 9, 11), 0.5
+    ),
+    "MultiScaleRoIAlign": lambda to: pyramid()(
+        {"fine": to(MAPS), "coarse": to(MAPS[:, :, :4])}, [to(ROIS[:, 1:]), to(ROIS[:1, 1:])], [(18, 22)]
     ),
     "MaxROIAlign": lambda to: mxnet.MaxROIAlign(to(MAPS), to(ROIS), 2, 0.5),
     "MaxROIAlign_backward": lambda to: mxnet.MaxROIAlign_backward(

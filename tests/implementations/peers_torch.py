@@ -75,6 +75,16 @@ def multi_scale_roi_align(maps, boxes, output_size, sampling_ratio, image_size):
     return pooler(tensors, [torch.tensor(some) for some in boxes], [image_size] * len(boxes)).numpy()
 
 
+def multi_scale_pooled(given, options, maps, boxes, image_shapes, grad_output):
+    """MultiScaleRoIAlign of maps by their names: its result, the gradient of each map, and its scales."""
+    pooler = ops("MultiScaleRoIAlign")(*given, **options)
+    tensors = {name: torch.tensor(array, requires_grad=True) for name, array in maps.items()}
+    out = pooler(tensors, [torch.tensor(some) for some in boxes], image_shapes)
+    out.backward(torch.tensor(grad_output))
+    grads = {name: None if x.grad is None else x.grad.numpy() for name, x in tensors.items()}
+    return out.detach().numpy(), grads, pooler.scales
+
+
 def rmac(features, regions, grad_output):
     """R-MAC over torchvision's RoIPool: its vectors, and their gradient with respect to the features."""
     from torch.nn.functional import normalize

@@ -18,11 +18,18 @@ SIGNATURES = {
     "roi_align_backward": ["grad_output", "boxes", "input_shape", *ALIGN],
     "roi_pool": ["input", "boxes", "output_size", ("spatial_scale", 1.0), ("return_argmax", False)],
     "roi_pool_backward": ["grad_output", "boxes", "argmax", "input_shape"],
+    "ps_roi_align": ["input", "boxes", "output_size", *ALIGN[:2]],
+    "ps_roi_align_backward": ["grad_output", "boxes", "input_shape", *ALIGN[:2]],
     "RoIAlign": ["output_size", "spatial_scale", "sampling_ratio", ("aligned", False)],
     "RoIPool": ["output_size", "spatial_scale"],
+    "PSRoIAlign": ["output_size", "spatial_scale", "sampling_ratio"],
+    "MultiScaleRoIAlign": [
+        *["featmap_names", "output_size", "sampling_ratio"],
+        *[("canonical_scale", 224), ("canonical_level", 4)],
+    ],
 }
 #: Those of which torchvision has one of that name.
-THEIRS = ["roi_align", "roi_pool", "RoIAlign", "RoIPool"]
+THEIRS = [name for name in SIGNATURES if not name.endswith("_backward")]
 
 
 def parameters(function, *, beyond=()):
@@ -83,7 +90,70 @@ def test_layers():
     assert repr(layer) == "RoIPool(output_size=7, spatial_scale=0.5)"
 
 
+def test_position_sensitive():
+    maps = np.concatenate([INPUT] * 12, axis=1)
+    options = {"spatial_scale": 0.7, "sampling_ratio": 2}
+    out = ours.ps_roi_align(maps, LISTED, (3, 2), 0.7, 2)
+    assert_same_bits(out, roicy.ps_roi_align(maps, IN_ORDER, (3, 2), **options))
+    grad = roicy.ps_roi_align_backward(out, IN_ORDER, maps.shape, **options)
+    assert_same_bits(ours.ps_roi_align_backward(out, LISTED, maps.shape, 0.7, 2), grad)
+    assert_same_bits(ours.PSRoIAlign((3, 2), 0.7, 2)(maps, IN_ORDER), out)
+
+
+def pyramid(shapes=(40, 20, 10), channels=5, dtype="float32", seed=0):
+    """Maps by their names, of an image of 160 x 200."""
+    rng = np.random.default_rng(seed)
+    shaped = [(2, channels, rows, rows * 5 // 4) for rows in shapes]
+    return {
+        f"p{rows}": random_values(rng, shape, np.dtype(dtype))
+        for rows, shape in zip(shapes, shaped, strict=True)
+    }
+
+
+MAPS = pyramid()
+TALL = [np.array([[0, 0, 110, 110], [9, 9, 60, 80]], np.float32), np.array([[3, 4, 150, 190]], np.float32)]
+
+
+def test_levels_of_a_pyramid():
+    """Of the maps that were named, in the order in which they are given."""
+    layer = ours.MultiScaleRoIAlign([*MAPS, "other"], 3, 2)
+    assert layer.scales is None
+    out = layer({"unused": None, **MAPS}, TALL, [(160, 180), (120, 200)])
+    assert layer.scales == [1 / 4, 1 / 8, 1 / 16]
+    options = {"spatial_scales": layer.scales, "sampling_ratio": 2, "aligned": False}
+    assert_same_bits(out, roicy.multi_scale_roi_align([*MAPS.values()], TALL, 3, **options))
+    assert_same_bits(layer(MAPS, TALL, []), out)  # the scales stay
+    shapes = {name: array.shape for name, array in MAPS.items()}
+    grads = layer.backward(out, TALL, shapes)
+    assert list(grads) == list(MAPS)
+    expected = roicy.multi_scale_roi_align_backward(out, TALL, [*shapes.values()], **options)
+    for grad, other in zip(grads.values(), expected, strict=True):
+        assert_same_bits(grad, other)
+
+
+def test_one_map_has_all_boxes():
+    layer = ours.MultiScaleRoIAlign(["p10"], (2, 3), 2)
+    out = layer(MAPS, TALL[:1], [(160, 200)])
+    assert_same_bits(out, ours.roi_align(MAPS["p10"], TALL[:1], (2, 3), 1 / 16, 2))
+
+
 ERRORS = [
+    (
+        lambda: ours.MultiScaleRoIAlign(["p1"], 3, 2)(MAPS, TALL, [(160, 200)]),
+        r"x must have at least one of \['p1'\], got \['p40', 'p20', 'p10'\]",
+    ),
+    (lambda: ours.MultiScaleRoIAlign([*MAPS], 3, 2)(MAPS, TALL, []), "image_shapes must have at least one"),
+    (
+        lambda: ours.MultiScaleRoIAlign([*MAPS], 3, 2).backward(
+            np.ones((3, 5, 3, 3)), TALL, {"p40": (1, 5, 4, 4)}
+        ),
+        "scales must be known",
+    ),
+    (lambda: ours.ps_roi_align(INPUT, BOXES, 2), r"input must have a multiple of 2 \* 2 channels"),
+    (
+        lambda: ours.ps_roi_align_backward(np.ones((3, 2, 2, 2)), BOXES, INPUT.shape),
+        r"input_shape must have a multiple of 2 \* 2 channels",
+    ),
     (lambda: ours.roi_align(INPUT, BOXES[:, 1:], 2), r"boxes must have shape \(R, 5\)"),
     (lambda: ours.roi_pool(INPUT[:1], BOXES[:, 1:], 2), r"boxes must have shape \(R, 5\)"),
     (
@@ -140,7 +210,60 @@ def test_roi_pool(seed, listed, torchvision, parity):
     parity.same("compat roi_pool: backward", "torchvision", grad, their_grad)
 
 
-@pytest.mark.parametrize("name, given", [("RoIAlign", (7, 0.5, 2)), ("RoIPool", ((3, 2), 0.5))])
+@pytest.mark.parametrize("sampling_ratio", [-1, 2])
+@pytest.mark.parametrize("seed", range(12))
+def test_ps_roi_align(seed, sampling_ratio, torchvision, parity):
+    """A box without width or height is NaN, if its samples are to be as many as it is wide."""
+    features, rois, size, options = random_problem(seed, scales=ANY)
+    scale = options["spatial_scale"]
+    features = np.concatenate([features] * (size[0] * size[1]), axis=1)
+    rois[0, 3] = rois[0, 1]
+    given = size, scale, sampling_ratio
+    out = ours.ps_roi_align(features, rois, *given)
+    assert np.isnan(out[0]).all() == (sampling_ratio < 0)
+    grad_output = np.random.default_rng(seed).random(out.shape).astype(out.dtype)
+    theirs, their_grad = torchvision.pooled("ps_roi_align", features, rois, given, grad_output)
+    parity.close("compat ps_roi_align: forward", "torchvision", out, theirs)
+    if features.dtype == np.float64:
+        grad = ours.ps_roi_align_backward(grad_output, rois, features.shape, *given[1:])
+        parity.close("compat ps_roi_align: backward", "torchvision", grad, their_grad)
+
+
+@pytest.mark.parametrize("names", [["p40", "p20", "p10"], ["p40", "p10"], ["p20"]])
+@pytest.mark.parametrize("seed", range(6))
+def test_multi_scale_roi_align(seed, names, torchvision, parity):
+    """Of maps that leave out a level, too: then boxes are pooled from the next one, or from none."""
+    rng = np.random.default_rng(seed)
+    maps = pyramid(dtype="float64", seed=seed)
+    sides = np.exp(rng.uniform(np.log(5), np.log(600), (30, 2)))
+    corners = rng.uniform(-20, 150, (30, 2))
+    boxes = np.concatenate([corners, corners + sides], axis=1)
+    boxes[:3, 2:] = boxes[:3, :2] + [[224], [112], [448]]  # the first of a level
+    boxes[3:5, 2:] = boxes[3:5, :2] + [[0], [-40]]  # no area, and reversed along both axes
+    boxes[5, 2] = boxes[5, 0] - 9  # along one: of no level
+    listed, more = [boxes[:12], boxes[12:]], {"canonical_scale": 200, "canonical_level": 3 + seed % 2}
+    given = names, (3, 2), [0, 2][seed % 2]
+    layer = ours.MultiScaleRoIAlign(*given, **more)
+    out = layer(maps, listed, [(160, 200), (150, 170)])
+    grad_output = rng.random(out.shape)
+    call = given, more, maps, listed, [(160, 200), (150, 170)], grad_output
+    theirs, their_grads, scales = torchvision.multi_scale_pooled(*call)
+    assert layer.scales == scales
+    parity.close("compat MultiScaleRoIAlign: forward", "torchvision", out, theirs)
+    grads = layer.backward(grad_output, listed, {name: array.shape for name, array in maps.items()})
+    for name in names:
+        parity.close("compat MultiScaleRoIAlign: backward", "torchvision", grads[name], their_grads[name])
+
+
+LAYERS = [
+    ("RoIAlign", (7, 0.5, 2)),
+    ("RoIPool", ((3, 2), 0.5)),
+    ("PSRoIAlign", (7, 0.5, -1)),
+    ("MultiScaleRoIAlign", (["0", "1"], 7, 2)),
+]
+
+
+@pytest.mark.parametrize("name, given", LAYERS)
 def test_layers_are_shown_alike(name, given, torchvision):
     assert repr(getattr(ours, name)(*given)) == repr(torchvision.ops(name)(*given))
 

@@ -73,6 +73,13 @@ def of_torchvision():
     torchvision.roi_align_backward(GRAD, ROIS, FEATURES.shape)
     _, argmax = torchvision.roi_pool(FEATURES, ROIS, (3, 2), return_argmax=True)
     torchvision.roi_pool_backward(GRAD, ROIS, argmax, FEATURES.shape)
+    torchvision.ps_roi_align(FEATURES, ROIS, (5, 1))
+    torchvision.ps_roi_align_backward(GRAD, ROIS, (2, 30, 12, 17))
+    torchvision.PSRoIAlign((1, 5), 1.0, 2)(FEATURES, ROIS)
+    maps = {"fine": FEATURES, "coarse": FEATURES[:, :, :6]}
+    layer = torchvision.MultiScaleRoIAlign(["fine", "coarse"], (3, 2), 2)
+    layer(maps, listed, [(24, 34)])
+    layer.backward(GRAD[: len(listed[0])], listed, {name: array.shape for name, array in maps.items()})
     torchvision.RoIAlign((3, 2), 1.0, 2)(FEATURES, ROIS)
     torchvision.RoIPool((3, 2), 1.0)(FEATURES, listed)
 

@@ -299,7 +299,9 @@ DOCUMENTED = [
     "roicy._config",
 ]
 DOCUMENTED += ["roicy.compat", "roicy.compat.caffe2", "roicy.compat.mxnet", "roicy.compat.onnx"]
-DOCUMENTED += [f"roicy.compat.torchvision.{name}" for name in ("align", "pool")]
+DOCUMENTED += [
+    f"roicy.compat.torchvision.{name}" for name in ("align", "pool", "position_sensitive", "pyramid")
+]
 
 
 @pytest.mark.thread_unsafe(reason="doctest puts something in the place of the standard output")

@@ -13,6 +13,8 @@ from roicy.compat._boxes import check_batch_column
 from roicy.compat._words import Words
 
 WORDS = Words(features="input", rois="boxes")
+#: Of gradients, which know no more of the features than their shape.
+SHAPE_WORDS = Words(features="input_shape", rois="boxes")
 
 
 def adopted(features: Ndarray, boxes: Boxes) -> tuple[Any, Ndarray, Any]:
