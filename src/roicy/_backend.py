@@ -63,6 +63,13 @@ def adopt_single(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
 
 
 def _adopt(arrays: dict[str, Any]) -> tuple[Backend, *tuple[Any, ...]]:
+    given = [array for name, array in arrays.items() if array is not None or name not in _OPTIONAL]
+    if given and all(map(_is_plain_cupy, given)):
+        from roicy import cuda  # an array on a GPU has arrived
+
+        own = cuda.kernels()
+        own.check_arrays((name, array) for name, array in arrays.items() if array is not None)
+        return own, *arrays.values()
     # a list of the caller's may change while this looks at its items
     arrays = {name: tuple(value) if _is_several(name, value) else value for name, value in arrays.items()}
     found = list(_each(arrays))
@@ -99,6 +106,11 @@ def _each(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _is_several(name: str, value: Any) -> bool:
     return (name == "rois" and isinstance(value, (list, tuple))) or (name == "out" and type(value) is tuple)
+
+
+def _is_plain_cupy(array: object) -> bool:
+    kind = type(array)
+    return kind.__name__ == "ndarray" and kind.__module__ == "cupy"
 
 
 def _is_cupy(array: object) -> bool:

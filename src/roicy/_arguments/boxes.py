@@ -177,4 +177,6 @@ def _box_dtype(name: str, dtype: DType) -> DType:
 
 def _own(array: Ndarray, dtype: DType) -> Ndarray:
     # a plain C-contiguous copy
+    if not isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous:
+        return array.copy()  # by the device, without a kernel
     return library_of(array).array(array, dtype, order="C")

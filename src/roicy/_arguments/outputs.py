@@ -25,16 +25,15 @@ def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name
         raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
     if value.dtype != dtype:
         raise ValueError(f"{name} must have dtype {dtype} in native byte order, got {value.dtype}")
-    memory = _memory(value)
-    if not memory.flags.carray:
-        if not memory.flags.writeable:
+    if not (value.flags.carray if xp is np else value.flags.c_contiguous):
+        if xp is np and not value.flags.writeable:
             raise ValueError(f"{name} must be writeable, got a read-only array")
         if _overlaps_itself(value):
             raise ValueError(
                 f"{name} must not overlap itself, got strides {value.strides} for shape {shape} of {dtype}"
             )
     for array in inputs:
-        if _overlap(memory, _memory(array)):
+        if _overlap(value, array):
             raise ValueError(f"{name} must not overlap an input array, got memory that both use")
     return value
 
@@ -76,10 +75,9 @@ def out_of_each(
 
 
 def _check_apart(arrays: Sequence[Ndarray]) -> None:
-    memory = [_memory(array) for array in arrays]
-    for second in range(len(memory)):
+    for second in range(len(arrays)):
         for first in range(second):
-            if _overlap(memory[first], memory[second]):
+            if _overlap(arrays[first], arrays[second]):
                 raise ValueError(f"out[{first}] must not overlap out[{second}], got memory that both use")
 
 
@@ -104,6 +102,13 @@ def _overlaps_itself(array: Ndarray) -> bool:
 
 
 def _overlap(first: Ndarray, second: Ndarray) -> bool:
+    if not isinstance(first, np.ndarray):
+        if not (first.size and second.size):
+            return False
+        if first.flags.c_contiguous and second.flags.c_contiguous:
+            low, other = first.data.ptr, second.data.ptr
+            return bool(low < other + second.nbytes and other < low + first.nbytes)
+        first, second = _memory(first), _memory(second)
     if not np.may_share_memory(first, second):
         return False
     try:
@@ -126,7 +131,5 @@ class _Memory:
 
 
 def _memory(array: Ndarray) -> NumPyArray:
-    # An array whose addresses can be compared, and only those: what it shows may lie on a device.
-    if isinstance(array, np.ndarray):
-        return array
-    return np.asarray(_Memory(array)) if array.size else np.empty(0)
+    # An array whose addresses can be compared, and only those: what it shows lies on a device.
+    return np.asarray(_Memory(array))

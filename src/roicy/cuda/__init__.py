@@ -76,11 +76,16 @@ class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels)
                     f"device {array.device.id}: choose that with cupy.cuda.Device({array.device.id})"
                 )
             size = array.itemsize
-            if array.data.ptr % size or any(map(size.__rmod__, array.strides)):
+            if array.data.ptr % size or not _are_multiples(array.strides, size):
                 raise ValueError(
                     f"{name} must have items at multiples of their size of {size} bytes, got address "
                     f"{array.data.ptr:#x} and strides {array.strides}"
                 )
+
+
+@functools.lru_cache(256)
+def _are_multiples(strides: tuple[int, ...], size: int) -> bool:
+    return not any(stride % size for stride in strides)
 
 
 @functools.cache
