@@ -77,9 +77,11 @@ SELECTION = [
 SELECTION_IDS = [case.name for case in SELECTION]
 
 
-def takes(operator, case):
-    """Whether the maps of a case have a size for the operator: not a channel for each pixel of a crop."""
-    return not operator.position_sensitive or math.prod(case.output_size) < 200
+def takes(operator, case, most=2**21):
+    """Whether the maps of a case have a size for the operator: so many pixels for all bins."""
+    return (
+        math.prod(operator.map_shape(case.shape, case.output_size)) <= most or not operator.position_sensitive
+    )
 
 
 def random_boxes(rng, count, height, width, *, reversed_edges=True):

@@ -21,6 +21,9 @@
 `ps_roi_align_backward`           its gradient with respect to the features
 `ps_roi_align_backward_rois`      its gradient with respect to the boxes
 `ps_roi_align_plan`               the same for several feature maps of one shape
+`ps_roi_pool`                     pool boxes by means of whole pixels, each bin in channels of its own
+`ps_roi_pool_backward`            its gradient with respect to the features
+`ps_roi_pool_plan`                the same for several feature maps of one shape
 `multi_scale_roi_align`           pool each box from the map of its level in a pyramid
 `multi_scale_roi_align_rotated`   the same for rotated boxes
 `multi_scale_roi_pool`            the same by the maximum, of boxes rounded to pixels
@@ -80,6 +83,7 @@ from roicy.ps_align import (
     ps_roi_align_backward_rois,
     ps_roi_align_plan,
 )
+from roicy.ps_pool import ps_roi_pool, ps_roi_pool_backward, ps_roi_pool_plan
 from roicy.rmac import RMACPlan, rmac, rmac_backward, rmac_plan, rmac_regions
 from roicy.rotated import (
     roi_align_rotated,
@@ -116,6 +120,9 @@ __all__ = [
     "ps_roi_align_backward",
     "ps_roi_align_backward_rois",
     "ps_roi_align_plan",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "ps_roi_pool_plan",
     "rmac",
     "rmac_backward",
     "rmac_plan",

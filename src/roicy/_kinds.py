@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from roicy import _arguments as settle
 from roicy._types import (
     EXACT,
+    OPEN,
     PRECISE,
     ROUNDED,
+    SCALED,
+    SHORT,
     UNIT_STEP,
     WHOLE,
     Accumulate,
@@ -280,6 +283,32 @@ PIXEL_AVERAGE = AVERAGE._replace(
     backward_rois=LARGEST_PIXEL.backward_rois,
     words="mode='avg', ",
     no_argmax="mode='avg', which chooses no pixel",
+)
+
+
+POSITION_SENSITIVE_PIXELS = PIXEL_AVERAGE._replace(
+    name="POSITION_SENSITIVE_PIXELS",
+    operator="ps_roi_pool",
+    options=PRECISE_AVERAGE.options,
+    settle=PRECISE_AVERAGE.settle,
+    table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
+        regions, Sampling(options[0], 0, False, SCALED), accumulate, purpose
+    ),
+    backward_rois="ps_roi_pool has no gradient with respect to boxes: it rounds them to pixels",
+    position_sensitive=True,
+    words="",
+    no_argmax=PRECISE_AVERAGE.no_argmax,
+)
+
+#: torchvision's, whose forward pass alone leaves out the last row and column of the map.
+POSITION_SENSITIVE_CLIPPED = POSITION_SENSITIVE_PIXELS._replace(
+    name="POSITION_SENSITIVE_CLIPPED",
+    table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
+        regions,
+        Sampling(options[0], 0, False, SHORT if purpose == "forward" else OPEN),
+        accumulate,
+        purpose,
+    ),
 )
 
 

@@ -123,8 +123,9 @@ class Regions(NamedTuple):
 
 #: Rules by which bins take from the map, as in geometry/rois.h: samples in the middle of equal parts; one
 #: pixel apart from the edge of the bin on; no samples, an integral; whole pixels of a box that is rounded to
-#: them, of one that is not, and of one whose bins are found in whole numbers.
-ALIGN, UNIT_STEP, PRECISE, ROUNDED, EXACT, WHOLE = 0, 1, 2, 3, 4, 5
+#: them, of one that is not, and of one whose bins are found in whole numbers; of one that is rounded and then
+#: scaled, of one without its last pixel, and the same on a map without its last row and column.
+ALIGN, UNIT_STEP, PRECISE, ROUNDED, EXACT, WHOLE, SCALED, OPEN, SHORT = range(9)
 
 
 class Sampling(NamedTuple):

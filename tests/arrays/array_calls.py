@@ -62,6 +62,8 @@ CALLS = {
     "ps_roi_align": lambda f: f("ps_roi_align", OF_BINS, ROIS, (3, 2)),
     "ps_roi_align_backward": lambda f: f("ps_roi_align_backward", GRAD, ROIS, OF_BINS.shape),
     "ps_roi_align_backward_rois": lambda f: f("ps_roi_align_backward_rois", GRAD, OF_BINS, ROIS),
+    "ps_roi_pool": lambda f: f("ps_roi_pool", OF_BINS, ROIS, (3, 2)),
+    "ps_roi_pool_backward": lambda f: f("ps_roi_pool_backward", GRAD, ROIS, OF_BINS.shape),
     "roi_pool": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), return_argmax=True),
     "roi_pool_backward": lambda f: f("roi_pool_backward", GRAD, argmax_of("pool"), ROIS, FEATURES.shape),
     "roi_pool avg": lambda f: f("roi_pool", FEATURES, ROIS, (3, 2), mode="avg"),

@@ -256,6 +256,8 @@ calls = [
     lambda: roicy.ps_roi_align(of_bins, rois, 2),
     lambda: roicy.ps_roi_align_backward(pooled, rois, of_bins.shape),
     lambda: roicy.ps_roi_align_backward_rois(pooled, of_bins, rois),
+    lambda: roicy.ps_roi_pool(of_bins, rois, 2),
+    lambda: roicy.ps_roi_pool_backward(pooled, rois, of_bins.shape),
     lambda: roicy.multi_scale_roi_align([maps, maps], rois, 2, spatial_scales=(0.25, 0.125)),
     lambda: roicy.roi_pool(maps, rois, 2),
     lambda: roicy.roi_pool_backward(pooled, chosen[0], rois, maps.shape),

@@ -72,6 +72,9 @@ def position_sensitive() -> None:
     assert_type(roicy.ps_roi_align_backward_rois(grad, maps, ROIS), Array)
     assert_type(roicy.ps_roi_align_backward_rois(grad, maps, LISTED), list[Array])
     assert_type(roicy.ps_roi_align_plan(ROIS, maps.shape, 7)(maps), Array)
+    assert_type(roicy.ps_roi_pool(maps, LISTED, 7, spatial_scale=0.5), Array)
+    assert_type(roicy.ps_roi_pool_backward(grad, ROIS, maps.shape), Array)
+    assert_type(roicy.ps_roi_pool_plan(ROIS, maps.shape, 7)(maps), Array)
 
 
 def pyramids(wanted: bool) -> None:

@@ -69,6 +69,21 @@ def roi_pooling(features, rois, output_size, *, spatial_scale=1.0, method="max")
     )
 
 
+def psroi_pooling(features, rois, group_size, *, spatial_scale):
+    """PSROIPooling of averages, with as many rows as columns of bins."""
+    return run(
+        "opset1.psroi_pooling",
+        features,
+        rois,
+        output_dim=features.shape[1] // group_size**2,
+        group_size=group_size,
+        spatial_scale=spatial_scale,
+        spatial_bins_x=1,
+        spatial_bins_y=1,
+        mode="average",
+    )
+
+
 def run(operator, *arrays, **attributes):
     """The result of one of its operators, by opset and name."""
     opset, name = operator.split(".")

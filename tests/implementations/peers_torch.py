@@ -65,6 +65,17 @@ def ps_roi_align(problem, grad_output=None):
     )
 
 
+def ps_roi_pool(problem, grad_output=None):
+    """The position-sensitive one."""
+    from torchvision.ops import ps_roi_pool
+
+    features, rois, output_size, options = problem
+    scale = options["spatial_scale"]
+    return _with_gradient(
+        lambda x: ps_roi_pool(x, torch.tensor(rois), output_size, scale), features, grad_output
+    )
+
+
 def multi_scale_roi_align(maps, boxes, output_size, sampling_ratio, image_size):
     """The pooling of a pyramid's maps (N, C, H, W), finest first, for a list of boxes (L, 4)."""
     from torchvision.ops import MultiScaleRoIAlign

@@ -6,12 +6,12 @@ import pytest
 from operators.average import AVERAGE
 from operators.largest_sample import MAX
 from operators.operator import Operator
-from operators.position_sensitive import PS_ALIGN
+from operators.position_sensitive import PS_ALIGN, PS_POOL
 from operators.precise import PRECISE
 from operators.roi_pool import MEAN, POOL
 from operators.rotated import ROTATED
 
-OPERATORS = (AVERAGE, MAX, ROTATED, POOL, MEAN, PRECISE, PS_ALIGN)
+OPERATORS = (AVERAGE, MAX, ROTATED, POOL, MEAN, PRECISE, PS_ALIGN, PS_POOL)
 
 
 def those(operators: "tuple[Operator, ...] | list[Operator]") -> pytest.MarkDecorator:

@@ -1,4 +1,4 @@
-"""`ps_roi_align`: each bin from channels of its own."""
+"""`ps_roi_align` and `ps_roi_pool`: each bin from channels of its own."""
 
 import math
 
@@ -16,6 +16,7 @@ from strategies import (
 
 from operators.average import AVERAGE
 from operators.operator import Operator, Reference
+from operators.precise import precise_problems
 
 
 @st.composite
@@ -57,4 +58,18 @@ PS_ALIGN = Operator(
     kinks=AVERAGE.kinks,
     step=AVERAGE.step,
     bound=AVERAGE.bound,
+)
+
+
+PS_POOL = Operator(
+    "position_sensitive_pixels",
+    "ps_roi_pool",
+    problems=lambda **draws: of_bins(problems=precise_problems, **draws),
+    reference=Reference(
+        lambda *call, **options: (reference.position_sensitive.ps_roi_pool(*call, **options), None),
+        lambda grad_output, _, *call, **options: reference.position_sensitive.ps_roi_pool_backward(
+            grad_output, *call, **options
+        ),
+    ),
+    position_sensitive=True,
 )

@@ -1,4 +1,4 @@
-"""Position-sensitive RoIAlign, where it can be said beforehand what comes out."""
+"""Position-sensitive pooling, where it can be said beforehand what comes out."""
 
 import functools
 
@@ -7,8 +7,10 @@ import pytest
 from closeness import assert_same_bits, assert_same_sums
 
 import roicy
-from roicy import _backend
+from roicy import _backend, _kinds
+from roicy import _once as once
 from roicy.compat import mxnet
+from roicy.plan import Given
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -122,3 +124,51 @@ def test_words_of_a_plan():
     assert plan.output_shape == (3, 3, 2, 2)
     with pytest.raises(ValueError, match="return_argmax must be False for an average"):
         plan(np.ones((2, 12, 7, 9), np.float32), return_argmax=True)
+
+
+# ---------------------------------------------------------------- means of whole pixels
+
+
+@pytest.mark.parametrize(
+    "corners, columns",
+    [
+        ((0, 3), [(0, 2), (2, 4)]),  # the last pixel is part of the box
+        ((-0.5, 2.5), [(0, 2), (1, 4)]),  # halves go away from zero: from -1 up to 3
+        ((1, 3), [(1, 3), (2, 4)]),  # a pixel may be in two bins
+        ((4, 4), [(4, 5), (4, 5)]),
+        ((5, 2), [(5, 6), (5, 6)]),  # at least a tenth of a pixel
+        ((7, 20), [(0, 0), (0, 0)]),
+    ],
+)
+def test_pixels_of_a_bin(corners, columns):
+    ramp = np.arange(1.0, 8).reshape(1, 1, 1, 7) * np.array([1, 10]).reshape(1, 2, 1, 1)
+    rois = np.array([[0, corners[0], 0, corners[1], 0]])
+    out = roicy.ps_roi_pool(ramp, rois, (1, 2))[0, 0, 0]
+    means = [ramp[0, k, 0, start:end].mean() if start < end else 0 for k, (start, end) in enumerate(columns)]
+    np.testing.assert_allclose(out, means, rtol=1e-14)
+
+
+def test_corners_are_rounded_before_they_are_scaled():
+    ramp = np.arange(16.0).reshape(1, 1, 1, 16)
+    rois = np.array([[0, 5.5, 0, 8.6, 0]])  # from 6 to 10, which is 3 to 5 on the map
+    assert roicy.ps_roi_pool(ramp, rois, 1, spatial_scale=0.5)[0, 0, 0, 0] == 3.5
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_the_last_row_and_column(clipped):
+    """They are part of the map. torchvision leaves them out on the way forward, and there alone."""
+    kind = _kinds.POSITION_SENSITIVE_CLIPPED if clipped else _kinds.POSITION_SENSITIVE_PIXELS
+    last = np.zeros((1, 1, 6, 6))
+    last[..., -1, :] = last[..., -1] = 1
+    rois = np.array([[0, 0.0, 0, 6, 6]])
+    given = Given(rois, None, "NCHW", "raise")
+    out = once.pool(kind, given, last, 1, (1.0,), None)
+    np.testing.assert_allclose(out[0, 0, 0, 0], 0 if clipped else 11 / 36, rtol=1e-14)
+    grad = once.backward(kind, given, np.ones((1, 1, 1, 1)), last.shape, (1.0,), None)
+    np.testing.assert_allclose(grad, np.full(last.shape, 1 / 36), rtol=1e-14)
+
+
+def test_no_gradient_of_boxes():
+    plan = roicy.ps_roi_pool_plan(ROIS, (2, 12, 7, 9), 2)
+    with pytest.raises(ValueError, match="ps_roi_pool has no gradient with respect to boxes"):
+        plan.backward_rois(np.ones((3, 3, 2, 2), np.float32), np.ones((2, 12, 7, 9), np.float32))

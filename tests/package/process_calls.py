@@ -98,6 +98,7 @@ every |= {
     "plan by position": lambda: planned(
         roicy.ps_roi_align_plan(ROIS, OF_BINS.shape, (3, 2)), features=OF_BINS
     ),
+    "plan pool by position": lambda: roicy.ps_roi_pool_plan(ROIS, OF_BINS.shape, (3, 2)).backward(GRAD),
     "plan pool": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2)).backward(
         GRAD, argmax=argmax_of("pool")
     ),

@@ -129,6 +129,8 @@ def calls(layout, dtype, channels, given, times):
     yield one("ps_roi_align", of_bins, boxes, (3, 2), to=(out, dtype), **words)
     yield one("ps_roi_align_backward", grad, boxes, of_bins.shape, to=(of_bins.shape, dtype), **words)
     yield one("ps_roi_align_backward_rois", grad, of_bins, boxes, to=(boxes.shape, boxes.dtype), **words)
+    yield one("ps_roi_pool", of_bins, boxes, (3, 2), to=(out, dtype), **words)
+    yield one("ps_roi_pool_backward", grad, boxes, of_bins.shape, to=(of_bins.shape, dtype), **words)
     yield both("roi_pool", maps, boxes, (3, 2), to=out, **words)
     argmax = roicy.roi_pool(maps, boxes, (3, 2), return_argmax=True, **words)[1]
     yield one("roi_pool_backward", grad, argmax, boxes, maps.shape, to=whole, **words)

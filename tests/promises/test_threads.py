@@ -153,7 +153,7 @@ LARGE = [
 
 
 def of_functions_on(cases):
-    pairs = [(f, case) for f in FUNCTIONS for case in cases if battery.takes(f.args[0], case)]
+    pairs = [(f, case) for f in FUNCTIONS for case in cases if battery.takes(f.args[0], case, 2**25)]
     return pytest.mark.parametrize(
         "function, case",
         pairs,
@@ -182,7 +182,7 @@ def test_battery(case, function):
 @of_functions
 def test_concurrent_calls_from_python_threads(function):
     """Each with two threads of its own, all at once, on different problems."""
-    cases = [case for case in LARGE[:1] + LARGE[3:8:2] if battery.takes(function.args[0], case)]
+    cases = [case for case in LARGE[:1] + LARGE[3:8:2] if battery.takes(function.args[0], case, 2**25)]
     expected = [function(case) for case in cases]
 
     def call(case):
@@ -270,7 +270,7 @@ roicy.cpu.runtime.parallel.keep_accounts(False)
 roicy.set_num_threads(int(sys.argv[1]))
 for case in test_threads.LARGE:
     for function in test_threads.FUNCTIONS:
-        if battery.takes(function.args[0], case):
+        if battery.takes(function.args[0], case, 2**25):
             function(case)
 print(threads() - before)
 """

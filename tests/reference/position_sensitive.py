@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from reference.average import box_axes, image_index, images_of
+from reference.pool import half_away
 
 
 def weights(axis, length):
@@ -31,6 +32,33 @@ def matrices(box, map_size, output_size, *, spatial_scale=1.0, sampling_ratio=0,
     options = {"spatial_scale": spatial_scale, "sampling_ratio": sampling_ratio, "aligned": aligned}
     axes = box_axes(box, map_size, output_size, **options)
     return tuple(weights(axis, length) for axis, length in zip(axes, map_size, strict=True))
+
+
+@np.errstate(all="ignore")
+def scaled_ranges(low, high, length, bins, spatial_scale):
+    """Pixels [start, end) of each bin along one axis: corners rounded, then scaled, and bins outwards."""
+    real = low.dtype.type
+    start = real(half_away(low)) * real(spatial_scale)
+    end = real(half_away(high) + 1) * real(spatial_scale)
+    size = end - start
+    bin_size = (size if size > real(0.1) else real(0.1)) / real(bins)
+    edges = [
+        (np.floor(real(p) * bin_size + start), np.ceil(real(p + 1) * bin_size + start)) for p in range(bins)
+    ]
+    return [tuple(int(np.clip(np.nan_to_num(edge, nan=0), 0, length)) for edge in pair) for pair in edges]
+
+
+def pixel_matrices(box, map_size, output_size, *, spatial_scale=1.0):
+    """Means over whole pixels: what those of the y axis and of the x axis weigh in each bin."""
+    x1, y1, x2, y2 = box
+    found = []
+    for (low, high), length, bins in zip(((y1, y2), (x1, x2)), map_size, output_size, strict=True):
+        mean = np.zeros((bins, length))
+        for p, (start, end) in enumerate(scaled_ranges(low, high, length, bins, spatial_scale)):
+            if start < end:
+                mean[p, start:end] = 1 / (end - start)
+        found.append((mean,))
+    return found
 
 
 def own_channels(maps, output_size):
@@ -87,3 +115,13 @@ def ps_roi_align_backward_rois(grad_output, features, rois, **options):
             moved = [(y[0], x[1]), (y[1], x[0]), (y[0], x[2]), (y[2], x[0])]
             grad_rois[k, 1:] = [np.sum(pooled(own, *pair) * grad_output[k]) for pair in moved]
     return grad_rois
+
+
+def ps_roi_pool(*call, **options):
+    """Means over whole pixels; arrays as in `ps_roi_align`."""
+    return ps_roi_align(*call, matrices=pixel_matrices, **options)
+
+
+def ps_roi_pool_backward(*call, **options):
+    """Their gradient with respect to the features; arrays as in `ps_roi_align_backward`."""
+    return ps_roi_align_backward(*call, matrices=pixel_matrices, **options)

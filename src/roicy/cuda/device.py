@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any, TypeAlias
 
-from roicy._types import ALIGN, EXACT, PRECISE, ROUNDED, WHOLE, DType, Ndarray
+from roicy._types import ALIGN, EXACT, OPEN, PRECISE, ROUNDED, SCALED, SHORT, WHOLE, DType, Ndarray
 from roicy.cuda.structs import address
 from roicy.cuda.tuning import CONSTANTS
 
@@ -245,7 +245,7 @@ def _specialised() -> Iterator[tuple[str, Options]]:
                 if source != "axis":
                     yield source, options
                     continue
-                for rule in (ALIGN, PRECISE, ROUNDED, EXACT, WHOLE):
+                for rule in (ALIGN, PRECISE, ROUNDED, EXACT, WHOLE, SCALED, OPEN, SHORT):
                     yield source, options + rule_options(rule)
     pairs = [(stored, "float64" if stored == "float64" else "float32") for stored in _STORED]
     for index in ("int", "int64"):

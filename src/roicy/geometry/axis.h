@@ -135,7 +135,7 @@ GEOMETRY void precise_taps(Side side, int p, double scale, Taps *taps) {
     }
 }
 
-/* ---- ROUNDED, EXACT, WHOLE ---- */
+/* ---- those of RoIPool ---- */
 
 /* All pixels alike. */
 GEOMETRY void pixel_taps(Stretch stretch, Taps *taps) {
@@ -152,7 +152,7 @@ GEOMETRY Side OF(precise_side)(BOX first, BOX second, Sampling sampling, int bin
     return side;
 }
 
-/* ---- ROUNDED, EXACT, WHOLE ---- */
+/* ---- those of RoIPool ---- */
 
 /* Of size the whole box's. */
 GEOMETRY Side OF(pixel_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
@@ -229,12 +229,10 @@ GEOMETRY Side OF(axis_side)(BOX first, BOX second, Sampling sampling, int bins, 
     switch (sampling.rule) {
     case PRECISE:
         return OF(precise_side)(first, second, sampling, bins, length);
-    case ROUNDED:
-    case EXACT:
-    case WHOLE:
-        return OF(pixel_side)(first, second, sampling, bins, length);
-    default:
+    case ALIGN:
         return OF(side_of)(first, second, sampling, bins, length);
+    default:
+        return OF(pixel_side)(first, second, sampling, bins, length);
     }
 }
 
@@ -243,12 +241,10 @@ GEOMETRY Stretch OF(stretch_of)(Side side, int p, int rule) {
     switch (rule) {
     case PRECISE:
         return precise_stretch(side, p);
-    case ROUNDED:
-    case EXACT:
-    case WHOLE:
-        return OF(pixel_stretch)(side, p, rule);
-    default:
+    case ALIGN:
         return OF(align_stretch)(side, p);
+    default:
+        return OF(pixel_stretch)(side, p, rule);
     }
 }
 
@@ -258,12 +254,10 @@ GEOMETRY void OF(add_taps)(Side side, Stretch stretch, int p, Sampling sampling,
     case PRECISE:
         precise_taps(side, p, sampling.spatial_scale, taps);
         break;
-    case ROUNDED:
-    case EXACT:
-    case WHOLE:
-        pixel_taps(stretch, taps);
+    case ALIGN:
+        OF(align_taps)(side, stretch, p, sampling.spatial_scale, taps);
         break;
     default:
-        OF(align_taps)(side, stretch, p, sampling.spatial_scale, taps);
+        pixel_taps(stretch, taps);
     }
 }

@@ -1,4 +1,4 @@
-/* The rules of RoIPool, ROUNDED, EXACT and WHOLE: which pixels each bin takes along one axis.
+/* The rules of RoIPool, from ROUNDED on: which pixels each bin takes along one axis.
  *
  * The bins of RoIPool begin and end on pixels, so a bin is a range of rows and a range of columns. Ends are
  * computed in the boxes' own dtype and in the operation order of Caffe2 and torchvision: the product of a
@@ -22,9 +22,15 @@ GEOMETRY RangeSide OF(range_side)(BOX first, BOX second, double spatial_scale, i
                                   int rule) {
     const BOX scale = (BOX)spatial_scale;
     RangeSide side = {0, 0, bins, length, rule};
-    if (rule == ROUNDED || rule == WHOLE) {
+    if (rule == SCALED) {
+        const BOX low = (BOX)round((double)first) * scale, high = (BOX)(round((double)second) + 1) * scale,
+                  size = high - low;
+        side.start = (double)low;
+        side.size = size > (BOX)0.1 ? size : (BOX)0.1;
+    } else if (rule != EXACT) {
         side.start = round((double)(first * scale));
-        const double size = round((double)(second * scale)) - side.start + 1;
+        const double size =
+            round((double)(second * scale)) - side.start + (rule == OPEN || rule == SHORT ? 0 : 1);
         side.size = (BOX)(1.0 > size ? 1.0 : size);
     } else {
         const BOX low = first * scale, high = (second + (BOX)1) * scale;
@@ -39,19 +45,20 @@ GEOMETRY Range OF(range_of)(RangeSide side, int p) {
     const BOX size = (BOX)side.size, bin_size = size / (BOX)side.bins;
     BOX first = (BOX)p * bin_size, last = (BOX)(p + 1) * bin_size;
     double begin, end;
-    if (side.rule == ROUNDED) { /* the start is a pixel and stays out of the sums */
-        begin = floor((double)first) + side.start;
-        end = ceil((double)last) + side.start;
-    } else if (side.rule == WHOLE) {
+    if (side.rule == WHOLE) {
         begin = floor((double)p * (double)size / side.bins) + side.start;
         end = ceil((p + 1.0) * (double)size / side.bins) + side.start;
-    } else {
+    } else if (side.rule == EXACT || side.rule == SCALED) {
         first = first + (BOX)side.start;
         last = last + (BOX)side.start;
         begin = floor((double)first);
         end = ceil((double)last);
+    } else { /* the start is a pixel and stays out of the sums */
+        begin = floor((double)first) + side.start;
+        end = ceil((double)last) + side.start;
     }
-    const int low = clipped(begin, 0, side.length), high = clipped(end, 0, side.length);
+    const int length = side.rule == SHORT && side.length > 0 ? side.length - 1 : side.length;
+    const int low = clipped(begin, 0, length), high = clipped(end, 0, length);
     const Range range = {low, size > 0 && high > low ? high : low};
     return range;
 }

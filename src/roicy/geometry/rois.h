@@ -11,7 +11,10 @@ enum {
     /* RoIPool: whole pixels, of which the last one of a box is part of it, and */
     ROUNDED, /* first the box is rounded to pixels, then its bins */
     EXACT,   /* only bins are */
-    WHOLE    /* as ROUNDED, but where bins begin and end is found in whole numbers */
+    WHOLE,   /* as ROUNDED, but where bins begin and end is found in whole numbers */
+    SCALED,  /* corners are rounded before they are scaled (R-FCN), and then bins are */
+    OPEN,    /* as ROUNDED, but the last pixel of a box is no part of it (torchvision's ps_roi_pool) */
+    SHORT    /* as OPEN, of a map without its last row and column */
 };
 
 typedef struct {

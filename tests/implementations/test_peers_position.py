@@ -1,0 +1,67 @@
+"""Other implementations of position-sensitive pooling, where they are installed."""
+
+import numpy as np
+import pytest
+
+import roicy
+from implementations import peers_openvino
+from implementations.peers_problems import ANY, random_problem
+from roicy import _once as once
+from roicy._kinds import POSITION_SENSITIVE_CLIPPED
+from roicy.plan import Given
+
+
+def with_own_channels(problem, seed):
+    """The same with a channel for each bin."""
+    bins = int(np.prod(problem.output_size))
+    n, c, height, width = problem.features.shape
+    shape = n, min(c, 4) * bins, height, width
+    features = np.random.default_rng(seed).random(shape).astype(problem.features.dtype)
+    return problem._replace(features=features)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_align_as_torchvision(seed, torchvision, parity):
+    """A box without samples is NaN there."""
+    problem = with_own_channels(random_problem(seed, scales=ANY, aligned=True), seed)
+    features, rois, output_size, options = problem
+    ours = roicy.ps_roi_align(features, rois, output_size, **options)
+    grad_output = np.random.default_rng(seed).standard_normal(ours.shape).astype(ours.dtype)
+    grad = roicy.ps_roi_align_backward(grad_output, rois, features.shape, **options)
+    theirs, their_grad = torchvision.ps_roi_align(problem, grad_output)
+    empty = np.isnan(theirs)
+    assert not ours[empty].any()
+    parity.close("ps_roi_align: forward", "torchvision", ours, np.where(empty, ours.dtype.type(0), theirs))
+    parity.close("ps_roi_align: backward", "torchvision", grad, their_grad)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_pool_as_torchvision(seed, torchvision, parity):
+    """Its boxes are rounded in another way, and the last row and column are left out on the way forward.
+
+    Its gradient rounds numbers of float64 to float32 before: here to those that float32 has.
+    """
+    problem = with_own_channels(random_problem(seed), seed)
+    problem = problem._replace(rois=problem.rois.astype(np.float32).astype(problem.rois.dtype))
+    features, rois, output_size, options = problem
+    call = POSITION_SENSITIVE_CLIPPED, Given(rois, None, "NCHW", "raise")
+    scale = (options["spatial_scale"],)
+    ours = once.pool(*call, features, output_size, scale, None)
+    grad_output = np.random.default_rng(seed).standard_normal(ours.shape).astype(ours.dtype)
+    grad = once.backward(*call, grad_output, features.shape, scale, None)
+    theirs, their_grad = torchvision.ps_roi_pool(problem, grad_output)
+    parity.close("ps_roi_pool clipped: forward", "torchvision", ours, theirs)
+    parity.close("ps_roi_pool clipped: backward", "torchvision", grad, their_grad)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pool_as_openvino(seed, parity):
+    """Of as many rows as columns of bins, and of boxes whose ends are not negative halves."""
+    parity.needs("openvino")
+    problem = random_problem(seed, dtype="float32")._replace(output_size=(3, 3))
+    features, rois, output_size, options = with_own_channels(problem, seed)
+    rois[:, 3:] = np.maximum(rois[:, 3:], 0)
+    scale = options["spatial_scale"]
+    ours = roicy.ps_roi_pool(features, rois, output_size, spatial_scale=scale)
+    theirs = peers_openvino.psroi_pooling(features, rois, output_size[0], spatial_scale=scale)
+    parity.close("ps_roi_pool: forward", "openvino", ours, theirs)
