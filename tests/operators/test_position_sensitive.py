@@ -99,7 +99,7 @@ def test_one_table_and_one_pass(monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 5, 8, 8), (1, 3, 8, 8)])
 def test_channels_that_cannot_be_divided(shape):
     boxes, grad = ROIS[:1], np.ones((1, 1, 2, 2), np.float32)
-    says = rf"features must have a multiple of 2 \* 2 channels, .* got {shape[1]} in shape"
+    says = rf"features must have a multiple of 2 \* 2 channels, .* got {shape[1]} in input_shape"
     with pytest.raises(ValueError, match=says):
         roicy.ps_roi_align(np.ones(shape, np.float32), boxes, 2)
     with pytest.raises(ValueError, match=says):

@@ -80,7 +80,7 @@ def channels_of_bins(shape: Shape, channels: int, size: Size) -> int:
     if channels % (rows * columns):
         raise ValueError(
             f"features must have a multiple of {rows} * {columns} channels, one for each bin, got {channels} "
-            f"in shape {shape}"
+            f"in input_shape {shape}"
         )
     return channels // (rows * columns)
 

@@ -74,11 +74,11 @@ def roi_align(
         _, input, given = adopted(input, boxes)
         pooled: Array = roicy.roi_align(
             input,
-            given,
-            output_size,
+            output_size=output_size,
             spatial_scale=spatial_scale,
             sampling_ratio=sampling_ratio,
             aligned=aligned,
+            **given,
         )
         return pooled
 
@@ -135,11 +135,11 @@ def roi_align_backward(
         shape = settle.input_shape(input_shape, "NCHW")
         grad: Array = roicy.roi_align_backward(
             grad_output,
-            boxes_of(kernels.xp, given, shape[0]),
-            shape,
+            input_shape=shape,
             spatial_scale=spatial_scale,
             sampling_ratio=sampling_ratio,
             aligned=aligned,
+            **boxes_of(kernels.xp, given, shape[0]),
         )
         return grad
 

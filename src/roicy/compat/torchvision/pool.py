@@ -97,9 +97,10 @@ def roi_pool(
     """
     with WORDS:
         _, input, given = adopted(input, boxes)
-        return roicy.roi_pool(
-            input, given, output_size, spatial_scale=spatial_scale, return_argmax=return_argmax
+        pooled: Array | tuple[Array, Array] = roicy.roi_pool(
+            input, output_size=output_size, spatial_scale=spatial_scale, return_argmax=return_argmax, **given
         )
+        return pooled
 
 
 def roi_pool_backward(grad_output: Array, boxes: Boxes, argmax: AnyArray, input_shape: InputShape) -> Array:
@@ -145,9 +146,8 @@ def roi_pool_backward(grad_output: Array, boxes: Boxes, argmax: AnyArray, input_
     with WORDS:
         kernels, grad_output, given, argmax = adopt(grad_output=grad_output, rois=boxes, argmax=argmax)
         shape = settle.input_shape(input_shape, "NCHW")
-        grad: Array = roicy.roi_pool_backward(
-            grad_output, argmax, boxes_of(kernels.xp, given, shape[0]), shape
-        )
+        given = boxes_of(kernels.xp, given, shape[0])
+        grad: Array = roicy.roi_pool_backward(grad_output, argmax, input_shape=shape, **given)
         return grad
 
 

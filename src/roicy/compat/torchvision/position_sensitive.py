@@ -11,7 +11,7 @@ from roicy import _arguments as settle
 from roicy._backend import adopt
 from roicy._types import Array, Boxes, InputShape, Integer, Ndarray, OutputSize, Real
 from roicy.compat._boxes import aligned_sizes
-from roicy.compat.torchvision.inputs import SHAPE_WORDS, WORDS, adopted, boxes_of
+from roicy.compat.torchvision.inputs import WORDS, adopted, boxes_of
 
 
 def ps_roi_align(
@@ -67,11 +67,11 @@ def ps_roi_align(
         xp, input, given = adopted(input, boxes)
         size, ratio = settle.output_size(output_size), settle.sampling_ratio(sampling_ratio)
         pooled: Array = roicy.ps_roi_align(
-            input, given, size, spatial_scale=spatial_scale, sampling_ratio=ratio
+            input, output_size=size, spatial_scale=spatial_scale, sampling_ratio=ratio, **given
         )
         if ratio == 0:
             images = settle.features_shape(input, "NCHW")[0]
-            corners = settle.rois(given, None, images, xp).boxes[:, -4:]
+            corners = settle.rois(given["rois"], given.get("batch_indices"), images, xp).boxes[:, -4:]
             pooled[_without_samples(xp, corners, spatial_scale, size)] = np.nan
         return pooled
 
@@ -129,15 +129,15 @@ def ps_roi_align_backward(
     <BLANKLINE>
            [[0. , 0. , 1. , 1. ]]], dtype=float32)
     """
-    with SHAPE_WORDS:
+    with WORDS:
         kernels, grad_output, given = adopt(grad_output=grad_output, rois=boxes)
         shape = settle.input_shape(input_shape, "NCHW")
         grad: Array = roicy.ps_roi_align_backward(
             grad_output,
-            boxes_of(kernels.xp, given, shape[0]),
-            shape,
+            input_shape=shape,
             spatial_scale=spatial_scale,
             sampling_ratio=sampling_ratio,
+            **boxes_of(kernels.xp, given, shape[0]),
         )
         return grad
 

@@ -114,8 +114,8 @@ class MultiScaleRoIAlign:
             shapes = [settle.features_shape(features, "NCHW") for features in maps]
             scales = self.scales = self.scales or _scales(shapes, image_shapes)
             given = boxes_of(kernels.xp, rois, shapes[0][0])
-            options = self._options(given, scales)
-            pooled: Array = roicy.multi_scale_roi_align(maps, given, self.output_size, **options)
+            options = given | self._options(given["rois"], scales)
+            pooled: Array = roicy.multi_scale_roi_align(maps, output_size=self.output_size, **options)
             return pooled
 
     def backward(
@@ -145,8 +145,8 @@ class MultiScaleRoIAlign:
             scales = self.scales
             shapes = [settle.input_shape(shape, "NCHW") for shape in named.values()]
             given = boxes_of(kernels.xp, rois, shapes[0][0])
-            options = self._options(given, scales)
-            grads = roicy.multi_scale_roi_align_backward(grad_output, given, shapes, **options)
+            options = given | self._options(given["rois"], scales)
+            grads = roicy.multi_scale_roi_align_backward(grad_output, input_shapes=shapes, **options)
             return dict(zip(named, grads, strict=True))
 
     def _chosen(self, x: Mapping[str, Any]) -> dict[str, Any]:
