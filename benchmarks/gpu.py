@@ -6,7 +6,6 @@ hand it over. The first is also given as a multiple of what a plain copy takes f
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
@@ -115,10 +114,7 @@ def parse(arguments=None):
 def shrunk(workload):
     """A workload that a CPU does in no time."""
     images, channels, height, width = workload.input_shape
-    few = {"rois": min(workload.rois, 20), "output_size": min(workload.output_size, 7)}
-    return dataclasses.replace(
-        workload, input_shape=(images, min(channels, 8), height // 8, width // 8), **few
-    )
+    return workload.smaller((images, min(channels, 8), height // 8, width // 8), 20, 7)
 
 
 # ---------------------------------------------------------------- contestants
@@ -151,6 +147,8 @@ def torchvision_pass(workload, name):
         return None, ""
     if workload.operator in ("roi_align", "roi_align_rotated"):
         peers = {"forward": torchvision_align, "backward": torchvision_align_backward}
+    elif workload.operator == "ps_roi_align":
+        peers = {"forward": torchvision_ps_align, "backward": torchvision_ps_align_backward}
     elif workload.operator == "roi_pool":
         instead = "finds the argmax, too" if name == "forward" else ""
         peers = {"backward": torchvision_pool_backward}
@@ -189,6 +187,26 @@ def torchvision_align_backward(workload, features, rois, grad_output):
     boxes, shape = upright_tensor(rois), workload.input_shape
     backward = torch.ops.torchvision._roi_align_backward
     return lambda: backward(grad_output, boxes, 1.0, size, size, *shape, ratio, True)
+
+
+def torchvision_ps_align(workload, features, rois, grad_output):
+    import torch
+    from torchvision.ops import ps_roi_align
+
+    def call():
+        with torch.inference_mode():
+            return ps_roi_align(features, rois, workload.output_size, 1.0, workload.sampling_ratio)
+
+    return call
+
+
+def torchvision_ps_align_backward(workload, features, rois, grad_output):
+    import torch
+
+    size, ratio = workload.output_size, workload.sampling_ratio
+    align, backward = torch.ops.torchvision.ps_roi_align, torch.ops.torchvision._ps_roi_align_backward
+    _, channels = align(features, rois, 1.0, size, size, ratio)
+    return lambda: backward(grad_output, rois, channels, 1.0, size, size, ratio, *workload.input_shape)
 
 
 def torchvision_pool(workload, features, rois, grad_output):

@@ -30,6 +30,8 @@ def of(workload, name):
         "roi_align": _for_align,
         "roi_align_rotated": _for_rotated,
         "roi_pool": _for_pool,
+        "ps_roi_align": _for_ps_align,
+        "ps_roi_pool": _for_ps_pool,
         "rmac": _for_rmac,
     }[workload.operator](workload, name)
 
@@ -62,6 +64,15 @@ def _for_pool(workload, name):
     }
 
 
+def _for_ps_align(workload, name):
+    return {"torchvision": Peer(torchvision_ps_align)}
+
+
+def _for_ps_pool(workload, name):
+    other = Peer(torchvision_ps_pool, "boxes without their last row and column of pixels", alike=False)
+    return {"torchvision": other, "openvino": Peer(openvino_ps_pool)}
+
+
 def _for_rmac(workload, name):
     return {"numpy": Peer(numpy_rmac)}
 
@@ -74,6 +85,8 @@ def _for_backward(workload):
         return {"torchvision": upright}
     if workload.operator == "roi_align" and workload.mode == "avg":
         return {"torchvision": Peer(torchvision_backward)}
+    if workload.operator == "ps_roi_align":
+        return {"torchvision": Peer(torchvision_ps_align_backward)}
     return {}
 
 
@@ -225,6 +238,57 @@ def torchvision_pool_backward(workload, threads):
     return prepare
 
 
+def torchvision_ps_align(workload, threads):
+    """``torchvision.ops.ps_roi_align`` without autograd; always aligned."""
+    from torchvision.ops import ps_roi_align
+
+    return _torchvision_by_position(
+        lambda x, boxes: ps_roi_align(x, boxes, workload.output_size, 1.0, workload.sampling_ratio), threads
+    )
+
+
+def torchvision_ps_pool(workload, threads):
+    """``torchvision.ops.ps_roi_pool`` without autograd."""
+    from torchvision.ops import ps_roi_pool
+
+    return _torchvision_by_position(
+        lambda x, boxes: ps_roi_pool(x, boxes, workload.output_size, 1.0), threads
+    )
+
+
+def _torchvision_by_position(pool, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def prepare(features, rois, grad_output):
+        x, boxes = torch.from_numpy(features), torch.from_numpy(rois)
+
+        def call():
+            with torch.inference_mode():
+                return pool(x, boxes).numpy()
+
+        return call
+
+    return prepare
+
+
+def torchvision_ps_align_backward(workload, threads):
+    """The backward pass alone: the graph is built untimed and kept."""
+    import torch
+    from torchvision.ops import ps_roi_align
+
+    torch.set_num_threads(threads)
+
+    def prepare(features, rois, grad_output):
+        x = torch.from_numpy(features).requires_grad_()
+        pooled = ps_roi_align(x, torch.from_numpy(rois), workload.output_size, 1.0, workload.sampling_ratio)
+        grad = torch.from_numpy(grad_output)
+        return lambda: torch.autograd.grad(pooled, x, grad, retain_graph=True)[0].numpy()
+
+    return prepare
+
+
 # ---------------------------------------------------------------- OpenVINO
 
 
@@ -248,6 +312,18 @@ def openvino_pool(workload, threads):
     features = opset2.parameter(workload.input_shape, np.float32)
     rois = opset2.parameter((workload.rois, 5), np.float32)
     pooled = opset2.roi_pooling(features, rois, [workload.output_size] * 2, 1.0, "max")
+    bind = _openvino_binder(threads, pooled, [features, rois])
+    return lambda features, rois, grad_output: bind(features, rois)
+
+
+def openvino_ps_pool(workload, threads):
+    """A model of a single PSROIPooling node."""
+    from openvino import opset1
+
+    features = opset1.parameter(workload.input_shape, np.float32)
+    rois = opset1.parameter((workload.rois, 5), np.float32)
+    channels, size = workload.output_shape[1:3]
+    pooled = opset1.psroi_pooling(features, rois, channels, size, 1.0, 1, 1, "average")
     bind = _openvino_binder(threads, pooled, [features, rois])
     return lambda features, rois, grad_output: bind(features, rois)
 

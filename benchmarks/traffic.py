@@ -1,5 +1,6 @@
 """The least that a pass moves between a device and its memory: each item once, none in a cache before."""
 
+import itertools
 import math
 
 import numpy as np
@@ -12,7 +13,8 @@ def least_bytes(workload, name, rois):
 
     Of the features those pixels count that a sample or a bin touches; a gradient of them is written whole.
     """
-    channels, output = workload.input_shape[1], math.prod(workload.output_shape) * FLOAT
+    channels = workload.input_shape[1] // workload.maps_of_bins
+    output = math.prod(workload.output_shape) * FLOAT
     maps = math.prod(workload.input_shape) * FLOAT
     boxes = 0 if rois is None else rois.nbytes
     touched = touched_pixels(workload, rois) * channels * FLOAT
@@ -30,12 +32,19 @@ def least_bytes(workload, name, rois):
 
 
 def touched_pixels(workload, rois):
-    """Pixels of the maps that any box of the workload reads, over all images."""
+    """Pixels of the maps that any box of the workload reads, over all images and the maps of all bins."""
     images, _, height, width = workload.input_shape
     if rois is None:
         return images * height * width
-    seen = np.zeros((images, height, width), bool)
-    mark = {"roi_align": _mark_upright, "roi_align_rotated": _mark_rotated, "roi_pool": _mark_whole}
+    bins = [workload.maps_of_bins] if workload.maps_of_bins > 1 else []
+    seen = np.zeros((images, *bins, height, width), bool)
+    mark = {
+        "roi_align": _mark_upright,
+        "roi_align_rotated": _mark_rotated,
+        "roi_pool": _mark_whole,
+        "ps_roi_align": _mark_bins,
+        "ps_roi_pool": _mark_bins,
+    }
     for image, *box in rois.astype(np.float64).tolist():
         mark[workload.operator](seen[int(image)], box, workload)
     return int(seen.sum())
@@ -71,6 +80,28 @@ def _mark_rotated(seen, box, workload):
     for rows in _pixels(y[inside], seen.shape[0]):
         for columns in _pixels(x[inside], seen.shape[1]):
             seen[rows, columns] = True
+
+
+def _mark_bins(seen, box, workload):
+    x1, y1, x2, y2 = box
+    rows = _bins_of(workload, y1, y2, seen.shape[1])
+    columns = _bins_of(workload, x1, x2, seen.shape[2])
+    for own, (y, x) in zip(seen, itertools.product(rows, columns), strict=True):
+        own[np.ix_(y, x)] = True
+
+
+def _bins_of(workload, low, high, length):
+    # the pixels of each bin along an axis
+    bins = workload.output_size
+    if workload.operator == "ps_roi_align":
+        samples = (low - 0.5 + _samples(workload, high - low)).reshape(bins, -1)
+        return [np.unique(np.concatenate(_pixels(own, length))) for own in samples]
+    start = math.floor(low + 0.5)
+    size = math.floor(high + 0.5) + 1 - start
+    edges = [
+        (math.floor(start + p * size / bins), math.ceil(start + (p + 1) * size / bins)) for p in range(bins)
+    ]
+    return [np.arange(max(first, 0), min(last, length)) for first, last in edges]
 
 
 def _mark_whole(seen, box, workload):

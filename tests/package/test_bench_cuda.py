@@ -64,6 +64,18 @@ def test_pixels_at_the_border(gpu):
     assert touched_pixels(workload(operator="roi_pool"), rows([0, 28, 18, 40, 40])) == 2 * 2
 
 
+def test_pixels_of_bins_that_have_maps_of_their_own(gpu):
+    """Four bins of 2 x 2 pixels each; of whole pixels 4 to 12, each of 5 x 5, some of them shared."""
+    from traffic import least_bytes, touched_pixels
+
+    box = rows([0, 4, 4, 12, 12])
+    align = workload(operator="ps_roi_align", input_shape=(2, 12, 20, 30))
+    assert touched_pixels(align, box) == 4 * 2 * 2
+    pool = workload(operator="ps_roi_pool", input_shape=(2, 12, 20, 30))
+    assert touched_pixels(pool, box) == 4 * 5 * 5
+    assert least_bytes(align, "forward", box) == box.nbytes + 16 * 3 * 4 + 3 * 2 * 2 * 4
+
+
 @pytest.mark.parametrize("angle", [0, 90, 180, -90])
 def test_rotated_boxes_at_right_angles_touch_as_many_as_upright_ones(gpu, angle):
     from traffic import touched_pixels

@@ -92,7 +92,7 @@ def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
     if workload.takes_maxima and workload.operator != "rmac":
         found["with argmax"] = with_argmax
     found["backward"] = backward
-    if workload.operator in ("roi_align", "roi_align_rotated"):
+    if workload.operator in ("roi_align", "roi_align_rotated", "ps_roi_align"):
         found["box gradient"] = box_gradient
     return found
 

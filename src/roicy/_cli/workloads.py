@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,10 +31,22 @@ class Workload:
     mode: str = "avg"
 
     @property
+    def maps_of_bins(self) -> int:
+        """Channels of the map for each of the result: one for each bin of a position-sensitive operator."""
+        return self.output_size**2 if self.operator.startswith("ps_") else 1
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         if self.operator == "rmac":
             return self.input_shape[:2]
-        return (self.rois, self.input_shape[1], self.output_size, self.output_size)
+        channels = self.input_shape[1] // self.maps_of_bins
+        return (self.rois, channels, self.output_size, self.output_size)
+
+    def smaller(self, input_shape: tuple[int, int, int, int], rois: int, output_size: int) -> Workload:
+        """Return it on maps (N, C, H, W) of C channels in the result, with so many boxes and bins at most."""
+        images, channels, height, width = input_shape
+        few = replace(self, rois=min(self.rois, rois), output_size=min(self.output_size, output_size))
+        return replace(few, input_shape=(images, channels * few.maps_of_bins, height, width))
 
     @property
     def takes_maxima(self) -> bool:
@@ -44,7 +56,7 @@ class Workload:
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the operator and its gradients, those aside that say where things go."""
         options: dict[str, Any] = {}
-        if self.operator in ("roi_align", "roi_align_rotated"):
+        if self.operator in ("roi_align", "roi_align_rotated", "ps_roi_align"):
             options["sampling_ratio"] = self.sampling_ratio
         if self.mode != "avg":
             options["mode"] = self.mode
@@ -145,6 +157,16 @@ WORKLOADS = {
             "pool_box_7x7",
             "RoIPool on the box head's feature map",
             "roi_pool", (2, 256, 200, 272), 1000, 7, side=(4.0, 60.0),
+        ),
+        Workload(
+            "ps_7x7",
+            "position-sensitive maps of R-FCN's size, 2 x 2 samples per bin",
+            "ps_roi_align", (1, 49 * 21, 38, 63), 300, 7, 2, (3.0, 35.0),
+        ),
+        Workload(
+            "ps_pool_7x7",
+            "the same maps, means of whole pixels",
+            "ps_roi_pool", (1, 49 * 21, 38, 63), 300, 7, side=(3.0, 35.0),
         ),
         Workload(
             "rmac",
