@@ -7,6 +7,7 @@ and which kernels are applied with it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast, overload
 
@@ -20,6 +21,7 @@ from roicy._types import (
     AnyArray,
     Array,
     Boxes,
+    DType,
     InputShape,
     Invalid,
     Layout,
@@ -96,25 +98,23 @@ class Plan(Generic[Array]):
         # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it; boxes of a
         # pyramid are settled, too, and come with their levels and the one that this is the plan of
         rois, batch_indices, layout, invalid = given
-        if layout == "NCHW":
-            n, c, h, w = input_shape
-        else:
-            n, h, w, c = input_shape
         settled = rois
         if not isinstance(settled, settle.Rois):
+            n = input_shape[0]
             settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
-        k = len(settled.boxes)
-        rows, columns = output_size
-        pooled = settle.channels_of_bins(input_shape, c, output_size) if kind.position_sensitive else c
+        boxes = settled.boxes
+        numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid
+        try:
+            known = _settled(*numbers, *options)
+        except TypeError:  # an option that is none, and no key of what is remembered either
+            known = _settled.__wrapped__(*numbers, *options)
+        in_planes, self._output_shape, self._invalid, self._options = known
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
-        self._regions = Regions(settled.boxes, settled.images, (n, c, h, w), output_size, *of_level)
+        self._regions = Regions(boxes, settled.images, in_planes, output_size, *of_level)
         self._layout: Layout = layout
         self._input_shape = input_shape
-        self._output_shape = (k, pooled, rows, columns) if layout == "NCHW" else (k, rows, columns, pooled)
-        self._invalid = settle.invalid(invalid)
-        self._options = kind.settle(options, settled.boxes.dtype, output_size)
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
         self._kept = False
         self._captured: list[Table] = []  # tables that are parts of CUDA graphs
@@ -434,6 +434,29 @@ class Plan(Generic[Array]):
             if streams is not None:
                 self._moments = streams.note(self._moments)
         return table
+
+
+@functools.lru_cache(256, typed=True)
+def _settled(
+    kind: Kind,
+    layout: Layout,
+    input_shape: Shape,
+    output_size: Size,
+    rois: int,
+    boxes: DType,
+    invalid: Invalid,
+    *options: Any,
+) -> tuple[Shape, Shape, Invalid, tuple[Any, ...]]:
+    # what is the same for all boxes of one number and dtype: the shape (N, C, H, W) of the maps, that of the
+    # output, and the options as tables take them; or the error that says what is wrong
+    if layout == "NCHW":
+        n, c, h, w = input_shape
+    else:
+        n, h, w, c = input_shape
+    rows, columns = output_size
+    pooled = settle.channels_of_bins(input_shape, c, output_size) if kind.position_sensitive else c
+    output_shape = (rois, pooled, rows, columns) if layout == "NCHW" else (rois, rows, columns, pooled)
+    return (n, c, h, w), output_shape, settle.invalid(invalid), kind.settle(options, boxes, output_size)
 
 
 class RoIAlignPlan(Plan[Array]):
