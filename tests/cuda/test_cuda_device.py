@@ -193,6 +193,45 @@ def test_a_plan_in_a_graph(xp, features):
         assert_same_sums(xp.asnumpy(out), expected.backward(2 * grad))
 
 
+def test_plain_calls_in_a_graph(xp, features):
+    """What they take beside their outputs is the graph's, by CuPy's allocator. Boxes may change, too."""
+    grad = random_values(np.random.default_rng(1), (len(ROIS), SHAPE[1], 7, 7), np.dtype("float32"))
+    inputs = [xp.asarray(array) for array in (features, grad, ROIS, TURNED)]
+    shapes = grad.shape, SHAPE, ROIS.shape, (len(TURNED), SHAPE[1], 7, 7), TURNED.shape
+    outputs = [xp.zeros(shape, np.float32) for shape in shapes]
+
+    def results(features, grad, rois, turned, outputs):
+        options = {"invalid": "nan"}
+        return (
+            roicy.roi_align(features, rois, 7, out=outputs[0], **options),
+            roicy.roi_align_backward(grad, rois, SHAPE, out=outputs[1], **options),
+            roicy.roi_align_backward_rois(grad, features, rois, out=outputs[2], **options),
+            roicy.roi_align_rotated(features, turned, 7, out=outputs[3], **options),
+            roicy.roi_align_rotated_backward_rois(
+                grad[: len(turned)], features, turned, out=outputs[4], **options
+            ),
+        )
+
+    stream = xp.cuda.Stream(non_blocking=True)
+    xp.cuda.Device().synchronize()
+    with stream, xp.cuda.using_allocator(xp.cuda.malloc_async):
+        results(*inputs, outputs)
+        stream.synchronize()
+        stream.begin_capture()
+        results(*inputs, outputs)
+        graph = stream.end_capture()
+        inputs[0] *= 2
+        inputs[2] += 0.25
+        graph.launch()
+        others = [xp.full(5000, np.nan) for _ in range(50)]
+        graph.launch()
+        stream.synchronize()
+    assert all(xp.isnan(other).all() for other in others)
+    expected = results(2 * features, grad, ROIS + np.float32(0.25), TURNED, [None] * 5)
+    for found, wanted in zip(outputs, expected, strict=True):
+        assert_same_sums(xp.asnumpy(found), wanted, scale=np.abs(wanted).max())
+
+
 # ---------------------------------------------------------------- memory
 
 
