@@ -29,7 +29,7 @@ def pool(
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
     settled = rois, batch_indices, layout, given.invalid
-    return Plan(kind, kernels, settled, shape, size, options)._pool(features, out, return_argmax)
+    return Plan(kind, kernels, settled, shape, size, options, lent=True)._pool(features, out, return_argmax)
 
 
 def backward(
@@ -53,7 +53,7 @@ def backward(
     size = settle.grad_output_size(grad_output, layout)
     shape = settle.input_shape(input_shape, layout)
     settled = rois, batch_indices, layout, given.invalid
-    return Plan(kind, kernels, settled, shape, size, options)._backward(grad_output, argmax, out)
+    return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward(grad_output, argmax, out)
 
 
 def backward_rois(
@@ -77,7 +77,7 @@ def backward_rois(
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
     settled = rois, batch_indices, layout, given.invalid
-    return Plan(kind, kernels, settled, shape, size, options)._backward_rois(
+    return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward_rois(
         grad_output, features, argmax, out
     )
 

@@ -94,6 +94,7 @@ class Plan(Generic[Array]):
         output_size: Size,
         options: Sequence[Any],
         of_level: tuple[Ndarray | None, int] = (None, 0),
+        lent: bool = False,
     ) -> None:
         # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it; boxes of a
         # pyramid are settled, too, and come with their levels and the one that this is the plan of
@@ -101,7 +102,7 @@ class Plan(Generic[Array]):
         settled = rois
         if not isinstance(settled, settle.Rois):
             n = input_shape[0]
-            settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers)
+            settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, lent)
         boxes = settled.boxes
         numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid
         try:

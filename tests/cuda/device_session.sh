@@ -74,11 +74,11 @@ done
 step "device tests" "$CHECKS" "${TEST[@]}" tests/cuda/test_cuda_device.py --durations=8
 wait
 step bench "$RACES" "$PY" benchmarks/gpu.py --rounds 7 --seconds $((RACES - 20)) --output "$OUT/bench.json"
+step "tests of backends" 200 env OMP_NUM_THREADS=2 "${TEST[@]}" "${BESIDE[@]}" -k "device and not cuda_device" \
+    $(grep -lrw backend tests --include='test_*.py')
 step profile 75 ncu --clock-control none --profile-from-start off --launch-count 60 --section SpeedOfLight \
     --section Occupancy --section MemoryWorkloadAnalysis --section WarpStateStats --section SchedulerStats \
     "$PY" benchmarks/gpu.py --once --seconds 45
-step "tests of backends" 200 env OMP_NUM_THREADS=2 "${TEST[@]}" "${BESIDE[@]}" -k "device and not cuda_device" \
-    $(grep -lrw backend tests --include='test_*.py')
 
 echo
 grep -hE '^(FAILED|ERROR|failed:|results differ:)|: WRONG: ' "$OUT"/*.log | cut -c1-160 | sort -u | head -n 30

@@ -100,11 +100,17 @@ class Rois:
 
 
 def rois(
-    value: Any, batch_indices: Ndarray, images: int, xp: Any = np, names: Sequence[str] = CORNERS
+    value: Any,
+    batch_indices: Ndarray,
+    images: int,
+    xp: Any = np,
+    names: Sequence[str] = CORNERS,
+    lent: bool = False,
 ) -> Rois:
     """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box.
 
-    `xp` is the library of the call's arrays.
+    `xp` is the library of the call's arrays. Arrays of a device may be `lent`, that is, those of the caller:
+    to a call that makes one table, whose kernel reads each number once.
     """
     if isinstance(value, (list, tuple)):
         return _rois_per_image(value, batch_indices, images, xp, names)
@@ -116,7 +122,7 @@ def rois(
             f"rois must have shape (K, {columns + 1}), rows [batch index, {row}], "
             f"or (K, {columns}), rows [{row}], got {shape}"
         )
-    boxes = _own(value, _box_dtype("rois", value.dtype))
+    boxes = _own(value, _box_dtype("rois", value.dtype), lent)
     if batch_indices is None:
         if shape[1] != columns:
             return Rois(boxes, columns, None, None, (value,))
@@ -137,7 +143,7 @@ def rois(
             f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
         )
     # Unsigned numbers beyond int64 become negative ones: out of range as well.
-    images = _own(batch_indices, np.dtype(np.int64))
+    images = _own(batch_indices, np.dtype(np.int64), lent)
     return Rois(boxes, columns, images, None, (value, batch_indices))
 
 
@@ -175,8 +181,8 @@ def _box_dtype(name: str, dtype: DType) -> DType:
     raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
 
 
-def _own(array: Ndarray, dtype: DType) -> Ndarray:
-    # a plain C-contiguous copy
+def _own(array: Ndarray, dtype: DType, lent: bool) -> Ndarray:
+    # a plain C-contiguous copy, or what is lent and like one
     if not isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous:
-        return array.copy()  # by the device, without a kernel
+        return array if lent else array.copy()  # by the device, without a kernel
     return library_of(array).array(array, dtype, order="C")

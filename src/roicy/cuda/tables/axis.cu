@@ -44,9 +44,8 @@ INLINE Stretch stretch_of_lane(const Side &side, int p, bool valid) {
 }
 
 /* An axis of a box, by the RULE of `sampling`. */
-INLINE Side side_of_box(const Boxes &boxes, int64 k, bool along_x, const Sampling &sampling,
-                        const Rois &rois) {
-    const BOX *box = row_of(boxes, k) + boxes.columns - 4;
+INLINE Side side_of_row(const Row &row, bool along_x, const Sampling &sampling, const Rois &rois) {
+    const BOX *box = row.numbers + row.columns - 4;
     return axis_side(box[along_x ? 0 : 1], box[along_x ? 2 : 3], sampling, along_x ? rois.columns : rois.rows,
                      along_x ? rois.width : rois.height);
 }
@@ -55,13 +54,15 @@ INLINE Side side_of_box(const Boxes &boxes, int64 k, bool along_x, const Samplin
  */
 KERNEL __launch_bounds__(128, 4)
     measure(const Boxes boxes, Sampling sampling, const Rois rois, int64 *room, int64 *pixels) {
+    __shared__ BOX own_row[4][MOST_COLUMNS];
     sampling.rule = RULE;
     const int lane = threadIdx.x & 31;
     for (int64 task = (blockIdx.x * 128LL + threadIdx.x) >> 5; task < 2 * rois.count;
          task += gridDim.x * 4LL) {
         const int64 k = task >> 1;
-        const bool along_x = task & 1, valid = image_of(boxes, k, rois.images) >= 0;
-        const Side side = side_of_box(boxes, k, along_x, sampling, rois);
+        const Row row = row_of_warp(boxes, k, own_row[threadIdx.x >> 5]);
+        const bool along_x = task & 1, valid = image_of(row, rois.images) >= 0;
+        const Side side = side_of_row(row, along_x, sampling, rois);
         int64 taps = 0, total;
         int low = side.length, high = -1;
         for (int p = lane; valid && p < side.bins; p += 32) {
@@ -136,6 +137,7 @@ struct FilledAxes {
 
 /* Fills both axes of every RoI, its image and its window. */
 KERNEL __launch_bounds__(128, 3) fill(const Boxes boxes, Sampling sampling, const FilledAxes filled) {
+    __shared__ BOX own_row[4][MOST_COLUMNS];
     sampling.rule = RULE;
     const Rois rois = filled.rois;
     const int lane = threadIdx.x & 31;
@@ -144,9 +146,10 @@ KERNEL __launch_bounds__(128, 3) fill(const Boxes boxes, Sampling sampling, cons
         const int64 k = task >> 1;
         const bool along_x = task & 1;
         const Filled axis = along_x ? filled.x : filled.y;
-        const Side side = side_of_box(boxes, k, along_x, sampling, rois);
+        const Row row = row_of_warp(boxes, k, own_row[threadIdx.x >> 5]);
+        const Side side = side_of_row(row, along_x, sampling, rois);
         const int bins = side.bins;
-        const int64 at = image_of(boxes, k, rois.images);
+        const int64 at = image_of(row, rois.images);
         const int64 begin = begin_of(k, axis.room, axis.first);
         const int most = (int)(axis.room ? axis.room : axis.first[k + 1] - begin);
         int low = side.length, high = -1;

@@ -84,6 +84,7 @@ class AxisTable(RoiTable):
     def _measured(self) -> tuple[_Begins, _Rooms]:
         # where the lists of each RoI begin, and how long they are altogether; waits for the device
         xp, k = self.device.xp, self.rois
+        self.boxes = self.boxes.copy()  # which are measured, and then read again
         sizes = xp.empty((2, 2, k), np.int64)  # of taps and pixels, along y and x
         self._launch("measure", self.packed_boxes(), self._sampling, self.numbers(), sizes[0], sizes[1])
         begins = xp.zeros((2, 2, k + 1), np.int64)

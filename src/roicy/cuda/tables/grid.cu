@@ -39,12 +39,14 @@ INLINE Range fill_axis(const Side &side, int rule, double *record, double *step,
 
 /* The bins of both axes, the pixel rows [low, high) that each row of bins reads, and what the RoI reads. */
 KERNEL __launch_bounds__(32 * WARPS, 4) fill(const Boxes boxes, const Sampling sampling, const Grid table) {
+    __shared__ BOX room[WARPS][MOST_COLUMNS];
     const Rois rois = table.rois;
     const int rows = rois.rows, columns = rois.columns;
     for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois.count;
          k += gridDim.x * (int64)WARPS) {
-        const BOX *box = row_of(boxes, k) + boxes.columns - 4;
-        const int64 own = image_of(boxes, k, rois.images), at = k * ((int64)rows + columns);
+        const Row row = row_of_warp(boxes, k, room[threadIdx.x / 32]);
+        const BOX *box = row.numbers + row.columns - 4;
+        const int64 own = image_of(row, rois.images), at = k * ((int64)rows + columns);
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
             const Range down = fill_axis(grid_side(box[1], box[3], sampling, rows, rois.height),

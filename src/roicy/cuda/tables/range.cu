@@ -24,19 +24,21 @@ INLINE Range fill_axis(const RangeSide &side, int *start, int *count) {
 }
 
 KERNEL __launch_bounds__(32 * WARPS) fill(const Boxes boxes, const Sampling sampling, const Ranges table) {
+    __shared__ BOX room[WARPS][MOST_COLUMNS];
     const Rois rois = table.rois;
     for (int64 k = blockIdx.x * (int64)WARPS + threadIdx.x / 32; k < rois.count;
          k += gridDim.x * (int64)WARPS) {
-        const BOX *box = row_of(boxes, k) + boxes.columns - 4;
-        const int64 own = image_of(boxes, k, rois.images);
+        const Row row = row_of_warp(boxes, k, room[threadIdx.x / 32]);
+        const BOX *box = row.numbers + row.columns - 4;
+        const int64 own = image_of(row, rois.images);
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
             const double scale = sampling.spatial_scale;
             const RangeSide y = range_side(box[1], box[3], scale, rois.rows, rois.height, sampling.rule);
             const RangeSide x = range_side(box[0], box[2], scale, rois.columns, rois.width, sampling.rule);
-            const int64 row = k * rois.rows, column = k * rois.columns;
-            const Range down = fill_axis(y, table.y_start + row, table.y_length + row);
-            const Range along = fill_axis(x, table.x_start + column, table.x_length + column);
+            const int64 from_y = k * rois.rows, from_x = k * rois.columns;
+            const Range down = fill_axis(y, table.y_start + from_y, table.y_length + from_y);
+            const Range along = fill_axis(x, table.x_start + from_x, table.x_length + from_x);
             if (down.low < down.high && along.low < along.high)
                 part = {down.low, down.high, along.low, along.high};
         }

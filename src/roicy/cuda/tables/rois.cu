@@ -34,5 +34,5 @@ KERNEL __launch_bounds__(128) image_starts(const int64 *image, int64 rois, int64
 KERNEL __launch_bounds__(128) find_images(const Boxes boxes, const Rois rois) {
     for (int64 k = blockIdx.x * (int64)blockDim.x + threadIdx.x; k < rois.count;
          k += gridDim.x * (int64)blockDim.x)
-        rois.image[k] = image_of(boxes, k, rois.images);
+        rois.image[k] = image_of(row_of(boxes, k), rois.images);
 }

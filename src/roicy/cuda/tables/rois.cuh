@@ -33,14 +33,37 @@ struct Boxes {
     int columns, given;
 };
 
-INLINE const BOX *row_of(const Boxes &boxes, int64 k) { return boxes.numbers + k * boxes.columns; }
+/* A row of them; `given` says whether `image` is its batch index: 1, or 2 where it may be ELSEWHERE. */
+struct Row {
+    const BOX *numbers;
+    int columns, given;
+    int64 image;
+};
 
-/* `given` says whether `images` holds the batch indices: 1, or 2 where some are ELSEWHERE. */
-INLINE int64 image_of(const Boxes &boxes, int64 k, int64 images) {
-    if (boxes.given == 2 && boxes.images[k] == ELSEWHERE)
+enum { MOST_COLUMNS = 6 };
+
+INLINE Row row_of(const Boxes &boxes, int64 k) {
+    return {boxes.numbers + k * boxes.columns, boxes.columns, boxes.given, boxes.given ? boxes.images[k] : 0};
+}
+
+/* The same for the lanes of a warp, in `room` for MOST_COLUMNS: boxes are the caller's, who may write to them
+ * meanwhile, and are read once. */
+INLINE Row row_of_warp(const Boxes &boxes, int64 k, BOX *room) {
+    const int lane = threadIdx.x & 31;
+    Row row = row_of(boxes, k);
+    __syncwarp();
+    if (lane < row.columns)
+        room[lane] = row.numbers[lane];
+    row.image = __shfl_sync(~0u, row.image, 0);
+    __syncwarp();
+    row.numbers = room;
+    return row;
+}
+
+INLINE int64 image_of(const Row &row, int64 images) {
+    if (row.given == 2 && row.image == ELSEWHERE)
         return ELSEWHERE;
-    return image_of(row_of(boxes, k), boxes.columns, boxes.given != 0, boxes.given ? boxes.images[k] : 0,
-                    images);
+    return image_of(row.numbers, row.columns, row.given != 0, row.image, images);
 }
 #endif
 

@@ -31,11 +31,13 @@ INLINE Extent extent_of(BOX start, BOX bin_size, BOX count, int bins, BOX low, B
 
 KERNEL BOUNDS fill(const Boxes boxes, const Sampling sampling, const Turn turn, const Rois rois,
                    BOX *rotated) {
+    __shared__ BOX room[4][MOST_COLUMNS];
     const int rows = rois.rows, columns = rois.columns;
     const int64 warps = gridDim.x * 4LL;
     for (int64 k = blockIdx.x * 4LL + (threadIdx.x >> 5); k < rois.count; k += warps) {
-        const int64 n = image_of(boxes, k, rois.images);
-        RotatedBox box = rotated_box(row_of(boxes, k) + boxes.columns - 5, sampling, turn, rows, columns);
+        const Row row = row_of_warp(boxes, k, room[threadIdx.x >> 5]);
+        const int64 n = image_of(row, rois.images);
+        RotatedBox box = rotated_box(row.numbers + row.columns - 5, sampling, turn, rows, columns);
         const double error = find_reach(&box, rois.height, rois.width);
         Window found = {0, 0, 0, 0};
         if (n >= 0 && finite_box(&box) && isfinite(error)) {
