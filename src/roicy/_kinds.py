@@ -5,6 +5,7 @@ An operator is a record here and its public functions, which hand both to `roicy
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -22,11 +23,14 @@ from roicy._types import (
     AngleUnit,
     ArgmaxError,
     DType,
+    Invalid,
+    Layout,
     Ndarray,
     Purpose,
     Regions,
     Rounding,
     Sampling,
+    Shape,
     Size,
     Turn,
 )
@@ -94,6 +98,35 @@ class Kind(NamedTuple):
     def __reduce__(self) -> str:
         """Return the name: what is copied or stored is the kind itself."""
         return self.name
+
+
+@functools.lru_cache(256, typed=True)
+def settled_kind(
+    kind: Kind,
+    layout: Layout,
+    input_shape: Shape,
+    output_size: Size,
+    rois: int,
+    boxes: DType,
+    invalid: Invalid,
+    *options: Any,
+) -> tuple[Shape, Shape, Invalid, tuple[Any, ...]]:
+    """Return what is the same for all boxes of one number and dtype, or raise what is wrong.
+
+    Returns
+    -------
+    tuple
+        The shape (N, C, H, W) of the maps, that of the output, `invalid`, and the options as the table takes
+        them.
+    """
+    if layout == "NCHW":
+        n, c, h, w = input_shape
+    else:
+        n, h, w, c = input_shape
+    rows, columns = output_size
+    pooled = settle.channels_of_bins(input_shape, c, output_size) if kind.position_sensitive else c
+    output_shape = (rois, pooled, rows, columns) if layout == "NCHW" else (rois, rows, columns, pooled)
+    return (n, c, h, w), output_shape, settle.invalid(invalid), kind.settle(options, boxes, output_size)
 
 
 # ---------------------------------------------------------------- RoIAlign

@@ -7,7 +7,6 @@ and which kernels are applied with it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast, overload
 
@@ -15,13 +14,12 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
-from roicy._kinds import Kind
+from roicy._kinds import Kind, settled_kind
 from roicy._types import (
     Accumulate,
     AnyArray,
     Array,
     Boxes,
-    DType,
     InputShape,
     Invalid,
     Layout,
@@ -106,9 +104,9 @@ class Plan(Generic[Array]):
         boxes = settled.boxes
         numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid
         try:
-            known = _settled(*numbers, *options)
+            known = settled_kind(*numbers, *options)
         except TypeError:  # an option that is none, and no key of what is remembered either
-            known = _settled.__wrapped__(*numbers, *options)
+            known = settled_kind.__wrapped__(*numbers, *options)
         in_planes, self._output_shape, self._invalid, self._options = known
         self._kind = kind
         self._kernels = kernels
@@ -435,29 +433,6 @@ class Plan(Generic[Array]):
             if streams is not None:
                 self._moments = streams.note(self._moments)
         return table
-
-
-@functools.lru_cache(256, typed=True)
-def _settled(
-    kind: Kind,
-    layout: Layout,
-    input_shape: Shape,
-    output_size: Size,
-    rois: int,
-    boxes: DType,
-    invalid: Invalid,
-    *options: Any,
-) -> tuple[Shape, Shape, Invalid, tuple[Any, ...]]:
-    # what is the same for all boxes of one number and dtype: the shape (N, C, H, W) of the maps, that of the
-    # output, and the options as tables take them; or the error that says what is wrong
-    if layout == "NCHW":
-        n, c, h, w = input_shape
-    else:
-        n, h, w, c = input_shape
-    rows, columns = output_size
-    pooled = settle.channels_of_bins(input_shape, c, output_size) if kind.position_sensitive else c
-    output_shape = (rois, pooled, rows, columns) if layout == "NCHW" else (rois, rows, columns, pooled)
-    return (n, c, h, w), output_shape, settle.invalid(invalid), kind.settle(options, boxes, output_size)
 
 
 class RoIAlignPlan(Plan[Array]):
