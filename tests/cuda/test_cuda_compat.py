@@ -83,6 +83,10 @@ CALLS = {
         to(GRAD), to(ROIS), to(caffe2_argmaxes()), MAPS.shape
     ),
     "torchvision's PSRoIAlign": lambda to: torchvision.PSRoIAlign(2, 0.5, -1)(to(MAPS), to(ROIS)),
+    "torchvision's ps_roi_pool": lambda to: torchvision.ps_roi_pool(to(MAPS), to(ROIS), 2, 0.5),
+    "ps_roi_pool_backward": lambda to: torchvision.ps_roi_pool_backward(
+        to(GRAD), to(ROIS), (2, 16, 9, 11), 0.5
+    ),
     "ps_roi_align_backward": lambda to: torchvision.ps_roi_align_backward(
         to(GRAD), to(ROIS), (2, 16, 9, 11), 0.5
     ),

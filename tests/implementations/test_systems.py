@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import roicy
-from roicy.compat import mxnet
+from roicy.compat import mxnet, torchvision
 
 DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not here")
@@ -125,7 +125,8 @@ def test_calls_of_the_tables_run(page, code):
         names[name] = completed(getattr(roicy, name), code)
     for name in "roi_pool_backward", "rmac", "rmac_regions":
         names[name] = getattr(roicy, name)
-    names["compat"] = SimpleNamespace(mxnet=SimpleNamespace(ROIAlign=completed(mxnet.ROIAlign, code)))
+    align = SimpleNamespace(ROIAlign=completed(mxnet.ROIAlign, code))
+    names["compat"] = SimpleNamespace(mxnet=align, torchvision=torchvision)
     if code.startswith("paste"):
         names |= {"paste": function_of_example("plot_mask_crops", "paste"), "boxes": ROIS[:, 1:]}
     found = eval(code, names)

@@ -20,8 +20,11 @@ SIGNATURES = {
     "roi_pool_backward": ["grad_output", "boxes", "argmax", "input_shape"],
     "ps_roi_align": ["input", "boxes", "output_size", *ALIGN[:2]],
     "ps_roi_align_backward": ["grad_output", "boxes", "input_shape", *ALIGN[:2]],
+    "ps_roi_pool": ["input", "boxes", "output_size", ("spatial_scale", 1.0)],
+    "ps_roi_pool_backward": ["grad_output", "boxes", "input_shape", ("spatial_scale", 1.0)],
     "RoIAlign": ["output_size", "spatial_scale", "sampling_ratio", ("aligned", False)],
     "RoIPool": ["output_size", "spatial_scale"],
+    "PSRoIPool": ["output_size", "spatial_scale"],
     "PSRoIAlign": ["output_size", "spatial_scale", "sampling_ratio"],
     "MultiScaleRoIAlign": [
         *["featmap_names", "output_size", "sampling_ratio"],
@@ -98,6 +101,19 @@ def test_position_sensitive():
     grad = roicy.ps_roi_align_backward(out, IN_ORDER, maps.shape, **options)
     assert_same_bits(ours.ps_roi_align_backward(out, LISTED, maps.shape, 0.7, 2), grad)
     assert_same_bits(ours.PSRoIAlign((3, 2), 0.7, 2)(maps, IN_ORDER), out)
+
+
+def test_the_last_row_and_column_have_a_gradient_alone():
+    """A box over the corner of a map of 6 x 8 pixels, without its own last pixel."""
+    maps = np.arange(48.0).reshape(1, 1, 6, 8)
+    for boxes in (np.array([[0.0, 5, 3, 8, 6]]), [np.array([[5.0, 3, 8, 6]])]):
+        out = ours.ps_roi_pool(maps, boxes, 1)
+        assert out[0, 0, 0, 0] == maps[0, 0, 3:5, 5:7].mean()
+        grad = ours.ps_roi_pool_backward(np.full_like(out, 9), boxes, maps.shape)
+        expected = np.zeros((6, 8))
+        expected[3:, 5:] = 1
+        np.testing.assert_allclose(grad[0, 0], expected, rtol=1e-14)
+        assert_same_bits(ours.PSRoIPool(1, 1.0)(maps, boxes), out)
 
 
 def pyramid(shapes=(40, 20, 10), channels=5, dtype="float32", seed=0):
@@ -216,7 +232,7 @@ def test_ps_roi_align(seed, sampling_ratio, torchvision, parity):
     """A box without width or height is NaN, if its samples are to be as many as it is wide."""
     features, rois, size, options = random_problem(seed, scales=ANY)
     scale = options["spatial_scale"]
-    features = np.concatenate([features] * (size[0] * size[1]), axis=1)
+    features = np.concatenate([features[:, :2]] * (size[0] * size[1]), axis=1)
     rois[0, 3] = rois[0, 1]
     given = size, scale, sampling_ratio
     out = ours.ps_roi_align(features, rois, *given)
@@ -227,6 +243,23 @@ def test_ps_roi_align(seed, sampling_ratio, torchvision, parity):
     if features.dtype == np.float64:
         grad = ours.ps_roi_align_backward(grad_output, rois, features.shape, *given[1:])
         parity.close("compat ps_roi_align: backward", "torchvision", grad, their_grad)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_ps_roi_pool(seed, listed, torchvision, parity):
+    """Of numbers that float32 has: its gradient rounds those of float64 to it."""
+    features, rois, size, options = random_problem(seed)
+    features = np.concatenate([features[:, :2]] * (size[0] * size[1]), axis=1)
+    rois = rois.astype(np.float32).astype(rois.dtype)
+    boxes = by_image(rois) if listed else rois
+    given = size, options["spatial_scale"]
+    out = ours.ps_roi_pool(features, boxes, *given)
+    grad_output = np.random.default_rng(seed).random(out.shape).astype(out.dtype)
+    theirs, their_grad = torchvision.pooled("ps_roi_pool", features, boxes, given, grad_output)
+    parity.close("compat ps_roi_pool: forward", "torchvision", out, theirs)
+    grad = ours.ps_roi_pool_backward(grad_output, boxes, features.shape, *given[1:])
+    parity.close("compat ps_roi_pool: backward", "torchvision", grad, their_grad)
 
 
 @pytest.mark.parametrize("names", [["p40", "p20", "p10"], ["p40", "p10"], ["p20"]])
@@ -259,6 +292,7 @@ LAYERS = [
     ("RoIAlign", (7, 0.5, 2)),
     ("RoIPool", ((3, 2), 0.5)),
     ("PSRoIAlign", (7, 0.5, -1)),
+    ("PSRoIPool", ((3, 2), 0.5)),
     ("MultiScaleRoIAlign", (["0", "1"], 7, 2)),
 ]
 

@@ -76,6 +76,9 @@ def of_torchvision():
     torchvision.ps_roi_align(FEATURES, ROIS, (5, 1))
     torchvision.ps_roi_align_backward(GRAD, ROIS, (2, 30, 12, 17))
     torchvision.PSRoIAlign((1, 5), 1.0, 2)(FEATURES, ROIS)
+    torchvision.ps_roi_pool(FEATURES, ROIS, (5, 1))
+    torchvision.ps_roi_pool_backward(GRAD, ROIS, (2, 30, 12, 17))
+    torchvision.PSRoIPool((1, 5), 1.0)(FEATURES, ROIS)
     maps = {"fine": FEATURES, "coarse": FEATURES[:, :, :6]}
     layer = torchvision.MultiScaleRoIAlign(["fine", "coarse"], (3, 2), 2)
     layer(maps, listed, [(24, 34)])

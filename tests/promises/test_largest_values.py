@@ -61,6 +61,19 @@ def test_averages_of_the_largest_value(path, dtype, rotated):
         assert (pooled[:, 1::2] / largest >= 1 - BOUND).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("path", PATHS)
+def test_means_of_the_largest_value(path, dtype):
+    """Of whole pixels, whose weights are parts of 1."""
+    layout, channels, count, size = PATHS[path]
+    largest = np.finfo(dtype).max
+    shape = (1, channels, 64, 64) if layout == "NCHW" else (1, 64, 64, channels)
+    features = np.full(shape, largest, dtype)
+    pooled = roicy.roi_pool(features, boxes(count, False), size, mode="avg", layout=layout)
+    assert np.isfinite(pooled).all()
+    assert (pooled / largest >= 1 - BOUND).all()
+
+
 @pytest.mark.parametrize("rotated", [False, True], ids=["upright", "rotated"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("path", PATHS)

@@ -50,8 +50,9 @@ def test_averages_of_equal_values(path, side):
     height, width = (max(side, 8 * bins) for bins in (rows, columns))
     features, values = constants((1, channels, height + 2, width + 2), layout)
     rois = np.array([[0, 1, 1, width + 1, height + 1]] * boxes, np.float32)
-    pooled = roicy.roi_align(features, rois, (rows, columns), layout=layout)
-    assert off_by(pooled, values, layout) <= BOUND
+    for operator, more in ((roicy.roi_align, {}), (roicy.roi_pool, {"mode": "avg"})):
+        pooled = operator(features, rois, (rows, columns), layout=layout, **more)
+        assert off_by(pooled, values, layout) <= BOUND
 
 
 @pytest.mark.parametrize("side", [12, 14, 50, 100, 600])

@@ -5,7 +5,7 @@
               them by name
 `mxnet`       ROIPooling, the contributed ROIAlign, an example's maximum ROIAlign, and their gradients
 `onnx`        RoiAlign, MaxRoiPool
-`torchvision` roi_align, roi_pool, ps_roi_align, their layers and gradients, MultiScaleRoIAlign
+`torchvision` roi_align, roi_pool, ps_roi_align, ps_roi_pool, MultiScaleRoIAlign; layers, gradients
 ============= =================================================================================
 
 Not imported by ``import roicy``; ``import roicy.compat`` or ``from roicy.compat import caffe2`` does.

@@ -4,6 +4,7 @@
 `roi_align`, `RoIAlign`           average over boxes
 `roi_pool`, `RoIPool`             maximum over boxes rounded to pixels
 `ps_roi_align`, `PSRoIAlign`      average over boxes, each bin in channels of its own
+`ps_roi_pool`, `PSRoIPool`        mean over boxes rounded to pixels, likewise
 `MultiScaleRoIAlign`              average over boxes, on the maps of a feature pyramid
 `roi_align_backward` ...          gradients with respect to the features
 ================================= ======================================================
@@ -15,16 +16,26 @@ boxes have none there, and those of `roicy.roi_align_backward_rois` here.
 
 from roicy.compat.torchvision.align import RoIAlign, roi_align, roi_align_backward
 from roicy.compat.torchvision.pool import RoIPool, roi_pool, roi_pool_backward
-from roicy.compat.torchvision.position_sensitive import PSRoIAlign, ps_roi_align, ps_roi_align_backward
+from roicy.compat.torchvision.position_sensitive import (
+    PSRoIAlign,
+    PSRoIPool,
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+)
 from roicy.compat.torchvision.pyramid import MultiScaleRoIAlign
 
 __all__ = [
     "MultiScaleRoIAlign",
     "PSRoIAlign",
+    "PSRoIPool",
     "RoIAlign",
     "RoIPool",
     "ps_roi_align",
     "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
     "roi_align",
     "roi_align_backward",
     "roi_pool",
