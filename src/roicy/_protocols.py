@@ -173,6 +173,10 @@ class Backend(Protocol):
         """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
         ...
 
+    def put_rows(self, rows: Ndarray, out: Ndarray) -> None:
+        """Write float64 rows to the last columns of those of `out`, and zeros to the columns before."""
+        ...
+
     def row_dots(self, rows: Ndarray, others: Ndarray) -> Ndarray:
         """Return the product of each row with the other, (rows, 1), in float64."""
         ...

@@ -384,11 +384,11 @@ class MultiScalePlan(Generic[Array]):
         settle.few_bins("grad_output", self.output_size)
         argmaxes, inputs = self._settled_argmax(argmax, grad_output, *features)
         rois.check_out(out)
-        given = out is not None
+        at_once = out is not None and self._kernels.streams is None
         out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, *inputs)
         tables = self._tables(accumulate, "backward_rois")
         self._check_argmax(tables, argmaxes)
-        written = settle.written_to(out, given)
+        written = settle.written_to(out, at_once)
         gradient = settle.nchw(grad_output, self._layout)
         total = self._kernels.xp.zeros((len(rois.boxes), rois.columns))
         for level, table in enumerate(tables):
@@ -398,7 +398,7 @@ class MultiScalePlan(Generic[Array]):
                 slope(self._kernels, table, gradient, argmaxes[level], source, part)
                 with np.errstate(all="ignore"):
                     total += part
-        rois.write_gradient(total, written)
+        self._kernels.put_rows(total, written)  # a batch index has no gradient
         if written is not out:
             out[...] = written
         return rois.as_given(out)

@@ -335,11 +335,11 @@ class Plan(Generic[Array]):
         settle.few_bins("grad_output", self.output_size)
         argmax, inputs = self._settled_argmax(argmax, grad_output, features)
         rois.check_out(out)
-        given = out is not None
+        at_once = out is not None and self._kernels.streams is None
         out = settle.out(out, rois.boxes.shape, rois.boxes.dtype, *inputs)
         table = self._table(accumulate, "backward_rois")
         self._check_argmax(table, argmax)
-        written = settle.written_to(out, given)
+        written = settle.written_to(out, at_once)
         gradient = self._kernels.xp.zeros((len(rois.boxes), rois.columns))
         if table is not None and features.size:
             slope(
@@ -350,7 +350,7 @@ class Plan(Generic[Array]):
                 settle.nchw(features, self._layout),
                 gradient,
             )
-        rois.write_gradient(gradient, written)
+        self._kernels.put_rows(gradient, written)  # a batch index has no gradient
         if written is not out:
             out[...] = written
         return rois.as_given(out)

@@ -64,12 +64,6 @@ class Rois:
         if out is not None and self.lengths is not None:
             raise ValueError("out must be None for rois that are one array per image: the result is a list")
 
-    def write_gradient(self, gradient: Ndarray, out: Ndarray) -> None:
-        """Write the gradient of the numbers of each box to rows like those of the boxes."""
-        with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
-            out[:, -self.columns :] = gradient
-        out[:, : -self.columns] = 0  # the batch index has no gradient
-
     def invalid_row(self, row: int, images: int) -> ValueError:
         """Return the error for a row that no pooling can be done for."""
         values = on_host(self.boxes[row])

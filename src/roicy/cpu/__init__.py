@@ -38,6 +38,7 @@ __all__ = [
     "levels",
     "openmp",
     "product",
+    "put_rows",
     "range_argmax_error",
     "range_backward",
     "range_forward",
@@ -114,6 +115,14 @@ def axis_backward_rois(
 def product(left: Ndarray, right: Ndarray) -> Ndarray:
     """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
     return left @ right
+
+
+def put_rows(rows: Ndarray, out: Ndarray) -> None:
+    """Write float64 rows to the last columns of those of `out`, and zeros to the columns before."""
+    columns = rows.shape[1]
+    with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
+        out[:, -columns:] = rows
+    out[:, :-columns] = 0
 
 
 def row_dots(rows: Ndarray, others: Ndarray) -> Ndarray:

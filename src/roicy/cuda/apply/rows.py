@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import Ndarray
-from roicy.cuda.device import Device
+from roicy.cuda.device import Device, name_of, table_options
 
 #: Products that are held at a time where there is no matrix product.
 PRODUCTS = 1 << 24
@@ -30,6 +30,14 @@ class RowKernels(Device):
             rows = left[first : first + step]
             out[first : first + step] = (rows[:, :, None] * right).sum(axis=1)
         return out
+
+    def put_rows(self, rows: Ndarray, out: Ndarray) -> None:
+        """Write float64 rows to the last columns of those of `out`, and zeros to the columns before."""
+        first = out if out.flags.c_contiguous else out[:1, :1]
+        steps = (np.int64(stride // out.itemsize) for stride in out.strides)
+        arguments = (rows, np.int32(rows.shape[1]), first, *steps, np.int64(len(out)), np.int32(out.shape[1]))
+        options = table_options(name_of(out.dtype), "float32")
+        self.launch("rois", "put_rows", options, -(-out.size // 128), 128, arguments)
 
     def row_dots(self, rows: Ndarray, others: Ndarray) -> Ndarray:
         """Return the product of each row with the other, (rows, 1), in float64."""

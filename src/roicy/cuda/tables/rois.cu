@@ -36,3 +36,14 @@ KERNEL __launch_bounds__(128) find_images(const Boxes boxes, const Rois rois) {
          k += gridDim.x * (int64)blockDim.x)
         rois.image[k] = image_of(row_of(boxes, k), rois.images);
 }
+
+/* out[k] = zeros, and then rows[k], which has so many numbers; steps are in numbers. */
+KERNEL __launch_bounds__(128) put_rows(const double *rows, int numbers, BOX *out, int64 row_step,
+                                       int64 column_step, int64 count, int columns) {
+    for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < count * columns;
+         i += gridDim.x * (int64)blockDim.x) {
+        const int64 k = i / columns;
+        const int column = (int)(i - k * columns), at = column - (columns - numbers);
+        out[k * row_step + column * column_step] = at < 0 ? (BOX)0 : (BOX)rows[k * numbers + at];
+    }
+}
