@@ -12,7 +12,7 @@ import pytest
 from closeness import assert_same_bits, assert_same_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operators import AVERAGE, MAX, of_all
+from operators import AVERAGE, MAX, PRECISE, of_all
 from strategies import (
     BOX_DTYPES,
     FEATURE_DTYPES,
@@ -298,6 +298,35 @@ def test_many_boxes_on_several_images(both, operator, layout):
     """So many that the boxes of an image are looked up in a list."""
     found, expected = both(lambda: outputs(operator, Work((4, 3, 10, 9), 1100, (2, 2), "float32", layout)))
     agree(that_agree(operator, found), that_agree(operator, expected), "float32")
+
+
+@pytest.mark.parametrize("output_size", [(1, 150), (150, 1), (20, 70), (7, 7)], ids=str)
+@pytest.mark.parametrize("channels", [1, 6, 13, 70])
+@pytest.mark.parametrize("operator", [AVERAGE, PRECISE], ids=lambda it: it.name)
+def test_gradients_of_many_bins(both, operator, channels, output_size):
+    """More of them for a pixel, a row or a tile than a warp has room for; boxes that are reversed, too."""
+    height, width = 21, 70
+    corners = np.array(
+        [
+            [3, 4, 3.5, 4.25],
+            [1, 1, 68, 20],
+            [9, 2, 12, 19],
+            [30, 15, 20, 3],
+            [-40, -9, 99, 40],
+            [60, 3, 68, 3],
+        ],
+        np.float32,
+    )
+    rng = np.random.default_rng(channels)
+    rois = operator.rois(rng, np.zeros(len(corners)), corners)
+    grad = rng.standard_normal((len(rois), channels, *output_size), dtype=np.float32)
+    ratios = (0, 1, 3) if operator is AVERAGE else (None,)
+
+    def call():
+        options = [{} if ratio is None else {"sampling_ratio": ratio} for ratio in ratios]
+        return [operator.backward(grad, rois, (1, channels, height, width), None, **some) for some in options]
+
+    agree(*both(call), "float32")
 
 
 @of_all

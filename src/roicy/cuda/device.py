@@ -271,5 +271,5 @@ def _specialised() -> Iterator[tuple[str, Options]]:
                     for pixels in PIXELS:
                         yield "sample_backward", boxed + pixels
             if stored != "uint8":
-                for source in ("axis_backward", "range_backward"):
+                for source in ("axis_backward", "axis_backward_pixels", "range_backward"):
                     yield source, options

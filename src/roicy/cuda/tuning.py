@@ -4,12 +4,18 @@ from __future__ import annotations
 
 #: By source.
 CONSTANTS: dict[str, dict[str, int]] = {
+    # a warp takes an axis of a RoI; where few have lists to be transposed, a block does
+    "axis": {"WARPS": 4},
     # a warp has GROUP channels, and at most BINS bins in ROWS rows; CHUNK groups of channels are a chunk
     "axis_forward": {"WARPS": 4, "GROUP": 4, "CHUNK": 8, "BINS": 64, "ROWS": 8},
     # lanes are channels
     "axis_forward_pixels": {"WARPS": 8},
-    # CHANNELS of a thread; a warp has a row of pixels, or where lanes are channels one in ROWS_ACROSS rows
-    "axis_backward": {"WARPS": 8, "CHANNELS": 8, "ROWS_ACROSS": 2},
+    # a warp has a tile of ROWS rows of pixels. It stages LINES rows of bins, all in all STAGED groups of
+    # channels, AHEAD reads before the first of them is used, and has TAPS bins of a pixel in registers; a
+    # block looks for MET RoIs before it goes through them
+    "axis_backward": {"WARPS": 4, "ROWS": 8, "STAGED": 256, "LINES": 16, "TAPS": 4, "AHEAD": 2, "MET": 128},
+    # CHANNELS of a thread, a pixel of a warp, in ROWS rows
+    "axis_backward_pixels": {"WARPS": 8, "CHANNELS": 8, "ROWS": 2},
     # CHANNELS of a block: the parts of a sum, the same on any device
     "axis_backward_rois": {"THREADS": 128, "CHANNELS": 64},
     # PART: channels of a block at the most

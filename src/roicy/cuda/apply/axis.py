@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from roicy._types import Accumulate, Ndarray, Purpose, Regions, Sampling
 from roicy.cuda.device import COUNT, Arguments, Device, channels_last, packs
-from roicy.cuda.structs import POINTER, Layout, view
+from roicy.cuda.structs import POINTER, Layout, Struct, view
 from roicy.cuda.tables.axis import AxisTable
 from roicy.cuda.tuning import CONSTANTS
 
 #: As in axis_forward.cu, axis_backward.cu and axis_backward_rois.cu.
 BINS_OF_WARP = Layout(apart=np.int64, channels=np.int32, rows=np.int32, columns=np.int32)
-PIXELS_OF_BLOCK = Layout(apart=np.int64, bins=np.int64, channels=np.int32, across=np.int32)
+TILES = Layout(
+    tasks=np.int64,
+    of_map=np.int64,
+    of_line=np.int64,
+    apart=np.int64,
+    bins=np.int64,
+    channels=np.int32,
+    planes=np.int32,
+    rows=np.int32,
+    columns=np.int32,
+    abreast=np.int32,
+    room=np.int32,
+)
 SLOPES = Layout(
     y=POINTER,
     x=POINTER,
@@ -83,22 +97,22 @@ class AxisKernels(Device):
         options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
         grad_features, apart, bins = by_bins(grad_features, grad_output)
         n, c, h, w = grad_features.shape
-        across = not apart and channels_last(grad_features)
-        constants = CONSTANTS["axis_backward"]
-        warps, channels = constants["WARPS"], constants["CHANNELS"]
-        rows, columns = warps, WARP
-        if across:
-            rows = constants["ROWS_ACROSS"]
-            columns, channels = warps // rows, WARP * channels
-        blocks = -(-c // channels) * bins * n * -(-h // rows) * -(-w // columns)
-        arguments = (
+        arguments: Arguments = (
             *view(grad_output),
             *view(grad_features),
             table.packed,
             table.packed_by_image(),
-            PIXELS_OF_BLOCK(apart=apart, bins=bins, channels=c, across=across),
         )
-        self.launch("axis_backward", "axis_backward", options, blocks, WARP * warps, arguments)
+        if not apart and channels_last(grad_features):
+            source = "axis_backward_pixels"
+            constants = CONSTANTS[source]
+            warps, rows, channels = constants["WARPS"], constants["ROWS"], WARP * constants["CHANNELS"]
+            blocks = -(-c // channels) * n * -(-h // rows) * -(-w // (warps // rows))
+            self.launch(source, source, options, blocks, WARP * warps, (*arguments, np.int32(c)))
+            return
+        tiles = _tiles(grad_features.shape, apart, bins, table.accumulate)
+        blocks, threads = int(tiles["tasks"]), WARP * CONSTANTS["axis_backward"]["WARPS"]
+        self.launch("axis_backward", "axis_backward", options, blocks, threads, (*arguments, tiles))
 
     def axis_backward_rois(
         self, table: AxisTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
@@ -125,3 +139,31 @@ class AxisKernels(Device):
         if parts > 1:
             arguments = partial, np.int64(4 * table.rois), np.int32(parts), grad_boxes
             self.launch(source, "add_parts", options, -(-4 * table.rois // threads), threads, arguments)
+
+
+@functools.lru_cache(64)
+def _tiles(shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: Accumulate) -> Struct:
+    # how a gradient is divided among the blocks of axis_backward.cu: a struct Tiles
+    n, c, h, w = shape
+    constants = CONSTANTS["axis_backward"]
+    warps, group = constants["WARPS"], 16 // np.dtype(accumulate).itemsize
+    # of few channels tiles are wide, that all lanes have pixels
+    columns = next((columns for columns in (32, 16) if c * columns <= group * WARP), 8)
+    sets = WARP // columns
+    abreast = next((some for some in (1, 2, 4) if some <= warps and c <= some * sets * group), warps)
+    planes, rows = abreast * sets * group, warps // abreast * constants["ROWS"]
+    of_line = -(-w // columns)
+    of_map = -(-h // rows) * of_line
+    return TILES(
+        tasks=-(-c // planes) * bins * n * of_map,
+        of_map=of_map,
+        of_line=of_line,
+        apart=apart,
+        bins=bins,
+        channels=c,
+        planes=planes,
+        rows=rows,
+        columns=columns,
+        abreast=abreast,
+        room=constants["STAGED"] // (sets | 1),
+    )

@@ -4,15 +4,23 @@
 
 /* The least of the warp's numbers, and the greatest, for all lanes. */
 INLINE int least_of_warp(int value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    return __reduce_min_sync(~0u, value);
+#else
     for (int apart = 16; apart > 0; apart /= 2)
         value = min(value, __shfl_xor_sync(~0u, value, apart));
     return value;
+#endif
 }
 
 INLINE int most_of_warp(int value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    return __reduce_max_sync(~0u, value);
+#else
     for (int apart = 16; apart > 0; apart /= 2)
         value = max(value, __shfl_xor_sync(~0u, value, apart));
     return value;
+#endif
 }
 
 /* One of each of the block's threads, a power of two of them, joined by halves; `room` is for one of each.

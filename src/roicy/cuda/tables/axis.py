@@ -17,9 +17,12 @@ from roicy.cuda.device import Device, rule_options
 from roicy.cuda.memory import Wanted
 from roicy.cuda.structs import POINTER, Layout, Struct
 from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_sampling
+from roicy.cuda.tuning import CONSTANTS
 
 #: Bytes of tables that are set aside without asking what the boxes need.
 UNASKED_BYTES = 1 << 28
+#: Warps up to which an axis of a RoI is divided among several, where its lists are transposed.
+BUSY_WARPS = 2048
 
 #: As in axis.cuh and axis.cu.
 AXIS = Layout(start=POINTER, count=POINTER, taps=POINTER, first=POINTER, room=np.int64)
@@ -38,7 +41,7 @@ FILLED = Layout(
     turned_start=POINTER,
     turned=POINTER,
 )
-FILLED_AXES = Layout(rois=ROIS, y=FILLED, x=FILLED)
+FILLED_AXES = Layout(rois=ROIS, warps=np.int32, y=FILLED, x=FILLED)
 
 
 #: Taps and pixels of either axis, of each RoI or of all.
@@ -79,22 +82,25 @@ class AxisTable(RoiTable):
             begins, totals = self._measured()
             self.keep(_wanted(self.rois, self.output_size, totals, accumulate, *purposes))
             filled, self.packed = _structs(self.memory.parts, self.packed_rois, _OWN_ROOMS, *purposes, begins)
-        self._launch("fill", self.packed_boxes(), self._sampling, filled)
+        self._launch("fill", int(filled["warps"]), self.packed_boxes(), self._sampling, filled)
 
     def _measured(self) -> tuple[_Begins, _Rooms]:
         # where the lists of each RoI begin, and how long they are altogether; waits for the device
         xp, k = self.device.xp, self.rois
         self.boxes = self.boxes.copy()  # which are measured, and then read again
         sizes = xp.empty((2, 2, k), np.int64)  # of taps and pixels, along y and x
-        self._launch("measure", self.packed_boxes(), self._sampling, self.numbers(), sizes[0], sizes[1])
+        self._launch("measure", 1, self.packed_boxes(), self._sampling, self.numbers(), sizes[0], sizes[1])
         begins = xp.zeros((2, 2, k + 1), np.int64)
         xp.cumsum(sizes, axis=2, out=begins[:, :, 1:])
         (y_taps, x_taps), (y_pixels, x_pixels) = begins[:, :, -1].tolist()
         (y_first, x_first), (y_line, x_line) = begins
         return ((y_first, y_line), (x_first, x_line)), ((y_taps, y_pixels), (x_taps, x_pixels))
 
-    def _launch(self, kernel: str, *arguments: Any) -> None:
-        self.device.launch("axis", kernel, self._specialised, -(-self.rois // 2), 128, arguments)
+    def _launch(self, kernel: str, warps: int, *arguments: Any) -> None:
+        # a task is an axis of a RoI, for so many warps
+        blocks = -(-2 * self.rois * warps // CONSTANTS["axis"]["WARPS"])
+        threads = 32 * CONSTANTS["axis"]["WARPS"]
+        self.device.launch("axis", kernel, self._specialised, blocks, threads, arguments)
 
 
 @functools.lru_cache(64)
@@ -161,4 +167,8 @@ def _structs(
             )
         else:
             applied[axis] = AXIS(start=start, count=count, taps=taps, first=first, room=room)
-    return FILLED_AXES(rois=rois, **filled), (TURNED_AXES if turned else AXES)(rois=rois, **applied)
+    most = CONSTANTS["axis"]["WARPS"]
+    warps = most if turned and 2 * int(rois["count"]) * most <= BUSY_WARPS else 1
+    return FILLED_AXES(rois=rois, warps=warps, **filled), (TURNED_AXES if turned else AXES)(
+        rois=rois, **applied
+    )
