@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roicy._types import Accumulate, ArgmaxError, DType, Ndarray, Purpose, Regions, Sampling, Turn
@@ -55,6 +56,18 @@ class Streams(Protocol):
 
     def serve(self, table: Any, purpose: Purpose) -> None:
         """Make what the kernels of a purpose will ask of a table."""
+        ...
+
+
+class Together(Protocol):
+    """What stands for a backend in calls that are to run as one: it has those of its functions."""
+
+    def take(self) -> None:
+        """Take what memory the calls need: nothing has been written before."""
+        ...
+
+    def run(self) -> None:
+        """Do what the calls were about."""
         ...
 
 
@@ -163,6 +176,10 @@ class Backend(Protocol):
         self, table: Any, argmax: Ndarray, limit: int
     ) -> tuple[tuple[int, int, int, int], int] | None:
         """Return ((k, c, p, q), value) of an index of the table's outside -1 ... limit - 1, or None."""
+        ...
+
+    def together(self, tables: Sequence[Any], purpose: Purpose, channels: int) -> Together | None:
+        """Return what has calls with these tables run as one; None where one cannot wait for others."""
         ...
 
     def in_pieces(self, table: Any, purpose: Purpose, dtype: DType) -> bool:

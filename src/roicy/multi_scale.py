@@ -297,19 +297,28 @@ class MultiScalePlan(Generic[Array]):
                 plan._check_countable(table)
         if not out.size:
             return out if argmax is None else (out, argmax)
-        chosen = None if argmax is None else settle.written_to(argmax, given)
         if self._merge == "assigned":
-            pooled = settle.written_to(out, given)
-            self._clear(pooled, chosen)
-            for level, table in enumerate(tables):
+            maps = [settle.nchw(array, layout) for array in features]
+            together = kernels.together(tables, "forward", maps[0].shape[1])
+            pooled = settle.written_to(out, given and together is None)
+            chosen = None if argmax is None else settle.written_to(argmax, given and together is None)
+            if together is None:
+                self._clear(pooled, chosen)
+            kernel: Any = together or kernels
+            for table, source in zip(tables, maps, strict=True):
                 kind.forward(
-                    kernels,
+                    kernel,
                     table,
-                    settle.nchw(features[level], layout),
+                    source,
                     settle.nchw(pooled, layout),
                     None if chosen is None else settle.nchw(chosen, layout),
                 )
+            if together is not None:
+                together.take()
+                self._clear(pooled, chosen)
+                together.run()
         else:
+            chosen = None if argmax is None else settle.written_to(argmax, given)
             pooled = self._sum(features, chosen, tables, accumulate)
         if pooled is not out:
             with np.errstate(all="ignore"):
@@ -361,13 +370,20 @@ class MultiScalePlan(Generic[Array]):
         outs = settle.out_of_each(out, self._input_shapes, dtype, *inputs)
         tables = self._tables(accumulate, "backward")
         self._check_argmax(tables, argmaxes)
-        written = [settle.written_to(array, out is not None) for array in outs]
         gradient = settle.nchw(grad_output, self._layout)
+        together = None
+        if tables[0] is not None:
+            together = self._kernels.together(tables, "backward", gradient.shape[1])
+        written = [settle.written_to(array, out is not None and together is None) for array in outs]
+        kernels: Any = together or self._kernels
         for table, chosen, target in zip(tables, argmaxes, written, strict=True):
             if table is None:
                 target[...] = 0
             elif target.size:
-                spread(self._kernels, table, gradient, chosen, settle.nchw(target, self._layout))
+                spread(kernels, table, gradient, chosen, settle.nchw(target, self._layout))
+        if together is not None:
+            together.take()
+            together.run()
         for array, target in zip(outs, written, strict=True):
             if target is not array:
                 array[...] = target

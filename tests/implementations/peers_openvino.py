@@ -104,16 +104,27 @@ def fpn_levels(boxes, num_levels):
 
     Level i's map holds i + 1 throughout, and one sample is taken at the centre of a box.
     """
+    maps = [np.full((1, 1, 4, 4), i + 1, np.float32) for i in range(num_levels)]
+    found = feature_extractor(boxes, maps, 1, sampling_ratio=1, aligned=False)
+    return np.round(found.ravel()).astype(int) - 1
+
+
+def feature_extractor(boxes, maps, output_size, *, sampling_ratio, aligned):
+    """What ExperimentalDetectronROIFeatureExtractor pools from maps of strides 4, 8, ... of one image."""
     from openvino import Core
 
-    shapes = [boxes.shape, *[(1, 1, 4, 4)] * num_levels]
-    last, pooled = len(shapes), (len(boxes), 1, 1, 1)
+    shapes = [boxes.shape, *(features.shape for features in maps)]
+    last, pooled = len(shapes), (len(boxes), maps[0].shape[1], output_size, output_size)
     layers = [
         _layer(i, "Parameter", {"shape": ",".join(map(str, shape)), "element_type": "f32"}, [], [(0, shape)])
         for i, shape in enumerate(shapes)
     ]
-    scales = ",".join(str(4 * 2**i) for i in range(num_levels))
-    attributes = {"output_size": 1, "sampling_ratio": 1, "pyramid_scales": scales, "aligned": "false"}
+    attributes = {
+        "output_size": output_size,
+        "sampling_ratio": sampling_ratio,
+        "pyramid_scales": ",".join(str(4 * 2**i) for i in range(len(maps))),
+        "aligned": str(aligned).lower(),
+    }
     outputs = [(last, pooled), (last + 1, boxes.shape)]
     extractor = "ExperimentalDetectronROIFeatureExtractor"
     layers.append(_layer(last, extractor, attributes, list(enumerate(shapes)), outputs))
@@ -124,9 +135,9 @@ def fpn_levels(boxes, num_levels):
     )
     network = f'<net name="n" version="11"><layers>{"".join(layers)}</layers><edges>{edges}</edges></net>'
     core = Core()
-    compiled = core.compile_model(core.read_model(network.encode(), b""), "CPU")
-    maps = [np.full(shape, i + 1, np.float32) for i, shape in enumerate(shapes[1:])]
-    return np.round(compiled([boxes, *maps])[0].ravel()).astype(int) - 1
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = core.compile_model(core.read_model(network.encode(), b""), "CPU", settings)
+    return compiled([boxes, *maps])[0]
 
 
 def _layer(number, kind, attributes, inputs, outputs):

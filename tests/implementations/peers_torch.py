@@ -76,14 +76,28 @@ def ps_roi_pool(problem, grad_output=None):
     )
 
 
-def multi_scale_roi_align(maps, boxes, output_size, sampling_ratio, image_size):
-    """The pooling of a pyramid's maps (N, C, H, W), finest first, for a list of boxes (L, 4)."""
-    from torchvision.ops import MultiScaleRoIAlign
+def roi_pooler(maps, rois, output_size, scales, sampling_ratio, kind):
+    """detectron2's ROIPooler of a type: its formula for levels, and torchvision's operators below it."""
+    from torchvision.ops import roi_align, roi_pool
 
-    names = [str(level) for level in range(len(maps))]
-    pooler = MultiScaleRoIAlign(names, output_size, sampling_ratio)
-    tensors = {name: torch.tensor(array) for name, array in zip(names, maps, strict=True)}
-    return pooler(tensors, [torch.tensor(some) for some in boxes], [image_size] * len(boxes)).numpy()
+    boxes, finest = torch.tensor(rois), -int(np.log2(scales[0]))
+    rotated = kind == "ROIAlignRotated"
+    sides = boxes[:, 3:5] if rotated else boxes[:, 3:] - boxes[:, 1:3]
+    levels = torch.floor(4 + torch.log2(torch.sqrt(sides.prod(dim=1)) / 224 + 1e-8))
+    levels = torch.clamp(levels, finest, finest + len(maps) - 1).to(torch.int64) - finest
+    pooled = torch.zeros((len(rois), maps[0].shape[1], *output_size))
+    for level, (array, scale) in enumerate(zip(maps, scales, strict=True)):
+        own, x = torch.nonzero(levels == level)[:, 0], torch.tensor(array)
+        if rotated:
+            options = {"spatial_scale": scale, "sampling_ratio": sampling_ratio, "aligned": True}
+            for k in own:
+                pooled[k] = _one_box(x, boxes[k], *output_size, "avg", **options)
+        elif kind == "ROIPool":
+            pooled[own] = roi_pool(x, boxes[own], output_size, scale)
+        else:
+            aligned = kind == "ROIAlignV2"
+            pooled[own] = roi_align(x, boxes[own], output_size, scale, sampling_ratio, aligned)
+    return pooled.numpy()
 
 
 def multi_scale_pooled(given, options, maps, boxes, image_shapes, grad_output):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 from typing import NamedTuple
 
 import battery
@@ -603,3 +604,29 @@ def test_the_number_of_threads_leaves_the_bits(operator):
             found.append(case.pooled()[0])
     assert_same_bits(found[0], found[1])
     assert_same_bits(found[0], found[2])
+
+
+@of_all
+@pytest.mark.cpu_only(reason="NumPy says what it takes")
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_results_are_written_in_place(operator, layout):
+    """No copy of a level's rows, nor of an `out` that is there: what is taken is less than half of it."""
+    case = pyramid(operator, 14, channels=64, count=400, bins=(7, 7), layout=layout)
+    features, out = case.given(), np.empty_like(case.pooled()[0])
+    chosen = {"argmax": case.pooled(return_argmax=True)[1]} if operator.has_argmax else {}
+    grads = [np.empty(shape, np.float32) for shape in case.shapes]
+    calls = {
+        out.nbytes: lambda: case.call(features=features, output_size=case.bins, out=out),
+        sum(grad.nbytes for grad in grads): lambda: case.call(
+            "_backward", grad_output=out, input_shapes=case.shapes, out=grads, **chosen
+        ),
+    }
+    for size, call in calls.items():
+        call()
+        tracemalloc.start()
+        try:
+            call()
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < size / 2

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from roicy._types import Accumulate, ArgmaxError, DType, Ndarray, Purpose, Regions, Sampling, Turn
 from roicy.cpu import selection, threads
+from roicy.cpu.runtime.work import Team
 from roicy.cpu.tables.axis import AxisTable
 from roicy.cpu.tables.grid import GridTables
 from roicy.cpu.tables.range import RangeTable
@@ -52,8 +54,56 @@ __all__ = [
     "set_num_threads",
     "streams",
     "threads",
+    "together",
     "xp",
 ]
+
+
+class Together:
+    """Calls of kernels that wait for each other, and then run as one; see `roicy.cpu.runtime.work.Team`."""
+
+    def __init__(self) -> None:
+        self._team = Team()
+        self._threads = threads.for_call()
+        self._given: list[Any] = []  # tables and arrays, which must live as long
+
+    def axis_forward(self, table: AxisTable, *arrays: Ndarray) -> None:
+        """As `roicy.cpu.axis_forward`."""
+        self._add(_kernels(table.accumulate).axis_forward, table, arrays)
+
+    def axis_backward(self, table: AxisTable, *arrays: Ndarray) -> None:
+        """As `roicy.cpu.axis_backward`."""
+        self._add(_kernels(table.accumulate).axis_backward, table, arrays)
+
+    def sample_forward(self, table: SampleTable, *arrays: Ndarray) -> None:
+        """As `roicy.cpu.sample_forward`."""
+        self._add(_kernels(table.accumulate).sample_forward, table, arrays)
+
+    def sample_backward(self, table: SampleTable, *arrays: Ndarray) -> None:
+        """As `roicy.cpu.sample_backward`."""
+        self._add(_kernels(table.accumulate).sample_backward, table, arrays)
+
+    def range_forward(self, table: RangeTable, *arrays: Ndarray | None) -> None:
+        """As `roicy.cpu.range_forward`."""
+        self._add(_kernels(table.accumulate).range_forward, table, arrays)
+
+    def range_backward(self, table: ImageTable, *arrays: Ndarray) -> None:
+        """As `roicy.cpu.range_backward`."""
+        accumulate = "float64" if arrays[-1].dtype == "float64" else "float32"
+        self._add(_kernels(accumulate).range_backward, table, arrays)
+
+    def _add(self, kernel: Any, table: RoiTable, arrays: tuple[Ndarray | None, ...]) -> None:
+        self._given.append((table, arrays))
+        kernel(table, *arrays, self._threads, self._team)
+
+    def take(self) -> None:
+        """Take what memory all of it needs together."""
+        self._team.take()
+
+    def run(self) -> None:
+        """Do all of it: tasks of all calls are shared among the threads at once."""
+        self._team.run()
+
 
 #: The library whose arrays these kernels take.
 xp = np
@@ -96,6 +146,11 @@ def in_pieces(table: RoiTable | GridTables, purpose: Purpose, dtype: DType) -> b
     """Return whether a kernel takes memory between writes to an array of this dtype; see `RoiTable`."""
     pieces: bool = table.in_pieces(purpose, dtype)
     return pieces
+
+
+def together(tables: Sequence[Any], purpose: Purpose, channels: int) -> Together | None:
+    """Return what has calls with these tables run as one; None where one cannot wait for others."""
+    return Together() if all(table.joins(purpose, channels) for table in tables) else None
 
 
 def axis_backward(table: AxisTable, grad_output: Ndarray, grad_features: Ndarray) -> None:

@@ -7,7 +7,7 @@ needed. Importing this package imports no CuPy.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from roicy._types import DType, Ndarray, Purpose
@@ -17,7 +17,7 @@ from roicy.cuda.apply.grid import GridKernels
 from roicy.cuda.apply.range import RangeKernels
 from roicy.cuda.apply.rows import RowKernels
 from roicy.cuda.apply.sample import SampleKernels
-from roicy.cuda.tables.rois import RoiTable
+from roicy.cuda.tables.rois import ImageTable, RoiTable
 
 
 class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels):
@@ -50,6 +50,20 @@ class Kernels(AxisKernels, GridKernels, RangeKernels, RowKernels, SampleKernels)
     def serve(self, table: RoiTable, purpose: Purpose) -> None:
         """Make what the kernels of a purpose will ask of a table."""
         table.serve(purpose)
+
+    def together(self, tables: Sequence[RoiTable], purpose: Purpose, channels: int) -> Self | None:
+        """Return this object, whose calls then take no memory; None where they would, and might fail."""
+        if any(isinstance(table, ImageTable) for table in tables):
+            return None
+        for table in tables:
+            table.serve(purpose)
+        return self
+
+    def take(self) -> None:
+        """Do nothing more: what was called is in line on the stream."""
+
+    def run(self) -> None:
+        """Do nothing more, either."""
 
     def in_pieces(self, table: RoiTable, purpose: Purpose, dtype: DType) -> bool:
         """Return whether a kernel takes memory between writes to an array of this dtype: none does."""

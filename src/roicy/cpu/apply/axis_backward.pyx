@@ -30,7 +30,7 @@ from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, store_p
 from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
 from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
+from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport BAND, MANY, Window
 from roicy.cpu.tuning cimport AXIS_BACKWARD_SERIAL_WORK, STREAM_BYTES
@@ -199,11 +199,15 @@ cdef int find_runs(AxisTable table, Runs* runs) except -1:
     return end_runs(runs, table, noted, False)
 
 
-def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
+cdef void axis_backward_close(void* settled) noexcept:
+    free_runs(&(<AxisBackwardCall*> settled).runs)
+
+
+def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads, Team team=None):
     """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column)."""
     cdef AxisBackwardCall call
     cdef View* out = &call.grad_features
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef int64_t channels, blocks, each
     call.y = &table.y
     call.x = &table.x
@@ -231,6 +235,7 @@ def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_fea
                      <size_t> call.ph * table.widest * sizeof(lanes),
                      (<size_t> call.ph * call.pw + LANES) * sizeof(lanes),
                      pieces_bytes(call.ring, out.columns) if call.runs.start != NULL else 0, 0)
-        work.run(axis_backward_task, &call)
-    finally:
+    except MemoryError:
         free_runs(&call.runs)
+        raise
+    work.do(axis_backward_task, &call, sizeof(call), NULL, axis_backward_close)

@@ -26,9 +26,9 @@ from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, planes_of
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_zero, planes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.runtime.memory cimport bytes_of
-from roicy.cpu.runtime.work cimport Scratch, Task, Work
+from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
-from roicy.cpu.tables.rois cimport Window
+from roicy.cpu.tables.rois cimport RoiTable, Window
 from roicy.cpu.tuning cimport AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_SERIAL_WORK, FEW_CHANNELS
 
 
@@ -38,6 +38,7 @@ cdef struct AxisForwardCall:
     const int64_t* order
     const Window* window
     View features
+    View all_bins           # of the result
     ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
     Outlet out
     int ph, pw
@@ -135,24 +136,28 @@ cdef inline void blend_planes(View* view, Axis* y, int64_t bin, Line* x, Scratch
             blended[i] = target[used[i] - used[0]]
 
 
-def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads, Team team=None):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
     cdef View view = view_of(features)
     if view.channels != cnp.PyArray_DIM(out, 1):
-        axis_forward_blocks(table, features, out, threads)
+        axis_forward_blocks(table, features, out, threads, team)
     elif view.channels <= FEW_CHANNELS:
         axis_forward_crops(table, features, out, threads)
     elif is_tile(&view):
-        axis_forward_pixels(table, features, out, threads)
+        axis_forward_pixels(table, features, out, threads, team)
     else:
-        axis_forward_blocks(table, features, out, threads)
+        axis_forward_blocks(table, features, out, threads, team)
 
 
-cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
+cdef void axis_forward_open(RoiTable table, void* settled) noexcept nogil:
+    write_invalid(table, &(<AxisForwardCall*> settled).all_bins)
+
+
+cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads,
+                             Team team) except -1:
     cdef AxisForwardCall call
     cdef View* view = &call.features
-    cdef View all_bins = view_of(out)
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef int64_t channels, blocks, busy = 0, image, each
     cdef size_t tile, bins, spare
     cdef double pooled = 0, mapped = 0
@@ -165,6 +170,7 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     call.pw = table.x.bins
     call.group = (call.ph - 1) // ((call.ph + GROUP - 1) // GROUP) + 1
     call.step = view.channel
+    call.all_bins = view_of(out)
     call.out = outlet_for(out, call.group)
     work.bins = bins_apart(view, &call.out.view)
     each = max(<int64_t> 1, work.bins)
@@ -187,6 +193,4 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
     work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), bins, spare,
                  bins if call.out.chunked else 0)
-    with nogil:
-        write_invalid(table, &all_bins)
-    return work.run(axis_forward_task, &call)
+    return work.do(axis_forward_task, &call, sizeof(call), axis_forward_open, NULL)

@@ -15,7 +15,7 @@ from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
 from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors, tap_list
 from roicy.cpu.runtime.memory cimport bytes_of
-from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
+from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tuning cimport AXIS_FORWARD_PIXELS_SERIAL_WORK, STREAM_BYTES
 
@@ -76,9 +76,14 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
             settle_axes(y, x, k, &pooled, 0, call.ph, 0, call.pw)
 
 
-cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
+cdef void axis_forward_pixels_open(RoiTable table, void* settled) noexcept nogil:
+    write_invalid(table, &(<AxisForwardPixelsCall*> settled).out)
+
+
+cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads,
+                             Team team) except -1:
     cdef AxisForwardPixelsCall call
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef int64_t channels, vectors, size
     call.y = &table.y
     call.x = &table.x
@@ -99,6 +104,4 @@ cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray 
                 max(parts_of(table.work * channels), 1 if threads == 1 else 16 * threads), 0)
     work.provide(table, threads, 0, bytes_of(table.widest, vectors, sizeof(lanes)), vectors * sizeof(lanes), 0,
                  size if call.chunked else 0)
-    with nogil:
-        write_invalid(table, &call.out)
-    return work.run(axis_forward_pixels_task, &call)
+    return work.do(axis_forward_pixels_task, &call, sizeof(call), axis_forward_pixels_open, NULL)

@@ -19,7 +19,7 @@ from roicy.cpu.lanes.counted cimport (
 )
 from roicy.cpu.lanes.lanes cimport LANES, OWN, element_load, lanes, real
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
+from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Team, Work
 from roicy.cpu.tables.rois cimport MANY, ImageTable
 from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK
 
@@ -120,11 +120,11 @@ cdef void sum_tile(RangeBackwardCall* call, Task* task, counted_sums* sums) noex
 
 
 def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features,
-                   int threads):
+                   int threads, Team team=None):
     """Fill `grad_features` with `grad_output` at the pixels `argmax`, shaped (RoI or image, channel, row, column)."""
     cdef RangeBackwardCall call
     cdef View* out = &call.grad_features
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef double pixels
     cdef int64_t block, blocks, bands, image, most = 0
     cdef size_t planes
@@ -158,7 +158,7 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
                  (planes if call.in_place else 1) * call.slots * sizeof(counted_pile) if call.counted else 0, 0,
                  out.rows * out.columns * planes if call.counted else 0, 0)
-    work.run(range_backward_task, &call)
+    work.do(range_backward_task, &call, sizeof(call), NULL, NULL)
 
 
 def range_argmax_error(ImageTable table, cnp.ndarray argmax, int64_t limit):

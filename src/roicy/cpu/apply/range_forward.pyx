@@ -24,7 +24,7 @@ from roicy.cpu.lanes.maxima cimport (
     NOWHERE, argmax_out, ints_fill, max_rows, maxima, pass_max_columns, pass_max_rows, range_lists,
 )
 from roicy.cpu.runtime.memory cimport bytes_of
-from roicy.cpu.runtime.work cimport Scratch, Task, Work
+from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.range cimport Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tuning cimport RANGE_FORWARD_ALONE_SHARE, RANGE_FORWARD_SERIAL_WORK
@@ -130,20 +130,27 @@ cdef inline void empty_bins(RangeForwardCall* call, int64_t k, int p, int group,
                         argmax[v * call.out.block + r * <int64_t> call.pw + q] = argmax_out(ints_fill(NOWHERE))
 
 
-def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads):
+def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads, Team team=None):
     """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
     cdef View view = view_of(features)
     if argmax is None and table.shared and view.column == view.size:
-        range_forward_shared(table, features, out, threads)
+        range_forward_shared(table, features, out, threads, team)
     else:
-        range_forward_blocks(table, features, out, argmax, threads)
+        range_forward_blocks(table, features, out, argmax, threads, team)
 
 
-cdef int range_forward_blocks(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax,
-                              int threads) except -1:
+cdef void range_forward_open(RoiTable table, void* settled) noexcept nogil:
+    cdef RangeForwardCall* call = <RangeForwardCall*> settled
+    write_invalid(table, &call.out.view)
+    if call.with_argmax:
+        write_index(table, &call.argmax.view, -1)
+
+
+cdef int range_forward_blocks(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads,
+                              Team team) except -1:
     cdef RangeForwardCall call
     cdef View* view = &call.features
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef int64_t blocks, busy = 0, image, columns
     cdef size_t bins
     cdef double pooled = 0, mapped = 0
@@ -178,8 +185,4 @@ cdef int range_forward_blocks(RangeTable table, cnp.ndarray features, cnp.ndarra
                  BIN_ROWS * <size_t> table.widest * call.depth * (2 if call.with_argmax else 1) * sizeof(lanes), bins,
                  bins if call.with_argmax else 0,
                  bins if call.out.chunked or (call.with_argmax and call.argmax.chunked) else 0)
-    with nogil:
-        write_invalid(table, &call.out.view)
-        if call.with_argmax:
-            write_index(table, &call.argmax.view, -1)
-    return work.run(range_forward_task, &call)
+    return work.do(range_forward_task, &call, sizeof(call), range_forward_open, NULL)

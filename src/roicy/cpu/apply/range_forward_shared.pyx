@@ -19,7 +19,7 @@ from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero
 from roicy.cpu.lanes.planes cimport pass_max_of_lines, pass_max_of_plane, pass_max_of_strips
-from roicy.cpu.runtime.work cimport Scratch, Task, Work
+from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.range cimport Lines, Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tuning cimport RANGE_FORWARD_SHARED_SERIAL_WORK
@@ -89,11 +89,16 @@ cdef inline void fill_lines(RangeForwardSharedCall* call, const Lines* found, co
                            lines + i * call.room)
 
 
-cdef int range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
+cdef void range_forward_shared_open(RoiTable table, void* settled) noexcept nogil:
+    write_invalid(table, &(<RangeForwardSharedCall*> settled).out.view)
+
+
+cdef int range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarray out, int threads,
+                              Team team) except -1:
     # The rows of the features are of neighbours, the table is `shared`.
     cdef RangeForwardSharedCall call
     cdef View* view = &call.features
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef size_t bins
     call.y = &table.y
     call.x = &table.x
@@ -113,6 +118,4 @@ cdef int range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarra
     bins = bins_bytes(&call.out, 1)
     work.provide(table, threads, table.most_strips * call.room * sizeof(lanes),
                  LANES * call.channel_room * sizeof(lanes), bins, 0, bins if call.out.chunked else 0)
-    with nogil:
-        write_invalid(table, &call.out.view)
-    return work.run(range_forward_shared_task, &call)
+    return work.do(range_forward_shared_task, &call, sizeof(call), range_forward_shared_open, NULL)

@@ -29,7 +29,7 @@ from roicy.cpu.lanes.gathering cimport bin_taps, offset_range, pass_spread, pass
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, OWN, lanes
 from roicy.cpu.lanes.piles cimport piles_finish
 from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Work
+from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Team, Work
 from roicy.cpu.tables.rois cimport BAND, Window
 from roicy.cpu.tables.sample cimport SampleChunk, Samples, SampleTable
 from roicy.cpu.tuning cimport SAMPLE_BACKWARD_SERIAL_WORK, STREAM_BYTES, WIDE_CHANNELS
@@ -178,25 +178,26 @@ cdef bint any_full(SampleTable table) noexcept:
     return False
 
 
-def sample_backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads):
+def sample_backward(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features, int threads,
+                    Team team=None):
     """Fill `grad_features` with what `grad_output` sends back, both shaped (RoI or image, channel, row, column)."""
     cdef Py_ssize_t first
     if not table.in_pieces("backward", grad_features.dtype):
-        sample_backward_whole(table, grad_output, grad_features, threads)
+        sample_backward_whole(table, grad_output, grad_features, threads, team)
         return
     for first in range(0, grad_features.shape[1], WIDE_CHANNELS):
         part = np.s_[:, first:first + WIDE_CHANNELS]
         wide = np.empty((<object> grad_features)[part].shape, table.accumulate)
-        sample_backward_whole(table, grad_output[part], wide, threads)
+        sample_backward_whole(table, grad_output[part], wide, threads, None)
         grad_features[part] = wide
 
 
 cdef int sample_backward_whole(SampleTable table, cnp.ndarray grad_output, cnp.ndarray grad_features,
-                               int threads) except -1:
+                               int threads, Team team) except -1:
     # Of a table in several chunks the gradient has the accumulation type.
     cdef SampleBackwardCall call
     cdef View* out = &call.grad_features
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef SampleChunk chunks = SampleChunk(table, threads)
     cdef int64_t blocks, bands
     cdef size_t bins
@@ -224,10 +225,13 @@ cdef int sample_backward_whole(SampleTable table, cnp.ndarray grad_output, cnp.n
     work.divide(table, 0, table.rois, out.channels, call.depth * LANES, 0, bands)
     work.provide(table, entered, (3 if call.piles else 1) * call.apart * sizeof(lanes), 0, bins,
                  out.rows if call.piles else 0, 0)
+    if table.chunks == 1:
+        call.samples = &table.samples
+        call.adding = False
+        return work.do(sample_backward_task, &call, sizeof(call), NULL, NULL)
     for number in range(table.chunks):
         call.samples = chunks.take(number)
         call.adding = number > 0
-        if table.chunks > 1:
-            work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
+        work.divide(table, table.chunk[number], table.chunk[number + 1], out.channels, call.depth * LANES, 0, bands)
         work.run(sample_backward_task, &call)
     return 0

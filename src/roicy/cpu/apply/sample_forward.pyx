@@ -21,7 +21,7 @@ from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
 from roicy.cpu.apply.view cimport View, block_at, is_tile, view_of, write_invalid
 from roicy.cpu.lanes.gathering cimport bin_taps, pass_gather, pass_gather_runs
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
-from roicy.cpu.runtime.work cimport Scratch, Task, Work, parts_of
+from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport MERGED_FROM, SampleChunk, Samples, SampleTable
 from roicy.cpu.tuning cimport SAMPLE_FORWARD_SERIAL_WORK
@@ -135,11 +135,15 @@ cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch
             settle_samples(samples, k, window, stride, &pooled)
 
 
-def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, int threads):
+cdef void sample_forward_open(RoiTable table, void* settled) noexcept nogil:
+    write_invalid(table, &(<SampleForwardCall*> settled).out.view)
+
+
+def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, int threads, Team team=None):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
     cdef SampleForwardCall call
     cdef View* view = &call.features
-    cdef Work work = Work()
+    cdef Work work = Work(team)
     cdef SampleChunk chunks = SampleChunk(table, threads)
     cdef int64_t channels, block, blocks, busy = 0, image, parts, columns = 0
     cdef bint channels_last
@@ -175,10 +179,14 @@ def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, int
     else:
         work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
                      * sizeof(lanes), 0, bins, 0, bins if call.out.chunked else 0)
+    if table.chunks == 1:
+        call.samples = &table.samples
+        work.do(sample_forward_pixels_task if channels_last else sample_forward_task, &call, sizeof(call),
+                sample_forward_open, NULL)
+        return
     with nogil:
         write_invalid(table, &call.out.view)
     for number in range(table.chunks):
         call.samples = chunks.take(number)
-        if table.chunks > 1:
-            work.divide(table, table.chunk[number], table.chunk[number + 1], channels, block, parts, 0)
+        work.divide(table, table.chunk[number], table.chunk[number + 1], channels, block, parts, 0)
         work.run(sample_forward_pixels_task if channels_last else sample_forward_task, &call)

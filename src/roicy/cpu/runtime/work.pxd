@@ -34,11 +34,32 @@ cdef struct Scratch:
     const char** tap        # (most) where the rows of one sum are
 
 
+cdef struct Sizes:
+    size_t tile, blended, bins, spare, chunk    # bytes of each
+    size_t most                                 # pointers in `row` and in `tap`
+
+
 # What a kernel does about one task of its call.
 ctypedef void (*Kernel)(void* call, Task* task, Scratch* scratch) noexcept nogil
+# What is written before all tasks, and what is given back after them.
+ctypedef void (*Opening)(RoiTable table, void* call) noexcept nogil
+ctypedef void (*Closing)(void* call) noexcept
+
+
+cdef class Work
+
+
+cdef class Team:
+    # Works that run as one.
+    cdef list works
+    cdef int threads
+    cdef Sizes sizes        # that serve each of them
+    cdef Work _room         # has the scratch
+    cdef void* _waiting
 
 
 cdef class Work:
+    cdef Team team          # that this one waits for; None: it runs by itself
     cdef Task* tasks
     cdef int64_t count
     cdef int64_t bins       # that have tasks of their own; 0: tasks are about all
@@ -46,8 +67,16 @@ cdef class Work:
     cdef Scratch* scratch   # (threads)
     cdef int64_t _room      # tasks that there is room for
     cdef void* _memory
+    cdef RoiTable _table
+    # of one that waits
+    cdef Kernel _kernel
+    cdef Opening _opening
+    cdef Closing _closing
+    cdef void* _call
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
                     int64_t bands) except -1
     cdef int provide(self, RoiTable table, int threads, size_t tile, size_t blended, size_t bins, size_t spare,
                      size_t chunk) except -1
+    cdef int take(self, int threads, Sizes sizes) except -1
     cdef int run(self, Kernel kernel, void* call) except -1
+    cdef int do(self, Kernel kernel, void* call, size_t size, Opening opening, Closing closing) except -1

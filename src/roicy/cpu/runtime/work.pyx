@@ -4,6 +4,7 @@ All memory is taken before a kernel starts, so that a call which fails has writt
 """
 
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from roicy.cpu.runtime.checks cimport FENCE_BYTES, check_inside, fence
 from roicy.cpu.runtime.memory cimport borrow, give_back, most_bytes
@@ -31,9 +32,21 @@ cdef void run_task(void* call, int64_t number, int thread) noexcept nogil:
 
 
 cdef class Work:
-    """The tasks of one call and the scratch of its threads."""
+    """The tasks of one call and the scratch of its threads.
+
+    Parameters
+    ----------
+    team : Team or None
+        With what else this is to run, when all of that has its memory; by itself without.
+    """
+
+    def __cinit__(self, Team team=None):
+        self.team = team
 
     def __dealloc__(self):
+        if self._call != NULL and self._closing != NULL:
+            self._closing(self._call)
+        free(self._call)
         free(self.tasks)
         free(self.scratch)
         give_back(self._memory)
@@ -86,13 +99,26 @@ cdef class Work:
     cdef int provide(self, RoiTable table, int threads, size_t tile, size_t blended, size_t bins,
                      size_t spare, size_t chunk) except -1:
         """Take scratch, of the given sizes in bytes, for as many threads as there is work for."""
-        cdef size_t most = <size_t> max(table.tallest, table.widest, table.rows, table.columns) + 1
+        cdef Sizes sizes = Sizes(
+            tile=tile, blended=blended, bins=bins, spare=spare, chunk=chunk,
+            most=<size_t> max(table.tallest, table.widest, table.rows, table.columns) + 1,
+        )
+        self._table = table
+        if max(tile, blended, bins, spare, chunk) >= most_bytes():
+            raise MemoryError("roicy: no memory for the scratch of a call on a map of this size")
+        if self.team is None:
+            return self.take(threads, sizes)
+        self.team.threads = max(self.team.threads, threads)
+        self.team.sizes = larger_of(self.team.sizes, sizes)
+        return 0
+
+    cdef int take(self, int threads, Sizes sizes) except -1:
+        cdef size_t tile = sizes.tile, blended = sizes.blended, bins = sizes.bins, spare = sizes.spare
+        cdef size_t chunk = sizes.chunk, most = sizes.most
         cdef size_t each = (lined(tile) + lined(blended) + lined(bins) + lined(spare) + lined(chunk)
                             + 2 * lined(most * sizeof(char*)))
         cdef char* at
         cdef int t
-        if max(tile, blended, bins, spare, chunk) >= most_bytes():
-            raise MemoryError("roicy: no memory for the scratch of a call on a map of this size")
         self.threads = <int> max(1, min(threads, self.count))
         self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
         if self.scratch == NULL:
@@ -121,3 +147,94 @@ cdef class Work:
         """Have the kernel do all tasks."""
         cdef Running running = Running(kernel=kernel, call=call, tasks=self.tasks, scratch=self.scratch)
         return run_pieces(run_task, &running, self.count, self.threads)
+
+    cdef int do(self, Kernel kernel, void* call, size_t size, Opening opening, Closing closing) except -1:
+        """Have the kernel do all tasks, now or with the team; `size` is that of what `call` points to.
+
+        `opening` is called before and `closing` after them, unless they are NULL.
+        """
+        cdef RoiTable table = self._table
+        if self.team is None:
+            try:
+                if opening != NULL:
+                    with nogil:
+                        opening(table, call)
+                return self.run(kernel, call)
+            finally:
+                if closing != NULL:
+                    closing(call)
+        self._call = malloc(size)
+        if self._call == NULL:
+            if closing != NULL:
+                closing(call)
+            raise MemoryError("roicy: no memory for a call that waits for others")
+        memcpy(self._call, call, size)
+        self._kernel, self._opening, self._closing = kernel, opening, closing
+        self.team.works.append(self)
+        self.team = None        # which is no circle
+        return 0
+
+
+cdef inline Sizes larger_of(Sizes a, Sizes b) noexcept:
+    return Sizes(tile=max(a.tile, b.tile), blended=max(a.blended, b.blended), bins=max(a.bins, b.bins),
+                 spare=max(a.spare, b.spare), chunk=max(a.chunk, b.chunk), most=max(a.most, b.most))
+
+
+cdef struct Waiting:
+    # a work of a team: its tasks end before `end`, among all
+    Kernel kernel
+    void* call
+    Task* tasks
+    int64_t end
+
+
+cdef struct Joined:
+    Waiting* waiting
+    Scratch* scratch
+
+
+cdef void run_joined(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef Joined* joined = <Joined*> settled
+    cdef Waiting* waiting = joined.waiting
+    cdef int64_t begin = 0
+    while number >= waiting.end:
+        begin = waiting.end
+        waiting += 1
+    waiting.kernel(waiting.call, waiting.tasks + number - begin, joined.scratch + thread)
+
+
+cdef class Team:
+    """Works that have their tasks and wait for each other: then all tasks are shared among the threads at once."""
+
+    def __cinit__(self):
+        self.works = []
+
+    def __dealloc__(self):
+        free(self._waiting)
+
+    def take(self):
+        """Take all memory, which is that of the largest work for each thread."""
+        cdef Waiting* waiting = <Waiting*> malloc(max(1, len(self.works)) * sizeof(Waiting))
+        cdef Work work
+        cdef int n = 0
+        self._waiting = waiting
+        if waiting == NULL:
+            raise MemoryError("roicy: no memory for calls that run as one")
+        self._room = Work()
+        for work in self.works:
+            self._room.count += work.count
+            waiting[n] = Waiting(kernel=work._kernel, call=work._call, tasks=work.tasks, end=self._room.count)
+            n += 1
+        self._room.take(self.threads, self.sizes)
+
+    def run(self):
+        """Do all tasks, once there is the memory for them."""
+        cdef Joined joined = Joined(waiting=<Waiting*> self._waiting, scratch=self._room.scratch)
+        cdef Work work
+        cdef RoiTable table
+        for work in self.works:
+            if work._opening != NULL:
+                table = work._table
+                with nogil:
+                    work._opening(table, work._call)
+        run_pieces(run_joined, &joined, self._room.count, self._room.threads)

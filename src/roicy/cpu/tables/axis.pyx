@@ -18,7 +18,7 @@ from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.samples cimport Sampling, Side
-from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD
+from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD, FEW_CHANNELS
 
 cnp.import_array()
 
@@ -158,6 +158,10 @@ cdef class AxisTable(RoiTable):
         fill(self, boxes, self.find_images(boxes, images),
              Sampling(spatial_scale=sampling.spatial_scale, sampling_ratio=sampling.sampling_ratio,
                       aligned=sampling.aligned, rule=sampling.rule), purpose, threads)
+
+    def joins(self, str purpose, channels):
+        """As `RoiTable.joins`: crops of few channels have their own way of sharing work."""
+        return purpose == "backward" or channels > FEW_CHANNELS
 
 
 cdef struct Filling:

@@ -43,6 +43,10 @@ cdef class RoiTable:
         """
         return False
 
+    def joins(self, str purpose, channels):
+        """Return whether a call for a purpose can wait for others, and then run with them."""
+        return True
+
     cdef tuple choose(self, regions):
         """Return the boxes and the batch indices that the table is of, and note which rows they are."""
         if regions.levels is None:

@@ -91,6 +91,10 @@ cdef class SampleTable(RoiTable):
         """As `RoiTable.in_pieces`: chunk after chunk adds to a gradient, which may not have the type for it."""
         return purpose == "backward" and self.chunks > 1 and dtype != self.accumulate
 
+    def joins(self, str purpose, channels):
+        """As `RoiTable.joins`: of several chunks there is one at a time."""
+        return self.chunks == 1
+
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
         # Pixels from a row to the next where the RoI's pixels are loaded.
         return self.window[k].right - self.window[k].left if self.alone else self.tile_columns[image]
