@@ -194,12 +194,14 @@ class Backend(Protocol):
         """Write float64 rows to the last columns of those of `out`, and zeros to the columns before."""
         ...
 
-    def row_dots(self, rows: Ndarray, others: Ndarray) -> Ndarray:
-        """Return the product of each row with the other, (rows, 1), in float64."""
+    def unit_rows(self, rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:
+        """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64."""
         ...
 
-    def row_quotients(self, rows: Ndarray, divisors: Ndarray) -> Ndarray:
-        """Return the rows divided by float64 numbers (rows, 1), in the dtype of the rows."""
+    def unit_rows_backward(
+        self, grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float
+    ) -> Ndarray:
+        """Return the gradient with respect to the rows that were made `units`."""
         ...
 
 

@@ -104,22 +104,14 @@ class Vectors:
         with np.errstate(all="ignore"):
             return self._kernels.product(rows - mean, matrix.T)
 
-    @np.errstate(all="ignore")
     def _unit(self, rows: Ndarray) -> Ndarray:
-        # Lengths are in float64, where squares of float32 do not overflow. They are kept for `adjoint`.
-        xp = self._kernels.xp
-        lengths = xp.sqrt(self._kernels.row_dots(rows, rows))
-        units: Ndarray = self._kernels.row_quotients(rows, xp.maximum(lengths, self._eps))
+        # with what `adjoint` will ask for
+        units, lengths = self._kernels.unit_rows(rows, self._eps)
         self._units.append((units, lengths))
         return units
 
     def _unit_adjoint(self, grad: Ndarray) -> Ndarray:
-        # A unit vector only turns: what lies along it is taken away. A shorter one was divided by a constant.
-        xp = self._kernels.xp
-        units, lengths = self._units.pop()
-        along = self._kernels.row_dots(grad, units)
-        across = grad - xp.where(lengths > self._eps, along, 0) * units
-        return (across / xp.maximum(lengths, self._eps)).astype(self._accumulate)
+        return self._kernels.unit_rows_backward(grad, *self._units.pop(), self._eps)
 
 
 def _settled_eps(value: Any) -> float:

@@ -45,8 +45,6 @@ __all__ = [
     "range_backward",
     "range_forward",
     "range_table",
-    "row_dots",
-    "row_quotients",
     "sample_backward",
     "sample_backward_rois",
     "sample_forward",
@@ -55,6 +53,8 @@ __all__ = [
     "streams",
     "threads",
     "together",
+    "unit_rows",
+    "unit_rows_backward",
     "xp",
 ]
 
@@ -180,7 +180,7 @@ def put_rows(rows: Ndarray, out: Ndarray) -> None:
     out[:, :-columns] = 0
 
 
-def row_dots(rows: Ndarray, others: Ndarray) -> Ndarray:
+def _row_dots(rows: Ndarray, others: Ndarray) -> Ndarray:
     """Return the product of each row with the other, (rows, 1), in float64."""
     # without a copy in float64, which would take longer than the sum; a long sum in pieces: rounding adds up
     pieces = rows.shape[1] // DOT_TERMS
@@ -192,9 +192,23 @@ def row_dots(rows: Ndarray, others: Ndarray) -> Ndarray:
     return (np.einsum("ijk,ijk->ij", *split, dtype=np.float64).sum(axis=1) + rest)[:, None]
 
 
-def row_quotients(rows: Ndarray, divisors: Ndarray) -> Ndarray:
-    """Return the rows divided by float64 numbers (rows, 1), in the dtype of the rows."""
-    return np.divide(rows, divisors, np.empty_like(rows), dtype=np.float64, casting="same_kind")
+@np.errstate(all="ignore")
+def unit_rows(rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:
+    """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64."""
+    # in which squares of float32 do not overflow
+    lengths = np.sqrt(_row_dots(rows, rows))
+    divisors = np.maximum(lengths, eps)
+    units = np.divide(rows, divisors, np.empty_like(rows), dtype=np.float64, casting="same_kind")
+    return units, lengths
+
+
+@np.errstate(all="ignore")
+def unit_rows_backward(grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float) -> Ndarray:
+    """Return the gradient with respect to the rows that were made `units`."""
+    # a unit only turns: what lies along it is taken away; a shorter row was divided by a constant
+    along = _row_dots(grad_units, units)
+    across = grad_units - np.where(lengths > eps, along, 0) * units
+    return (across / np.maximum(lengths, eps)).astype(units.dtype)
 
 
 def range_table(regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> RangeTable:

@@ -189,6 +189,12 @@ def table_options(boxes: str, accumulate: str) -> Options:
     return (f"-DBOX={_REAL[boxes]}", f"-DREAL={_REAL[accumulate]}")
 
 
+@functools.cache
+def real_options(accumulate: str) -> Options:
+    """Return the options of a source for sums in a type, whatever is summed."""
+    return (f"-DREAL={_REAL[accumulate]}",)
+
+
 def rule_options(rule: int) -> Options:
     """Return the option that an axis table is specialised by, beside `table_options`."""
     return (f"-DRULE={rule}",)
@@ -238,6 +244,8 @@ def specialisations() -> Iterator[tuple[str, Options]]:
 def _specialised() -> Iterator[tuple[str, Options]]:
     # (source, options) as launches name them
     yield "argmax", ()
+    for accumulate in _REAL:
+        yield "rows", real_options(accumulate)
     for boxes in _REAL:
         for accumulate in _REAL:
             for source in TABLES:

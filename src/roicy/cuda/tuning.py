@@ -24,6 +24,8 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "sample_backward": {"THREADS": 256, "OWN_BYTES": 64},
     # PART: channels of a block, which has so many BINS: the parts of a sum, the same on any device
     "sample_backward_rois": {"THREADS": 256, "PART": 64, "BINS": 64},
+    # THREADS of a block, which takes a row
+    "rows": {"THREADS": 256},
     # THREADS of a block, which looks at one RoI
     "argmax": {"THREADS": 256},
     "grid_backward_rois": {"THREADS": 256},

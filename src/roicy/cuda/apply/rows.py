@@ -1,11 +1,12 @@
-"""Arithmetic of rows, by what the array library has."""
+"""Arithmetic of rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from roicy._types import Ndarray
-from roicy.cuda.device import Device, name_of, table_options
+from roicy.cuda.device import Device, name_of, real_options, table_options
+from roicy.cuda.tuning import CONSTANTS
 
 #: Products that are held at a time where there is no matrix product.
 PRODUCTS = 1 << 24
@@ -39,10 +40,23 @@ class RowKernels(Device):
         options = table_options(name_of(out.dtype), "float32")
         self.launch("rois", "put_rows", options, -(-out.size // 128), 128, arguments)
 
-    def row_dots(self, rows: Ndarray, others: Ndarray) -> Ndarray:
-        """Return the product of each row with the other, (rows, 1), in float64."""
-        return (rows.astype(np.float64) * others).sum(axis=1, keepdims=True)
+    def unit_rows(self, rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:
+        """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64."""
+        rows = self.xp.ascontiguousarray(rows)
+        units, lengths = self.xp.empty(rows.shape, rows.dtype), self.xp.empty((len(rows), 1))
+        self._launch_rows("unit", rows, eps, units, lengths)
+        return units, lengths
 
-    def row_quotients(self, rows: Ndarray, divisors: Ndarray) -> Ndarray:
-        """Return the rows divided by float64 numbers (rows, 1), in the dtype of the rows."""
-        return (rows / divisors).astype(rows.dtype)
+    def unit_rows_backward(
+        self, grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float
+    ) -> Ndarray:
+        """Return the gradient with respect to the rows that were made `units`."""
+        grad = self.xp.array(grad_units, order="C")
+        self._launch_rows("unit_backward", grad, eps, units, lengths)
+        return grad
+
+    def _launch_rows(self, kernel: str, rows: Ndarray, eps: float, *others: Ndarray) -> None:
+        sizes = (np.int64(size) for size in rows.shape)
+        arguments = (rows, *sizes, np.float64(eps), *others)
+        threads = CONSTANTS["rows"]["THREADS"]
+        self.launch("rows", kernel, real_options(name_of(rows.dtype)), len(rows), threads, arguments)
