@@ -49,7 +49,7 @@ def calls_of(page, column=1):
 def tables():
     """All calls of the middle columns that are ours."""
     pages = sorted(page.name for page in (DOCS / "systems").glob("*.rst"))
-    ours = r"(np\.\w+\()?(compat|paste|rmac|roi)"
+    ours = r"(np\.\w+\()?(compat|multi_scale|paste|rmac|roi)"
     return [(page, code) for page in pages for code in calls_of(page) if re.match(ours, code)]
 
 
@@ -75,6 +75,7 @@ NAMES = dict(
     clockwise=True,
     clockwise_mode=False,
     argmaxes=POOLED[1],
+    maps=[FEATURES[:, :, : 20 >> level, : 16 >> level] for level in range(4)],
     scales=2,
     overlap=0.4,
     masks=MASKS,
@@ -123,7 +124,7 @@ def test_calls_of_the_tables_run(page, code):
         "roi_pool",
     ):
         names[name] = completed(getattr(roicy, name), code)
-    for name in "roi_pool_backward", "rmac", "rmac_regions":
+    for name in "multi_scale_roi_align", "roi_pool_backward", "rmac", "rmac_regions":
         names[name] = getattr(roicy, name)
     align = SimpleNamespace(ROIAlign=completed(mxnet.ROIAlign, code))
     names["compat"] = SimpleNamespace(mxnet=align, torchvision=torchvision)
@@ -251,10 +252,10 @@ def boxes_of_an_image(rng, count):
 def test_levels_of_a_pyramid_of_several_images(output_size):
     """Each box on its own, from the one map that it belongs to."""
     rng = np.random.default_rng(0)
-    module = program("pyramid")
     maps = pyramid(rng, 3, 4)
     boxes = [boxes_of_an_image(rng, 40), np.empty((0, 4), np.float32), boxes_of_an_image(rng, 7)]
-    pooled = iter(module.multi_scale_roi_align(maps, boxes, output_size, 2))
+    scales, options = [1 / 4, 1 / 8, 1 / 16, 1 / 32], {"sampling_ratio": 2, "aligned": False}
+    pooled = iter(roicy.multi_scale_roi_align(maps, boxes, output_size, spatial_scales=scales, **options))
     seen = set()
     for image, some in enumerate(boxes):
         for box in some:
@@ -264,7 +265,7 @@ def test_levels_of_a_pyramid_of_several_images(output_size):
             else:
                 # a box of 224 x 224 pixels belongs to level 4, and one of half its side to the one below
                 level = 2 + sum(area >= side**2 for side in (112, 224, 448))
-                features, options = maps[level - 2][[image]], {"sampling_ratio": 2, "aligned": False}
+                features = maps[level - 2][[image]]
                 expected = roicy.roi_align(
                     features, box[None], output_size, spatial_scale=0.5**level, **options
                 )[0]
