@@ -20,13 +20,15 @@ BOX, SR2, MASK, C4, CROPS = (
     "c4_14x14_adaptive",
     "crops_224_sr1",
 )
-MAX, ROTATED_SR2, ROTATED, POOL, POOL_BOX, PS, RMAC = (
+MAX, ROTATED_SR2, ROTATED, POOL, POOL_BOX, PS, PYRAMID, PYRAMID_SR2, RMAC = (
     "max_7x7_sr2",
     "rotated_7x7_sr2",
     "rotated_7x7_adaptive",
     "pool_7x7",
     "pool_box_7x7",
     "ps_7x7",
+    "pyramid_7x7_adaptive",
+    "pyramid_7x7_sr2",
     "rmac",
 )
 
@@ -117,14 +119,29 @@ def against_itself(workloads, threads):
     """What layouts, dtypes, new outputs, an argmax, gradients and a second thread cost or bring."""
     forward, with_argmax = calls.forward, calls.with_argmax
     backward, box_gradient = calls.backward, calls.box_gradient
-    gradients = (BOX, SR2, MASK, C4, MAX, ROTATED_SR2, ROTATED, POOL, POOL_BOX, PS, RMAC)
+    gradients = (
+        BOX,
+        SR2,
+        MASK,
+        C4,
+        MAX,
+        ROTATED_SR2,
+        ROTATED,
+        POOL,
+        POOL_BOX,
+        PS,
+        PYRAMID,
+        PYRAMID_SR2,
+        RMAC,
+    )
     comparisons = (
         ("new output", partial(forward, fresh=True), "reused output", (BOX, C4, POOL_BOX)),
         ("NHWC", partial(forward, layout="NHWC"), "NCHW", (BOX, CROPS, PS)),
+        ("level by level", calls.level_by_level, "one call", (PYRAMID, PYRAMID_SR2)),
         ("float16", partial(forward, dtype="float16"), "float32", (BOX, C4)),
         ("with argmax", with_argmax, "without", (MAX, POOL, POOL_BOX)),
         ("backward", backward, "forward", gradients),
-        ("box gradient", box_gradient, "forward", (BOX, C4, MAX, ROTATED_SR2, ROTATED, PS)),
+        ("box gradient", box_gradient, "forward", (BOX, C4, MAX, ROTATED_SR2, ROTATED, PS, PYRAMID)),
     )
     for label, make, reference, names in comparisons:
         pair = {label: of_roicy(make), reference: of_roicy(forward, alike=reference != "forward")}

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 import traffic
 from clocks import Cpu, Gpu, bandwidth, handing_over
-from peers import upright
+from peers import torchvision_pooler, upright
 
 from roicy._cli import calls
 from roicy._cli.terminal import print_table
@@ -149,6 +149,8 @@ def torchvision_pass(workload, name):
         peers = {"forward": torchvision_align, "backward": torchvision_align_backward}
     elif workload.operator == "ps_roi_align":
         peers = {"forward": torchvision_ps_align, "backward": torchvision_ps_align_backward}
+    elif workload.operator == "multi_scale_roi_align":
+        peers = {"forward": torchvision_pyramid}
     elif workload.operator == "roi_pool":
         instead = "finds the argmax, too" if name == "forward" else ""
         peers = {"backward": torchvision_pool_backward}
@@ -228,6 +230,18 @@ def torchvision_pool_backward(workload, features, rois, grad_output):
     _, argmax = torch.ops.torchvision.roi_pool(features, rois, 1.0, size, size)
     backward = torch.ops.torchvision._roi_pool_backward
     return lambda: backward(grad_output, rois, argmax, 1.0, size, size, *shape)
+
+
+def torchvision_pyramid(workload, features, rois, grad_output):
+    import torch
+
+    pool = torchvision_pooler(workload, workload.maps(features), rois)
+
+    def call():
+        with torch.inference_mode():
+            return pool()
+
+    return call
 
 
 def upright_tensor(rois):

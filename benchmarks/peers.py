@@ -32,6 +32,7 @@ def of(workload, name):
         "roi_pool": _for_pool,
         "ps_roi_align": _for_ps_align,
         "ps_roi_pool": _for_ps_pool,
+        "multi_scale_roi_align": _for_pyramid,
         "rmac": _for_rmac,
     }[workload.operator](workload, name)
 
@@ -73,6 +74,10 @@ def _for_ps_pool(workload, name):
     return {"torchvision": other, "openvino": Peer(openvino_ps_pool)}
 
 
+def _for_pyramid(workload, name):
+    return {"torchvision": Peer(torchvision_pyramid)}
+
+
 def _for_rmac(workload, name):
     return {"numpy": Peer(numpy_rmac)}
 
@@ -87,6 +92,8 @@ def _for_backward(workload):
         return {"torchvision": Peer(torchvision_backward)}
     if workload.operator == "ps_roi_align":
         return {"torchvision": Peer(torchvision_ps_align_backward)}
+    if workload.operator == "multi_scale_roi_align":
+        return {"torchvision": Peer(torchvision_pyramid_backward)}
     return {}
 
 
@@ -287,6 +294,55 @@ def torchvision_ps_align_backward(workload, threads):
         return lambda: torch.autograd.grad(pooled, x, grad, retain_graph=True)[0].numpy()
 
     return prepare
+
+
+def torchvision_pyramid(workload, threads):
+    """``torchvision.ops.MultiScaleRoIAlign`` without autograd; never aligned."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def prepare(features, rois, grad_output):
+        pool = torchvision_pooler(
+            workload, [torch.from_numpy(each) for each in workload.maps(features)], rois
+        )
+
+        def call():
+            with torch.inference_mode():
+                return pool().numpy()
+
+        return call
+
+    return prepare
+
+
+def torchvision_pyramid_backward(workload, threads):
+    """The backward pass alone: the graph is built untimed and kept."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def prepare(features, rois, grad_output):
+        maps = [torch.from_numpy(each).requires_grad_() for each in workload.maps(features)]
+        pooled, grad = torchvision_pooler(workload, maps, rois)(), torch.from_numpy(grad_output)
+        return lambda: tuple(
+            each.numpy() for each in torch.autograd.grad(pooled, maps, grad, retain_graph=True)
+        )
+
+    return prepare
+
+
+def torchvision_pooler(workload, maps, rois):
+    """A call of the layer, whose boxes are a list; the results are in the order of the images there."""
+    import torch
+    from torchvision.ops import MultiScaleRoIAlign
+
+    named = {str(level): each for level, each in enumerate(maps)}
+    images, _, height, width = workload.input_shape
+    pooler = MultiScaleRoIAlign(list(named), workload.output_size, workload.sampling_ratio)
+    sizes = [(4 * height, 4 * width)] * images
+    boxes = [torch.as_tensor(rois[rois[:, 0] == image, 1:]) for image in range(images)]
+    return lambda: pooler(named, boxes, sizes)
 
 
 # ---------------------------------------------------------------- OpenVINO

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+import roicy
+
 FLOAT, INDEX = 4, 4  # bytes
 
 
@@ -15,7 +17,7 @@ def least_bytes(workload, name, rois):
     """
     channels = workload.input_shape[1] // workload.maps_of_bins
     output = math.prod(workload.output_shape) * FLOAT
-    maps = math.prod(workload.input_shape) * FLOAT
+    maps = sum(map(math.prod, workload.input_shapes)) * FLOAT
     boxes = 0 if rois is None else rois.nbytes
     touched = touched_pixels(workload, rois) * channels * FLOAT
     argmax = math.prod(workload.output_shape) * INDEX
@@ -36,6 +38,8 @@ def touched_pixels(workload, rois):
     images, _, height, width = workload.input_shape
     if rois is None:
         return images * height * width
+    if workload.levels > 1:
+        return _pixels_of_levels(workload, rois)
     bins = [workload.maps_of_bins] if workload.maps_of_bins > 1 else []
     seen = np.zeros((images, *bins, height, width), bool)
     mark = {
@@ -48,6 +52,16 @@ def touched_pixels(workload, rois):
     for image, *box in rois.astype(np.float64).tolist():
         mark[workload.operator](seen[int(image)], box, workload)
     return int(seen.sum())
+
+
+def _pixels_of_levels(workload, rois):
+    levels, scales = roicy.fpn_levels(rois, workload.levels), workload.options["spatial_scales"]
+    shapes = workload.input_shapes
+    seen = [np.zeros((images, height, width), bool) for images, _, height, width in shapes]
+    for (image, *box), level in zip(rois.astype(np.float64).tolist(), levels.tolist(), strict=True):
+        box = [edge * scales[level] for edge in box]
+        _mark_upright(seen[level][int(image)], box, workload)
+    return sum(int(each.sum()) for each in seen)
 
 
 def _samples(workload, size):
@@ -65,8 +79,9 @@ def _pixels(places, length):
 
 def _mark_upright(seen, box, workload):
     x1, y1, x2, y2 = box
-    rows = np.concatenate(_pixels(y1 - 0.5 + _samples(workload, y2 - y1), seen.shape[0]))
-    columns = np.concatenate(_pixels(x1 - 0.5 + _samples(workload, x2 - x1), seen.shape[1]))
+    offset = 0.5 if workload.options.get("aligned", True) else 0
+    rows = np.concatenate(_pixels(y1 - offset + _samples(workload, y2 - y1), seen.shape[0]))
+    columns = np.concatenate(_pixels(x1 - offset + _samples(workload, x2 - x1), seen.shape[1]))
     seen[np.ix_(rows, columns)] = True
 
 

@@ -76,6 +76,26 @@ def test_pixels_of_bins_that_have_maps_of_their_own(gpu):
     assert least_bytes(align, "forward", box) == box.nbytes + 16 * 3 * 4 + 3 * 2 * 2 * 4
 
 
+def test_pixels_of_a_pyramid(gpu):
+    """A box on each map, at 4.5 to 12.5 and at 0.5 to 15.5, which reaches beyond the ten rows of that."""
+    from traffic import least_bytes, touched_pixels
+
+    pyramid = workload(operator="multi_scale_roi_align", levels=2)
+    boxes = rows([0, 18, 18, 50, 50], [1, 4, 4, 124, 124])
+    assert touched_pixels(pyramid, boxes[:1]) == 4 * 4
+    assert touched_pixels(pyramid, boxes) == 4 * 4 + 3 * 4
+    out, maps = 3 * 2 * 2 * 4, 2 * 3 * (20 * 30 + 10 * 15) * 4
+    assert least_bytes(pyramid, "backward", boxes[:1]) == boxes[:1].nbytes + out + maps
+
+
+def test_maps_of_a_pyramid_are_parts_of_one_row():
+    pyramid = workload(operator="multi_scale_roi_align", levels=3)
+    features = pyramid.features(np.random.default_rng(0))
+    maps = pyramid.maps(features)
+    assert [each.shape for each in maps] == [(2, 3, 20, 30), (2, 3, 10, 15), (2, 3, 5, 7)]
+    np.testing.assert_array_equal(np.concatenate([each.ravel() for each in maps]), features)
+
+
 @pytest.mark.parametrize("angle", [0, 90, 180, -90])
 def test_rotated_boxes_at_right_angles_touch_as_many_as_upright_ones(gpu, angle):
     from traffic import touched_pixels

@@ -40,8 +40,34 @@ def forward(
     options = {**workload.options, "layout": layout, "out": out, **options}
 
     def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
-        x = xp.ascontiguousarray(features.astype(dtype, copy=False).transpose(axes))
+        maps = [
+            xp.ascontiguousarray(each.astype(dtype, copy=False).transpose(axes))
+            for each in workload.maps(features)
+        ]
+        x = maps if workload.levels > 1 else maps[0]
         return lambda: function(x, rois, workload.output_size, **options).transpose(back)
+
+    return prepare
+
+
+def level_by_level(workload: Workload) -> Prepare:
+    """Prepare what pools from a pyramid without `multi_scale_roi_align`: a call for each map, and copies."""
+    out, options = np.empty(workload.output_shape, np.float32), workload.options
+    scales = options.pop("spatial_scales")
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        maps = workload.maps(features)
+
+        def call() -> Ndarray:
+            levels = roicy.fpn_levels(rois, workload.levels)
+            for level, (each, scale) in enumerate(zip(maps, scales, strict=True)):
+                own = levels == level
+                out[own] = roicy.roi_align(
+                    each, rois[own], workload.output_size, spatial_scale=scale, **options
+                )
+            return out
+
+        return call
 
     return prepare
 
@@ -61,6 +87,8 @@ def with_argmax(workload: Workload, fresh: bool = False, xp: Any = np, **options
 def backward(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
     """Prepare the gradient with respect to the features; an argmax is found untimed."""
     gradient, shape = getattr(roicy, f"{workload.operator}_backward"), workload.input_shape
+    if workload.levels > 1:
+        return _backward_levels(workload, fresh, xp, options)
     options = {**workload.options, "out": None if fresh else xp.empty(shape, np.float32), **options}
 
     def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
@@ -75,13 +103,27 @@ def backward(workload: Workload, fresh: bool = False, xp: Any = np, **options: A
     return prepare
 
 
+def _backward_levels(workload: Workload, fresh: bool, xp: Any, options: dict[str, Any]) -> Prepare:
+    # the gradients of all maps, a tuple
+    shapes = workload.input_shapes
+    out = None if fresh else [xp.empty(shape, np.float32) for shape in shapes]
+    gradient = getattr(roicy, f"{workload.operator}_backward")
+    options = {**workload.options, "out": out, **options}
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        return lambda: tuple(gradient(grad_output, rois, shapes, **options))
+
+    return prepare
+
+
 def box_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare:
     """Prepare the gradient with respect to the boxes; an argmax is found untimed."""
     gradient = getattr(roicy, f"{workload.operator}_backward_rois")
 
     def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
         more = {**workload.options, **options, **_argmax_option(workload, features, rois)}
-        return lambda: gradient(grad_output, features, rois, **more)
+        x = workload.maps(features) if workload.levels > 1 else features
+        return lambda: gradient(grad_output, x, rois, **more)
 
     return prepare
 
@@ -92,7 +134,7 @@ def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
     if workload.takes_maxima and workload.operator != "rmac":
         found["with argmax"] = with_argmax
     found["backward"] = backward
-    if workload.operator in ("roi_align", "roi_align_rotated", "ps_roi_align"):
+    if workload.operator in ("roi_align", "roi_align_rotated", "ps_roi_align", "multi_scale_roi_align"):
         found["box gradient"] = box_gradient
     return found
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,12 +24,14 @@ class Workload:
     name: str
     about: str
     operator: str  # the function of roicy
-    input_shape: tuple[int, int, int, int]  # (N, C, H, W)
+    input_shape: tuple[int, int, int, int]  # (N, C, H, W); of a pyramid, that of the first map
     rois: int = 0  # none where the operator makes its own
     output_size: int = 1
     sampling_ratio: int = 0
-    side: tuple[float, ...] = ()  # the shortest and the longest side of a square box, in feature pixels
+    # the shortest and the longest side of a square box, in feature pixels, of a pyramid in the image's
+    side: tuple[float, ...] = ()
     mode: str = "avg"
+    levels: int = 1  # maps of a pyramid, of stride 4, 8, ...; a map without a pyramid has stride 1
 
     @property
     def maps_of_bins(self) -> int:
@@ -41,6 +44,22 @@ class Workload:
             return self.input_shape[:2]
         channels = self.input_shape[1] // self.maps_of_bins
         return (self.rois, channels, self.output_size, self.output_size)
+
+    @property
+    def input_shapes(self) -> list[tuple[int, int, int, int]]:
+        """Shapes of all maps."""
+        images, channels, height, width = self.input_shape
+        return [(images, channels, height >> level, width >> level) for level in range(self.levels)]
+
+    def maps(self, features: Any) -> list[Any]:
+        """Return the maps that `features` are, or are made of."""
+        if self.levels == 1:
+            return [features]
+        ends = list(itertools.accumulate(math.prod(shape) for shape in self.input_shapes))
+        return [
+            features[begin:end].reshape(shape)
+            for begin, end, shape in zip([0, *ends], ends, self.input_shapes, strict=False)
+        ]
 
     def smaller(self, input_shape: tuple[int, int, int, int], rois: int, output_size: int) -> Workload:
         """Return it on maps (N, C, H, W) of C channels in the result, with so many boxes and bins at most."""
@@ -58,17 +77,22 @@ class Workload:
         options: dict[str, Any] = {}
         if self.operator in ("roi_align", "roi_align_rotated", "ps_roi_align"):
             options["sampling_ratio"] = self.sampling_ratio
+        if self.levels > 1:  # as torchvision has it
+            scales = [2.0 ** -(2 + level) for level in range(self.levels)]
+            options |= {"spatial_scales": scales, "sampling_ratio": self.sampling_ratio, "aligned": False}
         if self.mode != "avg":
             options["mode"] = self.mode
         return options
 
     def features(self, rng: np.random.Generator, dtype: str = "float32") -> NDArray[Any]:
-        """Draw normally distributed feature maps, (N, C, H, W).
+        """Draw normally distributed feature maps, (N, C, H, W); all items of a pyramid's in one row.
 
         For maxima, their absolute values: what a ReLU leaves is not negative, and where it were, peers would
         disagree about a maximum below zero.
         """
-        features = rng.standard_normal(self.input_shape, dtype=np.float32)
+        row = (sum(map(math.prod, self.input_shapes)),)
+        shape: tuple[int, ...] = self.input_shape if self.levels == 1 else row
+        features: NDArray[Any] = rng.standard_normal(shape, dtype=np.float32)
         if self.takes_maxima:
             np.abs(features, out=features)
         return features.astype(dtype, copy=False)
@@ -85,6 +109,8 @@ class Workload:
         if not self.rois:
             return None
         images, _, height, width = self.input_shape
+        if self.levels > 1:
+            height, width = 4 * height, 4 * width
         side = np.exp(rng.uniform(math.log(self.side[0]), math.log(self.side[1]), self.rois))
         aspect = np.exp(rng.uniform(math.log(0.5), math.log(2.0), self.rois))
         box_width = np.minimum(side * np.sqrt(aspect), width)
@@ -92,6 +118,8 @@ class Workload:
         x1 = rng.uniform(0.0, 1.0, self.rois) * (width - box_width)
         y1 = rng.uniform(0.0, 1.0, self.rois) * (height - box_height)
         image = rng.integers(0, images, self.rois)
+        if self.levels > 1:  # in the order of the images, as a detector's come
+            image.sort()
         if self.operator == "roi_align_rotated":
             angle = rng.uniform(-180.0, 180.0, self.rois)
             rows = [image, x1 + box_width / 2, y1 + box_height / 2, box_width, box_height, angle]
@@ -167,6 +195,16 @@ WORKLOADS = {
             "ps_pool_7x7",
             "the same maps, means of whole pixels",
             "ps_roi_pool", (1, 49 * 21, 38, 63), 300, 7, side=(3.0, 35.0),
+        ),
+        Workload(
+            "pyramid_7x7_adaptive",
+            "box head of a detector with a feature pyramid, adaptive sampling",
+            "multi_scale_roi_align", (2, 256, 200, 272), 1000, 7, 0, (16.0, 700.0), levels=4,
+        ),
+        Workload(
+            "pyramid_7x7_sr2",
+            "box head of a detector with a feature pyramid, 2 x 2 samples per bin",
+            "multi_scale_roi_align", (2, 256, 200, 272), 1000, 7, 2, (16.0, 700.0), levels=4,
         ),
         Workload(
             "rmac",
