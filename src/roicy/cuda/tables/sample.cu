@@ -22,15 +22,9 @@ INLINE Extent extent_of(BOX start, BOX bin_size, BOX count, int bins, BOX low, B
     return extent;
 }
 
-/* left alone, compilers for sm_100 and later save registers, and spill some */
-#if __CUDA_ARCH__ >= 1000
-#define BOUNDS __launch_bounds__(128, 4)
-#else
-#define BOUNDS __launch_bounds__(128)
-#endif
-
-KERNEL BOUNDS fill(const Boxes boxes, const Sampling sampling, const Turn turn, const Rois rois,
-                   BOX *rotated) {
+/* left alone, compilers save registers, and spill some */
+KERNEL __launch_bounds__(128, 4)
+    fill(const Boxes boxes, const Sampling sampling, const Turn turn, const Rois rois, BOX *rotated) {
     __shared__ BOX room[4][MOST_COLUMNS];
     const int rows = rois.rows, columns = rois.columns;
     const int64 warps = gridDim.x * 4LL;
