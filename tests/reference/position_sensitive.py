@@ -69,7 +69,9 @@ def own_channels(maps, output_size):
 
 def pooled(own, y, x):
     """The sum over pixels with the weights of both axes: (C, PH, PW)."""
-    return np.einsum("py,qx,yxcpq->cpq", y, x, own, optimize=True)
+    rows, columns = y.any(axis=0), x.any(axis=0)
+    window = own[np.ix_(rows, columns)]
+    return np.einsum("py,qx,yxcpq->cpq", y[:, rows], x[:, columns], window, optimize=True)
 
 
 def ps_roi_align(features, rois, output_size, *, matrices=matrices, **options):
@@ -95,8 +97,10 @@ def ps_roi_align_backward(grad_output, rois, input_shape, *, matrices=matrices, 
         index = image_index(roi, n)
         if index is not None:
             y, x = matrices(roi[1:], (h, w), size, **options)
-            own = own_channels(grad_images[index], size)
-            own += np.einsum("py,qx,cpq->yxcpq", y[0], x[0], grad_output[k], optimize=True)
+            rows, columns = y[0].any(axis=0), x[0].any(axis=0)
+            own_channels(grad_images[index], size)[np.ix_(rows, columns)] += np.einsum(
+                "py,qx,cpq->yxcpq", y[0][:, rows], x[0][:, columns], grad_output[k], optimize=True
+            )
     return grad_images.transpose(0, 3, 1, 2)
 
 
