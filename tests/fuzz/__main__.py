@@ -68,7 +68,7 @@ def round_of(seed, calls):
         current, result = Path(folder, "current.json"), Path(folder, "result.json")
         if result.exists():
             return json.loads(result.read_text())
-        if not current.exists():
+        if not current.exists() or not current.stat().st_size:
             raise SystemExit(done.stderr)
         error = f"the process ended with status {done.returncode}\n{done.stderr}"
         description = json.loads(current.read_text())

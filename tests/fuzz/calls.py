@@ -20,15 +20,15 @@ from roicy.compat import caffe2, mxnet, onnx, torchvision
 #: Calls that once failed, one in a line: they are made again in every run of the tests.
 SEEDS = Path(__file__).with_name("seeds.jsonl")
 
-#: Without `rmac_plan`, which the oracle has no reference for: it knows plans by their boxes.
-_OWN = [name for name in roicy.__all__ if name.startswith(("roi_", "rmac")) and name != "rmac_plan"]
+#: All but those that say or set how roicy runs; `set_num_threads` is one of those, with an argument.
+_OTHERS = "get_num_threads", "num_threads", "show_config"
+_OWN = [name for name in roicy.__all__ if name.islower() and name not in _OTHERS]
 FUNCTIONS = {
     **{name: getattr(roicy, name) for name in _OWN},
     **{f"caffe2.{name}": getattr(caffe2, name) for name in caffe2.__all__ if name != "gradient_operator"},
     **{f"mxnet.{name}": getattr(mxnet, name) for name in mxnet.__all__},
     **{f"onnx.{name}": getattr(onnx, name) for name in onnx.__all__},
     **{f"torchvision.{name}": getattr(torchvision, name) for name in torchvision.__all__ if name.islower()},
-    "set_num_threads": roicy.set_num_threads,
 }
 PLANS = [name for name in FUNCTIONS if name.endswith("_plan")]
 
@@ -209,13 +209,15 @@ def _place(numbers, order="C", step=1, flip=False, shift=0, pad=0, repeat=False)
 
 def _over(arguments, name, dtype, shape, shift):
     # an array that begins so many bytes after another argument does, which moves into the same memory
-    dtype, other = named_dtype(dtype), as_numpy(arguments.get(name))
+    given = arguments.get(name)
+    dtype, other = named_dtype(dtype), as_numpy(given[0] if isinstance(given, list) and given else given)
     size = math.prod(shape) * dtype.itemsize
     if not isinstance(other, np.ndarray) or other.dtype.kind not in "fiuV":
         return np.zeros(shape, dtype)
     arena = np.full(2 * FENCE + max(other.nbytes, shift + size), FILL, np.uint8)
-    arguments[name] = np.ndarray(other.shape, other.dtype, arena, FENCE)
-    arguments[name][...] = other
+    moved = np.ndarray(other.shape, other.dtype, arena, FENCE)
+    moved[...] = other
+    arguments[name] = [moved, *given[1:]] if isinstance(given, list) else moved
     return np.ndarray(shape, dtype, arena, FENCE + shift)
 
 

@@ -1,178 +1,16 @@
 """Calls of the public functions, good ones and hostile ones: what `test_fuzz` and `fuzz` draw."""
 
-import functools
 import inspect
-import math
-from typing import NamedTuple
 
 import numpy as np
-import strategies
 from hypothesis import strategies as st
-from operators import rotated
-from strategies import FEATURE_DTYPES, FLOAT_DTYPES, HUGE, OUTPUT_SIZES, SPATIAL_SCALES, result_dtype
+from operators.test_fpn_levels import RULES
+from strategies import FLOAT_DTYPES, SPATIAL_SCALES, result_dtype
 
 from fuzz.calls import FUNCTIONS, PLANS, SYNONYMS, named_dtype
-from fuzz.hostile import BEYOND_MEMORY, HOSTILE, INPUT_MEMORY, MEMORY, SHAPES, SIZES, STRANGE_DTYPES
+from fuzz.hostile import BEYOND_MEMORY, HOSTILE, MEMORY, SHAPES, SIZES, STRANGE_DTYPES
+from fuzz.scenes import INDEX_DTYPES, arrays, described_boxes, maps_of, numbered, scenes, usual_values
 from roicy.compat import caffe2
-
-# ---------------------------------------------------------------- what calls are made of
-
-
-class Scene(NamedTuple):
-    """What the arguments of a call have to agree on."""
-
-    shape: tuple[int, int, int, int]  # N, C, H, W
-    boxes: int
-    output_size: tuple[int, int]
-    dtype: str  # of the features
-    layout: str
-    rotated: bool
-    mode: str
-    max_rule: str
-    return_argmax: bool
-    form: str  # of the boxes: "indexed", "apart", "one image", "listed"
-    aggregate: str
-    dimensions: int | None  # of whitened vectors
-
-    @property
-    def columns(self):
-        return 5 if self.rotated else 4
-
-    @property
-    def bins(self):
-        return (self.boxes, self.shape[1], *self.output_size)
-
-
-def arrays(draw, dtype, shape, values, *, layout="NCHW", memory=INPUT_MEMORY):
-    """The description of an array."""
-    content = {"dtype": str(dtype), "shape": list(shape), "layout": layout}
-    content |= {"values": draw(st.sampled_from(values)), "seed": draw(st.integers(0, 99))}
-    if content["dtype"] != "bfloat16" and draw(st.integers(0, 9)) == 0:
-        return {"shared": {"by": draw(st.sampled_from(["dlpack", "buffer"])), "array": content}}
-    return {"array": {**content, "memory": draw(memory)}}
-
-
-@st.composite
-def scenes(draw, name):
-    """What a call of a function is about."""
-    parameters = inspect.signature(FUNCTIONS[name]).parameters
-    compat = "." in name
-    maxima = "mode" in parameters and draw(st.booleans())
-    forms = ["indexed"] if compat else ["indexed", "indexed", "apart", "one image", "listed"]
-    if name.startswith("torchvision."):
-        forms = ["indexed", "listed"]
-    elif name == "onnx.RoiAlign":
-        forms = ["apart"]
-    form = draw(st.sampled_from(forms))
-    images = 1 if form == "one image" else draw(st.integers(0 if form == "listed" else 1, 3))
-    channels = draw(st.one_of(st.integers(0, 20), st.sampled_from([31, 32, 33, 40])))
-    height, width = draw(st.integers(0, 12)), draw(st.integers(0, 12))
-    free_layout = "layout" in parameters or ("order" in parameters and "Pool" not in name)
-    onnx = maxima and "max_rule" in parameters and draw(st.integers(0, 3)) == 0
-    return Scene(
-        (images, channels, height, width),
-        draw(st.integers(0, 4)) if images else 0,
-        draw(st.sampled_from(OUTPUT_SIZES)),
-        str(draw(st.sampled_from(FEATURE_DTYPES))),
-        draw(st.sampled_from(["NCHW", "NHWC"])) if free_layout else "NCHW",
-        "rotated" in name.lower(),
-        "max" if maxima else "avg",
-        "onnx" if onnx else "bilinear",
-        "return_argmax" in parameters
-        and (maxima or "mode" not in parameters)
-        and not onnx
-        and draw(st.booleans()),
-        form,
-        "sum" if name == "rmac_backward" else draw(st.sampled_from(["sum", "concat"])),
-        draw(st.none() | st.integers(0, 5)) if "whiten" in parameters else None,
-    )
-
-
-EXTREME = [*HUGE, 1e5, -1e5, 1e38, 1e-38, 1e-45, 5e-324, 1e300, math.nan, math.inf, -math.inf]
-
-
-@functools.cache
-def _edges(length, huge):
-    kinds = strategies.interval_kinds(length, huge=huge)
-    return st.sampled_from(sorted(kinds)).flatmap(kinds.get)
-
-
-@functools.cache
-def _middles_and_sizes(length, huge):
-    return rotated.middles(length), rotated.sizes(length, huge=huge)
-
-
-@st.composite
-def coordinates(draw, scene, scale, ratio):
-    """The numbers of one box."""
-    _, _, height, width = scene.shape
-    huge = HUGE if ratio > 0 else ()
-    numbers = []
-    if scene.rotated:
-        sides = [_middles_and_sizes(length, tuple(huge)) for length in (width, height)]
-        numbers += [draw(both[part]) / scale for part in (0, 1) for both in sides]
-        numbers.append(draw(rotated.DEGREES))
-    else:
-        ends = []
-        for length in (width, height):
-            ends.append(draw(_edges(length, tuple(huge))))
-        numbers = [ends[axis][end] / scale for end in (0, 1) for axis in (0, 1)]
-    if draw(st.integers(0, 11)) == 0:
-        numbers[draw(st.integers(0, len(numbers) - 1))] = draw(st.sampled_from(EXTREME))
-    return [float(number) for number in numbers]
-
-
-SMALL_BOX_DTYPES = ["float16", "bfloat16", "int8", "uint8", "int16", "int32", "uint32", "int64"]
-BOX_DTYPES = ["float32", "float64"] * 4 + SMALL_BOX_DTYPES
-INDEX_DTYPES = ["int64"] * 4 + ["int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"]
-
-
-@st.composite
-def described_boxes(draw, scene, scale, ratio):
-    """rois and batch_indices."""
-    rows = [draw(coordinates(scene, scale, ratio)) for _ in range(scene.boxes)]
-    images = scene.shape[0]
-    inside = st.integers(0, max(images - 1, 0))
-    beyond = st.sampled_from([-1, images, 100, -(2**31), 2**31, 2**53])
-    unusual = draw(st.integers(0, 7)) == 0
-    index = st.one_of(inside, beyond) if unusual else inside
-    dtype = draw(st.sampled_from(BOX_DTYPES))
-    if "int" in dtype:  # numbers that it holds
-        info = np.iinfo(dtype)
-        least, most = float(max(info.min, -(2**31))), float(min(info.max, 2**31))
-        rows = [[float(np.clip(np.nan_to_num(number), least, most)) for number in row] for row in rows]
-        index = inside
-    fraction = st.sampled_from([0.0, 0.5, 0.99]) if unusual else st.just(0.0)
-
-    def described(dtype, rows, columns):
-        content = {"dtype": dtype, "shape": [len(rows), columns], "rows": rows}
-        content["memory"] = draw(MEMORY)
-        content["foreign"] = draw(st.integers(0, 9)) == 0 and dtype != "bfloat16"
-        content["writeable"] = draw(st.booleans())
-        return {"array": content}
-
-    columns = scene.columns
-    if scene.form == "indexed":
-        rows = [[draw(index) + draw(fraction), *row] for row in rows]
-        return described(dtype, rows, columns + 1), None
-    if scene.form == "listed":
-        owner = [draw(inside) for _ in rows]
-        per_image = [
-            [row for k, row in zip(owner, rows, strict=True) if k == image] for image in range(images)
-        ]
-        listed = [
-            described(draw(st.sampled_from([dtype, dtype, "float64"])), own, columns) for own in per_image
-        ]
-        return (listed if draw(st.booleans()) else {"tuple": listed}), None
-    rois = described(dtype, rows, columns)
-    if scene.form == "one image":
-        return rois, None
-    dtype = draw(st.sampled_from(INDEX_DTYPES))
-    info = np.iinfo(dtype)
-    indices = [min(max(draw(index), int(info.min)), int(info.max)) for _ in rows]
-    content = {"dtype": dtype, "shape": [len(rows)], "rows": indices, "memory": draw(MEMORY)}
-    return rois, {"array": content}
-
 
 # Work grows with the square of the samples where a bin's maximum is looked for, or the box is turned.
 RATIOS = [0, 0, -1, -(2**70), 1, 2, 3, 5]
@@ -206,15 +44,10 @@ def good_arguments(draw, name, scene):
     ratio = draw(st.sampled_from(RATIOS if mild or scene.boxes > 2 else [*RATIOS, 17, 1000, 65536]))
     rois, batch_indices = draw(described_boxes(scene, scale, ratio))
     real = str(result_dtype(named_dtype(scene.dtype)))
-    usual = "rising" if "backward_rois" in name else "contested" if "pool" in name.lower() else "random"
-    kinds = [usual, usual, "poisoned"]
-    order = [0, 1, 2, 3] if scene.layout == "NCHW" else [0, 2, 3, 1]
-    in_layout = [scene.shape[axis] for axis in order]
+    kinds = [usual_values(name, scene)] * 2 + ["poisoned"]
+    in_layout = [scene.in_layout(shape) for shape in scene.maps]
     rows, columns = size = scene.output_size
-    bins, layout = scene.bins, scene.layout
-    if "rmac" in name:
-        length = scene.shape[1] if scene.dimensions is None else scene.dimensions
-        bins, layout = (scene.shape[0], length), "NCHW"
+    bins, layout = scene.result(name)
     known = "features" in parameters or "X" in parameters
     grad_dtype = real if known else str(draw(st.sampled_from(FLOAT_DTYPES)))
     gradients = ["random", "random", "poisoned"]
@@ -232,21 +65,26 @@ def good_arguments(draw, name, scene):
         return {"tuple": [arrays(draw, dtype, shape[1:], ["random"]), arrays(draw, dtype, shape, ["random"])]}
 
     def argmax():
-        if scene.mode == "avg" and "mode" in parameters:
-            return None
-        return arrays(draw, "int32", scene.bins, ["numbered"], layout=scene.layout)
+        return None if scene.mode == "avg" and "mode" in parameters else numbered(draw, scene)
+
+    def levels():
+        rule = draw(st.sampled_from(RULES))
+        if scene.merge == "sum" or draw(st.booleans()):
+            return rule
+        dtype = draw(st.sampled_from(INDEX_DTYPES))
+        count, unusual = len(scene.maps), draw(st.integers(0, 7)) == 0
+        level = st.sampled_from([-2, count, 2**31]) if unusual else st.integers(-1, count - 1)
+        info = np.iinfo(dtype)
+        found = [min(max(draw(level), int(info.min)), int(info.max)) for _ in range(scene.boxes)]
+        return {"array": {"dtype": dtype, "shape": [scene.boxes], "rows": found, "memory": draw(MEMORY)}}
 
     def out():
-        if "." in name or draw(st.integers(0, 2)) or (scene.form == "listed" and "backward_rois" in name):
+        if "." in name or draw(st.integers(0, 2)):
             return None
-        dtype, shape = _fitting(name, scene, None, arguments)
-        content = {"array": {"dtype": dtype, "shape": shape, "memory": draw(MEMORY)}}
-        if not scene.return_argmax or draw(st.booleans()):
-            return content
-        return {"tuple": [content, {"array": {**content["array"], "dtype": "int32"}}]}
+        return fitting_out(draw, name, scene, arguments)
 
     choices = {
-        "features": lambda: arrays(draw, scene.dtype, scene.shape, kinds, layout=scene.layout),
+        "features": lambda: maps_of(draw, scene, kinds),
         "grad_output": lambda: arrays(draw, grad_dtype, bins, gradients, layout=layout),
         "rois": lambda: rois,
         "batch_indices": lambda: batch_indices,
@@ -259,8 +97,19 @@ def good_arguments(draw, name, scene):
         "output_width": lambda: columns,
         "opset": any_of(10, 16, 22),
         "coordinate_transformation_mode": any_of(None, "half_pixel", "output_half_pixel"),
-        "input_shape": any_of(in_layout, {"tuple": in_layout}),
+        "input_shape": any_of(in_layout[0], {"tuple": in_layout[0]}),
+        "input_shapes": any_of(in_layout, {"tuple": in_layout}),
         "argmax": argmax,
+        "spatial_scales": lambda: [scale / 2**level for level in range(len(scene.maps))],
+        "levels": levels,
+        "merge": lambda: scene.merge,
+        "rule": any_of(*RULES),
+        "num_levels": any_of(1, 2, 4, 64),
+        "canonical_size": any_of(224, 4, 1.0, 37.5),
+        "canonical_level": any_of(4, 0, -2, 60),
+        "finest_level": any_of(2, 0, -1),
+        "image_size": any_of(None, None, {"tuple": [rows, 10]}),
+        "rotated": lambda: scene.rotated,
         "spatial_scale": any_of(scale, {"scalar": ["float64", scale]}, {"scalar": ["float32", scale]}),
         "sampling_ratio": any_of(ratio, ratio if abs(ratio) > 9 else {"scalar": ["int8", ratio]}),
         "aligned": any_of(False, True),
@@ -295,19 +144,34 @@ def good_arguments(draw, name, scene):
     return arguments, more
 
 
-def _fitting(name, scene, method, arguments):
-    # dtype and shape of what fits as `out`
+def fitting_out(draw, name, scene, arguments):
+    """What fits as `out` of a function; None where nothing does."""
+    if scene.form == "listed" and "backward_rois" in name:
+        return None
+
+    def placed(dtype, shape):
+        return {"array": {"dtype": dtype, "shape": shape, "memory": draw(MEMORY)}}
+
+    dtype, shape = _fitting(name, scene, arguments)
+    if scene.more_maps is not None and name.endswith("_backward"):
+        return [placed(dtype, scene.in_layout(shape)) for shape in scene.maps]
+    if not scene.return_argmax or "backward" in name or draw(st.booleans()):
+        return placed(dtype, shape)
+    summed = scene.more_maps is not None and scene.merge == "sum"
+    chosen = placed("int32", [len(scene.maps), *shape] if summed else shape)
+    return {"tuple": [placed(dtype, shape), chosen]}
+
+
+def _fitting(name, scene, arguments):
+    # dtype and shape of what fits as `out`, the first one of several
     grad, boxes = (_array_of(arguments.get(argument)) for argument in ("grad_output", "rois"))
     real = str(result_dtype(named_dtype(scene.dtype)))
-    k, c, rows, columns = scene.bins
-    n, _, height, width = scene.shape
-    if "backward_rois" in (method or name):
+    if "backward_rois" in name:
         wide = boxes.get("dtype") in ("float64", "int32", "uint32", "int64")
-        return "float64" if wide else "float32", boxes.get("shape", [k, scene.columns])
-    if "backward" in (method or name):
-        in_layout = [n, c, height, width] if scene.layout == "NCHW" else [n, height, width, c]
-        return grad.get("dtype", real), in_layout
-    return real, [k, c, rows, columns] if scene.layout == "NCHW" else [k, rows, columns, c]
+        return "float64" if wide else "float32", boxes.get("shape", [scene.boxes, scene.columns])
+    if "backward" in name:
+        return grad.get("dtype", real), scene.in_layout(scene.shape)
+    return real, scene.in_layout(scene.bins)
 
 
 def _array_of(description):
@@ -324,15 +188,26 @@ def used(draw, scene, description):
     function = description["function"].removesuffix("_plan")
     gradients = [name for name in ("backward", "backward_rois") if f"{function}_{name}" in FUNCTIONS]
     method = draw(st.sampled_from(["__call__", *gradients]))
-    features = arrays(draw, scene.dtype, scene.shape, ["rising"], layout=scene.layout)
-    gradient = arrays(draw, real, scene.bins, ["random"], layout=scene.layout)
-    arguments = {"__call__": {"features": features}, "backward": {"grad_output": gradient}}.get(
-        method, {"grad_output": gradient, "features": features}
-    )
-    if method != "__call__" and scene.mode == "max":
-        arguments["argmax"] = arrays(draw, "int32", scene.bins, ["numbered"], layout=scene.layout)
-    if method == "__call__" and scene.return_argmax:
-        arguments["return_argmax"] = True
+    meant = function if method == "__call__" else f"{function}_{method}"
+    parameters = inspect.signature(FUNCTIONS[meant]).parameters
+    bins, layout = scene.result(function)
+    arguments = {}
+    choices = {
+        "features": lambda: maps_of(draw, scene, [usual_values(meant, scene)]),
+        "grad_output": lambda: arrays(draw, real, bins, ["random"], layout=layout),
+        "argmax": lambda: numbered(draw, scene),
+        "return_argmax": lambda: True,
+        "out": lambda: fitting_out(draw, meant, scene, {**description["arguments"], **arguments}),
+    }
+    if scene.mode == "avg" and "mode" in parameters:
+        del choices["argmax"]
+    if not scene.return_argmax:
+        del choices["return_argmax"]
+    if draw(st.integers(0, 2)):
+        del choices["out"]
+    for name, choice in choices.items():
+        if name in parameters:
+            arguments[name] = choice()
     description["method"] = method
     description["method_arguments"] = arguments
     if scene.max_rule == "onnx" and method != "__call__":
@@ -367,9 +242,11 @@ def spoiled(draw, name, scene, description):
     )
     arguments = description[where] = dict(description[where])
     description["good"] = False
-    parameters = (
-        list(inspect.signature(FUNCTIONS[name]).parameters) if where == "arguments" else [*arguments, "out"]
-    )
+    parameters = list(inspect.signature(FUNCTIONS[name]).parameters)
+    meant = name
+    if where == "method_arguments":
+        parameters = [*arguments, "out"]
+        meant = f"{name.removesuffix('_plan')}_{description['method']}"
     victim = draw(st.sampled_from(parameters))
     meaning = SYNONYMS.get(victim, victim)
     kind = draw(st.integers(0, 9))
@@ -385,30 +262,59 @@ def spoiled(draw, name, scene, description):
     elif meaning == "sampling_ratio":
         arguments[victim] = draw(st.sampled_from([-1, -(2**70), 2, 65537, 2**70, 2.0, True, None, "2", [2]]))
     elif meaning == "out" and kind < 7:
-        arrays_here = {"features", "grad_output", "rois", "argmax", "batch_indices"} & arguments.keys()
+        arrays_here = {
+            "features",
+            "grad_output",
+            "rois",
+            "argmax",
+            "batch_indices",
+            "levels",
+        } & arguments.keys()
         if arrays_here:
-            dtype, shape = _fitting(name, scene, description.get("method"), arguments)
+            dtype, shape = _fitting(meant, scene, arguments)
             content = {"name": draw(st.sampled_from(sorted(arrays_here))), "dtype": dtype, "shape": shape}
-            arguments[victim] = {"over": {**content, "shift": 8 * draw(st.sampled_from([0, 1, 2, 5, 10**4]))}}
-    elif isinstance(arguments.get(victim), dict) and "array" in arguments[victim] and kind < 7:
-        content = dict(arguments[victim]["array"])
-        change = draw(
-            st.sampled_from(["dtype", "shape", "foreign", "writeable", "values", "repeat", "layout"])
-        )
-        if change == "dtype":
-            content["dtype"] = draw(st.sampled_from(STRANGE_DTYPES))
-        elif change == "shape" and "rows" not in content:
-            content["shape"] = draw(st.permutations(content["shape"]) | st.just(content["shape"][1:]))
-        elif change == "foreign":
-            content["foreign"] = content["dtype"] != "bfloat16"
-        elif change == "writeable":
-            content["writeable"] = False
-        elif change == "values" and "rows" not in content:
-            content["values"] = "fill"
-        elif change == "layout":
-            content["layout"] = "NHWC"
+            over = {"over": {**content, "shift": 8 * draw(st.sampled_from([0, 1, 2, 5, 10**4]))}}
+            fitting = fitting_out(draw, meant, scene, arguments)
+            arguments[victim] = [over, *fitting[1:]] if isinstance(fitting, list) else over
+    elif kind < 7 and _items(arguments.get(victim)):
+        items = _items(arguments[victim])
+        place = draw(st.integers(0, len(items) - 1))
+        if meaning == "input_shapes":
+            other = draw(st.sampled_from([*SHAPES, *BEYOND_MEMORY]))
         else:
-            content["memory"] = {"repeat": True}
-        arguments[victim] = {"array": content}
+            other = draw(changed(items[place]))
+        some = [items[:place] + items[place + 1 :], [*items, items[place]]]
+        arguments[victim] = draw(st.sampled_from([*some, [*items[:place], other, *items[place + 1 :]]]))
+    elif kind < 7:
+        arguments[victim] = draw(changed(arguments.get(victim)))
     else:
         arguments[victim] = draw(HOSTILE)
+
+
+def _items(value):
+    # of the description of a list or tuple
+    return value.get("tuple") if isinstance(value, dict) else value if isinstance(value, list) else None
+
+
+@st.composite
+def changed(draw, value):
+    """Something else in the place of a value, of an array another one that is like it."""
+    if not isinstance(value, dict) or "array" not in value:
+        return draw(HOSTILE)
+    content = dict(value["array"])
+    change = draw(st.sampled_from(["dtype", "shape", "foreign", "writeable", "values", "repeat", "layout"]))
+    if change == "dtype":
+        content["dtype"] = draw(st.sampled_from(STRANGE_DTYPES))
+    elif change == "shape" and "rows" not in content:
+        content["shape"] = draw(st.permutations(content["shape"]) | st.just(content["shape"][1:]))
+    elif change == "foreign":
+        content["foreign"] = content["dtype"] != "bfloat16"
+    elif change == "writeable":
+        content["writeable"] = False
+    elif change == "values" and "rows" not in content:
+        content["values"] = "fill"
+    elif change == "layout":
+        content["layout"] = "NHWC"
+    else:
+        content["memory"] = {"repeat": True}
+    return {"array": content}

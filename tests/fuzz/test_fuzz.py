@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 import fuzz.calls
 import fuzz.oracle
+import roicy
 from fuzz.draws import calls
 
 DOCUMENTED = (TypeError, ValueError, MemoryError)
@@ -34,7 +35,7 @@ def check(description):
     try:
         result = function(**call.arguments)
         if call.method is not None:
-            for name in ("rois", "batch_indices"):  # a plan has boxes of its own
+            for name in ("rois", "batch_indices", "levels"):  # a plan has boxes of its own
                 spoiled |= {
                     own for own in given_arrays if own.split("[")[0] == name and _overwrite(given_arrays[own])
                 }
@@ -62,9 +63,9 @@ def check(description):
     if wanted is None:
         return "result"
     out = {**call.arguments, **call.method_arguments}.get("out")
-    if isinstance(out, np.ndarray):
-        assert result is out or (isinstance(result, tuple) and result[0] is out)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
+    for own, found in zip(out if isinstance(out, (tuple, list)) else [out], results, strict=False):
+        assert found is own or not isinstance(own, np.ndarray)
     assert len(results) == len(wanted)
     for found, array in zip(results, wanted, strict=True):
         assert isinstance(found, np.ndarray)
@@ -147,6 +148,11 @@ def _check_around(array, root, before, name):
     assert own.sum() == array.nbytes, f"{name} overlaps itself"
     after = np.frombuffer(root.tobytes(), np.uint8)
     assert (own | (after == np.frombuffer(before, np.uint8))).all(), f"written beside {name}"
+
+
+def test_every_function_is_called():
+    others = {"get_num_threads", "num_threads", "show_config"}
+    assert {name for name in roicy.__all__ if name.islower()} - others <= fuzz.calls.FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize("description", fuzz.calls.kept_seeds(), ids=lambda seed: seed["function"])
