@@ -87,6 +87,28 @@ def test_examples_of_the_pages(page, monkeypatch):
     assert not found.failed
 
 
+def test_pages_refer_to_what_is_there():
+    """Other pages, and programs that they show; the gallery is made of the examples."""
+    built = {"_build", "_generated", "api", "gallery"}
+    found = set()
+    for page in DOCS.rglob("*.rst"):
+        if page.relative_to(DOCS).parts[0] in built:
+            continue
+        text = page.read_text()
+        for name in re.findall(r":doc:`(?:[^`<]*<)?([\w./]+)>?`", text):
+            target = DOCS / name[1:] if name.startswith("/") else page.parent / name
+            path = os.path.normpath(target).replace(f"{DOCS}/gallery/plot_", f"{DOCS}/examples/plot_")
+            exists = path == f"{DOCS}/gallery/index" or any(
+                Path(path + end).exists() for end in (".rst", ".md", ".py")
+            )
+            assert exists, f"{page.relative_to(DOCS)}: {name}"
+            found.add(name)
+        for name in re.findall(r"^\.\. (?:literalinclude|image):: (\S+)$", text, re.MULTILINE):
+            assert (page.parent / name).exists(), f"{page.relative_to(DOCS)}: {name}"
+            found.add(name)
+    assert len(found) > 20
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/measured.md"])
 def test_links_within_the_project_lead_somewhere(page):
     text = (ROOT / page).read_text()
