@@ -205,6 +205,7 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
         """Options of `roicy.multi_scale_roi_pool`."""
 
         rounding: Rounding
+        mode: Mode
 
     class RoIAlignRotatedOptions(BoxOptions, total=False):
         """Options of `roicy.roi_align_rotated` and its gradients."""

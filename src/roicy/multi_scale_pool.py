@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from roicy import _once as once
-from roicy._kinds import LARGEST_PIXEL
+from roicy._kinds import of_roi_pool
 from roicy._types import (
     AnyArray,
     Array,
@@ -16,6 +16,7 @@ from roicy._types import (
     Layout,
     LevelRule,
     Merge,
+    Mode,
     Out,
     OutputSize,
     Real,
@@ -78,13 +79,14 @@ def multi_scale_roi_pool(
     levels: LevelRule | AnyArray = "torchvision",
     merge: Merge = "assigned",
     rounding: Rounding = "round",
+    mode: Mode = "max",
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
     return_argmax: bool = False,
     invalid: Invalid = "raise",
     out: Out = None,
 ) -> Array | tuple[Array, Array]:
-    """Pool each box from the map of its level in a feature pyramid, by the maximum over whole pixels.
+    """Pool each box from the map of its level in a pyramid, by the maximum or the mean of whole pixels.
 
     Parameters
     ----------
@@ -94,10 +96,10 @@ def multi_scale_roi_pool(
         Boxes, as in `roi_pool`, in pixels of the image where `levels` is the name of a rule.
     output_size, spatial_scales, levels, merge : optional
         As in `multi_scale_roi_align`.
-    rounding, batch_indices, layout, invalid : optional
+    rounding, mode, batch_indices, layout, invalid : optional
         As in `roi_pool`.
     return_argmax : bool, optional
-        Whether to return which pixel each maximum is, too. The gradient needs it.
+        Whether to return which pixel each maximum is, too. The gradient needs it. Only for ``mode="max"``.
     out : ndarray or tuple of two ndarrays, optional
         Where to write the result, or with ``return_argmax=True`` both; as in `roi_pool`.
 
@@ -143,20 +145,22 @@ def multi_scale_roi_pool(
     """
     given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
     pooled: Array | tuple[Array, Array] = once.pool_levels(
-        LARGEST_PIXEL, given, sharing, features, output_size, (rounding,), out, return_argmax
+        of_roi_pool(mode), given, sharing, features, output_size, (rounding,), out, return_argmax
     )
     return pooled
 
 
 def multi_scale_roi_pool_backward(
     grad_output: Array,
-    argmax: AnyArray,
+    argmax: AnyArray | None,
     rois: Boxes,
     input_shapes: Sequence[InputShape],
     *,
     spatial_scales: Sequence[Real],
     levels: LevelRule | AnyArray = "torchvision",
     merge: Merge = "assigned",
+    rounding: Rounding = "round",
+    mode: Mode = "max",
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
@@ -169,13 +173,14 @@ def multi_scale_roi_pool_backward(
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `multi_scale_roi_pool`; dtypes and strides as in
         `roi_pool_backward`.
-    argmax : ndarray, int32
-        The chosen pixels as `multi_scale_roi_pool` returns them with ``return_argmax=True``.
+    argmax : ndarray, int32, or None
+        The chosen pixels as `multi_scale_roi_pool` returns them with ``return_argmax=True``; None for
+        ``mode="avg"``.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_pool`.
     input_shapes : list of tuple of 4 ints
         Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
-    spatial_scales, levels, merge, batch_indices, layout, invalid : optional
+    spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid : optional
         As in `multi_scale_roi_pool`.
     out : list of ndarray, optional
         Where to write the results; overwritten, not added to.
@@ -219,9 +224,8 @@ def multi_scale_roi_pool_backward(
     array([[0., 0., 1., 0.]], dtype=float32)
     """
     given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
-    options = ("round",)  # which decided where the maxima are, and nothing else
     grads: list[Array] = once.backward_levels(
-        LARGEST_PIXEL, given, sharing, grad_output, input_shapes, options, out, argmax
+        of_roi_pool(mode), given, sharing, grad_output, input_shapes, (rounding,), out, argmax
     )
     return grads
 
@@ -235,6 +239,7 @@ def multi_scale_roi_pool_plan(
     levels: LevelRule | AnyArray = "torchvision",
     merge: Merge = "assigned",
     rounding: Rounding = "round",
+    mode: Mode = "max",
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
@@ -249,14 +254,14 @@ def multi_scale_roi_pool_plan(
         Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
     output_size : int or (int, int)
         Rows and columns of bins.
-    spatial_scales, levels, merge, rounding, batch_indices, layout, invalid : optional
+    spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid : optional
         As in `multi_scale_roi_pool`.
 
     Returns
     -------
     MultiScalePlan
         ``plan(features, out=None, *, return_argmax=False)`` pools, ``plan.backward(grad_output, out=None, *,
-        argmax)`` is the gradient. Its attributes are `input_shapes`, `output_size`, `output_shape` and
+        argmax=None)`` is the gradient. Its attributes are `input_shapes`, `output_size`, `output_shape` and
         `layout`. A plan can be used by several threads, copied and pickled.
 
     Raises
@@ -281,5 +286,7 @@ def multi_scale_roi_pool_plan(
     array([1., 0.], dtype=float32)
     """
     given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
-    kept: MultiScalePlan[Array] = keep(LARGEST_PIXEL, given, sharing, input_shapes, output_size, (rounding,))
+    kept: MultiScalePlan[Array] = keep(
+        of_roi_pool(mode), given, sharing, input_shapes, output_size, (rounding,)
+    )
     return kept

@@ -16,13 +16,13 @@ import roicy
 from operators import those
 from operators.average import AVERAGE
 from operators.operator import Operator
-from operators.roi_pool import POOL
+from operators.roi_pool import MEAN, POOL
 from operators.rotated import ROTATED
 from operators.test_fpn_levels import RULES, slow_level
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-of_all = those((AVERAGE, ROTATED, POOL))
+of_all = those((AVERAGE, ROTATED, POOL, MEAN))
 of_sloped = those((AVERAGE, ROTATED))
 SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
 
@@ -45,13 +45,12 @@ class Pyramid(NamedTuple):
     def scales(self):
         return SCALES[: len(self.maps)]
 
-    def out(self, dtype=None, fill=7):
-        """An array for the result, of neighbours that are none."""
+    def out(self, dtype=None, rows=None):
+        """An array for the result, or for some rows of it, of neighbours that are none."""
         dtype = dtype or result_dtype(self.maps[0].dtype)
-        shape = battery.to_layout(
-            np.empty((len(self.rois), self.maps[0].shape[1], *self.bins)), self.layout
-        ).shape
-        return np.full((*shape[:-1], 2 * shape[-1]), fill, dtype)[..., ::2]
+        rows = len(self.rois) if rows is None else rows
+        shape = battery.to_layout(np.empty((rows, self.maps[0].shape[1], *self.bins)), self.layout).shape
+        return np.full((*shape[:-1], 2 * shape[-1]), 7, dtype)[..., ::2]
 
     def given(self):
         """The maps as a caller has them, the second one flipped and the third one in steps."""
@@ -65,20 +64,22 @@ class Pyramid(NamedTuple):
     def call(self, ending="", **arguments):
         function = getattr(roicy, f"multi_scale_{self.operator.function}{ending}")
         options = {"spatial_scales": self.scales, "levels": self.levels, "layout": self.layout}
-        return function(rois=self.rois, **{**options, **self.options(ending), **arguments})
+        if self.operator is MEAN and ending == "_backward":
+            options["argmax"] = None
+        return function(rois=self.rois, **{**options, **self.options(), **arguments})
 
-    def options(self, ending=""):
-        if self.operator is POOL:
-            return {} if ending == "_backward" else {"rounding": "none"}
+    def options(self):
+        if self.operator in (POOL, MEAN):
+            return {"rounding": "none", **self.operator.options}
         return {"sampling_ratio": 2, "aligned": False}
 
     def one(self, level, ending="", chosen=None, **arguments):
         """The same of the rows of a level, by the operator on one map."""
         chosen = self.levels == level if chosen is None else chosen
         name = self.operator.function + ending
-        options = {"layout": self.layout, **self.options(ending)}
-        if not (self.operator is POOL and ending == "_backward"):
-            options["spatial_scale"] = SCALES[level]
+        if self.operator is MEAN and ending == "_backward":
+            arguments["argmax"] = None
+        options = {"layout": self.layout, "spatial_scale": SCALES[level], **self.options()}
         return getattr(roicy, name)(rois=self.rois[chosen], **options, **arguments)
 
     def pooled(self, **options):
@@ -144,11 +145,21 @@ def test_each_row_is_that_of_its_map(operator, examples):
             case.pooled(out=out)
         features = case.given()
         for level in range(len(case.maps)):
-            found = case.one(level, features=features[level], output_size=case.bins, **wanted)
-            values, chosen = found if wanted else (found, None)
-            assert_same_bits(out[case.levels == level], values)
+            own = case.levels == level
+            values, chosen = (
+                case.out(rows=own.sum()),
+                case.out(np.int32, own.sum()),
+            )  # alike, as bits may follow it
+            case.one(
+                level,
+                features=features[level],
+                output_size=case.bins,
+                out=(values, chosen) if wanted else values,
+                **wanted,
+            )
+            assert_same_bits(out[own], values)
             if wanted:
-                assert_same_bits(argmax[case.levels == level], chosen)
+                assert_same_bits(argmax[own], chosen)
         assert_same_bits(out[case.levels == -1], 0 * out[case.levels == -1])
         if wanted:
             assert (argmax[case.levels == -1] == -1).all()
@@ -206,6 +217,7 @@ def test_against_the_reference(operator):
             assert not values[k].any()
             continue
         options = {"spatial_scale": SCALES[level], **case.options()}
+        options.pop("mode", None)
         expected = operator.reference.forward(case.maps[level], case.rois[k : k + 1], case.bins, **options)[0]
         operator.hold(values[k : k + 1], expected)
 
@@ -264,7 +276,7 @@ def test_levels_by_a_rule(operator, rule):
     for first in (0, 1):
         scales = SCALES[first:]
         maps = [np.full((1, 3, 9, 9), level + 1, np.float32) for level in range(len(scales))]
-        options = {} if operator is POOL else {"sampling_ratio": 1}
+        options = {"sampling_ratio": 1} if operator in (AVERAGE, ROTATED) else operator.options
         function = getattr(roicy, f"multi_scale_{operator.function}")
         found = function(maps, rois, 1, spatial_scales=scales, levels=rule, **options)
         finest = 2 + (first if rule in ("torchvision", "detectron2") else 0)

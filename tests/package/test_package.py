@@ -69,6 +69,7 @@ ROTATED = {**SAMPLES, **ANGLE, **BOXES, **INVALID}
 PRECISE = {"spatial_scale": 1.0, **BOXES, **INVALID}
 BY_POSITION = {**SAMPLES, **BOXES, **INVALID}
 SHARING = {"spatial_scales": inspect.Parameter.empty, "levels": "torchvision", "merge": "assigned"}
+WHOLE = {"rounding": "round", "mode": "max"}
 LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **BOXES, **INVALID}
 TURNED_LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **ANGLE, **BOXES, **INVALID}
 GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **INVALID, **OUT}
@@ -114,14 +115,14 @@ OPTIONS = {
     "multi_scale_roi_align_rotated_plan": TURNED_LEVELS,
     "multi_scale_roi_pool": {
         **SHARING,
-        "rounding": "round",
+        **WHOLE,
         **BOXES,
         "return_argmax": False,
         **INVALID,
         **OUT,
     },
-    "multi_scale_roi_pool_backward": {**SHARING, **BOXES, **INVALID, **OUT},
-    "multi_scale_roi_pool_plan": {**SHARING, "rounding": "round", **BOXES, **INVALID},
+    "multi_scale_roi_pool_backward": {**SHARING, **WHOLE, **BOXES, **INVALID, **OUT},
+    "multi_scale_roi_pool_plan": {**SHARING, **WHOLE, **BOXES, **INVALID},
     "fpn_levels": {
         "rule": "torchvision",
         "canonical_size": 224,
