@@ -115,6 +115,7 @@ class MultiScalePlan(Generic[Array]):
         k = len(settled.boxes)
         if not isinstance(levels, str):
             found = settle.level_array(levels, k, count)
+            settled.given = (levels, *settled.given)  # batch indices stay the last ones
             if self._invalid == "raise":
                 settle.check_levels(found, levels, count)
             return found

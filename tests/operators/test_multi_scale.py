@@ -540,6 +540,16 @@ BAD = {
         "must be powers of two",
     ),
     "rule": ({"levels": "fpn"}, ValueError, "levels must be 'torchvision' or .* got 'fpn'"),
+    "scales-no-axis": (
+        {"spatial_scales": np.array(0.25)},
+        TypeError,
+        "spatial_scales must be a list or tuple of numbers, one for each map, got ndarray",
+    ),
+    "levels-none": (
+        {"levels": None},
+        TypeError,
+        "levels must be the name of a rule or an array of integers, got None",
+    ),
     "levels-list": ({"levels": [0]}, TypeError, "levels must be a NumPy or CuPy array"),
     "levels-float": ({"levels": np.zeros(1)}, TypeError, "levels must be the name of a rule or integers"),
     "levels-shape": (
@@ -561,6 +571,22 @@ BAD = {
         "out must not overlap an input",
     ),
 }
+
+
+@of_all
+def test_levels_are_an_input(operator):
+    """What a result must not overlap, as boxes are; not of a plan, which has its own."""
+    case = pyramid(operator, 15, channels=1, bins=(1, 1))
+    memory = np.zeros(2 * case.levels.size, np.float32)
+    levels = memory.view(np.int64)
+    levels[:] = case.levels
+    out = memory[: len(levels)].reshape(-1, 1, 1, 1)
+    values, _ = case.pooled()
+    again = {"levels": levels, "output_size": case.bins}
+    with pytest.raises(ValueError, match="out must not overlap an input"):
+        case.call(features=case.given(), out=out, **again)
+    plan = case.call("_plan", input_shapes=case.shapes, **again)
+    assert_same_bits(plan(case.given(), out=out), values)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -25,6 +25,8 @@ def merge(value: object) -> Merge:
 
 def no_rule(levels: Any) -> Any:
     """Return levels that are an array; None where they are the name of a rule."""
+    if levels is None:
+        raise TypeError("levels must be the name of a rule or an array of integers, got None")
     return None if isinstance(levels, str) else levels
 
 
@@ -89,7 +91,7 @@ def as_many(name: str, value: Sequence[Any], count: int) -> None:
 
 def spatial_scales(value: Any, count: int, boxes: DType) -> tuple[float, ...]:
     """Return the scale of each map."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.ndim:
         value = tuple(value)
     given = sequence("spatial_scales", value, "numbers, one for each map")
     as_many("spatial_scales", given, count)
