@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 INK, FAINT = "#20242c", "#6b7280"
-AMBER, CYAN, PINK = "#ffb22e", "#3ddbd9", "#ff6fae"
+AMBER, CYAN, PINK, VIOLET = "#ffb22e", "#3ddbd9", "#ff6fae", "#a993ff"
 MARGIN = 0.32
 HEAD = 0.84  # below the title and its subtitle
 

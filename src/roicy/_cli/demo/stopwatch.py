@@ -19,6 +19,12 @@ class Stopwatch:
             start = time.perf_counter()
             result = function(features, *arguments, **options)
             timings.append(time.perf_counter() - start)
-        shapes = [f"{array.dtype} {array.shape}" for array in (features, result)]
+        shapes = [_described(features), _described(result)]
         self.rows.append([f"{function.__name__}, {words}", *shapes, f"{1e3 * median(timings):.3f}"])
         return result
+
+
+def _described(features):
+    if isinstance(features, list):
+        return f"{_described(features[0])} and {len(features) - 1} coarser"
+    return f"{features.dtype} {features.shape}"
