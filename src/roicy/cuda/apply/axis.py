@@ -25,6 +25,7 @@ TILES = Layout(
     rows=np.int32,
     columns=np.int32,
     abreast=np.int32,
+    split=np.int32,
     room=np.int32,
 )
 SLOPES = Layout(
@@ -39,6 +40,8 @@ SLOPES = Layout(
 )
 #: Warps below which the rows of bins of a RoI are divided among several.
 BUSY_WARPS = 8192
+#: Blocks below which the RoIs of a tile of a gradient are divided among warps.
+MANY_BLOCKS = 2000
 WARP = 32
 
 
@@ -110,7 +113,7 @@ class AxisKernels(Device):
             blocks = -(-c // channels) * n * -(-h // rows) * -(-w // (warps // rows))
             self.launch(source, source, options, blocks, WARP * warps, (*arguments, np.int32(c)))
             return
-        tiles = _tiles(grad_features.shape, apart, bins, table.accumulate)
+        tiles = _tiles(grad_features.shape, apart, bins, table.accumulate, table.rois)
         blocks, threads = int(tiles["tasks"]), WARP * CONSTANTS["axis_backward"]["WARPS"]
         self.launch("axis_backward", "axis_backward", options, blocks, threads, (*arguments, tiles))
 
@@ -142,7 +145,9 @@ class AxisKernels(Device):
 
 
 @functools.lru_cache(64)
-def _tiles(shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: Accumulate) -> Struct:
+def _tiles(
+    shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: Accumulate, rois: int
+) -> Struct:
     # how a gradient is divided among the blocks of axis_backward.cu: a struct Tiles
     n, c, h, w = shape
     constants = CONSTANTS["axis_backward"]
@@ -151,11 +156,16 @@ def _tiles(shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: 
     columns = next((columns for columns in (32, 16) if c * columns <= group * WARP), 8)
     sets = WARP // columns
     abreast = next((some for some in (1, 2, 4) if some <= warps and c <= some * sets * group), warps)
-    planes, rows = abreast * sets * group, warps // abreast * constants["ROWS"]
-    of_line = -(-w // columns)
-    of_map = -(-h // rows) * of_line
+    split = 1
+    while True:
+        planes, rows = abreast // split * sets * group, warps // abreast * constants["ROWS"]
+        of_line, maps = -(-w // columns), -(-c // planes) * bins * n
+        of_map = -(-h // rows) * of_line
+        if split == warps or rois < 8 * split or maps * of_map >= MANY_BLOCKS:
+            break
+        split, abreast = 2 * split, min(2 * abreast, warps)
     return TILES(
-        tasks=-(-c // planes) * bins * n * of_map,
+        tasks=maps * of_map,
         of_map=of_map,
         of_line=of_line,
         apart=apart,
@@ -165,5 +175,6 @@ def _tiles(shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: 
         rows=rows,
         columns=columns,
         abreast=abreast,
+        split=split,
         room=constants["STAGED"] // (sets | 1),
     )
