@@ -71,7 +71,7 @@ linkcheck_timeout = 20
 linkcheck_retries = 2
 
 # Pages that have no others beside them to list.
-WIDE = ("start", "conventions", "features", "embedding", "gpu", "speed", "determinism")
+WIDE = ("start", "conventions", "features", "recipes", "embedding", "gpu", "speed", "determinism")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "roicy"

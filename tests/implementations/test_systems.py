@@ -49,7 +49,7 @@ def calls_of(page, column=1):
 def tables():
     """All calls of the middle columns that are ours."""
     pages = sorted(page.name for page in (DOCS / "systems").glob("*.rst"))
-    ours = r"(np\.\w+\()?(compat|multi_scale|paste|rmac|roi)"
+    ours = r"(np\.\w+\()?(compat|multi_scale|paste|prroi|ps_roi|rmac|roi)"
     return [(page, code) for page in pages for code in calls_of(page) if re.match(ours, code)]
 
 
@@ -64,7 +64,7 @@ NAMES = dict(
     **dict.fromkeys(("x", "X", "data"), FEATURES),
     **dict.fromkeys(("rois", "boxes"), ROIS),
     **dict.fromkeys(("dY", "grad"), POOLED[0]),
-    **dict.fromkeys(("size", "output_size", "pooled_size", "pooled_shape"), SIZE),
+    **dict.fromkeys(("size", "output_size", "pooled_size", "pooled_shape", "group_size"), SIZE),
     **dict.fromkeys(("pooled_h", "output_height"), SIZE[0]),
     **dict.fromkeys(("pooled_w", "output_width"), SIZE[1]),
     order="NCHW",
@@ -122,6 +122,9 @@ def test_calls_of_the_tables_run(page, code):
         "roi_align_rotated",
         "roi_align_rotated_backward",
         "roi_pool",
+        "prroi_pool",
+        "ps_roi_align",
+        "ps_roi_pool",
     ):
         names[name] = completed(getattr(roicy, name), code)
     for name in "multi_scale_roi_align", "roi_pool_backward", "rmac", "rmac_regions":
