@@ -73,11 +73,24 @@ def test_averages_whose_sums_overflow():
     """They are looked at once more, in the channel and the bin that they belong to."""
     features = np.full((1, 8, 40, 40), np.finfo(np.float32).max)
     features[0, 5] = 1
-    rois = np.array([[0, 0.3, 0.7, 39.1, 38.4]], np.float32)
+    rois = np.tile(np.array([0, 0.3, 0.7, 39.1, 38.4], np.float32), (40, 1))
+    rois[::3, 3:] = 1e-3
     out = roicy.ps_roi_align(features, rois, 2)
-    wanted = np.full((1, 2, 2, 2), np.finfo(np.float32).max)
-    wanted[0, 1, 0, 1] = 1
+    wanted = np.full((40, 2, 2, 2), np.finfo(np.float32).max)
+    wanted[:, 1, 0, 1] = 1
+    wanted[::3] = 0
     np.testing.assert_allclose(out, wanted, rtol=1e-6)
+
+
+def test_bins_of_more_pixels_than_a_sum_has_at_a_time():
+    """Along x, and along y."""
+    features = RNG.random((1, 8, 2, 900), np.float32)
+    rois = np.array([[0, 0, 0, 900, 2], [0, 3, 0, 890, 1]], np.float32)
+    for maps, boxes in ((features, rois), (features.transpose(0, 1, 3, 2), rois[:, [0, 2, 1, 4, 3]])):
+        found = roicy.ps_roi_align(maps, boxes, (1, 2) if maps is features else (2, 1))
+        full = roicy.roi_align(maps, boxes, found.shape[2:])
+        same = assert_same_bits if _backend.cpu is roicy.cpu else assert_same_sums
+        same(found, own_bins(full, found.shape[2:]))
 
 
 def test_one_table_and_one_pass(monkeypatch):

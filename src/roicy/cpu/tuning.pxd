@@ -31,10 +31,12 @@ cdef enum:
 # Boxes of 10 to 40 pixels on 128 channels of 100 x 136: alone took 0.51 to 0.61 times the tile's time at a share of
 # 0.06 to 0.3, 0.88 at 0.85, 1.14 at 1.7 (axis_forward, which needs no tile then); 0.81, 0.88 and 1.9 at 0.2, 0.3 and
 # 0.85 (maxima of samples); 0.76, 0.87 and 1.5 (RoIPool); 0.81, 0.95 and 1.3 (gradients of maxima with respect to
-# boxes).
+# boxes). Of position-sensitive maps (300 boxes of 3 to 35 pixels on 49 x 21 channels of 38 x 63, and some of them) bins
+# are loaded alone up to about 50 boxes, a share of 0.2.
 cdef extern from *:
     """
     #define AXIS_FORWARD_DIRECT_SHARE 0.4
+    #define AXIS_FORWARD_DIRECT_SHARE_OF_BINS 0.2
     #define GRID_FORWARD_ALONE_SHARE 0.5
     #define GRID_BACKWARD_ROIS_ALONE_SHARE 0.5
     #define RANGE_FORWARD_ALONE_SHARE 0.5
@@ -42,6 +44,7 @@ cdef extern from *:
     #define SHARED_MUST_PAY 1.5
     """
     const double AXIS_FORWARD_DIRECT_SHARE
+    const double AXIS_FORWARD_DIRECT_SHARE_OF_BINS
     const double GRID_FORWARD_ALONE_SHARE
     const double GRID_BACKWARD_ROIS_ALONE_SHARE
     const double RANGE_FORWARD_ALONE_SHARE
@@ -64,6 +67,11 @@ cdef enum:
 
     # ---- how much at a time ---
 
+    # RoIs after which a task looks whether an average has overflowed: asking takes the processor as long as a bin.
+    SETTLED_ROIS = 16
+    # Blocks of channels of a task about one bin (axis_forward of position-sensitive maps), at the most: they share what
+    # a bin takes beside its sums, and 4 of a map of 38 x 63 fit the second-level cache.
+    BLOCKS_OF_A_BIN = 4
     # Bytes that the loader of a tile fetches planes ahead: four cache lines of each, in box and c4.
     PREFETCH_BYTES = 256
     # Bins of a RoI up to which they are stored at once, else a group of rows at a time: masks (14 x 14, 28 x 28) are

@@ -23,13 +23,16 @@ from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
 from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, planes_of, view_of, write_invalid
-from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_zero, planes
-from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows, tap_list, tap_lists
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, PIECE, lane_rows, lanes, lanes_blend_block, lanes_zero, planes
+from roicy.cpu.lanes.passes cimport GROUP, pass_bin, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport RoiTable, Window
-from roicy.cpu.tuning cimport AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_SERIAL_WORK, FEW_CHANNELS
+from roicy.cpu.tuning cimport (
+    AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_DIRECT_SHARE_OF_BINS, AXIS_FORWARD_SERIAL_WORK, BLOCKS_OF_A_BIN,
+    FEW_CHANNELS, SETTLED_ROIS,
+)
 
 
 cdef struct AxisForwardCall:
@@ -61,11 +64,12 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef lanes* blended = <lanes*> scratch.blended
     cdef Line down, across
     cdef tap_lists bins
+    cdef tap_list bin_rows, bin_columns
     cdef lane_rows rows = lane_rows(first=blended, stride=0, depth=(task.channels + LANES - 1) // LANES)
     cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
                                 channels=task.channels)
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
-    cdef int64_t k, held
+    cdef int64_t k, held, settled_to = task.first
     cdef int depth = rows.depth, p, group, r, count
     ring.depth = depth
     if task.bin >= 0:
@@ -77,7 +81,6 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
         down, across = axis_line(y, k, task, at.p), axis_line(x, k, task, at.q)
         count = across.count
         rows.stride = across.first + count
-        pooled.roi = call.order[k]
         if call.direct:
             line_rows(&down, &across, source, view.row, view.column, view.rows, scratch.row)
         elif count and down.count:
@@ -88,6 +91,13 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
                       ring.columns * depth * sizeof(lanes), depth * sizeof(lanes), ring.rows, scratch.row)
         held = 0
         p = at.p
+        if task.bin >= 0 and not call.direct:
+            bin_rows, bin_columns = bin_at(y, k * call.ph + p), bin_at(x, k * call.pw + at.q)
+            if bin_rows.count <= PIECE and bin_columns.count <= PIECE:
+                pass_bin(scratch.row, &bin_rows, &bin_columns, across.pixel, across.first, depth,
+                         <lanes*> scratch.bins, out.block)
+                store_bins(&out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels, 0, 1)
+                p += 1
         while p < at.p + at.rows:
             group = min(call.group, at.p + at.rows - p)
             if call.direct:
@@ -105,9 +115,18 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             if held >= out.rows_at_once or p == at.p + at.rows:
                 store_bins(&out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
                            p - held - at.p, held)
-                if overflow_noted():
-                    settle_axes(y, x, k, &pooled, <int> (p - held), p, at.q, at.q + at.columns)
                 held = 0
+        if k + 1 == task.last or k + 1 - settled_to == SETTLED_ROIS:
+            if overflow_noted():
+                settle_rois(call, &at, &pooled, settled_to, k + 1)
+            settled_to = k + 1
+
+
+cdef void settle_rois(AxisForwardCall* call, Bins* at, Pooled* pooled, int64_t first, int64_t last) noexcept nogil:
+    cdef int64_t k
+    for k in range(first, last):
+        pooled.roi = call.order[k]
+        settle_axes(call.y, call.x, k, pooled, at.p, at.p + at.rows, at.q, at.q + at.columns)
 
 
 cdef inline void blend_planes(View* view, Axis* y, int64_t bin, Line* x, Scratch* scratch, int channels,
@@ -179,9 +198,11 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
         pooled += table.bin_pixels[image]
         mapped += table.map_pixels[image]
         busy += table.image_start[image + 1] > table.image_start[image]
-    call.direct = view.pixels_joined and pooled < AXIS_FORWARD_DIRECT_SHARE * mapped * each
+    call.direct = view.pixels_joined and pooled < mapped * each * (AXIS_FORWARD_DIRECT_SHARE_OF_BINS if work.bins
+                                                                   else AXIS_FORWARD_DIRECT_SHARE)
     call.ring = max(1, table.span)
-    call.depth = 1 if call.direct else <int> min(DEPTH, (channels + LANES - 1) // LANES)
+    call.depth = 1 if call.direct else <int> min(BLOCKS_OF_A_BIN if work.bins else DEPTH,
+                                                 (channels + LANES - 1) // LANES)
     blocks = (channels + call.depth * LANES - 1) // (call.depth * LANES)
     if table.work * channels < AXIS_FORWARD_SERIAL_WORK:
         threads = 1

@@ -78,7 +78,7 @@ cdef inline void line_rows(Line* y, Line* x, const char* origin, ptrdiff_t row_s
     cdef int i
     if y.count == 0:
         return
-    wrap = y.pixel[0] - y.pixel[0] % ring
+    wrap = y.pixel[0] - y.pixel[0] % ring if y.pixel[y.count - 1] >= ring else 0
     for i in range(y.count):
         if y.pixel[i] - wrap >= ring:
             wrap += ring

@@ -383,4 +383,24 @@ ROICY_NOINLINE void pass_columns(const lane_rows *blended, int group, const tap_
     }
 }
 
+/* Both passes of a single bin, with nothing kept between: target[v] for every vector v of a pixel, `block` vectors
+ * apart. `row` is as in pass_rows; tap i of the columns is pixel number position[i] - first of those in use. */
+ROICY_NOINLINE void pass_bin(const char *const *row, const tap_list *rows, const tap_list *columns,
+                             const int32_t *pixel, int first, int depth, lanes *target, ptrdiff_t block) {
+    const tap_list down = *rows, along = *columns;
+    for (int v = 0; v < depth; v++) {
+        lanes sum = lanes_zero();
+        for (int i = 0; i < along.count; i++) {
+            const ptrdiff_t at = (pixel[along.position[i] - first] - pixel[0]) * (ptrdiff_t)depth + v;
+            lanes line = lanes_zero();
+            for (int j = 0; j < down.count; j++) {
+                const lanes x = ((const lanes *)row[down.position[j]])[at];
+                line = j ? lanes_madd(down.weight[j], x, line) : lanes_scale(down.weight[0], x);
+            }
+            sum = i ? lanes_madd(along.weight[i], line, sum) : lanes_scale(along.weight[0], line);
+        }
+        target[v * block] = sum;
+    }
+}
+
 #endif

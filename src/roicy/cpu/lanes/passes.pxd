@@ -29,6 +29,8 @@ cdef extern from "passes.h" nogil:
                         const lanes** tap, lanes* target) noexcept
     void pass_rows_and_dots(const char* const* row, const tap_list* bin, const int32_t* column, int count,
                             const lanes* other, const lanes** tap, lanes* target, lanes* dots) noexcept
+    void pass_bin(const char** row, const tap_list* rows, const tap_list* columns, const int32_t* pixel, int first,
+                  int depth, lanes* target, ptrdiff_t block) noexcept
     void pass_columns(const lane_rows* blended, int group, const tap_lists* bins, int count, lanes* target,
                       ptrdiff_t block) noexcept
 
