@@ -135,7 +135,6 @@ def peak(value_of_channel, layout="NCHW"):
     return features if layout == "NHWC" else np.ascontiguousarray(features.transpose(0, 3, 1, 2))
 
 
-@pytest.mark.cpu_only("the CUDA kernels sum what a pixel gets of maxima in one chain")
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("boxes", [400, 3000, 20000])
 def test_gradients_of_the_maxima_of_very_many_boxes(boxes, layout):
@@ -150,7 +149,6 @@ def test_gradients_of_the_maxima_of_very_many_boxes(boxes, layout):
     )
 
 
-@pytest.mark.cpu_only("the CUDA kernels sum what a pixel gets of maxima in one chain")
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("sampling_ratio", [1, 7])
 @pytest.mark.parametrize(

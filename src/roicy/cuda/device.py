@@ -47,10 +47,14 @@ _REAL = {"float32": "float", "float64": "double"}
 
 #: Whether it is asked for where maxima are, no or yes.
 PLACED: tuple[Options, Options] = ("-DPLACED=0",), ("-DPLACED=1",)
+#: Whether the sums of a gradient's pixels may have many terms, no or yes.
+LONG: tuple[Options, Options] = ("-DLONG=0",), ("-DLONG=1",)
 #: How many channels a lane reads and writes at once, one or, where they lie on multiples of that, four.
 COUNT: tuple[Options, Options] = ("-DCOUNT=1",), ("-DCOUNT=4",)
 #: Whether lanes lie across the channels, no or yes.
 ACROSS: tuple[Options, Options] = ("-DACROSS=0",), ("-DACROSS=1",)
+#: How many channels a lane has at once where lanes lie across the channels, else none.
+SEVERAL: dict[int, Options] = {count: (f"-DACROSS={count}",) for count in (0, 2, 4)}
 #: How many pixels a thread has, one or, where lanes lie across the channels, so many.
 PIXELS_ACROSS = 4
 PIXELS: tuple[Options, Options] = ("-DPIXELS=1",), (f"-DPIXELS={PIXELS_ACROSS}",)
@@ -259,7 +263,7 @@ def _specialised() -> Iterator[tuple[str, Options]]:
     for index in ("int", "int64"):
         for stored, accumulate in pairs:
             options = feature_options(stored, accumulate, index)
-            for source in ("axis_forward", "axis_backward_rois"):
+            for source in ("axis_forward", "axis_backward_rois", "channels_last"):
                 yield source, options
             for count in COUNT:
                 yield "axis_forward_pixels", options + count
@@ -271,13 +275,17 @@ def _specialised() -> Iterator[tuple[str, Options]]:
                 boxed = options + table_options(boxes, accumulate)[:1]
                 for source in ("grid_forward", "grid_backward_rois"):
                     yield source, boxed
-                for across in ACROSS:
+                for across in SEVERAL.values():
                     yield "sample_forward", boxed + across
+                for across in ACROSS:
                     yield "sample_backward_rois", boxed + across
                 if stored != "uint8":
-                    yield "grid_backward", boxed
+                    for long in LONG[: 2 if accumulate == "float32" else 1]:
+                        yield "grid_backward", boxed + long
                     for pixels in PIXELS:
                         yield "sample_backward", boxed + pixels
             if stored != "uint8":
-                for source in ("axis_backward", "axis_backward_pixels", "range_backward"):
+                for source in ("axis_backward", "axis_backward_pixels"):
                     yield source, options
+                for long in LONG[: 2 if accumulate == "float32" else 1]:
+                    yield "range_backward", options + long

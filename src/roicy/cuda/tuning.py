@@ -8,6 +8,7 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "axis": {"WARPS": 4},
     # a warp has GROUP channels, and at most BINS bins in ROWS rows; CHUNK groups of channels are a chunk
     "axis_forward": {"WARPS": 4, "GROUP": 4, "CHUNK": 8, "BINS": 64, "ROWS": 8},
+    "channels_last": {"THREADS": 256},
     # lanes are channels
     "axis_forward_pixels": {"WARPS": 8},
     # a warp has a tile of ROWS rows of pixels. It stages LINES rows of bins, all in all STAGED groups of
@@ -39,10 +40,11 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "argmax": {"THREADS": 256},
     "grid_backward_rois": {"THREADS": 256},
     # WARPS of a block, each with a channel of its own
-    "grid_backward": {"WARPS": 8},
-    "range_backward": {"WARPS": 8},
-    # ENTRIES: samples of an axis that a block keeps at a time
-    "grid_forward": {"THREADS": 128, "ENTRIES": 256},
+    "grid_backward": {"WARPS": 4},
+    "range_backward": {"WARPS": 4},
+    # ENTRIES: samples of an axis that a block keeps at a time; ITEMS: places of their rows that a warp keeps,
+    # of at most GROUP rows of bins
+    "grid_forward": {"THREADS": 128, "ENTRIES": 256, "ITEMS": 320, "GROUP": 4},
     # ITEMS: places of a line that a warp keeps, rows of bins times columns of pixels; at most GROUP rows
     "range_forward": {"WARPS": 4, "ITEMS": 128, "GROUP": 4},
     # lanes are channels

@@ -13,43 +13,58 @@ INLINE int64 samples_in(const int *total, int64 k, int p, int q, const Numbers &
 }
 
 /* Which pixels are named: bounds has the lowest and the highest one of each RoI, and then of each row of its
- * bins, (K, 1 + rows, 2); numbers that are not in 0 ... limit - 1 name none. A warp takes a row of bins. */
+ * bins, (K, 1 + rows, 2); numbers that are not in 0 ... limit - 1 name none.
+ *
+ * A block goes through some rows at a time. Its threads are neighbours along the bins, or along the channels
+ * where those are neighbours in memory. */
 KERNEL __launch_bounds__(THREADS, 4)
-    reach(VIEW(const int, argmax), const Numbers sizes, int64 limit, int *bounds) {
-    __shared__ int64 room[THREADS];
+    reach(VIEW(const int, argmax), const Numbers sizes, int64 limit, int2 *bounds) {
+    __shared__ int lowest[THREADS + 1], highest[THREADS + 1]; /* of each row, and of all */
     const int channels = sizes.channels, rows = sizes.rows, columns = sizes.columns;
     const bool by_channel = sizes.by_channel;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    /* lanes are channels, or columns of bins and where these are few a few channels */
-    const int step = by_channel ? 32 : columns < 32 ? 32 / columns : 1;
-    const int first = by_channel ? lane : lane / columns;
+    const unsigned below = (unsigned)min(limit, (int64)1 << 31);
+    const int at_once = by_channel ? 1 : max(1, THREADS / columns);
     for (int64 k = blockIdx.x; k < sizes.rois; k += gridDim.x) {
-        int *own = bounds + 2 * k * (1 + rows);
-        int lowest = 0x7fffffff, highest = -1;
-        for (int p = warp; p < rows; p += THREADS / 32) {
-            int low = 0x7fffffff, high = -1;
-            for (int c = first; first < step && c < channels; c += step)
-                for (int q = by_channel ? 0 : lane - first * columns; q < columns; q += by_channel ? 1 : 32) {
-                    const int index = argmax[AT(argmax, k, c, p, q)];
-                    if (index >= 0 && index < limit) {
-                        low = min(low, index);
-                        high = max(high, index);
-                    }
+        int2 *own = bounds + k * (1 + rows);
+        for (int p = 0; p < rows; p += min(at_once, rows - p)) {
+            const int here = min(at_once, rows - p), bins = here * columns;
+            /* one bin and every `step`-th channel, or more bins where a row has more than there are threads */
+            const int step = by_channel ? THREADS : max(1, THREADS / bins);
+            const int first = by_channel ? threadIdx.x : threadIdx.x / bins;
+            const int begin = by_channel ? 0 : threadIdx.x - first * bins, row = begin / columns;
+            __syncthreads();
+            for (int i = threadIdx.x; i <= THREADS; i += THREADS)
+                if (i < here || (i == THREADS && p == 0)) {
+                    lowest[i] = 0x7fffffff;
+                    highest[i] = -1;
                 }
-            low = least_of_warp(low);
-            high = most_of_warp(high);
-            if (lane == 0) {
-                own[2 + 2 * p] = low;
-                own[3 + 2 * p] = high;
+            int low = 0x7fffffff, high = -1;
+            for (int b = begin; b < bins && first < step; b += by_channel ? 1 : THREADS) {
+                const int *index = argmax + AT(argmax, k, first, p + b / columns, b % columns);
+#pragma unroll 8
+                for (int c = first; c < channels; c += step, index += step * argmax_step.c) {
+                    const bool named = (unsigned)*index < below;
+                    low = named ? min(low, *index) : low;
+                    high = named ? max(high, *index) : high;
+                }
             }
-            lowest = min(lowest, low);
-            highest = max(highest, high);
+            __syncthreads();
+            if (high >= 0) {
+                atomicMin(lowest + row, low);
+                atomicMax(highest + row, high);
+            }
+            __syncthreads();
+            if (threadIdx.x < here) {
+                low = lowest[threadIdx.x];
+                high = highest[threadIdx.x];
+                own[1 + p + threadIdx.x] = make_int2(low, high);
+                atomicMin(lowest + THREADS, low);
+                atomicMax(highest + THREADS, high);
+            }
         }
-        const int64 low = least_of_block(lowest, room), high = -least_of_block(-(int64)highest, room);
-        if (threadIdx.x == 0) {
-            own[0] = (int)low;
-            own[1] = (int)high;
-        }
+        __syncthreads();
+        if (threadIdx.x == 0)
+            own[0] = make_int2(lowest[THREADS], highest[THREADS]);
     }
 }
 

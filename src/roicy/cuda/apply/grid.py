@@ -6,7 +6,7 @@ import numpy as np
 
 from roicy._types import Accumulate, ArgmaxError, Ndarray, Regions, Sampling
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
-from roicy.cuda.apply.owned import Owned, chunk_of
+from roicy.cuda.apply.owned import TARGET, Owned, chunk_of
 from roicy.cuda.device import Device
 from roicy.cuda.structs import POINTER, Layout, view
 from roicy.cuda.tables.grid import GridTable
@@ -22,10 +22,18 @@ DIVISION = Layout(
     by_channel=np.int32,
     placed=np.int32,
     by_corner=np.int32,
+    group=np.int32,
 )
+CORNERS = Layout(corner=POINTER, kept=np.int32)
+GOAL = Layout(corners=CORNERS, target=TARGET)
 SLOPES = Layout(of_boxes=POINTER, channels=np.int32)
 # Bins along an axis that a block takes at a time, so that each has room for a few samples.
 _RUN = 64
+_WARP = 32
+# RoIs, or bins of one, above which sums of a pixel are long.
+_MANY_TERMS = 60
+# What the corners of samples may take.
+_KEPT_BYTES = 2**24
 
 
 class GridKernels(Device):
@@ -58,6 +66,7 @@ class GridKernels(Device):
             by_channel=channels_closer(features),
             placed=argmax is not None,
             by_corner=rule == "onnx",
+            group=0 if channels_closer(features) else _group(run_y, run_x),
         )
         arguments = (
             *view(features),
@@ -73,25 +82,29 @@ class GridKernels(Device):
         self, tables: GridTable, grad_output: Ndarray, argmax: Ndarray, grad_features: Ndarray
     ) -> None:
         """Fill `grad_features` with `grad_output` at the samples `argmax`."""
-        owned = Owned("grid_backward", grad_features, tables.accumulate, tables.packed_by_image())
+        long = max(len(argmax), argmax.shape[2] * argmax.shape[3]) > _MANY_TERMS
+        owned = Owned("grid_backward", grad_features, long, tables.accumulate, tables.packed_by_image())
         arrays = grad_output, argmax, grad_features
+        # of each sample along an axis the pixels on both sides, and their weights: not in memory that a graph
+        # would not keep
+        real = np.dtype(tables.accumulate)
+        lines = tables.rois * sum(tables.output_size)
+        kept = min(tables.samples_kept, _KEPT_BYTES // (4 * real.itemsize * max(1, lines)))
+        kept = 0 if self.captures() else kept
+        corners = CORNERS(corner=self.xp.empty(4 * lines * kept, real) if kept else None, kept=kept)
+        options = self.feature_options(grad_features.dtype, tables.accumulate, *arrays)
+        options += tables.box_options + owned.options
+        source, threads = "grid_backward", 128
+        blocks = -(-lines * kept // threads)
+        self.launch(source, "list_corners", options, blocks, threads, (tables.packed, corners))
         arguments = (
             *view(grad_output),
             *view(argmax),
             *view(grad_features),
             tables.packed,
-            owned.packed,
+            GOAL(corners=corners, target=owned.packed),
         )
-        tables.launch(
-            "grid_backward",
-            "grid_backward",
-            grad_features,
-            arrays,
-            owned.tasks,
-            owned.threads,
-            arguments,
-            owned.shared,
-        )
+        self.launch(source, source, options, owned.tasks, owned.threads, arguments, owned.shared)
 
     def grid_backward_rois(
         self, tables: GridTable, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
@@ -118,3 +131,9 @@ class GridKernels(Device):
         image, total = (tables.memory.parts[name] for name in ("image", "total"))
         survey(self, argmax, "survey_of_samples", image, total, wrong)
         return first_wrong(self, argmax, wrong, total=total)
+
+
+def _group(rows: int, columns: int) -> int:
+    # rows of bins of a warp at a time, with a lane for each bin; none where too many lanes would be left over
+    group = min(rows, _WARP // columns, CONSTANTS["grid_forward"]["GROUP"])
+    return -(-rows // -(-rows // group)) if 2 * group * columns >= _WARP else 0

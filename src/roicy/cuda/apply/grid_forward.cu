@@ -12,19 +12,30 @@
 #include "lanes/reduce.cuh"
 #include "tables/grid.cuh"
 
-struct Stage {
-    /* samples of some bins along one axis: of each bin so many places as all have */
-    INDEX low[ENTRIES], high[ENTRIES]; /* offsets of the pixels */
-    REAL low_weight[ENTRIES], high_weight[ENTRIES];
-    int number[ENTRIES];
+enum {
+    BESIDE = sizeof(REAL) == 8 ? 2 : 4,
+    AHEAD = 2,
+    WARPS = THREADS / 32
+}; /* channels of a warp at a time */
+
+/* A row or a column of samples: offsets of the pixels on both sides of it, and their weights. */
+struct alignas(16) Line {
+    INDEX low, high;
+    REAL low_weight, high_weight;
 };
 
-/* Stages that bins need which have so many samples, in all lanes. */
-INLINE int stages_of(const int *listed, int count, int room) {
+struct Stage {
+    /* samples of some bins along one axis: of each bin so many places as all have */
+    Line line[ENTRIES];
+    int number[ENTRIES]; /* in the bin */
+};
+
+/* The most samples of a bin, in all lanes. */
+INLINE int most_listed(const int *listed, int count) {
     int most = 0;
     for (int i = threadIdx.x & 31; i < count; i += 32)
         most = max(most, listed[i]);
-    return (most_of_warp(most) - 1) / room + 1;
+    return most_of_warp(most);
 }
 
 /* Of two pixels: blended, or under the rule of ONNX weighted and the larger of the two. */
@@ -39,14 +50,16 @@ INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows,
                    int first_column, int columns, int total, int by_corner, Best &best) {
     Best found = {LOWEST, NOWHERE};
     for (int r = first_row; r < first_row + rows; r++) {
-        const STORED *upper = plane + y.low[r], *lower = plane + y.high[r];
-        const REAL upper_weight = y.low_weight[r], lower_weight = y.high_weight[r];
+        const Line row = y.line[r];
+        const STORED *upper = plane + row.low, *lower = plane + row.high;
+        const REAL upper_weight = row.low_weight, lower_weight = row.high_weight;
         const unsigned first = (unsigned)y.number[r] * (unsigned)total;
         /* the columns of the sample before, which often is a neighbour */
         INDEX left = -1, right = -1;
         REAL left_value = 0, right_value = 0;
         for (int i = first_column; i < first_column + columns; i++) {
-            const INDEX low = x.low[i], high = x.high[i];
+            const Line column = x.line[i];
+            const INDEX low = column.low, high = column.high;
             if (low != left || i == first_column) {
                 if (low == right && i != first_column)
                     left_value = right_value;
@@ -59,30 +72,35 @@ INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows,
                                                     lower_weight, by_corner);
                 right = high;
             }
-            take(between(left_value, right_value, x.low_weight[i], x.high_weight[i], by_corner),
+            take(between(left_value, right_value, column.low_weight, column.high_weight, by_corner),
                  (int)(first + (unsigned)x.number[i]), found);
         }
     }
     take_first(found, best);
 }
 
-/* The samples that miss the map join, and a bin without any is a zero. */
-INLINE void finish(const Bin &y, const Bin &x, Best &best) {
+/* The number of a bin's first sample that misses the map, -1 where none does; EMPTY if it has no samples. */
+enum { EMPTY = -2 };
+
+INLINE int missed_in(const Bin &y, const Bin &x) {
     const double missed_y = missed_of(y), missed_x = missed_of(x);
-    if (y.total == 0 || x.total == 0) {
-        best.value = 0;
-        return;
-    }
-    unsigned first;
+    if (y.total == 0 || x.total == 0)
+        return EMPTY;
     if (missed_y == 0)
-        first = 0;
-    else if (missed_x >= 0)
-        first = bounded(missed_x);
-    else if (missed_y > 0)
-        first = (unsigned)bounded(missed_y) * (unsigned)bounded(x.total);
-    else
-        return;
-    take_first({0, (int)first}, best);
+        return 0;
+    if (missed_x >= 0)
+        return bounded(missed_x);
+    if (missed_y > 0)
+        return (int)((unsigned)bounded(missed_y) * (unsigned)bounded(x.total));
+    return -1;
+}
+
+/* The samples that miss the map join, and a bin without any is a zero. */
+INLINE void finish(int missed, Best &best) {
+    if (missed == EMPTY)
+        best.value = 0;
+    else if (missed >= 0)
+        take_first({0, missed}, best);
 }
 
 /* How a call is divided: blocks take `chunk` channels and up to `run_y` times `run_x` bins, which have room for
@@ -91,9 +109,10 @@ struct Division {
     int64 tasks;
     int channels, chunk, run_y, run_x, by_channel;
     int placed, by_corner; /* whether argmax is asked for; the rule of ONNX */
+    int group; /* rows of bins of a warp at a time; 0 where lanes do not lie along rows of pixels */
 };
 
-KERNEL __launch_bounds__(THREADS, 4)
+KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
     grid_forward(VIEW(const STORED, features), VIEW(RESULT, out), VIEW(int, argmax), const Grid grid,
                  const Division division) {
     const int64 *__restrict__ image = grid.rois.image;
@@ -105,6 +124,9 @@ KERNEL __launch_bounds__(THREADS, 4)
     const int channels = division.channels, chunk = division.chunk, by_channel = division.by_channel;
     const int run_y = division.run_y, run_x = division.run_x, by_corner = division.by_corner;
     __shared__ Stage staged[2]; /* along y and along x */
+    __shared__ REAL lines[WARPS][BESIDE][ITEMS];
+    const int *__restrict__ window = grid.rois.window;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, group = division.group;
     const int room_y = ENTRIES / run_y, room_x = ENTRIES / run_x;
     const int runs_x = (columns + run_x - 1) / run_x, runs = (rows + run_y - 1) / run_y * runs_x;
     for (int64 task = blockIdx.x; task < division.tasks; task += gridDim.x) {
@@ -115,12 +137,132 @@ KERNEL __launch_bounds__(THREADS, 4)
         const int bins = height_of_run * width_of_run;
         const int64 own = k * ((int64)rows + columns), own_y = own + top, own_x = own + rows + left;
         const bool valid = image[k] >= 0;
-        int stages_y = 0, stages_x = 0;
+        int most_y = 0, most_x = 0;
         if (valid) {
-            stages_y = stages_of(grid_listed + own_y, height_of_run, room_y);
-            stages_x = stages_of(grid_listed + own_x, width_of_run, room_x);
+            most_y = most_listed(grid_listed + own_y, height_of_run);
+            most_x = most_listed(grid_listed + own_x, width_of_run);
         }
-        const int stages = stages_y * stages_x;
+        const int stages_y = valid ? (most_y - 1) / room_y + 1 : 0;
+        const int stages_x = valid ? (most_x - 1) / room_x + 1 : 0, stages = stages_y * stages_x;
+        const Window whole = window_at(window, k);
+        const int breadth = whole.right - whole.left, pitch = breadth | 1;
+        const bool lined = group > 0 && stages == 1 && group * pitch <= ITEMS;
+        auto stage_from = [&](int from_y, int from_x) {
+            __syncthreads();
+#pragma unroll 1 /* one copy of what is long */
+            for (int axis = 0; axis < 2; axis++) {
+                const int room = axis ? room_x : room_y, from = axis ? from_x : from_y;
+                const int count = room * (axis ? width_of_run : height_of_run);
+                const int64 stride = !axis ? features_step.y : lined ? 1 : features_step.x;
+                for (int entry = threadIdx.x; entry < count; entry += THREADS) {
+                    const int which = entry / room, i = from + entry - which * room;
+                    const int64 bin = (axis ? own_x : own_y) + which;
+                    const int listed = grid_listed[bin], length = axis ? width : height;
+                    if (i >= listed) { /* nobody asks for it, but lanes may read its pixels */
+                        staged[axis].line[entry] = {0, 0, 0, 0};
+                        continue;
+                    }
+                    const Bin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
+                    const Sample sample =
+                        sample_at(own, listed_index(own, listed, length, i), length, grid.rule);
+                    const int origin = axis && lined ? whole.left : 0;
+                    staged[axis].line[entry] = {(INDEX)stride * (INDEX)(sample.low - origin),
+                                                (INDEX)stride * (INDEX)(sample.high - origin),
+                                                (REAL)sample.low_weight, (REAL)sample.high_weight};
+                    staged[axis].number[entry] = bounded(sample.number);
+                }
+            }
+            __syncthreads();
+        };
+        auto put = [&](int channel, int p, int q, const Best &best) {
+            out[AT(out, k, channel, top + p, left + q)] = rounded_to<RESULT>(best.value);
+            if (division.placed)
+                argmax[AT(argmax, k, channel, top + p, left + q)] = place_out(best.at);
+        };
+        if (lined) {
+            stage_from(0, 0);
+            const unsigned across = (1 << 20) / max(breadth, 1) + 1; /* exact for so few items */
+            for (int p = 0; p < height_of_run; p += group) {
+                const int rows_here = min(group, height_of_run - p), own_row = lane / width_of_run;
+                const int q = lane - own_row * width_of_run;
+                const bool pooled = own_row < rows_here;
+                const int listed_y = pooled ? grid_listed[own_y + p + own_row] : 0;
+                const int listed_x = pooled ? grid_listed[own_x + q] : 0;
+                const unsigned total = pooled ? (unsigned)grid_total[own_x + q] : 0;
+                const int missed = !pooled
+                                       ? -1
+                                       : missed_in(bin_at(grid_bins, grid_steps, own_y + p + own_row, 2 * k),
+                                                   bin_at(grid_bins, grid_steps, own_x + q, 2 * k + 1));
+                const int part = min(most_y, ITEMS / (pitch * rows_here));
+                for (int c = warp * BESIDE; c < depth; c += WARPS * BESIDE) {
+                    INDEX plane[BESIDE];
+                    Best best[BESIDE];
+#pragma unroll
+                    for (int v = 0; v < BESIDE; v++) {
+                        plane[v] = AT(features, image[k], first + min(c + v, depth - 1), 0, whole.left);
+                        best[v] = {LOWEST, NOWHERE};
+                    }
+                    for (int from = 0; from < most_y; from += part) {
+                        const int rows = min(part, most_y - from), items = rows_here * rows * breadth;
+                        const unsigned down = (1 << 20) / rows + 1;
+                        for (int first_item = 0; first_item < items; first_item += 32 * AHEAD) {
+                            /* all are read before any is waited for, beyond the last item that one again */
+                            REAL upper[AHEAD][BESIDE], lower[AHEAD][BESIDE];
+                            REAL upper_weight[AHEAD], lower_weight[AHEAD];
+                            int place[AHEAD];
+#pragma unroll
+                            for (int i = 0; i < AHEAD; i++) {
+                                const int item = min(first_item + 32 * i + lane, items - 1);
+                                const int r = (int)(item * across >> 20), x = item - r * breadth;
+                                const int of = (int)(r * down >> 20);
+                                const Line row = staged[0].line[(p + of) * room_y + from + r - of * rows];
+                                const INDEX beside = (INDEX)features_step.x * x;
+#pragma unroll
+                                for (int v = 0; v < BESIDE; v++) {
+                                    upper[i][v] = real_of(features[plane[v] + row.low + beside]);
+                                    lower[i][v] = real_of(features[plane[v] + row.high + beside]);
+                                }
+                                upper_weight[i] = row.low_weight;
+                                lower_weight[i] = row.high_weight;
+                                place[i] = r * pitch + x;
+                            }
+#pragma unroll
+                            for (int i = 0; i < AHEAD; i++)
+                                if (first_item + 32 * i + lane < items)
+#pragma unroll
+                                    for (int v = 0; v < BESIDE; v++)
+                                        lines[warp][v][place[i]] =
+                                            between(upper[i][v], lower[i][v], upper_weight[i],
+                                                    lower_weight[i], by_corner);
+                        }
+                        __syncwarp();
+                        for (int j = 0; j < min(rows, listed_y - from); j++) {
+                            const int line = (own_row * rows + j) * pitch;
+                            const unsigned number =
+                                (unsigned)staged[0].number[(p + own_row) * room_y + from + j] * total;
+                            for (int i = q * room_x; i < q * room_x + listed_x; i++) {
+                                const Line column = staged[1].line[i];
+                                const int at = (int)(number + (unsigned)staged[1].number[i]);
+#pragma unroll
+                                for (int v = 0; v < BESIDE; v++)
+                                    take(between(lines[warp][v][line + column.low],
+                                                 lines[warp][v][line + column.high], column.low_weight,
+                                                 column.high_weight, by_corner),
+                                         at, best[v]);
+                            }
+                        }
+                        __syncwarp();
+                    }
+#pragma unroll
+                    for (int v = 0; v < BESIDE; v++) {
+                        finish(missed, best[v]);
+                        if (pooled && c + v < depth)
+                            put(first + c + v, p + own_row, q, best[v]);
+                    }
+                }
+            }
+            continue;
+        }
         for (int begin = 0; begin < depth * bins; begin += THREADS) {
             const int item = begin + threadIdx.x;
             const bool pooled = item < depth * bins;
@@ -133,32 +275,8 @@ KERNEL __launch_bounds__(THREADS, 4)
             Best best = {LOWEST, NOWHERE};
             for (int stage = 0; stage < stages; stage++) {
                 const int from_y = stage / stages_x * room_y, from_x = stage % stages_x * room_x;
-                if (begin == 0 || stages > 1) {
-                    __syncthreads();
-#pragma unroll 1 /* one copy of what is long */
-                    for (int axis = 0; axis < 2; axis++) {
-                        const int room = axis ? room_x : room_y, from = axis ? from_x : from_y;
-                        const int count = room * (axis ? width_of_run : height_of_run);
-                        const int64 stride = axis ? features_step.x : features_step.y;
-                        for (int entry = threadIdx.x; entry < count; entry += THREADS) {
-                            const int which = entry / room, i = from + entry - which * room;
-                            const int64 bin = (axis ? own_x : own_y) + which;
-                            const int listed = grid_listed[bin], length = axis ? width : height;
-                            if (i >= listed)
-                                continue;
-                            const Bin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
-                            const Sample sample =
-                                sample_at(own, listed_index(own, listed, length, i), length, grid.rule);
-                            Stage &stage = staged[axis];
-                            stage.low[entry] = (INDEX)stride * (INDEX)sample.low;
-                            stage.high[entry] = (INDEX)stride * (INDEX)sample.high;
-                            stage.low_weight[entry] = (REAL)sample.low_weight;
-                            stage.high_weight[entry] = (REAL)sample.high_weight;
-                            stage.number[entry] = bounded(sample.number);
-                        }
-                    }
-                    __syncthreads();
-                }
+                if (begin == 0 || stages > 1)
+                    stage_from(from_y, from_x);
                 if (pooled)
                     search(features + AT(features, image[k], channel, 0, 0), staged[0], p * room_y,
                            min(room_y, listed_y - from_y), staged[1], q * room_x,
@@ -167,13 +285,12 @@ KERNEL __launch_bounds__(THREADS, 4)
             if (!pooled)
                 continue;
             if (valid)
-                finish(bin_at(grid_bins, grid_steps, own_y + p, 2 * k),
-                       bin_at(grid_bins, grid_steps, own_x + q, 2 * k + 1), best);
+                finish(missed_in(bin_at(grid_bins, grid_steps, own_y + p, 2 * k),
+                                 bin_at(grid_bins, grid_steps, own_x + q, 2 * k + 1)),
+                       best);
             else
                 best = {not_a_number(), NOWHERE};
-            out[AT(out, k, channel, top + p, left + q)] = rounded_to<RESULT>(best.value);
-            if (division.placed)
-                argmax[AT(argmax, k, channel, top + p, left + q)] = place_out(best.at);
+            put(channel, p, q, best);
         }
     }
 }

@@ -5,35 +5,73 @@
  *
  * RoIs come in ascending order and their bins in row-major order, whoever owns a pixel: no atomics, and the
  * same bits for any number of blocks. At the end the pixels are written once, rounded to the gradient's
- * dtype. */
+ * dtype.
+ *
+ * The block lists the bins that may have to do with its pixels, those of all of its RoIs in one row, so that
+ * lanes have one each, and its warps go through the list: what comes next is read before what is there is
+ * added. */
 #pragma once
 #include "tables/rois.cuh"
 
-/* Adds `value` to sums[at] where the lane `hits`: of several lanes with one place the lowest comes first. */
-INLINE void add_in_order(REAL *sums, bool hits, int at, REAL value) {
-    if (!__any_sync(~0u, hits))
-        return;
-    const int lane = threadIdx.x & 31;
-    const unsigned same = __match_any_sync(~0u, hits ? at : -1 - lane);
-    const int before = __popc(same & ((1u << lane) - 1));
-    for (int turn = 0; __any_sync(~0u, hits && before >= turn); turn++) {
-        if (hits && before == turn)
-            sums[at] += value;
-        __syncwarp();
-    }
-}
-
-/* From the first to the last row of bins for which the lane `meets` says so: [low, high). Where there are
- * more rows than lanes, all of them. */
-struct Rows {
-    int low, high;
+enum {
+    MET = 512,     /* RoIs whose bins are listed at a time */
+    LISTED = 2048, /* bins that are */
+    OF_THREAD = MET / (32 * WARPS),
+    MANY_ROWS = 32 /* of bins: above so many all are listed */
 };
 
-INLINE Rows rows_met(bool meets, int rows) {
-    const unsigned votes = __ballot_sync(~0u, meets);
-    if (rows > 32)
-        return {0, rows};
-    return {votes ? __ffs(votes) - 1 : 0, votes ? 32 - __clz(votes) : 0};
+/* What a pixel got. LONG: many terms, of each of which it is kept what the addition rounds away. */
+#if LONG
+struct alignas(2 * sizeof(REAL)) Sum {
+    REAL total, lost;
+};
+
+INLINE void add(REAL value, Sum &sum) { join(value, sum.total, sum.lost); }
+INLINE REAL value_of(const Sum &sum) { return restored(sum.total, sum.lost); }
+#define NO_SUM {0, NOTHING_LOST}
+#else
+struct Sum {
+    REAL total;
+};
+
+INLINE void add(REAL value, Sum &sum) { sum.total += value; }
+INLINE REAL value_of(const Sum &sum) { return sum.total; }
+#define NO_SUM {0}
+#endif
+
+/* Where a lane's number goes: sums[at], or nowhere. */
+struct Place {
+    int at;
+    bool hits;
+};
+
+/* Adds each lane's values to the sums, one after the other: of several lanes with one place the lowest comes
+ * first. */
+template <int COUNT> INLINE void add_in_order(Sum *sums, const Place *place, const REAL *value) {
+    const int lane = threadIdx.x & 31;
+    unsigned same[COUNT]; /* lanes with the same place, which take long to be found */
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+        same[i] = __match_any_sync(~0u, place[i].hits ? place[i].at : -1 - lane);
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        const bool leads = place[i].hits && !(same[i] & ((1u << lane) - 1));
+        Sum sum = NO_SUM;
+        if (leads) {
+            sum = sums[place[i].at];
+            add(value[i], sum);
+        }
+        unsigned rest = leads ? same[i] & (same[i] - 1) : 0;
+        while (__any_sync(~0u, rest)) {
+            const REAL next = __shfl_sync(~0u, value[i], rest ? __ffs(rest) - 1 : 0);
+            if (rest)
+                add(next, sum);
+            rest &= rest - 1;
+        }
+        if (leads)
+            sums[place[i].at] = sum;
+        __syncwarp();
+    }
 }
 
 /* A gradient, (image, channel, row, column), whose planes are cut into `ranges` of `size` pixels. */
@@ -62,14 +100,24 @@ INLINE Owned owned_by(int64 task, const Target &target) {
     return owned;
 }
 
-INLINE void clear_sums(REAL *sums, int pixels) {
+INLINE void clear_sums(Sum *sums, int pixels) {
     for (int i = threadIdx.x % 32; i < pixels; i += 32)
-        sums[i] = 0;
+        sums[i] = NO_SUM;
     __syncwarp();
 }
 
 /* The sums of all warps go to the gradient, in the order of its memory: sums[warp][pixel]. */
-INLINE void write_sums(const Owned &owned, const REAL *sums, const Target &target, VIEW(STORED, out)) {
+INLINE void write_sums(const Owned &owned, const Sum *sums, const Target &target, VIEW(STORED, out)) {
+    if (!target.by_channel && out_step.y == target.width * out_step.x) {
+        const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+        STORED *place =
+            out + AT(out, owned.n, owned.channel + warp, 0, 0) + (INDEX)out_step.x * (INDEX)owned.first;
+        __syncwarp();
+        for (int i = lane; i < owned.pixels && warp < owned.channels; i += 32)
+            place[(INDEX)out_step.x * i] = rounded_to<STORED>(value_of(sums[warp * target.size + i]));
+        __syncwarp();
+        return;
+    }
     __syncthreads();
     for (int i = threadIdx.x; i < owned.pixels * owned.channels; i += blockDim.x) {
         const int c = target.by_channel ? i % owned.channels : i / owned.pixels;
@@ -77,7 +125,132 @@ INLINE void write_sums(const Owned &owned, const REAL *sums, const Target &targe
         const int64 at = owned.first + pixel;
         const int64 y = at >> 31 ? at / target.width : (int)at / target.width;
         out[AT(out, owned.n, owned.channel + c, y, at - y * target.width)] =
-            rounded_to<STORED>(sums[c * target.size + pixel]);
+            rounded_to<STORED>(value_of(sums[c * target.size + pixel]));
     }
     __syncthreads();
+}
+
+/* Rows of a RoI's bins, [low, high). */
+struct Rows {
+    int low, high;
+};
+
+/* A RoI whose bins are listed: bin `base` + i has place i of the list, from `start` on. */
+struct Met {
+    int64 k;
+    int start, base;
+};
+
+struct List {
+    Met met[MET + 1];
+    unsigned short owner[LISTED]; /* which of these RoIs a bin is of */
+    int counts[2 * WARPS];
+    int64 totals[WARPS];
+};
+
+/* Puts the next of those RoIs that `meets` says may have to do with the block's pixels into the list, as many
+ * as there is room for, in their order; returns how many. */
+template <class Meets>
+INLINE int gather(const Candidates &candidates, int64 &from, const ByImage &by_image, List &list,
+                  Meets meets) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    int meeting = 0;
+    while (from < candidates.end && meeting <= MET - 64 * WARPS) {
+        int64 roi[2];
+        unsigned votes[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const int64 candidate = from + i * 32 * WARPS + threadIdx.x;
+            roi[i] = candidate < candidates.end ? roi_of(candidate, by_image) : -1;
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            votes[i] = __ballot_sync(~0u, roi[i] >= 0 && meets(roi[i]));
+            if (lane == 0)
+                list.counts[i * WARPS + warp] = __popc(votes[i]);
+        }
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int before = meeting;
+            for (int other = 0; other < WARPS; other++) {
+                before += other < warp ? list.counts[i * WARPS + other] : 0;
+                meeting += list.counts[i * WARPS + other];
+            }
+            if (votes[i] >> lane & 1)
+                list.met[before + __popc(votes[i] & ((1u << lane) - 1))].k = roi[i];
+        }
+        __syncthreads();
+        from += 64 * WARPS;
+    }
+    return meeting;
+}
+
+/* The sum of one number of each thread before this one, and of all. */
+INLINE int64 sum_before(int64 value, int64 *room, int64 &total) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    int64 before = value;
+    for (int apart = 1; apart < 32; apart *= 2) {
+        const int64 other = __shfl_up_sync(~0u, before, apart);
+        before += lane >= apart ? other : 0;
+    }
+    if (lane == 31)
+        room[warp] = before;
+    __syncthreads();
+    before -= value;
+    total = 0;
+    for (int other = 0; other < WARPS; other++) {
+        before += other < warp ? room[other] : 0;
+        total += room[other];
+    }
+    return before;
+}
+
+/* Goes through the bins that may have to do with the pixels that a block owns, all of its threads together:
+ *
+ *     meets(k)            whether a RoI may
+ *     rows_met(k)         which rows of its bins may
+ *     walk(list, count)   the listed bins, in their order, between barriers
+ */
+template <class Meets, class RowsMet, class Walk>
+INLINE void each_bin(const Candidates &candidates, const ByImage &by_image, int columns, List &list,
+                     Meets meets, RowsMet rows_met, Walk walk) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    for (int64 from = candidates.begin; from < candidates.end;) {
+        const int meeting = gather(candidates, from, by_image, list, meets);
+        int64 begin[OF_THREAD + 1], total;
+        int first[OF_THREAD];
+        begin[0] = 0;
+#pragma unroll
+        for (int i = 0; i < OF_THREAD; i++) {
+            const int own = threadIdx.x * OF_THREAD + i;
+            Rows rows = {0, 0};
+            if (own < meeting)
+                rows = rows_met(list.met[own].k);
+            first[i] = rows.low * columns;
+            begin[i + 1] = begin[i] + max(rows.high - rows.low, 0) * (int64)columns;
+        }
+        const int64 before = sum_before(begin[OF_THREAD], list.totals, total);
+        for (int64 passed = 0; passed < total; passed += LISTED) {
+            const int count = (int)min(total - passed, (int64)LISTED);
+#pragma unroll
+            for (int i = 0; i < OF_THREAD; i++) {
+                const int own = threadIdx.x * OF_THREAD + i;
+                const int64 start = before + begin[i] - passed;
+                if (own < meeting) {
+                    list.met[own].start = (int)max(min(start, (int64)count), (int64)0);
+                    list.met[own].base = (int)(first[i] - start);
+                }
+            }
+            if (threadIdx.x == 0)
+                list.met[meeting].start = count;
+            __syncthreads();
+            for (int own = warp; own < meeting; own += WARPS)
+                for (int i = list.met[own].start + lane; i < list.met[own + 1].start; i += 32)
+                    list.owner[i] = (unsigned short)own;
+            __syncthreads();
+            walk(count);
+            __syncthreads();
+        }
+    }
 }

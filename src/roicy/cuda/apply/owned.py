@@ -6,6 +6,7 @@ import numpy as np
 
 from roicy._types import Ndarray
 from roicy.cuda.apply.argmax import channels_closer
+from roicy.cuda.device import LONG, Options
 from roicy.cuda.structs import Layout, Struct
 from roicy.cuda.tables.rois import BY_IMAGE
 from roicy.cuda.tuning import CONSTANTS
@@ -23,7 +24,9 @@ TARGET = Layout(
     by_channel=np.int32,
 )
 # Bytes that the sums of a warp take.
-_OWNED = 4096
+_OWNED = 9184
+# Blocks below which ranges are smaller, but of so many pixels at least.
+_FEW_TASKS, _LEAST = 512, 512
 # Channels whose planes are in use at a time, and blocks below which fewer are taken.
 _CHUNK, _FEW_BLOCKS = 32, 2048
 
@@ -35,18 +38,25 @@ class Owned:
     ----------
     packed : Struct
         What the kernels are told of it: a struct Target.
+    options : tuple of str
+        What its source is specialised by.
     tasks, threads, shared : int
         How many there are, threads of a block and its bytes of shared memory.
     """
 
-    def __init__(self, source: str, gradient: Ndarray, accumulate: str, by_image: Struct) -> None:
+    def __init__(self, source: str, gradient: Ndarray, long: bool, accumulate: str, by_image: Struct) -> None:
         images, channels, height, width = gradient.shape
         warps = CONSTANTS[source]["WARPS"]
-        real = 8 if accumulate == "float64" else 4
+        long = long and accumulate == "float32"
+        real = 4 if accumulate == "float32" and not long else 8
+        self.options: Options = LONG[long]
         plane = height * width
         ranges = -(-plane // (_OWNED // real))
+        blocks = images * -(-channels // warps)
+        if blocks and ranges * blocks < _FEW_TASKS:
+            ranges = min(-(-_FEW_TASKS // blocks), max(ranges, plane // _LEAST))
         size = -(-plane // ranges) if ranges else 0
-        self.tasks = ranges * images * -(-channels // warps)
+        self.tasks = ranges * blocks
         self.threads = 32 * warps
         self.shared = warps * size * real
         self.packed = TARGET(

@@ -21,6 +21,8 @@ DIVISION_OF_PIXELS = Layout(tasks=np.int64, channels=np.int32, split=np.int32)
 NAMED = Layout(rois=ROIS, bounds=POINTER)
 # Channels with which lanes are channels, where these are neighbours.
 _MANY_CHANNELS = 16
+# RoIs, or bins of one, above which sums of a pixel are long.
+_MANY_TERMS = 320
 
 
 class RangeKernels(Device):
@@ -80,7 +82,8 @@ class RangeKernels(Device):
         accumulate = "float64" if dtype == "float64" else "float32"
         bounds = self.xp.empty((len(argmax), 1 + argmax.shape[2], 2), np.int32)
         survey(self, argmax, "reach", np.int64(height * width), bounds)
-        owned = Owned("range_backward", grad_features, accumulate, table.packed_by_image())
+        long = max(len(argmax), argmax.shape[2] * argmax.shape[3]) > _MANY_TERMS
+        owned = Owned("range_backward", grad_features, long, accumulate, table.packed_by_image())
         options = self.feature_options(dtype, accumulate, grad_output, argmax, grad_features)
         arguments = (
             *view(grad_output),
@@ -90,7 +93,13 @@ class RangeKernels(Device):
             owned.packed,
         )
         self.launch(
-            "range_backward", "range_backward", options, owned.tasks, owned.threads, arguments, owned.shared
+            "range_backward",
+            "range_backward",
+            options + owned.options,
+            owned.tasks,
+            owned.threads,
+            arguments,
+            owned.shared,
         )
 
     def range_argmax_error(

@@ -1,57 +1,82 @@
 /* The way back from a maximum: each output's gradient goes to the pixel that it came from. */
 #include "apply/owned.cuh"
 
+enum { AHEAD = 4 }; /* bins of a lane that are read at once */
+
 struct Named {
     Rois rois;
     int *bounds; /* the lowest and the highest pixel of each RoI, and then of each row of its bins */
 };
 
-KERNEL __launch_bounds__(32 * WARPS, 2)
+/* Some of a lane's bins: from where the gradient comes, and it. */
+struct Terms {
+    int at[AHEAD];
+    STORED value[AHEAD];
+};
+
+KERNEL __launch_bounds__(32 * WARPS, 4)
     range_backward(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, out),
                    const Named named, const Target target) {
     const int64 *__restrict__ image = named.rois.image;
-    const int *__restrict__ bounds = named.bounds;
+    const int2 *__restrict__ bounds = reinterpret_cast<const int2 *>(named.bounds);
     const int rows = named.rois.rows, columns = named.rois.columns;
-    extern __shared__ REAL all_sums[];
-    __shared__ int64 met[32 * WARPS];
-    __shared__ int counts[WARPS];
+    extern __shared__ Sum all_sums[];
+    __shared__ List list;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    REAL *sums = all_sums + warp * target.size;
+    const bool joined =
+        gradient_step.y == columns * gradient_step.x && argmax_step.y == columns * argmax_step.x;
+    Sum *sums = all_sums + warp * target.size;
     for (int64 task = blockIdx.x; task < target.tasks; task += gridDim.x) {
         const Owned owned = owned_by(task, target);
-        const Candidates candidates = candidates_of(owned.n, named.rois, target.by_image);
-        const int c = owned.channel + warp;
+        const int c = owned.channel + min(warp, owned.channels - 1);
+        const int64 end = owned.first + owned.pixels;
         clear_sums(sums, owned.pixels);
-        for (int64 from = candidates.begin; from < candidates.end; from += blockDim.x) {
-            const int64 candidate = from + threadIdx.x;
-            int64 roi = 0;
-            bool meets = candidate < candidates.end;
-            if (meets) {
-                roi = roi_of(candidate, target.by_image);
-                const int *own = bounds + 2 * roi * (1 + rows);
-                meets = image[roi] == owned.n && own[0] < owned.first + owned.pixels && own[1] >= owned.first;
-            }
-            const int meeting = gather_met(meets, roi, met, counts);
-            for (int i = 0; i < meeting && warp < owned.channels; i++) {
-                const int64 k = met[i];
-                const int *own = bounds + 2 * k * (1 + rows) + 2;
-                const Rows range = rows_met(lane < rows && own[2 * lane] < owned.first + owned.pixels &&
-                                                own[2 * lane + 1] >= owned.first,
-                                            rows);
-                const int stop = range.high * columns;
-                for (int b = range.low * columns + lane; b - lane < stop; b += 32) {
-                    int64 at = -1;
-                    REAL value = 0;
-                    if (b < stop) {
-                        const int p = b / columns, q = b - p * columns;
-                        at = argmax[AT(argmax, k, c, p, q)] - owned.first;
-                        value = real_of(gradient[AT(gradient, k, c, p, q)]);
-                    }
-                    add_in_order(sums, at >= 0 && at < owned.pixels, (int)at, value);
+        auto inside = [&](int2 own) { return own.x < end && own.y >= owned.first; };
+        auto meets = [&](int64 k) { return image[k] == owned.n && inside(bounds[k * (1 + rows)]); };
+        auto rows_met = [&](int64 k) {
+            if (rows > MANY_ROWS)
+                return Rows{0, rows};
+            Rows met = {rows, 0};
+            for (int p = 0; p < rows; p++)
+                if (inside(bounds[k * (1 + rows) + 1 + p])) {
+                    met.low = min(met.low, p);
+                    met.high = p + 1;
                 }
+            return met;
+        };
+        auto read = [&](int first, int count,
+                        Terms &terms) { /* beyond the last bin that one again */
+#pragma unroll
+                                        for (int i = 0; i < AHEAD; i++) {
+                                            const int place = min(first + 32 * i + lane, count - 1);
+                                            const Met &own = list.met[list.owner[place]];
+                                            const int b = own.base + place, p = joined ? 0 : b / columns,
+                                                      q = b - p * columns;
+                                            terms.at[i] = argmax[AT(argmax, own.k, c, p, q)];
+                                            terms.value[i] = gradient[AT(gradient, own.k, c, p, q)];
+                                        }
+        };
+        auto walk = [&](int count) {
+            if (warp >= owned.channels)
+                return;
+            Terms terms, next;
+            read(0, count, next);
+            for (int first = 0; first < count; first += 32 * AHEAD) {
+                terms = next;
+                read(first + 32 * AHEAD, count, next);
+                Place place[AHEAD];
+                REAL value[AHEAD];
+#pragma unroll
+                for (int i = 0; i < AHEAD; i++) {
+                    const int at = terms.at[i] - (int)owned.first;
+                    place[i] = {at, first + 32 * i + lane < count && (unsigned)at < (unsigned)owned.pixels};
+                    value[i] = real_of(terms.value[i]);
+                }
+                add_in_order<AHEAD>(sums, place, value);
             }
-            __syncthreads();
-        }
+        };
+        each_bin(candidates_of(owned.n, named.rois, target.by_image), target.by_image, columns, list, meets,
+                 rows_met, walk);
         write_sums(owned, all_sums, target, out, out_step);
     }
 }

@@ -5,14 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from roicy._types import Accumulate, Ndarray, Purpose, Regions, Sampling, Turn
-from roicy.cuda.device import ACROSS, PIXELS, PIXELS_ACROSS, Arguments, Device, channels_last, packs
+from roicy.cuda.apply.argmax import channels_closer
+from roicy.cuda.apply.channels_last import copy_with_channels_last
+from roicy.cuda.device import ACROSS, PIXELS, PIXELS_ACROSS, SEVERAL, Arguments, Device, channels_last, packs
 from roicy.cuda.structs import POINTER, Layout, view
 from roicy.cuda.tables.sample import SampleTable
 from roicy.cuda.tuning import CONSTANTS
 
 #: As in sample_forward.cu, sample_backward.cu and sample_backward_rois.cu.
 BINS_OF_TASK = Layout(
-    tasks=np.int64, groups=np.int64, channels=np.int32, bins_at_once=np.int32, channels_at_once=np.int32
+    tasks=np.int64,
+    groups=np.int64,
+    channels=np.int32,
+    bins_at_once=np.int32,
+    channels_at_once=np.int32,
+    packed=np.int32,
 )
 PIXELS_OF_BLOCK = Layout(channels=np.int32, rows=np.int32, columns=np.int32)
 SLOPES = Layout(spatial_scale=np.float64, angle_unit=np.float64, partial=POINTER, channels=np.int32)
@@ -21,6 +28,10 @@ MOST_BINS, LEAST_BINS, LEAST_CHANNELS = 64, 8, 16
 #: Blocks below which work is divided further.
 FEW_BLOCKS = 1024
 WARP = 32
+# Samples that bins are thought to have which have as many as they have pixels.
+_SAMPLES = 16
+# Bytes of maps that are copied at the most.
+_MOST_COPIED = 2**28
 
 
 class SampleKernels(Device):
@@ -36,18 +47,27 @@ class SampleKernels(Device):
         """Fill `out` with the features pooled under the sample table."""
         channels = features.shape[1]
         rows, columns = table.output_size
-        across = channels >= WARP and packs(features, 2) and packs(out, 2)
-        part, run = _divided(channels, rows * columns, table.rois, WARP if across else LEAST_CHANNELS)
+        if _repays_copy(table, features) and not self.captures():  # a graph would not keep it
+            features = copy_with_channels_last(self, features)
+        across = next(
+            (count for count in (4, 2) if channels >= count * WARP // 2 and packs(features, count)), 0
+        )
+        part, run = _divided(channels, rows * columns, table.rois, across)
         groups = -(-rows * columns // run)
         tasks = -(-channels // part) * table.rois * groups if out.size else 0
         division = BINS_OF_TASK(
-            tasks=tasks, groups=groups, channels=channels, bins_at_once=run, channels_at_once=part
+            tasks=tasks,
+            groups=groups,
+            channels=channels,
+            bins_at_once=run,
+            channels_at_once=part,
+            packed=across > 0 and packs(out, across),
         )
         arguments = *view(features), *view(out), table.packed, division
         options = self.feature_options(features.dtype, table.accumulate, features, out) + table.box_options
         source = "sample_forward"
         threads = CONSTANTS[source]["THREADS"]
-        self.launch(source, source, options + ACROSS[across], tasks, threads, arguments)
+        self.launch(source, source, options + SEVERAL[across], tasks, threads, arguments)
 
     def sample_backward(self, table: SampleTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the sample table applied to `grad_output`."""
@@ -90,9 +110,22 @@ class SampleKernels(Device):
             self.launch(source, "add_parts", options, -(-numbers // threads), threads, arguments)
 
 
-def _divided(channels: int, bins: int, rois: int, least: int) -> tuple[int, int]:
+def _repays_copy(table: SampleTable, features: Ndarray) -> bool:
+    # whether a copy of the maps, which takes as long as to read and to write them, is worth it
+    images, channels, height, width = features.shape
+    if channels < WARP or channels % 2 or channels_closer(features) or features.nbytes > _MOST_COPIED:
+        return False
+    samples = table.sampling_ratio**2 if table.sampling_ratio > 0 else _SAMPLES
+    rows, columns = table.output_size
+    return bool(table.rois * rows * columns * samples >= 4 * images * height * width)
+
+
+def _divided(channels: int, bins: int, rois: int, across: int) -> tuple[int, int]:
     # channels and bins of a block, fewer where there are few boxes
     part, run = CONSTANTS["sample_forward"]["PART"], max(1, min(bins, MOST_BINS))
+    least = WARP if across else LEAST_CHANNELS
+    if across == 4:
+        part *= 2
 
     def blocks() -> int:
         return -(-channels // part) * -(-bins // run) * rois

@@ -6,8 +6,8 @@
  *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
  *
  * LANES neighbouring lanes share a bin, so that a warp reads what lies close together, and have GROUP
- * channels each. Where ACROSS, for maps that lie pixel by pixel, a warp has a bin and lanes two channels
- * each, which are read and written at once. Both sum in the same order, each LANES-th sample by
+ * channels each. Where ACROSS, for maps that lie pixel by pixel, a warp has a bin and lanes so many channels
+ * each, two or four, which are read and written at once. Both sum in the same order, each LANES-th sample by
  * itself at first.
  *
  * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
@@ -20,12 +20,14 @@
 #define RUN 32  /* samples that are summed at a time */
 #define SUMS 16 /* runs of bins with more than one, in a stage */
 #define LANES 4
-#define AT_ONCE                                                                                              \
-    ((int)(16 / sizeof(REAL))) /* samples whose pixels are read at once, lanes along the channels */
-#define GROUP 4                /* channels of a lane */
+#define AT_ONCE ((int)(32 / sizeof(REAL)) / (ACROSS > 2 ? ACROSS : 2)) /* whose pixels are read at once */
+#define GROUP 4                                                        /* channels of a lane */
 /* blocks of a multiprocessor */
 constexpr bool LEAN = sizeof(STORED) > 1 && sizeof(REAL) + sizeof(BOX) + sizeof(INDEX) == 12;
 constexpr int RESIDENT = __CUDA_ARCH__ >= 750 && LEAN ? 3 : 2;
+
+/* Channels of a lane at once, lanes along the channels; of a block at the most. */
+enum { SEVERAL = ACROSS > 1 ? ACROSS : 1, MOST = ACROSS == 4 ? 2 * PART : PART };
 
 struct alignas(16) Corners {
     /* the pixel above and left of a sample, as an offset from the plane's first, and the steps from it to its
@@ -42,11 +44,11 @@ struct Block {
     Lists lists;
     Corners corners[STAGE];
     Weights weights[STAGE];
-    REAL sums[SUMS][PART];
-    REAL lost[PART];
+    REAL sums[SUMS][MOST];
+    REAL lost[MOST];
     union { /* of a bin that comes in pieces: the sum, which lost so much, or half of it in the second turn */
-        REAL total[PART];
-        double half[PART];
+        REAL total[MOST];
+        double half[MOST];
     };
     bool infinite, second; /* a result of the task is not finite; it is in its second turn for that */
 };
@@ -58,44 +60,48 @@ INLINE REAL sampled(const STORED *__restrict__ pixel, const Corners &at, const W
     return madd(weights.lower_right, real_of(pixel[at.down + at.right]), sum);
 }
 
-struct Two {
-    /* two channels */
-    REAL first, second;
+struct Several {
+    REAL of[SEVERAL];
 };
 
-INLINE Two two_at(const STORED *__restrict__ pixel) {
-    const Pack<STORED, 2> pack = *reinterpret_cast<const Pack<STORED, 2> *>(pixel);
-    return {real_of(pack.item[0]), real_of(pack.item[1])};
+INLINE Several several_at(const STORED *__restrict__ pixel) {
+    const Pack<STORED, SEVERAL> pack = *reinterpret_cast<const Pack<STORED, SEVERAL> *>(pixel);
+    Several several;
+#pragma unroll
+    for (int v = 0; v < SEVERAL; v++)
+        several.of[v] = real_of(pack.item[v]);
+    return several;
 }
 
 struct Square {
     /* the pixels around a sample */
-    Two upper_left, upper_right, lower_left, lower_right;
+    Several upper_left, upper_right, lower_left, lower_right;
 };
 
 INLINE Square square_at(const STORED *__restrict__ plane, const Corners &at) {
     const STORED *upper = plane + at.pixel, *lower = upper + at.down;
-    return {two_at(upper), two_at(upper + at.right), two_at(lower), two_at(lower + at.right)};
+    return {several_at(upper), several_at(upper + at.right), several_at(lower), several_at(lower + at.right)};
 }
 
-INLINE Two madd(REAL weight, Two value, Two sum) {
-    return {madd(weight, value.first, sum.first), madd(weight, value.second, sum.second)};
+INLINE void madd(REAL weight, const Several &value, Several &sum) {
+#pragma unroll
+    for (int v = 0; v < SEVERAL; v++)
+        sum.of[v] = madd(weight, value.of[v], sum.of[v]);
 }
 
-INLINE Two madd(const Weights &weights, const Square &square, Two sum) {
-    sum = madd(weights.upper_left, square.upper_left, sum);
-    sum = madd(weights.upper_right, square.upper_right, sum);
-    sum = madd(weights.lower_left, square.lower_left, sum);
-    return madd(weights.lower_right, square.lower_right, sum);
+INLINE void madd(const Weights &weights, const Square &square, Several &sum) {
+    madd(weights.upper_left, square.upper_left, sum);
+    madd(weights.upper_right, square.upper_right, sum);
+    madd(weights.lower_left, square.lower_left, sum);
+    madd(weights.lower_right, square.lower_right, sum);
 }
 
-INLINE Two operator+(Two a, Two b) { return {a.first + b.first, a.second + b.second}; }
-
-/* Channels of the map; bins and channels of a task, of these at most PART; in how many groups that divides the
+/* Channels of the map; bins and channels of a task, of these at most MOST; in how many groups that divides the
  * bins of a RoI. */
 struct Division {
     int64 tasks, groups;
     int channels, bins_at_once, channels_at_once;
+    int packed; /* whether the channels of a lane can be written at once */
 };
 
 KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, features), VIEW(RESULT, out),
@@ -163,16 +169,18 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
             const bool whole = runs == 1 && begins && ends;
             const int length = runs == 1 ? samples : RUN;
             if (ACROSS) {
-                const int v = 2 * lane;
+                const int v = SEVERAL * lane;
 #pragma unroll 1
                 for (int run = v < live ? warp : sums; run < sums; run += THREADS / 32) {
                     const int begin = run / runs * samples + run % runs * RUN;
                     const int end = min(begin + length, (run / runs + 1) * samples);
                     const STORED *here = plane + (INDEX)features_step.c * v;
-                    Two each[LANES];
+                    Several each[LANES];
 #pragma unroll
                     for (int i = 0; i < LANES; i++)
-                        each[i] = {0, 0};
+#pragma unroll
+                        for (int w = 0; w < SEVERAL; w++)
+                            each[i].of[w] = 0;
                     int slot = begin;
 #pragma unroll 1
                     for (; slot + LANES <= end; slot += LANES) {
@@ -185,28 +193,31 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                                     square[j] = square_at(here, block.corners[slot + i + j]);
                             }
                             if (block.corners[slot + i].hit)
-                                each[i] = madd(block.weights[slot + i], square[i % AT_ONCE], each[i]);
+                                madd(block.weights[slot + i], square[i % AT_ONCE], each[i]);
                         }
                     }
 #pragma unroll
                     for (int i = 0; i < LANES - 1; i++)
                         if (slot + i < end && block.corners[slot + i].hit)
-                            each[i] = madd(block.weights[slot + i], square_at(here, block.corners[slot + i]),
-                                           each[i]);
-                    const Two sum = (each[0] + each[1]) + (each[2] + each[3]);
-                    if (whole) {
-                        RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
-                        *reinterpret_cast<Pack<RESULT, 2> *>(place) = {rounded_to<RESULT>(sum.first),
-                                                                       rounded_to<RESULT>(sum.second)};
-                        REAL probe = 0;
-                        probe_for_overflow(sum.first, probe);
-                        probe_for_overflow(sum.second, probe);
-                        if (probe != 0)
-                            block.infinite = true;
-                    } else {
-                        block.sums[run][v] = sum.first;
-                        block.sums[run][v + 1] = sum.second;
+                            madd(block.weights[slot + i], square_at(here, block.corners[slot + i]), each[i]);
+                    Pack<RESULT, SEVERAL> pack;
+                    RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
+                    REAL probe = 0;
+#pragma unroll
+                    for (int w = 0; w < SEVERAL; w++) {
+                        const REAL sum = (each[0].of[w] + each[1].of[w]) + (each[2].of[w] + each[3].of[w]);
+                        if (whole) {
+                            probe_for_overflow(sum, probe);
+                            pack.item[w] = rounded_to<RESULT>(sum);
+                            if (!division.packed)
+                                place[(INDEX)out_step.c * w] = pack.item[w];
+                        } else
+                            block.sums[run][v + w] = sum;
                     }
+                    if (whole && division.packed)
+                        *reinterpret_cast<Pack<RESULT, SEVERAL> *>(place) = pack;
+                    if (probe != 0)
+                        block.infinite = true;
                 }
             } else {
                 const int lanes = length > 2 ? LANES : max(length, 1), of_run = lane & (lanes - 1);

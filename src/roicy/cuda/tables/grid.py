@@ -26,6 +26,8 @@ GRID = Layout(
     rule=np.int32,
 )
 _WARPS = 4
+# Samples of a bin along an axis that are worth to be kept, where many bins may have fewer.
+_MOST_KEPT = 8
 
 
 class GridTable(RoiTable):
@@ -44,6 +46,8 @@ class GridTable(RoiTable):
 
     Attributes
     ----------
+    samples_kept : int
+        How many samples of a bin along an axis are worth to be kept.
     packed : Struct
         What the kernels are told of the table: a struct Grid.
     """
@@ -57,8 +61,10 @@ class GridTable(RoiTable):
     ) -> None:
         super().__init__(device, regions, accumulate)
         self.keep(_wanted(self.rois, self.output_size))
+        ratio = sampling.sampling_ratio
+        self.samples_kept = ratio if 0 < ratio <= _MOST_KEPT else _MOST_KEPT
         self._first_bad: list[int] | None = None
-        self._box_option = self._options[:1]
+        self.box_options = self._options[:1]
         self.packed = self.memory.packed(_grid, self.packed_rois, sampling.spatial_scale, sampling.rule)
         arguments = self.packed_boxes(), packed_sampling(sampling), self.packed
         self.launch_table("fill", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "grid")
@@ -90,11 +96,10 @@ class GridTable(RoiTable):
         blocks: int,
         threads: int,
         arguments: Arguments,
-        shared: int = 0,
     ) -> None:
         """Run a kernel that is specialised for feature maps like `features`, too; it accesses `arrays`."""
         options = self.device.feature_options(features.dtype, self.accumulate, *arrays)
-        self.device.launch(source, kernel, options + self._box_option, blocks, threads, arguments, shared)
+        self.device.launch(source, kernel, options + self.box_options, blocks, threads, arguments)
 
 
 @functools.lru_cache(64)

@@ -53,6 +53,7 @@ class SampleTable(RoiTable):
         rotated = self.memory.parts["rotated"]
         self.packed = self.memory.packed(_rotated, self.packed_rois)
         self.spatial_scale = sampling.spatial_scale
+        self.sampling_ratio = sampling.sampling_ratio
         self.turn = (-1 if turn.clockwise else 1) * (np.pi / 180 if turn.degrees else 1)
         self.box_options = self._options[:1]
         boxes, how = self.packed_boxes(), (packed_sampling(sampling), _turn(turn))
