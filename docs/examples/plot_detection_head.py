@@ -158,3 +158,18 @@ figure.legend(
     frameon=False,
 )
 plt.show()
+
+# %%
+# What the head saw of them: the brightness in 7 × 7 bins, above of the first image's coins, below of the
+# second one's. Coins look alike on both: on the maps of their levels they are of about the same size.
+
+figure, every = plt.subplots(2, 12, figsize=(11, 2.1), layout="constrained")
+for line, (found, _, _) in zip(every, detected, strict=True):
+    for axes in line[len(found) :]:
+        axes.set_axis_off()
+    for axes, index in zip(line, found[np.argsort(levels[found], kind="stable")], strict=False):
+        axes.imshow(pooled[index, -1], cmap="gray")
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(edgecolor=colours[levels[index]], linewidth=3)
+plt.show()

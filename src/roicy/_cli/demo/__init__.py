@@ -7,7 +7,7 @@ from matplotlib.image import imread
 
 import roicy
 from roicy._cli.bench import describe
-from roicy._cli.demo import align, pool, pyramid, rmac, rotated
+from roicy._cli.demo import align, pool, position_sensitive, pyramid, rmac, rotated
 from roicy._cli.demo.stopwatch import Stopwatch
 from roicy._cli.terminal import print_table
 
@@ -18,7 +18,7 @@ def demo(folder: str) -> None:
     pictures = Path(folder)
     pictures.mkdir(parents=True, exist_ok=True)
     stopwatch, paths = Stopwatch(), []
-    for picture in (align, pyramid, rotated, pool, rmac):
+    for picture in (align, pyramid, position_sensitive, rotated, pool, rmac):
         paths.append(pictures / f"{picture.__name__.rpartition('.')[2]}.png")
         picture.draw(photo, stopwatch).save(paths[-1])
     print_table(
