@@ -180,12 +180,12 @@ def _thresholds(levels: int, canonical: Canonical, image_size: Size | None) -> t
     # the areas that a box must exceed to leave the first map, the second, ...
     size, level, finest = canonical
     size *= 2.0 ** (2 - (level - finest))  # as if the finest map were two levels below
-    square = np.float32(size) * np.float32(size)
-    if image_size is not None:
-        part = np.sqrt(square / np.float32(image_size[0] * image_size[1]))
-        square = part * part
-    first = square / np.float32(4)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # no area exceeds an infinity
+        square = np.float32(size) * np.float32(size)
+        if image_size is not None:
+            part = np.sqrt(square / np.float32(image_size[0] * image_size[1]))
+            square = part * part
+        first = square / np.float32(4)
         return tuple(first * np.float32(4.0**level) for level in range(levels - 1))
 
 

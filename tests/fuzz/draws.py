@@ -106,7 +106,7 @@ def good_arguments(draw, name, scene):
         "rule": any_of(*RULES),
         "num_levels": any_of(1, 2, 4, 64),
         "canonical_size": any_of(224, 4, 1.0, 37.5),
-        "canonical_level": any_of(4, 0, -2, 60),
+        "canonical_level": any_of(4, 0, -2, 60, -60),
         "finest_level": any_of(2, 0, -1),
         "image_size": any_of(None, None, {"tuple": [rows, 10]}),
         "rotated": lambda: scene.rotated,

@@ -101,6 +101,18 @@ def test_equals_the_formula(rule, rois, levels, level, finest):
     assert found.dtype == np.int32
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("size", [1e-6, 224, 1e9])
+@pytest.mark.parametrize("image_size", [None, (1, 1)])
+def test_levels_beyond_all_numbers(rule, size, image_size):
+    """No warning where the square of a size is none of float32."""
+    options = {"rule": rule, "canonical_size": size, "image_size": image_size if rule == "tensorrt" else None}
+    rois = np.array([[0, 0, 0, 1, 1]], np.float32)
+    for level, expected in ((-64, 0), (64, 63)):
+        found = roicy.fpn_levels(rois, 64, canonical_level=level, finest_level=-level, **options)
+        assert found == expected
+
+
 def test_boxes_of_half_precision():
     """mmdet computes in the dtype of the boxes, the others in float32: all areas of float16."""
     sides = np.arange(np.float16(1).view(np.int16), np.float16(np.inf).view(np.int16), 7, dtype=np.int16)
