@@ -1,0 +1,72 @@
+"""The pictures of `roicy demo`: that they are drawn, and that they show what they say."""
+
+import numpy as np
+import pytest
+
+import roicy
+
+cbook = pytest.importorskip("matplotlib.cbook")
+pytest.importorskip("skimage")
+pytest.importorskip("PIL")
+
+from matplotlib.colors import to_hex  # noqa: E402
+from matplotlib.image import imread  # noqa: E402
+
+from roicy._cli import demo  # noqa: E402
+from roicy._cli.demo import pool, position_sensitive, pyramid, stopwatch  # noqa: E402
+
+
+@pytest.fixture
+def photo(monkeypatch):
+    monkeypatch.setattr(stopwatch, "ROUNDS", 1)
+    return imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+
+
+def test_every_picture_is_written(photo, tmp_path, capsys):
+    demo.demo(tmp_path)
+    names = {path.stem for path in tmp_path.glob("*.png")}
+    assert names == {"align", "pyramid", "position_sensitive", "rotated", "pool", "rmac"}
+    printed = capsys.readouterr().out
+    for name in (
+        "roi_align",
+        "multi_scale_roi_align",
+        "ps_roi_align",
+        "roi_align_rotated",
+        "roi_pool",
+        "rmac",
+    ):
+        assert f"{name}, " in printed
+    assert "and 3 coarser" in printed
+
+
+def test_boxes_have_the_colours_of_the_maps_that_they_are_pooled_from(photo):
+    """On the photo, and beside it, where what is shown is what the map of that colour holds."""
+    sheet = pyramid.draw(photo, stopwatch.Stopwatch())
+    picture, *others = sheet.figure.axes
+    colours = [to_hex(patch.get_edgecolor()) for patch in picture.patches]
+    assert len(colours) == len(pyramid.BOXES)
+    assert set(colours) == set(pyramid.STRIDES.values())
+    strides = {colour: stride for stride, colour in pyramid.STRIDES.items()}
+    for (name, box), colour, axes in zip(pyramid.BOXES.items(), colours, others[len(strides) :], strict=True):
+        stride = strides[colour]
+        side = np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
+        assert stride == min(32, max(4, 2 ** int(np.log2(side / 14)))), name  # 224 pixels: a stride of 16
+        assert to_hex(axes.spines["left"].get_edgecolor()) == colour
+        bins = roicy.roi_align(
+            pool.coarse(photo, stride),
+            np.array([box], np.float32),
+            pyramid.BINS,
+            spatial_scale=1 / stride,
+            sampling_ratio=2,
+            layout="NHWC",
+        )[0]
+        np.testing.assert_allclose(axes.images[0].get_array(), np.clip(bins / 255, 0, 1), atol=1e-6)
+
+
+def test_maps_of_parts_prefer_the_head(photo):
+    features = position_sensitive.score_maps(pool.coarse(photo, position_sensitive.STRIDE))
+    rois = np.array([box for box, _ in position_sensitive.BOXES.values()], np.float32)
+    options = {"spatial_scale": 1 / position_sensitive.STRIDE, "sampling_ratio": 2, "layout": "NHWC"}
+    pooled = roicy.ps_roi_align(features, rois, position_sensitive.PARTS, **options)[..., 0]
+    head, *others = pooled.mean(axis=(1, 2))
+    assert head > 1.3 * max(others)
