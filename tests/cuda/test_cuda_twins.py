@@ -329,6 +329,57 @@ def test_gradients_of_many_bins(both, operator, channels, output_size):
     agree(*both(call), "float32")
 
 
+@pytest.mark.parametrize("output_size", [(7, 7), (9, 3), (2, 40)], ids=str)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("operator", [AVERAGE, PRECISE], ids=lambda it: it.name)
+def test_bins_of_many_pixels(both, operator, layout, output_size):
+    """Wider than a tile, of more taps than a piece or than a warp keeps, beside small and empty ones."""
+    channels, height, width = 11, 90, 300
+    corners = np.array(
+        [
+            [2, 3, 297, 88],
+            [10, 5, 200, 75],
+            [40, 1, 59, 89],
+            [1, 40, 299, 41],
+            [100, 20, 104, 26],
+            [-400, -90, 500, 300],
+            [290, 80, 340, 99],
+            [-50, 4, -20, 9],
+        ],
+        np.float32,
+    )
+    rng = np.random.default_rng(len(corners))
+    rois = operator.rois(rng, np.zeros(len(corners)), corners)
+    features = random_values(rng, (1, channels, height, width), np.dtype(np.float32))
+    ratios = (0, 3) if operator is AVERAGE else (None,)
+
+    def call():
+        options = [{} if ratio is None else {"sampling_ratio": ratio} for ratio in ratios]
+        return [operator.outputs(features, rois, output_size, layout=layout, **some) for some in options]
+
+    for found, expected in zip(*both(call), strict=True):
+        agree(that_agree(operator, found), that_agree(operator, expected), "float32")
+        slopes = expected[-1]
+        np.testing.assert_allclose(found[-1], slopes, rtol=1e-5, atol=1e-5 * np.abs(slopes).max())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 33])
+def test_no_warp_is_without_work(on_cuda, monkeypatch, channels):
+    """A warp has a row of bins or more, in four channels or more, or in all there are."""
+    warps = {}
+
+    def noted(source, kernel, options, blocks, threads, arguments):
+        warps[kernel] = blocks * threads // 32
+        launch(source, kernel, options, blocks, threads, arguments)
+
+    launch = on_cuda.launch
+    monkeypatch.setattr(on_cuda, "launch", noted)
+    outputs(AVERAGE, Work((1, channels, 20, 20), 300, (14, 14), "float32", "NCHW"))
+    tasks = 300 * 14 * -(-channels // 4)
+    for kernel in "axis_forward", "axis_backward_rois":
+        assert warps[kernel] <= tasks, kernel
+
+
 @of_all
 def test_steps_beyond_32_bits(both, operator):
     """Offsets that only fit into 64 bits, into memory that is reserved and hardly used."""

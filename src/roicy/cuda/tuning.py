@@ -6,8 +6,9 @@ from __future__ import annotations
 CONSTANTS: dict[str, dict[str, int]] = {
     # a warp takes an axis of a RoI; where few have lists to be transposed, a block does
     "axis": {"WARPS": 4},
-    # a warp has GROUP channels, and at most BINS bins in ROWS rows; CHUNK groups of channels are a chunk
-    "axis_forward": {"WARPS": 4, "GROUP": 4, "CHUNK": 8, "BINS": 64, "ROWS": 8},
+    # a warp has GROUP channels and at most ROWS rows of bins, of which it keeps ROOM taps; a lane reads at
+    # most SPREAD columns, fewer of doubles. RESIDENT blocks are to have room on a multiprocessor
+    "axis_forward": {"WARPS": 4, "RESIDENT": 7, "SPREAD": 4, "ROWS": 8, "ROOM": 64, "GROUP": 8},
     "channels_last": {"THREADS": 256},
     # lanes are channels
     "axis_forward_pixels": {"WARPS": 8},
@@ -26,8 +27,19 @@ CONSTANTS: dict[str, dict[str, int]] = {
     },
     # CHANNELS of a thread, a pixel of a warp, in ROWS rows
     "axis_backward_pixels": {"WARPS": 8, "CHANNELS": 8, "ROWS": 2},
-    # CHANNELS of a block: the parts of a sum, the same on any device
-    "axis_backward_rois": {"THREADS": 128, "CHANNELS": 64},
+    # likewise; ACROSS channels where lanes lie along them, more where there were more than GROUPS groups;
+    # ITEMS of a lane, and THREADS of a block that adds what the warps have
+    "axis_backward_rois": {
+        "WARPS": 4,
+        "RESIDENT": 6,
+        "ITEMS": 3,
+        "ROWS": 8,
+        "ROOM": 64,
+        "GROUP": 8,
+        "ACROSS": 32,
+        "GROUPS": 64,
+        "THREADS": 128,
+    },
     # PART: channels of a block at the most
     "sample_forward": {"THREADS": 256, "PART": 64},
     # OWN_BYTES: the sums of a thread

@@ -13,7 +13,7 @@ from roicy.cuda.tables.axis import AxisTable
 from roicy.cuda.tuning import CONSTANTS
 
 #: As in axis_forward.cu, axis_backward.cu and axis_backward_rois.cu.
-BINS_OF_WARP = Layout(apart=np.int64, channels=np.int32, rows=np.int32, columns=np.int32)
+DIVISION = Layout(apart=np.int64, channels=np.int32, group=np.int32, rows=np.int32, columns=np.int32)
 TILES = Layout(
     tasks=np.int64,
     of_map=np.int64,
@@ -32,16 +32,14 @@ SLOPES = Layout(
     y=POINTER,
     x=POINTER,
     partial=POINTER,
-    tasks=np.int64,
-    apart=np.int64,
-    channels=np.int32,
-    parts=np.int32,
     across=np.int32,
 )
 #: Warps below which the rows of bins of a RoI are divided among several.
 BUSY_WARPS = 8192
 #: Blocks below which the RoIs of a tile of a gradient are divided among warps.
 MANY_BLOCKS = 2000
+#: Warps below which a warp has fewer channels.
+FEW_WARPS = 1024
 WARP = 32
 
 
@@ -84,14 +82,19 @@ class AxisKernels(Device):
             self.launch(source, source, options + COUNT[packed], blocks, threads, arguments)
             return
         constants = CONSTANTS["axis_forward"]
-        columns_at_once = 1 if apart else min(columns, constants["BINS"])
-        groups = -(-channels // (constants["GROUP"] * constants["CHUNK"])) * table.rois * constants["CHUNK"]
-        groups *= -(-columns // columns_at_once)
+        columns_at_once = 1 if apart else min(columns, WARP)
+        most_rows = 1 if apart else -(-rows // -(-rows // constants["ROWS"]))
+        tasks = table.rois * -(-columns // columns_at_once)
         # few RoIs are divided further: a sum is the same, whichever warp makes it
-        most = min(constants["ROWS"], constants["BINS"] // columns_at_once)
-        rows_at_once = 1 if apart else min(rows, most, 1 + groups * rows // BUSY_WARPS)
-        blocks = -(-groups * -(-rows // rows_at_once) // constants["WARPS"])
-        division = BINS_OF_WARP(apart=apart, channels=channels, rows=rows_at_once, columns=columns_at_once)
+        group = constants["GROUP"]
+        if -(-channels // group) * tasks * -(-rows // most_rows) < FEW_WARPS:
+            group //= 2
+        tasks *= -(-channels // group)
+        rows_at_once = min(most_rows, 1 + tasks * rows // BUSY_WARPS)
+        blocks = -(-tasks * -(-rows // rows_at_once) // constants["WARPS"])
+        division = DIVISION(
+            apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once
+        )
         threads = WARP * constants["WARPS"]
         self.launch("axis_forward", "axis_forward", options, blocks, threads, (*arguments, division))
 
@@ -123,24 +126,30 @@ class AxisKernels(Device):
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
         options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
         features, apart, _ = by_bins(features, grad_output)
-        channels = features.shape[1]
+        channels, across = features.shape[1], channels_last(features)
         source, constants = "axis_backward_rois", CONSTANTS["axis_backward_rois"]
-        parts, threads = -(-channels // constants["CHANNELS"]), constants["THREADS"]
-        partial = self.xp.empty((parts, table.rois, 4)) if parts > 1 else grad_boxes
+        rows, columns = table.output_size
+        # the parts of a sum, the same on any device and for any boxes
+        group = max(constants["ACROSS" if across else "GROUP"], -(-channels // constants["GROUPS"]))
+        groups, columns_at_once = -(-channels // group), min(columns, WARP)
+        rows_at_once = 1 if apart else -(-rows // -(-rows // constants["ROWS"]))
+        parts = -(-rows // rows_at_once) * -(-columns // columns_at_once)
+        several = groups * parts > 1
+        partial = self.xp.empty((groups, table.rois, parts, 4)) if several else grad_boxes
         slopes = SLOPES(
             y=table.memory.parts["y_slopes"],
             x=table.memory.parts["x_slopes"],
             partial=partial,
-            tasks=table.rois * parts,
-            apart=apart,
-            channels=channels,
-            parts=parts,
-            across=channels_last(features),
+            across=across,
         )
-        arguments: Arguments = (*view(grad_output), *view(features), table.packed, slopes)
-        self.launch(source, source, options, table.rois * parts, threads, arguments)
-        if parts > 1:
-            arguments = partial, np.int64(4 * table.rois), np.int32(parts), grad_boxes
+        division = DIVISION(
+            apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once
+        )
+        arguments: Arguments = (*view(grad_output), *view(features), table.packed, division, slopes)
+        blocks, threads = -(-groups * table.rois * parts // constants["WARPS"]), constants["THREADS"]
+        self.launch(source, source, options, blocks, WARP * constants["WARPS"], arguments)
+        if several:
+            arguments = partial, np.int64(table.rois), np.int32(groups), np.int32(parts), grad_boxes
             self.launch(source, "add_parts", options, -(-4 * table.rois // threads), threads, arguments)
 
 

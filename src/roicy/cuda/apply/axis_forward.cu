@@ -1,197 +1,299 @@
 /* Axis tables applied to maps that lie plane by plane: out = A_y X A_x', a warp at a time.
  *
- * A warp takes a RoI, four channels and some of its bins. Lanes lie along the columns, so that they read
- * neighbouring items; a tile of columns at a time, rows are summed first:
+ * A warp takes a RoI, some of its bins and some channels. An item is a column of one channel; lanes lie along
+ * the items, so that they read neighbouring numbers, and have up to ITEMS of them. Rows are summed first, by
+ * all lanes the same rows:
  *
- *     features [row][column] x 4 ── down the rows ──▶ lines [p][column] x 4 ── along the columns ──▶ bins
- * [p][q] x 4
+ *     features [row][item] ── down the rows ──▶ lines [p][item] ── along the columns ──▶ bins [p] of a lane
  *
  * The columns are all those of the window where the bins' taps are as many, else those that the taps name.
- *
- * Tasks run through the channels in chunks, through all RoIs for each: the planes in use stay in the L2
- * cache. */
+ * A tile has as many channels as it has room for, or some of the columns of one. */
 #include "apply/axis_halves.cuh"
+#include "apply/axis_tasks.cuh"
 
-#define LINE ((int)(256 / sizeof(REAL))) /* columns of a tile */
-#define LOST (sizeof(REAL) == sizeof(float) ? BINS : 1)
+#define ITEMS ((int)(SPREAD * sizeof(float) / sizeof(REAL))) /* of a lane */
+#define TILE (32 * ITEMS)                                    /* items */
+#define TOGETHER 4                                           /* rows that are read before the first is used */
 
-/* Channels of the map; rows and columns of bins of a warp, at most ROWS and BINS of both. Position-sensitive maps
- * have a channel for each bin, so many items apart, else that is 0: then a warp has one bin. */
-struct Division {
-    int64 apart;
-    int channels, rows, columns;
+/* A tap of a row of bins, and where the row lies in its plane. */
+struct alignas(2 * sizeof(INDEX)) Step {
+    REAL weight;
+    INDEX at;
 };
 
-struct alignas(16) Four {
-    REAL channel[GROUP];
-};
-
-INLINE void join(const Four &piece, Four &sum, Four &lost) {
+/* Adds COUNT rows to the sums of a lane's first MINE items. */
+template <int MINE, int COUNT> INLINE void add_rows(const Step *tap, const STORED *const *source, REAL *sum) {
+    STORED value[COUNT][MINE];
+    REAL weight[COUNT];
 #pragma unroll
-    for (int v = 0; v < GROUP; v++)
-        join(piece.channel[v], sum.channel[v], lost.channel[v]);
-}
-
-INLINE void restore(Four &sum, const Four &lost) {
+    for (int t = 0; t < COUNT; t++) {
+        weight[t] = tap[t].weight;
 #pragma unroll
-    for (int v = 0; v < GROUP; v++)
-        sum.channel[v] = restored(sum.channel[v], lost.channel[v]);
-}
-
-/* One chain down the rows; `step` is from a channel to each of the others. */
-INLINE Four down(const Tap *tap, int taps, const STORED *__restrict__ source, INDEX row_step,
-                 const INDEX *step) {
-    Four sum = {{0, 0, 0, 0}};
-    for (; taps > 0; taps--, tap++) {
-        const INDEX row = row_step * tap->place;
-#pragma unroll
-        for (int v = 0; v < GROUP; v++)
-            sum.channel[v] = madd(tap->weight, real_of(source[row + step[v]]), sum.channel[v]);
+        for (int v = 0; v < MINE; v++)
+            value[t][v] = __ldg(source[v] + tap[t].at);
     }
-    return sum;
+#pragma unroll
+    for (int t = 0; t < COUNT; t++)
+#pragma unroll
+        for (int v = 0; v < MINE; v++)
+            sum[v] = madd(weight[t], real_of(value[t][v]), sum[v]);
 }
 
-KERNEL __launch_bounds__(32 * WARPS, 4)
+/* One chain down the rows. */
+template <int MINE> INLINE void down(const Step *tap, int taps, const STORED *const *source, REAL *sum) {
+#pragma unroll
+    for (int v = 0; v < MINE; v++)
+        sum[v] = 0;
+#pragma unroll 1
+    for (; taps > 0; taps -= TOGETHER, tap += TOGETHER) {
+        if (taps >= 4)
+            add_rows<MINE, 4>(tap, source, sum);
+        else if (taps == 3)
+            add_rows<MINE, 3>(tap, source, sum);
+        else if (taps == 2)
+            add_rows<MINE, 2>(tap, source, sum);
+        else
+            add_rows<MINE, 1>(tap, source, sum);
+    }
+}
+
+/* What a warp keeps in shared memory of its task: sums of rows of bins, and the taps of these rows, so many of
+ * which it has at a time. */
+struct Kept {
+    REAL lines[ROWS * TILE];
+    Step taps[ROOM];
+    const Tap *list;
+    int begin[ROWS], end[ROWS], last; /* of each row of bins in the list, of all of them */
+};
+
+/* The taps `begin` ... `end` - 1 of the list; those kept begin at `from`. */
+INLINE const Step *kept_taps(Kept &kept, int &from, int begin, int end, INDEX step) {
+    if (begin < from || end > from + ROOM) {
+        __syncwarp();
+        const Tap *list = kept.list;
+        for (int t = begin + (threadIdx.x & 31); t < min(begin + ROOM, kept.last); t += 32)
+            kept.taps[t - begin] = {list[t].weight, step * list[t].place};
+        __syncwarp();
+        from = begin;
+    }
+    return kept.taps + (begin - from);
+}
+
+/* Fills the lines of a tile: of each row of bins a lane's first MINE items. */
+template <int MINE>
+INLINE void fill_lines(Kept &kept, int &from, int rows, const STORED *const *source, INDEX step) {
+    REAL *line = kept.lines + (threadIdx.x & 31);
+#pragma unroll 1
+    for (int r = 0; r < rows; r++, line += TILE) {
+        int begin = kept.begin[r];
+        const int end = kept.end[r], count = end - begin;
+        REAL sum[MINE];
+        if (count <= PIECE)
+            down<MINE>(kept_taps(kept, from, begin, begin + count, step), count, source, sum);
+        else {
+            REAL lost[MINE];
+#pragma unroll
+            for (int v = 0; v < MINE; v++) {
+                sum[v] = 0;
+                lost[v] = NOTHING_LOST;
+            }
+#pragma unroll 1
+            for (; begin < end; begin += PIECE) {
+                const int taken = min(end - begin, PIECE);
+                const Step *taps = kept_taps(kept, from, begin, begin + taken, step);
+#pragma unroll
+                for (int v = 0; v < MINE; v++) {
+                    REAL piece;
+                    down<1>(taps, taken, source + v, &piece);
+                    join(piece, sum[v], lost[v]);
+                }
+            }
+#pragma unroll
+            for (int v = 0; v < MINE; v++)
+                sum[v] = restored(sum[v], lost[v]);
+        }
+#pragma unroll
+        for (int v = 0; v < MINE; v++)
+            line[32 * v] = sum[v];
+    }
+}
+
+/* The same by as few items of a lane as do it. */
+template <int MOST>
+INLINE void fill_tile(int items, Kept &kept, int &from, int rows, const STORED *const *source, INDEX step) {
+    if constexpr (MOST > 1)
+        if (items <= 32 * (MOST - 1)) {
+            fill_tile<MOST - 1>(items, kept, from, rows, source, step);
+            return;
+        }
+    fill_lines<MOST>(kept, from, rows, source, step);
+}
+
+/* Sums along columns that come together from pieces, and what they lost. */
+struct Pieces {
+    REAL sum[ROWS], lost[ROWS];
+};
+
+/* `zero` is 0, which a compiler does not know: it keeps in memory what lies at such places, and would keep it
+ * in registers else, at a cost to every call. */
+INLINE void begin_pieces(Pieces &pieces, int zero) {
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        pieces.sum[zero + r] = 0;
+        pieces.lost[zero + r] = NOTHING_LOST;
+    }
+}
+
+/* Adds a piece, which is nothing again then. */
+INLINE void add_piece(REAL *piece, Pieces &pieces, int zero) {
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        join(piece[r], pieces.sum[zero + r], pieces.lost[zero + r]);
+        piece[r] = 0;
+    }
+}
+
+KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
     axis_forward(VIEW(const STORED, features), VIEW(RESULT, out), const Axes axes, const Division division) {
-    const int64 *__restrict__ image = axes.rois.image;
-    const int *__restrict__ window = axes.rois.window;
     const int *__restrict__ y_start = axes.y.start, *__restrict__ y_count = axes.y.count;
     const int *__restrict__ x_start = axes.x.start, *__restrict__ x_count = axes.x.count;
     const REAL *__restrict__ y_taps = axes.y.taps, *__restrict__ x_taps = axes.x.taps;
-    const int64 rois = axes.rois.count;
-    const int y_bins = axes.rois.rows, x_bins = axes.rois.columns, channels = division.channels;
-    const int rows_at_once = division.rows, columns_at_once = division.columns;
-    __shared__ Four all_lines[WARPS][ROWS * LINE];
-    __shared__ Four all_bins[WARPS][BINS], all_lost[WARPS][LOST];
+    __shared__ Kept all_kept[WARPS];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    Four *lines = all_lines[warp], *bins = all_bins[warp], *lost = all_lost[warp]; /* what long sums lost */
-    const int parts_x = (x_bins - 1) / columns_at_once + 1,
-              parts = ((y_bins - 1) / rows_at_once + 1) * parts_x;
-    const int64 chunks = (channels - 1) / (GROUP * CHUNK) + 1, tasks = chunks * rois * parts * CHUNK;
-    for (int64 task = blockIdx.x * (int64)WARPS + warp; task < tasks; task += gridDim.x * (int64)WARPS) {
-        const int64 of_chunk = task / CHUNK, of_part = of_chunk / parts, k = of_part % rois;
-        const int c = (int)((of_part / rois * CHUNK + task % CHUNK) * GROUP), part = (int)(of_chunk % parts);
-        if (c >= channels)
-            continue;
-        const int p = part / parts_x * rows_at_once, q = part % parts_x * columns_at_once;
-        const int rows = min(rows_at_once, y_bins - p), columns = min(columns_at_once, x_bins - q);
-        const int live = min(GROUP, channels - c);
-        const int64 n = image[k];
+    const int y_bins = axes.rois.rows, x_bins = axes.rois.columns;
+    Kept &kept = all_kept[warp];
+    const int64 tasks = tasks_of(axes.rois, division);
+    for (int64 number = blockIdx.x * (int64)WARPS + warp; number < tasks;
+         number += gridDim.x * (int64)WARPS) {
+        const Task task = task_of(number, axes.rois, division);
+        const int64 k = task.k, n = axes.rois.image[k];
+        const int p = task.p, q = task.q, rows = task.rows, columns = task.columns;
+        const int beyond = task.channel + task.channels;
         if (n == ELSEWHERE)
             continue;
         if (n < 0) {
-            for (int i = lane; i < rows * columns; i += 32)
-                for (int v = 0; v < live; v++)
-                    out[AT(out, k, c + v, p + i / columns, q + i % columns)] =
-                        rounded_to<RESULT>(not_a_number());
+            for (int c = task.channel; c < beyond; c++)
+                for (int i = lane; i < rows * columns; i += 32)
+                    out[AT(out, k, c, p + i / columns, q + i % columns)] = rounded_to<RESULT>(not_a_number());
             continue;
         }
         const STORED *__restrict__ planes = features + (INDEX)division.apart * (p * x_bins + q);
-        const Window w = window_at(window, k);
-        const Tap *row_taps = taps_at(y_taps, begin_of(k, axes.y));
         const Tap *column_taps = taps_at(x_taps, begin_of(k, axes.x));
-        const int *row_start = y_start + k * y_bins + p, *row_count = y_count + k * y_bins + p;
-        const int *column_start = x_start + k * x_bins + q, *column_count = x_count + k * x_bins + q;
-        /* the columns of these bins */
+        /* the columns of these bins, one of which each lane knows */
+        const int64 at_column = k * x_bins + q + min(lane, columns - 1);
+        const int own_begin = x_start[at_column], own_count = x_count[at_column];
+        const Window w = window_at(axes.rois.window, k);
         int left = w.left, right = w.right;
         if (columns < x_bins) {
-            int low = w.right, high = w.left;
-            for (int i = lane; i < columns; i += 32)
-                if (column_count[i]) {
-                    low = min(low, column_taps[column_start[i]].place);
-                    high = max(high, column_taps[column_start[i] + column_count[i] - 1].place + 1);
-                }
-            left = least_of_warp(low);
-            right = -least_of_warp(-high);
+            left = least_of_warp(own_count ? column_taps[own_begin].place : w.right);
+            right = most_of_warp(own_count ? column_taps[own_begin + own_count - 1].place + 1 : w.left);
         }
-        const int first_tap = column_start[0];
-        const int listed = column_start[columns - 1] + column_count[columns - 1] - first_tap;
+        const int first_tap = __shfl_sync(~0u, own_begin, 0);
+        const int listed = __shfl_sync(~0u, own_begin + own_count, 31) - first_tap;
         const bool whole = right - left <= listed;
+        const int origin = whole ? left : first_tap;
         const int length = w.bottom > w.top && right > left ? (whole ? right - left : listed) : 0;
-        INDEX step[GROUP]; /* beyond the last channel that one again */
-#pragma unroll
-        for (int v = 0; v < GROUP; v++)
-            step[v] = (INDEX)features_step.c * min(v, live - 1);
-
-        for (int i = lane; i < rows * columns; i += 32)
-            bins[i] = {{0, 0, 0, 0}},
-            lost[i % (int)LOST] = {{NOTHING_LOST, NOTHING_LOST, NOTHING_LOST, NOTHING_LOST}};
-        for (int first = 0; first < length; first += LINE) {
-            const int width = min(LINE, length - first);
-            for (int i = lane; i < rows * width; i += 32) {
-                const int r = i / width, j = first + i - r * width;
-                const int pixel = whole ? left + j : column_taps[first_tap + j].place;
-                const STORED *source = planes + AT(features, n, c, 0, pixel);
-                const Tap *tap = row_taps + row_start[r];
-                Four sum = down(tap, IN_PIECES(row_count[r]) ? PIECE : row_count[r], source,
-                                (INDEX)features_step.y, step);
-                if (IN_PIECES(row_count[r])) {
-                    Four rest = {{NOTHING_LOST, NOTHING_LOST, NOTHING_LOST, NOTHING_LOST}};
-                    for (int t = PIECE; t < row_count[r]; t += PIECE)
-                        join(
-                            down(tap + t, min(row_count[r] - t, PIECE), source, (INDEX)features_step.y, step),
-                            sum, rest);
-                    restore(sum, rest);
-                }
-                lines[i] = sum;
-            }
-            __syncwarp();
-            for (int i = lane; i < rows * columns; i += 32) {
-                const int r = i / columns, bin = i - r * columns, begin = column_start[bin];
-                const int count = column_count[bin];
+        const int at_once = length <= TILE ? TILE / max(length, 1) : 1; /* channels of a tile */
+        __syncwarp(); /* the task before is done with what it kept */
+        if (lane < rows) {
+            const int64 at_row = k * y_bins + p + lane;
+            kept.begin[lane] = y_start[at_row];
+            kept.end[lane] = y_start[at_row] + y_count[at_row];
+            if (lane == rows - 1)
+                kept.last = kept.end[lane];
+        }
+        if (lane == 0)
+            kept.list = taps_at(y_taps, begin_of(k, axes.y));
+        __syncwarp();
+        int from = -ROOM;
+        for (int c = task.channel; c < beyond; c += at_once) {
+            const int live = min(at_once, beyond - c);
+            /* a lane has one of the columns of bins at a time; all but the first find the lines made */
+            for (int i = lane; i - lane < live * columns; i += 32) {
+                const int channel = min(i / columns, live - 1), bin = min(i - channel * columns, columns - 1);
+                const int begin = __shfl_sync(~0u, own_begin, bin), count = __shfl_sync(~0u, own_count, bin);
                 /* a long sum is one of pieces, which end with the tile at the latest */
-                const bool pieces = IN_PIECES(count);
-                int held = 0;
-                Four sum = bins[i];
-                if (pieces)
-                    sum = {{0, 0, 0, 0}};
-                for (int t = 0; t < count; t++) {
-                    const Tap tap = column_taps[begin + t];
-                    const int at = (whole ? tap.place - left : begin + t - first_tap) - first;
-                    if (at < 0)
-                        continue;
-                    if (at >= width)
-                        break;
-                    const Four line = lines[r * width + at];
+                const bool in_pieces = count > PIECE || length > TILE;
+                const int zero = (int)((unsigned)count >> 31);
+                Pieces pieces;
+                REAL sum[ROWS];
 #pragma unroll
-                    for (int v = 0; v < GROUP; v++)
-                        sum.channel[v] = madd(tap.weight, line.channel[v], sum.channel[v]);
-                    if (pieces && ++held == PIECE) {
-                        join(sum, bins[i], lost[i]);
-                        sum = {{0, 0, 0, 0}};
-                        held = 0;
+                for (int r = 0; r < ROWS; r++)
+                    sum[r] = 0;
+                if (in_pieces)
+                    begin_pieces(pieces, zero);
+                for (int first = 0; first < length; first += TILE) {
+                    const int width = min(TILE, length - first);
+                    if (i == lane) {
+                        __syncwarp();
+                        const STORED *source[ITEMS];
+                        int of = lane / width, j = lane - of * width;
+                        const int down = 32 / width, along = 32 - down * width;
+#pragma unroll
+                        for (int v = 0; v < ITEMS; v++) {
+                            const int column = origin + first + (of < live ? j : width - 1);
+                            const int pixel = whole ? column : column_taps[column].place;
+                            source[v] = planes + AT(features, n, c + min(of, live - 1), 0, pixel);
+                            OWN_ADDRESS(source[v]);
+                            of += down;
+                            j += along;
+                            if (j >= width) {
+                                j -= width;
+                                of++;
+                            }
+                        }
+                        fill_tile<ITEMS>(live * width, kept, from, rows, source, (INDEX)features_step.y);
+                        __syncwarp();
                     }
-                }
-                if (pieces)
-                    join(sum, bins[i], lost[i]);
-                else
-                    bins[i] = sum;
-            }
-            __syncwarp();
-        }
-        REAL probe = 0;
-        for (int i = lane; i < rows * columns; i += 32) {
-            const INDEX at = AT(out, k, c, p + i / columns, q + i % columns);
-            if (IN_PIECES(column_count[i % columns]))
-                restore(bins[i], lost[i]);
+                    const REAL *line = kept.lines + channel * width;
+                    int held = 0;
 #pragma unroll
-            for (int v = 0; v < GROUP; v++)
-                if (v < live) {
-                    out[at + (INDEX)out_step.c * v] = rounded_to<RESULT>(bins[i].channel[v]);
-                    probe_for_overflow(bins[i].channel[v], probe);
+                    for (int r = 0; r < ROWS; r++)
+                        sum[r] = 0;
+                    for (int t = begin; t < begin + count; t++) {
+                        const Tap tap = column_taps[t];
+                        const int at = (whole ? tap.place : t) - origin - first;
+                        if (at < 0)
+                            continue;
+                        if (at >= width)
+                            break;
+                        if (held == PIECE) {
+                            add_piece(sum, pieces, zero);
+                            held = 0;
+                        }
+                        held++;
+#pragma unroll
+                        for (int r = 0; r < ROWS; r++)
+                            if (r < rows)
+                                sum[r] = madd(tap.weight, line[r * TILE + at], sum[r]);
+                    }
+                    if (in_pieces)
+                        add_piece(sum, pieces, zero);
                 }
-        }
-        for (int i = probe != 0 ? lane : rows * columns; i < rows * columns; i += 32)
+                if (in_pieces)
+#pragma unroll
+                    for (int r = 0; r < ROWS; r++)
+                        sum[r] = restored(pieces.sum[zero + r], pieces.lost[zero + r]);
+                if (i >= live * columns)
+                    continue;
+                RESULT *target = out + AT(out, k, c + channel, p, q + bin);
+                REAL probe = 0;
+#pragma unroll
+                for (int r = 0; r < ROWS; r++)
+                    if (r < rows) {
+                        target[(INDEX)out_step.y * r] = rounded_to<RESULT>(sum[r]);
+                        probe_for_overflow(sum[r], probe);
+                    }
+                if (probe != 0)
 #pragma unroll 1
-            for (int v = 0; v < live; v++) {
-                const int r = i / columns, bin = i - r * columns;
-                RESULT *target = out + AT(out, k, c + v, p + r, q + bin);
-                if (overflowed(real_of(*target)))
-                    overflow_store(half_of_axes(row_taps + row_start[r], row_count[r],
-                                                column_taps + column_start[bin], column_count[bin],
-                                                planes + AT(features, n, c + v, 0, 0), (INDEX)features_step.y,
-                                                (INDEX)features_step.x),
-                                   target);
+                    for (int r = 0; r < rows; r++, target += (INDEX)out_step.y)
+                        if (overflowed(real_of(*target)))
+                            overflow_store(half_of_axes(kept.list + kept.begin[r],
+                                                        kept.end[r] - kept.begin[r], column_taps + begin,
+                                                        count, planes + AT(features, n, c + channel, 0, 0),
+                                                        (INDEX)features_step.y, (INDEX)features_step.x),
+                                           target);
             }
+        }
     }
 }

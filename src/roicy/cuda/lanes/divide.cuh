@@ -1,0 +1,17 @@
+/* Numbers of tasks, taken apart: they are counted in 64 bits and hardly ever need them. */
+#pragma once
+#include "lanes/types.cuh"
+
+struct Divided {
+    int64 quotient;
+    int rest;
+};
+
+/* Of a number that is not negative. */
+INLINE Divided divided(int64 number, int by) {
+    if (number >> 32 == 0) {
+        const unsigned quotient = (unsigned)number / (unsigned)by;
+        return {quotient, (int)((unsigned)number - quotient * (unsigned)by)};
+    }
+    return {number / by, (int)(number % by)};
+}
