@@ -137,7 +137,7 @@ for name, (found, _, _) in zip(("lower half", "nearer"), detected, strict=True):
 # %%
 
 colours = ("tab:orange", "tab:cyan", "tab:pink", "tab:purple")
-figure, every = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+figure, every = plt.subplots(1, 2, figsize=(11, 5.3), layout="constrained")
 for axes, (image,), (found, boxes, scores) in zip(every, images, detected, strict=True):
     axes.imshow(image, cmap="gray", extent=(0, image.shape[1], image.shape[0], 0))
     for level, (x1, y1, x2, y2), score in zip(levels[found], boxes, scores, strict=True):
