@@ -26,18 +26,18 @@ print("right", flush=True)
 """
 
 WRONG = {
-    "a result too few": "kernels.axis_forward(right[0], features, right[2][:99], 1)",
-    "features too small": "kernels.axis_forward(right[0], features[:, :, :5], right[2], 1)",
+    "view": "kernels.axis_forward(right[0], features, right[2][:99], 1)",  # a result too few
+    "tile": "kernels.axis_forward(right[0], features[:, :, :5], right[2], 1)",  # features too small
 }
 
 
 @pytest.mark.skipif(BUILD == "release", reason="for ROICY_BUILD=debug and ROICY_BUILD=sanitize")
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_assertions_end_the_process(wrong, run_python):
-    done = run_python(PREPARE + wrong, check=False)
+@pytest.mark.parametrize("place", WRONG)
+def test_assertions_end_the_process(place, run_python):
+    done = run_python(PREPARE + WRONG[place], check=False)
     assert done.stdout == "right\n"
     assert done.returncode == -6
-    assert "roicy/cpu/apply/view.pxd:" in done.stderr
+    assert f"roicy/cpu/apply/{place}.pxd:" in done.stderr
     assert "not in [0, " in done.stderr
 
 
