@@ -8,8 +8,9 @@
  *                                                      ── down the rows that p touches ──▶ sums [row][column]
  *
  * A line serves all rows of the tile; what touches these, and with what weights, is the same for all lanes. The
- * warps of a block have the same tile of further planes, or tiles one below the other of the same ones; the block
- * looks through the RoIs together and keeps those whose windows it meets. */
+ * warps of a block have the same tile of further planes, or tiles one below the other of the same ones, or of one
+ * tile each some of the RoIs; the block looks through the RoIs together and keeps those whose windows it meets.
+ * Each of the warps that share a tile prepares one of them for all. */
 #include "lanes/pack.cuh"
 #include "lanes/piles.cuh"
 #include "tables/axis.cuh"
