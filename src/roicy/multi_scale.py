@@ -111,7 +111,8 @@ class MultiScalePlan(Generic[Array]):
         self._output_shape = self._plans[0].output_shape
 
     def _settled_levels(self, levels: Any, rois: Any) -> Ndarray:
-        settled, count, xp = self._rois, len(self._input_shapes), self._kernels.xp
+        settled: settle.Rois = self._rois
+        count, xp = len(self._input_shapes), self._kernels.xp
         k = len(settled.boxes)
         if not isinstance(levels, str):
             found = settle.level_array(levels, k, count)

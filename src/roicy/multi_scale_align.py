@@ -186,7 +186,7 @@ def multi_scale_roi_align_backward(
     See Also
     --------
     multi_scale_roi_align : The function that these are the gradients of.
-    roi_align_backward : The gradient on one map, whose bits each has on the CPU.
+    roi_align_backward : The gradient on one map, which the bits of each are.
 
     Examples
     --------

@@ -200,7 +200,7 @@ def multi_scale_roi_pool_backward(
     See Also
     --------
     multi_scale_roi_pool : The function that these are the gradients of.
-    roi_pool_backward : The gradient on one map, whose bits each has on the CPU.
+    roi_pool_backward : The gradient on one map, which the bits of each are.
 
     Examples
     --------

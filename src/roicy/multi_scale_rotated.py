@@ -154,7 +154,7 @@ def multi_scale_roi_align_rotated_backward(
     See Also
     --------
     multi_scale_roi_align_rotated : The function that these are the gradients of.
-    roi_align_rotated_backward : The gradient on one map, whose bits each has on the CPU.
+    roi_align_rotated_backward : The gradient on one map, which the bits of each are.
 
     Examples
     --------

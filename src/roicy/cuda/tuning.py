@@ -13,18 +13,9 @@ CONSTANTS: dict[str, dict[str, int]] = {
     # lanes are channels
     "axis_forward_pixels": {"WARPS": 8},
     # a warp has a tile of ROWS rows of pixels. It stages LINES rows of bins, all in all STAGED groups of
-    # channels, AHEAD bins of each set of groups before it waits, MORE where there is one set, and has TAPS
-    # bins of a pixel in registers; a block looks for MET RoIs before it goes through them
-    "axis_backward": {
-        "WARPS": 4,
-        "ROWS": 8,
-        "STAGED": 256,
-        "LINES": 16,
-        "TAPS": 4,
-        "AHEAD": 2,
-        "MORE": 4,
-        "MET": 128,
-    },
+    # channels, AHEAD reads before the first of them is used, and has TAPS bins of a pixel in registers; a
+    # block looks for MET RoIs before it goes through them
+    "axis_backward": {"WARPS": 4, "ROWS": 8, "STAGED": 256, "LINES": 16, "TAPS": 4, "AHEAD": 2, "MET": 128},
     # CHANNELS of a thread, a pixel of a warp, in ROWS rows
     "axis_backward_pixels": {"WARPS": 8, "CHANNELS": 8, "ROWS": 2},
     # likewise; ACROSS channels where lanes lie along them, more where there were more than GROUPS groups;

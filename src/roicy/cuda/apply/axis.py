@@ -25,7 +25,6 @@ TILES = Layout(
     rows=np.int32,
     columns=np.int32,
     abreast=np.int32,
-    split=np.int32,
     room=np.int32,
 )
 SLOPES = Layout(
@@ -36,8 +35,6 @@ SLOPES = Layout(
 )
 #: Warps below which the rows of bins of a RoI are divided among several.
 BUSY_WARPS = 8192
-#: Blocks below which the RoIs of a tile of a gradient are divided among warps.
-MANY_BLOCKS = 2000
 #: Warps below which a warp has fewer channels.
 FEW_WARPS = 1024
 WARP = 32
@@ -116,7 +113,7 @@ class AxisKernels(Device):
             blocks = -(-c // channels) * n * -(-h // rows) * -(-w // (warps // rows))
             self.launch(source, source, options, blocks, WARP * warps, (*arguments, np.int32(c)))
             return
-        tiles = _tiles(grad_features.shape, apart, bins, table.accumulate, table.rois)
+        tiles = _tiles(grad_features.shape, apart, bins, table.accumulate)
         blocks, threads = int(tiles["tasks"]), WARP * CONSTANTS["axis_backward"]["WARPS"]
         self.launch("axis_backward", "axis_backward", options, blocks, threads, (*arguments, tiles))
 
@@ -154,9 +151,7 @@ class AxisKernels(Device):
 
 
 @functools.lru_cache(64)
-def _tiles(
-    shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: Accumulate, rois: int
-) -> Struct:
+def _tiles(shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: Accumulate) -> Struct:
     # how a gradient is divided among the blocks of axis_backward.cu: a struct Tiles
     n, c, h, w = shape
     constants = CONSTANTS["axis_backward"]
@@ -165,16 +160,11 @@ def _tiles(
     columns = next((columns for columns in (32, 16) if c * columns <= group * WARP), 8)
     sets = WARP // columns
     abreast = next((some for some in (1, 2, 4) if some <= warps and c <= some * sets * group), warps)
-    split = 1
-    while True:
-        planes, rows = abreast // split * sets * group, warps // abreast * constants["ROWS"]
-        of_line, maps = -(-w // columns), -(-c // planes) * bins * n
-        of_map = -(-h // rows) * of_line
-        if split == warps or rois < 8 * split or maps * of_map >= MANY_BLOCKS:
-            break
-        split, abreast = 2 * split, min(2 * abreast, warps)
+    planes, rows = abreast * sets * group, warps // abreast * constants["ROWS"]
+    of_line = -(-w // columns)
+    of_map = -(-h // rows) * of_line
     return TILES(
-        tasks=maps * of_map,
+        tasks=-(-c // planes) * bins * n * of_map,
         of_map=of_map,
         of_line=of_line,
         apart=apart,
@@ -184,6 +174,5 @@ def _tiles(
         rows=rows,
         columns=columns,
         abreast=abreast,
-        split=split,
         room=constants["STAGED"] // (sets | 1),
     )

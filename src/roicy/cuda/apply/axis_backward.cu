@@ -8,33 +8,31 @@
  *                                                      ── down the rows that p touches ──▶ sums [row][column]
  *
  * A line serves all rows of the tile; what touches these, and with what weights, is the same for all lanes. The
- * warps of a block have the same tile of further planes, or tiles one below the other of the same ones, or of one
- * tile each some of the RoIs; the block looks through the RoIs together and keeps those whose windows it meets.
- * Each of the warps that share a tile prepares one of them for all. */
+ * warps of a block have the same tile of further planes, or tiles one below the other of the same ones; the block
+ * looks through the RoIs together and keeps those whose windows it meets. */
 #include "lanes/pack.cuh"
 #include "lanes/piles.cuh"
 #include "tables/axis.cuh"
 
 #define THREADS (32 * WARPS)
 #define GROUP ((int)(16 / sizeof(REAL))) /* channels of a lane */
+#define SETS 4                           /* of groups of a warp, at the most */
 
 /* blocks that registers are left for: five would spill before sm_90 */
 constexpr int RESIDENT = __CUDA_ARCH__ >= 900 && sizeof(REAL) + sizeof(INDEX) == 8 ? 5 : 4;
 
 typedef Pack<REAL, GROUP> Group;
 
-/* How the gradient is divided.
- *
- * Position-sensitive maps have a channel for each of the `bins`, `apart` items from one to the next: then a tile is
- * one bin's. Else `apart` is 0. */
+/* How the gradient is divided. */
 struct Tiles {
     int64 tasks, of_map, of_line; /* tiles of blocks: all for all planes, of a map, of a line of these */
-    int64 apart, bins;
-    int channels;     /* of the maps */
+    int64 apart,
+        bins;     /* position-sensitive maps have a channel for each of the bins, so many items apart: then
+                          a tile is one bin's; else that is 0 */
+    int channels; /* of the maps */
     int planes, rows; /* of a block's tile */
     int columns;      /* a power of two */
-    int abreast;      /* warps of the block that share its pixels, */
-    int split;        /* and of these, that share its planes, each with some of the RoIs */
+    int abreast;      /* warps of the block that share its pixels */
     int room;         /* bins that are staged at a time */
 };
 
@@ -189,26 +187,22 @@ INLINE void prepare(Share &share, bool next, int64 k, const TurnedAxes &axes, co
     }
 }
 
-/* Stages the bins of a share, of `live` channels in at most SETS groups. Lanes lie along the bins, then along the
- * channels of a group; several numbers of each are on their way before the first is waited for. */
-template <int SETS>
-INLINE void stage(const Share &share, const Strides &step, unsigned channel, int live, int lane, int pitch,
-                  Group *staged) {
-    const int at_once = 32 / GROUP, ahead = SETS == 1 ? MORE : AHEAD;
-    const int first = lane % at_once, v = lane / at_once;
+/* Stages the bins of a share, of `live` channels. Lanes lie along the bins, then along the channels of a group. */
+INLINE void stage(const Share &share, const STORED *source, const Strides &step, int live, int lane,
+                  int pitch, Group *staged) {
+    const int at_once = 32 / GROUP, first = lane % at_once, v = lane / at_once;
     const int columns = share.columns, bins = share.lines * columns;
     const float part = 1.0f / (float)columns;
     const int down = (int)((at_once + 0.5f) * part), along = at_once - down * columns;
     int line = (int)((first + 0.5f) * part), bin = first - line * columns;
     const INDEX between = (INDEX)step.c * GROUP;
-    const STORED *source = share.grad + ((INDEX)step.c * (INDEX)(channel + v) + (INDEX)step.y * share.p +
-                                         (INDEX)step.x * share.q);
+    source += (INDEX)step.c * v + (INDEX)step.y * share.p + (INDEX)step.x * share.q;
     REAL *target = &staged[first * pitch].item[v];
 #pragma unroll 1
-    for (int i = first; i < bins; i += ahead * at_once) {
-        REAL values[ahead][SETS];
+    for (int i = first; i < bins; i += AHEAD * at_once) {
+        REAL values[AHEAD][SETS]; /* all are on their way before the first is waited for */
 #pragma unroll
-        for (int j = 0; j < ahead; j++) {
+        for (int j = 0; j < AHEAD; j++) {
             const STORED *from = source + ((INDEX)step.y * line + (INDEX)step.x * bin);
 #pragma unroll
             for (int s = 0; s < SETS; s++)
@@ -222,12 +216,12 @@ INLINE void stage(const Share &share, const Strides &step, unsigned channel, int
             }
         }
 #pragma unroll
-        for (int j = 0; j < ahead; j++)
+        for (int j = 0; j < AHEAD; j++)
 #pragma unroll
             for (int s = 0; s < SETS; s++)
                 if (i + j * at_once < bins && s * GROUP + v < live)
                     target[(j * at_once * pitch + s) * GROUP] = values[j][s];
-        target += ahead * at_once * pitch * GROUP;
+        target += AHEAD * at_once * pitch * GROUP;
     }
 }
 
@@ -293,7 +287,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
         if (threadIdx.x == 0)
             place = place_of(task, rois, by_image, tiles);
         __syncthreads();
-        const unsigned channel = place.channel + number / tiles.split * (sets * GROUP);
+        const unsigned channel = place.channel + number * (sets * GROUP);
         const int live = channel < (unsigned)tiles.channels
                              ? (int)min((unsigned)tiles.channels - channel, (unsigned)(sets * GROUP))
                              : 0;
@@ -332,15 +326,13 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                     more = false;
                     for (int i = 0; i < WARPS; i++)
                         more |= shares[i].more;
-                    for (int i = number % tiles.split; i < tiles.abreast && live; i += tiles.split) {
-                        const Share &share = shares[team * tiles.abreast + i];
+                    for (int i = team * tiles.abreast; i < (team + 1) * tiles.abreast && live; i++) {
+                        const Share &share = shares[i];
                         if (share.lines == 0)
                             continue;
                         __syncwarp();
-                        if (sets == 1)
-                            stage<1>(share, grad_step, channel, live, lane, pitch, staged[warp]);
-                        else
-                            stage<4>(share, grad_step, channel, live, lane, pitch, staged[warp]);
+                        stage(share, share.grad + (INDEX)grad_step.c * (INDEX)channel, grad_step, live, lane,
+                              pitch, staged[warp]);
                         __syncwarp();
                         piles_count(share.terms, held, sums, piles);
                         add_share(share, staged[warp] + set, pitch,
@@ -354,23 +346,6 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
 #pragma unroll
             for (int i = 0; i < ROWS * GROUP; i++)
                 sums[i] = piles_finish(sums[i], held, piles, i);
-        if (tiles.split > 1) {
-            /* the first of the warps adds what the others have, in their order */
-            REAL *room = &staged[warp][0].item[0] + lane;
-            __syncthreads();
-#pragma unroll
-            for (int i = 0; i < ROWS * GROUP; i++)
-                room[32 * i] = sums[i];
-            __syncthreads();
-            if (number % tiles.split)
-                continue;
-            for (int other = 1; other < tiles.split; other++) {
-                room += STAGED * GROUP;
-#pragma unroll
-                for (int i = 0; i < ROWS * GROUP; i++)
-                    sums[i] += room[32 * i];
-            }
-        }
         const int top = place.top + team * ROWS, rows = rois.height - top;
         const int column = place.left + (lane & (tiles.columns - 1));
         if (column < place.right) {
