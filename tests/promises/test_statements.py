@@ -4,6 +4,7 @@ Each test has its sentence, and numbers that can be checked by hand.
 """
 
 import itertools
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -186,22 +187,32 @@ def gradients_that_do_not_commute(seed):
 
 
 def summed_in_turn(grad, order):
-    sums = np.zeros((1, 1, ROWS, 1), np.float32)
+    sums = np.zeros((1, 1, ROWS, 1), grad.dtype)
     for k in order:
         sums[0, 0, STARTS[k] : STARTS[k] + TALL] += grad[k, 0]
     return sums
 
 
+def summed_exactly(grad):
+    fractions = np.vectorize(Fraction, otypes=[object])(grad)
+    return summed_in_turn(fractions, range(len(STARTS))).astype(np.float64).astype(np.float32)
+
+
 @pytest.mark.parametrize("operator", ["average", "maximum", "rotated"])
 def test_sums_follow_the_places_of_boxes(operator, backend):
-    """... over the boxes of an image in a fixed order, on the CPU that of their places on the map."""
+    """... over the boxes of an image in a fixed order, on the CPU that of their places on the map.
+
+    On a GPU sums of maxima of so many samples keep what an addition rounds away.
+    """
     for seed in range(5):
         grad = gradients_that_do_not_commute(seed)
         by_place = summed_in_turn(grad, np.argsort(STARTS))
         assert not np.array_equal(summed_in_turn(grad, range(len(STARTS))), by_place)
         for order in map(list, itertools.permutations(range(len(STARTS)))):
             found = SUMMED[operator](grad[order], STARTS[order])
-            expected = by_place if backend == "cpu" else summed_in_turn(grad, order)
+            expected = by_place
+            if backend != "cpu":
+                expected = summed_exactly(grad) if operator == "maximum" else summed_in_turn(grad, order)
             np.testing.assert_array_equal(found, expected)
 
 
