@@ -126,8 +126,10 @@ GEOMETRY void precise_taps(Side side, int p, double scale, Taps *taps) {
         const double from = bin.begin > cell ? bin.begin : cell,
                      to = bin.end < cell + 1.0 ? bin.end : cell + 1.0;
         const double middle = from + (to - from) / 2, part = (to - from) / bin.size, fraction = middle - cell;
-        const double share = (p + (middle - bin.begin) / bin.size) / side.bins;
-        const double start = scale * (1 - share) * part, end = scale * share * part;
+        /* both shares as sums: in a box that begins far before the map one rounds to 1, and the other is not 0 */
+        const double of_end = (p + (middle - bin.begin) / bin.size) / side.bins;
+        const double of_start = (side.bins - 1.0 - p + (bin.end - middle) / bin.size) / side.bins;
+        const double start = scale * of_start * part, end = scale * of_end * part;
         if (cell >= 0)
             add_tap(taps, cell, part * (1 - fraction), -start, -end);
         if (cell < side.length - 1)
