@@ -18,6 +18,7 @@ COPIED = 1 << 29  # bytes of the array whose copy tells the bandwidth
 CALLS = 20  # calls handed over without waiting, to see what handing over costs
 QUEUED = 8  # calls in line behind the kernel that spins
 # The line has room for about 1000 launches; a call of R-MAC's gradient is some forty of them.
+AHEAD = 2e-3  # seconds that Python gets at first to put calls in line
 ATTEMPTS = 8  # at putting calls in line before the kernel is done
 SPIN = r"""
 extern "C" __global__ void spin(long long cycles) {
@@ -26,6 +27,10 @@ extern "C" __global__ void spin(long long cycles) {
         ;
 }
 """
+
+
+class Waits(RuntimeError):
+    """A call waits for the device, and has no time there alone."""
 
 
 class Gpu:
@@ -42,7 +47,7 @@ class Gpu:
         self._spin = cupy.RawKernel(SPIN, "spin")
         self._spin((1,), (1,), (np.int64(0),))  # compiles
         self._cycles_per_second = 1.5e9  # corrected with each use
-        self._ahead = 2e-3  # seconds that Python gets to put calls in line
+        self._ahead = AHEAD
 
     def describe(self):
         runtime = self._cuda.runtime
@@ -98,7 +103,8 @@ class Gpu:
                 self._ahead = max(1e-3, 1.5 * python)
                 return list(map(self._elapsed, around[::2], around[1::2]))
             self._ahead = 2 * max(python, self._ahead)
-        raise RuntimeError("a call waits for the device: it cannot be put in line")
+        self._ahead = AHEAD
+        raise Waits("a call waits for the device: it cannot be put in line")
 
     def _elapsed(self, before, after):
         return self._cuda.get_elapsed_time(before, after) / 1e3

@@ -93,6 +93,7 @@ def test_bins_of_more_pixels_than_a_sum_has_at_a_time():
         same(found, own_bins(full, found.shape[2:]))
 
 
+@pytest.mark.numpy_only(reason="counts what the backend is asked for")
 def test_one_table_and_one_pass(monkeypatch):
     """A box costs what its bins cost, not as many times as much as there are bins."""
     kernels, made = _backend.cpu, []
@@ -167,6 +168,7 @@ def test_corners_are_rounded_before_they_are_scaled():
     assert roicy.ps_roi_pool(ramp, rois, 1, spatial_scale=0.5)[0, 0, 0, 0] == 3.5
 
 
+@pytest.mark.numpy_only(reason="of a kind of its own, behind the public functions")
 @pytest.mark.parametrize("clipped", [False, True])
 def test_the_last_row_and_column(clipped):
     """They are part of the map. torchvision leaves them out on the way forward, and there alone."""

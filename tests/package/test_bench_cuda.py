@@ -152,6 +152,26 @@ def test_medians_and_turns(gpu):
     assert clock.turns == [1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0]
 
 
+def test_a_peer_that_waits_has_no_time(gpu):
+    from clocks import Waits
+
+    def times(calls):
+        if calls == ["waits"]:
+            raise Waits
+        return [2.0]
+
+    clock, nothing = types.SimpleNamespace(times=times), "".strip
+    assert gpu.race(clock, {"roicy": [nothing], "other": [nothing]}, 3) == {"roicy": 2.0, "other": 2.0}
+
+    class Call(str):
+        def __call__(self):
+            pass
+
+    assert gpu.race(clock, {"roicy": [nothing], "other": [Call("waits")]}, 3) == {"roicy": 2.0}
+    with pytest.raises(Waits):
+        gpu.race(clock, {"roicy": [Call("waits")]}, 3)
+
+
 def test_bandwidth_counts_reading_and_writing(gpu):
     from clocks import bandwidth
 

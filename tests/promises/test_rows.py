@@ -114,6 +114,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.numpy_only(reason="of tables, behind the public functions")
 @pytest.mark.parametrize("kind", OPTIONS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("level", [0, 1, 2])
