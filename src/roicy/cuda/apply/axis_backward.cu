@@ -172,9 +172,9 @@ INLINE void prepare(Share &share, bool next, int64 k, const TurnedAxes &axes, co
         const int i = x.begin + first_tap + t;
         Tap tap = {0, -1};
         if (i < x.end) {
-            tap = x.taps[i];
-            tap.place -= q;
-            tap.place = tap.place >= 0 && tap.place < some_columns ? tap.place * own.pitch : -1;
+            tap.weight = x.taps[i].weight; /* not what lies between taps of float64, which nobody wrote */
+            const int at = x.taps[i].place - q;
+            tap.place = at >= 0 && at < some_columns ? at * own.pitch : -1;
         }
         share.along[t][own.lane] = tap;
     }
