@@ -69,13 +69,13 @@ class Plan(Generic[Array]):
     __slots__ = (
         "__weakref__",
         "_captured",
+        "_events",
         "_input_shape",
         "_invalid",
         "_kept",
         "_kernels",
         "_kind",
         "_layout",
-        "_moments",
         "_options",
         "_output_shape",
         "_regions",
@@ -117,7 +117,7 @@ class Plan(Generic[Array]):
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
         self._kept = False
         self._captured: list[Table] = []  # tables that are parts of CUDA graphs
-        self._moments: list[Any] = []  # when other streams may use what this one made of the plan
+        self._events: list[Any] = []  # when other streams may use what this one made of the plan
 
     @property
     def input_shape(self) -> Shape:
@@ -411,8 +411,8 @@ class Plan(Generic[Array]):
             return None
         kernels, kind = self._kernels, self._kind
         streams = kernels.streams if self._kept else None
-        if streams is not None and self._moments:
-            self._moments = streams.wait_for(self._moments)
+        if streams is not None and self._events:
+            self._events = streams.wait_for(self._events)
         made_for: Purpose = "forward" if kind.one_table else purpose
         table = self._tables.get((accumulate, made_for))
         # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds: a
@@ -431,7 +431,7 @@ class Plan(Generic[Array]):
                 return table
             self._tables[accumulate, made_for] = table
             if streams is not None:
-                self._moments = streams.note(self._moments)
+                self._events = streams.note(self._events)
         return table
 
 

@@ -145,7 +145,7 @@ def test_a_plan_on_several_streams(cupy, make, rois):
         plan.backward(grad)
     assert here.waits_for
     assert {event.stream for event in here.waits_for} == {there}
-    for event in here.waits_for + there.waits_for + [event for _, event in plan._moments]:
+    for event in here.waits_for + there.waits_for + [event for _, event in plan._events]:
         event.done = True
     here.waits_for.clear()
     there.waits_for.clear()

@@ -21,7 +21,7 @@ from roicy.cuda.tuning import CONSTANTS
 #: What a kernel is called with: arrays, NumPy scalars and structs.
 Arguments: TypeAlias = tuple[Any, ...]
 #: A stream, and an event there that others may wait for.
-Moment: TypeAlias = tuple[Any, Any]
+StreamEvent: TypeAlias = tuple[Any, Any]
 #: What a source is specialised by.
 Options: TypeAlias = tuple[str, ...]
 
@@ -46,7 +46,7 @@ _STORED = {
 _REAL = {"float32": "float", "float64": "double"}
 
 #: Whether it is asked for where maxima are, no or yes.
-PLACED: tuple[Options, Options] = ("-DPLACED=0",), ("-DPLACED=1",)
+WITH_ARGMAX: tuple[Options, Options] = ("-DWITH_ARGMAX=0",), ("-DWITH_ARGMAX=1",)
 #: Whether the sums of a gradient's pixels may have many terms, no or yes.
 LONG: tuple[Options, Options] = ("-DLONG=0",), ("-DLONG=1",)
 #: How many channels a lane reads and writes at once, one or, where they lie on multiples of that, four.
@@ -120,21 +120,21 @@ class Device:
             function = self._functions[key] = module.get_function(kernel)
         function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
 
-    def note(self, moments: list[Moment]) -> list[Moment]:
-        """Return the moments and the one when all that is in line on the current stream is done."""
+    def note(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        """Return the events and the one when all that is in line on the current stream is done."""
         if self._current_stream is None:
-            return moments
+            return events
         stream = self._current_stream()
-        return [*(moment for moment in moments if moment[0] != stream), (stream, stream.record())]
+        return [*(event for event in events if event[0] != stream), (stream, stream.record())]
 
-    def wait_for(self, moments: list[Moment]) -> list[Moment]:
-        """Put what the current stream gets from here on behind these moments; return those yet to come."""
-        if not moments or self._current_stream is None:
+    def wait_for(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        """Put what the current stream gets from here on behind these events; return those yet to come."""
+        if not events or self._current_stream is None:
             return []
         stream = self._current_stream()
         if stream.is_capturing():  # no event of another time may be asked, or be waited for, in a graph
-            return moments
-        left = [(other, event) for other, event in moments if not event.done]
+            return events
+        left = [(other, event) for other, event in events if not event.done]
         for other, event in left:
             if other != stream:
                 stream.wait_event(event)
@@ -267,10 +267,10 @@ def _specialised() -> Iterator[tuple[str, Options]]:
                 yield source, options
             for count in COUNT:
                 yield "axis_forward_pixels", options + count
-            for placed in PLACED:
-                yield "range_forward", options + placed
+            for with_argmax in WITH_ARGMAX:
+                yield "range_forward", options + with_argmax
                 for count in COUNT:
-                    yield "range_forward_pixels", options + placed + count
+                    yield "range_forward_pixels", options + with_argmax + count
             for boxes in _REAL:
                 boxed = options + table_options(boxes, accumulate)[:1]
                 for source in ("grid_forward", "grid_backward_rois"):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from roicy._types import Ndarray
-from roicy.cuda.structs import Place
+from roicy.cuda.structs import Address
 
 Packed = TypeVar("Packed")
 
@@ -72,7 +72,7 @@ class Memory:
         if self._block is None:
             self.parts = {name: xp.empty(*array) for name, array in wanted.arrays.items()}
         else:
-            self.parts = _places(wanted, self._block.ptr)
+            self.parts = _addresses(wanted, self._block.ptr)
 
     def packed(self, pack: Callable[..., Packed], *values: Any) -> Packed:
         """Return ``pack(parts, *values)``: what that was before, for the same memory and the same values.
@@ -95,10 +95,10 @@ class Memory:
 
 
 @functools.lru_cache(256)
-def _places(wanted: Wanted, address: int) -> Mapping[str, Place]:
-    return {name: Place(address + begin) for name, begin in wanted.begin.items()}
+def _addresses(wanted: Wanted, address: int) -> Mapping[str, Address]:
+    return {name: Address(address + begin) for name, begin in wanted.begin.items()}
 
 
 @functools.lru_cache(512)
 def _packed(pack: Callable[..., Any], wanted: Wanted, address: int, *values: Any) -> Any:
-    return pack(_places(wanted, address), *values)
+    return pack(_addresses(wanted, address), *values)

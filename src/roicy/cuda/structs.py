@@ -21,7 +21,7 @@ POINTER = np.uintp
 _OF_SIZE = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 
-class Place(np.uintp):
+class Address(np.uintp):
     """Where an array is: its address on the device."""
 
     __slots__ = ()
@@ -67,13 +67,13 @@ class Layout:
         self._pack = struct.Struct(f"@{''.join(codes)}{self._aligned}").pack
 
     def __call__(self, **values: Any) -> Struct:
-        """Return a struct with these values: numbers, structs, for pointers arrays, places or None (null)."""
+        """Return a struct with these values: numbers, structs; for a pointer an array, an address or None."""
         arrays: dict[str, Any] = {}
         for name in self._pointers:
             array = values[name]
             if array is None:
                 values[name] = 0
-            elif type(array) is not Place:
+            elif type(array) is not Address:
                 arrays[name] = array
                 values[name] = address(array)
         for name in self._inner:
@@ -87,8 +87,8 @@ class Layout:
 
 def address(array: Ndarray) -> int:
     """Return where the first item of an array is."""
-    place: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return place
+    first: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return first
 
 
 #: From an item of an array shaped (image or RoI, channel, row, column) to the next one along each axis.

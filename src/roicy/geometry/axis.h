@@ -178,8 +178,8 @@ GEOMETRY Stretch OF(align_stretch)(Side side, int p) {
     const Span span = stretch.span;
     if (span.first <= span.last) {
         const double samples = 2 * (span.last - span.first + 1);
-        const int last = OF(pixel_below)(OF(position)(base, size, span, span.last), side.length);
-        stretch.low = OF(pixel_below)(OF(position)(base, size, span, span.first), side.length);
+        const int last = OF(pixel_below)(OF(position_at)(base, size, span, span.last), side.length);
+        stretch.low = OF(pixel_below)(OF(position_at)(base, size, span, span.first), side.length);
         stretch.high = last < side.length - 1 ? last + 1 : last;
         stretch.room = (int64)stretch.high - stretch.low + 1;
         if (stretch.room > samples)
@@ -196,10 +196,10 @@ GEOMETRY void OF(align_taps)(Side side, Stretch stretch, int p, double scale, Ta
     const bool dense =
         span.count <= FINE_GRID && OF(dense_cells)(base, size, span, length, DENSE_AVERAGE) > 0;
     for (double index = span.first; index <= span.last;) {
-        const BOX place = OF(position)(base, size, span, index);
-        const double following = dense
-                                     ? OF(cell_end)(base, size, span, OF(cell_of)(place, length), length) + 1
-                                     : OF(next_position)(base, size, span, index),
+        const BOX position = OF(position_at)(base, size, span, index);
+        const double following =
+                         dense ? OF(cell_end)(base, size, span, OF(cell_of)(position, length), length) + 1
+                               : OF(next_position)(base, size, span, index),
                      middle = dense ? (index + following - 1) / 2 : index,
                      part = (following - index) / span.count;
         /* how far along the box the sample lies: it moves with the first coordinate by 1 - share, with the
@@ -207,16 +207,16 @@ GEOMETRY void OF(align_taps)(Side side, Stretch stretch, int p, double scale, Ta
         const double number = span.mirrored ? span.count - 1 - middle : middle;
         const double share = (p + (number + 0.5) / span.count) / side.bins;
         double start = side.unit_size ? scale : scale * (1 - share), end = side.unit_size ? 0 : scale * share;
-        const int below = OF(pixel_below)(place, length);
+        const int below = OF(pixel_below)(position, length);
         if (below == length - 1)
             add_tap(taps, below, part, 0, 0);
         else {
-            double fraction = place > 0 ? (double)(place - below) : 0.0;
-            if (dense && place >= 0) {
+            double fraction = position > 0 ? (double)(position - below) : 0.0;
+            if (dense && position >= 0) {
                 fraction = base + (number + 0.5) * size / span.count - below;
                 fraction = fraction > 0 ? (fraction < 1 ? fraction : 1) : 0;
             }
-            if (!(place >= 0))
+            if (!(position >= 0))
                 start = end = 0;
             add_tap(taps, below, part * (1 - fraction), -part * start, -part * end);
             add_tap(taps, below + 1, part * fraction, part * start, part * end);

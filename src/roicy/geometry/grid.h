@@ -20,7 +20,7 @@ typedef struct {
     double number; /* in its bin */
     int low, high; /* the pixels around it */
     double low_weight, high_weight;
-    bool level; /* whether the value there does not follow the position */
+    bool flat; /* whether the value there does not follow the position */
 } Sample;
 
 GEOMETRY int bounded(double value) { return (int)(value < MOST_SAMPLES ? value : MOST_SAMPLES); }
@@ -53,7 +53,7 @@ typedef struct {
     /* goes through the listed samples of a bin, in the order of their numbers */
     Bin bin;
     int64 listed, i;
-    KEPT place; /* of the last one */
+    KEPT position; /* of the last one */
 } Walk;
 
 #endif
@@ -67,11 +67,12 @@ GEOMETRY Bin OF(align_bin)(Side side, int p) {
     return bin;
 }
 
-GEOMETRY Sample OF(align_sample)(BOX place, double number, int length) {
-    const int low = OF(pixel_below)(place, length);
+GEOMETRY Sample OF(align_sample)(BOX position, double number, int length) {
+    const int low = OF(pixel_below)(position, length);
     const bool last = low == length - 1;
-    const double fraction = !last && place > 0 ? (double)(place - (BOX)low) : 0;
-    const Sample sample = {number, low, last ? low : low + 1, 1 - fraction, fraction, last || !(place >= 0)};
+    const double fraction = !last && position > 0 ? (double)(position - (BOX)low) : 0;
+    const Sample sample = {number,       low,      last ? low : low + 1,
+                           1 - fraction, fraction, last || !(position >= 0)};
     return sample;
 }
 
@@ -88,11 +89,11 @@ GEOMETRY Bin OF(unit_step_bin)(Side side, int p) {
     start = most < start ? most : start;
     end = end < 0 ? 0 : end;
     end = most < end ? most : end;
-    for (BOX place = start; place < end; total++) {
-        const BOX next = place + 1;
-        if (!(next > place)) /* beyond the precision */
+    for (BOX position = start; position < end; total++) {
+        const BOX next = position + 1;
+        if (!(next > position)) /* beyond the precision */
             break;
-        place = next;
+        position = next;
     }
     const Bin bin = {start, 1, {total, 0, total - 1, false}, total};
     return bin;
@@ -100,19 +101,19 @@ GEOMETRY Bin OF(unit_step_bin)(Side side, int p) {
 
 /* Summed up, as whoever goes along would. */
 GEOMETRY BOX OF(unit_step_place)(Bin bin, double index) {
-    BOX place = (BOX)bin.base;
+    BOX position = (BOX)bin.base;
     for (int i = 0; i < index; i++)
-        place = place + 1;
-    return place;
+        position = position + 1;
+    return position;
 }
 
 /* The far neighbour of a sample beyond the last pixel is a zero. */
-GEOMETRY Sample OF(unit_step_sample)(BOX place, double number, int length) {
-    const double below = floor((double)place);
-    Sample sample = {number, (int)below, (int)below, 1 - (place - below), 0, false};
-    if (sample.low < length - 1 && place > below) {
+GEOMETRY Sample OF(unit_step_sample)(BOX position, double number, int length) {
+    const double below = floor((double)position);
+    Sample sample = {number, (int)below, (int)below, 1 - (position - below), 0, false};
+    if (sample.low < length - 1 && position > below) {
         sample.high++;
-        sample.high_weight = place - below;
+        sample.high_weight = position - below;
     }
     return sample;
 }
@@ -154,7 +155,7 @@ GEOMETRY double OF(listed_index)(Bin bin, int64 listed, int length, int64 i) {
 GEOMETRY Sample OF(sample_at)(Bin bin, double index, int length, int rule) {
     if (rule == UNIT_STEP)
         return OF(unit_step_sample)(OF(unit_step_place)(bin, index), index, length);
-    return OF(align_sample)(OF(position)((BOX)bin.base, (BOX)bin.step, bin.span, index),
+    return OF(align_sample)(OF(position_at)((BOX)bin.base, (BOX)bin.step, bin.span, index),
                             other_way(bin, index), length);
 }
 
@@ -163,8 +164,8 @@ GEOMETRY Sample OF(next_sample)(Walk *walk, int length, int rule) {
     const Bin bin = walk->bin;
     const int64 i = walk->i++;
     if (rule == UNIT_STEP) {
-        walk->place = i ? (BOX)((BOX)walk->place + 1) : (BOX)bin.base;
-        return OF(unit_step_sample)((BOX)walk->place, (double)i, length);
+        walk->position = i ? (BOX)((BOX)walk->position + 1) : (BOX)bin.base;
+        return OF(unit_step_sample)((BOX)walk->position, (double)i, length);
     }
     return OF(sample_at)(bin, OF(listed_index)(bin, walk->listed, length, i), length, rule);
 }

@@ -42,10 +42,10 @@ typedef struct {
 
 typedef struct {
     /* a position that hits the map, along one axis of it */
-    int low;    /* the pixel below */
-    bool last;  /* there is no pixel above */
-    bool level; /* the value there does not follow the position */
-    KEPT part;  /* of the way to the pixel above */
+    int low;   /* the pixel below */
+    bool last; /* there is no pixel above */
+    bool flat; /* the value there does not follow the position */
+    KEPT part; /* of the way to the pixel above */
 } Between;
 
 typedef struct {
@@ -133,17 +133,17 @@ GEOMETRY Run OF(run_of)(BOX base, BOX bin_size, double count, KEPT low, KEPT hig
     Run run = {{count, 0, -1, bin_size < 0}, {0, -1}};
     const Span all = run.span;
     const double last = count - 1;
-    if (OF(position)(base, bin_size, all, last) < low || OF(position)(base, bin_size, all, 0) > high)
+    if (OF(position_at)(base, bin_size, all, last) < low || OF(position_at)(base, bin_size, all, 0) > high)
         return run;
-    if (OF(position)(base, bin_size, all, 0) < low)
+    if (OF(position_at)(base, bin_size, all, 0) < low)
         run.span.first = OF(bisect)(base, bin_size, all, 0, last, (BOX)low, false);
-    if (OF(position)(base, bin_size, all, last) <= high)
+    if (OF(position_at)(base, bin_size, all, last) <= high)
         run.span.last = last;
     else
         run.span.last = OF(bisect)(base, bin_size, all, 0, last, (BOX)high, true) - 1;
     if (run.span.first <= run.span.last) {
-        run.extent.low = OF(position)(base, bin_size, all, run.span.first);
-        run.extent.high = OF(position)(base, bin_size, all, run.span.last);
+        run.extent.low = OF(position_at)(base, bin_size, all, run.span.first);
+        run.extent.high = OF(position_at)(base, bin_size, all, run.span.last);
     }
     return run;
 }
@@ -183,14 +183,14 @@ GEOMETRY Point OF(meeting)(const RotatedBox *box, Point row, Point column) {
     return at;
 }
 
-GEOMETRY Between OF(between)(BOX place, int length) {
+GEOMETRY Between OF(between)(BOX position, int length) {
     Between at;
-    at.low = place > 0 ? (int)place : 0;
+    at.low = position > 0 ? (int)position : 0;
     at.last = at.low >= length - 1;
-    at.level = at.last || place < 0;
+    at.flat = at.last || position < 0;
     if (at.last)
         at.low = length - 1;
-    at.part = at.level ? (BOX)0 : place - (BOX)at.low;
+    at.part = at.flat ? (BOX)0 : position - (BOX)at.low;
     return at;
 }
 

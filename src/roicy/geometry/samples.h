@@ -46,7 +46,7 @@ typedef struct {
 
 GEOMETRY BOX OF(scaled)(BOX coordinate, BOX scale, BOX offset) { return coordinate * scale - offset; }
 
-GEOMETRY BOX OF(position)(BOX base, BOX bin_size, Span span, double index) {
+GEOMETRY BOX OF(position_at)(BOX base, BOX bin_size, Span span, double index) {
     const double sample = span.mirrored ? span.count - 1 - index : index;
     const BOX shift = ((BOX)sample + (BOX)0.5) * bin_size;
     return base + shift / (BOX)span.count;
@@ -60,7 +60,7 @@ GEOMETRY double OF(bisect)(BOX base, BOX bin_size, Span span, double low, double
         const double middle = low + floor((high - low) / 2);
         if (middle <= low || middle >= high)
             break;
-        const BOX value = OF(position)(base, bin_size, span, middle);
+        const BOX value = OF(position_at)(base, bin_size, span, middle);
         if (value > bound || (!above && value == bound))
             high = middle;
         else
@@ -74,33 +74,33 @@ GEOMETRY Span OF(span_of)(BOX base, BOX bin_size, double count, int length) {
     const double last = count - 1;
     if (!(count >= 1) || length == 0 || !isfinite(base) || !isfinite(bin_size))
         return span;
-    if (!(OF(position)(base, bin_size, span, last) >= -1) ||
-        !(OF(position)(base, bin_size, span, 0) <= length))
+    if (!(OF(position_at)(base, bin_size, span, last) >= -1) ||
+        !(OF(position_at)(base, bin_size, span, 0) <= length))
         return span;
-    if (!(OF(position)(base, bin_size, span, 0) >= -1))
+    if (!(OF(position_at)(base, bin_size, span, 0) >= -1))
         span.first = OF(bisect)(base, bin_size, span, 0, last, (BOX)-1, false);
-    if (OF(position)(base, bin_size, span, last) <= length)
+    if (OF(position_at)(base, bin_size, span, last) <= length)
         span.last = last;
     else
         span.last = OF(bisect)(base, bin_size, span, 0, last, (BOX)length, true) - 1;
     return span;
 }
 
-GEOMETRY int OF(pixel_below)(BOX place, int length) {
-    if (!(place > 0))
+GEOMETRY int OF(pixel_below)(BOX position, int length) {
+    if (!(position > 0))
         return 0;
-    if (place >= length - 1)
+    if (position >= length - 1)
         return length - 1;
-    return (int)place;
+    return (int)position;
 }
 
 /* The first index behind the run of samples that share the position of this one. */
 GEOMETRY double OF(next_position)(BOX base, BOX bin_size, Span span, double index) {
     double following = index + 1;
     if (span.count > FINE_GRID && span.last > index) {
-        const BOX place = OF(position)(base, bin_size, span, index);
-        if (OF(position)(base, bin_size, span, span.last) > place)
-            following = OF(bisect)(base, bin_size, span, index, span.last, place, true);
+        const BOX position = OF(position_at)(base, bin_size, span, index);
+        if (OF(position_at)(base, bin_size, span, span.last) > position)
+            following = OF(bisect)(base, bin_size, span, index, span.last, position, true);
         else
             following = span.last + 1;
     }
@@ -111,27 +111,29 @@ GEOMETRY double OF(next_position)(BOX base, BOX bin_size, Span span, double inde
 
 /* Positions in a cell lie between the same two pixels, or repeat the same one: the first is -1, before all
  * pixels. */
-GEOMETRY int OF(cell_of)(BOX place, int length) { return place < 0 ? -1 : OF(pixel_below)(place, length); }
+GEOMETRY int OF(cell_of)(BOX position, int length) {
+    return position < 0 ? -1 : OF(pixel_below)(position, length);
+}
 
 /* From the first to the last cell of a dense bin's samples, how many there are; 0 for other bins. */
 GEOMETRY int64 OF(dense_cells)(BOX base, BOX bin_size, Span span, int length, int few) {
     if (!(span.last - span.first >= few))
         return 0;
-    const int64 cells = 1 + (int64)OF(cell_of)(OF(position)(base, bin_size, span, span.last), length) -
-                        OF(cell_of)(OF(position)(base, bin_size, span, span.first), length);
+    const int64 cells = 1 + (int64)OF(cell_of)(OF(position_at)(base, bin_size, span, span.last), length) -
+                        OF(cell_of)(OF(position_at)(base, bin_size, span, span.first), length);
     return span.last - span.first + 1 > few * (double)cells ? cells : 0;
 }
 
 /* The first index in this cell or behind it; some are. */
 GEOMETRY double OF(cell_begin)(BOX base, BOX bin_size, Span span, int cell) {
-    if (OF(position)(base, bin_size, span, span.first) >= cell)
+    if (OF(position_at)(base, bin_size, span, span.first) >= cell)
         return span.first;
     return OF(bisect)(base, bin_size, span, span.first, span.last, (BOX)cell, false);
 }
 
 /* The last index in this cell or before it; some are. */
 GEOMETRY double OF(cell_end)(BOX base, BOX bin_size, Span span, int cell, int length) {
-    if (OF(cell_of)(OF(position)(base, bin_size, span, span.last), length) <= cell)
+    if (OF(cell_of)(OF(position_at)(base, bin_size, span, span.last), length) <= cell)
         return span.last;
     return OF(cell_begin)(base, bin_size, span, cell + 1) - 1;
 }
@@ -141,23 +143,23 @@ GEOMETRY double OF(cell_end)(BOX base, BOX bin_size, Span span, int cell, int le
  * box they are found from the other side. */
 GEOMETRY double OF(dense_index)(BOX base, BOX bin_size, Span span, int length, int64 i) {
     if (span.mirrored) {
-        const int cell = OF(cell_of)(OF(position)(base, bin_size, span, span.last), length) - (int)(i / 2);
+        const int cell = OF(cell_of)(OF(position_at)(base, bin_size, span, span.last), length) - (int)(i / 2);
         if (i % 2 == 0)
             return OF(cell_end)(base, bin_size, span, cell, length);
         const double index = OF(cell_begin)(base, bin_size, span, cell);
-        const BOX place = OF(position)(base, bin_size, span, index);
-        if (OF(position)(base, bin_size, span, span.last) == place)
+        const BOX position = OF(position_at)(base, bin_size, span, index);
+        if (OF(position_at)(base, bin_size, span, span.last) == position)
             return span.last;
-        return OF(bisect)(base, bin_size, span, index, span.last, place, true) - 1;
+        return OF(bisect)(base, bin_size, span, index, span.last, position, true) - 1;
     }
-    const int cell = OF(cell_of)(OF(position)(base, bin_size, span, span.first), length) + (int)(i / 2);
+    const int cell = OF(cell_of)(OF(position_at)(base, bin_size, span, span.first), length) + (int)(i / 2);
     if (i % 2 == 0)
         return OF(cell_begin)(base, bin_size, span, cell);
     const double index = OF(cell_end)(base, bin_size, span, cell, length);
-    const BOX place = OF(position)(base, bin_size, span, index);
-    if (OF(position)(base, bin_size, span, span.first) == place)
+    const BOX position = OF(position_at)(base, bin_size, span, index);
+    if (OF(position_at)(base, bin_size, span, span.first) == position)
         return span.first;
-    return OF(bisect)(base, bin_size, span, span.first, index, place, false);
+    return OF(bisect)(base, bin_size, span, span.first, index, position, false);
 }
 
 GEOMETRY Side OF(side_of)(BOX first, BOX second, Sampling sampling, int bins, int length) {

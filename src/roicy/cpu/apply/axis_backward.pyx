@@ -20,7 +20,7 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from roicy.cpu.apply.axis_taps cimport (
-    Bins, Line, task_bins, line_columns, axis_line, only_bin, pixel_at, pixels_from, spread_bin,
+    Bins, Touched, task_bins, touched_columns, touched_pixels, only_bin, pixel_at, pixels_from, spread_bin,
 )
 from roicy.cpu.apply.term_runs cimport (
     Pieces, Runs, begin_runs, count_window, end_runs, finish_row, free_runs, join_runs, no_runs, note_window,
@@ -30,7 +30,7 @@ from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, store_p
 from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
 from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Team, Work
+from roicy.cpu.runtime.work cimport CACHE_LINE, Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport BAND, MANY, Window
 from roicy.cpu.tuning cimport AXIS_BACKWARD_SERIAL_WORK, STREAM_BYTES
@@ -58,7 +58,7 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
     cdef ptrdiff_t first_bin = 0
     cdef lanes* tile = <lanes*> scratch.tile
     cdef lanes* blended = <lanes*> scratch.blended
-    cdef Line down, across
+    cdef Touched down, across
     cdef tap_lists pixels
     cdef tap_list bins_of_row
     cdef lane_rows of_bins = lane_rows(first=NULL, stride=call.pw, depth=1)
@@ -74,18 +74,18 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
     if call.runs.start != NULL:
         pieces = pieces_in(scratch.spare, 0, call.ring, out.columns)
     for k in range(task.first, task.last):
-        if x.line_length[k] == 0 or y.line_length[k] == 0:
+        if x.pixel_count[k] == 0 or y.pixel_count[k] == 0:
             continue
-        rows = y.line + y.line_start[k]
-        if rows[y.line_length[k] - 1] < task.top or rows[0] >= task.bottom:
+        rows = y.pixels + y.pixel_start[k]
+        if rows[y.pixel_count[k] - 1] < task.top or rows[0] >= task.bottom:
             continue
         row = max(<int64_t> rows[0] // BAND * BAND, task.top)    # later RoIs may begin before this one
         store_rows(call, out, task, tile, &pieces, &stored, cleared, row)
         cleared = clear_rows(call, tile, &pieces, max(cleared, row),
-                             min(<int64_t> rows[y.line_length[k] - 1] + 1, task.bottom))
+                             min(<int64_t> rows[y.pixel_count[k] - 1] + 1, task.bottom))
         if call.runs.start != NULL:
             join_runs(&call.runs, k, task, tile, &pieces)
-        down, across = axis_line(y, k, task, at.p), axis_line(x, k, task, at.q)
+        down, across = touched_pixels(y, k, task, at.p), touched_pixels(x, k, task, at.q)
         if across.count == 0 or down.count == 0:
             continue
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel) + first_bin,
@@ -93,17 +93,17 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
         if task.bin >= 0:
             spread_bin(x, k, at.q, &across, bins[0], blended + at.p * <ptrdiff_t> across.count)
         else:
-            pixels = pixels_from(x, x.line_start[k])
+            pixels = pixels_from(x, x.pixel_start[k])
             p = 0
             while p < call.ph:
                 group = min(GROUP, call.ph - p)
                 of_bins.first = bins + p * <ptrdiff_t> call.pw
                 pass_columns(&of_bins, group, &pixels, across.count, blended + p * <ptrdiff_t> across.count, 0)
                 p += group
-        column = line_columns(&across)
+        column = touched_columns(&across)
         for i in range(down.count):
             if task.top <= down.pixel[i] < task.bottom:
-                bins_of_row = pixel_at(y, y.line_start[k] + down.first + i)
+                bins_of_row = pixel_at(y, y.pixel_start[k] + down.first + i)
                 if task.bin >= 0:
                     bins_of_row = only_bin(bins_of_row, at.p)
                     if bins_of_row.count == 0:
@@ -150,8 +150,8 @@ cdef void count_bins(AxisTable table, int64_t k, uint8_t* down) noexcept nogil:
     cdef const Window* window = table.window + k
     cdef int64_t i
     memset(down, 0, window.bottom - window.top)
-    for i in range(y.line_start[k], y.line_start[k] + (y.line_length[k] if window.bottom > window.top else 0)):
-        down[y.line[i] - window.top] = y.bin_count[i] if y.bin_count[i] <= PIECE else 1
+    for i in range(y.pixel_start[k], y.pixel_start[k] + (y.pixel_count[k] if window.bottom > window.top else 0)):
+        down[y.pixels[i] - window.top] = y.bin_count[i] if y.bin_count[i] <= PIECE else 1
 
 
 cdef bint many_terms(AxisTable table, Runs* runs, int64_t image, uint8_t* down) noexcept nogil:
@@ -222,7 +222,8 @@ def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_fea
     each = max(<int64_t> 1, work.bins)
     channels = out.channels
     blocks = (channels + LANES - 1) // LANES
-    call.stream = (out.dtype == OWN and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
+    call.stream = (out.dtype == OWN and out.pixels_joined and out.channel % CACHE_LINE == 0
+                   and <size_t> out.data % 8 == 0
                    and out.images * each * channels * out.rows * out.columns * out.size >= STREAM_BYTES)
     if (table.work * channels + <double> out.images * each * channels * out.rows * out.columns / 8
             < AXIS_BACKWARD_SERIAL_WORK):

@@ -17,7 +17,7 @@ cimport numpy as cnp
 import numpy as np
 
 from roicy.cpu.apply.axis_taps cimport (
-    Bins, Line, bin_at, bins_from, task_bins, line_columns, axis_line, line_rows, pixels_from, spread_bin,
+    Bins, Touched, bin_at, bins_from, task_bins, touched_columns, touched_pixels, touched_rows, pixels_from, spread_bin,
 )
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
@@ -56,7 +56,7 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
     cdef ptrdiff_t first_bin = 0
     cdef const char* source
     cdef const int32_t* column
-    cdef Line down, across
+    cdef Touched down, across
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef lanes* blended = <lanes*> scratch.blended                       # U: (GROUP, widest)
     cdef lanes* spread = blended + GROUP * <ptrdiff_t> call.widest     # V: (GROUP, widest)
@@ -78,16 +78,16 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         first_bin = at.p * call.grad_output.row + at.q * call.grad_output.column
     source = block_at(view, task.image, task.channel)
     for k in range(task.first, task.last):
-        down, across = axis_line(y, k, task, at.p), axis_line(x, k, task, at.q)
+        down, across = touched_pixels(y, k, task, at.p), touched_pixels(x, k, task, at.q)
         count = across.count
         of_blended.stride = across.first + count
         if count == 0 or down.count == 0:
             continue
-        column = line_columns(&across)
+        column = touched_columns(&across)
         load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
         check_held(call.window + k, &ring)
-        line_rows(&down, &across, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
-                  sizeof(lanes), ring.rows, scratch.row)
+        touched_rows(&down, &across, scratch.tile - ring.left * <ptrdiff_t> sizeof(lanes), ring.columns * sizeof(lanes),
+                     sizeof(lanes), ring.rows, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel) + first_bin,
                   task.channels, bins)
         for j in range(4):
@@ -97,7 +97,7 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         last = (k + 1) * call.ph - 1
         pieces = (call.ph * <int64_t> call.pw > CHAIN
                   or y.tap_start[last] + y.tap_count[last] - y.tap_start[k * call.ph] > CHAIN)
-        pixels = pixels_from(x, x.line_start[k])
+        pixels = pixels_from(x, x.pixel_start[k])
         from_start = bins_from(x, k * call.pw + at.q, x.tap_slope_start)
         from_end = bins_from(x, k * call.pw + at.q, x.tap_slope_end)
         p = at.p

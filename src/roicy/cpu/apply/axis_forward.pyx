@@ -18,7 +18,9 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.axis_taps cimport Bins, Line, bin_at, bins_from, task_bins, line_columns, axis_line, line_rows
+from roicy.cpu.apply.axis_taps cimport (
+    Bins, Touched, bin_at, bins_from, task_bins, touched_columns, touched_pixels, touched_rows,
+)
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
@@ -62,7 +64,7 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef const char* source
     cdef const int32_t* column = NULL
     cdef lanes* blended = <lanes*> scratch.blended
-    cdef Line down, across
+    cdef Touched down, across
     cdef tap_lists bins
     cdef tap_list bin_rows, bin_columns
     cdef lane_rows rows = lane_rows(first=blended, stride=0, depth=(task.channels + LANES - 1) // LANES)
@@ -78,17 +80,17 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     source = block_at(view, task.image, task.channel)
     overflow_forget()
     for k in range(task.first, task.last):
-        down, across = axis_line(y, k, task, at.p), axis_line(x, k, task, at.q)
+        down, across = touched_pixels(y, k, task, at.p), touched_pixels(x, k, task, at.q)
         count = across.count
         rows.stride = across.first + count
         if call.direct:
-            line_rows(&down, &across, source, view.row, view.column, view.rows, scratch.row)
+            touched_rows(&down, &across, source, view.row, view.column, view.rows, scratch.row)
         elif count and down.count:
-            column = line_columns(&across)
+            column = touched_columns(&across)
             load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
             check_held(call.window + k, &ring)
-            line_rows(&down, &across, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
-                      ring.columns * depth * sizeof(lanes), depth * sizeof(lanes), ring.rows, scratch.row)
+            touched_rows(&down, &across, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
+                         ring.columns * depth * sizeof(lanes), depth * sizeof(lanes), ring.rows, scratch.row)
         held = 0
         p = at.p
         if task.bin >= 0 and not call.direct:
@@ -129,7 +131,7 @@ cdef void settle_rois(AxisForwardCall* call, Bins* at, Pooled* pooled, int64_t f
         settle_axes(call.y, call.x, k, pooled, at.p, at.p + at.rows, at.q, at.q + at.columns)
 
 
-cdef inline void blend_planes(View* view, Axis* y, int64_t bin, Line* x, Scratch* scratch, int channels,
+cdef inline void blend_planes(View* view, Axis* y, int64_t bin, Touched* x, Scratch* scratch, int channels,
                               lanes* blended) noexcept nogil:
     # The row pass of a row of bins straight from the planes.
     cdef tap_list rows = bin_at(y, bin)

@@ -71,7 +71,7 @@ cdef struct AxisForwardCropsCall:
     int rows_at_once            # output rows that are written together
     ptrdiff_t out_row, chunk_step   # bytes of an output row, and from one channel's chunk to the next
     bint pixels_joined, rows_joined, stream     # of the output, in which a pixel can be of all channels
-    int64_t first               # place in the table of the first RoI that has an image
+    int64_t first               # rank of the first RoI that has an image
     const int64_t* image        # (K) in the order of the table
     Scratch* scratch            # (threads)
 
@@ -89,7 +89,7 @@ cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
 
 cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
     # From the table's list for every column to one vector for every tap of a group.
-    cdef const int32_t* line = x.line + x.line_start[k]
+    cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
     cdef int64_t q, g, i, start = 0, first, base, end, span = 0
     cdef int lane, count
     cdef int32_t t, least, most
@@ -105,9 +105,9 @@ cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
                 least = min(least, count)
             if count:
                 first = x.tap_start[k * x.bins + q]
-                base = min(base, <int64_t> line[x.tap_position[first]])
-                end = max(end, <int64_t> line[x.tap_position[first + count - 1]] + 1)
-        columns.group[g].base = base - line[0] if most else 0
+                base = min(base, <int64_t> pixels[x.tap_position[first]])
+                end = max(end, <int64_t> pixels[x.tap_position[first + count - 1]] + 1)
+        columns.group[g].base = base - pixels[0] if most else 0
         if most:
             span = max(span, end - base)
         columns.group[g].least = least
@@ -121,7 +121,7 @@ cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
                 columns.weight[i] = 0
                 if t < columns.taps[q]:
                     first = x.tap_start[k * x.bins + q] + t
-                    columns.index[i] = <lane_int> (line[x.tap_position[first]] - base)
+                    columns.index[i] = <lane_int> (pixels[x.tap_position[first]] - base)
                     columns.weight[i] = (<const real*> x.tap_weight)[first]
         start += most
     for g in range(columns.groups):
@@ -138,7 +138,7 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
     cdef int begin = <int> (call.ph * band // call.bands), end = <int> (call.ph * (band + 1) // call.bands)
     cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, fetched
     cdef int64_t span = 0, count
-    cdef const int32_t* rows = y.line + y.line_start[k]
+    cdef const int32_t* rows = y.pixels + y.pixel_start[k]
     cdef const char* source
     cdef const char* ahead[2]
     cdef char* gathered
@@ -156,8 +156,8 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
     columns.taps = <lane_int*> (columns.weight + call.room * LANES)
     lay_out(x, k, &columns)
     overflow_forget()
-    if x.line_length[k]:
-        span = x.line[x.line_start[k] + x.line_length[k] - 1] - x.line[x.line_start[k]] + 1
+    if x.pixel_count[k]:
+        span = x.pixels[x.pixel_start[k] + x.pixel_count[k] - 1] - x.pixels[x.pixel_start[k]] + 1
     count = (span - 1) * call.pixel.elements + call.together if span else 0
     for p in range(begin, end):     # the part of the line that this band needs
         if y.tap_count[k * call.ph + p]:
@@ -169,7 +169,7 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
         channel = part * call.together
         source = block_at(view, call.image[k], channel + (call.together - 1 if call.reversed else 0))
         if span:
-            source += x.line[x.line_start[k]] * view.column
+            source += x.pixels[x.pixel_start[k]] * view.column
         gathered = scratch.tile
         for j in range(low if low >= 0 else 1, high + 1):
             scratch.row[j] = source + rows[j] * view.row

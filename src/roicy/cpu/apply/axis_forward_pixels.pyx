@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.axis_taps cimport Line, bin_at, axis_line, line_rows
+from roicy.cpu.apply.axis_taps cimport Touched, bin_at, touched_pixels, touched_rows
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
@@ -37,7 +37,7 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
     cdef View* view = &call.features
     cdef View* out = &call.out
     cdef const char* source = block_at(view, task.image, 0)
-    cdef Line across, down
+    cdef Touched across, down
     cdef lanes* blended = <lanes*> scratch.blended
     cdef tap_list rows, columns
     cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels)
@@ -48,10 +48,10 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
     cdef int p, q, i, v
     overflow_forget()
     for k in range(task.first, task.last):
-        across, down = axis_line(x, k, task, 0), axis_line(y, k, task, 0)
+        across, down = touched_pixels(x, k, task, 0), touched_pixels(y, k, task, 0)
         target = block_at(out, call.order[k], 0)
         chunk = scratch.chunk
-        line_rows(&down, &across, source, view.row, view.column, view.rows, scratch.row)
+        touched_rows(&down, &across, source, view.row, view.column, view.rows, scratch.row)
         for p in range(call.ph):
             rows = bin_at(y, k * call.ph + p)
             for i in range(across.count):

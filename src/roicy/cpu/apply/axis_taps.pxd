@@ -44,35 +44,35 @@ cdef inline Bins task_bins(Task* task, int rows, int columns) noexcept nogil:
     return Bins(p=<int> (task.bin // columns), q=<int> (task.bin % columns), rows=1, columns=1)
 
 
-cdef struct Line:
-    # the pixels of an axis that bins touch, ascending, and the position of the first in the RoI's line
+cdef struct Touched:
+    # the pixels of an axis that bins touch, ascending, and the position of the first in the RoI's list
     const int32_t* pixel
     int first, count
 
 
-cdef inline Line axis_line(Axis* axis, int64_t k, Task* task, int bin) noexcept nogil:
+cdef inline Touched touched_pixels(Axis* axis, int64_t k, Task* task, int bin) noexcept nogil:
     # Of all bins of a RoI, or of the one that the task is about.
     cdef int64_t row = k * axis.bins + bin, last = axis.tap_start[row] + axis.tap_count[row] - 1
-    cdef Line line = Line(pixel=axis.line + axis.line_start[k], first=0, count=axis.line_length[k])
+    cdef Touched found = Touched(pixel=axis.pixels + axis.pixel_start[k], first=0, count=axis.pixel_count[k])
     if task.bin >= 0:
-        line.count = 0
+        found.count = 0
         if axis.tap_count[row]:
-            line.first = axis.tap_position[axis.tap_start[row]]
-            line.count = axis.tap_position[last] - line.first + 1
-            line.pixel += line.first
-    return line
+            found.first = axis.tap_position[axis.tap_start[row]]
+            found.count = axis.tap_position[last] - found.first + 1
+            found.pixel += found.first
+    return found
 
 
-cdef inline const int32_t* line_columns(Line* x) noexcept nogil:
+cdef inline const int32_t* touched_columns(Touched* x) noexcept nogil:
     # The columns in use, NULL where they are neighbours.
     if x.count == 0 or x.pixel[x.count - 1] - x.pixel[0] == x.count - 1:
         return NULL
     return x.pixel
 
 
-cdef inline void line_rows(Line* y, Line* x, const char* origin, ptrdiff_t row_step, ptrdiff_t column_step,
-                           int64_t ring, const char** row) noexcept nogil:
-    # Where the line's rows begin, at the first column in use. Row y lies at y modulo `ring`.
+cdef inline void touched_rows(Touched* y, Touched* x, const char* origin, ptrdiff_t row_step, ptrdiff_t column_step,
+                              int64_t ring, const char** row) noexcept nogil:
+    # Where these rows begin, at the first column in use. Row y lies at y modulo `ring`.
     cdef ptrdiff_t left = x.pixel[0] * column_step if x.count else 0
     cdef int64_t wrap
     cdef int i
@@ -94,11 +94,11 @@ cdef inline tap_list only_bin(tap_list bins, int bin) noexcept nogil:
                     count=1 if i < bins.count and bins.position[i] == bin else 0)
 
 
-cdef inline void spread_bin(Axis* x, int64_t k, int q, Line* line, lanes value, lanes* target) noexcept nogil:
+cdef inline void spread_bin(Axis* x, int64_t k, int q, Touched* pixels, lanes value, lanes* target) noexcept nogil:
     # The transposed column pass of a bin alone: its pixels get the value, weighted.
     cdef tap_list bin = bin_at(x, k * x.bins + q)
     cdef int i
-    for i in range(line.count):
+    for i in range(pixels.count):
         target[i] = lanes_zero()
     for i in range(bin.count):
-        target[bin.position[i] - line.first] = lanes_scale(bin.weight[i], value)
+        target[bin.position[i] - pixels.first] = lanes_scale(bin.weight[i], value)

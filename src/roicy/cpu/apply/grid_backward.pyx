@@ -45,7 +45,7 @@ cdef struct Chosen:
     # one sample along an axis
     int32_t number, low, high       # pixels after the first one of the RoI's window
     real low_weight, high_weight
-    int8_t level
+    int8_t flat
 
 
 cdef inline bint sample_of(Grid* axis, int64_t bin, int32_t number, int32_t origin, Chosen* found) noexcept nogil:
@@ -56,7 +56,7 @@ cdef inline bint sample_of(Grid* axis, int64_t bin, int32_t number, int32_t orig
         if not dense_sample(axis, bin, number, origin, &sample):
             return False
         found[0] = Chosen(number=number, low=sample.low, high=sample.high, low_weight=<real> sample.low_weight,
-                          high_weight=<real> sample.high_weight, level=sample.level)
+                          high_weight=<real> sample.high_weight, flat=sample.flat)
         return True
     # all samples that hit the map are listed
     if axis.count[bin] == 0 or not 0 <= number - <int64_t> axis.number[at] < axis.count[bin]:
@@ -64,7 +64,7 @@ cdef inline bint sample_of(Grid* axis, int64_t bin, int32_t number, int32_t orig
     at += number - axis.number[at]
     found[0] = Chosen(number=number, low=axis.low[at], high=axis.high[at],
                       low_weight=(<const real*> axis.low_weight)[at],
-                      high_weight=(<const real*> axis.high_weight)[at], level=axis.level[at])
+                      high_weight=(<const real*> axis.high_weight)[at], flat=axis.flat[at])
     return True
 
 

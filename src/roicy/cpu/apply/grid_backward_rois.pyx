@@ -48,7 +48,7 @@ cdef inline sample_share share_of(Grid* axis, int64_t k, int64_t p, int32_t numb
 
 cdef inline sample_axis only(Chosen* sample, int32_t total) noexcept nogil:
     return sample_axis(count=1, total=total, number=&sample.number, low=&sample.low, high=&sample.high,
-                       low_weight=&sample.low_weight, high_weight=&sample.high_weight, level=&sample.level)
+                       low_weight=&sample.low_weight, high_weight=&sample.high_weight, flat=&sample.flat)
 
 
 cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:

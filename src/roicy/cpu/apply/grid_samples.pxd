@@ -12,4 +12,4 @@ cdef inline sample_axis samples_of(Grid* axis, int64_t bin) noexcept nogil:
     return sample_axis(count=axis.count[bin], total=axis.total[bin], number=axis.number + start,
                        low=axis.low + start, high=axis.high + start,
                        low_weight=<const real*> axis.low_weight + start,
-                       high_weight=<const real*> axis.high_weight + start, level=axis.level + start)
+                       high_weight=<const real*> axis.high_weight + start, flat=axis.flat + start)

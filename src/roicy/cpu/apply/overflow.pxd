@@ -31,8 +31,8 @@ cdef inline double half_of_axes(Axis* y, Axis* x, int64_t k, int p, int q, View*
                                 const char* source) noexcept nogil:
     # Half the average of a bin of an axis table.
     cdef int64_t first_row = y.tap_start[k * y.bins + p], first = x.tap_start[k * x.bins + q]
-    cdef const int32_t* rows = y.line + y.line_start[k]
-    cdef const int32_t* columns = x.line + x.line_start[k]
+    cdef const int32_t* rows = y.pixels + y.pixel_start[k]
+    cdef const int32_t* columns = x.pixels + x.pixel_start[k]
     cdef double total = 0, part, value
     cdef int j, i
     for j in range(y.tap_count[k * y.bins + p]):

@@ -20,7 +20,7 @@ from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero
 from roicy.cpu.lanes.planes cimport pass_max_of_lines, pass_max_of_plane, pass_max_of_strips
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
-from roicy.cpu.tables.range cimport Lines, Ranges, RangeTable
+from roicy.cpu.tables.range cimport SharedRanges, Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tuning cimport RANGE_FORWARD_SHARED_SERIAL_WORK
 
@@ -30,8 +30,8 @@ cdef struct RangeForwardSharedCall:
     Ranges* x
     const int64_t* order
     const Window* window
-    const Lines* lines
-    const int32_t* line
+    const SharedRanges* shared_ranges
+    const int32_t* range_number
     View features
     Outlet out
     int ph, pw
@@ -41,7 +41,7 @@ cdef struct RangeForwardSharedCall:
 
 cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef RangeForwardSharedCall* call = <RangeForwardSharedCall*> settled
-    cdef const Lines* found = call.lines + task.image
+    cdef const SharedRanges* found = call.shared_ranges + task.image
     cdef const Window* window
     cdef lanes* lines = <lanes*> scratch.blended
     cdef lanes* bins = <lanes*> scratch.bins
@@ -64,7 +64,7 @@ cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch)
                 if height[p] == 0 or width[q] == 0 or window.bottom == window.top:
                     row[q] = lanes_zero()
             if height[p] and window.bottom > window.top:
-                pass_max_of_lines(lines + call.line[k * call.ph + p] * call.room, call.channel_room,
+                pass_max_of_lines(lines + call.range_number[k * call.ph + p] * call.room, call.channel_room,
                                   window.left - found.left, call.x.start + k * call.pw, width, call.pw, row)
             held += 1
             if held >= call.out.rows_at_once or p == call.ph - 1:
@@ -73,7 +73,7 @@ cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch)
                 held = 0
 
 
-cdef inline void fill_lines(RangeForwardSharedCall* call, const Lines* found, const char* source, lanes* strips,
+cdef inline void fill_lines(RangeForwardSharedCall* call, const SharedRanges* found, const char* source, lanes* strips,
                             lanes* lines) noexcept nogil:
     # One plane: the largest of each strip of rows, then of the strips of each range.
     cdef View* view = &call.features
@@ -84,7 +84,7 @@ cdef inline void fill_lines(RangeForwardSharedCall* call, const Lines* found, co
         if found.used[i]:
             pass_max_of_plane(source + found.edge[i] * view.row, view.row, found.edge[i + 1] - found.edge[i], columns,
                               view.limit, strips + i * call.room, view.dtype)
-    for i in range(found.lines):
+    for i in range(found.ranges):
         pass_max_of_strips(strips + found.first[i] * call.room, call.room, found.last[i] - found.first[i], columns,
                            lines + i * call.room)
 
@@ -104,14 +104,14 @@ cdef int range_forward_shared(RangeTable table, cnp.ndarray features, cnp.ndarra
     call.x = &table.x
     call.order = table.order
     call.window = table.window
-    call.lines = table.lines
-    call.line = table.line
+    call.shared_ranges = table.shared_ranges
+    call.range_number = table.range_number
     call.features = view_of(features)
     call.ph = table.rows
     call.pw = table.columns
     call.out = outlet_for(out, 1)
     call.room = (view.columns + LANES - 1) // LANES + 1
-    call.channel_room = table.most_lines * call.room
+    call.channel_room = table.most_ranges * call.room
     if table.work * view.channels < RANGE_FORWARD_SHARED_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, view.channels, LANES, 1, 0)

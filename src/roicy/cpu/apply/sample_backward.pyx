@@ -29,7 +29,7 @@ from roicy.cpu.lanes.gathering cimport bin_taps, offset_range, pass_spread, pass
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, OWN, lanes
 from roicy.cpu.lanes.piles cimport piles_finish
 from roicy.cpu.runtime.checks cimport check_inside
-from roicy.cpu.runtime.work cimport LINE, Scratch, Task, Team, Work
+from roicy.cpu.runtime.work cimport CACHE_LINE, Scratch, Task, Team, Work
 from roicy.cpu.tables.rois cimport BAND, Window
 from roicy.cpu.tables.sample cimport SampleChunk, Samples, SampleTable
 from roicy.cpu.tuning cimport SAMPLE_BACKWARD_SERIAL_WORK, STREAM_BYTES, WIDE_CHANNELS
@@ -209,7 +209,8 @@ cdef int sample_backward_whole(SampleTable table, cnp.ndarray grad_output, cnp.n
     call.rows = min(<int64_t> table.height, 2 * max(<int64_t> 1, table.span))
     call.depth = DEPTH if out.channels > LANES else 1
     blocks = (out.channels + call.depth * LANES - 1) // (call.depth * LANES)
-    call.stream = (out.dtype == OWN and out.pixels_joined and out.channel % LINE == 0 and <size_t> out.data % 8 == 0
+    call.stream = (out.dtype == OWN and out.pixels_joined and out.channel % CACHE_LINE == 0
+                   and <size_t> out.data % 8 == 0
                    and table.chunks == 1
                    and out.images * out.channels * out.rows * out.columns * out.size >= STREAM_BYTES)
     call.block = call.grad_output.rows * call.grad_output.columns + LANES

@@ -11,7 +11,7 @@ typedef struct {
     int32_t total; /* those that miss the map counted, too */
     const int32_t *number, *low, *high;
     const real *low_weight, *high_weight;
-    const int8_t *level; /* whether the value there does not follow the position */
+    const int8_t *flat; /* whether the value there does not follow the position */
 } sample_axis;
 
 enum { SAMPLE_ROWS = 4 };
@@ -151,7 +151,7 @@ ROICY_NOINLINE void pass_chosen_slopes(const lanes *gradient, const lane_ints *a
             const lanes bottom_left = bottom[x->low[i]], bottom_right = bottom[x->high[i]];
             const real left = x->low_weight[i], right = x->high_weight[i];
             const real upper = y->low_weight[j], lower = y->high_weight[j];
-            if (!y->level[j]) {
+            if (!y->flat[j]) {
                 lanes above = lanes_madd(right, top_right, lanes_scale(left, top_left));
                 lanes below = lanes_madd(right, bottom_right, lanes_scale(left, bottom_left));
                 lanes slope = lanes_multiply_add(all, lanes_madd(-1, above, below), lanes_zero());
@@ -159,7 +159,7 @@ ROICY_NOINLINE void pass_chosen_slopes(const lanes *gradient, const lane_ints *a
                 slopes[1] = lanes_madd(y_share[j].first, slope, slopes[1]);
                 slopes[3] = lanes_madd(y_share[j].second, slope, slopes[3]);
             }
-            if (!x->level[i]) {
+            if (!x->flat[i]) {
                 lanes before = lanes_madd(lower, bottom_left, lanes_scale(upper, top_left));
                 lanes behind = lanes_madd(lower, bottom_right, lanes_scale(upper, top_right));
                 lanes slope = lanes_multiply_add(all, lanes_madd(-1, before, behind), lanes_zero());

@@ -43,7 +43,7 @@ cdef extern from "largest_samples.h" nogil:
         const int32_t* high
         const real* low_weight
         const real* high_weight
-        const int8_t* level
+        const int8_t* flat
 
     ctypedef struct sample_share:
         real first, second

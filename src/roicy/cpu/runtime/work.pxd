@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from roicy.cpu.tables.rois cimport RoiTable
 
 cdef enum:
-    LINE = 64               # bytes of a cache line
+    CACHE_LINE = 64         # bytes of a cache line
     TASK_WORK = 1 << 29     # multiply-adds of a task; to the processor some tenth of a second
     SURVEYED = 64           # RoIs whose argmax is looked at between two looks for signals
 
@@ -17,7 +17,7 @@ cdef inline int64_t parts_of(double work) noexcept:
 
 
 cdef struct Task:
-    int64_t image, first, last      # the RoIs at these places of the table
+    int64_t image, first, last      # ranks of its RoIs, [first, last)
     int64_t channel                 # first channel of the block
     int channels
     int64_t bin                     # the one that it is about, -1 for all

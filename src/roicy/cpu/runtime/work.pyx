@@ -12,7 +12,7 @@ from roicy.cpu.runtime.parallel cimport run_pieces
 
 
 cdef inline size_t lined(size_t size) noexcept:
-    return ((size + LINE - 1) & ~(<size_t> LINE - 1)) + FENCE_BYTES
+    return ((size + CACHE_LINE - 1) & ~(<size_t> CACHE_LINE - 1)) + FENCE_BYTES
 
 
 cdef inline void fence_behind(void* piece, size_t size) noexcept:
@@ -53,7 +53,7 @@ cdef class Work:
 
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
                     int64_t bands) except -1:
-        """List the tasks for the RoIs at places begin to end of the table: image by image, bin by bin where each has
+        """List the tasks for the RoIs of ranks begin to end: image by image, bin by bin where each has
         its own, block of channels by block, in parts of the RoIs or bands of the map. Once those of all RoIs have been
         listed, those of some take no memory.
         """

@@ -6,21 +6,21 @@ from roicy.cpu.tables.rois cimport RoiTable
 
 
 cdef struct Axis:
-    # One axis of every RoI, in the order of the table, which is the order of use. A *line* is the ascending list
-    # of the pixels that the RoI's bins touch; taps name a pixel by its position in the line. Weights are float
+    # One axis of every RoI, in the order of the table, which is the order of use. `pixels` lists for each RoI the
+    # pixels that its bins touch, ascending; taps name a pixel by its position in the RoI's list. Weights are float
     # or double, as the table's `double` says.
     int32_t bins                # output size P
-    int64_t* line_start         # (K + 1), where the RoI's line begins in `line`, with room up to the next one's
-    int32_t* line_length        # (K), pixels in the line
-    int32_t* line               # pixel numbers
+    int32_t* pixels
+    int64_t* pixel_start        # (K + 1), where the RoI's list begins in `pixels`, with room up to the next one's
+    int32_t* pixel_count        # (K), pixels in the list
     int64_t* tap_start          # (K * P), where the bin's taps begin
     int32_t* tap_count          # (K * P)
-    int32_t* tap_position       # positions in the line
+    int32_t* tap_position       # positions in the RoI's list of pixels
     void* tap_weight
     void* tap_slope_start       # for the box gradient alone: d weight / d (first coordinate of the box),
     void* tap_slope_end         # d weight / d (second coordinate)
-    # the transpose, for the gradients: for every pixel of the line the bins that touch it, ascending
-    int64_t* bin_start          # as long as `line`
+    # the transpose, for the gradients: for every pixel of the list the bins that touch it, ascending
+    int64_t* bin_start          # as long as `pixels`
     int32_t* bin_count
     int32_t* bin
     void* bin_weight

@@ -16,7 +16,7 @@ cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.tables.rois cimport Place, Window
+from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.samples cimport Sampling, Side
 from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD, FEW_CHANNELS
 
@@ -81,7 +81,7 @@ cdef double get(void* source, bint double_, int64_t i) noexcept nogil:
 
 cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark) noexcept nogil:
     # `mark` has room for the pixels from the first to the last one of the RoI and is all -1 before and after.
-    cdef int64_t start = axis.line_start[k], at = start, row = k * axis.bins, i
+    cdef int64_t start = axis.pixel_start[k], at = start, row = k * axis.bins, i
     cdef int p, low = side.length, high = -1, used = 0, pixel
     cdef Taps taps = taps_into(Lists(at=at, pixel=axis.tap_position, weight=axis.tap_weight, start=axis.tap_slope_start,
                                      end=axis.tap_slope_end, doubles=f.double_))
@@ -94,16 +94,16 @@ cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark)
             low = min(low, axis.tap_position[at])
             high = max(high, axis.tap_position[taps.lists.at - 1])
         at = taps.lists.at
-    check(at <= axis.line_start[k + 1])
-    # the pixels in ascending order are the line; taps then name positions in it
+    check(at <= axis.pixel_start[k + 1])
+    # list the pixels in ascending order; taps then name positions in the list
     for i in range(start, at):
         mark[axis.tap_position[i] - low] = 1
     for pixel in range(low, high + 1):
         if mark[pixel - low] >= 0:
             mark[pixel - low] = used
-            axis.line[start + used] = pixel
+            axis.pixels[start + used] = pixel
             used += 1
-    axis.line_length[k] = used
+    axis.pixel_count[k] = used
     for i in range(start, at):
         axis.tap_position[i] = mark[axis.tap_position[i] - low]
     for pixel in range(low, high + 1):
@@ -114,7 +114,7 @@ cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark)
 
 cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint double_) noexcept nogil:
     cdef int64_t i, at = start, row = k * axis.bins
-    cdef int used = axis.line_length[k], p, place
+    cdef int used = axis.pixel_count[k], p, position
     for i in range(used):
         axis.bin_count[start + i] = 0
     for i in range(start, end):
@@ -125,11 +125,11 @@ cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint
         axis.bin_count[start + i] = 0
     for p in range(axis.bins):
         for i in range(axis.tap_start[row + p], axis.tap_start[row + p] + axis.tap_count[row + p]):
-            place = axis.tap_position[i]
-            at = axis.bin_start[start + place] + axis.bin_count[start + place]
+            position = axis.tap_position[i]
+            at = axis.bin_start[start + position] + axis.bin_count[start + position]
             axis.bin[at] = p
             put(axis.bin_weight, double_, at, get(axis.tap_weight, double_, i))
-            axis.bin_count[start + place] += 1
+            axis.bin_count[start + position] += 1
 
 
 cdef class AxisTable(RoiTable):
@@ -177,7 +177,7 @@ cdef struct Filling:
     int64_t rois
     int height, width
     bint by_first_row, double_
-    Place* places
+    SortKey* keys
     int64_t length          # of each thread's marks
     int32_t* mark
 
@@ -187,7 +187,7 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
     cdef Py_ssize_t k, count = table.rois, columns = cnp.PyArray_DIM(boxes, 1), item = cnp.PyArray_ITEMSIZE(boxes)
     cdef int64_t pieces = (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE
     cdef Filling filling
-    cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
+    cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
     # bins may be too many to count
     table.y.tap_start = <int64_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int64_t))
     table.y.tap_count = <int32_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int32_t))
@@ -198,18 +198,18 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
         boxes=<const char*> cnp.PyArray_DATA(boxes) + (columns - 4) * item,
         single=cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, step=columns * item, sampling=sampling, image=image,
         order=NULL, y=&table.y, x=&table.x, rois=count, height=table.height, width=table.width,
-        by_first_row=purpose == "backward", double_=table.double, places=places, length=1, mark=NULL,
+        by_first_row=purpose == "backward", double_=table.double, keys=keys, length=1, mark=NULL,
     )
-    run_pieces(note_places, &filling, pieces, threads)
-    table.arrange(places)
+    run_pieces(note_keys, &filling, pieces, threads)
+    table.arrange(keys)
     filling.order = table.order
-    table.y.line_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
-    table.x.line_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
-    table.y.line_start[0] = table.x.line_start[0] = 0
+    table.y.pixel_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
+    table.x.pixel_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
+    table.y.pixel_start[0] = table.x.pixel_start[0] = 0
     for k in range(count):
-        filling.length = max(filling.length, places[k].extent)
-        table.y.line_start[k + 1] = table.y.line_start[k] + places[k].room_y
-        table.x.line_start[k + 1] = table.x.line_start[k] + places[k].room_x
+        filling.length = max(filling.length, keys[k].extent)
+        table.y.pixel_start[k + 1] = table.y.pixel_start[k] + keys[k].room_y
+        table.x.pixel_start[k + 1] = table.x.pixel_start[k] + keys[k].room_x
     lay_out(table, &table.y, purpose)
     lay_out(table, &table.x, purpose)
     fill_taps(&filling, pieces, threads)
@@ -225,32 +225,32 @@ cdef inline Side side_of_box(int64_t k, int axis, Filling* f) noexcept nogil:
                      f.height if axis else f.width)
 
 
-cdef void note_places(void* settled, int64_t number, int thread) noexcept nogil:
+cdef void note_keys(void* settled, int64_t number, int thread) noexcept nogil:
     cdef Filling* f = <Filling*> settled
     cdef int64_t k
     for k in range(number * ROIS_OF_A_PIECE, min(f.rois, (number + 1) * ROIS_OF_A_PIECE)):
-        f.places[k] = place_of(k, f)
+        f.keys[k] = key_of(k, f)
 
 
-cdef Place place_of(int64_t k, Filling* f) noexcept nogil:
-    cdef Place place = Place(image=f.image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=1)
+cdef SortKey key_of(int64_t k, Filling* f) noexcept nogil:
+    cdef SortKey key = SortKey(image=f.image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=1)
     cdef Reach y, x
-    if place.image >= 0:
+    if key.image >= 0:
         y = reach_of(side_of_box(k, 1, f), f)
         x = reach_of(side_of_box(k, 0, f), f)
-        place.room_y = y.room
-        place.room_x = x.room
-        place.row = y.low if f.by_first_row else y.high
-        place.column = x.low
-        place.extent = max(y.high - y.low, x.high - x.low) + 1
-    return place
+        key.room_y = y.room
+        key.room_x = x.room
+        key.row = y.low if f.by_first_row else y.high
+        key.column = x.low
+        key.extent = max(y.high - y.low, x.high - x.low) + 1
+    return key
 
 
 cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
-    cdef int64_t total = axis.line_start[table.rois]
+    cdef int64_t total = axis.pixel_start[table.rois]
     cdef Py_ssize_t weight = sizeof(double) if table.double else sizeof(float)
-    axis.line_length = <int32_t*> table.reserve(table.rois, sizeof(int32_t))
-    axis.line = <int32_t*> table.reserve(total, sizeof(int32_t))
+    axis.pixel_count = <int32_t*> table.reserve(table.rois, sizeof(int32_t))
+    axis.pixels = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.tap_position = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.tap_weight = table.reserve(total, weight)
     if purpose == "forward":
@@ -268,11 +268,11 @@ cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
 cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
     cdef int64_t k, i, start, room
     for k in range(rois):
-        start = axis.line_start[k]
-        room = axis.line_start[k + 1] - start
-        check_inside(axis.line_length[k], 0, room + 1)
-        for i in range(start, start + axis.line_length[k]):
-            check_inside(axis.line[i], axis.line[i - 1] + 1 if i > start else 0, length)
+        start = axis.pixel_start[k]
+        room = axis.pixel_start[k + 1] - start
+        check_inside(axis.pixel_count[k], 0, room + 1)
+        for i in range(start, start + axis.pixel_count[k]):
+            check_inside(axis.pixels[i], axis.pixels[i - 1] + 1 if i > start else 0, length)
             if axis.bin != NULL:
                 check_inside(axis.bin_start[i], start, start + room)
                 check_inside(axis.bin_start[i] + axis.bin_count[i], start, start + room + 1)
@@ -280,7 +280,7 @@ cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
             check_inside(axis.tap_start[i], start, start + room + 1)
             check_inside(axis.tap_start[i] + axis.tap_count[i], start, start + room + 1)
         for i in range(start, axis.tap_start[(k + 1) * axis.bins - 1] + axis.tap_count[(k + 1) * axis.bins - 1]):
-            check_inside(axis.tap_position[i], 0, axis.line_length[k])
+            check_inside(axis.tap_position[i], 0, axis.pixel_count[k])
             if axis.bin != NULL:
                 check_inside(axis.bin[i], 0, axis.bins)
 
@@ -310,14 +310,14 @@ cdef int note_windows(AxisTable table, const int64_t* image) except -1:
     for k in range(table.rois):
         table.window[k] = Window(top=0, bottom=0, left=0, right=0)
         cost[k] = 0
-        table.widest = max(table.widest, x.line_length[k])
-        table.tallest = max(table.tallest, y.line_length[k])
-        if x.line_length[k] and y.line_length[k]:
-            rows = y.line + y.line_start[k]
-            columns = x.line + x.line_start[k]
-            table.window[k] = Window(top=rows[0], bottom=rows[y.line_length[k] - 1] + 1,
-                                     left=columns[0], right=columns[x.line_length[k] - 1] + 1)
-            cost[k] = row_taps(y, k) * <double> x.line_length[k]
+        table.widest = max(table.widest, x.pixel_count[k])
+        table.tallest = max(table.tallest, y.pixel_count[k])
+        if x.pixel_count[k] and y.pixel_count[k]:
+            rows = y.pixels + y.pixel_start[k]
+            columns = x.pixels + x.pixel_start[k]
+            table.window[k] = Window(top=rows[0], bottom=rows[y.pixel_count[k] - 1] + 1,
+                                     left=columns[0], right=columns[x.pixel_count[k] - 1] + 1)
+            cost[k] = row_taps(y, k) * <double> x.pixel_count[k]
     return table.summarise(image, cost)
 
 
@@ -344,7 +344,7 @@ cdef void fill_rois(void* settled, int64_t number, int thread) noexcept nogil:
 
 cdef void empty_axis(Axis* axis, int64_t k) noexcept nogil:
     cdef int64_t p
-    axis.line_length[k] = 0
+    axis.pixel_count[k] = 0
     for p in range(k * axis.bins, (k + 1) * axis.bins):
-        axis.tap_start[p] = axis.line_start[k]
+        axis.tap_start[p] = axis.pixel_start[k]
         axis.tap_count[p] = 0

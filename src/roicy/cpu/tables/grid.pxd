@@ -15,7 +15,7 @@ cdef extern from "geometry/cpu.h" nogil:
         double number
         int32_t low, high
         double low_weight, high_weight
-        bint level
+        bint flat
 
 
 cdef struct Grid:
@@ -35,7 +35,7 @@ cdef struct Grid:
     int32_t* high
     void* low_weight
     void* high_weight
-    int8_t* level           # whether the value there does not follow the position
+    int8_t* flat            # whether the value there does not follow the position
     int32_t* dense          # (K * bins), where the description of a bin is whose list has gaps, -1 for other bins
     Bin* dense_bin
 

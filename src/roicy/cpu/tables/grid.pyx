@@ -16,7 +16,7 @@ import numpy as np
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.memory cimport bytes_of, try_bytes
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
-from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate
+from roicy.cpu.tables.rois cimport SortKey, Range, Window, clipped, coordinate
 from roicy.cpu.tables.samples cimport Sampling, Side, sampling_of
 
 cnp.import_array()
@@ -116,7 +116,7 @@ cdef inline void note(Grid* axis, int64_t at, Sample* sample, bint double_, int3
     axis.number[at] = bounded(sample.number)
     axis.low[at] = sample.low
     axis.high[at] = sample.high
-    axis.level[at] = sample.level
+    axis.flat[at] = sample.flat
     put(axis.low_weight, double_, at, sample.low_weight)
     put(axis.high_weight, double_, at, sample.high_weight)
     low[0] = min(low[0], sample.low)
@@ -217,7 +217,7 @@ cdef int fill(GridTable table, const int64_t* image, Filling* f) except -1:
     cdef int64_t count = table.rois, k, roi
     cdef Room room, y, x
     cdef Next next_y = Next(at=0, dense=0), next_x = Next(at=0, dense=0)
-    cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
+    cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
     cdef Range rows, columns
     cdef Side down, along
@@ -230,21 +230,21 @@ cdef int fill(GridTable table, const int64_t* image, Filling* f) except -1:
         for k in range(count):
             if f.interrupted:
                 break
-            places[k] = Place(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            keys[k] = SortKey(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             if image[k] >= 0:
                 room = room_of(side_of_box(f, k, 1), f)
                 y.listed += room.listed
                 y.dense += room.dense
-                places[k].row = room.last
+                keys[k].row = room.last
                 room = room_of(side_of_box(f, k, 0), f)
                 x.listed += room.listed
                 x.dense += room.dense
-                places[k].column = clipped(
+                keys[k].column = clipped(
                     coordinate(f.boxes + k * f.step, f.single, 0) * f.sampling.spatial_scale, 0, table.width,
                 )
     if f.interrupted:
         return -1       # the error is set
-    table.arrange(places)
+    table.arrange(keys)
     lay_out_samples(table, &table.y, y.listed, y.dense)
     lay_out_samples(table, &table.x, x.listed, x.dense)
     table.window = <Window*> table.reserve(count, sizeof(Window))
@@ -316,7 +316,7 @@ cdef int lay_out_samples(GridTable table, Grid* axis, int64_t total, int64_t den
     axis.high = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.low_weight = table.reserve(total, real)
     axis.high_weight = table.reserve(total, real)
-    axis.level = <int8_t*> table.reserve(total, sizeof(int8_t))
+    axis.flat = <int8_t*> table.reserve(total, sizeof(int8_t))
     axis.dense_bin = <Bin*> table.reserve(dense, sizeof(Bin))
     return 0
 

@@ -13,23 +13,23 @@ cdef struct Ranges:
 
 
 cdef enum:
-    MOST_LINES = 64
+    MOST_RANGES = 64
 
 
-cdef struct Lines:
+cdef struct SharedRanges:
     # The ranges of rows that an image's bins have, each once, and the strips of rows that these are made of.
-    int lines, strips
-    int32_t edge[2 * MOST_LINES]        # rows where strips begin and end
-    bint used[2 * MOST_LINES]           # strips that are part of a range
-    int32_t first[MOST_LINES]           # strips of each range: [first, last)
-    int32_t last[MOST_LINES]
+    int ranges, strips
+    int32_t edge[2 * MOST_RANGES]       # rows where strips begin and end
+    bint used[2 * MOST_RANGES]          # strips that are part of a range
+    int32_t first[MOST_RANGES]          # strips of each range: [first, last)
+    int32_t last[MOST_RANGES]
     int32_t left, right                 # columns of all bins
 
 
 cdef class RangeTable(RoiTable):
     cdef Ranges y, x
     # where bins share so few ranges of rows that the largest of each is best found first; else NULL
-    cdef Lines* lines                   # (images)
-    cdef int32_t* line                  # (K * y.bins) which one a bin has, where it has any
-    cdef int most_lines, most_strips    # of an image
+    cdef SharedRanges* shared_ranges    # (images)
+    cdef int32_t* range_number          # (K * y.bins) which one a bin has, where it has any
+    cdef int most_ranges, most_strips   # of an image
     cdef readonly bint shared           # whether it is so

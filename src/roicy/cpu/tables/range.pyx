@@ -11,7 +11,7 @@ cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
-from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate
+from roicy.cpu.tables.rois cimport SortKey, Range, Window, clipped, coordinate
 from roicy.cpu.tuning cimport (
     SHARED_JOIN_COLUMNS, SHARED_MOST_PIXELS, SHARED_MUST_PAY, SHARED_PIXEL_TO_TILE,
 )
@@ -102,7 +102,7 @@ cdef class RangeTable(RoiTable):
 
 
 cdef Range fill_side(RangeTable table, Filling* f, int axis, int64_t roi, int64_t k) noexcept nogil:
-    # The ranges of a RoI's bins along an axis, 0 for x, come to place k of the table.
+    # The ranges of a RoI's bins along an axis, 0 for x, come to rank k.
     cdef Ranges* ranges = &table.y if axis else &table.x
     cdef RangeSide side = range_side(f.boxes + roi * f.step, f.single, axis, f.spatial_scale, ranges.bins,
                                      table.height if axis else table.width, f.rule)
@@ -111,7 +111,7 @@ cdef Range fill_side(RangeTable table, Filling* f, int axis, int64_t roi, int64_
 
 cdef int fill(RangeTable table, Filling* f) except -1:
     cdef int64_t count = table.rois, k, roi
-    cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
+    cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
     cdef Window* window = <Window*> table.reserve(count, sizeof(Window))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
     cdef Range down, along
@@ -125,14 +125,14 @@ cdef int fill(RangeTable table, Filling* f) except -1:
         for k in range(count):
             if f.interrupted:
                 break
-            places[k] = Place(image=f.image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            keys[k] = SortKey(image=f.image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             if f.image[k] >= 0:
-                places[k].row = fill_side(table, f, 1, k, 0).high
-                places[k].column = clipped(coordinate(f.boxes + k * f.step, f.single, 0) * f.spatial_scale, 0,
-                                           table.width)
+                keys[k].row = fill_side(table, f, 1, k, 0).high
+                keys[k].column = clipped(coordinate(f.boxes + k * f.step, f.single, 0) * f.spatial_scale, 0,
+                                         table.width)
     if f.interrupted:
         return -1       # the error is set
-    table.arrange(places)
+    table.arrange(keys)
     table.widest = table.tallest = 0
     with nogil:
         for k in range(count):
@@ -153,45 +153,47 @@ cdef int fill(RangeTable table, Filling* f) except -1:
     if f.interrupted:
         return -1
     table.summarise(f.image, cost)
-    return note_lines(table)
+    return note_shared_ranges(table)
 
 
-cdef int note_lines(RangeTable table) except -1:
+cdef int note_shared_ranges(RangeTable table) except -1:
     """Note which ranges of rows the bins have, where that makes pooling faster."""
-    cdef Lines found
+    cdef SharedRanges found
     cdef double shared = 0, tiled = 0
     cdef int64_t i
     cdef bint few = table.images > 0
-    table.most_lines = table.most_strips = 0
+    table.most_ranges = table.most_strips = 0
     with nogil:
         for i in range(table.images):
-            if not find_lines(table, i, &found, NULL) or found.lines * <int64_t> table.width > SHARED_MOST_PIXELS:
+            if (not find_shared_ranges(table, i, &found, NULL)
+                    or found.ranges * <int64_t> table.width > SHARED_MOST_PIXELS):
                 few = False
                 break
-            shared += work_of_lines(table, i, &found)
+            shared += work_of_ranges(table, i, &found)
             tiled += table.bin_pixels[i] + SHARED_PIXEL_TO_TILE * min(table.bin_pixels[i], table.map_pixels[i])
-            table.most_lines = max(table.most_lines, found.lines)
+            table.most_ranges = max(table.most_ranges, found.ranges)
             table.most_strips = max(table.most_strips, found.strips)
     table.shared = few and SHARED_MUST_PAY * shared < tiled
     if not table.shared:
         return 0
-    table.lines = <Lines*> table.reserve(table.images, sizeof(Lines))
-    table.line = <int32_t*> table.reserve(table.rois * table.y.bins, sizeof(int32_t))
+    table.shared_ranges = <SharedRanges*> table.reserve(table.images, sizeof(SharedRanges))
+    table.range_number = <int32_t*> table.reserve(table.rois * table.y.bins, sizeof(int32_t))
     with nogil:
         for i in range(table.images):
-            find_lines(table, i, table.lines + i, table.line)
+            find_shared_ranges(table, i, table.shared_ranges + i, table.range_number)
     return 0
 
 
-cdef bint find_lines(RangeTable table, int64_t image, Lines* found, int32_t* line) noexcept nogil:
-    # The ranges of an image and, unless `line` is NULL, which one each bin has; False where there are too many.
+cdef bint find_shared_ranges(RangeTable table, int64_t image, SharedRanges* found,
+                             int32_t* range_number) noexcept nogil:
+    # The ranges of an image and, unless `range_number` is NULL, which one each bin has; False where there are too many.
     cdef const Window* window
     cdef int64_t k, bin
-    cdef int32_t top[MOST_LINES]
-    cdef int32_t bottom[MOST_LINES]
+    cdef int32_t top[MOST_RANGES]
+    cdef int32_t bottom[MOST_RANGES]
     cdef int32_t row, end
     cdef int p, j, s
-    found.lines = found.strips = 0
+    found.ranges = found.strips = 0
     found.left, found.right = table.width, 0
     for k in range(table.image_start[image], table.image_start[image + 1]):
         window = table.window + k
@@ -206,24 +208,24 @@ cdef bint find_lines(RangeTable table, int64_t image, Lines* found, int32_t* lin
             row = window.top + table.y.start[bin]
             end = row + table.y.length[bin]
             j = 0
-            while j < found.lines and (top[j] != row or bottom[j] != end):
+            while j < found.ranges and (top[j] != row or bottom[j] != end):
                 j += 1
-            if j == MOST_LINES:
+            if j == MOST_RANGES:
                 return False
-            if j == found.lines:
+            if j == found.ranges:
                 top[j] = row
                 bottom[j] = end
-                found.lines += 1
-            if line != NULL:
-                line[bin] = j
+                found.ranges += 1
+            if range_number != NULL:
+                range_number[bin] = j
     s = 0           # edges so far
-    for j in range(found.lines):
+    for j in range(found.ranges):
         s = with_edge(found.edge, s, top[j])
         s = with_edge(found.edge, s, bottom[j])
     found.strips = max(0, s - 1)
     for s in range(found.strips):
         found.used[s] = False
-    for j in range(found.lines):
+    for j in range(found.ranges):
         found.first[j] = found.last[j] = 0
         while found.edge[found.first[j]] < top[j]:
             found.first[j] += 1
@@ -247,14 +249,14 @@ cdef inline int with_edge(int32_t* edge, int count, int32_t row) noexcept nogil:
     return count + 1
 
 
-cdef double work_of_lines(RangeTable table, int64_t image, const Lines* found) noexcept nogil:
+cdef double work_of_ranges(RangeTable table, int64_t image, const SharedRanges* found) noexcept nogil:
     cdef double strips = 0, work = 0
     cdef int64_t k, bin
     cdef int j
     for j in range(found.strips):
         if found.used[j]:
             strips += found.edge[j + 1] - found.edge[j]
-    for j in range(found.lines):
+    for j in range(found.ranges):
         strips += found.last[j] - found.first[j]
     for k in range(table.image_start[image], table.image_start[image + 1]):
         for bin in range(k * table.x.bins, (k + 1) * table.x.bins):

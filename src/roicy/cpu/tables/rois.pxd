@@ -26,7 +26,7 @@ cdef enum:
     BAND = 32               # rows of the map whose RoIs are visited on one way along it
 
 
-cdef struct Place:
+cdef struct SortKey:
     # where a RoI goes in the order, and the room that what is noted of it needs
     int64_t image, row, column, roi, room_y, room_x, extent
 
@@ -63,7 +63,7 @@ cdef class RoiTable:
     cdef void* reserve(self, size_t count, size_t size) except NULL
     cdef int describe(self, input_shape, output_size, str accumulate, cnp.ndarray boxes) except -1
     cdef int64_t* find_images(self, cnp.ndarray boxes, images) except NULL
-    cdef int arrange(self, Place* places) except -1
+    cdef int arrange(self, SortKey* keys) except -1
     cdef int summarise(self, const int64_t* image, const double* cost) except -1
 
 

@@ -100,17 +100,17 @@ cdef class RoiTable:
                     self.first_invalid = self.row_of[k] if self.row_of != NULL else k
         return image
 
-    cdef int arrange(self, Place* places) except -1:
-        """Sort the places and note the order."""
+    cdef int arrange(self, SortKey* keys) except -1:
+        """Sort the keys and note the order."""
         cdef int64_t k
         for k in range(self.rois):
-            places[k].row //= BAND
-            if places[k].row % 2:
-                places[k].column = -places[k].column
-        sort(places, self.rois)
+            keys[k].row //= BAND
+            if keys[k].row % 2:
+                keys[k].column = -keys[k].column
+        sort(keys, self.rois)
         self.order = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
         for k in range(self.rois):
-            self.order[k] = places[k].roi
+            self.order[k] = keys[k].roi
         return 0
 
     cdef int summarise(self, const int64_t* image, const double* cost) except -1:
@@ -148,41 +148,41 @@ cdef class RoiTable:
         return 0
 
 
-cdef int sort(Place* places, int64_t count) except -1:
+cdef int sort(SortKey* keys, int64_t count) except -1:
     # So many at a time, and then runs of them are merged, two by two: between, there is time to look for signals.
-    cdef Place* spare
+    cdef SortKey* spare
     if count <= SORTED_AT_ONCE:
-        qsort(places, count, sizeof(Place), by_place)
+        qsort(keys, count, sizeof(SortKey), by_key)
         return 0
-    spare = <Place*> borrow(count * sizeof(Place))
+    spare = <SortKey*> borrow(count * sizeof(SortKey))
     try:
-        sort_and_merge(places, spare, count)
+        sort_and_merge(keys, spare, count)
     finally:        # which sets an error aside: what is given back is so under Python's lock
         give_back(spare)
     return 0
 
 
-cdef int sort_and_merge(Place* places, Place* spare, int64_t count) except -1:
+cdef int sort_and_merge(SortKey* keys, SortKey* spare, int64_t count) except -1:
     cdef Listener ear = listener()
     cdef bint ended
     with nogil:
-        ended = sort_runs(places, count, &ear) and merge_runs(places, spare, count, &ear)
+        ended = sort_runs(keys, count, &ear) and merge_runs(keys, spare, count, &ear)
     return 0 if ended else -1       # the error is set
 
 
-cdef bint sort_runs(Place* places, int64_t count, Listener* ear) noexcept nogil:
+cdef bint sort_runs(SortKey* keys, int64_t count, Listener* ear) noexcept nogil:
     cdef int64_t begin = 0
     while begin < count:
-        qsort(places + begin, min(<int64_t> SORTED_AT_ONCE, count - begin), sizeof(Place), by_place)
+        qsort(keys + begin, min(<int64_t> SORTED_AT_ONCE, count - begin), sizeof(SortKey), by_key)
         if hears(ear, SORTED_AT_ONCE):
             return False
         begin += SORTED_AT_ONCE
     return True
 
 
-cdef bint merge_runs(Place* places, Place* spare, int64_t count, Listener* ear) noexcept nogil:
-    cdef Place* source = places
-    cdef Place* target = spare
+cdef bint merge_runs(SortKey* keys, SortKey* spare, int64_t count, Listener* ear) noexcept nogil:
+    cdef SortKey* source = keys
+    cdef SortKey* target = spare
     cdef int64_t length = SORTED_AT_ONCE, begin, i, j, k, middle, end
     while length < count:
         begin = 0
@@ -190,7 +190,7 @@ cdef bint merge_runs(Place* places, Place* spare, int64_t count, Listener* ear) 
             middle, end = min(count, begin + length), min(count, begin + 2 * length)
             i, j = begin, middle
             for k in range(begin, end):
-                if j == end or (i < middle and by_place(source + i, source + j) < 0):
+                if j == end or (i < middle and by_key(source + i, source + j) < 0):
                     target[k] = source[i]
                     i += 1
                 else:
@@ -201,8 +201,8 @@ cdef bint merge_runs(Place* places, Place* spare, int64_t count, Listener* ear) 
             begin = end
         source, target = target, source
         length *= 2
-    if source != places:
-        memcpy(places, source, count * sizeof(Place))
+    if source != keys:
+        memcpy(keys, source, count * sizeof(SortKey))
     return True
 
 
@@ -221,9 +221,9 @@ cdef void check_windows(RoiTable table, const int64_t* image) noexcept:
             check_inside(window.right, 0, <int64_t> table.width + 1)
 
 
-cdef int by_place(const void* a, const void* b) noexcept nogil:
-    cdef const Place* p = <const Place*> a
-    cdef const Place* q = <const Place*> b
+cdef int by_key(const void* a, const void* b) noexcept nogil:
+    cdef const SortKey* p = <const SortKey*> a
+    cdef const SortKey* q = <const SortKey*> b
     if p.image != q.image:
         return -1 if p.image < q.image else 1
     if p.row != q.row:
@@ -246,17 +246,17 @@ cdef class ImageTable(RoiTable):
         cdef cnp.ndarray boxes
         cdef int64_t k
         cdef int64_t* image
-        cdef Place* places
+        cdef SortKey* keys
         cdef double* cost
         boxes, images = self.choose(regions)
         self.describe(regions.input_shape, regions.output_size, "float32", boxes)
         image = self.find_images(boxes, images)
-        places = <Place*> self.reserve(self.rois, sizeof(Place))
+        keys = <SortKey*> self.reserve(self.rois, sizeof(SortKey))
         cost = <double*> self.reserve(self.rois, sizeof(double))
         self.window = <Window*> self.reserve(self.rois, sizeof(Window))
         for k in range(self.rois):
-            places[k] = Place(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            keys[k] = SortKey(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
             self.window[k] = Window(top=0, bottom=self.height, left=0, right=self.width)
             cost[k] = <double> self.rows * self.columns
-        self.arrange(places)
+        self.arrange(keys)
         self.summarise(image, cost)

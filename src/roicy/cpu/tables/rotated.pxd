@@ -27,7 +27,7 @@ cdef extern from "geometry/cpu.h" nogil:
 
     ctypedef struct Between:
         int low
-        bint last, level
+        bint last, flat
         double part
 
     ctypedef struct Landed:

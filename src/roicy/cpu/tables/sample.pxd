@@ -15,7 +15,7 @@ cdef enum:
 cdef struct Samples:
     # The taps of a run of RoIs, bin after bin. A tap is a pixel, as an offset from the first one of the RoI's window,
     # and a weight; weights are float or double, as the table's `double` says.
-    int64_t first               # place in the table of the run's first RoI
+    int64_t first               # rank of the run's first RoI
     int64_t* tap_start          # (RoIs of the run), where the RoI's taps begin
     int32_t* tap_count          # (RoIs of the run, bins)
     int32_t* offset
@@ -39,7 +39,7 @@ cdef class SampleTable(RoiTable):
     cdef RotatedBox* box        # (K) in the order of the table
     cdef int64_t* room          # (K + 1) taps that there may be before this RoI
     cdef int64_t most_pixels    # pixels around the largest bin whose samples merge
-    cdef int64_t* chunk         # (chunks + 1) places in the table: RoIs whose taps are held together
+    cdef int64_t* chunk         # (chunks + 1) ranks of RoIs: whose taps are held together
     cdef readonly int chunks
     cdef bint alone             # each RoI's window is loaded for itself; else all of an image's RoIs share a tile
     cdef bint sloped

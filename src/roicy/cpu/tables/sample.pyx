@@ -17,7 +17,7 @@ cimport numpy as cnp
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes, try_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.tables.rois cimport Place, Window
+from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.rotated cimport RotatedBox, Turn, rotated_box
 from roicy.cpu.tables.samples cimport Sampling, sampling_of
 from roicy.cpu.tuning cimport SAMPLE_ALONE_SHARE, SAMPLE_TABLE_ROIS_OF_A_THREAD
@@ -137,15 +137,15 @@ cdef struct Noting:
     # (K) in the order given
     RotatedBox* box
     Window* window
-    Place* places
+    SortKey* keys
 
 
 cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
     cdef int64_t count = table.rois, k, i
-    cdef Place* places = <Place*> table.reserve(count, sizeof(Place))
+    cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
     cdef Window* window
-    noting.places = places
+    noting.keys = keys
     noting.window = <Window*> table.reserve(count, sizeof(Window))
     noting.box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
     noting.rois = rotated_rois(table)
@@ -154,14 +154,14 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
     table.room = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     run_pieces(note_piece, noting, (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE,
                <int> min(threads, count // SAMPLE_TABLE_ROIS_OF_A_THREAD + 1))
-    table.arrange(places)
+    table.arrange(keys)
     table.room[0] = 0
     table.widest = table.tallest = 0
     for k in range(count):
-        table.box[k] = noting.box[places[k].roi]
-        table.window[k] = noting.window[places[k].roi]
-        table.room[k + 1] = table.room[k] + places[k].room_y
-        table.most_pixels = max(table.most_pixels, places[k].extent)
+        table.box[k] = noting.box[keys[k].roi]
+        table.window[k] = noting.window[keys[k].roi]
+        table.room[k + 1] = table.room[k] + keys[k].room_y
+        table.most_pixels = max(table.most_pixels, keys[k].extent)
         window = table.window + k
         cost[k] = (window.bottom - window.top) * <double> (window.right - window.left)
         table.tallest = max(table.tallest, window.bottom - window.top)
@@ -191,14 +191,14 @@ cdef void note_piece(void* settled, int64_t number, int thread) noexcept nogil:
 cdef void note_box(Noting* n, int64_t roi) noexcept nogil:
     cdef RotatedBox* box = n.box + roi
     cdef Window window = Window(top=0, bottom=0, left=0, right=0)
-    cdef Place place = Place(image=n.image[roi], row=0, column=0, roi=roi, room_y=0, room_x=0, extent=0)
+    cdef SortKey key = SortKey(image=n.image[roi], row=0, column=0, roi=roi, room_y=0, room_x=0, extent=0)
     box[0] = rotated_box(n.boxes + roi * n.step, n.rois.single, n.rois.sampling, n.turn, n.rois.rows, n.rois.columns)
-    if place.image >= 0:
-        window = give_room(&n.rois, box, &place)
-    place.row = window.top if n.by_first_row else window.bottom
-    place.column = window.left
+    if key.image >= 0:
+        window = give_room(&n.rois, box, &key)
+    key.row = window.top if n.by_first_row else window.bottom
+    key.column = window.left
     n.window[roi] = window
-    n.places[roi] = place
+    n.keys[roi] = key
 
 
 cdef inline size_t tap_bytes(SampleTable table) noexcept:

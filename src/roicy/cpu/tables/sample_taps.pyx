@@ -10,12 +10,12 @@ from cython cimport floating
 from libc.math cimport INFINITY, isfinite, signbit
 from libc.stdint cimport int32_t, int64_t
 
-from roicy.cpu.tables.rois cimport Place, Window
+from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.rotated cimport (
     Extent, Landed, Point, RotatedBox, Run, column_base_d, column_base_f, column_run, column_turned, find_reach,
     finite_box, landed, row_base_d, row_base_f, row_run, row_turned, window_of,
 )
-from roicy.cpu.tables.samples cimport Sampling, Span, next_position, position
+from roicy.cpu.tables.samples cimport Sampling, Span, next_position, position_at
 
 cdef enum:
     PIECE = 512             # columns of samples that are turned at a time
@@ -86,8 +86,8 @@ cdef inline void join(Extent* all, Run run, double* most) noexcept nogil:
         most[0] = max(most[0], samples_in(run.span))
 
 
-cdef Window give_room(const RotatedRois* rois, RotatedBox* box, Place* place) noexcept nogil:
-    # Notes from where on a RoI, which has an image, the map can be reached. The place gets room for its taps. Returns
+cdef Window give_room(const RotatedRois* rois, RotatedBox* box, SortKey* key) noexcept nogil:
+    # Notes from where on a RoI, which has an image, the map can be reached. The key gets room for its taps. Returns
     # the window.
     cdef Window window = Window(top=0, bottom=0, left=0, right=0), part
     cdef Extent all_y = Extent(low=INFINITY, high=-INFINITY), all_x = Extent(low=INFINITY, high=-INFINITY)
@@ -106,7 +106,7 @@ cdef Window give_room(const RotatedRois* rois, RotatedBox* box, Place* place) no
     if window.bottom == window.top:
         return window
     if not merged(box):
-        place.room_y = <int64_t> (4 * most_y * most_x) * rois.rows * rois.columns
+        key.room_y = <int64_t> (4 * most_y * most_x) * rois.rows * rois.columns
         return window
     for p in range(rois.rows):
         down = row_run(rois.single, box, p)
@@ -117,8 +117,8 @@ cdef Window give_room(const RotatedRois* rois, RotatedBox* box, Place* place) no
             if along.span.first <= along.span.last:
                 part = window_of(box, down.extent, along.extent, error, rois.height, rois.width)
                 area = (part.bottom - part.top) * <double> (part.right - part.left)
-                place.extent = max(place.extent, <int64_t> area)
-                place.room_y += <int64_t> min(area, 4 * samples_in(down.span) * samples_in(along.span))
+                key.extent = max(key.extent, <int64_t> area)
+                key.room_y += <int64_t> min(area, 4 * samples_in(down.span) * samples_in(along.span))
     return window
 
 
@@ -136,8 +136,8 @@ cdef inline void slopes_of(const RotatedRois* rois, const RotatedBox* box, const
     cdef double by_angle_y = row.by_angle_y - column.part.x, by_angle_x = row.by_angle_x - column.part.y
     cdef int corner, grown = <int> box.grown
     for corner in range(4):
-        y = 0 if at.y.level else (lx if corner & 1 else 1 - lx) * (1 if corner & 2 else -1)
-        x = 0 if at.x.level else (ly if corner & 2 else 1 - ly) * (1 if corner & 1 else -1)
+        y = 0 if at.y.flat else (lx if corner & 1 else 1 - lx) * (1 if corner & 2 else -1)
+        x = 0 if at.x.flat else (ly if corner & 2 else 1 - ly) * (1 if corner & 1 else -1)
         slope[corner][0] = x * scale
         slope[corner][1] = y * scale
         slope[corner][2] = 0 if grown & 2 else column.share * scale * (x * box.cos - y * box.sin)
@@ -153,7 +153,7 @@ cdef inline int turn_columns(const RotatedBox* box, Span* span, floating base, i
     cdef int n = 0
     while index[0] <= span.last and n < PIECE:
         following = next_position(base, size, span, index[0])
-        column[n].part = column_turned(box, position(base, size, span, index[0]))
+        column[n].part = column_turned(box, position_at(base, size, span, index[0]))
         column[n].run = min(following, span.last + 1) - index[0]
         sample = span.count - 1 - index[0] if span.mirrored else index[0]
         column[n].share = (q + (sample + 0.5) / span.count) / bins - 0.5
@@ -228,7 +228,7 @@ cdef inline void fill_bin(Filling* f, Span* down, floating base, int p, int colu
     cdef int i
     while index <= down.last:
         following = next_position(base, size, down, index)
-        local = position(base, size, down, index)
+        local = position_at(base, size, down, index)
         row = row_turned(box, local)
         run = (min(following, down.last + 1) - index) / count
         share = down.count - 1 - index if down.mirrored else index

@@ -35,7 +35,7 @@ cdef inline bint count_taps(uint32_t* held, const int32_t* offset, int taps) noe
 
 
 cdef void note_terms(Terms* terms, int64_t first, int64_t last) noexcept nogil:
-    # The bins at places first to last of which a pixel has so many terms.
+    # The bins of ranks first to last of which a pixel has so many terms.
     cdef Samples* samples = terms.samples
     cdef int64_t k, i, at, of_chunk
     cdef int32_t* taps
@@ -59,7 +59,7 @@ cdef void note_terms(Terms* terms, int64_t first, int64_t last) noexcept nogil:
 
 
 cdef bint many_terms(Terms* terms, int64_t first, int64_t last) noexcept nogil:
-    # Whether a pixel gets very many of the terms of the RoIs at these places.
+    # Whether a pixel gets very many of the terms of the RoIs of these ranks.
     cdef Samples* samples = terms.samples
     cdef int64_t k, i, at, taps
     cdef size_t pixel

@@ -19,8 +19,8 @@ cdef extern from "geometry/cpu.h" nogil:
         bint unit_size
         int bins, length
 
-    float position_f(float base, float bin_size, Span span, double index)
-    double position_d(double base, double bin_size, Span span, double index)
+    float position_at_f(float base, float bin_size, Span span, double index)
+    double position_at_d(double base, double bin_size, Span span, double index)
     double next_position_f(float base, float bin_size, Span span, double index)
     double next_position_d(double base, double bin_size, Span span, double index)
 
@@ -30,11 +30,11 @@ cdef inline Sampling sampling_of(sampling):
                     aligned=sampling.aligned, rule=sampling.rule)
 
 
-cdef inline floating position(floating base, floating bin_size, Span* span, double index) noexcept nogil:
+cdef inline floating position_at(floating base, floating bin_size, Span* span, double index) noexcept nogil:
     if floating is float:
-        return position_f(base, bin_size, span[0], index)
+        return position_at_f(base, bin_size, span[0], index)
     else:
-        return position_d(base, bin_size, span[0], index)
+        return position_at_d(base, bin_size, span[0], index)
 
 
 cdef inline double next_position(floating base, floating bin_size, Span* span, double index) noexcept nogil:

@@ -17,7 +17,7 @@ DIVISION = Layout(apart=np.int64, channels=np.int32, group=np.int32, rows=np.int
 TILES = Layout(
     tasks=np.int64,
     of_map=np.int64,
-    of_line=np.int64,
+    of_row=np.int64,
     apart=np.int64,
     bins=np.int64,
     channels=np.int32,
@@ -161,12 +161,12 @@ def _tiles(shape: tuple[int, int, int, int], apart: int, bins: int, accumulate: 
     sets = WARP // columns
     abreast = next((some for some in (1, 2, 4) if some <= warps and c <= some * sets * group), warps)
     planes, rows = abreast * sets * group, warps // abreast * constants["ROWS"]
-    of_line = -(-w // columns)
-    of_map = -(-h // rows) * of_line
+    of_row = -(-w // columns)
+    of_map = -(-h // rows) * of_row
     return TILES(
         tasks=-(-c // planes) * bins * n * of_map,
         of_map=of_map,
-        of_line=of_line,
+        of_row=of_row,
         apart=apart,
         bins=bins,
         channels=c,

@@ -25,7 +25,7 @@ typedef Pack<REAL, GROUP> Group;
 
 /* How the gradient is divided. */
 struct Tiles {
-    int64 tasks, of_map, of_line; /* tiles of blocks: all for all planes, of a map, of a line of these */
+    int64 tasks, of_map, of_row; /* tiles of blocks: all for all planes, of a map, of a row of these */
     int64 apart,
         bins;     /* position-sensitive maps have a channel for each of the bins, so many items apart: then
                           a tile is one bin's; else that is 0 */
@@ -43,13 +43,13 @@ struct Share {
     int first_tap, taps;      /* of each pixel of a line */
     int terms;                /* that a pixel gets at the most */
     bool more;                /* there are other bins or taps */
-    Tap along[TAPS][32]; /* taps of each column; their place is where the bin is staged, -1 where it is not */
+    Tap along[TAPS][32]; /* taps of each column; each names where the bin is staged, -1 where it is not */
     Group down[LINES * (ROWS / GROUP)]; /* weights of each line for each row; NaN where it has none */
 };
 
 /* The transposed taps that name the bin, of those that name several. */
 INLINE void narrow(const Tap *taps, int bin, int &begin, int &end) {
-    while (begin < end && taps[begin].place != bin)
+    while (begin < end && taps[begin].at != bin)
         begin++;
     end = min(end, begin + 1);
 }
@@ -66,14 +66,14 @@ INLINE Touched touched(const Turned &axis, int64 k, int pixel, int low, int high
     Touched found = {taps_at(axis.taps, begin_of(k, axis)), 0, 0, 0, 0, 0};
     int first = 0x7fffffff, last = 0;
     if (pixel >= low && pixel < high) {
-        const int *start = axis.start + begin_of(k, axis.pixels, axis.line) + (pixel - low);
+        const int *start = axis.start + begin_of(k, axis.pixels, axis.first_pixel) + (pixel - low);
         found.begin = start[0];
         found.end = start[1];
         if (bin >= 0)
             narrow(found.taps, bin, found.begin, found.end);
         if (found.begin < found.end) {
-            first = found.taps[found.begin].place;
-            last = found.taps[found.end - 1].place + 1;
+            first = found.taps[found.begin].at;
+            last = found.taps[found.end - 1].at + 1;
         }
     }
     found.low = least_of_warp(first);
@@ -83,7 +83,7 @@ INLINE Touched touched(const Turned &axis, int64 k, int pixel, int low, int high
 }
 
 /* What a block owns of the gradient: tiles of some planes of an image. */
-struct Place {
+struct Block {
     int64 n;
     Candidates candidates;
     int top, bottom, left, right;
@@ -91,12 +91,12 @@ struct Place {
     unsigned channel;
 };
 
-INLINE Place place_of(int64 task, const Rois &rois, const ByImage &by_image, const Tiles &tiles) {
+INLINE Block block_of(int64 task, const Rois &rois, const ByImage &by_image, const Tiles &tiles) {
     const int64 tile = task % tiles.of_map, plane = task / tiles.of_map, n = plane % rois.images;
     const int64 part = plane / rois.images;
     const int bin = tiles.apart ? (int)(part % tiles.bins) : -1;
-    const int64 down = tile / tiles.of_line;
-    const int top = (int)down * tiles.rows, left = (int)(tile - down * tiles.of_line) * tiles.columns;
+    const int64 down = tile / tiles.of_row;
+    const int top = (int)down * tiles.rows, left = (int)(tile - down * tiles.of_row) * tiles.columns;
     return {n,
             candidates_of(n, rois, by_image),
             top,
@@ -124,12 +124,12 @@ INLINE void clear(Share &share, int lane) {
 }
 
 /* Fills what is shared of RoI k: its first bins, or where `next`, those that follow what it holds. */
-INLINE void prepare(Share &share, bool next, int64 k, const TurnedAxes &axes, const Place &place,
+INLINE void prepare(Share &share, bool next, int64 k, const TurnedAxes &axes, const Block &block,
                     const Own &own, int room) {
     const Window w = window_at(axes.rois.window, k);
-    const int row = own.top + own.lane % ROWS, column = place.left + (own.lane & (own.columns - 1));
-    const Touched y = touched(axes.y, k, row, w.top, min(w.bottom, place.bottom), place.bin_row);
-    const Touched x = touched(axes.x, k, column, w.left, min(w.right, place.right), place.bin_column);
+    const int row = own.top + own.lane % ROWS, column = block.left + (own.lane & (own.columns - 1));
+    const Touched y = touched(axes.y, k, row, w.top, min(w.bottom, block.bottom), block.bin_row);
+    const Touched x = touched(axes.x, k, column, w.left, min(w.right, block.right), block.bin_column);
     const int columns = min(x.high - x.low, room);
     int lines = min(y.high - y.low, LINES), p = y.low, q = x.low, first_tap = 0;
     if (lines <= 0 || columns <= 0) {
@@ -173,15 +173,15 @@ INLINE void prepare(Share &share, bool next, int64 k, const TurnedAxes &axes, co
         Tap tap = {0, -1};
         if (i < x.end) {
             tap.weight = x.taps[i].weight; /* not what lies between taps of float64, which nobody wrote */
-            const int at = x.taps[i].place - q;
-            tap.place = at >= 0 && at < some_columns ? at * own.pitch : -1;
+            const int at = x.taps[i].at - q;
+            tap.at = at >= 0 && at < some_columns ? at * own.pitch : -1;
         }
         share.along[t][own.lane] = tap;
     }
     __syncwarp();
     for (int i = y.begin + own.lane / ROWS; i < y.end; i += 32 / ROWS) {
         const Tap tap = y.taps[i];
-        const int at = tap.place - p;
+        const int at = tap.at - p;
         if (at >= 0 && at < some_lines)
             share.down[at * (ROWS / GROUP) + own.lane % ROWS / GROUP].item[own.lane % GROUP] = tap.weight;
     }
@@ -242,8 +242,8 @@ INLINE void add_share(const Share &share, const Group *bins, int pitch, const Ta
         for (int t = 0; t < TAPS; t++) {
             if (t >= taps)
                 break;
-            if (own[t].place >= 0) {
-                const Group bin = bins[own[t].place];
+            if (own[t].at >= 0) {
+                const Group bin = bins[own[t].at];
 #pragma unroll
                 for (int v = 0; v < GROUP; v++)
                     sum.item[v] = madd(own[t].weight, bin.item[v], sum.item[v]);
@@ -274,7 +274,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
     axis_backward(VIEW(const STORED, grad), VIEW(STORED, out), const TurnedAxes axes, const ByImage by_image,
                   const Tiles tiles) {
     const Rois &rois = axes.rois;
-    __shared__ Place place;
+    __shared__ Block block;
     __shared__ Group staged[WARPS][STAGED];
     __shared__ Share shares[WARPS];
     __shared__ int64 met[MET + THREADS];
@@ -285,9 +285,9 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
     for (int64 task = blockIdx.x; task < tiles.tasks; task += gridDim.x) {
         __syncthreads();
         if (threadIdx.x == 0)
-            place = place_of(task, rois, by_image, tiles);
+            block = block_of(task, rois, by_image, tiles);
         __syncthreads();
-        const unsigned channel = place.channel + number * (sets * GROUP);
+        const unsigned channel = block.channel + number * (sets * GROUP);
         const int live = channel < (unsigned)tiles.channels
                              ? (int)min((unsigned)tiles.channels - channel, (unsigned)(sets * GROUP))
                              : 0;
@@ -297,15 +297,15 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
             sums[i] = 0;
         Piles<ROWS * GROUP> piles;
         unsigned held = 0;
-        for (int64 first = place.candidates.begin; first < place.candidates.end;) {
+        for (int64 first = block.candidates.begin; first < block.candidates.end;) {
             int found = 0;
-            for (; first < place.candidates.end && found < MET; first += THREADS) {
-                const int64 i = first + threadIdx.x, k = i < place.candidates.end ? roi_of(i, by_image) : i;
-                bool meets = i < place.candidates.end && rois.image[k] == place.n;
+            for (; first < block.candidates.end && found < MET; first += THREADS) {
+                const int64 i = first + threadIdx.x, k = i < block.candidates.end ? roi_of(i, by_image) : i;
+                bool meets = i < block.candidates.end && rois.image[k] == block.n;
                 if (meets) {
                     const Window w = window_at(rois.window, k);
-                    meets = w.top < place.bottom && w.bottom > place.top && w.left < place.right &&
-                            w.right > place.left;
+                    meets = w.top < block.bottom && w.bottom > block.top && w.left < block.right &&
+                            w.right > block.left;
                 }
                 found += gather_met(meets, k, met + found, counts);
             }
@@ -317,8 +317,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                         const int64 k = met[m + number];
                         if (!more && lane == 0)
                             shares[warp].grad = grad + AT(grad, k, 0, 0, 0);
-                        prepare(shares[warp], more, k, axes, place,
-                                {place.top + team * ROWS, lane, tiles.columns, pitch}, tiles.room);
+                        prepare(shares[warp], more, k, axes, block,
+                                {block.top + team * ROWS, lane, tiles.columns, pitch}, tiles.room);
                     } else {
                         clear(shares[warp], lane);
                     }
@@ -346,12 +346,12 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
 #pragma unroll
             for (int i = 0; i < ROWS * GROUP; i++)
                 sums[i] = piles_finish(sums[i], held, piles, i);
-        const int top = place.top + team * ROWS, rows = rois.height - top;
-        const int column = place.left + (lane & (tiles.columns - 1));
-        if (column < place.right) {
-            STORED *target = out + AT(out, place.n, channel + set * GROUP, top, column);
+        const int top = block.top + team * ROWS, rows = rois.height - top;
+        const int column = block.left + (lane & (tiles.columns - 1));
+        if (column < block.right) {
+            STORED *target = out + AT(out, block.n, channel + set * GROUP, top, column);
             if (tiles.apart)
-                target += (INDEX)tiles.apart * (INDEX)(place.bin_row * rois.columns + place.bin_column);
+                target += (INDEX)tiles.apart * (INDEX)(block.bin_row * rois.columns + block.bin_column);
 #pragma unroll
             for (int v = 0; v < GROUP; v++)
                 if (set * GROUP + v < live) {

@@ -55,20 +55,21 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                 const Window w = window_at(window, k);
                 if (!live || row < w.top || row >= w.bottom || column < w.left || column >= w.right)
                     continue;
-                const int *rows = y_start + begin_of(k, axes.y.pixels, axes.y.line) + row - w.top;
-                const int *columns = x_start + begin_of(k, axes.x.pixels, axes.x.line) + column - w.left;
+                const int *rows = y_start + begin_of(k, axes.y.pixels, axes.y.first_pixel) + row - w.top;
+                const int *columns =
+                    x_start + begin_of(k, axes.x.pixels, axes.x.first_pixel) + column - w.left;
                 const Tap *down = taps_at(y_taps, begin_of(k, axes.y));
                 const Tap *along = taps_at(x_taps, begin_of(k, axes.x));
                 const int begin = columns[0], end = columns[1];
                 auto add = [&](bool counted) {
                     for (int a = rows[0]; a < rows[1]; a++) {
-                        const STORED *line = grad + AT(grad, k, c, down[a].place, 0);
+                        const STORED *line = grad + AT(grad, k, c, down[a].at, 0);
                         for (int b = begin; b < end; b++) {
                             if (counted)
                                 piles_count(1, held, sum, piles);
                             const REAL weight = down[a].weight * along[b].weight;
                             /* a pointer takes more registers */
-                            const INDEX bin = (INDEX)grad_step.x * along[b].place;
+                            const INDEX bin = (INDEX)grad_step.x * along[b].at;
 #pragma unroll
                             for (int v = 0; v < CHANNELS; v++)
                                 if (v < live)

@@ -50,7 +50,7 @@ INLINE const Step *kept_taps(Kept &kept, int &from, int begin, int end, INDEX st
         for (int t = begin + (threadIdx.x & 31); t < min(begin + ROOM, kept.last); t += 32) {
             const Tap tap = kept.rows[t];
             kept.taps[t - begin] = {tap.weight, kept.row_slopes[2 * (int64)t],
-                                    kept.row_slopes[2 * (int64)t + 1], step * tap.place};
+                                    kept.row_slopes[2 * (int64)t + 1], step * tap.at};
         }
         __syncwarp();
         from = begin;
@@ -173,7 +173,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
                         bin += step;
                 at_tap[v] = kept.beside[bin] + tap;
                 source[v] = kept.plane + ((INDEX)features_step.c * channel +
-                                          (INDEX)features_step.x * kept.columns[at_tap[v]].place +
+                                          (INDEX)features_step.x * kept.columns[at_tap[v]].at +
                                           (INDEX)division.apart * bin);
                 OWN_ADDRESS(source[v]);
                 dy[v] = (INDEX)grad_step.c * channel + (INDEX)grad_step.x * bin;

@@ -72,7 +72,7 @@ INLINE const Step *kept_taps(Kept &kept, int &from, int begin, int end, INDEX st
         __syncwarp();
         const Tap *list = kept.list;
         for (int t = begin + (threadIdx.x & 31); t < min(begin + ROOM, kept.last); t += 32)
-            kept.taps[t - begin] = {list[t].weight, step * list[t].place};
+            kept.taps[t - begin] = {list[t].weight, step * list[t].at};
         __syncwarp();
         from = begin;
     }
@@ -185,8 +185,8 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
         const Window w = window_at(axes.rois.window, k);
         int left = w.left, right = w.right;
         if (columns < x_bins) {
-            left = least_of_warp(own_count ? column_taps[own_begin].place : w.right);
-            right = most_of_warp(own_count ? column_taps[own_begin + own_count - 1].place + 1 : w.left);
+            left = least_of_warp(own_count ? column_taps[own_begin].at : w.right);
+            right = most_of_warp(own_count ? column_taps[own_begin + own_count - 1].at + 1 : w.left);
         }
         const int first_tap = __shfl_sync(~0u, own_begin, 0);
         const int listed = __shfl_sync(~0u, own_begin + own_count, 31) - first_tap;
@@ -232,7 +232,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
 #pragma unroll
                         for (int v = 0; v < ITEMS; v++) {
                             const int column = origin + first + (of < live ? j : width - 1);
-                            const int pixel = whole ? column : column_taps[column].place;
+                            const int pixel = whole ? column : column_taps[column].at;
                             source[v] = planes + AT(features, n, c + min(of, live - 1), 0, pixel);
                             OWN_ADDRESS(source[v]);
                             of += down;
@@ -252,7 +252,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
                         sum[r] = 0;
                     for (int t = begin; t < begin + count; t++) {
                         const Tap tap = column_taps[t];
-                        const int at = (whole ? tap.place : t) - origin - first;
+                        const int at = (whole ? tap.at : t) - origin - first;
                         if (at < 0)
                             continue;
                         if (at >= width)

@@ -13,7 +13,7 @@ INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ sourc
 #pragma unroll TOGETHER
     for (int j = 0; j < taps; j++) {
         const Pack<STORED, COUNT> pixel =
-            *reinterpret_cast<const Pack<STORED, COUNT> *>(source + step * columns[j].place);
+            *reinterpret_cast<const Pack<STORED, COUNT> *>(source + step * columns[j].at);
 #pragma unroll
         for (int v = 0; v < COUNT; v++)
             line[v] = madd(columns[j].weight, real_of(pixel.item[v]), line[v]);
@@ -49,7 +49,7 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)
             const int rows = y_count[k * y_bins + p];
             if (!IN_PIECES(max(rows, count))) {
                 for (int i = rows; i > 0; i--, row++) {
-                    const STORED *source = features + AT(features, n, c, row->place, 0);
+                    const STORED *source = features + AT(features, n, c, row->at, 0);
                     REAL line[COUNT];
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
@@ -65,7 +65,7 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)
                 for (int v = 0; v < COUNT; v++)
                     lost[v] = NOTHING_LOST;
                 for (int i = rows; i > 0; i--, row++) {
-                    const STORED *source = features + AT(features, n, c, row->place, 0);
+                    const STORED *source = features + AT(features, n, c, row->at, 0);
                     for (int j = 0; j < count; j += PIECE) {
                         REAL line[COUNT];
 #pragma unroll

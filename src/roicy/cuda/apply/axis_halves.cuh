@@ -9,11 +9,11 @@ INLINE double half_of_axes(const Tap *row, int rows, const Tap *columns, int cou
     double total = 0;
 #pragma unroll 1
     for (int i = 0; i < rows; i++) {
-        const STORED *source = plane + row_step * row[i].place;
+        const STORED *source = plane + row_step * row[i].at;
         double half = 0;
 #pragma unroll 1
         for (int j = 0; j < count; j++)
-            overflow_add(half, columns[j].weight, source[column_step * columns[j].place]);
+            overflow_add(half, columns[j].weight, source[column_step * columns[j].at]);
         total += row[i].weight * half;
     }
     return total;

@@ -20,7 +20,7 @@ DIVISION = Layout(
     run_y=np.int32,
     run_x=np.int32,
     by_channel=np.int32,
-    placed=np.int32,
+    with_argmax=np.int32,
     by_corner=np.int32,
     group=np.int32,
 )
@@ -64,7 +64,7 @@ class GridKernels(Device):
             run_y=run_y,
             run_x=run_x,
             by_channel=channels_closer(features),
-            placed=argmax is not None,
+            with_argmax=argmax is not None,
             by_corner=rule == "onnx",
             group=0 if channels_closer(features) else _group(run_y, run_x),
         )
@@ -88,14 +88,14 @@ class GridKernels(Device):
         # of each sample along an axis the pixels on both sides, and their weights: not in memory that a graph
         # would not keep
         real = np.dtype(tables.accumulate)
-        lines = tables.rois * sum(tables.output_size)
-        kept = min(tables.samples_kept, _KEPT_BYTES // (4 * real.itemsize * max(1, lines)))
+        sides = tables.rois * sum(tables.output_size)
+        kept = min(tables.samples_kept, _KEPT_BYTES // (4 * real.itemsize * max(1, sides)))
         kept = 0 if self.captures() else kept
-        corners = CORNERS(corner=self.xp.empty(4 * lines * kept, real) if kept else None, kept=kept)
+        corners = CORNERS(corner=self.xp.empty(4 * sides * kept, real) if kept else None, kept=kept)
         options = self.feature_options(grad_features.dtype, tables.accumulate, *arrays)
         options += tables.box_options + owned.options
         source, threads = "grid_backward", 128
-        blocks = -(-lines * kept // threads)
+        blocks = -(-sides * kept // threads)
         self.launch(source, "list_corners", options, blocks, threads, (tables.packed, corners))
         arguments = (
             *view(grad_output),

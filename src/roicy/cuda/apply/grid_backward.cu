@@ -1,6 +1,6 @@
 /* The way back from a maximum of bilinear samples: to the pixels around the chosen one.
  *
- *     argmax ──▶ two lines of samples, looked up ──▶ a lane for each of the 4 pixels of 8 bins ──▶ sums */
+ *     argmax ──▶ its row and its column of samples, looked up ──▶ a lane for each of the 4 pixels of 8 bins ──▶ sums */
 #include "apply/grid_chosen.cuh"
 #include "apply/owned.cuh"
 
@@ -23,12 +23,12 @@ struct Goal {
 };
 
 KERNEL __launch_bounds__(128) list_corners(const Grid grid, const Corners corners) {
-    const int rows = grid.rois.rows, lines = rows + grid.rois.columns;
-    const int64 entries = grid.rois.count * lines * corners.kept;
+    const int rows = grid.rois.rows, sides = rows + grid.rois.columns;
+    const int64 entries = grid.rois.count * sides * corners.kept;
     for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < entries;
          i += gridDim.x * (int64)blockDim.x) {
-        const int64 bin = i / corners.kept, k = bin / lines;
-        const int axis = bin - k * lines >= rows, length = axis ? grid.rois.width : grid.rois.height;
+        const int64 bin = i / corners.kept, k = bin / sides;
+        const int axis = bin - k * sides >= rows, length = axis ? grid.rois.width : grid.rois.height;
         const Bin own = bin_at(grid.bins, grid.steps, bin, 2 * k + axis);
         const double at = other_way(own, (double)(i - bin * corners.kept));
         Corner *two = corners.corner + 2 * i;
@@ -116,9 +116,9 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
         };
         auto read = [&](int first, int count) {
             Term term;
-            const int place = min(first + lane, count - 1);
-            const Met &own = list.met[list.owner[place]];
-            const int b = own.base + place;
+            const int listed = min(first + lane, count - 1);
+            const Met &own = list.met[list.owner[listed]];
+            const int b = own.base + listed;
             term.k = own.k;
             term.p = b / columns;
             term.q = b - term.p * columns;
@@ -134,22 +134,22 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
             for (int first = 0; first < count; first += 32) {
                 term = next;
                 next = read(first + 32, count);
-                /* where the lines of the sample are kept, -1 for none */
+                /* where the row and the column of the sample are kept, -1 for none */
                 int row = -1, column = -1;
                 bool all_kept = true;
                 if (first + lane >= count || term.total == 0)
                     term.number = -1;
                 if (term.number >= 0) {
                     const int y = term.number / term.total, x = term.number - y * term.total;
-                    const int64 line = term.k * ((int64)rows + columns);
+                    const int64 first_side = term.k * ((int64)rows + columns);
                     all_kept = y < corners.kept && x < corners.kept;
                     if (all_kept) {
-                        row = (int)((line + term.p) * corners.kept + y);
-                        column = (int)((line + rows + term.q) * corners.kept + x);
+                        row = (int)((first_side + term.p) * corners.kept + y);
+                        column = (int)((first_side + rows + term.q) * corners.kept + x);
                     }
                 }
                 all_kept = __all_sync(~0u, all_kept);
-                Place place[4];
+                Hit hit[4];
                 REAL share[4];
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
@@ -160,7 +160,7 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
                     if (of_row >= 0)
                         part = part_of(corner[2 * of_row + (lane >> 1 & 1)],
                                        corner[2 * of_column + (lane & 1)], value, width);
-                    place[i] = {(int)(part.at - owned.first), part.at >= owned.first && part.at < end};
+                    hit[i] = {(int)(part.at - owned.first), part.at >= owned.first && part.at < end};
                     share[i] = part.value;
                 }
                 if (!all_kept)
@@ -170,12 +170,12 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
 #pragma unroll
                         for (int j = 0; j < 4; j++)
                             if (i == j) {
-                                place[j] = {(int)(part.at - owned.first),
-                                            part.at >= owned.first && part.at < end};
+                                hit[j] = {(int)(part.at - owned.first),
+                                          part.at >= owned.first && part.at < end};
                                 share[j] = part.value;
                             }
                     }
-                add_in_order<4>(sums, place, share);
+                add_in_order<4>(sums, hit, share);
             }
         };
         each_bin(candidates_of(owned.n, grid.rois, target.by_image), target.by_image, columns, list, meets,

@@ -32,13 +32,13 @@ KERNEL __launch_bounds__(THREADS, 2)
                             right = (INDEX)features_step.x * (INDEX)x.high;
                 const int64 first = k * ((int64)rows + columns);
                 double slope_y = 0, slope_x = 0;
-                if (!y.level) {
+                if (!y.flat) {
                     const double low = x.low_weight, high = x.high_weight;
                     const double upper = low * real_of(top[left]) + high * real_of(top[right]);
                     const double lower = low * real_of(bottom[left]) + high * real_of(bottom[right]);
                     slope_y = value * (lower - upper) * spatial_scale;
                 }
-                if (!x.level) {
+                if (!x.flat) {
                     const double low = y.low_weight, high = y.high_weight;
                     const double near = low * real_of(top[left]) + high * real_of(bottom[left]);
                     const double far = low * real_of(top[right]) + high * real_of(bottom[right]);

@@ -7,7 +7,7 @@ struct Chosen {
     double number; /* in its bin */
     int low, high; /* the pixels around it */
     REAL low_weight, high_weight;
-    bool level; /* whether the value there does not follow the position */
+    bool flat; /* whether the value there does not follow the position */
 };
 
 /* The row and the column of the sample that a bin's index names, if it is one that hits the map. */
@@ -27,7 +27,7 @@ INLINE bool chosen(const Grid &grid, int64 k, int p, int q, int index, Chosen &y
         const Sample sample = sample_at(bin, at, axis ? grid.rois.width : grid.rois.height, grid.rule);
         const Chosen found = {
             sample.number, sample.low, sample.high, (REAL)sample.low_weight, (REAL)sample.high_weight,
-            sample.level};
+            sample.flat};
         if (axis)
             x = found;
         else

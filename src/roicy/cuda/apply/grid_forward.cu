@@ -19,14 +19,14 @@ enum {
 }; /* channels of a warp at a time */
 
 /* A row or a column of samples: offsets of the pixels on both sides of it, and their weights. */
-struct alignas(16) Line {
+struct alignas(16) Samples1D {
     INDEX low, high;
     REAL low_weight, high_weight;
 };
 
 struct Stage {
-    /* samples of some bins along one axis: of each bin so many places as all have */
-    Line line[ENTRIES];
+    /* samples of some bins along one axis: of each bin as many as all have */
+    Samples1D sample[ENTRIES];
     int number[ENTRIES]; /* in the bin */
 };
 
@@ -50,7 +50,7 @@ INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows,
                    int first_column, int columns, int total, int by_corner, Best &best) {
     Best found = {LOWEST, NOWHERE};
     for (int r = first_row; r < first_row + rows; r++) {
-        const Line row = y.line[r];
+        const Samples1D row = y.sample[r];
         const STORED *upper = plane + row.low, *lower = plane + row.high;
         const REAL upper_weight = row.low_weight, lower_weight = row.high_weight;
         const unsigned first = (unsigned)y.number[r] * (unsigned)total;
@@ -58,7 +58,7 @@ INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows,
         INDEX left = -1, right = -1;
         REAL left_value = 0, right_value = 0;
         for (int i = first_column; i < first_column + columns; i++) {
-            const Line column = x.line[i];
+            const Samples1D column = x.sample[i];
             const INDEX low = column.low, high = column.high;
             if (low != left || i == first_column) {
                 if (low == right && i != first_column)
@@ -108,7 +108,7 @@ INLINE void finish(int missed, Best &best) {
 struct Division {
     int64 tasks;
     int channels, chunk, run_y, run_x, by_channel;
-    int placed, by_corner; /* whether argmax is asked for; the rule of ONNX */
+    int with_argmax, by_corner; /* whether argmax is asked for; the rule of ONNX */
     int group; /* rows of bins of a warp at a time; 0 where lanes do not lie along rows of pixels */
 };
 
@@ -159,16 +159,16 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                     const int64 bin = (axis ? own_x : own_y) + which;
                     const int listed = grid_listed[bin], length = axis ? width : height;
                     if (i >= listed) { /* nobody asks for it, but lanes may read its pixels */
-                        staged[axis].line[entry] = {0, 0, 0, 0};
+                        staged[axis].sample[entry] = {0, 0, 0, 0};
                         continue;
                     }
                     const Bin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
                     const Sample sample =
                         sample_at(own, listed_index(own, listed, length, i), length, grid.rule);
                     const int origin = axis && lined ? whole.left : 0;
-                    staged[axis].line[entry] = {(INDEX)stride * (INDEX)(sample.low - origin),
-                                                (INDEX)stride * (INDEX)(sample.high - origin),
-                                                (REAL)sample.low_weight, (REAL)sample.high_weight};
+                    staged[axis].sample[entry] = {(INDEX)stride * (INDEX)(sample.low - origin),
+                                                  (INDEX)stride * (INDEX)(sample.high - origin),
+                                                  (REAL)sample.low_weight, (REAL)sample.high_weight};
                     staged[axis].number[entry] = bounded(sample.number);
                 }
             }
@@ -176,8 +176,8 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
         };
         auto put = [&](int channel, int p, int q, const Best &best) {
             out[AT(out, k, channel, top + p, left + q)] = rounded_to<RESULT>(best.value);
-            if (division.placed)
-                argmax[AT(argmax, k, channel, top + p, left + q)] = place_out(best.at);
+            if (division.with_argmax)
+                argmax[AT(argmax, k, channel, top + p, left + q)] = index_out(best.at);
         };
         if (lined) {
             stage_from(0, 0);
@@ -209,13 +209,14 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                             /* all are read before any is waited for, beyond the last item that one again */
                             REAL upper[AHEAD][BESIDE], lower[AHEAD][BESIDE];
                             REAL upper_weight[AHEAD], lower_weight[AHEAD];
-                            int place[AHEAD];
+                            int offset[AHEAD];
 #pragma unroll
                             for (int i = 0; i < AHEAD; i++) {
                                 const int item = min(first_item + 32 * i + lane, items - 1);
                                 const int r = (int)(item * across >> 20), x = item - r * breadth;
                                 const int of = (int)(r * down >> 20);
-                                const Line row = staged[0].line[(p + of) * room_y + from + r - of * rows];
+                                const Samples1D row =
+                                    staged[0].sample[(p + of) * room_y + from + r - of * rows];
                                 const INDEX beside = (INDEX)features_step.x * x;
 #pragma unroll
                                 for (int v = 0; v < BESIDE; v++) {
@@ -224,14 +225,14 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                                 }
                                 upper_weight[i] = row.low_weight;
                                 lower_weight[i] = row.high_weight;
-                                place[i] = r * pitch + x;
+                                offset[i] = r * pitch + x;
                             }
 #pragma unroll
                             for (int i = 0; i < AHEAD; i++)
                                 if (first_item + 32 * i + lane < items)
 #pragma unroll
                                     for (int v = 0; v < BESIDE; v++)
-                                        lines[warp][v][place[i]] =
+                                        lines[warp][v][offset[i]] =
                                             between(upper[i][v], lower[i][v], upper_weight[i],
                                                     lower_weight[i], by_corner);
                         }
@@ -241,7 +242,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                             const unsigned number =
                                 (unsigned)staged[0].number[(p + own_row) * room_y + from + j] * total;
                             for (int i = q * room_x; i < q * room_x + listed_x; i++) {
-                                const Line column = staged[1].line[i];
+                                const Samples1D column = staged[1].sample[i];
                                 const int at = (int)(number + (unsigned)staged[1].number[i]);
 #pragma unroll
                                 for (int v = 0; v < BESIDE; v++)

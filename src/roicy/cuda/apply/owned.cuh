@@ -40,25 +40,25 @@ INLINE REAL value_of(const Sum &sum) { return sum.total; }
 #endif
 
 /* Where a lane's number goes: sums[at], or nowhere. */
-struct Place {
+struct Hit {
     int at;
     bool hits;
 };
 
-/* Adds each lane's values to the sums, one after the other: of several lanes with one place the lowest comes
+/* Adds each lane's values to the sums, one after the other: of several lanes with one number the lowest comes
  * first. */
-template <int COUNT> INLINE void add_in_order(Sum *sums, const Place *place, const REAL *value) {
+template <int COUNT> INLINE void add_in_order(Sum *sums, const Hit *hit, const REAL *value) {
     const int lane = threadIdx.x & 31;
-    unsigned same[COUNT]; /* lanes with the same place, which take long to be found */
+    unsigned same[COUNT]; /* lanes with the same number, which take long to be found */
 #pragma unroll
     for (int i = 0; i < COUNT; i++)
-        same[i] = __match_any_sync(~0u, place[i].hits ? place[i].at : -1 - lane);
+        same[i] = __match_any_sync(~0u, hit[i].hits ? hit[i].at : -1 - lane);
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
-        const bool leads = place[i].hits && !(same[i] & ((1u << lane) - 1));
+        const bool leads = hit[i].hits && !(same[i] & ((1u << lane) - 1));
         Sum sum = NO_SUM;
         if (leads) {
-            sum = sums[place[i].at];
+            sum = sums[hit[i].at];
             add(value[i], sum);
         }
         unsigned rest = leads ? same[i] & (same[i] - 1) : 0;
@@ -69,7 +69,7 @@ template <int COUNT> INLINE void add_in_order(Sum *sums, const Place *place, con
             rest &= rest - 1;
         }
         if (leads)
-            sums[place[i].at] = sum;
+            sums[hit[i].at] = sum;
         __syncwarp();
     }
 }
@@ -110,11 +110,11 @@ INLINE void clear_sums(Sum *sums, int pixels) {
 INLINE void write_sums(const Owned &owned, const Sum *sums, const Target &target, VIEW(STORED, out)) {
     if (!target.by_channel && out_step.y == target.width * out_step.x) {
         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-        STORED *place =
+        STORED *to =
             out + AT(out, owned.n, owned.channel + warp, 0, 0) + (INDEX)out_step.x * (INDEX)owned.first;
         __syncwarp();
         for (int i = lane; i < owned.pixels && warp < owned.channels; i += 32)
-            place[(INDEX)out_step.x * i] = rounded_to<STORED>(value_of(sums[warp * target.size + i]));
+            to[(INDEX)out_step.x * i] = rounded_to<STORED>(value_of(sums[warp * target.size + i]));
         __syncwarp();
         return;
     }
@@ -135,7 +135,7 @@ struct Rows {
     int low, high;
 };
 
-/* A RoI whose bins are listed: bin `base` + i has place i of the list, from `start` on. */
+/* A RoI whose bins are listed: bin `base` + i is entry i of the list, from `start` on. */
 struct Met {
     int64 k;
     int start, base;

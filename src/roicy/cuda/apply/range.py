@@ -7,7 +7,7 @@ import numpy as np
 from roicy._types import Accumulate, DType, Ndarray, Regions
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
-from roicy.cuda.device import COUNT, PLACED, Device, packs
+from roicy.cuda.device import COUNT, WITH_ARGMAX, Device, packs
 from roicy.cuda.structs import POINTER, Layout, view
 from roicy.cuda.tables.range import RangeTable
 from roicy.cuda.tables.rois import ROIS, ImageTable
@@ -42,7 +42,7 @@ class RangeKernels(Device):
         rows, columns = table.output_size
         arrays = (features, out) if argmax is None else (features, out, argmax)
         options = self.feature_options(features.dtype, table.accumulate, *arrays)
-        options += PLACED[argmax is not None]
+        options += WITH_ARGMAX[argmax is not None]
         arguments = (
             *view(features),
             *view(out),

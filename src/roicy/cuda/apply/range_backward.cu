@@ -48,9 +48,9 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
                         Terms &terms) { /* beyond the last bin that one again */
 #pragma unroll
                                         for (int i = 0; i < AHEAD; i++) {
-                                            const int place = min(first + 32 * i + lane, count - 1);
-                                            const Met &own = list.met[list.owner[place]];
-                                            const int b = own.base + place, p = joined ? 0 : b / columns,
+                                            const int listed = min(first + 32 * i + lane, count - 1);
+                                            const Met &own = list.met[list.owner[listed]];
+                                            const int b = own.base + listed, p = joined ? 0 : b / columns,
                                                       q = b - p * columns;
                                             terms.at[i] = argmax[AT(argmax, own.k, c, p, q)];
                                             terms.value[i] = gradient[AT(gradient, own.k, c, p, q)];
@@ -64,15 +64,15 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
             for (int first = 0; first < count; first += 32 * AHEAD) {
                 terms = next;
                 read(first + 32 * AHEAD, count, next);
-                Place place[AHEAD];
+                Hit hit[AHEAD];
                 REAL value[AHEAD];
 #pragma unroll
                 for (int i = 0; i < AHEAD; i++) {
                     const int at = terms.at[i] - (int)owned.first;
-                    place[i] = {at, first + 32 * i + lane < count && (unsigned)at < (unsigned)owned.pixels};
+                    hit[i] = {at, first + 32 * i + lane < count && (unsigned)at < (unsigned)owned.pixels};
                     value[i] = real_of(terms.value[i]);
                 }
-                add_in_order<AHEAD>(sums, place, value);
+                add_in_order<AHEAD>(sums, hit, value);
             }
         };
         each_bin(candidates_of(owned.n, named.rois, target.by_image), target.by_image, columns, list, meets,

@@ -6,15 +6,15 @@
  *     rows of the bins p ...            lines[channel][p][column]              bins p, q
  *     lanes over (p, column) ── largest down the rows ──▶ ── largest along the columns, lanes over (p, q)
  *
- * With the place of each maximum carried along, of equal values the first in row-major order wins, as in a
+ * With the index of each maximum carried along, of equal values the first in row-major order wins, as in a
  * scan of the bin pixel by pixel. */
 #include "apply/range_forward.cuh"
 
 enum {
     BESIDE = sizeof(REAL) == 8 ? 2 : 4, /* channels of a warp */
     LINE = ITEMS + GROUP,
-    /* blocks that registers are left for: four of bytes and places would spill on sm_100 and sm_103 */
-    CROWDED = __CUDA_ARCH__ >= 1000 && PLACED && sizeof(STORED) == 1,
+    /* blocks that registers are left for: four of bytes and indices would spill on sm_100 and sm_103 */
+    CROWDED = __CUDA_ARCH__ >= 1000 && WITH_ARGMAX && sizeof(STORED) == 1,
     RESIDENT = sizeof(INDEX) == 8 ? (CROWDED ? 3 : 4) : 5
 };
 
@@ -37,7 +37,7 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
     const int channels = division.channels, chunk = division.chunk;
     const int group = division.group, run = division.run, share = division.share;
     __shared__ REAL lines[WARPS][BESIDE][LINE];
-    __shared__ int places[PLACED ? WARPS : 1][BESIDE][PLACED ? LINE : 1];
+    __shared__ int indices[WITH_ARGMAX ? WARPS : 1][BESIDE][WITH_ARGMAX ? LINE : 1];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int groups = (y_bins + group - 1) / group, runs = (x_bins + run - 1) / run;
     const int tile = ITEMS / group;
@@ -90,14 +90,14 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                         for (int j = 0; j < height; j++, at += (INDEX)features_step.y)
 #pragma unroll
                             for (int c = 0; c < BESIDE; c++)
-                                take_placed(real_of(features[plane[c] + at]), j, largest[c]);
+                                take_with_argmax(real_of(features[plane[c] + at]), j, largest[c]);
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++) {
                             lines[warp][c][r * pitch + x] = largest[c].value;
-                            if (PLACED) {
-                                const unsigned place =
+                            if (WITH_ARGMAX) {
+                                const unsigned index =
                                     (unsigned)(y + largest[c].at) * (unsigned)width + (from + x);
-                                places[warp][c][r * pitch + x] = largest[c].at < 0 ? NOWHERE : (int)place;
+                                indices[warp][c][r * pitch + x] = largest[c].at < 0 ? NOWHERE : (int)index;
                             }
                         }
                     }
@@ -107,8 +107,8 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++) {
                             const int at = row * pitch + x;
-                            take_first_placed({lines[warp][c][at], PLACED ? places[warp][c][at] : 0},
-                                              best[c]);
+                            take_first_with_argmax(
+                                {lines[warp][c][at], WITH_ARGMAX ? indices[warp][c][at] : 0}, best[c]);
                         }
                     __syncwarp();
                 }
@@ -117,9 +117,9 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                     for (int c = 0; c < BESIDE; c++) {
                         Best other = best[c];
                         other.value = __shfl_xor_sync(~0u, other.value, apart);
-                        if (PLACED)
+                        if (WITH_ARGMAX)
                             other.at = __shfl_xor_sync(~0u, other.at, apart);
-                        take_first_placed(other, best[c]);
+                        take_first_with_argmax(other, best[c]);
                     }
                 if (pooled && turn == 0)
 #pragma unroll

@@ -1,17 +1,17 @@
-/* What the kernels of range_forward have in common. PLACED: whether it is asked for where maxima are. */
+/* What the kernels of range_forward have in common. WITH_ARGMAX: whether it is asked for where maxima are. */
 #pragma once
 #include "lanes/maxima.cuh"
 #include "tables/range.cuh"
 
-INLINE void take_placed(REAL value, int at, Best &best) {
-    if (PLACED)
+INLINE void take_with_argmax(REAL value, int at, Best &best) {
+    if (WITH_ARGMAX)
         take(value, at, best);
     else
         best.value = larger(value, best.value);
 }
 
-INLINE void take_first_placed(const Best &other, Best &best) {
-    if (PLACED)
+INLINE void take_first_with_argmax(const Best &other, Best &best) {
+    if (WITH_ARGMAX)
         take_first(other, best);
     else
         best.value = larger(other.value, best.value);
@@ -21,8 +21,8 @@ INLINE void take_first_placed(const Best &other, Best &best) {
 #define PUT(k, c, p, q, filled, best)                                                                        \
     do {                                                                                                     \
         out[AT(out, k, c, p, q)] = rounded_to<RESULT>((filled) ? (best).value : (REAL)0);                    \
-        if (PLACED)                                                                                          \
-            argmax[AT(argmax, k, c, p, q)] = (filled) ? place_out((best).at) : -1;                           \
+        if (WITH_ARGMAX)                                                                                     \
+            argmax[AT(argmax, k, c, p, q)] = (filled) ? index_out((best).at) : -1;                           \
     } while (0)
 
 /* A RoI that reads no pixel, or that belongs to no image: channels [first, end). */

@@ -46,13 +46,13 @@ KERNEL __launch_bounds__(32 * WARPS, 3)
             for (int y = top + turn; y < top + height; y += split) {
                 const STORED *pixel =
                     source + ((INDEX)features_step.y * (INDEX)y + (INDEX)features_step.x * (INDEX)left);
-                int place = (int)((unsigned)y * (unsigned)width + left);
+                int index = (int)((unsigned)y * (unsigned)width + left);
 #pragma unroll 4
-                for (int x = 0; x < breadth; x++, place++, pixel += features_step.x) {
+                for (int x = 0; x < breadth; x++, index++, pixel += features_step.x) {
                     const Source own = *reinterpret_cast<const Source *>(pixel);
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
-                        take_placed(real_of(own.item[v]), place, best[v]);
+                        take_with_argmax(real_of(own.item[v]), index, best[v]);
                 }
             }
             if (split > 1) {
@@ -64,21 +64,21 @@ KERNEL __launch_bounds__(32 * WARPS, 3)
                 for (int other = warp + 1; turn == 0 && other < warp + split; other++)
 #pragma unroll
                     for (int v = 0; v < COUNT; v++)
-                        take_first_placed(shares[other][32 * v + lane], best[v]);
+                        take_first_with_argmax(shares[other][32 * v + lane], best[v]);
             }
             if (!pooled || turn > 0 || first + COUNT * lane >= channels)
                 continue;
             const bool filled = height > 0 && breadth > 0;
             Pack<RESULT, COUNT> values;
-            Pack<int, COUNT> places;
+            Pack<int, COUNT> indices;
 #pragma unroll
             for (int v = 0; v < COUNT; v++) {
                 values.item[v] = rounded_to<RESULT>(filled ? best[v].value : (REAL)0);
-                places.item[v] = filled ? place_out(best[v].at) : -1;
+                indices.item[v] = filled ? index_out(best[v].at) : -1;
             }
             *reinterpret_cast<Pack<RESULT, COUNT> *>(out + AT(out, k, channel, p, q)) = values;
-            if (PLACED)
-                *reinterpret_cast<Pack<int, COUNT> *>(argmax + AT(argmax, k, channel, p, q)) = places;
+            if (WITH_ARGMAX)
+                *reinterpret_cast<Pack<int, COUNT> *>(argmax + AT(argmax, k, channel, p, q)) = indices;
         }
     }
 }

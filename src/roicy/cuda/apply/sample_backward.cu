@@ -35,7 +35,7 @@ struct Block {
     int counts[THREADS / 32], more[THREADS / 32];
     int listed[THREADS];
     REAL weights[ENTRIES][THREADS];
-    INDEX places[ENTRIES][THREADS];
+    INDEX offsets[ENTRIES][THREADS];
 };
 
 struct Near {
@@ -49,7 +49,7 @@ struct Numbers {
     int first, last;
 };
 
-/* The numbers i in [0, count) with a place in [i, i + size] that lies between two others. */
+/* The numbers i in [0, count) with a position in [i, i + size] that lies between two others. */
 INLINE Numbers whole_numbers(BOX one, BOX other, BOX size, int count) {
     const BOX from = ceil((one < other ? one : other) - size), to = floor(one < other ? other : one);
     Numbers numbers = {0, count - 1};
@@ -82,12 +82,12 @@ INLINE Numbers samples_of(const Near &near, BOX start, BOX base, int count) {
                          (near.high + slack - base) * near.per - (BOX)0.5, 0, count);
 }
 
-INLINE bool reaches(const Near &near, BOX place) { return place >= near.low && place <= near.high; }
+INLINE bool reaches(const Near &near, BOX position) { return position >= near.low && position <= near.high; }
 
 /* The weight of a sample on a pixel, below 0 where it does not touch it: samples beyond the centres of the
  * first and the last pixel belong to those. */
-INLINE WIDE weight_on(BOX place, int pixel, int length) {
-    const BOX inside = place < 0 ? (BOX)0 : (place > length - 1 ? (BOX)(length - 1) : place);
+INLINE WIDE weight_on(BOX position, int pixel, int length) {
+    const BOX inside = position < 0 ? (BOX)0 : (position > length - 1 ? (BOX)(length - 1) : position);
     const WIDE distance = (WIDE)inside - (WIDE)pixel;
     return distance < 1 ? 1 - fabs(distance) : (WIDE)-1;
 }
@@ -113,21 +113,21 @@ INLINE void add(Touch &touch, Point at, const Pixel &pixel, REAL run) {
     }
 }
 
-/* Goes through the places in [low, high] at which samples of a bin lie, on a grid so fine that they share
- * some, and calls visit(place, part of the samples) for each. */
+/* Goes through the positions in [low, high] at which samples of a bin lie, on a grid so fine that they share
+ * some, and calls visit(position, part of the samples) for each. */
 template <class Visit>
-INLINE void for_places(BOX base, BOX bin_size, BOX count, BOX low, BOX high, Visit visit) {
+INLINE void for_positions(BOX base, BOX bin_size, BOX count, BOX low, BOX high, Visit visit) {
     const Span span = {count, 0, -1, bin_size < 0};
-    BOX place = low;
+    BOX position = low;
     double first = 0;
 #pragma unroll 1
-    for (bool found = false; place <= high; found = true) {
-        const double next = bisect(base, bin_size, span, -1, count, place, found);
+    for (bool found = false; position <= high; found = true) {
+        const double next = bisect(base, bin_size, span, -1, count, position, found);
         if (found)
-            visit(place, (REAL)((next - first) / count));
+            visit(position, (REAL)((next - first) / count));
         if (next >= count)
             break;
-        place = position(base, bin_size, span, next);
+        position = position_at(base, bin_size, span, next);
         first = next;
     }
 }
@@ -144,17 +144,17 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
             bool reached = false;
 #pragma unroll
             for (int i = 0; i < COLUMNS; i++) {
-                const BOX place = position_of(base_x, box.bin_x, box.count_x, first + i);
-                columns[i] = column_turned(&box, place);
-                reached = reached || reaches(near_x, place);
+                const BOX position = position_of(base_x, box.bin_x, box.count_x, first + i);
+                columns[i] = column_turned(&box, position);
+                reached = reached || reaches(near_x, position);
             }
             if (!reached)
                 continue;
             Touch part = {0, touch.any}; /* many small weights are summed in parts, which keeps sums exact */
             for (int iy = down.first; iy <= down.last; iy++) {
-                const BOX place = position_of(base_y, box.bin_y, box.count_y, iy);
-                const Point turned = row_turned(&box, place);
-                if (!reaches(near_y, place))
+                const BOX position = position_of(base_y, box.bin_y, box.count_y, iy);
+                const Point turned = row_turned(&box, position);
+                if (!reaches(near_y, position))
                     continue;
                 Touch line = {0, part.any};
 #pragma unroll
@@ -168,8 +168,8 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
         touch.weight /= (REAL)box.count_y * (REAL)box.count_x;
         return touch;
     }
-    for_places(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, REAL run_y) {
-        for_places(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, REAL run_x) {
+    for_positions(base_y, box.bin_y, box.count_y, near_y.low, near_y.high, [&](BOX y, REAL run_y) {
+        for_positions(base_x, box.bin_x, box.count_x, near_x.low, near_x.high, [&](BOX x, REAL run_x) {
             add(touch, meeting(&box, row_turned(&box, y), column_turned(&box, x)), pixel, run_y * run_x);
         });
     });
@@ -228,7 +228,7 @@ INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ g
             if (ends)
                 piles_count(1, held[i], sum + i * channels, piles[i]);
             const REAL weight = block.weights[e][pair + i];
-            const STORED *source = grad + block.places[e][pair + i];
+            const STORED *source = grad + block.offsets[e][pair + i];
 #pragma unroll
             for (int v = 0; v < channels; v++)
                 if (ALL || v < live)
@@ -318,7 +318,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                                           {row, column, height, width}, bins_y, bins_x, ENTRIES, at,
                                           [&](int p, int q, REAL weight) {
                                               block.weights[listed][threadIdx.x] = weight;
-                                              block.places[listed][threadIdx.x] = AT(grad, k, 0, p, q);
+                                              block.offsets[listed][threadIdx.x] = AT(grad, k, 0, p, q);
                                               listed++;
                                           });
                         }

@@ -88,10 +88,10 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
             const STORED *plane = features + AT(features, n, c, 0, 0);
             const RESULT *source = grad + AT(grad, k, c, 0, 0);
 
-            auto put = [&](int slot, int bin, const Line &row, const Line &column) {
+            auto put = [&](int slot, int bin, const Samples1D &row, const Samples1D &column) {
                 const RotatedBox &box = block.box;
-                const Landed at = landed(&box, row_turned(&box, row.place), column_turned(&box, column.place),
-                                         height, width);
+                const Landed at = landed(&box, row_turned(&box, row.position),
+                                         column_turned(&box, column.position), height, width);
                 Slope slope = {-1, 0, 0, 0, 0, 0, 0, 0};
                 if (at.hit) {
                     const Between &y = at.y, &x = at.x;
@@ -102,12 +102,12 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                                            AT(grad, 0, 0, bin / bins_x, bin % bins_x)};
                     slope = {(REAL)y.part,
                              (REAL)x.part,
-                             y.level ? 0 : weight,
-                             x.level ? 0 : weight,
+                             y.flat ? 0 : weight,
+                             x.flat ? 0 : weight,
                              row.share,
                              column.share,
-                             -((REAL)row.place * (REAL)box.sin + (REAL)column.place * (REAL)box.cos),
-                             (REAL)row.place * (REAL)box.cos - (REAL)column.place * (REAL)box.sin};
+                             -((REAL)row.position * (REAL)box.sin + (REAL)column.position * (REAL)box.cos),
+                             (REAL)row.position * (REAL)box.cos - (REAL)column.position * (REAL)box.sin};
                 }
                 block.slopes[slot] = slope;
             };

@@ -148,9 +148,9 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
             block.infinite = false;
         }
         const STORED *plane = features + AT(features, n, c, 0, 0);
-        auto put = [&](int slot, int bin, const Line &row, const Line &column) {
-            const Landed at = landed(&block.box, row_turned(&block.box, row.place),
-                                     column_turned(&block.box, column.place), height, width);
+        auto put = [&](int slot, int bin, const Samples1D &row, const Samples1D &column) {
+            const Landed at = landed(&block.box, row_turned(&block.box, row.position),
+                                     column_turned(&block.box, column.position), height, width);
             Corners corners = {0, 0, 0, 0};
             if (at.hit) {
                 const Between &y = at.y, &x = at.x;
@@ -201,7 +201,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                         if (slot + i < end && block.corners[slot + i].hit)
                             madd(block.weights[slot + i], square_at(here, block.corners[slot + i]), each[i]);
                     Pack<RESULT, SEVERAL> pack;
-                    RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
+                    RESULT *to = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
                     REAL probe = 0;
 #pragma unroll
                     for (int w = 0; w < SEVERAL; w++) {
@@ -210,12 +210,12 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                             probe_for_overflow(sum, probe);
                             pack.item[w] = rounded_to<RESULT>(sum);
                             if (!division.packed)
-                                place[(INDEX)out_step.c * w] = pack.item[w];
+                                to[(INDEX)out_step.c * w] = pack.item[w];
                         } else
                             block.sums[run][v + w] = sum;
                     }
                     if (whole && division.packed)
-                        *reinterpret_cast<Pack<RESULT, SEVERAL> *>(place) = pack;
+                        *reinterpret_cast<Pack<RESULT, SEVERAL> *>(to) = pack;
                     if (probe != 0)
                         block.infinite = true;
                 }
@@ -252,7 +252,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                             sum[i] += __shfl_xor_sync(~0u, sum[i], other);
                     if (unit >= units)
                         continue;
-                    RESULT *place = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
+                    RESULT *to = target + AT(out, 0, v, (bin + run) / bins_x, (bin + run) % bins_x);
                     REAL probe = 0;
 #pragma unroll
                     for (int i = 0; i < GROUP; i++) {
@@ -260,7 +260,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                         if ((i & (lanes - 1)) != of_run || v + i >= live)
                             continue;
                         if (whole)
-                            place[(INDEX)out_step.c * i] = rounded_to<RESULT>(sum[i]);
+                            to[(INDEX)out_step.c * i] = rounded_to<RESULT>(sum[i]);
                         else
                             block.sums[run][v + i] = sum[i];
                     }
@@ -296,8 +296,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
 #pragma unroll 1
             for (int i = threadIdx.x; i < count * live; i += THREADS) {
                 const int b = i / live, v = i % live;
-                RESULT *place = target + AT(out, 0, v, (bin + b) / bins_x, (bin + b) % bins_x);
-                if (!overflowed(real_of(*place)))
+                RESULT *to = target + AT(out, 0, v, (bin + b) / bins_x, (bin + b) % bins_x);
+                if (!overflowed(real_of(*to)))
                     continue;
                 double half = begins ? 0 : block.half[v];
 #pragma unroll 1
@@ -313,7 +313,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                     overflow_add(half, weights.lower_right, pixel[at.down + at.right]);
                 }
                 if (ends)
-                    overflow_store(half, place);
+                    overflow_store(half, to);
                 else
                     block.half[v] = half;
             }

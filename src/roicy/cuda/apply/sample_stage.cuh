@@ -8,26 +8,27 @@
 #include "tables/sample.cuh"
 
 #define STAGE THREADS /* samples that are held at a time */
-#define LINES 128     /* rows or columns of samples of a bin that are listed at a time */
+#define LISTED 128    /* rows or columns of samples of a bin that are listed at a time */
 
-struct Line {
+struct Samples1D {
     /* a row or column of the samples of a bin */
-    BOX place;  /* along the box's axis */
-    REAL run;   /* the part of the bin's rows or columns that lie there */
-    REAL share; /* how far along the side, from its middle */
+    BOX position; /* along the box's axis */
+    REAL run;     /* the part of the bin's rows or columns that lie there */
+    REAL share;   /* how far along the side, from its middle */
 };
 
 struct Lists {
     /* rows and columns of the samples of a bin */
-    Line lines[2][LINES];
+    Samples1D along[2][LISTED];
     int listed[2];
     bool done[2];   /* the bin has no more of them */
     double next[2]; /* sample to begin the next list with */
 };
 
-INLINE Line line_of(BOX base, BOX bin_size, const Span &span, double index, double run, int p, int bins) {
+INLINE Samples1D samples_of_axis(BOX base, BOX bin_size, const Span &span, double index, double run, int p,
+                                 int bins) {
     const double sample = span.mirrored ? span.count - 1 - index : index;
-    return {position(base, bin_size, span, index), (REAL)(run / span.count),
+    return {position_at(base, bin_size, span, index), (REAL)(run / span.count),
             share_of(p, bins, span.count, sample)};
 }
 
@@ -35,7 +36,7 @@ INLINE Line line_of(BOX base, BOX bin_size, const Span &span, double index, doub
  * else the columns that come next, or the next rows with the first columns. One half of the block takes the
  * rows, the other the columns. Returns whether they are the last ones of the bin. */
 INLINE bool list_next(const RotatedBox &box, int bin, int bins_y, int bins_x, bool begins, Lists &lists) {
-    const int axis = threadIdx.x / LINES, thread = threadIdx.x % LINES;
+    const int axis = threadIdx.x / LISTED, thread = threadIdx.x % LISTED;
     const int p = axis ? bin % bins_x : bin / bins_x, bins = axis ? bins_x : bins_y;
     const BOX bin_size = axis ? box.bin_x : box.bin_y;
     const BOX base = bin_base(axis ? box.start_x : box.start_y, bin_size, p);
@@ -46,18 +47,18 @@ INLINE bool list_next(const RotatedBox &box, int bin, int bins_y, int bins_x, bo
     double from = restart ? span.first : lists.next[axis];
     __syncthreads();
     if (!stay) {
-        Line *lines = lists.lines[axis];
+        Samples1D *along = lists.along[axis];
         int count = 0;
         if (span.count <= FINE_GRID) {
-            count = (int)fmin(span.last - from + 1, (double)LINES);
+            count = (int)fmin(span.last - from + 1, (double)LISTED);
             if (thread < count)
-                lines[thread] = line_of(base, bin_size, span, from + thread, 1, p, bins);
+                along[thread] = samples_of_axis(base, bin_size, span, from + thread, 1, p, bins);
             from += count;
         } else if (thread == 0) {
-            while (from <= span.last && count < LINES) {
+            while (from <= span.last && count < LISTED) {
                 const double following = next_position(base, bin_size, span, from);
                 const double run = fmin(following, span.last + 1) - from;
-                lines[count++] = line_of(base, bin_size, span, from, run, p, bins);
+                along[count++] = samples_of_axis(base, bin_size, span, from, run, p, bins);
                 from = following;
             }
         }
@@ -74,7 +75,7 @@ INLINE bool list_next(const RotatedBox &box, int bin, int bins_y, int bins_x, bo
 /* Goes through bins [first, last) of a box. For each stage the threads call, once for each sample and with
  * barriers before and after all of that,
  *
- *     put(slot, bin, row, column)                the sample where two lines meet has a place in the stage
+ *     put(slot, bin, row, column)                the sample where a row and a column meet has a slot of the stage
  *     apply(bin, bins, samples, begins, ends)    all samples have: as many in each of the bins from `bin` on
  *
  * `begins` and `ends` say whether there is more of the bin, if it is one alone, before and after this stage.
@@ -88,7 +89,7 @@ INLINE void stages(const RotatedBox &box, int first, int last, int bins_y, int b
     bool begins = true, complete = true;
     for (int bin = first; bin < last;) {
         int bins = 1, samples, of_bin = bin;
-        Line row, column;
+        Samples1D row, column;
         if (straight) {
             const int down = (int)box.count_y, along = (int)box.count_x;
             samples = down * along;
@@ -106,8 +107,8 @@ INLINE void stages(const RotatedBox &box, int first, int last, int bins_y, int b
             const int width = lists.listed[1], listed = lists.listed[0] * width;
             samples = min(STAGE, listed - piece);
             if (slot < samples) {
-                row = lists.lines[0][(piece + slot) / width];
-                column = lists.lines[1][(piece + slot) % width];
+                row = lists.along[0][(piece + slot) / width];
+                column = lists.along[1][(piece + slot) % width];
             }
             piece = piece + STAGE < listed ? piece + STAGE : 0;
         }

@@ -25,7 +25,7 @@ INLINE void take(REAL value, int at, Best &best) {
         best = {value, at};
 }
 
-/* As take, for candidates that do not come in the order of their places: of equal ones the first place wins.
+/* As take, for candidates that do not come in the order of their indices: of equal ones the first wins.
  */
 INLINE void take_first(const Best &other, Best &best) {
     if (other.value > best.value || (other.value == best.value && other.at < best.at))
@@ -33,4 +33,4 @@ INLINE void take_first(const Best &other, Best &best) {
 }
 
 /* What the arrays outside get: -1 for nowhere. */
-INLINE int place_out(int at) { return at < 0 ? -1 : at; }
+INLINE int index_out(int at) { return at < 0 ? -1 : at; }

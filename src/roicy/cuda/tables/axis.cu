@@ -87,7 +87,7 @@ KERNEL __launch_bounds__(THREADS, 4)
  * pixels as in Axis and Turned. */
 struct Filled {
     int64 room, pixels;
-    const int64 *first, *line;
+    const int64 *first, *first_pixel;
     int *start, *count;
     REAL *taps, *slopes; /* null where there are none */
     int *turned_start;
@@ -99,14 +99,14 @@ struct Reach {
     int low, high, start, count;
 };
 
-/* Where the pixel's tap is, or would be: the place of the first one that is not before it. */
-INLINE int place_of(const Tap *taps, const Reach &bin, int pixel) {
+/* Where the pixel's tap is, or would be: the index of the first one that is not before it. */
+INLINE int tap_of(const Tap *taps, const Reach &bin, int pixel) {
     int i = bin.start, end = bin.start + bin.count;
     if (bin.high - bin.low + 1 == bin.count)
         return i + pixel - bin.low;
     while (i < end) {
         const int middle = (i + end) / 2;
-        if (taps[middle].place < pixel)
+        if (taps[middle].at < pixel)
             i = middle + 1;
         else
             end = middle;
@@ -122,7 +122,7 @@ INLINE void transpose(const Filled &axis, int64 k, int bins, int low, int high, 
     const Tap *taps = reinterpret_cast<Tap *>(axis.taps) + begin;
     Tap *turned = reinterpret_cast<Tap *>(axis.turned) + begin;
     const int *start = axis.start + k * bins, *count = axis.count + k * bins;
-    int *pixel_start = axis.turned_start + begin_of(k, axis.pixels, axis.line);
+    int *pixel_start = axis.turned_start + begin_of(k, axis.pixels, axis.first_pixel);
     const int lane = own % 32;
     for (int first = low + own - lane; first <= high; first += together) {
         const int pixel = first + lane, last = min(first + 31, high);
@@ -133,8 +133,8 @@ INLINE void transpose(const Filled &axis, int64 k, int bins, int low, int high, 
             if (done + lane < bins)
                 own = {0, -1, start[done + lane], count[done + lane]};
             if (own.count) {
-                own.low = taps[own.start].place;
-                own.high = taps[own.start + own.count - 1].place;
+                own.low = taps[own.start].at;
+                own.high = taps[own.start + own.count - 1].at;
             }
             if (own.high < first)
                 shared += own.count;
@@ -148,9 +148,9 @@ INLINE void transpose(const Filled &axis, int64 k, int bins, int low, int high, 
                 if (bin.high < pixel) {
                     before += bin.count;
                 } else if (bin.low <= pixel) {
-                    const int i = place_of(taps, bin, pixel);
+                    const int i = tap_of(taps, bin, pixel);
                     before += i - bin.start;
-                    if (taps[i].place == pixel) {
+                    if (taps[i].at == pixel) {
                         from = min(from, done + p);
                         to = done + p;
                     }
@@ -166,10 +166,9 @@ INLINE void transpose(const Filled &axis, int64 k, int bins, int low, int high, 
             const Reach bin = {0, 0, start[p], count[p]};
             if (bin.count == 0)
                 continue;
-            const int i = place_of(
-                taps, {taps[bin.start].place, taps[bin.start + bin.count - 1].place, bin.start, bin.count},
-                pixel);
-            if (i >= bin.start && i < bin.start + bin.count && taps[i].place == pixel)
+            const int i = tap_of(
+                taps, {taps[bin.start].at, taps[bin.start + bin.count - 1].at, bin.start, bin.count}, pixel);
+            if (i >= bin.start && i < bin.start + bin.count && taps[i].at == pixel)
                 turned[at++] = {taps[i].weight, p};
         }
     }
@@ -238,10 +237,10 @@ KERNEL __launch_bounds__(THREADS, 3) fill(const Boxes boxes, Sampling sampling, 
                 add_taps(side, stretch, p, sampling, &taps);
                 put_rest(&taps);
                 taken = taps.lists.taken;
-                low = min(low, lists.taps[0].place);
-                high = max(high, lists.taps[taken - 1].place);
+                low = min(low, lists.taps[0].at);
+                high = max(high, lists.taps[taken - 1].at);
                 for (int i = taken; i < lists.room; i++)
-                    lists.taps[i] = {0, lists.taps[0].place}; /* beside the list: any pixel of the window */
+                    lists.taps[i] = {0, lists.taps[0].at}; /* beside the list: any pixel of the window */
             }
             if (p < bins) {
                 axis.start[k * bins + p] = (int)min(from, (int64)most);

@@ -9,7 +9,7 @@
 
 struct alignas(2 * sizeof(REAL)) Tap {
     REAL weight;
-    int place; /* a pixel of the map; in the transposed lists a bin */
+    int at; /* a pixel of the map; in the transposed lists a bin */
 };
 
 /* One axis of every RoI. Lists of a RoI begin where its room does: at k * room, or at first[k] where room is
@@ -30,7 +30,7 @@ struct Axes {
 struct Turned {
     const int *start; /* of each pixel's taps, and the end of the last one's */
     const REAL *taps;
-    const int64 *first, *line;
+    const int64 *first, *first_pixel;
     int64 room, pixels;
 };
 

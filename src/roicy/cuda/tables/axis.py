@@ -27,13 +27,15 @@ BUSY_WARPS = 2048
 #: As in axis.cuh and axis.cu.
 AXIS = Layout(start=POINTER, count=POINTER, taps=POINTER, first=POINTER, room=np.int64)
 AXES = Layout(rois=ROIS, y=AXIS, x=AXIS)
-TURNED = Layout(start=POINTER, taps=POINTER, first=POINTER, line=POINTER, room=np.int64, pixels=np.int64)
+TURNED = Layout(
+    start=POINTER, taps=POINTER, first=POINTER, first_pixel=POINTER, room=np.int64, pixels=np.int64
+)
 TURNED_AXES = Layout(rois=ROIS, y=TURNED, x=TURNED)
 FILLED = Layout(
     room=np.int64,
     pixels=np.int64,
     first=POINTER,
-    line=POINTER,
+    first_pixel=POINTER,
     start=POINTER,
     count=POINTER,
     taps=POINTER,
@@ -93,8 +95,8 @@ class AxisTable(RoiTable):
         begins = xp.zeros((2, 2, k + 1), np.int64)
         xp.cumsum(sizes, axis=2, out=begins[:, :, 1:])
         (y_taps, x_taps), (y_pixels, x_pixels) = begins[:, :, -1].tolist()
-        (y_first, x_first), (y_line, x_line) = begins
-        return ((y_first, y_line), (x_first, x_line)), ((y_taps, y_pixels), (x_taps, x_pixels))
+        (y_first, x_first), (y_pixel, x_pixel) = begins
+        return ((y_first, y_pixel), (x_first, x_pixel)), ((y_taps, y_pixels), (x_taps, x_pixels))
 
     def _launch(self, kernel: str, warps: int, *arguments: Any) -> None:
         # a task is an axis of a RoI, for so many warps
@@ -144,7 +146,7 @@ def _structs(
 ) -> tuple[Struct, Struct]:
     # what the kernel that fills the table is told, and what those that apply it
     filled, applied = {}, {}
-    for axis, (room, pixels), (first, line) in zip("yx", rooms, begins, strict=True):
+    for axis, (room, pixels), (first, first_pixel) in zip("yx", rooms, begins, strict=True):
         start, count, taps, slopes, turned_taps, turned_start = (
             parts.get(f"{axis}_{name}")
             for name in ("start", "count", "taps", "slopes", "turned", "turned_start")
@@ -153,7 +155,7 @@ def _structs(
             room=room,
             pixels=pixels,
             first=first,
-            line=line,
+            first_pixel=first_pixel,
             start=start,
             count=count,
             taps=taps,
@@ -163,7 +165,12 @@ def _structs(
         )
         if turned:
             applied[axis] = TURNED(
-                start=turned_start, taps=turned_taps, first=first, line=line, room=room, pixels=pixels
+                start=turned_start,
+                taps=turned_taps,
+                first=first,
+                first_pixel=first_pixel,
+                room=room,
+                pixels=pixels,
             )
         else:
             applied[axis] = AXIS(start=start, count=count, taps=taps, first=first, room=room)

@@ -11,7 +11,7 @@ import numpy as np
 from roicy._types import Regions, Sampling, Shape, Size
 from roicy.cuda.device import Arguments, Device, name_of, table_options
 from roicy.cuda.memory import Memory, Wanted
-from roicy.cuda.structs import POINTER, Layout, Place, Struct, address
+from roicy.cuda.structs import POINTER, Address, Layout, Struct, address
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
@@ -184,7 +184,7 @@ def _rois(parts: Mapping[str, Any], rois: int, input_shape: Shape, output_size: 
 
 @functools.lru_cache(256)
 def _boxes(numbers: int, images: int, columns: int, given: int) -> Struct:
-    return BOXES(numbers=Place(numbers), images=Place(images), columns=columns, given=given)
+    return BOXES(numbers=Address(numbers), images=Address(images), columns=columns, given=given)
 
 
 @functools.lru_cache(64)
