@@ -1,6 +1,7 @@
 """Which kernels a call belongs to: where its arrays are says it, no flag does.
 
 NumPy's and CuPy's arrays are taken as they are, any other array as one of theirs over the same memory.
+What is copied are lists of numbers, and arrays in a foreign byte order.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy import ndarray
 
-from roicy import cpu
+from roicy import _lists, cpu
+from roicy._lists import Numbers
 from roicy._types import Ndarray
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend
 
 _OPTIONAL = frozenset(("argmax", "batch_indices", "levels", "out"))
+_BOXES = frozenset(("rois", "RoIs"))
+_INDICES = frozenset(("batch_indices", "levels"))
 # Where an array is, in DLPack's numbers of kinds of devices.
 _HOST = frozenset((1, 3))  # the processor's memory, and that which is pinned for a GPU
 _GPU = frozenset((2, 13))  # CUDA's, and its managed memory
@@ -30,14 +35,15 @@ def adopt(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
     **arrays
         The arrays of one call under their public names: NumPy's, CuPy's, or arrays that share their memory by
         DLPack, the buffer protocol or ``__cuda_array_interface__``. ``argmax``, ``batch_indices``, ``levels``
-        and ``out`` may be None, ``rois`` may be a list or tuple of arrays, ``out`` a tuple.
+        and ``out`` may be None, ``out`` a tuple, ``rois`` a list or tuple of arrays. Boxes, batch indices and
+        levels may be lists of numbers (`roicy._lists`).
 
     Returns
     -------
     kernels : Backend
         What computes on arrays in such memory.
     *arrays
-        All NumPy's or all CuPy's. Nothing is copied.
+        All NumPy's or all CuPy's, and in native byte order but for ``out``.
 
     Raises
     ------
@@ -49,7 +55,10 @@ def adopt(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
         Where arrays on a GPU cannot be handled by this installation or on this machine.
     """
     for name, array in arrays.items():
-        if type(array) is not np.ndarray and (array is not None or name not in _OPTIONAL):
+        if type(array) is ndarray:
+            if not array.dtype.isnative:
+                return _adopt(arrays)
+        elif array is not None or name not in _OPTIONAL:
             return _adopt(arrays)
     return cpu, *arrays.values()
 
@@ -58,7 +67,9 @@ def adopt_single(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
     """Return what `adopt` does, of arguments that are one array each; TypeError where one is several."""
     for name, array in arrays.items():
         if isinstance(array, (list, tuple)):
-            raise TypeError(f"{name} must be one array, got a {type(array).__name__}")
+            arrays[name] = _made_of_lists(name, array)
+            if isinstance(arrays[name], (list, tuple)):
+                raise TypeError(f"{name} must be one array, got a {type(array).__name__}")
     return adopt(**arrays)
 
 
@@ -70,12 +81,12 @@ def _adopt(arrays: dict[str, Any]) -> tuple[Backend, *tuple[Any, ...]]:
         own = cuda.kernels()
         own.check_arrays((name, array) for name, array in arrays.items() if array is not None)
         return own, *arrays.values()
-    # a list of the caller's may change while this looks at its items
-    arrays = {name: tuple(value) if _is_several(name, value) else value for name, value in arrays.items()}
+    arrays = {name: _made_of_lists(name, value) for name, value in arrays.items()}
     found = list(_each(arrays))
-    places = {_is_on_gpu(name, array) for name, array in found}
+    placed = [(name, array) for name, array in found if not isinstance(array, Numbers)]
+    places = {_is_on_gpu(name, array) for name, array in placed}
     if len(places) == 2:
-        kinds = ", ".join(f"{name} ({_type_name(array)})" for name, array in found)
+        kinds = ", ".join(f"{name} ({_type_name(array)})" for name, array in placed)
         raise TypeError(f"all arrays of a call must be in host memory, or all on a GPU, got {kinds}")
     kernels: Backend = cpu
     if True in places:
@@ -104,8 +115,17 @@ def _each(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, array
 
 
+def _made_of_lists(name: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        if name in _BOXES:
+            return _lists.boxes(name, value)
+        if name in _INDICES:
+            return _lists.indices(name, value)
+    return value
+
+
 def _is_several(name: str, value: Any) -> bool:
-    return (name == "rois" and isinstance(value, (list, tuple))) or (name == "out" and type(value) is tuple)
+    return type(value) is tuple and (name in _BOXES or name == "out")
 
 
 def _is_plain_cupy(array: object) -> bool:
@@ -147,19 +167,25 @@ def _is_on_gpu(name: str, array: Any) -> bool:
 
 
 def _as_numpy(name: str, array: Any) -> Ndarray:
-    if isinstance(array, np.ndarray):
-        if isinstance(array, np.ma.MaskedArray):
-            raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
+    if isinstance(array, Numbers):
+        return array.array
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
+    if not isinstance(array, np.ndarray):
+        try:
+            array = _by_dlpack(array, np) if hasattr(array, "__dlpack__") else np.asarray(memoryview(array))
+        except Exception as error:
+            raise _not_shared(name, array, error) from error
+    if array.dtype.isnative or name.startswith("out"):  # which is written to
         return array
-    try:
-        return _by_dlpack(array, np) if hasattr(array, "__dlpack__") else np.asarray(memoryview(array))
-    except Exception as error:
-        raise _not_shared(name, array, error) from error
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _as_cupy(name: str, array: Any, xp: Any) -> Ndarray:
     if _is_cupy(array):
         return array
+    if isinstance(array, Numbers):
+        return xp.asarray(array.array)
     # DLPack orders the work on both sides' streams; the interface may make the host wait for that
     try:
         return _by_dlpack(array, xp) if hasattr(array, "__dlpack__") else xp.asarray(array)

@@ -78,16 +78,20 @@ AnyArray: TypeAlias = NumPyArray | DeviceArray | SharedArray
 #: An array in code that works on either kind: what both can do has no name.
 Ndarray: TypeAlias = Any
 
-Boxes: TypeAlias = AnyArray | Sequence[AnyArray]
+#: Rows of numbers, and such rows for each image.
+BoxLists: TypeAlias = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
+Boxes: TypeAlias = AnyArray | Sequence[AnyArray] | BoxLists
+#: A whole number for each box.
+Indices: TypeAlias = AnyArray | Sequence[int]
 #: Where pooled values go, or these and their argmax.
 Out: TypeAlias = AnyArray | tuple[AnyArray, AnyArray] | None
 
 Integer: TypeAlias = SupportsIndex
 Real: TypeAlias = float | np.floating[Any] | np.integer[Any]
-Flag: TypeAlias = bool | np.bool_
-OutputSize: TypeAlias = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | list[int]
+Flag: TypeAlias = bool | np.bool_ | Literal[0, 1]
+OutputSize: TypeAlias = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | list[int] | NumPyArray
 #: A shape as a caller may give it.
-InputShape: TypeAlias = tuple[SupportsIndex, ...] | list[int]
+InputShape: TypeAlias = tuple[SupportsIndex, ...] | list[int] | NumPyArray
 #: A shape of 4 axes, and the rows and columns of it.
 Shape: TypeAlias = tuple[int, int, int, int]
 Size: TypeAlias = tuple[int, int]
@@ -169,7 +173,7 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
     class BoxOptions(TypedDict, total=False):
         """Options of every operator on boxes."""
 
-        batch_indices: AnyArray | None
+        batch_indices: Indices | None
         layout: Layout
         invalid: Invalid
 
@@ -184,7 +188,7 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
     class SharingOptions(BoxOptions, total=False):
         """Options of every operator on the maps of a pyramid."""
 
-        levels: LevelRule | AnyArray
+        levels: LevelRule | Indices
         merge: Merge
 
     class MultiScaleRoIAlignOptions(SharingOptions, total=False):

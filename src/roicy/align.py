@@ -12,6 +12,7 @@ from roicy._types import (
     Array,
     Boxes,
     Flag,
+    Indices,
     InputShape,
     Integer,
     Invalid,
@@ -79,7 +80,7 @@ def roi_align(
     aligned: Flag = True,
     mode: Mode = "avg",
     max_rule: MaxRule = "bilinear",
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     return_argmax: bool = False,
     invalid: Invalid = "raise",
@@ -94,13 +95,14 @@ def roi_align(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in one of these forms:
 
         - (K, 5): rows ``[batch index, x1, y1, x2, y2]``, the batch index truncated toward zero;
         - (K, 4): rows ``[x1, y1, x2, y2]``, with `batch_indices`, or without where N is 1;
-        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i.
+        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i;
+        - nested lists or tuples of numbers, as deep as one of these, of which ``np.asarray`` makes arrays.
 
         Coordinates are in units of `spatial_scale`. float32 and float64 are used as they are and decide in
         which precision positions are computed; float16, bfloat16 and integers of up to 16 bits are converted
@@ -270,7 +272,7 @@ def roi_align_plan(
     aligned: Flag = True,
     mode: Mode = "avg",
     max_rule: MaxRule = "bilinear",
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> RoIAlignPlan[Array]:

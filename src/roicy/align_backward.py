@@ -12,6 +12,7 @@ from roicy._types import (
     Array,
     Boxes,
     Flag,
+    Indices,
     InputShape,
     Integer,
     Invalid,
@@ -37,7 +38,7 @@ def roi_align_backward(
     aligned: Flag = True,
     mode: Mode = "avg",
     argmax: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -52,7 +53,7 @@ def roi_align_backward(
     ----------
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_align`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
-        float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
+        float16, bfloat16 (of ml_dtypes), float32 or float64, strided in any way. PH and
         PW, both at least 1, are the output size: at most 2**30 bins a box.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_align`.
@@ -166,7 +167,7 @@ def roi_align_backward_rois(
     aligned: Flag = True,
     mode: Mode = "avg",
     argmax: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -184,7 +185,7 @@ def roi_align_backward_rois(
         the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_align`.
     spatial_scale, sampling_ratio, aligned, mode, batch_indices, invalid : optional

@@ -20,6 +20,7 @@ from roicy._types import (
     AnyArray,
     Array,
     Boxes,
+    Indices,
     InputShape,
     Invalid,
     Layout,
@@ -43,7 +44,7 @@ class Given(NamedTuple):
     """Boxes, and what every operator on boxes is told about them, as the caller gave it."""
 
     rois: Boxes
-    batch_indices: AnyArray | None
+    batch_indices: Indices | None
     layout: Layout
     invalid: Invalid
 
@@ -52,7 +53,7 @@ class Sharing(NamedTuple):
     """How boxes are shared out among the maps, as the caller gave it."""
 
     spatial_scales: Sequence[Real]
-    levels: LevelRule | AnyArray
+    levels: LevelRule | Indices
     merge: Merge
 
     def adopted(self, levels: Ndarray | None) -> Sharing:
@@ -87,7 +88,7 @@ class Plan(Generic[Array]):
         self,
         kind: Kind,
         kernels: Backend,
-        given: tuple[Any, AnyArray | None, Layout, Invalid],
+        given: tuple[Any, Indices | None, Layout, Invalid],
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],

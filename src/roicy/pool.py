@@ -11,6 +11,7 @@ from roicy._types import (
     AnyArray,
     Array,
     Boxes,
+    Indices,
     InputShape,
     Invalid,
     Layout,
@@ -72,7 +73,7 @@ def roi_pool(
     spatial_scale: Real = 1.0,
     rounding: Rounding = "round",
     mode: Mode = "max",
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     return_argmax: bool = False,
     invalid: Invalid = "raise",
@@ -88,13 +89,14 @@ def roi_pool(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in one of these forms:
 
         - (K, 5): rows ``[batch index, x1, y1, x2, y2]``, the batch index truncated toward zero;
         - (K, 4): rows ``[x1, y1, x2, y2]``, with `batch_indices`, or without where N is 1;
-        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i.
+        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i;
+        - nested lists or tuples of numbers, as deep as one of these, of which ``np.asarray`` makes arrays.
 
         Coordinates are in units of `spatial_scale`, and count pixels: ``x2`` and ``y2`` are the last pixel
         that belongs to the box, so ``[0, 0, W - 1, H - 1]`` is the whole map. float32 and float64 are used as
@@ -239,7 +241,7 @@ def roi_pool_backward(
     spatial_scale: Real = 1.0,
     rounding: Rounding = "round",
     mode: Mode = "max",
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -253,7 +255,7 @@ def roi_pool_backward(
     ----------
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_pool`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
-        float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
+        float16, bfloat16 (of ml_dtypes), float32 or float64, strided in any way. PH and
         PW, both at least 1, are the output size: at most 2**30 bins a box.
     argmax : ndarray, shape of `grad_output`, int32, or None
         The chosen pixels as `roi_pool` returns them with ``return_argmax=True``, strided in any way. None for
@@ -333,7 +335,7 @@ def roi_pool_plan(
     spatial_scale: Real = 1.0,
     rounding: Rounding = "round",
     mode: Mode = "max",
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> Plan[Array]:

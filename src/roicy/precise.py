@@ -10,7 +10,7 @@ from typing import overload
 
 from roicy import _once as once
 from roicy._kinds import PRECISE_AVERAGE
-from roicy._types import AnyArray, Array, Boxes, InputShape, Invalid, Layout, OutputSize, Real
+from roicy._types import AnyArray, Array, Boxes, Indices, InputShape, Invalid, Layout, OutputSize, Real
 from roicy.plan import Given, Plan, keep
 
 
@@ -20,7 +20,7 @@ def prroi_pool(
     output_size: OutputSize,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -35,13 +35,14 @@ def prroi_pool(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in one of these forms:
 
         - (K, 5): rows ``[batch index, x1, y1, x2, y2]``, the batch index truncated toward zero;
         - (K, 4): rows ``[x1, y1, x2, y2]``, with `batch_indices`, or without where N is 1;
-        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i.
+        - a list or tuple of N arrays (L_i, 4), the boxes of image 0, 1, ...; then K is the sum of all L_i;
+        - nested lists or tuples of numbers, as deep as one of these, of which ``np.asarray`` makes arrays.
 
         Coordinates are in units of `spatial_scale`; the centre of pixel ``i`` lies at ``i``. float32 and
         float64 are used as they are and decide in which precision corners are scaled; float16, bfloat16 and
@@ -135,7 +136,7 @@ def prroi_pool_backward(
     input_shape: InputShape,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -149,7 +150,7 @@ def prroi_pool_backward(
     ----------
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `prroi_pool`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
-        float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
+        float16, bfloat16 (of ml_dtypes), float32 or float64, strided in any way. PH and
         PW, both at least 1, are the output size: at most 2**30 bins a box.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `prroi_pool`.
@@ -229,7 +230,7 @@ def prroi_pool_backward_rois(
     rois: AnyArray,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -243,7 +244,7 @@ def prroi_pool_backward_rois(
     rois: Sequence[AnyArray],
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: None = None,
@@ -256,7 +257,7 @@ def prroi_pool_backward_rois(
     rois: Boxes,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -274,7 +275,7 @@ def prroi_pool_backward_rois(
         are the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `prroi_pool`.
     spatial_scale : float, optional
@@ -354,7 +355,7 @@ def prroi_pool_plan(
     output_size: OutputSize,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> Plan[Array]:

@@ -10,7 +10,19 @@ from typing import overload
 
 from roicy import _once as once
 from roicy._kinds import POSITION_SENSITIVE_AVERAGE
-from roicy._types import AnyArray, Array, Boxes, Flag, InputShape, Integer, Invalid, Layout, OutputSize, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    Boxes,
+    Flag,
+    Indices,
+    InputShape,
+    Integer,
+    Invalid,
+    Layout,
+    OutputSize,
+    Real,
+)
 from roicy.plan import Given, Plan, keep
 
 
@@ -22,7 +34,7 @@ def ps_roi_align(
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
     aligned: Flag = True,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -37,7 +49,7 @@ def ps_roi_align(
     ----------
     features : ndarray, shape (N, C * PH * PW, H, W)
         Feature maps; with ``layout="NHWC"`` of shape (N, H, W, C * PH * PW). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois, output_size, spatial_scale, sampling_ratio, aligned, batch_indices, invalid
         As in `roi_align`.
     layout : {"NCHW", "NHWC"}, optional
@@ -109,7 +121,7 @@ def ps_roi_align_backward(
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
     aligned: Flag = True,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -123,7 +135,7 @@ def ps_roi_align_backward(
     ----------
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `ps_roi_align`; with ``layout="NHWC"`` of shape
-        (K, PH, PW, C). float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in
+        (K, PH, PW, C). float16, bfloat16 (of ml_dtypes), float32 or float64, strided in
         any way. PH and PW, both at least 1, are the output size: at most 2**30 bins a box.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `ps_roi_align`.
@@ -188,7 +200,7 @@ def ps_roi_align_backward_rois(
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
     aligned: Flag = True,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -204,7 +216,7 @@ def ps_roi_align_backward_rois(
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
     aligned: Flag = True,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: None = None,
@@ -219,7 +231,7 @@ def ps_roi_align_backward_rois(
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
     aligned: Flag = True,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -292,7 +304,7 @@ def ps_roi_align_plan(
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
     aligned: Flag = True,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> Plan[Array]:

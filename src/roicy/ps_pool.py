@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from roicy import _once as once
 from roicy._kinds import POSITION_SENSITIVE_PIXELS
-from roicy._types import AnyArray, Array, Boxes, InputShape, Invalid, Layout, OutputSize, Real
+from roicy._types import AnyArray, Array, Boxes, Indices, InputShape, Invalid, Layout, OutputSize, Real
 from roicy.plan import Given, Plan, keep
 
 
@@ -19,7 +19,7 @@ def ps_roi_pool(
     output_size: OutputSize,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -34,7 +34,7 @@ def ps_roi_pool(
     ----------
     features : ndarray, shape (N, C * PH * PW, H, W)
         Feature maps; with ``layout="NHWC"`` of shape (N, H, W, C * PH * PW). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in the forms of `roi_pool`: ``x2`` and ``y2`` are the last pixel that belongs to the box.
     output_size, spatial_scale, batch_indices, invalid
@@ -108,7 +108,7 @@ def ps_roi_pool_backward(
     input_shape: InputShape,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -122,7 +122,7 @@ def ps_roi_pool_backward(
     ----------
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `ps_roi_pool`; with ``layout="NHWC"`` of shape (K, PH, PW, C).
-        float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in any way. PH and
+        float16, bfloat16 (of ml_dtypes), float32 or float64, strided in any way. PH and
         PW, both at least 1, are the output size: at most 2**30 bins a box.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `ps_roi_pool`.
@@ -182,7 +182,7 @@ def ps_roi_pool_plan(
     output_size: OutputSize,
     *,
     spatial_scale: Real = 1.0,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> Plan[Array]:

@@ -123,7 +123,7 @@ def rmac(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of ml_dtypes), float32,
-        float64 or uint8 in native byte order, strided in any way.
+        float64 or uint8, strided in any way.
     scales : int, optional
         Number of scales of the regions, as in `rmac_regions`.
     overlap : float, optional
@@ -217,7 +217,7 @@ def rmac_backward(
         `features`, strided in any way.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were described; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     scales, overlap, aggregate, eps : optional
         As in `rmac`.
     layout : {"NCHW", "NHWC"}, optional

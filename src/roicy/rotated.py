@@ -16,6 +16,7 @@ from roicy._types import (
     Array,
     Boxes,
     Flag,
+    Indices,
     InputShape,
     Integer,
     Invalid,
@@ -41,7 +42,7 @@ def roi_align_rotated(
     aligned: Flag = True,
     angle_unit: AngleUnit = "degrees",
     clockwise: Flag = False,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -54,13 +55,14 @@ def roi_align_rotated(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes in one of these forms:
 
         - (K, 6): rows ``[batch index, cx, cy, w, h, angle]``, the batch index truncated toward zero;
         - (K, 5): rows ``[cx, cy, w, h, angle]``, with `batch_indices`, or without where N is 1;
-        - a list or tuple of N arrays (L_i, 5), the boxes of image 0, 1, ...; then K is the sum of all L_i.
+        - a list or tuple of N arrays (L_i, 5), the boxes of image 0, 1, ...; then K is the sum of all L_i;
+        - nested lists or tuples of numbers, as deep as one of these, of which ``np.asarray`` makes arrays.
 
         ``cx, cy`` is the centre, ``w`` the size along x and ``h`` along y before the box is turned, all in
         units of `spatial_scale`. float32 and float64 are used as they are and decide in which precision
@@ -185,7 +187,7 @@ def roi_align_rotated_backward(
     aligned: Flag = True,
     angle_unit: AngleUnit = "degrees",
     clockwise: Flag = False,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -199,7 +201,7 @@ def roi_align_rotated_backward(
     ----------
     grad_output : ndarray, shape (K, C, PH, PW)
         Gradient with respect to the output of `roi_align_rotated`; with ``layout="NHWC"`` of shape
-        (K, PH, PW, C). float16, bfloat16 (of ml_dtypes), float32 or float64 in native byte order, strided in
+        (K, PH, PW, C). float16, bfloat16 (of ml_dtypes), float32 or float64, strided in
         any way. PH and PW, both at least 1, are the output size: at most 2**30 bins a box.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`.
@@ -292,7 +294,7 @@ def roi_align_rotated_backward_rois(
     aligned: Flag = True,
     angle_unit: AngleUnit = "degrees",
     clockwise: Flag = False,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -310,7 +312,7 @@ def roi_align_rotated_backward_rois(
         and PW, both at least 1, are the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64 or uint8, strided in any way.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`.
     spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
@@ -384,7 +386,7 @@ def roi_align_rotated_plan(
     aligned: Flag = True,
     angle_unit: AngleUnit = "degrees",
     clockwise: Flag = False,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> RoIAlignRotatedPlan[Array]:

@@ -68,8 +68,23 @@ BAD_ROIS = [
     Bad("dict", TYPE, {"rois": {0: FOUR, 1: FOUR}}, (word("rois"), "dict")),
     Bad("short-list", VALUE, {"rois": [FOUR]}, (word("rois"), r"\b1\b", r"\b2\b")),
     Bad("long-list", VALUE, {"rois": [FOUR[:1]] * 3}, (word("rois"), r"\b3\b", r"\b2\b")),
-    Bad("empty-list", VALUE, {"rois": []}, (word("rois"), r"\b0\b", r"\b2\b")),
-    Bad("list-of-lists", TYPE, {"rois": ROIS[:2].tolist()}, (word("rois"), "list")),
+    Bad("list-of-numbers", VALUE, {"rois": ROIS[0].tolist()}, (word("rois"), r"\[\[\.\.\.\]\]")),
+    Bad(
+        "rows-of-other-lengths", VALUE, {"rois": [*ROIS.tolist(), [1, 2]]}, (r"rois\[3\]", r"\b5\b", r"\b2\b")
+    ),
+    Bad("rows-with-none", TYPE, {"rois": [[0, 1, 2, 3, None]] * 3}, (r"rois\[0\]\[4\]", "None")),
+    Bad("rows-with-words", TYPE, {"rois": [[0, 1, 2, 3, "4"]] * 3}, (r"rois\[0\]\[4\]", "str")),
+    Bad("rows-of-switches", TYPE, {"rois": (ROIS > 3).tolist()}, (r"rois\[0\]\[0\]", "bool")),
+    Bad("rows-of-complex", TYPE, {"rois": ROIS.astype(complex).tolist()}, (word("rois"), "complex")),
+    Bad("rows-beyond-float64", TYPE, {"rois": [[10**400] * 5] * 3}, (word("rois"),)),
+    Bad("rows-of-an-image", VALUE, {"rois": [FOUR.tolist(), [[1, 2, 3]]]}, (r"rois\[1\]", r"\(1, 3\)")),
+    Bad(
+        "rows-in-a-list-of-an-image",
+        TYPE,
+        {"rois": [FOUR, [[1, 2, 3, "4"]]]},
+        (r"rois\[1\]\[0\]\[3\]", "str"),
+    ),
+    Bad("one-list-too-few", VALUE, {"rois": [FOUR.tolist()]}, (word("rois"), r"\b1\b", r"\b2\b")),
     Bad("list-with-none", TYPE, {"rois": [FOUR, None]}, (word("rois"), "None")),
     Bad("list-of-five-columns", VALUE, {"rois": [ROIS[:1], ROIS[1:]]}, (word("rois"), r"\(1, 5\)")),
     Bad("list-of-vectors", VALUE, {"rois": [FOUR[0], FOUR[1]]}, (word("rois"), r"\(4,\)")),
@@ -91,6 +106,21 @@ BAD_ROIS = [
         (word("batch_indices"), r"\(2,\)"),
     ),
     Bad("scalar-index", EITHER, {"rois": FOUR, "batch_indices": 0}, (word("batch_indices"),)),
+    Bad(
+        "words-as-indices", TYPE, {"rois": FOUR, "batch_indices": ["0", 1, 1]}, (r"batch_indices\[0\]", "str")
+    ),
+    Bad(
+        "halves-as-indices",
+        TYPE,
+        {"rois": FOUR, "batch_indices": [0, 1, 0.5]},
+        (word("batch_indices"), "float64"),
+    ),
+    Bad(
+        "list-of-too-few-indices",
+        VALUE,
+        {"rois": FOUR, "batch_indices": [0, 1]},
+        (word("batch_indices"), r"\(2,\)"),
+    ),
     Bad(
         "column-of-indices",
         VALUE,

@@ -24,7 +24,6 @@ from arrays.bad_calls import (
     cases,
     check,
     good_arguments,
-    other_byte_order,
     that_take,
     word,
 )
@@ -71,7 +70,6 @@ WRONG_RANKS = [(), (5,), (12, 10), (5, 12, 10), (1, 2, 5, 12, 10)]
         )
         for shape in WRONG_RANKS
     ],
-    Bad("byte-order", TYPE, {"features": other_byte_order(FEATURES)}, (word("features"),)),
     Bad(
         "too-many-rows",
         VALUE,
@@ -108,7 +106,6 @@ def test_features(function, bad):
         )
         for shape in [*WRONG_RANKS, (2, 5, 2, 4), (4, 5, 2, 4), (3, 4, 2, 4), (3, 5, 0, 4), (3, 5, 2, 0)]
     ],
-    Bad("byte-order", TYPE, {"grad_output": other_byte_order(GRAD_OUTPUT)}, (word("grad_output"),)),
     Bad(
         "layout",
         VALUE,
@@ -224,7 +221,6 @@ def test_the_gradient_of_a_maximum_needs_an_argmax(function):
     ],
     Bad("list", TYPE, {"argmax": ARGMAX.tolist()}, (word("argmax"), "list")),
     Bad("number", TYPE, {"argmax": 0}, (word("argmax"), "int")),
-    Bad("byte-order", TYPE, {"argmax": other_byte_order(ARGMAX)}, (word("argmax"),)),
     Bad("masked", TYPE, {"argmax": np.ma.masked_array(ARGMAX)}, (word("argmax"), "mask")),
     Bad("below", VALUE, {"argmax": ARGMAX - 2}, (r"argmax\[[012], 0, 0, 0\]", "-2")),
     Bad("beyond", VALUE, {"argmax": ARGMAX + 120}, (r"argmax\[[012], 0, 0, 0\]", "120")),

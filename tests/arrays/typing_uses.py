@@ -34,6 +34,8 @@ def align() -> None:
     assert_type(roicy.roi_align(FEATURES, ROIS[:, 1:], [7, 7], batch_indices=np.zeros(1, np.int32)), Array)
     assert_type(roicy.roi_align(FEATURES, LISTED, 7, spatial_scale=np.float32(0.5)), Array)
     assert_type(roicy.roi_align(FEATURES, MIXED, 7, aligned=False, sampling_ratio=np.int8(2)), Array)
+    assert_type(roicy.roi_align(FEATURES, [[1, 1, 6.5, 6]], np.array([7, 7]), batch_indices=[0]), Array)
+    assert_type(roicy.roi_align(FEATURES, [[[1, 1, 6, 6]], []], 7, aligned=1), Array)
     assert_type(roicy.roi_align(FEATURES, ROIS, 7, invalid="nan", out=np.empty((1, 3, 7, 7))), Array)
 
 
@@ -226,7 +228,7 @@ def other_systems(test: bool) -> None:
 
 def errors(word: str) -> None:
     roicy.roi_align([[1.0]], ROIS, 7)  # type: ignore[call-overload]
-    roicy.roi_align(FEATURES, [[0, 1, 1, 6, 6]], 7)  # type: ignore[list-item]
+    roicy.roi_align(FEATURES, [["0", 1, 1, 6, 6]], 7)  # type: ignore[arg-type]
     roicy.roi_align(FEATURES, ROIS, 7.0)  # type: ignore[call-overload]
     roicy.roi_align(FEATURES, ROIS)  # type: ignore[call-overload]
     roicy.roi_align(FEATURES, ROIS, 7, layout="CHWN")  # type: ignore[call-overload]

@@ -272,6 +272,18 @@ def test_libraries_are_not_mixed(cupy):
         roicy.roi_align(FEATURES, ROIS, 3, out=on_device(np.zeros((4, 5, 3, 3), np.float32)))
 
 
+def test_lists_go_where_the_arrays_are(cupy):
+    boxes, images = ROIS[:, 1:].tolist(), ROIS[:, 0].astype(int).tolist()
+    wanted = roicy.roi_align(FEATURES, boxes, 3, batch_indices=images)
+    found = roicy.roi_align(on_device(FEATURES), boxes, 3, batch_indices=images)
+    assert isinstance(found, cupy.ndarray)
+    close(found, wanted)
+    of_each = [[boxes[0]], on_device(ROIS[1:2, 1:])]
+    close(
+        roicy.roi_align(on_device(FEATURES), of_each, 3)[:1], roicy.roi_align(FEATURES, [[boxes[0]], []], 3)
+    )
+
+
 def test_a_plan_takes_arrays_of_its_own_library_only(cupy):
     with pytest.raises(TypeError, match="or all on a GPU"):
         roicy.roi_align_plan(on_device(ROIS), FEATURES.shape, 3)(FEATURES)

@@ -21,6 +21,8 @@ def word(value, *allowed):
 def integer(value):
     if isinstance(value, (bool, np.bool_)):
         raise Meaningless("a switch for a number")
+    if isinstance(value, (float, np.floating)) and value.is_integer():
+        return int(value)
     try:
         return operator.index(value)
     except TypeError:
@@ -28,13 +30,17 @@ def integer(value):
 
 
 def flag(value):
-    if not isinstance(value, (bool, np.bool_)):
+    if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1):
         raise Meaningless("no switch")
     return bool(value)
 
 
+def in_a_row(value):
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
 def size_of(value):
-    pair = (value, value) if not isinstance(value, (tuple, list)) else tuple(value)
+    pair = tuple(value) if in_a_row(value) else (value, value)
     pair = tuple(map(integer, pair))
     if len(pair) != 2 or min(pair) < 1:
         raise Meaningless("no size")
@@ -42,7 +48,7 @@ def size_of(value):
 
 
 def input_shape_of(value):
-    if not isinstance(value, (tuple, list)):
+    if not in_a_row(value):
         raise Meaningless("no shape")
     shape = tuple(map(integer, value))
     if len(shape) != 4 or min(shape) < 0:
@@ -54,13 +60,20 @@ def array_of(value):
     value = as_numpy(value)
     if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
         raise Meaningless("no array")
-    return value
+    return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
+
+
+def indices_of(value):
+    # an array, or a list that stands for one
+    if isinstance(value, (tuple, list)):
+        value = np.array(value) if len(value) else np.empty(0, int)
+    return array_of(value)
 
 
 def map_of(value, layout, dtypes=FEATURE_DTYPES):
     # an array of four axes, seen as NCHW
     value = array_of(value)
-    if value.ndim != 4 or value.dtype not in dtypes or not value.dtype.isnative:
+    if value.ndim != 4 or value.dtype not in dtypes:
         raise Meaningless("no feature map or gradient")
     return nchw(value, layout)
 
@@ -84,10 +97,20 @@ def box_dtype(array):
     raise Meaningless(f"boxes of {dtype}")
 
 
+def _is_row_of_numbers(item):
+    return isinstance(item, (list, tuple)) and len(item) > 0 and not isinstance(item[0], (list, tuple))
+
+
 def rois_of(rois, batch_indices, images, columns):
     # rows with the batch index first, which is -1 for every image that does not exist
+    rows = isinstance(rois, (list, tuple)) and all(_is_row_of_numbers(item) for item in rois)
+    if rows and (len(rois) or images):
+        rois = np.array(rois) if len(rois) else np.empty(0, np.float32)
     if isinstance(rois, (list, tuple)):
-        arrays = [array_of(item) for item in rois]
+        arrays = [
+            np.array(item, ndmin=1) if isinstance(item, (list, tuple)) else array_of(item) for item in rois
+        ]
+        arrays = [array.reshape(0, columns) if array.shape == (0,) else array for array in arrays]
         if batch_indices is not None or len(arrays) != images:
             raise Meaningless("not one array per image")
         if any(array.ndim != 2 or array.shape[1] != columns for array in arrays):
@@ -96,6 +119,8 @@ def rois_of(rois, batch_indices, images, columns):
         rows = [np.column_stack([np.full(len(a), i), a.astype(dtype)]) for i, a in enumerate(arrays)]
         return np.concatenate([np.empty((0, columns + 1)), *rows]).astype(dtype)
     rois = array_of(rois)
+    if rois.shape == (0,):
+        rois = rois.reshape(0, columns + (batch_indices is None))
     if rois.ndim != 2 or rois.shape[1] not in (columns, columns + 1):
         raise Meaningless("no boxes")
     boxes = rois.astype(box_dtype(rois))
@@ -108,7 +133,7 @@ def rois_of(rois, batch_indices, images, columns):
             raise Meaningless("no batch indices")
         found = np.zeros(len(boxes), int)
     else:
-        found = array_of(batch_indices)
+        found = indices_of(batch_indices)
         if found.dtype.kind not in "iu" or found.shape != (len(boxes),):
             raise Meaningless("batch indices")
     known = [int(index) if 0 <= int(index) < images else -1 for index in found]

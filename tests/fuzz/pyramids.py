@@ -14,6 +14,7 @@ from fuzz.arguments import (
     Meaningless,
     array_of,
     flag,
+    indices_of,
     input_shape_of,
     integer,
     map_of,
@@ -159,7 +160,7 @@ def _levels(given, rois, scales, summed, invalid):
             if fraction != 0.5 or scales != [math.ldexp(0.5, exponent - step) for step in range(count)]:
                 raise Meaningless("spatial_scales")
         return by_rule(rule, given.rois, rois, count, 224, 4, finest)
-    found = array_of(given.levels)
+    found = indices_of(given.levels)
     if summed or found.dtype.kind not in "iu" or found.shape != (len(rois),):
         raise Meaningless("levels")
     known = np.array([level if -1 <= level < count else NO_SUCH_LEVEL for level in found.tolist()], int)

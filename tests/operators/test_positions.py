@@ -126,7 +126,7 @@ def test_numbers_of_no_sample(value, layout):
         (ValueError, "rois", {"rois": ROIS[:, :3]}),
         (ValueError, "spatial_scale", {"spatial_scale": 0}),
         (ValueError, "sampling_ratio", {"sampling_ratio": 65537}),
-        (TypeError, "aligned", {"aligned": 1}),
+        (TypeError, "aligned", {"aligned": 2}),
         (ValueError, "layout", {"layout": "HW"}),
         (ValueError, "invalid", {"invalid": None}),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roicy._arguments.numbers import FLOAT32, INT32_MAX, few_bins, integer, shown
+from roicy._arguments.numbers import FLOAT32, INT32_MAX, few_bins, integer, is_row, shown
 from roicy._types import Accumulate, ArgmaxError, DType, Layout, Ndarray, Shape, Size
 
 INT32 = np.dtype(np.int32)
@@ -27,7 +27,7 @@ _PRECISIONS: dict[DType, tuple[Accumulate, DType]] = {
 
 def input_shape(value: Any, layout: Layout, name: str = "input_shape") -> Shape:
     """Return the shape of a feature map, in the order of its layout."""
-    if not isinstance(value, (tuple, list)):
+    if not is_row(value):
         raise TypeError(f"{name} must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}")
     shape = tuple([integer(f"{name}[{axis}]", length) for axis, length in enumerate(value)])
     if len(shape) != 4 or min(shape) < 0:
@@ -121,15 +121,14 @@ def _precision(name: str, dtype: DType) -> tuple[Accumulate, DType]:
     found = _PRECISIONS.get(dtype)
     if found is None:
         if not is_bfloat16(dtype):
-            order = "" if dtype.isnative else " in foreign byte order"
-            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}{order}")
+            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}")
         found = _PRECISIONS[dtype] = ("float32", dtype)
     return found
 
 
 def _dtypes(name: str) -> str:
     last = ", float64 or uint8" if name.startswith("features") else " or float64"
-    return f"float16, bfloat16, float32{last} in native byte order"
+    return f"float16, bfloat16, float32{last}"
 
 
 def is_bfloat16(dtype: DType) -> bool:
@@ -161,7 +160,7 @@ def argmax(array: Ndarray, shape: tuple[int, ...]) -> None:
     if array is None:
         raise TypeError(f"argmax must be an array of int32 and shape {shape}, got None")
     if array.dtype != INT32:
-        raise TypeError(f"argmax must be int32 in native byte order, got {array.dtype}")
+        raise TypeError(f"argmax must be int32, got {array.dtype}")
     same_shape("argmax", array, shape)
 
 

@@ -106,10 +106,14 @@ def rois(
     `xp` is the library of the call's arrays. Arrays of a device may be `lent`, that is, those of the caller:
     to a call that makes one table, whose kernel reads each number once.
     """
-    if isinstance(value, (list, tuple)):
-        return _rois_per_image(value, batch_indices, images, xp, names)
-    shape = value.shape
     columns = len(names)
+    if isinstance(value, (list, tuple)):
+        if value or not images:
+            return _rois_per_image(value, batch_indices, images, xp, names)
+        value = xp.empty(0, FLOAT32)
+    if value.shape == (0,):  # an empty list, or what NumPy makes of one
+        value = value.reshape(0, columns + (batch_indices is None and images != 1))
+    shape = value.shape
     if len(shape) != 2 or not columns <= shape[1] <= columns + 1:
         row = ", ".join(names)
         raise ValueError(
@@ -150,6 +154,7 @@ def _rois_per_image(
         raise ValueError(f"rois must be one array for each of N = {images} images, got {len(arrays)} arrays")
     dtype = FLOAT32
     columns = len(names)
+    arrays = [array.reshape(0, columns) if array.shape == (0,) else array for array in arrays]
     for image, array in enumerate(arrays):
         if array.ndim != 2 or array.shape[1] != columns:
             row = ", ".join(names)

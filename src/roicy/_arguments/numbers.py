@@ -58,17 +58,17 @@ def rounding(value: object) -> Rounding:
 
 
 def flag(name: str, value: object) -> bool:
-    """Return a switch, True or False."""
+    """Return a switch, True or False, which may be said as 1 or 0."""
     if value is True or value is False:
         return value
-    if isinstance(value, np.bool_):
+    if isinstance(value, (np.bool_, int, np.integer)) and value in (0, 1):
         return bool(value)
     raise TypeError(f"{name} must be True or False, got {shown(value)}")
 
 
 def output_size(value: Any) -> Size:
     """Return the output size as (rows, columns)."""
-    if isinstance(value, (tuple, list)):
+    if is_row(value):
         value = tuple(value)
         if len(value) != 2:
             raise ValueError(f"output_size must be {_OUTPUT_SIZE}, got {short_repr(value)}")
@@ -155,7 +155,7 @@ def image_size_of_levels(value: Any, rule: LevelRule, rotated: bool) -> Size | N
     if rule != "tensorrt" or rotated:
         where = "rotated boxes" if rule == "tensorrt" else rule
         raise ValueError(f"image_size must be None for {where}, got {short_repr(value)}")
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
+    if not is_row(value) or len(value) != 2:
         raise TypeError(f"image_size must be a pair of ints (height, width), got {shown(value)}")
     rows, columns = (integer(f"image_size[{axis}]", length) for axis, length in enumerate(value))
     if not (1 <= rows <= INT32_MAX and 1 <= columns <= INT32_MAX):
@@ -183,10 +183,17 @@ def choice(name: str, value: object, allowed: tuple[Word, ...]) -> Word:
     raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {short_repr(value)}")
 
 
+def is_row(value: object) -> bool:
+    """Return whether this is several numbers in a row: a tuple, a list or an array of one axis."""
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
 def integer(name: str, value: Any, expected: str = "an int") -> int:
-    """Return an int."""
+    """Return an int, which may be said as a float that is whole."""
     if type(value) is int:
         return value
+    if isinstance(value, (float, np.floating)) and value.is_integer():
+        return int(value)
     try:
         if not isinstance(value, bool):
             return operator.index(value)

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import roicy
 from roicy import _arguments as settle
 from roicy._backend import adopt_single
-from roicy._types import AnyArray, Array, Integer, Mode, OutputSize, Real
+from roicy._types import AnyArray, Array, Indices, Integer, Mode, OutputSize, Real
 from roicy.compat._boxes import check_batch_column, scale_in_float32
 from roicy.compat._words import Words
 
@@ -35,7 +35,7 @@ _ROI_ALIGN, _WITH_CONVENTIONS = 10, 16  # the opsets in which there is the opera
 def RoiAlign(
     X: Array,
     rois: AnyArray,
-    batch_indices: AnyArray,
+    batch_indices: Indices,
     *,
     coordinate_transformation_mode: Convention | None = None,
     mode: Mode = "avg",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import roicy
 from roicy import _arguments as settle
 from roicy._types import AnyArray, Array, Flag, Integer, Layout, Real
@@ -19,7 +17,7 @@ def RoIAlign(
     pooled_h: Integer = 1,
     pooled_w: Integer = 1,
     sampling_ratio: Integer = -1,
-    aligned: Flag | Literal[0, 1] = False,
+    aligned: Flag = False,
 ) -> Array:
     """Average each box of a feature map over bins, as Caffe2's RoIAlign.
 
@@ -95,7 +93,7 @@ def RoIAlignGradient(
     pooled_h: Integer = 1,
     pooled_w: Integer = 1,
     sampling_ratio: Integer = -1,
-    aligned: Flag | Literal[0, 1] = False,
+    aligned: Flag = False,
 ) -> Array:
     """Gradient of `RoIAlign` with respect to the features.
 
@@ -161,7 +159,7 @@ def RoIAlignRotated(
     pooled_h: Integer = 1,
     pooled_w: Integer = 1,
     sampling_ratio: Integer = -1,
-    aligned: Flag | Literal[0, 1] = False,
+    aligned: Flag = False,
 ) -> Array:
     """Average each rotated box of a feature map over bins, as Caffe2's RoIAlignRotated.
 
@@ -226,7 +224,7 @@ def RoIAlignRotatedGradient(
     pooled_h: Integer = 1,
     pooled_w: Integer = 1,
     sampling_ratio: Integer = -1,
-    aligned: Flag | Literal[0, 1] = False,
+    aligned: Flag = False,
 ) -> Array:
     """Gradient of `RoIAlignRotated` with respect to the features.
 

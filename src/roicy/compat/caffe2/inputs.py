@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Sampling(NamedTuple):
     order: Layout
     spatial_scale: Real
     sampling_ratio: Integer
-    aligned: Flag | Literal[0, 1]
+    aligned: Flag
 
 
 def align(
@@ -91,7 +91,7 @@ def _options(
         images = xp.zeros(len(rois), np.int64)
     boxes = settle.rois(rois, images, 1, xp, names).boxes[:, -len(names) :]
     scale = scale_in_float32(spatial_scale)
-    aligned = switch("aligned", aligned)
+    aligned = settle.flag("aligned", aligned)
     if aligned:
         negative = (aligned_sizes(boxes, scale, names) < 0).any(axis=1)
         check_rows(~negative, rois, "no negative size, as aligned is True")
@@ -116,8 +116,3 @@ def check_nchw(order: object) -> None:
     """Check that the order is the one that this operator has."""
     if settle.layout(order) != "NCHW":
         raise ValueError(f"order must be 'NCHW' for this operator, got {order!r}")
-
-
-def switch(name: str, value: object) -> bool:
-    """Return a switch; arguments of Caffe2 are switched by 0 and 1, too."""
-    return bool(value) if type(value) is int and value in (0, 1) else settle.flag(name, value)

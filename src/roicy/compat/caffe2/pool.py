@@ -9,7 +9,7 @@ from roicy import _arguments as settle
 from roicy._backend import adopt_single
 from roicy._types import AnyArray, Array, Flag, Integer, Layout, Real
 from roicy.compat._boxes import check_batch_column, scale_in_float32
-from roicy.compat.caffe2.inputs import WORDS, check_bins, check_nchw, switch
+from roicy.compat.caffe2.inputs import WORDS, check_bins, check_nchw
 
 
 @overload
@@ -47,7 +47,7 @@ def RoIPool(
     spatial_scale: Real = 1.0,
     pooled_h: Integer = 1,
     pooled_w: Integer = 1,
-    is_test: Flag | Literal[0, 1],
+    is_test: Flag,
 ) -> Array | tuple[Array, Array]: ...
 
 
@@ -59,7 +59,7 @@ def RoIPool(
     spatial_scale: Real = 1.0,
     pooled_h: Integer = 1,
     pooled_w: Integer = 1,
-    is_test: Flag | Literal[0, 1] = 0,
+    is_test: Flag = 0,
 ) -> Array | tuple[Array, Array]:
     """Take the maximum over the bins of boxes rounded to pixels, as Caffe2's RoIPool.
 
@@ -119,7 +119,7 @@ def RoIPool(
             rois,
             (pooled_h, pooled_w),
             spatial_scale=scale_in_float32(spatial_scale),
-            return_argmax=not switch("is_test", is_test),
+            return_argmax=not settle.flag("is_test", is_test),
         )
 
 
@@ -133,7 +133,7 @@ def RoIPoolGradient(
     spatial_scale: Real = 1.0,
     pooled_h: Integer = 1,
     pooled_w: Integer = 1,
-    is_test: Flag | Literal[0, 1] = 0,
+    is_test: Flag = 0,
 ) -> Array:
     """Gradient of `RoIPool` with respect to the features.
 
@@ -187,7 +187,7 @@ def RoIPoolGradient(
         check_batch_column(boxes)
         scale_in_float32(spatial_scale)
         check_bins(dY, settle.output_size((pooled_h, pooled_w)), "NCHW")
-        if switch("is_test", is_test):
+        if settle.flag("is_test", is_test):
             raise ValueError(f"is_test must be 0 for a gradient, got {is_test!r}")
         return roicy.roi_pool_backward(dY, argmaxes, boxes, maps.shape)
 
