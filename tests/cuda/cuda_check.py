@@ -5,7 +5,7 @@
     python tests/cuda/cuda_check.py 90 --only axis_forward
     python tests/cuda/cuda_check.py 75 80 90 100 --common
 
-It takes CuPy, NVRTC and the CUDA headers, as ``roicy[cuda13]`` installs them. The compiler gets what CuPy
+It takes CuPy, NVRTC and the CUDA headers, as the extra ``cuda13`` installs them. The compiler gets what CuPy
 would hand it on a device. An error, a warning or a spilled register fails; registers and memory are listed.
 """
 

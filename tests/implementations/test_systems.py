@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,14 +37,18 @@ def function_of_example(example, name):
 # ---------------------------------------------------------------- the calls of the tables
 
 
-def calls_of(page, column=1):
-    """What the rows of a page's table have in a column: ``code`` that is an expression with a call in it."""
-    for row in re.split(r"^    \* - ", (DOCS / "systems" / page).read_text(), flags=re.MULTILINE)[1:]:
+def cells_of(page, column=1):
+    """What the rows of a page's table have in a column, without the head."""
+    for row in re.split(r"^    \* - ", (DOCS / "systems" / page).read_text(), flags=re.MULTILINE)[2:]:
         cells = re.split(r"^      - ", row, flags=re.MULTILINE)
         if len(cells) == 3:
-            yield from (
-                code for code in re.findall(r"``(.+?)``", " ".join(cells[column].split())) if "(" in code
-            )
+            yield " ".join(cells[column].split())
+
+
+def calls_of(page, column=1):
+    """The expressions with a call in a column."""
+    for cell in cells_of(page, column):
+        yield from (code for code in re.findall(r"``(.+?)``", cell) if "(" in code)
 
 
 def tables():
@@ -137,6 +142,38 @@ def test_calls_of_the_tables_run(page, code):
     values = found[0] if isinstance(found, tuple) else found
     assert np.isfinite(values).all()
     assert values.any()
+
+
+def other_code():
+    """What the middle columns have beside these calls: other expressions, names, options."""
+    known = set(tables())
+    for page in sorted(page.name for page in (DOCS / "systems").glob("*.rst")):
+        for cell in cells_of(page):
+            code = re.findall(r"``(.+?)``", cell)
+            calls = [one for one in code if (page, one) in known]
+            yield from ((page, one, calls[0] if calls else None) for one in code if one not in calls)
+
+
+@pytest.mark.parametrize("page, code, call", list(other_code()))
+def test_other_code_of_the_tables_is_there(page, code, call):
+    functions = functions_of_pages()
+    if re.fullmatch(r"\w+=.+", code) and call is not None:  # instead of what the call has
+        name = code.partition("=")[0]
+        test_calls_of_the_tables_run(page, re.sub(rf"\b{name}=(\"\w+\"|\w+)", code, call))
+    elif re.fullmatch(r"\w+=\w+", code):
+        name = code.partition("=")[0]
+        assert any(name in inspect.signature(function).parameters for function in functions.values())
+    elif re.fullmatch(r"[\w.]+", code) and code not in NAMES:
+        names = {"compat": roicy.compat, **vars(roicy), **functions}
+        assert callable(eval(code, names))
+    else:
+        assert np.isfinite(eval(code, NAMES | {"eps": 1e-6, "x": FEATURES})).all()
+
+
+def functions_of_pages():
+    """The functions of the programs that the pages show."""
+    shown = [vars(program(path.stem)) for path in (DOCS / "systems").glob("*.py")]
+    return {name: value for names in shown for name, value in names.items() if callable(value)}
 
 
 def test_calls_of_opencvs_table_agree():

@@ -52,6 +52,12 @@ def test_the_front_page_runs(tmp_path, monkeypatch):
     assert "backbone" in names or left_out & {"onnx", "onnxruntime"}
 
 
+def test_nobody_is_told_to_install_what_no_index_has():
+    """There is no release: an index may have a stranger's package of this name."""
+    for path in [README, *DOCS.rglob("*.rst"), *DOCS.rglob("*.py"), *(ROOT / "src").rglob("*.py")]:
+        assert not re.search(r"""install (-\S+ )*['"]?roicy\b""", path.read_text(encoding="utf-8")), path
+
+
 def _front_page():
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     (block,) = (block for block in blocks if "backbone.run" in block)

@@ -90,10 +90,11 @@ def _broken(error: Exception) -> State:
 
 
 def _install(line: int | None = None) -> str:
-    # The extra must fit the CuPy that is there; without one, the newer line is the better guess.
-    if line in (12, 13):
-        return f'pip install "roicy[cuda{line}]"'
-    return 'pip install "roicy[cuda13]" (roicy[cuda12] where nvidia-smi says CUDA 12)'
+    # From the source: there is no release, and what an index has by that name would be a stranger's. The
+    # extra must fit the CuPy that is there; without one, the newer line is the better guess.
+    extra = f'".[cuda{line if line in (12, 13) else 13}]"'
+    other = "" if line in (12, 13) else ' (".[cuda12]" where nvidia-smi says CUDA 12)'
+    return f"python -m pip install {extra}{other} in the folder of roicy's source"
 
 
 def _ask(question: Callable[[Any], Found], cupy: Any) -> tuple[Found | None, str]:
