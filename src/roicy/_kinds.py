@@ -124,7 +124,7 @@ def settled_kind(
     else:
         n, h, w, c = input_shape
     rows, columns = output_size
-    pooled = settle.channels_of_bins(input_shape, c, output_size) if kind.position_sensitive else c
+    pooled = settle.channels_of_bins(input_shape, layout, output_size) if kind.position_sensitive else c
     output_shape = (rois, pooled, rows, columns) if layout == "NCHW" else (rois, rows, columns, pooled)
     return (n, c, h, w), output_shape, settle.invalid(invalid), kind.settle(options, boxes, output_size)
 
@@ -198,7 +198,7 @@ LARGEST_SAMPLE = Kind(
     argmax_error=lambda kernels, _, table, argmax: kernels.grid_argmax_error(table, argmax),
     one_table=True,
     words="mode='max', max_rule='bilinear', ",
-    argmax_from="mode='max': roi_align returns it with return_argmax=True",
+    argmax_from="mode='max'",
 )
 
 LARGEST_PRODUCT = LARGEST_SAMPLE._replace(
@@ -302,7 +302,7 @@ LARGEST_PIXEL = Kind(
     backward_rois="roi_pool has no gradient with respect to boxes: it rounds them to pixels",
     argmax="pixel",
     argmax_error=_range_argmax_error,
-    argmax_from="mode='max': roi_pool returns it with return_argmax=True",
+    argmax_from="mode='max'",
 )
 
 PIXEL_AVERAGE = AVERAGE._replace(

@@ -52,6 +52,8 @@ def backward(
     layout = settle.layout(given.layout)
     size = settle.grad_output_size(grad_output, layout)
     shape = settle.input_shape(input_shape, layout)
+    if kind.position_sensitive:
+        settle.channels_of_bins(shape, layout, size, "input_shape")
     settled = rois, batch_indices, layout, given.invalid
     return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward(grad_output, argmax, out)
 
@@ -105,6 +107,7 @@ def pool_levels(
     )
     layout = settle.layout(given.layout)
     shapes, size = settle.maps(maps, layout), settle.output_size(output_size)
+    settle.as_many_scales("features", len(maps), sharing.spatial_scales)
     settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
         kind, kernels, settled, sharing.adopted(levels), shapes, size, options
@@ -134,6 +137,7 @@ def backward_levels(
     layout = settle.layout(given.layout)
     size = settle.grad_output_size(grad_output, layout)
     shapes = settle.input_shapes(input_shapes, layout)
+    settle.as_many_scales("input_shapes", len(shapes), sharing.spatial_scales)
     settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
         kind, kernels, settled, sharing.adopted(levels), shapes, size, options
@@ -163,6 +167,7 @@ def backward_rois_levels(
     )
     layout = settle.layout(given.layout)
     shapes, size = settle.maps(maps, layout), settle.grad_output_size(grad_output, layout)
+    settle.as_many_scales("features", len(maps), sharing.spatial_scales)
     settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
         kind, kernels, settled, sharing.adopted(levels), shapes, size, options

@@ -131,6 +131,33 @@ def boxes_for(rule: LevelRule, rois: Ndarray | tuple[Ndarray, ...], settled: set
     return boxes
 
 
+def levels_of_maps(
+    levels: Any,
+    rois: Ndarray | tuple[Ndarray, ...],
+    settled: settle.Rois,
+    scales: Sequence[float],
+    checked: bool,
+    xp: Any,
+) -> Ndarray:
+    """Return the map that each box is pooled from, by its scale in the order of the maps, -1 for none.
+
+    Levels are an array, which becomes one of the call's inputs and where `checked` is looked at, or the name
+    of a rule.
+    """
+    k, count = len(settled.boxes), len(scales)
+    if not isinstance(levels, str):
+        found = settle.level_array(levels, k, count)
+        settled.given = (levels, *settled.given)  # batch indices stay the last ones
+        if checked:
+            settle.check_levels(found, levels, count)
+        return found
+    rule = settle.level_rule(levels, "levels")
+    if count == 1 and rule != "openvino":
+        return xp.zeros(k, np.int32)
+    canonical = 224.0, 4, settle.level_of_first(rule, scales)
+    return levels_of(boxes_for(rule, rois, settled), count, rule, canonical, None, xp)
+
+
 def levels_of(
     boxes: Ndarray,
     levels: int,

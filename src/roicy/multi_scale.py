@@ -21,18 +21,15 @@ from roicy._types import (
     Indices,
     InputShape,
     Layout,
-    LevelRule,
-    Merge,
     Ndarray,
     Out,
     OutputSize,
     Purpose,
-    Real,
     Regions,
     Shape,
     Size,
 )
-from roicy.levels import boxes_for, levels_of
+from roicy.levels import levels_of_maps
 from roicy.plan import Given, Plan, Sharing
 
 if TYPE_CHECKING:
@@ -85,12 +82,14 @@ class MultiScalePlan(Generic[Array]):
         self._invalid = settle.invalid(invalid)
         self._checked = False
         self._merge = settle.merge(sharing.merge)
-        self._scales = settle.spatial_scales(sharing.spatial_scales, len(input_shapes), settled.boxes.dtype)
+        self._scales = settle.spatial_scales(sharing.spatial_scales, settled.boxes.dtype)
         self._levels: Ndarray | None = None
         self._nowhere: Ndarray | None = None
         shared, of_level = settled, None
         if self._merge == "assigned":
-            self._levels = self._settled_levels(sharing.levels, rois)
+            self._levels = levels_of_maps(
+                sharing.levels, rois, settled, self._scales, self._invalid == "raise", xp
+            )
             shared, of_level, self._nowhere = settle.shared_out(settled, self._levels, images, xp)
         elif isinstance(sharing.levels, str):
             settle.level_rule(sharing.levels, "levels")
@@ -110,22 +109,6 @@ class MultiScalePlan(Generic[Array]):
         )
         self._options = tuple(options)
         self._output_shape = self._plans[0].output_shape
-
-    def _settled_levels(self, levels: Any, rois: Any) -> Ndarray:
-        settled: settle.Rois = self._rois
-        count, xp = len(self._input_shapes), self._kernels.xp
-        k = len(settled.boxes)
-        if not isinstance(levels, str):
-            found = settle.level_array(levels, k, count)
-            settled.given = (levels, *settled.given)  # batch indices stay the last ones
-            if self._invalid == "raise":
-                settle.check_levels(found, levels, count)
-            return found
-        rule = settle.level_rule(levels, "levels")
-        if count == 1 and rule != "openvino":
-            return xp.zeros(k, np.int32)
-        canonical = 224.0, 4, settle.level_of_first(rule, self._scales)
-        return levels_of(boxes_for(rule, rois, settled), count, rule, canonical, None, xp)
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
@@ -266,14 +249,11 @@ class MultiScalePlan(Generic[Array]):
     def __reduce__(self) -> tuple[Any, ...]:
         # What is copied or pickled are the arguments, as of other plans; levels are those that were found.
         rois = self._rois
+        images = rois.images if rois.lengths is None else None
+        levels: Any = "torchvision" if self._levels is None else self._levels
         arguments = {
-            "rois": rois.as_given(rois.boxes),
-            "batch_indices": rois.images if rois.lengths is None else None,
-            "layout": self._layout,
-            "invalid": self._invalid,
-            "spatial_scales": self._scales,
-            "levels": "torchvision" if self._levels is None else self._levels,
-            "merge": self._merge,
+            "given": Given(rois.as_given(rois.boxes), images, self._layout, self._invalid),
+            "sharing": Sharing(self._scales, levels, self._merge),
             "input_shapes": self._input_shapes,
             "output_size": self.output_size,
             "options": self._options,
@@ -364,7 +344,7 @@ class MultiScalePlan(Generic[Array]):
                 chosen[self._nowhere] = -1
 
     def _backward(self, grad_output: Ndarray, argmax: Ndarray, out: Sequence[Ndarray] | None) -> Any:
-        spread = self._plans[0]._gradient(self._kind.backward, argmax)
+        spread = self._plans[0]._gradient(self._kind.backward, argmax, self._pooling)
         accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
         settle.few_bins("grad_output", self.output_size)
         argmaxes, inputs = self._settled_argmax(argmax, grad_output)
@@ -396,7 +376,7 @@ class MultiScalePlan(Generic[Array]):
         self, grad_output: Ndarray, features: Sequence[Ndarray], argmax: Ndarray, out: Ndarray
     ) -> Any:
         rois = self._rois
-        slope = self._plans[0]._gradient(self._kind.backward_rois, argmax)
+        slope = self._plans[0]._gradient(self._kind.backward_rois, argmax, self._pooling)
         settle.as_many("features", features, len(self._plans))
         accumulate, _ = settle.pyramid(features, self._input_shapes)
         settle.grad_output_of(features[0], grad_output, self._output_shape)
@@ -423,6 +403,10 @@ class MultiScalePlan(Generic[Array]):
         return rois.as_given(out)
 
     # ------------------------------------------------ checks and tables
+
+    @property
+    def _pooling(self) -> str:
+        return f"multi_scale_{self._kind.operator}"
 
     def _argmax_shape(self) -> tuple[int, ...]:
         # one for each box, or where each is pooled from all maps for each of these
@@ -487,6 +471,7 @@ def keep(
         rois=given.rois, batch_indices=given.batch_indices, levels=settle.no_rule(sharing.levels)
     )
     shapes, size = settle.input_shapes(input_shapes, layout), settle.output_size(output_size)
+    settle.as_many_scales("input_shapes", len(shapes), sharing.spatial_scales)
     settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
         kind, kernels, settled, sharing.adopted(levels), shapes, size, options
@@ -497,23 +482,8 @@ def keep(
 
 def _made_again(kind: Kind, arguments: dict[str, Any]) -> MultiScalePlan[Any]:
     try:
-        return _kept(kind, **arguments)
-    except (TypeError, ValueError) as error:
+        return keep(kind, **arguments)
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"a stored MultiScalePlan must hold the arguments that make one, got others: {error}"
         ) from error
-
-
-def _kept(
-    kind: Kind,
-    *,
-    spatial_scales: Sequence[Real],
-    levels: LevelRule | Indices,
-    merge: Merge,
-    input_shapes: Sequence[InputShape],
-    output_size: OutputSize,
-    options: Sequence[Any],
-    **given: Any,
-) -> MultiScalePlan[Any]:
-    sharing = Sharing(spatial_scales, levels, merge)
-    return keep(kind, Given(**given), sharing, input_shapes, output_size, options)

@@ -358,8 +358,11 @@ class Plan(Generic[Array]):
 
     # ------------------------------------------------ checks
 
-    def _gradient(self, kernel: Callable[..., None] | str, argmax: Ndarray) -> Callable[..., None]:
-        # the kernel of a gradient that exists, once there is an argmax where there should be one
+    def _gradient(
+        self, kernel: Callable[..., None] | str, argmax: Ndarray, pooling: str = ""
+    ) -> Callable[..., None]:
+        # the kernel of a gradient that exists, once there is an argmax where there should be one; `pooling`
+        # returns that, or the operator's function
         kind = self._kind
         if isinstance(kernel, str):
             raise ValueError(kernel)
@@ -367,7 +370,10 @@ class Plan(Generic[Array]):
             if not kind.argmax:
                 raise ValueError(f"argmax must be None for {kind.no_argmax}")
         elif kind.argmax_from:
-            raise ValueError(f"argmax must be given for {kind.argmax_from}")
+            pooling = pooling or kind.operator
+            raise ValueError(
+                f"argmax must be given for {kind.argmax_from}: {pooling} returns it with return_argmax=True"
+            )
         elif kind.argmax:
             settle.argmax(argmax, self._output_shape)
         return kernel
@@ -463,6 +469,8 @@ def keep(
     layout = settle.layout(given.layout)
     kernels, rois, batch_indices = adopt(rois=given.rois, batch_indices=given.batch_indices)
     shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
+    if kind.position_sensitive:
+        settle.channels_of_bins(shape, layout, size, "input_shape")
     given = Given(rois, batch_indices, layout, given.invalid)
     plan = made.__new__(made)  # whose initialiser may be one of a subclass
     Plan.__init__(plan, kind, kernels, given, shape, size, options)

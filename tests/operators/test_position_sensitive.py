@@ -113,15 +113,17 @@ def test_one_table_and_one_pass(monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 5, 8, 8), (1, 3, 8, 8)])
 def test_channels_that_cannot_be_divided(shape):
     boxes, grad = ROIS[:1], np.ones((1, 1, 2, 2), np.float32)
-    says = rf"features must have a multiple of 2 \* 2 channels, .* got {shape[1]} in input_shape"
-    with pytest.raises(ValueError, match=says):
-        roicy.ps_roi_align(np.ones(shape, np.float32), boxes, 2)
-    with pytest.raises(ValueError, match=says):
-        roicy.ps_roi_align_backward(grad, boxes, shape)
-    with pytest.raises(ValueError, match=says):
-        roicy.ps_roi_align_backward_rois(grad, np.ones(shape, np.float32), boxes)
-    with pytest.raises(ValueError, match=says):
-        roicy.ps_roi_align_plan(boxes, shape, 2)
+    says = rf"must have a multiple of 2 \* 2 channels, one for each bin, got {shape[1]} in \({shape[0]},"
+    features = np.ones(shape, np.float32)
+    with pytest.raises(ValueError, match=rf"^features {says}"):
+        roicy.ps_roi_align_backward_rois(grad, features, boxes)
+    for name in ("ps_roi_align", "ps_roi_pool"):
+        with pytest.raises(ValueError, match=rf"^features {says}"):
+            getattr(roicy, name)(features, boxes, 2)
+        with pytest.raises(ValueError, match=rf"^input_shape {says}"):
+            getattr(roicy, f"{name}_backward")(grad, boxes, shape)
+        with pytest.raises(ValueError, match=rf"^input_shape {says}"):
+            getattr(roicy, f"{name}_plan")(boxes, shape, 2)
 
 
 @pytest.mark.parametrize("channels", [2, 4, 8])

@@ -53,6 +53,16 @@ def test_rules_have_the_numbers_of_the_geometry():
     assert [getattr(_types, name) for name in names] == list(range(len(names)))
 
 
+def test_a_file_fits_in_a_head():
+    parts = [path for folder in (SOURCE, Path(__file__).parents[1]) for path in folder.rglob("*")]
+    written = [
+        path for path in parts if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".h", ".cu", ".cuh", ".cpp")
+    ]
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in written}
+    long = {path.name: length for path, length in lengths.items() if length > 500}
+    assert len(written) > 300 and not long, long
+
+
 def test_every_folder_has_a_rule():
     backends = SOURCE / "cpu", SOURCE / "cuda"
     folders = {f"{b.name}/{path.name}" for b in backends for path in b.iterdir() if any(path.glob("*.p*"))}

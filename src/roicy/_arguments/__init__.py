@@ -63,6 +63,7 @@ from roicy._arguments.outputs import (
 )
 from roicy._arguments.pyramids import (
     as_many,
+    as_many_scales,
     check_levels,
     input_shapes,
     level_array,
@@ -86,6 +87,7 @@ __all__ = [
     "argmax_error",
     "argmax_size",
     "as_many",
+    "as_many_scales",
     "canonical_size",
     "channels_of_bins",
     "check_levels",

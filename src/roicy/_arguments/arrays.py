@@ -74,13 +74,14 @@ def _bounded(name: str, shape: Shape, layout: Layout) -> Shape:
     return shape
 
 
-def channels_of_bins(shape: Shape, channels: int, size: Size) -> int:
+def channels_of_bins(shape: Shape, layout: Layout, size: Size, name: str = "features") -> int:
     """Return how many channels are pooled from a map that has as many for each bin."""
+    channels = shape[1 if layout == "NCHW" else 3]
     rows, columns = size
     if channels % (rows * columns):
         raise ValueError(
-            f"features must have a multiple of {rows} * {columns} channels, one for each bin, got {channels} "
-            f"in input_shape {shape}"
+            f"{name} must have a multiple of {rows} * {columns} channels, one for each bin, got {channels} "
+            f"in {shape}"
         )
     return channels // (rows * columns)
 

@@ -89,12 +89,25 @@ def as_many(name: str, value: Sequence[Any], count: int) -> None:
         raise ValueError(f"{name} must have {count} items, one for each map, got {len(value)}")
 
 
-def spatial_scales(value: Any, count: int, boxes: DType) -> tuple[float, ...]:
-    """Return the scale of each map."""
+def as_many_scales(name: str, maps: int, scales: Any) -> None:
+    """Check that there is a scale for each map: either of both arguments may be the wrong one."""
+    given = _scales(scales)
+    if len(given) != maps:
+        raise ValueError(
+            f"{name} and spatial_scales must have one item for each map, got {maps} and {len(given)}"
+        )
+
+
+def _scales(value: Any) -> tuple[Any, ...]:
     if isinstance(value, np.ndarray) and value.ndim:
         value = tuple(value)
-    given = sequence("spatial_scales", value, "numbers, one for each map")
-    as_many("spatial_scales", given, count)
+    found: tuple[Any, ...] = sequence("spatial_scales", value, "numbers, one for each map")
+    return found
+
+
+def spatial_scales(value: Any, boxes: DType) -> tuple[float, ...]:
+    """Return the scale of each map."""
+    given = _scales(value)
     return tuple(spatial_scale(scale, boxes, f"spatial_scales[{level}]") for level, scale in enumerate(given))
 
 
