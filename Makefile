@@ -120,9 +120,19 @@ clean: ## remove .venv, .venv-* and everything that was built
 	find src -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+# Before anything is made: is there what roicy is compiled with and runs on?
+define check
+command -v $(PYTHON) > /dev/null || { echo "roicy needs Python: no $(PYTHON) is found; PYTHON= names another" >&2; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "roicy needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1): PYTHON=python3.12 names another" >&2; exit 1; }; \
+set -- $${CC:-$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}; command -v "$$1" > /dev/null || \
+	{ echo "roicy is compiled, and no $$1 is found: install gcc, or name another C compiler: CC=clang" >&2; exit 1; }
+endef
+
 # Stamps: a second run installs nothing, unless something changed.
 
 $(VENV)/made.stamp:
+	@$(check)
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
@@ -162,6 +172,7 @@ $(VENV)-lint/lint.stamp: pyproject.toml
 # From a copy of the sources: build/ is the other wheel's.
 $(VENV)-sanitize/roicy.stamp: $(SOURCES)
 	@echo "building and installing roicy under the sanitizers (some minutes)"
+	@$(check)
 	@rm -rf $(VENV)-sanitize && $(PYTHON) -m venv $(VENV)-sanitize && mkdir $(VENV)-sanitize/source
 	@cp -r pyproject.toml setup.py README.md LICENSE MANIFEST.in src $(VENV)-sanitize/source
 	@find $(VENV)-sanitize/source -name '*.so' -delete
@@ -173,6 +184,7 @@ $(VENV)-sanitize/roicy.stamp: $(SOURCES)
 
 # Environments with CuPy, by the extras; and the same wheel in them, when it is built.
 $(VENV)-cuda%/made.stamp: pyproject.toml
+	@$(check)
 	@echo "making $(VENV)-cuda$* with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)-cuda$*
 	@{ $(call install,cuda$*,$(VENV)-cuda$*) && $(VENV)-cuda$*/bin/python -m pip --quiet install rich; } || \

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,9 @@ class BuildKernels(build_ext):
         self.done = set()
 
     def build_extensions(self):
+        command = getattr(self.compiler, "compiler", None)  # MSVC has none, and finds itself
+        if command and shutil.which(command[0]) is None:
+            sys.exit(f"roicy is compiled, and no {command[0]} is found: install gcc, or name another in CC")
         openmp = self.openmp_flags()
         # clang has no such parameter, and only warns
         known = not MSVC and self.runs([*INLINING, "-Werror"], "int main(void) { return 0; }")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from roicy._cli.workloads import Workload
@@ -14,15 +16,42 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
     chosen = _parser().parse_args(arguments)
-    status: int = chosen.run(chosen)
+    try:
+        status: int = chosen.run(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough: `roicy info | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes yet
+        return 141
+    except KeyboardInterrupt:
+        print("\nroicy: interrupted", file=sys.stderr)
+        return 130
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says more\n")
+
+
+class _Version(argparse.Action):
+    """Print the version, which takes a while to find."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import roicy
+
+        print(f"roicy {roicy.__version__}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="roicy", description="RoI operators for NumPy and CuPy arrays.")
+    parser = _Parser(prog="roicy", description="RoI operators for NumPy and CuPy arrays.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     info = commands.add_parser("info", help="print versions, CPU level, threads and the state of CUDA")
+    info.add_argument("--json", action="store_true", help="for programs")
     info.set_defaults(run=_info)
 
     demo = commands.add_parser("demo", help="run the operators on a photo and draw what happened")
@@ -30,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     bench = commands.add_parser("bench", help="time this installation on this machine")
-    bench.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads [%(default)s]")
+    bench.add_argument("--threads", type=_threads, default=1, metavar="N", help="threads [%(default)s]")
     bench.add_argument("--rounds", type=_positive, default=7, metavar="N", help="timed rounds [%(default)s]")
     bench.add_argument("--only", type=_workloads, metavar="NAME[,NAME]", help="workloads to run [all]")
     bench.set_defaults(run=_bench)
@@ -38,10 +67,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    from roicy._arguments import thread_count
+
+    try:
+        return thread_count(_positive(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected fewer threads, got {text}") from None
 
 
 def _workloads(text: str) -> list[Workload]:
@@ -56,7 +93,12 @@ def _workloads(text: str) -> list[Workload]:
 def _info(chosen: argparse.Namespace) -> int:
     import roicy
 
-    roicy.show_config()
+    if chosen.json:
+        import json
+
+        print(json.dumps(roicy.show_config("dicts"), indent=2))
+    else:
+        roicy.show_config()
     return 0
 
 
@@ -69,9 +111,16 @@ def _demo(chosen: argparse.Namespace) -> int:
         print(f"The demo needs more than roicy: {error}. Install it with", file=sys.stderr)
         print("    python -m pip install matplotlib pillow scikit-image", file=sys.stderr)
         return 1
+    folder = Path(chosen.output)
+    try:  # before what takes long
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "align.png").open("ab").close()
+    except OSError as error:
+        print(f"roicy demo: no pictures can be written to {folder}: {error.strerror}", file=sys.stderr)
+        return 1
     from roicy._cli.demo import demo
 
-    demo(chosen.output)
+    demo(folder)
     return 0
 
 
@@ -79,5 +128,4 @@ def _bench(chosen: argparse.Namespace) -> int:
     from roicy._cli.bench import bench
     from roicy._cli.workloads import select
 
-    bench(chosen.only or select(None), chosen.threads, chosen.rounds)
-    return 0
+    return bench(chosen.only or select(None), chosen.threads, chosen.rounds)

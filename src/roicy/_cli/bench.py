@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from functools import partial
+from shutil import get_terminal_size
 from typing import Any
 
 import numpy as np
@@ -11,27 +13,36 @@ import numpy as np
 import roicy
 from roicy._cli.calls import passes
 from roicy._cli.race import race
-from roicy._cli.terminal import print_table
+from roicy._cli.terminal import Lines
 from roicy._cli.workloads import Workload
 
 COLUMNS = ("forward", "with argmax", "backward", "box gradient")
 
 
-def bench(workloads: Iterable[Workload], threads: int = 1, rounds: int = 7) -> None:
-    """Time the passes of each workload and print a table."""
-    rows = []
-    with roicy.num_threads(threads):
-        for workload in workloads:
-            print(f"{workload.name}: {workload.about} ...", flush=True)
-            contestants = {name: make(workload) for name, make in passes(workload).items()}
-            seconds = race(contestants, partial(_inputs, workload), rounds)
-            timings = {name: f"{1e3 * value:.3f}" for name, value in seconds.items()}
-            rows.append([workload.name, *(timings.get(name, "") for name in COLUMNS)])
-    print_table(
-        f"milliseconds per call, median of {rounds}; {describe(threads)}",
-        ["workload", *(f">{name}" for name in COLUMNS)],
-        rows,
-    )
+def bench(workloads: Iterable[Workload], threads: int = 1, rounds: int = 7) -> int:
+    """Time the passes of each workload, print each as it comes, and return the exit status."""
+    workloads = list(workloads)
+    _print_wrapped(f"milliseconds per call, median of {rounds}; {describe(threads)}")
+    print()
+    names = [workload.name for workload in workloads]
+    lines = Lines(["workload", *(f">{name}" for name in COLUMNS)], [max(map(len, names)), 7, 7, 7, 7])
+    lines.head()
+    done: list[Workload] = []
+    try:
+        with roicy.num_threads(threads):
+            for workload in workloads:
+                lines.begin(workload.name)
+                contestants = {name: make(workload) for name, make in passes(workload).items()}
+                seconds = race(contestants, partial(_inputs, workload), rounds)
+                timings = {name: f"{1e3 * value:.3f}" for name, value in seconds.items()}
+                lines.end([timings.get(name, "") for name in COLUMNS])
+                done.append(workload)
+    except KeyboardInterrupt:
+        print(f"\n\ninterrupted: {len(done)} of {len(workloads)} workloads were timed")
+    print()
+    for workload in done:
+        _print_wrapped(f"{workload.name}: {workload.about}")
+    return 0 if len(done) == len(workloads) else 130
 
 
 def describe(threads: int) -> str:
@@ -39,6 +50,10 @@ def describe(threads: int) -> str:
     from roicy import cpu
 
     return f"{threads} thread{'s' if threads > 1 else ''}, CPU level {cpu.level()}"
+
+
+def _print_wrapped(text: str) -> None:
+    print(*textwrap.wrap(text, get_terminal_size().columns - 1, subsequent_indent="  "), sep="\n", flush=True)
 
 
 def _inputs(workload: Workload, number: int) -> tuple[Any, ...]:

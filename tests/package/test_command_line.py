@@ -1,0 +1,222 @@
+"""The command line: what it prints, on wide and narrow terminals, and how it ends where it cannot go on."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import roicy
+from roicy import _cli
+from roicy._cli import bench, terminal
+
+ROOT = Path(__file__).parents[2]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def on_terminal(monkeypatch):
+    """Standard output is a terminal of so many columns; returned is what it shows."""
+
+    def of(columns):
+        shown = Terminal()
+        monkeypatch.setattr(sys, "stdout", shown)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        return shown
+
+    return of
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Workloads take no time; one may be where somebody presses Ctrl-C."""
+    interrupted = set()
+
+    def race(contestants, make_inputs, rounds):
+        if make_inputs.args[0].name in interrupted:
+            raise KeyboardInterrupt
+        return dict.fromkeys(contestants, 0.0123)
+
+    monkeypatch.setattr(bench, "race", race)
+    return interrupted
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as done:
+        _cli.main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out == f"roicy {roicy.__version__}\n"
+
+
+def test_info_for_programs(capsys):
+    assert _cli.main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == roicy.show_config("dicts")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_bench_fits_the_terminal(columns, on_terminal, timed):
+    shown = on_terminal(columns)
+    assert _cli.main(["bench"]) == 0
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    assert sum("12.300" in line for line in lines) >= 16
+    assert any(line.split() == ["box_7x7_adaptive", *["12.300"] * 3] for line in lines) == (columns > 40)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_bench_keeps_what_it_has(columns, on_terminal, timed):
+    """And shows it as it comes."""
+    timed.add("pool_7x7")
+    shown = on_terminal(columns)
+    assert _cli.main(["bench", "--only", "one_box,pool_7x7,rmac"]) == 130
+    printed = shown.getvalue()
+    assert printed.index("one_box") < printed.index("12.300") < printed.index("pool_7x7")
+    assert "interrupted: 1 of 3 workloads" in printed
+
+
+def test_a_row_is_begun_before_it_is_known(capsys):
+    lines = terminal.Lines(["call", ">ms"], [9, 6])
+    lines.begin("align")
+    assert "align" in capsys.readouterr().out
+    lines.end(["1.5"])
+    assert capsys.readouterr().out.strip() == "1.5"
+
+
+def test_tables_fit_a_narrow_terminal(on_terminal, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    shown = on_terminal(40)
+    terminal.print_table("times", ["call", "features", ">best"], [["a" * 30, "b" * 24, "1 ms"]])
+    assert max(map(len, shown.getvalue().splitlines())) <= 40
+    assert "1 ms" in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["bench", "--threads", "x"], "--threads: expected a whole number of at least 1, got 'x'"),
+        (["bench", "--threads", "100000"], "--threads: expected fewer threads, got 100000"),
+        (["bench", "--rounds", "0"], "--rounds: expected a whole number of at least 1, got '0'"),
+        (["bench", "--only", "boxes"], "--only: no workload is called 'boxes'"),
+        (["pool"], "pool"),
+        ([], "command"),
+    ],
+    ids=str,
+)
+def test_mistakes_end_in_one_line(arguments, says, capsys):
+    with pytest.raises(SystemExit) as done:
+        _cli.main(arguments)
+    assert done.value.code == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_a_folder_that_pictures_cannot_go_to(tmp_path, capsys):
+    for module in ("matplotlib", "skimage", "PIL"):
+        pytest.importorskip(module)
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "pictures"):
+        assert _cli.main(["demo", "--output", str(folder)]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert str(folder) in printed.err
+        assert printed.err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are closed otherwise")
+@pytest.mark.parametrize("arguments", [["info"], ["bench", "--only", "one_box", "--rounds", "1"]], ids=str)
+def test_a_reader_that_has_enough(arguments):
+    """`roicy info | head -0`: nothing is said about the pipe."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "roicy", *arguments], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (3.21e-5, "32.1 µs"),
+        (9.999e-4, "1.00 ms"),
+        (0.0010416, "1.04 ms"),
+        (0.234, "234 ms"),
+        (12.3456, "12.3 s"),
+    ],
+)
+def test_durations_of_the_demo_read(seconds, words):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("skimage")
+    from roicy._cli.demo import stopwatch
+
+    assert stopwatch.in_words(seconds) == words
+
+
+# ---------------------------------------------------------------- make
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Run a target of the Makefile in a folder that holds nothing else."""
+    if not (ROOT / "Makefile").is_file() or shutil.which("make") is None:
+        pytest.skip("there is no Makefile, or no make")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "src").mkdir()
+
+    def run(*arguments, **environment):
+        done = subprocess.run(
+            ["make", *arguments],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert not list(tmp_path.glob(".venv*")), "something was made"
+        assert done.stdout == ""
+        said, *rest = done.stderr.splitlines()
+        assert all(line.startswith("make") for line in rest)
+        return said
+
+    return run
+
+
+def test_make_says_which_python_it_takes(make, tmp_path):
+    old = tmp_path / "python3.10"
+    old.write_text('#!/bin/sh\ncase "$1" in --version) echo Python 3.10.12;; *) exit 1;; esac\n')
+    old.chmod(0o755)
+    assert make("demo", f"PYTHON={old}").startswith("roicy needs Python 3.11 or later")
+    assert "no-such-python" in make("test", "PYTHON=no-such-python")
+
+
+def test_make_says_that_there_is_no_compiler(make):
+    said = make("demo", f"PYTHON={sys.executable}", CC="no-such-compiler -m64")
+    assert said.startswith("roicy is compiled, and no no-such-compiler is found")
+
+
+def test_an_install_says_that_there_is_no_compiler(tmp_path):
+    if not (ROOT / "setup.py").is_file():
+        pytest.skip("the sources are not beside the tests")
+    pytest.importorskip("Cython")
+    build = ["build_ext", "--build-temp", tmp_path / "temp", "--build-lib", tmp_path / "lib"]
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", *build],
+        cwd=ROOT,
+        env=os.environ | {"CC": "no-such-compiler"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("roicy is compiled, and no no-such-compiler is found")
