@@ -13,12 +13,14 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-environments cuda-check sanitize sanitize-cuda device bench-cuda clean
+.PHONY: help roicy demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-environments cuda-check sanitize sanitize-cuda device bench-cuda clean
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
 	@echo "roicy: make <target> [PYTHON=python3.12]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 17
+
+roicy: $(VENV)/roicy.stamp ## build roicy and install it in .venv
 
 demo: $(VENV)/demo.stamp ## run the operators on a photo, draw what they make of it to roicy-demo/
 	@$(BIN)/roicy demo

@@ -7,13 +7,16 @@ draws a fifth. The default draws the same ones each time, so that a failure is a
 import collections
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 import zlib
 from pathlib import Path
 
+import battery
 import numpy as np
 import on_device
 import pytest
@@ -44,6 +47,7 @@ PATIENCE = 5 if os.environ.get("ROICY_BUILD") == "sanitize" else 1
 #: From so many tests on, most of the kernels will be needed.
 MANY_TESTS = 300
 STOP_COMPILING = pytest.StashKey[threading.Event]()
+SHARED = pytest.StashKey[str]()
 
 
 def pytest_configure(config):
@@ -52,6 +56,15 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "numpy_only(reason): no test of arrays on a device")
     config.addinivalue_line("markers", "thread_unsafe(reason): runs once, not in several threads at a time")
     config.addinivalue_line("markers", "plain_build(reason): no test of a build under sanitizers")
+    if battery.SHARED not in os.environ:  # a worker has that of the process that started it
+        os.environ[battery.SHARED] = config.stash[SHARED] = tempfile.mkdtemp(prefix="roicy-tests-")
+
+
+def pytest_unconfigure(config):
+    """Remove what the processes of this run have shared."""
+    if SHARED in config.stash:
+        shutil.rmtree(config.stash[SHARED])
+        del os.environ[battery.SHARED]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,6 +4,7 @@
     python tests/cuda/cuda_check.py 90 --all            # a row for each specialisation, not for each kernel
     python tests/cuda/cuda_check.py 90 --only axis_forward
     python tests/cuda/cuda_check.py 75 80 90 100 --common
+    python tests/cuda/cuda_check.py 75 80 90 100 --in-turn 70 75 80 90 100
 
 It takes CuPy, NVRTC and the CUDA headers, as the extra ``cuda13`` installs them. The compiler gets what CuPy
 would hand it on a device. An error, a warning or a spilled register fails; registers and memory are listed.
@@ -29,8 +30,9 @@ from roicy.cuda import device, state
 ADDED = ("-ftz=true", "--device-as-default-execution-space")
 REPORT = "--ptxas-options=-v"
 
-# What --common leaves out.
+# What --common leaves out; and what --in-turn compiles for one capability, not for each.
 UNCOMMON = {"-DINDEX=int64", "-DBOX=double"}
+RARER = {*UNCOMMON, "-DSTORED=float16", "-DSTORED=bfloat16", "-DSTORED=double", "-DSTORED=uint8"}
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,22 @@ def specialisation_rows(results):
     return columns, rows
 
 
+def tasks_of(specialisations, chosen):
+    """Return what is to be compiled, (source, options, architecture) each, as the command line has it."""
+    rarer = defaultdict(int)
+    tasks = []
+    for source, options in specialisations:
+        architectures = chosen.architectures
+        if chosen.common and UNCOMMON.intersection(options):
+            continue
+        if chosen.in_turn and RARER.intersection(options):
+            turn = chosen.in_turn[rarer[source] % len(chosen.in_turn)]
+            architectures = [turn] if turn in architectures else []
+            rarer[source] += 1
+        tasks += [(source, options, architecture) for architecture in architectures]
+    return tasks
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(
         description="Compile every CUDA kernel in every specialisation, without a GPU."
@@ -204,6 +222,13 @@ def parse(arguments):
     add("architectures", nargs="+", type=int, metavar="SM", help="compute capabilities: 75 80 90")
     add("--only", metavar="NAME[,NAME]", help="only these sources")
     add("--common", action="store_true", help="only what most calls ask for: a third of the specialisations")
+    add(
+        "--in-turn",
+        nargs="+",
+        type=int,
+        metavar="SM",
+        help="for each what most calls ask for: float32, 32-bit offsets; anything else for one of these",
+    )
     add("--all", action="store_true", help="list every specialisation, not one row per kernel")
     add("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes [%(default)s]")
     return parser.parse_args(arguments)
@@ -217,12 +242,7 @@ def main(arguments=None):
         return 2
     only = chosen.only.split(",") if chosen.only else None
     specialisations = [it for it in device.specialisations() if only is None or it[0] in only]
-    tasks = [
-        (source, options, architecture)
-        for source, options in specialisations
-        for architecture in chosen.architectures
-        if not (chosen.common and UNCOMMON.intersection(options))
-    ]
+    tasks = tasks_of(specialisations, chosen)
     if not tasks:
         print(f"no source is called {chosen.only}", file=sys.stderr)
         return 2

@@ -351,6 +351,25 @@ def test_rows_have_the_most_of_any_specialisation():
     assert rows[0] == ["axis_forward.cu", "rows", "REAL=float", "75", "40", "10", "0", "0"]
 
 
+def test_what_is_compiled_in_turn():
+    """Every specialisation for one capability at the least, each source and each option for all of them."""
+    turns = [70, 75, 80, 90, 100]
+    everything = list(device.specialisations())
+    tasks = []
+    for given in (turns[:1], turns[1:]):
+        arguments = [*map(str, given), "--in-turn", *map(str, turns)]
+        tasks += cuda_check.tasks_of(everything, cuda_check.parse(arguments))
+    assert len(set(tasks)) == len(tasks)
+    assert {task[:2] for task in tasks} == set(everything)
+    assert {(source, sm) for source, _, sm in tasks} == {(s, sm) for s, _ in everything for sm in turns}
+    assert {(it, sm) for _, options, sm in tasks for it in options} == {
+        (it, sm) for _, options in everything for it in options for sm in turns
+    }
+    often = [(s, options) for s, options in everything if not cuda_check.RARER.intersection(options)]
+    assert {(*it, sm) for it in often for sm in turns} <= set(tasks)
+    assert len(tasks) < len(everything) * len(turns) / 3
+
+
 def test_the_check_says_what_it_needs(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert cuda_check.main(["90"]) == 2

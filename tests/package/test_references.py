@@ -29,10 +29,12 @@ def waiting():
 
     gc.collect()
     gc.disable()
+    gc.freeze()  # of all that is there nothing is looked at again
     gc.set_debug(gc.DEBUG_SAVEALL)
     yield find
     gc.set_debug(0)
     gc.garbage.clear()
+    gc.unfreeze()
     gc.enable()
 
 

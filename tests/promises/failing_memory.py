@@ -171,6 +171,7 @@ def main(library, threads, pieces):
     failing, system = ctypes.CDLL(library), ctypes.CDLL(None)
     roicy.set_num_threads(int(threads))
     memory.keep(0)
+    gc.freeze()  # what is imported is not looked at each time that garbage is looked for
     if pieces == "pieces":
         grid.hold(500)
         sample.hold(20_000)

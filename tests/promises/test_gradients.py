@@ -91,10 +91,12 @@ def test_adjoint_identity(operator, examples):
 
 @of_all
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_boxes_add_up(operator, layout):
+def test_boxes_add_up(operator, layout, backend):
     """The gradient of many boxes is the sum of the gradients of each, whatever image they are on."""
     name = "nhwc-16" if operator.position_sensitive else "many-boxes-flat-bins"
     case = battery.CASES[battery.CASE_IDS.index(name)]
+    if backend == "cuda":  # on the processor a call for each takes its time
+        case = case._replace(boxes=12)
     problem = battery.build(operator, case)
     argmax = operator.chosen(problem, 0)
     options = {"layout": layout, **problem.options}

@@ -74,6 +74,8 @@ def test_any_layout_gives_the_same_bits(operator, examples):
 @of_battery([(o, case) for o, case in BATTERY if o is AVERAGE or case in battery.SELECTION])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=LAYOUT_IDS)
 def test_battery(operator, case, layout):
+    if _backend.cpu is not roicy.cpu and operator.position_sensitive:
+        case = case._replace(boxes=min(case.boxes, 40))  # of maps with a channel for each bin that is much
     problem = battery.build(operator, case)
     rising = battery.build(operator, case, rising_values).features
     assert_same_in(operator, layout, layout, problem, rising, case.boxes)
@@ -85,14 +87,15 @@ def test_battery(operator, case, layout):
 @pytest.mark.parametrize("boxes", [2, 150])
 def test_nhwc_equals_nchw(operator, dtype, channels, boxes):
     rng = np.random.default_rng(channels)
-    features = random_values(rng, operator.map_shape((2, channels, 25, 30), (3, 5)), dtype)
+    size = (2, 3) if operator.position_sensitive else (3, 5)  # channels of the maps are as many times more
+    features = random_values(rng, operator.map_shape((2, channels, 25, 30), size), dtype)
     corners = battery.random_boxes(rng, boxes, 25, 30)
     rois = operator.rois(rng, rng.integers(2, size=boxes), corners)
-    expected = operator.outputs(features, rois, (3, 5))
-    found = operator.outputs(features, rois, (3, 5), layout="NHWC")
+    expected = operator.outputs(features, rois, size)
+    found = operator.outputs(features, rois, size, layout="NHWC")
     assert_same_outputs(found, expected, "NHWC")
     last = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
-    out, argmax = operator.both(last, rois, (3, 5), sampling_ratio=2, layout="NHWC")
+    out, argmax = operator.both(last, rois, size, sampling_ratio=2, layout="NHWC")
     assert out.flags.c_contiguous
     assert_same(out.transpose(0, 3, 1, 2), expected[0])
     grad = operator.backward(out, rois, last.shape, argmax, sampling_ratio=2, layout="NHWC")

@@ -94,6 +94,11 @@ def test_what_is_no_number_stays_in_a_long_sum(value):
         assert np.isfinite(pooled[0, [0, 2]]).all()
 
 
+def fewer(backend, count, most):
+    """The count; at most so many where CUDA's kernels run on the processor: behind all their borders, too."""
+    return min(count, most) if backend == "cuda" else count
+
+
 def same_box(k, box):
     return np.array([[0, *box]] * k, np.float32)
 
@@ -114,10 +119,10 @@ def test_gradients_of_very_many_boxes_on_the_same_pixels(backend, boxes):
 
 
 @pytest.mark.parametrize("bins", [30, 50, 300, 1500])
-def test_gradients_of_very_many_bins_on_the_same_pixels(bins):
+def test_gradients_of_very_many_bins_on_the_same_pixels(backend, bins):
     """The shares of the pixels of a column of a small map add up to what is sent back."""
     values = np.random.default_rng(3).uniform(1, 2, 5).astype(np.float32)
-    for output_size in [(bins, 3), (3, bins), (bins // 2, bins // 2)]:
+    for output_size in [(bins, 3), (3, bins), (fewer(backend, bins // 2, 150),) * 2]:
         grad = np.broadcast_to(values[:, None, None], (1, 5, *output_size))
         total = values.astype(np.float64) * (output_size[0] * output_size[1])
         spread = roicy.roi_align_backward(grad, same_box(1, (1, 1, 7, 7)), (1, 5, 8, 8), sampling_ratio=1)
@@ -137,7 +142,8 @@ def peak(value_of_channel, layout="NCHW"):
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("boxes", [400, 3000, 20000])
-def test_gradients_of_the_maxima_of_very_many_boxes(boxes, layout):
+def test_gradients_of_the_maxima_of_very_many_boxes(backend, boxes, layout):
+    boxes = fewer(backend, boxes, 6000)
     values = np.random.default_rng(6).uniform(1, 2, 19).astype(np.float32)
     features, rois = peak(values, layout), same_box(boxes, (3, 3, 7, 7))
     shape = (boxes, 19, 1, 1) if layout == "NCHW" else (boxes, 1, 1, 19)
@@ -154,8 +160,9 @@ def test_gradients_of_the_maxima_of_very_many_boxes(boxes, layout):
 @pytest.mark.parametrize(
     ("boxes", "size"), [(61, 1), (100, 1), (300, 1), (3000, 1), (7, 20), (1, 100), (2, 400)]
 )
-def test_gradients_of_the_largest_samples_of_very_many_bins(boxes, size, sampling_ratio, layout):
+def test_gradients_of_the_largest_samples_of_very_many_bins(backend, boxes, size, sampling_ratio, layout):
     """The four pixels around a sample share its gradient, whole numbers of quarters."""
+    size = fewer(backend, size, 120)
     values = np.random.default_rng(7).uniform(1, 2, 19).astype(np.float32)
     features, rois = peak(values, layout), same_box(boxes, (5, 5, 6, 6))
     options = {"sampling_ratio": sampling_ratio, "mode": "max", "layout": layout}

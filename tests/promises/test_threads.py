@@ -44,10 +44,24 @@ LARGE = [
     battery.Case("one-channel-float64", (1, 1, 200, 240), 60, (32, 32), 3, "NCHW", "float64", "float64"),
     battery.Case("few-boxes-many-channels", (1, 1024, 30, 40), 2, (7, 7), 2),
 ]
+# The same of maps that have channels for each bin: fewer, and of fewer pixels, are as much work.
+LARGE_OF_BINS = [
+    battery.Case("blocks", (2, 40, 30, 40), 150, (3, 3), 2),
+    battery.Case("blocks-nhwc", (2, 40, 30, 40), 150, (3, 3), 2, layout="NHWC"),
+    battery.Case("one-block", (1, 16, 40, 50), 300, (7, 7), 2),
+    battery.Case("one-block-nhwc-float16", (1, 8, 40, 50), 300, (7, 7), 2, layout="NHWC", dtype="float16"),
+    battery.Case("few-channels", (1, 3, 40, 50), 12, (16, 20), 0, dtype="uint8"),
+    battery.Case("few-boxes-many-channels", (1, 256, 20, 30), 2, (3, 3), 2),
+]
+
+
+def large(function):
+    """The cases of a function."""
+    return LARGE_OF_BINS if function.args[0].position_sensitive else LARGE
 
 
 def of_functions_on(cases):
-    pairs = [(f, case) for f in FUNCTIONS for case in cases if battery.takes(f.args[0], case, 2**25)]
+    pairs = [(f, case) for f in FUNCTIONS for case in cases(f) if battery.takes(f.args[0], case)]
     return pytest.mark.parametrize(
         "function, case",
         pairs,
@@ -55,7 +69,7 @@ def of_functions_on(cases):
     )
 
 
-@of_functions_on(LARGE)
+@of_functions_on(large)
 def test_same_bits_for_any_number_of_threads(case, function):
     with roicy.num_threads(1):
         expected = function(case)
@@ -64,7 +78,7 @@ def test_same_bits_for_any_number_of_threads(case, function):
             assert_same_bits(function(case), expected)
 
 
-@of_functions_on(battery.SELECTION)
+@of_functions_on(lambda _: battery.SELECTION)
 def test_battery(case, function):
     with roicy.num_threads(1):
         expected = function(case)
@@ -76,7 +90,7 @@ def test_battery(case, function):
 @of_functions
 def test_concurrent_calls_from_python_threads(function):
     """Each with two threads of its own, all at once, on different problems."""
-    cases = [case for case in LARGE[:1] + LARGE[3:8:2] if battery.takes(function.args[0], case, 2**25)]
+    cases = [large(function)[0], *large(function)[3::2]]
     expected = [function(case) for case in cases]
 
     def call(case):
@@ -162,10 +176,9 @@ def threads():
 before = threads()
 roicy.cpu.runtime.parallel.keep_accounts(False)
 roicy.set_num_threads(int(sys.argv[1]))
-for case in test_threads.LARGE:
-    for function in test_threads.FUNCTIONS:
-        if battery.takes(function.args[0], case, 2**25):
-            function(case)
+for function in test_threads.FUNCTIONS:
+    for case in test_threads.large(function):
+        function(case)
 print(threads() - before)
 """
 
@@ -209,7 +222,7 @@ from roicy.cpu.runtime import parallel
 
 parallel.keep_accounts(False)
 in_parent, in_child = int(sys.argv[1]), int(sys.argv[2])
-calls = [(f, test_threads.LARGE[0]) for f in test_threads.FUNCTIONS]
+calls = [(f, test_threads.large(f)[0]) for f in test_threads.FUNCTIONS]
 calls += [(f, test_threads.LARGE[5]) for f in test_threads.AVERAGES]
 roicy.set_num_threads(in_parent)
 expected = [bits(function(case)) for function, case in calls]
@@ -374,7 +387,7 @@ from closeness import bits
 from roicy.cpu.runtime import parallel
 
 parallel.keep_accounts(False)
-calls = [(function, case) for function in test_threads.FUNCTIONS for case in test_threads.LARGE[:2]]
+calls = [(f, case) for f in test_threads.FUNCTIONS for case in test_threads.large(f)[:2]]
 with roicy.num_threads(1):
     expected = [bits(function(case)) for function, case in calls]
 if sys.argv[1] == "processes":
