@@ -39,32 +39,23 @@ small = roicy.roi_align(batch, boxes, SIZE, batch_indices=np.arange(len(boxes)))
 targets = small >= 0.5
 
 # %%
-# Back again, the small mask is the feature map, and the image a box on it that reaches far beyond the mask,
-# with a bin for each pixel. Around the mask there is nothing, and right from its border on: each mask gets a
-# frame of zeros, as `roicy.roi_align` would repeat the border for one more pixel of the mask, which may be
-# ten of the image. In pixels of the framed mask the image begins at ``1 - x1 * columns / (x2 - x1)``.
+# Back again, each mask is stretched over its box, and a pixel is part of the object from one half on.
 
-
-def paste(masks, boxes, height, width):
-    """Lay masks (K, 1, rows, columns) into their boxes (K, 4) on images (K, height, width), as detectron2."""
-    framed = np.pad(masks, [(0, 0), (0, 0), (1, 1), (1, 1)])
-    start, end = boxes[:, :2].astype(np.float64), boxes[:, 2:]
-    scale = masks.shape[:1:-1] / (end - start)  # pixels of the mask for one of the image: x, y
-    image = np.concatenate([-start * scale, ([width, height] - start) * scale], axis=1) + 1
-    options = {"sampling_ratio": 1, "batch_indices": np.arange(len(boxes))}
-    return roicy.roi_align(framed, image, (height, width), **options)[:, 0]
-
-
-pasted = paste(small, boxes, *image.shape) >= 0.5
+pasted = roicy.paste_masks(small, boxes, image.shape)
 overlap = (pasted & masks).sum(axis=(1, 2)) / (pasted | masks).sum(axis=(1, 2))
 print(f"what pasted masks and true ones share: {overlap.min():.3f} to {overlap.max():.3f} of both")
 
 # %%
-# A mask that is full fills its box from the first pixel to the last one, but for the very corners, which
-# interpolation rounds off:
+# A whole image for each object is much to hold. The parts that the masks reach, or their run lengths as COCO
+# has them, are found without:
 
-full = paste(np.ones((1, 1, SIZE, SIZE), np.float32), np.array([[100.0, 100, 380, 380]]), 480, 480)[0] >= 0.5
-print("painted:", *np.flatnonzero(full.any(axis=0))[[0, -1]])
+windows = roicy.paste_masks(small, boxes, image.shape, to="windows")
+runs = roicy.paste_masks(small, boxes, image.shape, to="rle")
+print(pasted.size, "pixels,", sum(part.size for y, x, part in windows), "in windows,", end=" ")
+print(sum(len(run["counts"]) for run in runs), "run lengths")
+y, x, part = windows[0]
+assert (part == pasted[0, y : y + part.shape[0], x : x + part.shape[1]]).all()
+assert sum(runs[0]["counts"][1::2]) == pasted[0].sum()
 
 # %%
 

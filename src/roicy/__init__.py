@@ -31,6 +31,7 @@
 ``multi_scale_..._backward_rois`` those of the first two with respect to the boxes
 ``multi_scale_..._plan``          the same for several pyramids of the same shapes
 `fpn_levels`                      which map of a feature pyramid each box is pooled from
+`paste_masks`                     masks of boxes, laid back over the image
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
 `rmac_backward`                   its gradient with respect to the features
@@ -73,6 +74,7 @@ from roicy.multi_scale_rotated import (
     multi_scale_roi_align_rotated_backward_rois,
     multi_scale_roi_align_rotated_plan,
 )
+from roicy.paste import paste_masks
 from roicy.plan import Plan, RoIAlignPlan, RoIAlignRotatedPlan
 from roicy.pool import roi_pool, roi_pool_backward, roi_pool_plan
 from roicy.positions import roi_align_argmax_positions
@@ -112,6 +114,7 @@ __all__ = [
     "multi_scale_roi_pool_backward",
     "multi_scale_roi_pool_plan",
     "num_threads",
+    "paste_masks",
     "prroi_pool",
     "prroi_pool_backward",
     "prroi_pool_backward_rois",

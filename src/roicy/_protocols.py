@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from roicy._types import Accumulate, ArgmaxError, DType, Ndarray, Purpose, Regions, Sampling, Turn
+from roicy._types import (
+    Accumulate,
+    ArgmaxError,
+    DType,
+    Ndarray,
+    NumPyArray,
+    Pasting,
+    Purpose,
+    Regions,
+    Sampling,
+    Size,
+    Turn,
+)
 
 if TYPE_CHECKING:
     from roicy import cpu
@@ -176,6 +188,30 @@ class Backend(Protocol):
         self, table: Any, argmax: Ndarray, limit: int
     ) -> tuple[tuple[int, int, int, int], int] | None:
         """Return ((k, c, p, q), value) of an index of the table's outside -1 ... limit - 1, or None."""
+        ...
+
+    def mask_windows(self, boxes: Ndarray, mask_size: Size, pasting: Pasting) -> NumPyArray:
+        """Return the part of the image that each mask reaches, (K, 4), int32: top, left, bottom, right."""
+        ...
+
+    def mask_paste(
+        self,
+        masks: Ndarray,
+        boxes: Ndarray,
+        pasting: Pasting,
+        out: Ndarray,
+        starts: NumPyArray | None = None,
+        *,
+        blank: bool = False,
+    ) -> None:
+        """Fill `out` (K, H, W) with masks (K, M, N), or (items,) with their windows from their starts on.
+
+        Images that are `blank` hold zeros already.
+        """
+        ...
+
+    def mask_runs(self, masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> list[list[int]]:
+        """Return how long runs of equal pixels are in each pasted mask, down its columns; first of zeros."""
         ...
 
     def together(self, tables: Sequence[Any], purpose: Purpose, channels: int) -> Together | None:

@@ -148,6 +148,28 @@ class Turn(NamedTuple):
     clockwise: bool
 
 
+#: How a mask lies in its box, as in geometry/paste.h: as detectron2 and as torchvision has it.
+CENTRES, WHOLE_BOX = range(2)
+
+
+class Pasting(NamedTuple):
+    """What masks are pasted into, and how.
+
+    Attributes
+    ----------
+    image_size : tuple of int
+        Rows and columns.
+    rule : int
+        CENTRES or WHOLE_BOX.
+    threshold : float or None
+        From which value on a pixel is part of the mask; None for the values themselves.
+    """
+
+    image_size: Size
+    rule: int
+    threshold: float | None
+
+
 #: A wrong number of an argmax: where it is (k, c, p, q), what it is, and what it would have to be below.
 ArgmaxError: TypeAlias = tuple[tuple[int, int, int, int], int, int]
 #: What sums are kept in.
@@ -166,6 +188,10 @@ MaxRule: TypeAlias = Literal["bilinear", "onnx"]
 AngleUnit: TypeAlias = Literal["degrees", "radians"]
 Rounding: TypeAlias = Literal["round", "none", "whole"]
 Aggregate: TypeAlias = Literal["sum", "concat"]
+#: Whose numbers pasted masks have.
+PasteRule: TypeAlias = Literal["detectron2", "torchvision"]
+#: What pasted masks are returned as.
+PastedAs: TypeAlias = Literal["masks", "windows", "rle"]
 
 if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
     from typing import TypedDict

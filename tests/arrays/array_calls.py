@@ -16,6 +16,7 @@ GRAD = RNG.standard_normal((4, 5, 3, 2)).astype(np.float32)
 GRAD_TURNED = GRAD[:3]
 OF_BINS = np.tile(FEATURES, (1, 6, 1, 1))  # channels for each bin
 MAPS = [FEATURES, FEATURES[:, :, ::2, ::2].copy()]
+MASKS = RNG.random((4, 7, 7)).astype(np.float32)
 LEVELS = np.array([1, 0, -1, 0], np.int32)
 SHAPES = [FEATURES.shape, (2, 5, 6, 9)]
 
@@ -95,6 +96,8 @@ CALLS = {
     "multi_scale_roi_pool_backward": lambda f: f(
         "multi_scale_roi_pool_backward", GRAD, argmax_of("levels"), ROIS, SHAPES, spatial_scales=(1, 0.5)
     ),
+    "paste_masks": lambda f: f("paste_masks", MASKS, ROIS[:, 1:], (12, 17)),
+    "paste_masks soft": lambda f: f("paste_masks", MASKS, ROIS[:, 1:], (12, 17), threshold=None),
     "rmac": lambda f: f("rmac", FEATURES),
     "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
     "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),

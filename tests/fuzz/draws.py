@@ -9,6 +9,7 @@ from strategies import FLOAT_DTYPES, SPATIAL_SCALES, result_dtype
 
 from fuzz.calls import FUNCTIONS, PLANS, SYNONYMS, named_dtype
 from fuzz.hostile import BEYOND_MEMORY, HOSTILE, MEMORY, SHAPES, SIZES, STRANGE_DTYPES
+from fuzz.pastes import pastes
 from fuzz.scenes import INDEX_DTYPES, arrays, described_boxes, maps_of, numbered, scenes, usual_values
 from roicy.compat import caffe2
 
@@ -25,6 +26,8 @@ def calls(draw):
         return {"function": name, "arguments": {"n": count}, "good": type(count) is int and 0 < count < 5}
     if name == "caffe2.run_operator":
         return draw(by_name())
+    if name == "paste_masks":
+        return draw(pastes())
     scene = draw(scenes(name))
     arguments, more = draw(good_arguments(name, scene))
     description = {"function": name, "arguments": arguments, "good": "." not in name, **more}

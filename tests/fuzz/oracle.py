@@ -15,7 +15,7 @@ from closeness import assert_close, assert_same_bits
 from operators import MAX
 from strategies import result_dtype
 
-from fuzz import pooling, pyramids
+from fuzz import pastes, pooling, pyramids
 from fuzz.arguments import (
     Meaningless,
     array_of,
@@ -46,6 +46,8 @@ def expected(call):
         return _descriptors(name, given)
     if name == "fpn_levels":
         return pyramids.levels(given)
+    if name == "paste_masks":
+        return pastes.pasted(given)
     return (pyramids if name.startswith("multi_scale") else pooling).pooled(name, given)
 
 

@@ -191,3 +191,26 @@ def fpn_levels(boxes, num_levels, finest_level):
 
     found = LevelMapper(finest_level, finest_level + num_levels - 1)([torch.tensor(boxes)]).numpy()
     return np.where((found < 0) | (found >= num_levels), -1, found)
+
+
+def pasted_masks(masks, boxes, image_size):
+    """torchvision's masks on images, (K, 1, H, W)."""
+    from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+    return paste_masks_in_image(torch.tensor(masks), torch.tensor(boxes), image_size).numpy()
+
+
+def pasted_masks_of_detectron2(masks, boxes, image_size):
+    """Masks (K, M, M) on images, (K, H, W), by detectron2's formula: a window for each mask."""
+    from torch.nn.functional import grid_sample
+
+    height, width = image_size
+    out = torch.zeros((len(masks), height, width))
+    for mask, box, image in zip(torch.tensor(masks), torch.tensor(boxes), out, strict=True):
+        left, top = (box[:2].floor() - 1).clamp(min=0).int().tolist()
+        right, bottom = int((box[2].ceil() + 1).clamp(max=width)), int((box[3].ceil() + 1).clamp(max=height))
+        x = (torch.arange(left, right) + 0.5 - box[0]) / (box[2] - box[0]) * 2 - 1
+        y = (torch.arange(top, bottom) + 0.5 - box[1]) / (box[3] - box[1]) * 2 - 1
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2)
+        image[top:bottom, left:right] = grid_sample(mask[None, None], grid[None], align_corners=False)[0, 0]
+    return out.numpy()

@@ -1,6 +1,5 @@
 """The pages of docs/systems: their programs and their calls give what is said there."""
 
-import ast
 import importlib.util
 import inspect
 import re
@@ -23,15 +22,6 @@ def program(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def function_of_example(example, name):
-    """A function that a program of the gallery defines, without the program."""
-    tree = ast.parse((DOCS / "examples" / f"{example}.py").read_text())
-    tree.body = [part for part in tree.body if isinstance(part, ast.FunctionDef) and part.name == name]
-    names = {"np": np, "roicy": roicy}
-    exec(compile(tree, example, "exec"), names)
-    return names[name]
 
 
 # ---------------------------------------------------------------- the calls of the tables
@@ -137,7 +127,7 @@ def test_calls_of_the_tables_run(page, code):
     align = SimpleNamespace(ROIAlign=completed(mxnet.ROIAlign, code))
     names["compat"] = SimpleNamespace(mxnet=align, torchvision=torchvision)
     if code.startswith("paste"):
-        names |= {"paste": function_of_example("plot_mask_crops", "paste"), "boxes": ROIS[:, 1:]}
+        names |= {"paste_masks": roicy.paste_masks, "boxes": ROIS[:, 1:]}
     found = eval(code, names)
     values = found[0] if isinstance(found, tuple) else found
     assert np.isfinite(values).all()
@@ -337,23 +327,26 @@ def pasted_by_hand(mask, box, height, width):
     return image
 
 
-def test_pasted_masks_are_zero_outside():
+def test_pasted_masks_are_zero_outside_of_their_boxes():
     rng = np.random.default_rng(2)
-    paste = function_of_example("plot_mask_crops", "paste")
     masks = rng.random((9, 1, 6, 5)).astype(np.float32)
     corners = rng.uniform(-12, 20, (9, 2))
     boxes = np.concatenate([corners, corners + np.exp(rng.uniform(-1, 4, (9, 2)))], axis=1).astype(np.float32)
-    pasted = paste(masks, boxes, 30, 24)
+    pasted = roicy.paste_masks(masks, boxes, (30, 24), threshold=None)
     for mask, box, image in zip(masks[:, 0], boxes, pasted, strict=True):
-        np.testing.assert_allclose(image, pasted_by_hand(mask, box, 30, 24), atol=1e-5)
+        left, top = np.maximum(np.floor(box[:2]).astype(int) - 1, 0)
+        right, bottom = np.maximum(np.ceil(box[2:]).astype(int) + 1, 0)
+        expected = np.zeros((30, 24))
+        part = slice(top, bottom), slice(left, right)
+        expected[part] = pasted_by_hand(mask, box, 30, 24)[part]
+        np.testing.assert_allclose(image, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("low, high", [(100, 380), (100, 128), (7, 452)])
 def test_a_full_mask_fills_its_box(low, high):
     """From its first pixel to its last one, and nothing beside it; interpolation rounds off its corners."""
-    paste = function_of_example("plot_mask_crops", "paste")
     mask = np.ones((1, 1, 28, 28), np.float32)
-    pasted = paste(mask, np.array([[low, low, high, high]], np.float32), 480, 470)[0] >= 0.5
+    (pasted,) = roicy.paste_masks(mask, np.array([[low, low, high, high]], np.float32), (480, 470))
     expected = np.zeros((480, 470), bool)
     expected[low:high, low:high] = True
     assert not (pasted & ~expected).any()

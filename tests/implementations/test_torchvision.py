@@ -305,3 +305,57 @@ def test_layers_are_shown_alike(name, given, torchvision):
 def by_image(rois):
     """Boxes as a list of the first images."""
     return [rois[rois[:, 0] == image, 1:] for image in range(int(rois[:, 0].max(initial=0)) + 1)]
+
+
+# ---------------------------------------------------------------- masks pasted back
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pasted_masks(torchvision, seed, dtype):
+    """`paste_masks_in_image`, of boxes inside and over the border, some of less than a pixel."""
+    rng = np.random.default_rng(seed)
+    masks = rng.random((12, 1, 28, 28)).astype(dtype)
+    corners = rng.uniform(-20, 65, (12, 2))
+    sizes = np.exp(rng.uniform(-1, 4.5, (12, 2)))
+    far = np.maximum(corners + sizes, 2)  # one beside the image is an error there
+    boxes = np.concatenate([corners, far], axis=1).astype(dtype)
+    boxes[::3] = np.round(boxes[::3])
+    theirs = torchvision.pasted_masks(masks, boxes, (70, 83))
+    ours = roicy.paste_masks(masks, boxes, (70, 83), rule="torchvision", threshold=None)
+    np.testing.assert_allclose(ours, theirs[:, 0], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pasted_masks_of_detectron2(torchvision, seed):
+    """Its formula, with torch's grid_sample: values, and the same decisions away from the threshold."""
+    rng = np.random.default_rng(seed)
+    masks = rng.random((12, 28, 28)).astype(np.float32)
+    corners = rng.uniform(-20, 60, (12, 2))
+    boxes = np.concatenate([corners, corners + np.exp(rng.uniform(0, 4.5, (12, 2)))], axis=1)
+    boxes = boxes.clip(0, [83, 70, 83, 70]).astype(np.float32)
+    boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    masks = masks[: len(boxes)]
+    theirs = torchvision.pasted_masks_of_detectron2(masks, boxes, (70, 83))
+    np.testing.assert_allclose(
+        roicy.paste_masks(masks, boxes, (70, 83), threshold=None), theirs, rtol=0, atol=2e-5
+    )
+    decided = np.abs(theirs - 0.5) > 2e-5
+    pasted = roicy.paste_masks(masks, boxes, (70, 83))
+    np.testing.assert_array_equal(pasted[decided], (theirs >= 0.5)[decided])
+
+
+def test_run_lengths_are_cocos(parity):
+    """pycocotools makes masks of them."""
+    parity.needs("pycocotools")
+    from pycocotools import mask as coco
+
+    rng = np.random.default_rng(0)
+    masks = rng.random((9, 14, 14)).astype(np.float32)
+    corners = rng.uniform(-20, 60, (9, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(1, 90, (9, 2))], axis=1).astype(np.float32)
+    boxes[0] = -50, -50, 200, 200
+    pasted = roicy.paste_masks(masks, boxes, (70, 83))
+    runs = roicy.paste_masks(masks, boxes, (70, 83), to="rle")
+    decoded = coco.decode(coco.frPyObjects(runs, 70, 83))
+    np.testing.assert_array_equal(decoded.transpose(2, 0, 1), pasted)

@@ -91,6 +91,8 @@ every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS
 every |= {
     "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
     "fpn_levels": lambda: roicy.fpn_levels(ROIS, 4),
+    "paste_masks windows": lambda: roicy.paste_masks(array_calls.MASKS, ROIS[:, 1:], (12, 17), to="windows"),
+    "paste_masks rle": lambda: roicy.paste_masks(array_calls.MASKS, ROIS[:, 1:], (12, 17), to="rle"),
     "plan": lambda: planned(roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2))),
     "plan max": lambda: planned(
         roicy.roi_align_plan(ROIS, FEATURES.shape, (3, 2), mode="max"), argmax_of("max")
@@ -142,6 +144,7 @@ large = {
     "roi_pool": lambda: roicy.roi_pool(maps, boxes, 7),
     "roi_pool_backward": lambda: roicy.roi_pool_backward(grads, chosen, boxes, maps.shape),
     "roi_pool avg": lambda: roicy.roi_pool(maps, boxes, 7, mode="avg"),
+    "paste_masks": lambda: roicy.paste_masks(grads[:, 0], boxes[:, 1:], (600, 800)),
 }
 
 

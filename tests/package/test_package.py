@@ -48,6 +48,7 @@ POSITIONAL = {
     "multi_scale_roi_pool_backward": ["grad_output", "argmax", "rois", "input_shapes"],
     "multi_scale_roi_pool_plan": ["rois", "input_shapes", "output_size"],
     "fpn_levels": ["rois", "num_levels"],
+    "paste_masks": ["masks", "boxes", "image_size"],
     "rmac": ["features"],
     "rmac_backward": ["grad_output", "features"],
     "rmac_plan": ["input_shape"],
@@ -131,6 +132,7 @@ OPTIONS = {
         "image_size": None,
         "rotated": False,
     },
+    "paste_masks": {"threshold": 0.5, "rule": "detectron2", "to": "masks", **INVALID, **OUT},
     "rmac": VECTORS,
     "rmac_backward": {**VECTORS, **OUT},
     "rmac_plan": VECTORS,
@@ -302,6 +304,7 @@ DOCUMENTED = [
     "roicy.rotated",
     "roicy.pool",
     "roicy.rmac",
+    "roicy.paste",
     "roicy.plan",
     "roicy._config",
 ]

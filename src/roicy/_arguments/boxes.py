@@ -120,7 +120,7 @@ def rois(
             f"rois must have shape (K, {columns + 1}), rows [batch index, {row}], "
             f"or (K, {columns}), rows [{row}], got {shape}"
         )
-    boxes = _own(value, _box_dtype("rois", value.dtype), lent)
+    boxes = own(value, box_dtype("rois", value.dtype), lent)
     if batch_indices is None:
         if shape[1] != columns:
             return Rois(boxes, columns, None, None, (value,))
@@ -141,7 +141,7 @@ def rois(
             f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
         )
     # Unsigned numbers beyond int64 become negative ones: out of range as well.
-    images = _own(batch_indices, np.dtype(np.int64), lent)
+    images = own(batch_indices, np.dtype(np.int64), lent)
     return Rois(boxes, columns, images, None, (value, batch_indices))
 
 
@@ -159,7 +159,7 @@ def _rois_per_image(
         if array.ndim != 2 or array.shape[1] != columns:
             row = ", ".join(names)
             raise ValueError(f"rois[{image}] must have shape (L, {columns}), rows [{row}], got {array.shape}")
-        if _box_dtype(f"rois[{image}]", array.dtype) == FLOAT64:
+        if box_dtype(f"rois[{image}]", array.dtype) == FLOAT64:
             dtype = FLOAT64
     lengths = [len(array) for array in arrays]
     boxes = xp.concatenate([xp.empty((0, columns), dtype), *(array.astype(dtype) for array in arrays)])
@@ -167,7 +167,8 @@ def _rois_per_image(
     return Rois(boxes, columns, indices, lengths, tuple(arrays))
 
 
-def _box_dtype(name: str, dtype: DType) -> DType:
+def box_dtype(name: str, dtype: DType) -> DType:
+    """Return the dtype that boxes of a dtype are computed in."""
     # float32 and float64 stay, other real numbers are converted up: float32 holds 16 bits, float64 the rest
     if dtype in (FLOAT32, FLOAT64):
         return dtype
@@ -180,8 +181,8 @@ def _box_dtype(name: str, dtype: DType) -> DType:
     raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
 
 
-def _own(array: Ndarray, dtype: DType, lent: bool) -> Ndarray:
-    # a plain C-contiguous copy, or what is lent and like one
+def own(array: Ndarray, dtype: DType, lent: bool) -> Ndarray:
+    """Return a plain C-contiguous copy of an array, or what is lent and like one."""
     if not isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous:
         return array if lent else array.copy()  # by the device, without a kernel
     return library_of(array).array(array, dtype, order="C")

@@ -155,6 +155,11 @@ def image_size_of_levels(value: Any, rule: LevelRule, rotated: bool) -> Size | N
     if rule != "tensorrt" or rotated:
         where = "rotated boxes" if rule == "tensorrt" else rule
         raise ValueError(f"image_size must be None for {where}, got {short_repr(value)}")
+    return image_size(value)
+
+
+def image_size(value: Any) -> Size:
+    """Return the rows and columns of an image."""
     if not is_row(value) or len(value) != 2:
         raise TypeError(f"image_size must be a pair of ints (height, width), got {shown(value)}")
     rows, columns = (integer(f"image_size[{axis}]", length) for axis, length in enumerate(value))

@@ -38,10 +38,10 @@ def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name
     return value
 
 
-def new(name: str, shape: tuple[int, ...], dtype: DType, xp: Any = np) -> Ndarray:
-    """Return a new array of the library `xp` for what is called `name`, with any values."""
+def new(name: str, shape: tuple[int, ...], dtype: DType, xp: Any = np, *, blank: bool = False) -> Ndarray:
+    """Return a new array of the library `xp` for what is called `name`, of zeros or with any values."""
     try:
-        return xp.empty(shape, dtype)
+        return xp.zeros(shape, dtype) if blank else xp.empty(shape, dtype)
     except ValueError:
         raise ValueError(f"{name} would have shape {shape} of {dtype}, which no array can have") from None
 

@@ -7,16 +7,30 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from roicy._types import Accumulate, ArgmaxError, DType, Ndarray, Purpose, Regions, Sampling, Turn
+from roicy._types import (
+    Accumulate,
+    ArgmaxError,
+    DType,
+    Ndarray,
+    NumPyArray,
+    Pasting,
+    Purpose,
+    Regions,
+    Sampling,
+    Size,
+    Turn,
+)
 from roicy.cpu import selection, threads
 from roicy.cpu.runtime.work import Team
 from roicy.cpu.tables.axis import AxisTable
 from roicy.cpu.tables.grid import GridTables
+from roicy.cpu.tables.mask import MaskTable
 from roicy.cpu.tables.range import RangeTable
 from roicy.cpu.tables.rois import ImageTable, RoiTable
 from roicy.cpu.tables.sample import SampleTable
@@ -38,6 +52,9 @@ __all__ = [
     "in_pieces",
     "level",
     "levels",
+    "mask_paste",
+    "mask_runs",
+    "mask_windows",
     "openmp",
     "product",
     "put_rows",
@@ -302,3 +319,43 @@ def grid_argmax_error(tables: GridTables, argmax: Ndarray) -> ArgmaxError | None
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
     found: ArgmaxError | None = _kernels(tables.accumulate).grid_argmax_error(tables, argmax)
     return found
+
+
+def mask_windows(boxes: Ndarray, mask_size: Size, pasting: Pasting) -> NumPyArray:
+    """Return the part of the image that each mask reaches, (K, 4), int32: top, left, bottom, right."""
+    found: NumPyArray = MaskTable(boxes, mask_size, pasting, "float32").windows()
+    return found
+
+
+def mask_paste(
+    masks: Ndarray,
+    boxes: Ndarray,
+    pasting: Pasting,
+    out: Ndarray,
+    starts: NumPyArray | None = None,
+    *,
+    blank: bool = False,
+) -> None:
+    """Fill `out` (K, H, W) with masks (K, M, N), or (items,) with their windows from their starts on.
+
+    Images that are `blank` hold zeros already.
+    """
+    table = _mask_table(masks, boxes, pasting)
+    images = out[:, None] if starts is None else out[None, None, None]
+    arguments = masks[:, None], images, starts, pasting.threshold, blank
+    _kernels(table.accumulate).mask_paste(table, *arguments, threads.for_call())
+
+
+def mask_runs(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> list[list[int]]:
+    """Return how long runs of equal pixels are in each pasted mask, down its columns; first of zeros."""
+    masks = masks.copy()  # they are gone through twice, in which time another thread may change them
+    table = _mask_table(masks, boxes, pasting)
+    given = masks[:, None], pasting.threshold, threads.for_call()
+    lengths, ends = _kernels(table.accumulate).mask_lengths(table, *given)
+    begins = [0, *ends.tolist()]
+    return [lengths[begin:end].tolist() for begin, end in itertools.pairwise(begins)]
+
+
+def _mask_table(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> MaskTable:
+    accumulate: Accumulate = "float64" if masks.dtype == "float64" else "float32"
+    return MaskTable(boxes, masks.shape[1:], pasting, accumulate)

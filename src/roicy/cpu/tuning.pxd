@@ -25,6 +25,8 @@ cdef enum:
     RANGE_FORWARD_SERIAL_WORK = 1 << 18
     RANGE_FORWARD_SHARED_SERIAL_WORK = 1 << 18
     RANGE_BACKWARD_SERIAL_WORK = 1 << 16
+    MASK_PASTE_SERIAL_WORK = 1 << 18
+    MASK_RUNS_SERIAL_WORK = 1 << 20
 
 # ---- below which share of the map's pixels in use, counted as often as a box has them, boxes are loaded alone ---
 #

@@ -55,6 +55,8 @@ COUNT: tuple[Options, Options] = ("-DCOUNT=1",), ("-DCOUNT=4",)
 ACROSS: tuple[Options, Options] = ("-DACROSS=0",), ("-DACROSS=1",)
 #: How many channels a lane has at once where lanes lie across the channels, else none.
 SEVERAL: dict[int, Options] = {count: (f"-DACROSS={count}",) for count in (0, 2, 4)}
+#: Whether pasted masks are values, no or yes.
+SOFT: tuple[Options, Options] = ("-DSOFT=0",), ("-DSOFT=1",)
 #: How many pixels a thread has, one or, where lanes lie across the channels, so many.
 PIXELS_ACROSS = 4
 PIXELS: tuple[Options, Options] = ("-DPIXELS=1",), (f"-DPIXELS={PIXELS_ACROSS}",)
@@ -275,6 +277,8 @@ def _specialised() -> Iterator[tuple[str, Options]]:
                 boxed = options + table_options(boxes, accumulate)[:1]
                 for source in ("grid_forward", "grid_backward_rois"):
                     yield source, boxed
+                for soft in SOFT:
+                    yield "mask", boxed + soft
                 for across in SEVERAL.values():
                     yield "sample_forward", boxed + across
                 for across in ACROSS:

@@ -42,6 +42,8 @@ CONSTANTS: dict[str, dict[str, int]] = {
     # THREADS of a block, which looks at one RoI
     "argmax": {"THREADS": 256},
     "grid_backward_rois": {"THREADS": 256},
+    # THREADS of a block, which has so many ROWS of a mask's window
+    "mask": {"THREADS": 128, "ROWS": 16},
     # WARPS of a block, each with a channel of its own
     "grid_backward": {"WARPS": 4},
     "range_backward": {"WARPS": 4},

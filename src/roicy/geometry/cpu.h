@@ -60,6 +60,7 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 
 #include "geometry/axis.h"
 #include "geometry/grid.h"
+#include "geometry/paste.h"
 #include "geometry/rotated.h"
 #undef BOX
 #undef OF
@@ -73,6 +74,7 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 
 #include "geometry/axis.h"
 #include "geometry/grid.h"
+#include "geometry/paste.h"
 #include "geometry/rotated.h"
 #undef BOX
 #undef OF
@@ -162,6 +164,19 @@ static inline Run row_run(bool single, const RotatedBox *box, int p) {
 
 static inline Run column_run(bool single, const RotatedBox *box, int q) {
     return single ? column_run_f(box, q) : column_run_d(box, q);
+}
+
+/* One axis of the box x1, y1, x2, y2 that a mask is pasted into: 0 is x. */
+static inline PasteSide paste_side(const void *box, bool single, int axis, int length, int width, int limit,
+                                   int rule) {
+    const float *f = (const float *)box + axis;
+    const double *d = (const double *)box + axis;
+    return single ? paste_side_f(f[0], f[2], length, width, limit, rule)
+                  : paste_side_d(d[0], d[2], length, width, limit, rule);
+}
+
+static inline MaskPlace paste_at(bool single, PasteSide side, int index) {
+    return single ? paste_at_f(side, index) : paste_at_d(side, index);
 }
 
 #endif

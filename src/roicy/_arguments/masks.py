@@ -1,0 +1,81 @@
+"""Masks that are pasted into images."""
+
+from __future__ import annotations
+
+from reprlib import repr as short_repr
+from typing import Any
+
+import numpy as np
+
+from roicy._arguments.arrays import is_aligned, is_bfloat16, on_host
+from roicy._arguments.boxes import CORNERS, box_dtype, own
+from roicy._arguments.numbers import FLOAT32, INT32_MAX, choice, real
+from roicy._types import CENTRES, WHOLE_BOX, Ndarray, PastedAs
+
+_DTYPES = [np.dtype(dtype) for dtype in (np.float16, np.float32, np.float64, np.uint8)]
+_MOST_PIXELS = INT32_MAX - 4  # of a mask along an axis, with its frame
+
+
+def masks(array: Ndarray) -> Ndarray:
+    """Return masks as (K, rows, columns); those of bool as uint8."""
+    shape = array.shape
+    if len(shape) == 4 and shape[1] == 1:
+        array = array[:, 0]
+    elif len(shape) != 3:
+        raise ValueError(f"masks must have shape (K, M, N) or (K, 1, M, N), got {shape}")
+    if not (min(array.shape[1:]) >= 1 and max(array.shape[1:]) <= _MOST_PIXELS):
+        raise ValueError(f"masks must have 1 to {_MOST_PIXELS} rows and columns, got shape {shape}")
+    dtype = array.dtype
+    if dtype == np.bool_:
+        return array.view(np.uint8)
+    if dtype not in _DTYPES and not is_bfloat16(dtype):
+        order = "" if dtype.isnative else " in foreign byte order"
+        raise TypeError(
+            "masks must be bool, uint8, float16, bfloat16, float32 or float64 in native byte order, "
+            f"got {dtype}{order}"
+        )
+    return array if is_aligned(array) else array.copy()
+
+
+def mask_boxes(array: Ndarray, count: int) -> Ndarray:
+    """Return the boxes of so many masks, in memory of their own."""
+    if array.shape != (count, 4):
+        raise ValueError(
+            f"boxes must have shape {(count, 4)}, a row [{', '.join(CORNERS)}] for each mask, "
+            f"got {array.shape}"
+        )
+    return own(array, box_dtype("boxes", array.dtype), False)
+
+
+def invalid_box(boxes: Ndarray, row: int) -> ValueError:
+    """Return the error for a box that is none."""
+    values = ", ".join(map(str, on_host(boxes[row])))
+    return ValueError(
+        f"boxes row {row}, [{values}], is not finite: expected finite numbers only; invalid='nan' accepts "
+        "such rows"
+    )
+
+
+def paste_rule(value: object) -> int:
+    """Return the number of whose numbers pasted masks have."""
+    known = choice("rule", value, ("detectron2", "torchvision"))
+    return CENTRES if known == "detectron2" else WHOLE_BOX
+
+
+def pasted_as(value: object) -> PastedAs:
+    """Return what pasted masks are returned as."""
+    return choice("to", value, ("masks", "windows", "rle"))
+
+
+def threshold(value: Any, to: PastedAs) -> float | None:
+    """Return from which value on a pixel is part of a mask; None where values are wanted."""
+    if value is None:
+        if to == "rle":
+            raise ValueError("threshold must be a number for to='rle', got None: values have no run lengths")
+        return None
+    level = real("threshold", value)
+    with np.errstate(all="ignore"):
+        single = float(FLOAT32.type(level))
+    if not 0 < single < np.inf:
+        raise ValueError(f"threshold must be finite and above 0 in float32, got {short_repr(value)}")
+    return level
