@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from roicy._protocols import Backend
 
 _OPTIONAL = frozenset(("argmax", "batch_indices", "levels", "out"))
-_BOXES = frozenset(("rois", "RoIs"))
+_BOXES = frozenset(("boxes", "rois", "RoIs"))
 _INDICES = frozenset(("batch_indices", "levels"))
 # Where an array is, in DLPack's numbers of kinds of devices.
 _HOST = frozenset((1, 3))  # the processor's memory, and that which is pinned for a GPU

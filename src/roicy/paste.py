@@ -11,6 +11,7 @@ from roicy._backend import adopt
 from roicy._types import (
     AnyArray,
     Array,
+    BoxLists,
     DType,
     Integer,
     Invalid,
@@ -29,7 +30,7 @@ _UINT8: DType = np.dtype(np.uint8)
 @overload
 def paste_masks(
     masks: Array,
-    boxes: AnyArray,
+    boxes: AnyArray | BoxLists,
     image_size: tuple[Integer, Integer],
     *,
     threshold: Real | None = 0.5,
@@ -43,7 +44,7 @@ def paste_masks(
 @overload
 def paste_masks(
     masks: Array,
-    boxes: AnyArray,
+    boxes: AnyArray | BoxLists,
     image_size: tuple[Integer, Integer],
     *,
     threshold: Real | None = 0.5,
@@ -57,7 +58,7 @@ def paste_masks(
 @overload
 def paste_masks(
     masks: AnyArray,
-    boxes: AnyArray,
+    boxes: AnyArray | BoxLists,
     image_size: tuple[Integer, Integer],
     *,
     threshold: Real | None = 0.5,
@@ -89,7 +90,7 @@ def paste_masks(
     masks : ndarray, shape (K, M, N) or (K, 1, M, N)
         A mask for each box: bool, uint8, float16, bfloat16, float32 or float64. They are interpolated in
         float32, those of float64 in float64.
-    boxes : ndarray, shape (K, 4)
+    boxes : ndarray, shape (K, 4), or list of rows
         Rows [x1, y1, x2, y2] in pixels of the image.
     image_size : (int, int)
         Rows and columns of the image, H and W.
@@ -162,7 +163,7 @@ def paste_masks(
     kernels, masks, boxes, out = adopt(masks=masks, boxes=boxes, out=out)
     given: Ndarray = settle.masks(masks)
     count = len(given)
-    corners = settle.mask_boxes(boxes, count)
+    corners = settle.mask_boxes(boxes, count, kernels.xp)
     form = settle.pasted_as(to)
     rows, columns = settle.image_size(image_size)
     pasting = Pasting((rows, columns), settle.paste_rule(rule), settle.threshold(threshold, form))
@@ -170,7 +171,10 @@ def paste_masks(
     if form != "masks" and out is not None:
         raise ValueError(f"out must be None for to={form!r}: whole images alone have a size that is known")
     dtype = _FLOAT32 if pasting.threshold is None else _BOOL
-    images = settle.out(out, (count, rows, columns), dtype, masks, boxes) if out is not None else None
+    images = None
+    if out is not None:  # in no memory of the caller's, where it has boxes
+        inputs = (masks,) if isinstance(boxes, tuple) else (masks, boxes)
+        images = settle.out(out, (count, rows, columns), dtype, *inputs)
     if raising:
         finite = kernels.xp.isfinite(corners).all(axis=1)
         if not finite.all():

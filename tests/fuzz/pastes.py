@@ -5,7 +5,7 @@ import reference.masks
 from hypothesis import strategies as st
 from strategies import FEATURE_DTYPES
 
-from fuzz.arguments import Meaningless, array_of, box_dtype, integer, word
+from fuzz.arguments import Meaningless, array_of, box_dtype, in_a_row, integer, word
 from fuzz.hostile import HOSTILE, MEMORY, STRANGE_DTYPES
 from fuzz.pooling import Expected
 from fuzz.scenes import EXTREME, SMALL_BOX_DTYPES, arrays
@@ -76,7 +76,10 @@ def pastes(draw):
 
 def pasted(given):
     """What a call returns; None for what is no array."""
-    masks, boxes = array_of(given.masks), array_of(given.boxes)
+    listed = isinstance(given.boxes, (list, tuple)) and not given.boxes
+    masks, boxes = array_of(given.masks), np.empty((0, 4)) if listed else array_of(given.boxes)
+    if boxes.shape == (0,):
+        boxes = boxes.reshape(0, 4)
     known = masks.dtype == np.bool_ or (masks.dtype in FEATURE_DTYPES and masks.dtype.isnative)
     if masks.ndim == 4 and masks.shape[1] == 1:
         masks = masks[:, 0]
@@ -86,7 +89,7 @@ def pasted(given):
     if boxes.shape != (len(masks), 4):
         raise Meaningless("no boxes of these masks")
     size = given.image_size
-    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(map(_whole, size)):
+    if not in_a_row(size) or len(size) != 2 or not all(map(_whole, size)):
         raise Meaningless("no size")
     form, rule = word(given.to, *FORMS), word(given.rule, *RULES)
     soft = given.threshold is None

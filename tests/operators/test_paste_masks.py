@@ -135,6 +135,14 @@ def test_full_masks_fill_their_boxes():
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (5, 10, 3, 12)
 
 
+def test_plainly_meant():
+    """Lists of boxes, and foreign byte orders."""
+    wanted = roicy.paste_masks(MASKS, BOXES, SIZE)
+    assert_same_bits(roicy.paste_masks(MASKS, BOXES.tolist(), SIZE), wanted)
+    assert_same_bits(roicy.paste_masks(MASKS.astype(">f4"), BOXES.astype(">f8"), np.array(SIZE)), wanted)
+    assert roicy.paste_masks(MASKS[:0], [], SIZE).shape == (0, *SIZE)
+
+
 def test_runs_of_whole_images():
     """Runs that go on in the next column, begin with the image, and end with it."""
     boxes = np.array([[-9, -9, 30, 30], [-9, -9, 10, 30], [10, -9, 30, 30], [50, 50, 60, 60]], np.float32)
@@ -192,10 +200,11 @@ BAD = [
     ({"masks": np.zeros((4, 2, 6, 6), np.float32)}, ValueError, r"masks must have shape"),
     ({"masks": MASKS[:, :0]}, ValueError, "masks must have 1 to"),
     ({"masks": MASKS.astype(np.int32)}, TypeError, "masks must be bool, uint8"),
-    ({"masks": MASKS.astype(">f4")}, TypeError, "foreign byte order"),
     ({"masks": MASKS.tolist()}, TypeError, "masks"),
     ({"boxes": BOXES[:3]}, ValueError, r"boxes must have shape \(4, 4\)"),
     ({"boxes": np.zeros((4, 5), np.float32)}, ValueError, r"boxes must have shape \(4, 4\)"),
+    ({"boxes": [BOXES, BOXES]}, TypeError, "boxes must be one array"),
+    ({"boxes": [1, 2, 3, 4]}, ValueError, "boxes must be a list of boxes"),
     ({"boxes": BOXES.astype(complex)}, TypeError, "boxes must be float32"),
     ({"boxes": INVALID}, ValueError, r"boxes row 1, \[nan, 1.0, 5.0, 6.0\], is not finite"),
     ({"image_size": 9}, TypeError, "image_size must be a pair"),
@@ -229,10 +238,12 @@ def test_errors(changes, error, says):
         np.testing.assert_array_equal(out, before)
 
 
-def test_out_that_overlaps_the_masks():
+def test_out_that_overlaps_inputs():
     masks = np.zeros((4, 17, 21), bool)
-    with pytest.raises(ValueError, match="out must not overlap an input array"):
-        roicy.paste_masks(masks, BOXES, SIZE, out=masks)
+    boxes = np.zeros((4, 17 * 21), bool)[:, :16].view(np.float32)
+    for out, rows in (masks, BOXES), (boxes.base.reshape(4, 17, 21), boxes):
+        with pytest.raises(ValueError, match="out must not overlap an input array"):
+            roicy.paste_masks(masks, rows, SIZE, out=out)
 
 
 @pytest.mark.parametrize("threads", [2, 3])

@@ -29,16 +29,17 @@ def masks(array: Ndarray) -> Ndarray:
     if dtype == np.bool_:
         return array.view(np.uint8)
     if dtype not in _DTYPES and not is_bfloat16(dtype):
-        order = "" if dtype.isnative else " in foreign byte order"
-        raise TypeError(
-            "masks must be bool, uint8, float16, bfloat16, float32 or float64 in native byte order, "
-            f"got {dtype}{order}"
-        )
+        raise TypeError(f"masks must be bool, uint8, float16, bfloat16, float32 or float64, got {dtype}")
     return array if is_aligned(array) else array.copy()
 
 
-def mask_boxes(array: Ndarray, count: int) -> Ndarray:
+def mask_boxes(value: Any, count: int, xp: Any) -> Ndarray:
     """Return the boxes of so many masks, in memory of their own."""
+    if isinstance(value, tuple) and value:
+        raise TypeError(f"boxes must be one array, a row for each mask, got {len(value)} arrays")
+    array = xp.empty((0, 4), FLOAT32) if isinstance(value, tuple) else value
+    if array.shape == (0,):  # what NumPy makes of an empty list
+        array = array.reshape(0, 4)
     if array.shape != (count, 4):
         raise ValueError(
             f"boxes must have shape {(count, 4)}, a row [{', '.join(CORNERS)}] for each mask, "
