@@ -33,6 +33,7 @@ def of(workload, name):
         "ps_roi_align": _for_ps_align,
         "ps_roi_pool": _for_ps_pool,
         "multi_scale_roi_align": _for_pyramid,
+        "paste_masks": _for_paste,
         "rmac": _for_rmac,
     }[workload.operator](workload, name)
 
@@ -76,6 +77,14 @@ def _for_ps_pool(workload, name):
 
 def _for_pyramid(workload, name):
     return {"torchvision": Peer(torchvision_pyramid)}
+
+
+def _for_paste(workload, name):
+    instead = "" if name == "forward" else "whole masks"
+    return {
+        "detectron2's": Peer(detectron2_paste, instead, alike=False),
+        "torchvision": Peer(torchvision_paste, "values, of another rule", alike=False),
+    }
 
 
 def _for_rmac(workload, name):
@@ -343,6 +352,58 @@ def torchvision_pooler(workload, maps, rois):
     sizes = [(4 * height, 4 * width)] * images
     boxes = [torch.as_tensor(rois[rois[:, 0] == image, 1:]) for image in range(images)]
     return lambda: pooler(named, boxes, sizes)
+
+
+def torchvision_paste(workload, threads):
+    """``paste_masks_in_image``, a mask at a time."""
+    import torch
+    from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+    torch.set_num_threads(threads)
+    size = workload.input_shape[2:]
+
+    def prepare(features, rois, grad_output):
+        masks, boxes = torch.from_numpy(features), torch.from_numpy(rois[:, 1:])
+
+        def call():
+            with torch.inference_mode():
+                return paste_masks_in_image(masks, boxes, size).numpy()
+
+        return call
+
+    return prepare
+
+
+def detectron2_paste(workload, threads):
+    """detectron2's way on a CPU: grid_sample on a window for each mask, and the threshold."""
+    import torch
+    from torch.nn.functional import grid_sample
+
+    torch.set_num_threads(threads)
+    height, width = workload.input_shape[2:]
+
+    def paste(mask, box, image):
+        left, top = (box[:2].floor() - 1).clamp(min=0).int().tolist()
+        right, bottom = int((box[2].ceil() + 1).clamp(max=width)), int((box[3].ceil() + 1).clamp(max=height))
+        x = (torch.arange(left, right) + 0.5 - box[0]) / (box[2] - box[0]) * 2 - 1
+        y = (torch.arange(top, bottom) + 0.5 - box[1]) / (box[3] - box[1]) * 2 - 1
+        grid = torch.stack([x[None, :].expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=2)
+        values = grid_sample(mask[None], grid[None], align_corners=False)[0, 0]
+        image[top:bottom, left:right] = values >= 0.5
+
+    def prepare(features, rois, grad_output):
+        masks, boxes = torch.from_numpy(features), torch.from_numpy(rois[:, 1:])
+
+        def call():
+            with torch.inference_mode():
+                out = torch.zeros((len(masks), height, width), dtype=torch.bool)
+                for each in zip(masks, boxes, out, strict=True):
+                    paste(*each)
+                return out.numpy()
+
+        return call
+
+    return prepare
 
 
 # ---------------------------------------------------------------- OpenVINO

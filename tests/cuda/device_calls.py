@@ -157,6 +157,8 @@ def replaced(modules, package):
 
 
 def flat(results):
+    if isinstance(results, dict):
+        return flat(list(results.values()))
     if isinstance(results, (list, tuple)):
         return [array for result in results for array in flat(result)]
     return [np.asarray(results)]

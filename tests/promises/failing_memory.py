@@ -152,8 +152,28 @@ def calls(layout, dtype, channels, given, times):
         lambda: roicy.multi_scale_roi_align_backward(grad, boxes, sizes, out=several, **leveled)[0],
         several or [],
     )
+    masks = RNG.random((len(boxes), 7, 9)).astype(dtype)
+    pasted, corners = (len(boxes), 20, 26), boxes[:, 1:]
+    yield one("paste_masks", masks, corners, (20, 26), to=(pasted, bool), invalid="nan")
+    soft = {"threshold": None, "invalid": "nan"}
+    yield one("paste_masks", masks, corners, (20, 26), to=(pasted, np.float32), **soft)
     if times > 1:
         return
+    laid = masks, corners, (20, 26)
+    yield (
+        "paste_masks windows",
+        lambda: np.concatenate(
+            [part.ravel() for _, _, part in roicy.paste_masks(*laid, to="windows", invalid="nan")]
+        ),
+        [],
+    )
+    yield (
+        "paste_masks rle",
+        lambda: np.concatenate(
+            [mask["counts"] for mask in roicy.paste_masks(*laid, to="rle", invalid="nan")]
+        ),
+        [],
+    )
     yield "rmac", lambda: roicy.rmac(maps, layout=layout), []
     whiten = RNG.standard_normal(channels), RNG.standard_normal((5, channels))
     yield "rmac whitened", lambda: roicy.rmac(maps, layout=layout, whiten=whiten), []
@@ -177,12 +197,13 @@ def main(library, threads, pieces):
         sample.hold(20_000)
     for case in PIECES if pieces == "pieces" else WHOLE:
         for name, call, outs in calls(*case):
-            # NumPy's arithmetic, which R-MAC and levels are made of, crashes without memory for its buffers
-            failing.fail_only(b"roicy/cpu" if name.startswith(("rmac", "multi_scale")) else b"")
+            # NumPy's arithmetic, in R-MAC, levels and windows, crashes without memory for its buffers
+            failing.fail_only(b"roicy/cpu" if name.startswith(("rmac", "multi_scale", "paste")) else b"")
             fail_in_turn(failing, name, call, outs)  # what is kept from then on is kept
             gc.collect()
             before = held(system)
-            assert fail_in_turn(failing, name, call, outs) > 2, name
+            # masks have a table and scratch, all others more
+            assert fail_in_turn(failing, name, call, outs) > (1 if name.startswith("paste") else 2), name
             gc.collect()
             assert held(system) - before < 100_000, f"{name}: {held(system) - before} bytes were lost"
     print("each has failed, and nothing was lost")

@@ -33,6 +33,8 @@ def forward(
     **options: Any,
 ) -> Prepare:
     """Prepare the operator itself; the call's result is in NCHW."""
+    if workload.operator == "paste_masks":
+        return _pasted(workload, xp, fresh)
     if workload.operator == "rmac":  # which has no out
         return lambda features, rois, grad_output: lambda: roicy.rmac(features)
     function, axes, back = getattr(roicy, workload.operator), AXES[layout], BACK[layout]
@@ -48,6 +50,19 @@ def forward(
         return lambda: function(x, rois, workload.output_size, **options).transpose(back)
 
     return prepare
+
+
+def _pasted(workload: Workload, xp: Any, fresh: bool, **options: Any) -> Prepare:
+    out = None if fresh else xp.empty(workload.output_shape, np.bool_)
+    if out is not None:
+        options["out"] = out
+    size = workload.input_shape[2:]
+    return lambda masks, rois, grad_output: lambda: roicy.paste_masks(masks, rois[:, 1:], size, **options)
+
+
+def as_runs(workload: Workload, xp: Any = np, fresh: bool = True) -> Prepare:
+    """Prepare masks pasted as run lengths."""
+    return _pasted(workload, xp, True, to="rle")
 
 
 def level_by_level(workload: Workload) -> Prepare:
@@ -131,6 +146,8 @@ def box_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare:
 def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
     """Return the passes that the workload's operator has, by name."""
     found: dict[str, Callable[..., Prepare]] = {"forward": forward}
+    if workload.operator == "paste_masks":
+        return found | {"as run lengths": as_runs}
     if workload.takes_maxima and workload.operator != "rmac":
         found["with argmax"] = with_argmax
     found["backward"] = backward

@@ -42,6 +42,8 @@ class Workload:
     def output_shape(self) -> tuple[int, ...]:
         if self.operator == "rmac":
             return self.input_shape[:2]
+        if self.operator == "paste_masks":
+            return (self.rois, *self.input_shape[2:])
         channels = self.input_shape[1] // self.maps_of_bins
         return (self.rois, channels, self.output_size, self.output_size)
 
@@ -85,11 +87,13 @@ class Workload:
         return options
 
     def features(self, rng: np.random.Generator, dtype: str = "float32") -> NDArray[Any]:
-        """Draw normally distributed feature maps, (N, C, H, W); all items of a pyramid's in one row.
+        """Draw normally distributed feature maps, (N, C, H, W); all items of a pyramid's in one row; masks.
 
         For maxima, their absolute values: what a ReLU leaves is not negative, and where it were, peers would
         disagree about a maximum below zero.
         """
+        if self.operator == "paste_masks":
+            return self._masks(rng).astype(dtype, copy=False)
         row = (sum(map(math.prod, self.input_shapes)),)
         shape: tuple[int, ...] = self.input_shape if self.levels == 1 else row
         features: NDArray[Any] = rng.standard_normal(shape, dtype=np.float32)
@@ -97,8 +101,18 @@ class Workload:
             np.abs(features, out=features)
         return features.astype(dtype, copy=False)
 
+    def _masks(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        # discs that fade out, of several sizes, with some noise, (K, 1, rows, columns)
+        size = self.output_size
+        y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
+        radius = rng.uniform(0.3, 0.6, (self.rois, 1, 1, 1))
+        noise = rng.normal(0, 0.1, (self.rois, 1, size, size))
+        return np.clip(0.5 + 4 * (radius - np.hypot(y, x)) + noise, 0, 1).astype(np.float32)
+
     def grad_output(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draw a normally distributed gradient for the output."""
+        """Draw a normally distributed gradient for the output; none where nothing asks for one."""
+        if self.operator == "paste_masks":
+            return np.empty(0, np.float32)
         return rng.standard_normal(self.output_shape, dtype=np.float32)
 
     def boxes(self, rng: np.random.Generator) -> NDArray[np.float32] | None:
@@ -205,6 +219,11 @@ WORKLOADS = {
             "pyramid_7x7_sr2",
             "box head of a detector with a feature pyramid, 2 x 2 samples per bin",
             "multi_scale_roi_align", (2, 256, 200, 272), 1000, 7, 2, (16.0, 700.0), levels=4,
+        ),
+        Workload(
+            "paste_28x28",
+            "masks of a detector, pasted into the image",
+            "paste_masks", (1, 1, 800, 1333), 100, 28, side=(16.0, 400.0),
         ),
         Workload(
             "rmac",

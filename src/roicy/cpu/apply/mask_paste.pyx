@@ -16,7 +16,7 @@ cimport numpy as cnp
 from roicy.cpu.apply.mask_lines cimport MaskLines, ask_lines, items_bytes, lines_of
 from roicy.cpu.apply.view cimport View, block_at, view_of
 from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, element_store, real
-from roicy.cpu.lanes.mask cimport LINE_FRAME, mask_mix, mask_places, mask_reach
+from roicy.cpu.lanes.mask cimport LINE_FRAME, mask_clear, mask_mix, mask_places, mask_reach
 from roicy.cpu.runtime.memory cimport borrow, give_back
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.mask cimport MaskTable, MaskWindow, PasteSide, find_places
@@ -65,7 +65,7 @@ cdef inline void put_values(View* out, char* row, const real* values, int64_t co
 cdef inline void clear_around(View* out, const MaskWindow* window, char* target) noexcept nogil:
     cdef int64_t row
     if out.rows_joined:         # in one go, and once more what the window has
-        memset(target, 0, out.rows * out.row)
+        mask_clear(target, out.rows * out.columns * out.size)
         return
     for row in range(out.rows):
         if window.y.low <= row < window.y.high:

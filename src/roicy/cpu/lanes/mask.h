@@ -9,6 +9,9 @@
 #include "elements.h"
 
 enum { LINE_FRAME = 3 };
+enum {
+    CLEAR_STREAM_BYTES = 1 << 16
+}; /* from so many on zeros pass by the cache: more than a first-level one */
 
 #if defined(__GNUC__)
 typedef uint8_t lane_bytes __attribute__((vector_size(ROICY_LANE_COUNT)));
@@ -106,6 +109,22 @@ ROICY_NOINLINE void mask_reach(const real *above, const real *below, real fracti
         mask_reach_block(mask_between(mask_lanes(above + i), mask_lanes(below + i), part), level, rest);
         memcpy(target + i, rest, (size_t)(count - i));
     }
+}
+
+/* Zeros, past the cache where they are many: they are seldom read soon. */
+ROICY_NOINLINE void mask_clear(char *target, size_t size) {
+    size_t i = 0;
+#ifdef ROICY_X86
+    if (size >= CLEAR_STREAM_BYTES) {
+        i = (size_t)(-(intptr_t)target & 63);
+        memset(target, 0, i);
+        for (; i + 64 <= size; i += 64)
+            for (int part = 0; part < 64; part += 16)
+                _mm_stream_si128((__m128i *)(target + i + part), _mm_setzero_si128());
+        _mm_sfence(); /* what follows is written over them */
+    }
+#endif
+    memset(target + i, 0, size - i);
 }
 
 /* ---- run lengths ---- */

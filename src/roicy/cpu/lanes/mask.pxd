@@ -1,6 +1,6 @@
 """Masks on their way into images: ``mask.h``."""
 
-from libc.stddef cimport ptrdiff_t
+from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from roicy.cpu.lanes.lanes cimport real
@@ -28,6 +28,7 @@ cdef extern from "mask.h" nogil:
         bint inside
 
     void mask_load "mask_load_as"(const char* source, ptrdiff_t step, int length, int dtype, real* line) noexcept
+    void mask_clear(char* target, size_t size) noexcept
     void mask_across(const real* line, const mask_places* places, ptrdiff_t count, real* target) noexcept
     void mask_mix(const real* above, const real* below, real fraction, ptrdiff_t count, real* target) noexcept
     void mask_reach(const real* above, const real* below, real fraction, real threshold, ptrdiff_t count,

@@ -6,8 +6,9 @@
  *     SOFT     values go out, not whether they reach the threshold */
 #include "lanes/types.cuh"
 
-#include "geometry/paste.h"
 #include "geometry/rois.h"
+
+#include "geometry/paste.h"
 
 #if SOFT
 typedef float PASTED;
