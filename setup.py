@@ -73,9 +73,6 @@ COMPILED = [
 # Where C headers are; those of geometry are named with their folder.
 HEADERS = [str(PACKAGE), *(str(PACKAGE / "cpu" / folder) for folder in ("lanes", "runtime"))]
 
-# Stands for the name of an extension of kernels, filled up to its length, in the C text that they share.
-STAND_IN = "kernels_of_"
-
 OPENMP_PROBE = """
 #include <omp.h>
 int main(void) {
@@ -97,7 +94,6 @@ def extension(name, source, flags=(), macros=()):
         extra_compile_args=[*FLAGS, *flags, *CHECKED.get(BUILD, [])],
         define_macros=[
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-            ("CYTHON_COMPRESS_STRINGS", "0"),  # names are replaced in them
             *((macro, None) for macro in (*macros, *(["ROICY_CHECKS"] if BUILD in CHECKED else []))),
         ],
         # what a source includes, too: it is how that gets into a source distribution
@@ -106,7 +102,7 @@ def extension(name, source, flags=(), macros=()):
 
 
 class BuildKernels(build_ext):
-    """Translate each source once, then compile it under each extension's name, all of them in parallel."""
+    """Translate each source once, then compile it for each extension, all of them in parallel."""
 
     def finalize_options(self):
         super().finalize_options()
@@ -132,29 +128,30 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext):
         source = Path(ext.sources[0])
-        package, _, name = ext.name.rpartition(".")
-        # A module that other sources know is translated under its own name, a kernel under a stand-in of the
-        # same length: the C text counts the characters of its strings.
-        stand_in = name if name == source.stem else STAND_IN.ljust(len(name), "_")
         generated = Path(self.build_temp) / f"{ext.name}.c"
         generated.parent.mkdir(parents=True, exist_ok=True)
-        generated.write_text(self.translated(source, f"{package}.{stand_in}").replace(stand_in, name))
+        generated.write_text(self.translated(source))
         ext.sources = [str(generated)]
         super().build_extension(ext)
         ext.sources = [str(source)]
 
-    def translated(self, source, module):
-        """Return the C text of a source as a module of this name, which all its extensions share."""
-        with self.translating[source, module]:
-            target = Path(self.build_temp) / f"{source.stem}-{len(module)}.c"
-            if (source, module) not in self.done:
+    def get_export_symbols(self, ext):
+        # the C text exports what makes the module, which has the name of its source
+        return []
+
+    def translated(self, source):
+        """Return the C text of a source, which all its extensions share: files of one module."""
+        module = ".".join(source.with_suffix("").relative_to(PACKAGE.parent).parts)
+        with self.translating[module]:
+            target = Path(self.build_temp) / f"{module}-text.c"
+            if module not in self.done:
                 cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
                 checks = BUILD in CHECKED
                 directives = f"boundscheck={checks},initializedcheck={checks},wraparound=False,cdivision=True"
                 options = ["--module-name", module, "-X", directives]
                 options += ["--line-directives"] if checks else []  # reports name lines of the .pyx files
                 subprocess.run([*cython, *options, "-o", str(target), str(source)], check=True)
-                self.done.add((source, module))
+                self.done.add(module)
             return target.read_text()
 
     def openmp_flags(self):

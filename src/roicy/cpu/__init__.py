@@ -6,7 +6,6 @@ It is a `roicy._backend.Backend`. A layout of arrays is just strides.
 from __future__ import annotations
 
 import functools
-import importlib
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -136,7 +135,7 @@ _level = selection.choose()
 @functools.cache
 def _kernels(accumulate: str) -> Any:
     # the kernels for a type of accumulation, compiled for the level in use; loaded when first asked for
-    return importlib.import_module(f"roicy.cpu._kernels_f{accumulate.removeprefix('float')}_{_level}")
+    return selection.load(f"f{accumulate.removeprefix('float')}", _level)
 
 
 def level() -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from types import ModuleType
 
 from roicy.cpu import processor
 
@@ -12,14 +13,29 @@ LEVELS = ("baseline", "v3", "v4")
 VARIABLE = "ROICY_CPU_LEVEL"
 
 
+#: The module of the kernels, of which each type of accumulation and each level has a file.
+_MODULE = "roicy.cpu.apply.kernels"
+
+
+def _file_of(precision: str, level: str) -> str | None:
+    found = find_spec(f"roicy.cpu._kernels_{precision}_{level}")
+    return None if found is None else found.origin
+
+
+def load(precision: str, level: str) -> ModuleType:
+    """Return the kernels of a type of accumulation, "f32" or "f64", compiled for a level."""
+    spec = spec_from_file_location(_MODULE, _file_of(precision, level))
+    if spec is None or spec.loader is None:
+        raise ImportError(f"roicy was built without the {precision} kernels of level {level}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def available() -> tuple[str, ...]:
     """Return the levels that were built and that this processor can run, least first."""
     runs = processor.level()
-    return tuple(
-        level
-        for number, level in enumerate(LEVELS)
-        if number <= runs and find_spec(f"roicy.cpu._kernels_f32_{level}")
-    )
+    return tuple(level for number, level in enumerate(LEVELS) if number <= runs and _file_of("f32", level))
 
 
 def choose() -> str:

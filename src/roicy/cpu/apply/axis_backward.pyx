@@ -14,7 +14,6 @@ they are in the cache.
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -30,6 +29,7 @@ from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, store_p
 from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
 from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.work cimport CACHE_LINE, Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport BAND, MANY, Window
@@ -184,7 +184,7 @@ cdef bint note_terms(AxisTable table, Runs* runs, uint8_t* down) noexcept nogil:
 
 cdef int find_runs(AxisTable table, Runs* runs) except -1:
     cdef int64_t most = 0, image
-    cdef uint8_t* down
+    cdef uint8_t* down = NULL
     cdef bint noted
     runs[0] = no_runs()
     for image in range(table.images):
@@ -192,11 +192,17 @@ cdef int find_runs(AxisTable table, Runs* runs) except -1:
     if most * <double> min(PIECE, table.y.bins) <= MANY:
         return 0
     begin_runs(runs, table)
-    down = <uint8_t*> malloc(runs.longest + 1)
-    with nogil:
-        noted = down != NULL and note_terms(table, runs, down)
-    free(down)
-    return end_runs(runs, table, noted, False)
+    try:
+        down = <uint8_t*> allocate(runs.longest + 1)
+        with nogil:
+            noted = note_terms(table, runs, down)
+        end_runs(runs, table, noted, False)
+    except MemoryError:
+        free_runs(runs)
+        raise
+    finally:
+        deallocate(down)
+    return 0
 
 
 cdef void axis_backward_close(void* settled) noexcept:

@@ -8,7 +8,6 @@ many are one RoI's, what each addition rounds away is kept.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -24,6 +23,7 @@ from roicy.cpu.apply.view cimport View, block_at, load_bins, store_pixels, view_
 from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lane_int, lane_ints, lanes, lanes_join, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport NOWHERE, chosen_pixels, ints_fill, pass_chosen, sample_axis
 from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.runtime.memory cimport allocate, allocate_zeros, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Work
 from roicy.cpu.tables.grid cimport Grid, GridTable, GridTables, Sample, dense_sample
@@ -246,29 +246,28 @@ cdef bint note_chosen(GridTable table, GridBackwardCall* call, uint8_t* down, ui
 
 cdef int find_chosen_runs(GridTable table, GridBackwardCall* call) except -1:
     cdef int64_t most = 0, image, k, pixels
-    cdef uint8_t* bins
-    cdef int32_t* last
+    cdef uint8_t* bins = NULL
+    cdef int32_t* last = NULL
     cdef bint noted, crowded = False
-    call.runs = no_runs()
-    call.crowded = NULL
     for image in range(table.images):
         most = max(most, table.image_start[image + 1] - table.image_start[image])
     if most * <double> table.rows * table.columns <= PILE:
         return 0
     begin_runs(&call.runs, table)
     pixels = call.runs.longest + 1
-    call.crowded = <uint8_t*> calloc(table.rois + 1, 1)
-    bins = <uint8_t*> malloc(2 * pixels)
-    last = <int32_t*> malloc(pixels * sizeof(int32_t))
-    noted = call.crowded != NULL and bins != NULL and last != NULL
-    if noted:
+    try:
+        call.crowded = <uint8_t*> allocate_zeros(table.rois + 1)
+        bins = <uint8_t*> allocate(2 * pixels)
+        last = <int32_t*> allocate(pixels * sizeof(int32_t))
         with nogil:
             noted = note_chosen(table, call, bins, bins + pixels, last)
             for k in range(table.rois):
                 crowded |= call.crowded[k]
-    free(bins)
-    free(last)
-    return end_runs(&call.runs, table, noted, crowded)
+        end_runs(&call.runs, table, noted, crowded)
+    finally:
+        deallocate(bins)
+        deallocate(last)
+    return 0
 
 
 def grid_backward(GridTables tables, cnp.ndarray grad_output, cnp.ndarray argmax, cnp.ndarray grad_features,
@@ -309,14 +308,15 @@ cdef int grid_backward_run(GridTable table, cnp.ndarray grad_output, cnp.ndarray
     work.divide(table, 0, table.rois, out.channels, LANES, 0,
                 1 if threads == 1 else max(1, min(out.rows, 4 * threads // max(1, blocks * out.images))))
     bins = (table.rows * <size_t> table.columns + LANES) * sizeof(lanes)
-    find_chosen_runs(table, &call)
+    call.runs, call.crowded = no_runs(), NULL
     try:
+        find_chosen_runs(table, &call)
         work.provide(table, threads, out.rows * out.columns * sizeof(lanes),
                      pieces_bytes(out.rows, out.columns) if call.runs.start != NULL else 0, bins, bins, 0)
         return work.run(grid_backward_task, &call)
     finally:
         free_runs(&call.runs)
-        free(call.crowded)
+        deallocate(call.crowded)
 
 
 def grid_argmax_error(GridTables tables, cnp.ndarray argmax):

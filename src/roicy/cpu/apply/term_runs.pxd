@@ -6,11 +6,11 @@ on the boxes alone: it is noted once, and serves all blocks of channels.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
-from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
 from roicy.cpu.lanes.lanes cimport lanes
 from roicy.cpu.lanes.piles cimport piles_count, piles_finish, piles_join
+from roicy.cpu.runtime.memory cimport allocate, allocate_zeros, deallocate, reallocate
 from roicy.cpu.runtime.work cimport Task
 from roicy.cpu.tables.rois cimport PILE, RoiTable, Window
 
@@ -54,18 +54,19 @@ cdef inline int begin_runs(Runs* runs, RoiTable table) except -1:
             runs.bottom = max(runs.bottom, <int64_t> window.bottom)
             runs.longest = max(runs.longest, <int64_t> window.bottom - window.top, <int64_t> window.right - window.left)
     runs.top = min(runs.top, runs.bottom)
-    runs.start = <int64_t*> calloc(table.rois + 1, sizeof(int64_t))
-    runs.held = <uint16_t*> malloc((runs.bottom - runs.top) * table.width * sizeof(uint16_t) + 1)
-    if runs.start == NULL or runs.held == NULL:
+    runs.start = <int64_t*> allocate_zeros((table.rois + 1) * sizeof(int64_t))
+    try:
+        runs.held = <uint16_t*> allocate((runs.bottom - runs.top) * table.width * sizeof(uint16_t))
+    except MemoryError:
         free_runs(runs)
-        raise MemoryError("roicy: no memory to count the terms of pixels")
+        raise
     return 0
 
 
 cdef inline void free_runs(Runs* runs) noexcept:
-    free(runs.start)
-    free(runs.run)
-    free(runs.held)
+    deallocate(runs.start)
+    deallocate(runs.run)
+    deallocate(runs.held)
     runs[0] = no_runs()
 
 
@@ -76,7 +77,7 @@ cdef inline void start_image(Runs* runs, RoiTable table) noexcept nogil:
 cdef inline int end_runs(Runs* runs, RoiTable table, bint noted, bint wanted) except -1:
     # `noted`: whether there was memory; `wanted`: whether they are, though there be none.
     runs.start[table.rois] = runs.count
-    free(runs.held)
+    deallocate(runs.held)
     runs.held = NULL
     if not noted or not (wanted or runs.count):
         free_runs(runs)
@@ -110,7 +111,7 @@ cdef inline bint note_window(Runs* runs, int64_t k, const Window* window, int wi
         if not piles_count(held, columns, down[row - window.top], along, PILE):
             continue
         if runs.count + columns > runs.room:
-            more = <Run*> realloc(runs.run, (2 * runs.room + columns) * sizeof(Run))
+            more = <Run*> reallocate(runs.run, (2 * runs.room + columns) * sizeof(Run))
             if more == NULL:
                 return False
             runs.run = more

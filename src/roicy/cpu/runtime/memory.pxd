@@ -1,4 +1,4 @@
-"""Scratch memory that outlives a call."""
+"""Memory of the CPU's tables and kernels: blocks that are borrowed, pieces that are allocated."""
 
 from libc.stddef cimport size_t
 
@@ -16,4 +16,8 @@ cdef inline size_t bytes_of(size_t count, size_t more, size_t size) noexcept nog
 
 cdef void* borrow(size_t size) except NULL
 cdef void give_back(void* block) noexcept
+cdef void* allocate(size_t size) except NULL
+cdef void* allocate_zeros(size_t size) except NULL
+cdef void* reallocate(void* piece, size_t size) noexcept nogil
+cdef void deallocate(void* piece) noexcept nogil
 cdef int try_bytes(size_t size) except -1

@@ -1,12 +1,15 @@
-"""Scratch memory that outlives a call.
+"""Memory of the CPU's tables and kernels.
 
-Memory that goes back to the system has to be mapped and cleared again at the next call, which costs as much as
-pooling a few boxes. So the last blocks are kept, up to a bound, and lent to the next call that they fit.
+Large blocks are borrowed. Memory that goes back to the system has to be mapped and cleared again at the next call,
+which costs as much as pooling a few boxes. So the last blocks are kept, up to a bound, and lent to the next call that
+they fit.
+
+Small pieces, such as lists of tasks, are allocated: among the blocks they would take the places of large ones.
 """
 
 import threading
 
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 
 from roicy.cpu.runtime.checks cimport fence, spoil, unfence
 
@@ -63,6 +66,32 @@ cdef void* borrow(size_t size) except NULL:
     size_of(block)[1] = <size_t> raw
     lend(block, size)
     return block
+
+
+cdef void* allocate(size_t size) except NULL:
+    """Return a piece of the system's memory; MemoryError where there is none."""
+    cdef void* piece = malloc(max(size, <size_t> 1))
+    if piece == NULL:
+        raise MemoryError(f"roicy: no memory for {size} bytes of scratch")
+    return piece
+
+
+cdef void* allocate_zeros(size_t size) except NULL:
+    """As `allocate`, all zeros."""
+    cdef void* piece = calloc(max(size, <size_t> 1), 1)
+    if piece == NULL:
+        raise MemoryError(f"roicy: no memory for {size} bytes of scratch")
+    return piece
+
+
+cdef void* reallocate(void* piece, size_t size) noexcept nogil:
+    """Return a piece with more room, or NULL where there is none; then it is as it was."""
+    return realloc(piece, size)
+
+
+cdef void deallocate(void* piece) noexcept nogil:
+    """Return a piece to the system; NULL is none."""
+    free(piece)
 
 
 cdef int try_bytes(size_t size) except -1:

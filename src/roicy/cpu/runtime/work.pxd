@@ -77,6 +77,6 @@ cdef class Work:
                     int64_t bands) except -1
     cdef int provide(self, RoiTable table, int threads, size_t tile, size_t blended, size_t bins, size_t spare,
                      size_t chunk) except -1
-    cdef int take(self, int threads, Sizes sizes) except -1
+    cdef int share_out(self, int threads, Sizes sizes) except -1
     cdef int run(self, Kernel kernel, void* call) except -1
     cdef int do(self, Kernel kernel, void* call, size_t size, Opening opening, Closing closing) except -1

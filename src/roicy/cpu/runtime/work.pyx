@@ -3,11 +3,10 @@
 All memory is taken before a kernel starts, so that a call which fails has written nothing.
 """
 
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from roicy.cpu.runtime.checks cimport FENCE_BYTES, check_inside, fence
-from roicy.cpu.runtime.memory cimport borrow, give_back, most_bytes
+from roicy.cpu.runtime.memory cimport allocate, borrow, deallocate, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
 
 
@@ -46,9 +45,9 @@ cdef class Work:
     def __dealloc__(self):
         if self._call != NULL and self._closing != NULL:
             self._closing(self._call)
-        free(self._call)
-        free(self.tasks)
-        free(self.scratch)
+        deallocate(self._call)
+        deallocate(self.tasks)
+        deallocate(self.scratch)
         give_back(self._memory)
 
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
@@ -68,11 +67,10 @@ cdef class Work:
             first, last = max(begin, table.image_start[image]), min(end, table.image_start[image + 1])
             n += bins * blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
         if n > self._room:
-            free(self.tasks)
+            deallocate(self.tasks)
+            self.tasks = NULL
             self._room = 0
-            self.tasks = <Task*> malloc(n * sizeof(Task))
-            if self.tasks == NULL:
-                raise MemoryError(f"roicy: no memory for a list of {n} tasks")
+            self.tasks = <Task*> allocate(n * sizeof(Task))
             self._room = n
         self.count = 0
         for image in range(table.images):
@@ -107,12 +105,12 @@ cdef class Work:
         if max(tile, blended, bins, spare, chunk) >= most_bytes():
             raise MemoryError("roicy: no memory for the scratch of a call on a map of this size")
         if self.team is None:
-            return self.take(threads, sizes)
+            return self.share_out(threads, sizes)
         self.team.threads = max(self.team.threads, threads)
         self.team.sizes = larger_of(self.team.sizes, sizes)
         return 0
 
-    cdef int take(self, int threads, Sizes sizes) except -1:
+    cdef int share_out(self, int threads, Sizes sizes) except -1:
         cdef size_t tile = sizes.tile, blended = sizes.blended, bins = sizes.bins, spare = sizes.spare
         cdef size_t chunk = sizes.chunk, most = sizes.most
         cdef size_t each = (lined(tile) + lined(blended) + lined(bins) + lined(spare) + lined(chunk)
@@ -120,9 +118,7 @@ cdef class Work:
         cdef char* at
         cdef int t
         self.threads = <int> max(1, min(threads, self.count))
-        self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
-        if self.scratch == NULL:
-            raise MemoryError(f"roicy: no memory for the scratch of {self.threads} threads")
+        self.scratch = <Scratch*> allocate(self.threads * sizeof(Scratch))
         self._memory = borrow(self.threads * each)
         at = <char*> self._memory
         for t in range(self.threads):
@@ -163,11 +159,12 @@ cdef class Work:
             finally:
                 if closing != NULL:
                     closing(call)
-        self._call = malloc(size)
-        if self._call == NULL:
+        try:
+            self._call = allocate(size)
+        except MemoryError:
             if closing != NULL:
                 closing(call)
-            raise MemoryError("roicy: no memory for a call that waits for others")
+            raise
         memcpy(self._call, call, size)
         self._kernel, self._opening, self._closing = kernel, opening, closing
         self.team.works.append(self)
@@ -210,22 +207,20 @@ cdef class Team:
         self.works = []
 
     def __dealloc__(self):
-        free(self._waiting)
+        deallocate(self._waiting)
 
     def take(self):
         """Take all memory, which is that of the largest work for each thread."""
-        cdef Waiting* waiting = <Waiting*> malloc(max(1, len(self.works)) * sizeof(Waiting))
+        cdef Waiting* waiting = <Waiting*> allocate(len(self.works) * sizeof(Waiting))
         cdef Work work
         cdef int n = 0
         self._waiting = waiting
-        if waiting == NULL:
-            raise MemoryError("roicy: no memory for calls that run as one")
         self._room = Work()
         for work in self.works:
             self._room.count += work.count
             waiting[n] = Waiting(kernel=work._kernel, call=work._call, tasks=work.tasks, end=self._room.count)
             n += 1
-        self._room.take(self.threads, self.sizes)
+        self._room.share_out(self.threads, self.sizes)
 
     def run(self):
         """Do all tasks, once there is the memory for them."""

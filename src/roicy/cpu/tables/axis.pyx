@@ -9,12 +9,12 @@ one short list of (pixel, weight) taps for its row and one for its column::
 """
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
+from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.samples cimport Sampling, Side
@@ -287,14 +287,12 @@ cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
 
 cdef int fill_taps(Filling* filling, int64_t pieces, int threads) except -1:
     # scratch of each thread
-    filling.mark = <int32_t*> malloc(threads * filling.length * sizeof(int32_t) + 1)
+    filling.mark = <int32_t*> allocate(threads * filling.length * sizeof(int32_t))
     try:
-        if filling.mark == NULL:
-            raise MemoryError("roicy: no memory for the axis tables' scratch")
         memset(filling.mark, -1, threads * filling.length * sizeof(int32_t))
         run_pieces(fill_rois, filling, pieces, threads)
     finally:
-        free(filling.mark)
+        deallocate(filling.mark)
     return 0
 
 

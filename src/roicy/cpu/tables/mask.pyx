@@ -4,11 +4,12 @@ Where the pixels of that part lie on the mask is found when it is pasted, a row 
 """
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free
 
 import numpy as np
 
 cimport numpy as cnp
+
+from roicy.cpu.runtime.memory cimport allocate_zeros, deallocate
 
 cnp.import_array()
 
@@ -49,9 +50,7 @@ cdef class MaskTable:
         self.masks = cnp.PyArray_DIM(boxes, 0)
         self.rows, self.columns = pasting.image_size
         self.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
-        self.window = <MaskWindow*> calloc(max(1, self.masks), sizeof(MaskWindow))
-        if self.window == NULL:
-            raise MemoryError(f"roicy: no memory for a table of {self.masks} masks")
+        self.window = <MaskWindow*> allocate_zeros(self.masks * sizeof(MaskWindow))
         for k in range(self.masks):
             window = self.window + k
             window.valid = True
@@ -71,7 +70,7 @@ cdef class MaskTable:
             box += 4 * cnp.PyArray_ITEMSIZE(boxes)
 
     def __dealloc__(self):
-        free(self.window)
+        deallocate(self.window)
 
     def windows(self):
         """Return the rows top, left, bottom, right of all windows, (K, 4), int32."""

@@ -10,12 +10,11 @@ Lists can be long. They are held for as many RoIs at a time as fit into a fixed 
 
 from libc.math cimport M_PI
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
 
 cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
-from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes, try_bytes
+from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes, try_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.rotated cimport RotatedBox, Turn, rotated_box
@@ -271,10 +270,8 @@ cdef class Bench:
     def __cinit__(self, SampleTable table, int64_t rois, int threads):
         cdef int64_t pixels = max(1, table.most_pixels), slopes = SLOPES if table.sloped else 0, i
         self.threads = <int> max(1, min(threads, rois // SAMPLE_TABLE_ROIS_OF_A_THREAD + 1))
-        self.scratch = <Scratch*> malloc(self.threads * sizeof(Scratch))
-        self._memory = <double*> malloc(self.threads * pixels * (1 + slopes) * sizeof(double))
-        if self.scratch == NULL or self._memory == NULL:
-            raise MemoryError("roicy: no memory for the sample tables' scratch")
+        self.scratch = <Scratch*> allocate(self.threads * sizeof(Scratch))
+        self._memory = <double*> allocate(self.threads * pixels * (1 + slopes) * sizeof(double))
         with nogil:
             for i in range(self.threads * pixels):
                 self._memory[i] = -0.0
@@ -285,8 +282,8 @@ cdef class Bench:
                 self.scratch[i].slope = self._memory + (self.threads + i * slopes) * pixels if slopes else self._memory
 
     def __dealloc__(self):
-        free(self.scratch)
-        free(self._memory)
+        deallocate(self.scratch)
+        deallocate(self._memory)
 
 
 cdef struct Chunk:

@@ -30,6 +30,17 @@ struct Stage {
     int number[ENTRIES]; /* in the bin */
 };
 
+/* The staged samples of one bin along one axis. */
+struct OfBin {
+    const Samples1D *sample;
+    const int *number;
+    int count;
+};
+
+INLINE OfBin of_bin(const Stage &stage, int first, int count) {
+    return {stage.sample + first, stage.number + first, count};
+}
+
 /* The most samples of a bin, in all lanes. */
 INLINE int most_listed(const int *listed, int count) {
     int most = 0;
@@ -46,10 +57,10 @@ INLINE REAL between(REAL low, REAL high, REAL low_weight, REAL high_weight, int 
 }
 
 /* The largest of the staged samples of one bin joins the largest so far. */
-INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows, const Stage &x,
-                   int first_column, int columns, int total, int by_corner, Best &best) {
+INLINE void search(const STORED *plane, const OfBin &y, const OfBin &x, int total, int by_corner,
+                   Best &best) {
     Best found = {LOWEST, NOWHERE};
-    for (int r = first_row; r < first_row + rows; r++) {
+    for (int r = 0; r < y.count; r++) {
         const Samples1D row = y.sample[r];
         const STORED *upper = plane + row.low, *lower = plane + row.high;
         const REAL upper_weight = row.low_weight, lower_weight = row.high_weight;
@@ -57,11 +68,11 @@ INLINE void search(const STORED *plane, const Stage &y, int first_row, int rows,
         /* the columns of the sample before, which often is a neighbour */
         INDEX left = -1, right = -1;
         REAL left_value = 0, right_value = 0;
-        for (int i = first_column; i < first_column + columns; i++) {
+        for (int i = 0; i < x.count; i++) {
             const Samples1D column = x.sample[i];
             const INDEX low = column.low, high = column.high;
-            if (low != left || i == first_column) {
-                if (low == right && i != first_column)
+            if (low != left || i == 0) {
+                if (low == right && i != 0)
                     left_value = right_value;
                 else
                     left_value = between(real_of(upper[low]), real_of(lower[low]), upper_weight, lower_weight,
@@ -133,7 +144,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
         const int64 rest = task / runs, part = rest / rois, k = rest - part * rois;
         const int run = (int)(task - rest * runs), top = run / runs_x * run_y, left = run % runs_x * run_x;
         const int height_of_run = min(run_y, rows - top), width_of_run = min(run_x, columns - left);
-        const int first = (int)part * chunk, depth = min(chunk, channels - first);
+        const int first = (int)part * chunk, own_channels = min(chunk, channels - first);
         const int bins = height_of_run * width_of_run;
         const int64 own = k * ((int64)rows + columns), own_y = own + top, own_x = own + rows + left;
         const bool valid = image[k] >= 0;
@@ -194,12 +205,13 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                                        : missed_in(bin_at(grid_bins, grid_steps, own_y + p + own_row, 2 * k),
                                                    bin_at(grid_bins, grid_steps, own_x + q, 2 * k + 1));
                 const int part = min(most_y, ITEMS / (pitch * rows_here));
-                for (int c = warp * BESIDE; c < depth; c += WARPS * BESIDE) {
+                for (int c = warp * BESIDE; c < own_channels; c += WARPS * BESIDE) {
                     INDEX plane[BESIDE];
                     Best best[BESIDE];
 #pragma unroll
                     for (int v = 0; v < BESIDE; v++) {
-                        plane[v] = AT(features, image[k], first + min(c + v, depth - 1), 0, whole.left);
+                        plane[v] =
+                            AT(features, image[k], first + min(c + v, own_channels - 1), 0, whole.left);
                         best[v] = {LOWEST, NOWHERE};
                     }
                     for (int from = 0; from < most_y; from += part) {
@@ -257,18 +269,18 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
 #pragma unroll
                     for (int v = 0; v < BESIDE; v++) {
                         finish(missed, best[v]);
-                        if (pooled && c + v < depth)
+                        if (pooled && c + v < own_channels)
                             put(first + c + v, p + own_row, q, best[v]);
                     }
                 }
             }
             continue;
         }
-        for (int begin = 0; begin < depth * bins; begin += THREADS) {
+        for (int begin = 0; begin < own_channels * bins; begin += THREADS) {
             const int item = begin + threadIdx.x;
-            const bool pooled = item < depth * bins;
-            const int bin = !pooled ? 0 : by_channel ? item / depth : item % bins;
-            const int channel = first + (!pooled ? 0 : by_channel ? item % depth : item / bins);
+            const bool pooled = item < own_channels * bins;
+            const int bin = !pooled ? 0 : by_channel ? item / own_channels : item % bins;
+            const int channel = first + (!pooled ? 0 : by_channel ? item % own_channels : item / bins);
             const int p = bin / width_of_run, q = bin - p * width_of_run;
             const int listed_y = valid ? grid_listed[own_y + p] : 0,
                       listed_x = valid ? grid_listed[own_x + q] : 0;
@@ -279,9 +291,10 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                 if (begin == 0 || stages > 1)
                     stage_from(from_y, from_x);
                 if (pooled)
-                    search(features + AT(features, image[k], channel, 0, 0), staged[0], p * room_y,
-                           min(room_y, listed_y - from_y), staged[1], q * room_x,
-                           min(room_x, listed_x - from_x), total, by_corner, best);
+                    search(features + AT(features, image[k], channel, 0, 0),
+                           of_bin(staged[0], p * room_y, min(room_y, listed_y - from_y)),
+                           of_bin(staged[1], q * room_x, min(room_x, listed_x - from_x)), total, by_corner,
+                           best);
             }
             if (!pooled)
                 continue;
