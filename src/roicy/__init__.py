@@ -36,6 +36,9 @@
 `rmac`                            R-MAC: one vector for each image
 `rmac_backward`                   its gradient with respect to the features
 `rmac_plan`                       the same for several feature maps of one shape
+`crop_and_resize`                 cut boxes out of images for the next model: resized, filled up, normalised
+`crop_and_resize_backward`        its gradient with respect to the images
+`crop_and_resize_backward_boxes`  its gradient with respect to the boxes
 `set_num_threads`                 threads that calls from this Python thread may use
 `get_num_threads`                 how many those are
 `num_threads`                     the same within a ``with`` block
@@ -55,6 +58,7 @@ from typing import TYPE_CHECKING
 from roicy._config import get_num_threads, num_threads, set_num_threads, show_config
 from roicy.align import roi_align, roi_align_plan
 from roicy.align_backward import roi_align_backward, roi_align_backward_rois
+from roicy.crop import crop_and_resize, crop_and_resize_backward, crop_and_resize_backward_boxes
 from roicy.levels import fpn_levels
 from roicy.multi_scale import MultiScalePlan
 from roicy.multi_scale_align import (
@@ -100,6 +104,9 @@ __all__ = [
     "RMACPlan",
     "RoIAlignPlan",
     "RoIAlignRotatedPlan",
+    "crop_and_resize",
+    "crop_and_resize_backward",
+    "crop_and_resize_backward_boxes",
     "fpn_levels",
     "get_num_threads",
     "multi_scale_roi_align",

@@ -11,18 +11,27 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
 from roicy._types import (
+    CONSTANT,
+    CORNERS,
+    EDGE,
     EXACT,
+    HALF_PIXEL,
     OPEN,
     PRECISE,
+    REJECT,
     ROUNDED,
     SCALED,
     SHORT,
+    UNIT_CORNERS,
+    UNIT_SLOPES,
     UNIT_STEP,
     WHOLE,
     Accumulate,
     AngleUnit,
     ArgmaxError,
+    Border,
     DType,
+    Interpolation,
     Invalid,
     Layout,
     Ndarray,
@@ -221,6 +230,53 @@ def of_roi_align(mode: object, max_rule: object = "bilinear") -> Kind:
     if mode == "avg":
         return AVERAGE
     return LARGEST_SAMPLE if max_rule == "bilinear" else LARGEST_PRODUCT
+
+
+# ---------------------------------------------------------------- crops
+
+_PLACES = {"half_pixel": HALF_PIXEL, "corners": CORNERS, "unit_corners": UNIT_CORNERS}
+_BORDERS = {"edge": EDGE, "constant": CONSTANT, "reject": REJECT}
+
+
+def _crop_sampling(options: Sequence[Any], _boxes: DType, _size: Size) -> tuple[Any, ...]:
+    return settle.sampling(options[0]), *_samples_of_crops(options)
+
+
+def _samples_of_crops(options: Sequence[Any]) -> tuple[Interpolation, int, Border]:
+    _, interpolation, sampling_ratio, border = options
+    interpolation, ratio = settle.interpolation(interpolation), settle.sampling_ratio(sampling_ratio)
+    if interpolation == "nearest" and ratio != 1:
+        raise ValueError(f"sampling_ratio must be 1 for interpolation='nearest', got {sampling_ratio}")
+    return interpolation, ratio, settle.border(border)
+
+
+def _crop_table(
+    kernels: Backend, regions: Regions, options: tuple[Any, ...], accumulate: Accumulate, purpose: Purpose
+) -> Table:
+    places, interpolation, ratio, border = options
+    rule = _PLACES[places]
+    if rule == UNIT_CORNERS and purpose == "backward_rois":
+        rule = UNIT_SLOPES
+    nearest, aligned = interpolation == "nearest", rule == HALF_PIXEL
+    return kernels.axis_table(
+        regions, Sampling(1.0, ratio, aligned, rule, _BORDERS[border], nearest), accumulate, purpose
+    )
+
+
+CROP = AVERAGE._replace(
+    name="CROP",
+    operator="crop_and_resize",
+    options=("sampling", "interpolation", "sampling_ratio", "border"),
+    settle=_crop_sampling,
+    table=_crop_table,
+    no_argmax=PRECISE_AVERAGE.no_argmax,
+)
+
+#: TensorFlow's, of boxes in which 1 is the centre of the last pixel.
+UNIT_CROP = CROP._replace(
+    name="UNIT_CROP",
+    settle=lambda options, boxes, size: ("unit_corners", *_samples_of_crops(options)),
+)
 
 
 # ---------------------------------------------------------------- RoIAlignRotated

@@ -106,8 +106,10 @@ class Backend(Protocol):
         """Return the pixels and weights of each row and of each column of bins."""
         ...
 
-    def axis_forward(self, table: Any, features: Ndarray, out: Ndarray) -> None:
-        """Fill `out` with the features pooled under the table."""
+    def axis_forward(
+        self, table: Any, features: Ndarray, out: Ndarray, finish: Ndarray | None = None
+    ) -> None:
+        """Fill `out` with the features pooled under the table, finished by rows of numbers, unless None."""
         ...
 
     def axis_backward(self, table: Any, grad_output: Ndarray, grad_features: Ndarray) -> None:

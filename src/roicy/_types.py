@@ -89,6 +89,8 @@ Out: TypeAlias = AnyArray | tuple[AnyArray, AnyArray] | None
 Integer: TypeAlias = SupportsIndex
 Real: TypeAlias = float | np.floating[Any] | np.integer[Any]
 Flag: TypeAlias = bool | np.bool_ | Literal[0, 1]
+#: A number, or one for each channel.
+PerChannel: TypeAlias = Real | Sequence[Real] | NumPyArray
 OutputSize: TypeAlias = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | list[int] | NumPyArray
 #: A shape as a caller may give it.
 InputShape: TypeAlias = tuple[SupportsIndex, ...] | list[int] | NumPyArray
@@ -128,17 +130,25 @@ class Regions(NamedTuple):
 #: Rules by which bins take from the map, as in geometry/rois.h: samples in the middle of equal parts; one
 #: pixel apart from the edge of the bin on; no samples, an integral; whole pixels of a box that is rounded to
 #: them, of one that is not, and of one whose bins are found in whole numbers; of one that is rounded and then
-#: scaled, of one without its last pixel, and the same on a map without its last row and column.
+#: scaled, of one without its last pixel, and the same on a map without its last row and column; of crops.
 ALIGN, UNIT_STEP, PRECISE, ROUNDED, EXACT, WHOLE, SCALED, OPEN, SHORT = range(9)
+HALF_PIXEL, CORNERS, UNIT_CORNERS, UNIT_SLOPES = range(9, 13)
+#: What crops have outside of the map, as in geometry/rois.h.
+EDGE, CONSTANT, REJECT = range(3)
 
 
 class Sampling(NamedTuple):
-    """Where the samples of boxes lie; `sampling_ratio` is 0 for as many as a bin covers pixels."""
+    """Where the samples of boxes lie; `sampling_ratio` is 0 for as many as a bin covers pixels.
+
+    Of crops, `border` is what lies outside of the map, and a sample may be the nearest pixel.
+    """
 
     spatial_scale: float
     sampling_ratio: int
     aligned: bool
     rule: int = ALIGN
+    border: int = EDGE
+    nearest: bool = False
 
 
 class Turn(NamedTuple):
@@ -192,6 +202,10 @@ Aggregate: TypeAlias = Literal["sum", "concat"]
 PasteRule: TypeAlias = Literal["detectron2", "torchvision"]
 #: What pasted masks are returned as.
 PastedAs: TypeAlias = Literal["masks", "windows", "rle"]
+#: Where the samples of crops lie, what one is, and what lies outside of the image.
+SamplePlaces: TypeAlias = Literal["half_pixel", "corners"]
+Interpolation: TypeAlias = Literal["bilinear", "nearest"]
+Border: TypeAlias = Literal["constant", "edge", "reject"]
 
 if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
     from typing import TypedDict

@@ -47,6 +47,9 @@ POSITIONAL = {
     "multi_scale_roi_pool": ["features", "rois", "output_size"],
     "multi_scale_roi_pool_backward": ["grad_output", "argmax", "rois", "input_shapes"],
     "multi_scale_roi_pool_plan": ["rois", "input_shapes", "output_size"],
+    "crop_and_resize": ["images", "boxes", "output_size"],
+    "crop_and_resize_backward": ["grad_output", "boxes", "input_shape"],
+    "crop_and_resize_backward_boxes": ["grad_output", "images", "boxes"],
     "fpn_levels": ["rois", "num_levels"],
     "paste_masks": ["masks", "boxes", "image_size"],
     "rmac": ["features"],
@@ -75,6 +78,14 @@ LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **BOXES, **INVALID}
 TURNED_LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **ANGLE, **BOXES, **INVALID}
 GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **INVALID, **OUT}
 MAXIMUM = {"mode": "avg", "max_rule": "bilinear"}
+CROPS = {
+    "batch_indices": None,
+    "sampling": "half_pixel",
+    "interpolation": "bilinear",
+    "sampling_ratio": 1,
+    "border": "constant",
+}
+NORMALISED = {"std": None, "reverse_channels": False, "layout": "NHWC", "out_layout": None}
 
 OPTIONS = {
     "roi_align": {**SAMPLES, **MAXIMUM, **BOXES, "return_argmax": False, **INVALID, **OUT},
@@ -124,6 +135,17 @@ OPTIONS = {
     },
     "multi_scale_roi_pool_backward": {**SHARING, **WHOLE, **BOXES, **INVALID, **OUT},
     "multi_scale_roi_pool_plan": {**SHARING, **WHOLE, **BOXES, **INVALID},
+    "crop_and_resize": {
+        **CROPS,
+        "fill": 0.0,
+        "mean": None,
+        **NORMALISED,
+        "dtype": None,
+        **INVALID,
+        **OUT,
+    },
+    "crop_and_resize_backward": {**CROPS, **NORMALISED, **INVALID, **OUT},
+    "crop_and_resize_backward_boxes": {**CROPS, "fill": 0.0, **NORMALISED, **INVALID, **OUT},
     "fpn_levels": {
         "rule": "torchvision",
         "canonical_size": 224,

@@ -7,6 +7,7 @@ ValueError where its value or shape is. Nothing is written anywhere. That arrays
 """
 
 from roicy._arguments.arrays import (
+    WIDE_LABELS,
     argmax,
     argmax_error,
     argmax_size,
@@ -29,6 +30,7 @@ from roicy._arguments.boxes import (
     Rois,
     rois,
 )
+from roicy._arguments.finish import Finish, finish
 from roicy._arguments.masks import (
     invalid_box,
     mask_boxes,
@@ -39,6 +41,7 @@ from roicy._arguments.masks import (
 )
 from roicy._arguments.numbers import (
     angle_unit,
+    border,
     canonical_size,
     choice,
     config_mode,
@@ -47,6 +50,7 @@ from roicy._arguments.numbers import (
     image_size,
     image_size_of_levels,
     integer,
+    interpolation,
     invalid,
     layout,
     level,
@@ -58,6 +62,7 @@ from roicy._arguments.numbers import (
     real,
     rotated_sampling_ratio,
     rounding,
+    sampling,
     sampling_ratio,
     shown,
     spatial_scale,
@@ -90,6 +95,8 @@ from roicy._arguments.pyramids import (
 __all__ = [
     "CORNERS",
     "ROTATED",
+    "WIDE_LABELS",
+    "Finish",
     "Rois",
     "angle_unit",
     "argmax",
@@ -97,6 +104,7 @@ __all__ = [
     "argmax_size",
     "as_many",
     "as_many_scales",
+    "border",
     "canonical_size",
     "channels_of_bins",
     "check_levels",
@@ -105,6 +113,7 @@ __all__ = [
     "features",
     "features_shape",
     "few_bins",
+    "finish",
     "flag",
     "grad_output",
     "grad_output_of",
@@ -114,6 +123,7 @@ __all__ = [
     "input_shape",
     "input_shapes",
     "integer",
+    "interpolation",
     "invalid",
     "invalid_box",
     "is_bfloat16",
@@ -147,6 +157,7 @@ __all__ = [
     "rois",
     "rotated_sampling_ratio",
     "rounding",
+    "sampling",
     "sampling_ratio",
     "sequence",
     "shared_out",

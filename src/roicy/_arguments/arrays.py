@@ -21,8 +21,10 @@ _PRECISIONS: dict[DType, tuple[Accumulate, DType]] = {
     np.dtype(np.float16): ("float32", np.dtype(np.float16)),
     FLOAT32: ("float32", FLOAT32),
     FLOAT64: ("float64", FLOAT64),
-    np.dtype(np.uint8): ("float32", FLOAT32),
+    **{np.dtype(name): ("float32", FLOAT32) for name in ("uint8", "int8", "uint16", "int16", "bool")},
 }
+#: Integers that no sum is kept in: images of them are labels.
+WIDE_LABELS = frozenset(np.dtype(name) for name in ("int32", "uint32", "int64", "uint64"))
 
 
 def input_shape(value: Any, layout: Layout, name: str = "input_shape") -> Shape:
@@ -128,7 +130,8 @@ def _precision(name: str, dtype: DType) -> tuple[Accumulate, DType]:
 
 
 def _dtypes(name: str) -> str:
-    last = ", float64 or uint8" if name.startswith("features") else " or float64"
+    integers = ", float64, uint8, int8, uint16, int16 or bool"
+    last = " or float64" if name.startswith("grad") else integers
     return f"float16, bfloat16, float32{last}"
 
 

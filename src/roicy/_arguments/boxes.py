@@ -34,9 +34,11 @@ class Rois:
         How many boxes each image has, where the caller gave one array per image.
     given : tuple of array
         The caller's own arrays, which an output must not overlap.
+    name : str
+        What the argument is called, for errors.
     """
 
-    __slots__ = ("boxes", "columns", "given", "images", "lengths")
+    __slots__ = ("boxes", "columns", "given", "images", "lengths", "name")
 
     def __init__(
         self,
@@ -45,12 +47,14 @@ class Rois:
         images: Ndarray,
         lengths: list[int] | None,
         given: tuple[Ndarray, ...],
+        name: str = "rois",
     ) -> None:
         self.boxes = boxes
         self.columns = columns
         self.images = images
         self.lengths = lengths
         self.given = given
+        self.name = name
 
     def as_given(self, rows: Ndarray) -> Any:
         """Return rows that belong to the boxes, in one array or in a list, as the caller gave the boxes."""
@@ -62,7 +66,9 @@ class Rois:
     def check_out(self, out: Ndarray) -> None:
         """Check that a gradient of the boxes can go where the caller wants it."""
         if out is not None and self.lengths is not None:
-            raise ValueError("out must be None for rois that are one array per image: the result is a list")
+            raise ValueError(
+                f"out must be None for {self.name} that are one array per image: the result is a list"
+            )
 
     def invalid_row(self, row: int, images: int) -> ValueError:
         """Return the error for a row that no pooling can be done for."""
@@ -86,10 +92,10 @@ class Rois:
 
     def _place(self, row: int) -> str:
         if self.lengths is None:
-            place = f"rois row {row}"
+            place = f"{self.name} row {row}"
         else:
             image = int(self.images[row])
-            place = f"rois[{image}] row {row - sum(self.lengths[:image])}"
+            place = f"{self.name}[{image}] row {row - sum(self.lengths[:image])}"
         return f"{place}, [{', '.join(map(str, on_host(self.boxes[row])))}],"
 
 
@@ -100,6 +106,7 @@ def rois(
     xp: Any = np,
     names: Sequence[str] = CORNERS,
     lent: bool = False,
+    name: str = "rois",
 ) -> Rois:
     """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box.
 
@@ -109,7 +116,7 @@ def rois(
     columns = len(names)
     if isinstance(value, (list, tuple)):
         if value or not images:
-            return _rois_per_image(value, batch_indices, images, xp, names)
+            return _rois_per_image(value, batch_indices, images, xp, names, name)
         value = xp.empty(0, FLOAT32)
     if value.shape == (0,):  # an empty list, or what NumPy makes of one
         value = value.reshape(0, columns + (batch_indices is None and images != 1))
@@ -117,54 +124,64 @@ def rois(
     if len(shape) != 2 or not columns <= shape[1] <= columns + 1:
         row = ", ".join(names)
         raise ValueError(
-            f"rois must have shape (K, {columns + 1}), rows [batch index, {row}], "
+            f"{name} must have shape (K, {columns + 1}), rows [batch index, {row}], "
             f"or (K, {columns}), rows [{row}], got {shape}"
         )
-    boxes = own(value, box_dtype("rois", value.dtype), lent)
+    boxes = own(value, box_dtype(name, value.dtype), lent)
     if batch_indices is None:
         if shape[1] != columns:
-            return Rois(boxes, columns, None, None, (value,))
+            return Rois(boxes, columns, None, None, (value,), name)
         if images != 1:
             raise ValueError(
-                f"rois of shape {shape} say no batch index and N is {images}, not 1: "
-                f"pass batch_indices, or rois of shape (K, {columns + 1}) with the batch index in column 0"
+                f"{name} of shape {shape} say no batch index and N is {images}, not 1: "
+                f"pass batch_indices, or {name} of shape (K, {columns + 1}) with the batch index in column 0"
             )
-        return Rois(boxes, columns, xp.zeros(len(boxes), np.int64), None, (value,))
+        return Rois(boxes, columns, xp.zeros(len(boxes), np.int64), None, (value,), name)
     if shape[1] != columns:
         raise ValueError(
-            f"batch_indices must be None for rois of shape {shape}, which have the batch index in column 0"
+            f"batch_indices must be None for {name} of shape {shape}, which have the batch index in column 0"
         )
     if batch_indices.dtype.kind not in "iu":
         raise TypeError(f"batch_indices must have an integer dtype, got {batch_indices.dtype}")
     if batch_indices.shape != shape[:1]:
         raise ValueError(
-            f"batch_indices must have shape {shape[:1]}, one for each row of rois, got {batch_indices.shape}"
+            f"batch_indices must have shape {shape[:1]}, one for each row of {name}, "
+            f"got {batch_indices.shape}"
         )
     # Unsigned numbers beyond int64 become negative ones: out of range as well.
     images = own(batch_indices, np.dtype(np.int64), lent)
-    return Rois(boxes, columns, images, None, (value, batch_indices))
+    return Rois(boxes, columns, images, None, (value, batch_indices), name)
 
 
 def _rois_per_image(
-    arrays: Sequence[Ndarray], batch_indices: Ndarray, images: int, xp: Any, names: Sequence[str]
+    arrays: Sequence[Ndarray],
+    batch_indices: Ndarray,
+    images: int,
+    xp: Any,
+    names: Sequence[str],
+    name: str,
 ) -> Rois:
     if batch_indices is not None:
-        raise ValueError("batch_indices must be None for rois that are one array of boxes per image")
+        raise ValueError(f"batch_indices must be None for {name} that are one array of boxes per image")
     if len(arrays) != images:
-        raise ValueError(f"rois must be one array for each of N = {images} images, got {len(arrays)} arrays")
+        raise ValueError(
+            f"{name} must be one array for each of N = {images} images, got {len(arrays)} arrays"
+        )
     dtype = FLOAT32
     columns = len(names)
     arrays = [array.reshape(0, columns) if array.shape == (0,) else array for array in arrays]
     for image, array in enumerate(arrays):
         if array.ndim != 2 or array.shape[1] != columns:
             row = ", ".join(names)
-            raise ValueError(f"rois[{image}] must have shape (L, {columns}), rows [{row}], got {array.shape}")
-        if box_dtype(f"rois[{image}]", array.dtype) == FLOAT64:
+            raise ValueError(
+                f"{name}[{image}] must have shape (L, {columns}), rows [{row}], got {array.shape}"
+            )
+        if box_dtype(f"{name}[{image}]", array.dtype) == FLOAT64:
             dtype = FLOAT64
     lengths = [len(array) for array in arrays]
     boxes = xp.concatenate([xp.empty((0, columns), dtype), *(array.astype(dtype) for array in arrays)])
     indices = xp.asarray(np.repeat(np.arange(images, dtype=np.int64), lengths))
-    return Rois(boxes, columns, indices, lengths, tuple(arrays))
+    return Rois(boxes, columns, indices, lengths, tuple(arrays), name)
 
 
 def box_dtype(name: str, dtype: DType) -> DType:

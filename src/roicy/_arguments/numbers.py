@@ -10,7 +10,20 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from roicy._types import AngleUnit, DType, Invalid, Layout, LevelRule, MaxRule, Mode, Rounding, Size
+from roicy._types import (
+    AngleUnit,
+    Border,
+    DType,
+    Interpolation,
+    Invalid,
+    Layout,
+    LevelRule,
+    MaxRule,
+    Mode,
+    Rounding,
+    SamplePlaces,
+    Size,
+)
 
 Word = TypeVar("Word", bound=str)
 
@@ -27,9 +40,9 @@ _FLOAT32_MAX = float(np.finfo(FLOAT32).max)
 _FLOAT32_LEAST = float(np.finfo(FLOAT32).smallest_subnormal)
 
 
-def layout(value: object) -> Layout:
+def layout(value: object, name: str = "layout") -> Layout:
     """Return the layout, "NCHW" or "NHWC"."""
-    return choice("layout", value, ("NCHW", "NHWC"))
+    return choice(name, value, ("NCHW", "NHWC"))
 
 
 def invalid(value: object) -> Invalid:
@@ -55,6 +68,21 @@ def angle_unit(value: object) -> AngleUnit:
 def rounding(value: object) -> Rounding:
     """Return what becomes of the corners of a box and of its bins, "round", "none" or "whole"."""
     return choice("rounding", value, ("round", "none", "whole"))
+
+
+def sampling(value: object) -> SamplePlaces:
+    """Return where the samples of crops lie, "half_pixel" or "corners"."""
+    return choice("sampling", value, ("half_pixel", "corners"))
+
+
+def interpolation(value: object) -> Interpolation:
+    """Return what the value of a sample is, "bilinear" or "nearest"."""
+    return choice("interpolation", value, ("bilinear", "nearest"))
+
+
+def border(value: object) -> Border:
+    """Return what lies outside of images, "constant", "edge" or "reject"."""
+    return choice("border", value, ("constant", "edge", "reject"))
 
 
 def flag(name: str, value: object) -> bool:

@@ -83,9 +83,11 @@ class Together:
         self._threads = threads.for_call()
         self._given: list[Any] = []  # tables and arrays, which must live as long
 
-    def axis_forward(self, table: AxisTable, *arrays: Ndarray) -> None:
+    def axis_forward(
+        self, table: AxisTable, features: Ndarray, out: Ndarray, finish: Ndarray | None = None
+    ) -> None:
         """As `roicy.cpu.axis_forward`."""
-        self._add(_kernels(table.accumulate).axis_forward, table, arrays)
+        self._add(_kernels(table.accumulate).axis_forward, table, (features, out, finish))
 
     def axis_backward(self, table: AxisTable, *arrays: Ndarray) -> None:
         """As `roicy.cpu.axis_backward`."""
@@ -153,9 +155,13 @@ def axis_table(regions: Regions, sampling: Sampling, accumulate: Accumulate, pur
     return AxisTable(regions, sampling, accumulate, purpose, threads.for_call())
 
 
-def axis_forward(table: AxisTable, features: Ndarray, out: Ndarray) -> None:
-    """Fill `out` with the features pooled under the table."""
-    _kernels(table.accumulate).axis_forward(table, features, out, threads.for_call())
+def axis_forward(table: AxisTable, features: Ndarray, out: Ndarray, finish: Ndarray | None = None) -> None:
+    """Fill `out` with the features pooled under the table.
+
+    `finish` has rows of numbers for each channel of `out`, and 16 more, in the type of the sums: what lies
+    outside of the map, what is taken from a value, and what it is multiplied by.
+    """
+    _kernels(table.accumulate).axis_forward(table, features, out, finish, threads.for_call())
 
 
 def in_pieces(table: RoiTable | GridTables, purpose: Purpose, dtype: DType) -> bool:

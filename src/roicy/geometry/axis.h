@@ -29,6 +29,7 @@ typedef struct {
     /* Taps of a bin while they are summed: positions ascend, so a pixel that was seen before is the last one or
      * the last but one. */
     Pending older, newer;
+    double outside; /* weight of what lies outside of the map, where that has a value */
     Lists lists;
 } Taps;
 
@@ -48,6 +49,7 @@ GEOMETRY Taps taps_into(Lists lists) {
     const Pending none = {-1, 0, 0, 0};
     Taps taps;
     taps.older = taps.newer = none;
+    taps.outside = 0;
     taps.lists = lists;
     return taps;
 }
@@ -225,6 +227,8 @@ GEOMETRY void OF(align_taps)(Side side, Stretch stretch, int p, double scale, Ta
     }
 }
 
+#include "geometry/crop.h"
+
 /* ---- every rule ---- */
 
 GEOMETRY Side OF(axis_side)(BOX first, BOX second, Sampling sampling, int bins, int length) {
@@ -233,20 +237,30 @@ GEOMETRY Side OF(axis_side)(BOX first, BOX second, Sampling sampling, int bins, 
         return OF(precise_side)(first, second, sampling, bins, length);
     case ALIGN:
         return OF(side_of)(first, second, sampling, bins, length);
+    case HALF_PIXEL:
+    case CORNERS:
+    case UNIT_CORNERS:
+    case UNIT_SLOPES:
+        return OF(crop_side)(first, second, sampling, bins, length);
     default:
         return OF(pixel_side)(first, second, sampling, bins, length);
     }
 }
 
 /* What bin p reaches. */
-GEOMETRY Stretch OF(stretch_of)(Side side, int p, int rule) {
-    switch (rule) {
+GEOMETRY Stretch OF(stretch_of)(Side side, int p, Sampling sampling) {
+    switch (sampling.rule) {
     case PRECISE:
         return precise_stretch(side, p);
     case ALIGN:
         return OF(align_stretch)(side, p);
+    case HALF_PIXEL:
+    case CORNERS:
+    case UNIT_CORNERS:
+    case UNIT_SLOPES:
+        return OF(crop_stretch)(side, p, sampling);
     default:
-        return OF(pixel_stretch)(side, p, rule);
+        return OF(pixel_stretch)(side, p, sampling.rule);
     }
 }
 
@@ -258,6 +272,12 @@ GEOMETRY void OF(add_taps)(Side side, Stretch stretch, int p, Sampling sampling,
         break;
     case ALIGN:
         OF(align_taps)(side, stretch, p, sampling.spatial_scale, taps);
+        break;
+    case HALF_PIXEL:
+    case CORNERS:
+    case UNIT_CORNERS:
+    case UNIT_SLOPES:
+        OF(crop_taps)(side, stretch, p, sampling, taps);
         break;
     default:
         pixel_taps(stretch, taps);

@@ -90,8 +90,8 @@ static inline Side axis_side(const void *box, bool single, int axis, Sampling sa
                   : axis_side_d(d[0], d[2], sampling, bins, length);
 }
 
-static inline Stretch stretch_of(bool single, Side side, int p, int rule) {
-    return single ? stretch_of_f(side, p, rule) : stretch_of_d(side, p, rule);
+static inline Stretch stretch_of(bool single, Side side, int p, Sampling sampling) {
+    return single ? stretch_of_f(side, p, sampling) : stretch_of_d(side, p, sampling);
 }
 
 static inline void add_taps(bool single, Side side, Stretch stretch, int p, Sampling sampling, Taps *taps) {

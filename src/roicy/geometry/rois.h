@@ -14,7 +14,19 @@ enum {
     WHOLE,   /* as ROUNDED, but where bins begin and end is found in whole numbers */
     SCALED,  /* corners are rounded before they are scaled (R-FCN), and then bins are */
     OPEN,    /* as ROUNDED, but the last pixel of a box is no part of it (torchvision's ps_roi_pool) */
-    SHORT    /* as OPEN, of a map without its last row and column */
+    SHORT,   /* as OPEN, of a map without its last row and column */
+    /* crops: bilinear samples as of ALIGN, or the nearest pixels; there is a rule for what lies outside, and */
+    HALF_PIXEL,   /* pixel i is centred at i + 0.5, samples are in the middle of equal parts */
+    CORNERS,      /* pixel i is centred at i, the first and the last sample are at the ends of the box */
+    UNIT_CORNERS, /* the same, 1 being the last pixel's centre (TensorFlow) */
+    UNIT_SLOPES   /* the same, with the other order of operations that its gradient of boxes has */
+};
+
+/* What crops have outside of the map. */
+enum {
+    EDGE,     /* its outermost pixels go on */
+    CONSTANT, /* pixels of a constant */
+    REJECT    /* a sample that is not between the centres of pixels is the constant as a whole */
 };
 
 typedef struct {

@@ -32,6 +32,8 @@ typedef struct {
     int sampling_ratio; /* samples of a bin along an axis; where it is not positive, as many as it has pixels */
     int aligned;        /* pixel i is centred at i + 0.5 */
     int rule;
+    int border;  /* of crops, what is outside */
+    int nearest; /* of crops, a sample is the pixel that it lies in */
 } Sampling;
 
 typedef struct {

@@ -21,11 +21,12 @@ cimport numpy as cnp
 from roicy.cpu.apply.axis_taps cimport (
     Bins, Touched, bin_at, bins_from, task_bins, touched_columns, touched_pixels, touched_rows,
 )
+from roicy.cpu.apply.finish cimport Finish, finish_channels, finish_of, finish_outside, outside_of
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
 from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, planes_of, view_of, write_invalid
-from roicy.cpu.lanes.lanes cimport DEPTH, LANES, PIECE, lane_rows, lanes, lanes_blend_block, lanes_zero, planes
+from roicy.cpu.lanes.lanes cimport DEPTH, LANES, PIECE, lane_rows, lanes, lanes_blend_block, lanes_zero, planes, real
 from roicy.cpu.lanes.passes cimport GROUP, pass_bin, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
@@ -46,6 +47,7 @@ cdef struct AxisForwardCall:
     View all_bins           # of the result
     ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
     Outlet out
+    Finish finish
     int ph, pw
     int group               # rows of bins that go through the column pass together
     int depth               # blocks of channels of a task
@@ -69,7 +71,7 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef tap_list bin_rows, bin_columns
     cdef lane_rows rows = lane_rows(first=blended, stride=0, depth=(task.channels + LANES - 1) // LANES)
     cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
-                                channels=task.channels)
+                                channels=task.channels, finish=&call.finish)
     cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
     cdef int64_t k, held, settled_to = task.first
     cdef int depth = rows.depth, p, group, r, count
@@ -115,6 +117,8 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             p += group
             held += group
             if held >= out.rows_at_once or p == at.p + at.rows:
+                if call.finish.given:
+                    finish_bins(call, k, task.channel, depth, p - held, held, <lanes*> scratch.bins)
                 store_bins(&out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
                            p - held - at.p, held)
                 held = 0
@@ -122,6 +126,22 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             if overflow_noted():
                 settle_rois(call, &at, &pooled, settled_to, k + 1)
             settled_to = k + 1
+
+
+cdef void finish_bins(AxisForwardCall* call, int64_t k, int64_t channel, int depth, int p, int rows,
+                      lanes* bins) noexcept nogil:
+    # Rows of bins from p on, of several blocks of channels from this one on.
+    cdef bint filled = call.finish.numbers.filled
+    cdef real outside = 0
+    cdef lanes* bin
+    cdef int d, r, q
+    for r in range(rows):
+        for q in range(call.pw):
+            if filled:
+                outside = finish_outside(outside_of(call.y, k, p + r), outside_of(call.x, k, q))
+            for d in range(depth):
+                bin = bins + d * call.out.block + r * <int64_t> call.pw + q
+                bin[0] = finish_channels(bin[0], &call.finish.numbers, channel + d * LANES, outside)
 
 
 cdef void settle_rois(AxisForwardCall* call, Bins* at, Pooled* pooled, int64_t first, int64_t last) noexcept nogil:
@@ -157,25 +177,29 @@ cdef inline void blend_planes(View* view, Axis* y, int64_t bin, Touched* x, Scra
             blended[i] = target[used[i] - used[0]]
 
 
-def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads, Team team=None):
-    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column)."""
+def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.ndarray finish, int threads,
+                 Team team=None):
+    """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
+
+    What becomes of the values on their way out, unless None, `finish` says: see `finish_of`.
+    """
     cdef View view = view_of(features)
     if view.channels != cnp.PyArray_DIM(out, 1):
-        axis_forward_blocks(table, features, out, threads, team)
+        axis_forward_blocks(table, features, out, finish, threads, team)
     elif view.channels <= FEW_CHANNELS:
-        axis_forward_crops(table, features, out, threads)
+        axis_forward_crops(table, features, out, finish, threads, team)
     elif is_tile(&view):
-        axis_forward_pixels(table, features, out, threads, team)
+        axis_forward_pixels(table, features, out, finish, threads, team)
     else:
-        axis_forward_blocks(table, features, out, threads, team)
+        axis_forward_blocks(table, features, out, finish, threads, team)
 
 
 cdef void axis_forward_open(RoiTable table, void* settled) noexcept nogil:
     write_invalid(table, &(<AxisForwardCall*> settled).all_bins)
 
 
-cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads,
-                             Team team) except -1:
+cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.ndarray finish_numbers,
+                             int threads, Team team) except -1:
     cdef AxisForwardCall call
     cdef View* view = &call.features
     cdef Work work = Work(team)
@@ -186,6 +210,7 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     call.x = &table.x
     call.order = table.order
     call.window = table.window
+    call.finish = finish_of(finish_numbers, table)
     call.features = view_of(features)
     call.ph = table.y.bins
     call.pw = table.x.bins

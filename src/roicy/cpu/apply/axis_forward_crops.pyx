@@ -11,17 +11,19 @@ plane by plane.
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
+from roicy.cpu.apply.finish cimport Finish, finish_of, row_finish, row_finish_of, outside_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, OWN, lane_int, lanes, lanes_stream_bytes, real
 from roicy.cpu.runtime.memory cimport bytes_of
-from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.runtime.work cimport Scratch, Work
+from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
+from roicy.cpu.tables.rois cimport RoiTable
 from roicy.cpu.tuning cimport AXIS_FORWARD_CROPS_SERIAL_WORK, CROP_CHUNK_BYTES, CROP_ROWS, CROP_ROWS_AHEAD, STREAM_BYTES
 
 
@@ -43,9 +45,10 @@ cdef extern from "crops.h" nogil:
 
     int crops_windows(ptrdiff_t span) noexcept
     void crops_describe_pixel(crops_pixel* pixel, int elements) noexcept
-    void crops_columns(const real* line, const crops_taps* columns, char* target, int dtype) noexcept
+    void crops_columns(const real* line, const crops_taps* columns, const row_finish* row, char* target,
+                       int dtype) noexcept
     void crops_pixels(const real* lines, ptrdiff_t step, const crops_pixel* pixel, const crops_taps* columns,
-                      char* target, int dtype) noexcept
+                      const row_finish* rows, char* target, int dtype) noexcept
     void crops_rows(const char* const* row, const real* weight, int taps, ptrdiff_t count, int dtype,
                     const char* const* ahead, real* line) noexcept
     void crops_gather(const char* source, ptrdiff_t step, ptrdiff_t count, int dtype, real* target) noexcept
@@ -58,7 +61,8 @@ cdef struct AxisForwardCropsCall:
     Axis* x
     const int64_t* order
     View features, out
-    int ph, pw, bands
+    int ph, pw
+    Finish finish
     int64_t groups
     int64_t room                # vectors of taps that a RoI can need
     int together                # channels that one row pass takes: all of them where they are neighbours, else one
@@ -71,9 +75,6 @@ cdef struct AxisForwardCropsCall:
     int rows_at_once            # output rows that are written together
     ptrdiff_t out_row, chunk_step   # bytes of an output row, and from one channel's chunk to the next
     bint pixels_joined, rows_joined, stream     # of the output, in which a pixel can be of all channels
-    int64_t first               # rank of the first RoI that has an image
-    const int64_t* image        # (K) in the order of the table
-    Scratch* scratch            # (threads)
 
 
 cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
@@ -128,14 +129,24 @@ cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
         columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
 
 
-cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
+cdef bint reaches_outside(Axis* x, int64_t k, real* across) noexcept nogil:
+    # Whether a column does; `across` is the weight of each one.
+    cdef const real* outside = <const real*> x.outside + k * x.bins
+    cdef bint found = False
+    cdef int64_t q
+    for q in range((<int64_t> x.bins + LANES - 1) // LANES * LANES):
+        across[q] = outside[q] if q < x.bins else 0
+        found = found or across[q] != 0
+    return found
+
+
+cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef AxisForwardCropsCall* call = <AxisForwardCropsCall*> settled
-    cdef Scratch* scratch = call.scratch + thread
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
-    cdef int64_t k = call.first + number // call.bands, band = number % call.bands, first, part, channel
-    cdef int begin = <int> (call.ph * band // call.bands), end = <int> (call.ph * (band + 1) // call.bands)
+    cdef int64_t k = task.first, first, part, channel
+    cdef int begin = <int> task.top, end = <int> task.bottom
     cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, fetched
     cdef int64_t span = 0, count
     cdef const int32_t* rows = y.pixels + y.pixel_start[k]
@@ -147,14 +158,22 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
     cdef real* last = lines + (call.together - 1) * call.line_step
     cdef real* pixels = last + call.line_step       # a line before it is split
     cdef crops_taps columns
-    cdef Pooled pooled = Pooled(features=view, out=&call.out, image=call.image[k], roi=call.order[k], channel=0,
-                                channels=call.together)
+    cdef real* across
+    cdef real down
+    cdef bint filled, reaches
+    cdef row_finish[PIXEL] finishing
+    cdef const row_finish* finishes = finishing if call.finish.given else NULL
+    cdef Pooled pooled = Pooled(features=view, out=&call.out, image=task.image, roi=call.order[k], channel=0,
+                                channels=call.together, finish=&call.finish)
     columns.groups = call.groups
     columns.group = <crops_group*> scratch.spare
     columns.index = <lane_int*> (columns.group + call.groups)
     columns.weight = <real*> (columns.index + call.room * LANES)
     columns.taps = <lane_int*> (columns.weight + call.room * LANES)
+    across = <real*> (columns.taps + call.groups * LANES)
     lay_out(x, k, &columns)
+    filled = call.finish.given and call.finish.numbers.filled
+    reaches = filled and reaches_outside(x, k, across)
     overflow_forget()
     if x.pixel_count[k]:
         span = x.pixels[x.pixel_start[k] + x.pixel_count[k] - 1] - x.pixels[x.pixel_start[k]] + 1
@@ -167,7 +186,7 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
             high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
     for part in range(view.channels // call.together):
         channel = part * call.together
-        source = block_at(view, call.image[k], channel + (call.together - 1 if call.reversed else 0))
+        source = block_at(view, task.image, channel + (call.together - 1 if call.reversed else 0))
         if span:
             source += x.pixels[x.pixel_start[k]] * view.column
         gathered = scratch.tile
@@ -197,13 +216,19 @@ cdef void crop(void* settled, int64_t number, int thread) noexcept nogil:
             if call.split:
                 crops_split(pixels, &call.pixel, call.together, span, last if call.reversed else lines,
                             -call.line_step if call.reversed else call.line_step)
+            if call.finish.given:
+                down = outside_of(y, k, p) if filled else 0
+                for c in range(call.together):
+                    finishing[c] = row_finish_of(&call.finish.numbers, channel + c, down,
+                                                 across if reaches or down != 0 else NULL)
             held = (p - begin) % call.rows_at_once
             to = scratch.chunk + held * call.out_row
             if call.joined:
-                crops_pixels(lines, call.line_step, &call.out_pixel, &columns, to, call.out.dtype)
+                crops_pixels(lines, call.line_step, &call.out_pixel, &columns, finishes, to, call.out.dtype)
             else:
                 for c in range(call.together):
-                    crops_columns(lines + c * call.line_step, &columns, to + c * call.chunk_step, call.out.dtype)
+                    crops_columns(lines + c * call.line_step, &columns, finishes + c if finishes != NULL else NULL,
+                                  to + c * call.chunk_step, call.out.dtype)
             if held == call.rows_at_once - 1 or p == end - 1:
                 for c in range(1 if call.joined else call.together):
                     write_rows(call, block_at(&call.out, call.order[k], channel + c), p - held, p + 1,
@@ -238,13 +263,33 @@ cdef int elements_of(View* view) noexcept nogil:
     return <int> elements
 
 
-cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads) except -1:
+cdef void axis_forward_crops_open(RoiTable table, void* settled) noexcept nogil:
+    write_invalid(table, &(<AxisForwardCropsCall*> settled).out)
+
+
+cdef int list_bands(Work work, AxisTable table, int64_t channels, int64_t bands) except -1:
+    # A task for each band of output rows of each RoI.
+    cdef int64_t image, k, band, n = 0
+    cdef int64_t rois = table.rois - (table.image_start[0] if table.images else table.rois)
+    work.tasks = <Task*> malloc(max(<int64_t> 1, rois * bands) * sizeof(Task))
+    if work.tasks == NULL:
+        raise MemoryError(f"roicy: no memory for a list of {rois * bands} tasks")
+    for image in range(table.images):
+        for k in range(table.image_start[image], table.image_start[image + 1]):
+            for band in range(bands):
+                work.tasks[n] = Task(image=image, first=k, last=k + 1, channel=0, channels=<int> channels, bin=-1,
+                                     top=table.y.bins * band // bands, bottom=table.y.bins * (band + 1) // bands)
+                n += 1
+    work.count = n
+    return 0
+
+
+cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.ndarray finish_numbers,
+                            int threads, Team team) except -1:
     cdef AxisForwardCropsCall call
     cdef View* view = &call.features
-    cdef Work work = Work()
-    cdef int64_t k, i
-    cdef int64_t* image
-    cdef cnp.ndarray memory = cnp.PyArray_EMPTY(1, [table.rois + 1], cnp.NPY_INT64, 0)
+    cdef Work work = Work(team)
+    cdef int64_t k, bands
     cdef size_t tile = 0, lines
     call.y = &table.y
     call.x = &table.x
@@ -255,12 +300,9 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     call.pw = table.x.bins
     call.groups = (<int64_t> call.pw + LANES - 1) // LANES
     call.room = 0
-    call.first = table.image_start[0] if table.images else table.rois
-    call.image = image = <int64_t*> cnp.PyArray_DATA(memory)
-    for i in range(table.images):
-        for k in range(table.image_start[i], table.image_start[i + 1]):
-            image[k] = i
-            call.room = max(call.room, most_vectors(&table.x, k))
+    call.finish = finish_of(finish_numbers, table)
+    for k in range(table.image_start[0] if table.images else table.rois, table.rois):
+        call.room = max(call.room, most_vectors(&table.x, k))
     crops_describe_pixel(&call.pixel, 1 if view.pixels_joined else elements_of(view))
     call.split = call.pixel.elements > 1
     call.together = <int> max(<int64_t> 1, view.channels) if call.split else 1
@@ -286,12 +328,9 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     # the table's work is that of the row pass: what the column pass takes joins it
     if (table.work + 2 * <double> table.rois * call.ph * call.pw) * view.channels < AXIS_FORWARD_CROPS_SERIAL_WORK:
         threads = 1
-    call.bands = 1 if threads == 1 else <int> ((<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS)
-    work.count = (table.rois - call.first) * call.bands
+    bands = 1 if threads == 1 else (<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS
+    list_bands(work, table, view.channels, bands)
     work.provide(table, threads, tile, lines * sizeof(real), 0,
-                 call.groups * sizeof(crops_group) + (2 * call.room + call.groups) * sizeof(lanes),
+                 call.groups * sizeof(crops_group) + (2 * call.room + 2 * call.groups) * sizeof(lanes),
                  (1 if call.joined else call.together) * call.chunk_step)
-    call.scratch = work.scratch
-    with nogil:
-        write_invalid(table, &call.out)
-    return run_pieces(crop, &call, work.count, work.threads)
+    return work.do(axis_forward_crop, &call, sizeof(call), axis_forward_crops_open, NULL)

@@ -4,15 +4,17 @@ One task is a run of RoIs of an image. All channels of a pixel are taken at a ti
 runs.
 """
 
+from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
 from roicy.cpu.apply.axis_taps cimport Touched, bin_at, touched_pixels, touched_rows
+from roicy.cpu.apply.finish cimport Finish, finish_channels, finish_of, finish_outside, outside_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
-from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_pixel, lanes_stream_bytes, real
+from roicy.cpu.lanes.lanes cimport LANES, OWN, lanes, lanes_store_pixel, lanes_stream_bytes, real
 from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors, tap_list
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
@@ -25,9 +27,31 @@ cdef struct AxisForwardPixelsCall:
     Axis* x
     const int64_t* order
     View features, out
+    Finish finish
     int ph, pw
     bint chunked            # a RoI's outputs are one piece of memory
     bint stream
+
+
+cdef inline void store_pixel(const lanes* bin, int64_t channels, ptrdiff_t step, int dtype,
+                             char* target) noexcept nogil:
+    cdef int64_t c = 0
+    if dtype == OWN and step == sizeof(real):
+        memcpy(target, bin, channels * sizeof(real))
+        return
+    while c < channels:
+        lanes_store_pixel(bin[c // LANES], target + c * step, step, <int> min(LANES, channels - c), dtype)
+        c += LANES
+
+
+cdef inline void finish_pixel(const Finish* finish, Axis* y, Axis* x, int64_t k, int p, int q, int64_t vectors,
+                              lanes* bin) noexcept nogil:
+    cdef real outside = 0
+    cdef int64_t v
+    if finish.numbers.filled:
+        outside = finish_outside(outside_of(y, k, p), outside_of(x, k, q))
+    for v in range(vectors):
+        bin[v] = finish_channels(bin[v], &finish.numbers, v * LANES, outside)
 
 
 cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
@@ -40,12 +64,13 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
     cdef Touched across, down
     cdef lanes* blended = <lanes*> scratch.blended
     cdef tap_list rows, columns
-    cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels)
+    cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels,
+                                finish=&call.finish)
     cdef lanes* bin = <lanes*> scratch.bins
     cdef char* target
     cdef char* chunk
     cdef int64_t k, channels = view.channels, vectors = (channels + LANES - 1) // LANES
-    cdef int p, q, i, v
+    cdef int p, q, i
     overflow_forget()
     for k in range(task.first, task.last):
         across, down = touched_pixels(x, k, task, 0), touched_pixels(y, k, task, 0)
@@ -60,13 +85,13 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
             for q in range(call.pw):
                 columns = bin_at(x, k * call.pw + q)
                 pass_vectors(blended, &columns, vectors, bin)
+                if call.finish.given:
+                    finish_pixel(&call.finish, y, x, k, p, q, vectors, bin)
                 if call.chunked:
-                    memcpy(chunk, bin, channels * sizeof(real))
-                    chunk += channels * sizeof(real)
+                    store_pixel(bin, channels, out.size, out.dtype, chunk)
+                    chunk += channels * out.size
                 else:
-                    for v in range(vectors):
-                        lanes_store_pixel(bin[v], target + p * out.row + q * out.column + v * LANES * out.channel,
-                                          out.channel, <int> min(LANES, channels - v * LANES), out.dtype)
+                    store_pixel(bin, channels, out.channel, out.dtype, target + p * out.row + q * out.column)
         if call.stream:
             lanes_stream_bytes(target, scratch.chunk, chunk - scratch.chunk)
         elif call.chunked:
@@ -80,14 +105,15 @@ cdef void axis_forward_pixels_open(RoiTable table, void* settled) noexcept nogil
     write_invalid(table, &(<AxisForwardPixelsCall*> settled).out)
 
 
-cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, int threads,
-                             Team team) except -1:
+cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.ndarray finish_numbers,
+                             int threads, Team team) except -1:
     cdef AxisForwardPixelsCall call
     cdef Work work = Work(team)
     cdef int64_t channels, vectors, size
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
+    call.finish = finish_of(finish_numbers, table)
     call.features = view_of(features)
     call.out = view_of(out)
     call.ph = table.y.bins

@@ -7,6 +7,7 @@ in the array and summed once more, by halves and in double precision. Where a pi
 from libc.math cimport NAN, isfinite
 from libc.stdint cimport int32_t, int64_t
 
+from roicy.cpu.apply.finish cimport Finish, finish_outside, finish_value, outside_of
 from roicy.cpu.apply.view cimport View, block_at
 from roicy.cpu.lanes.lanes cimport element_load, real
 from roicy.cpu.tables.axis cimport Axis
@@ -25,6 +26,7 @@ cdef struct Pooled:
     View* features
     View* out
     int64_t image, roi, channel, channels
+    const Finish* finish
 
 
 cdef inline double half_of_axes(Axis* y, Axis* x, int64_t k, int p, int q, View* view,
@@ -54,6 +56,7 @@ cdef inline void settle_axes(Axis* y, Axis* x, int64_t k, Pooled* pooled, int be
     cdef View* out = pooled.out
     cdef const char* source
     cdef char* target
+    cdef double half, outside
     cdef int64_t c
     cdef int p, q
     overflow_forget()
@@ -63,7 +66,13 @@ cdef inline void settle_axes(Axis* y, Axis* x, int64_t k, Pooled* pooled, int be
             target = block_at(out, pooled.roi, c) + p * out.row + left * out.column
             for q in range(left, right):
                 if not isfinite(element_load(target, out.dtype)):
-                    overflow_store(half_of_axes(y, x, k, p, q, view, source), target, out.dtype)
+                    half = half_of_axes(y, x, k, p, q, view, source)
+                    if pooled.finish != NULL and pooled.finish.given:
+                        outside = 0
+                        if pooled.finish.numbers.filled:
+                            outside = finish_outside(outside_of(y, k, p), outside_of(x, k, q))
+                        half = finish_value(2 * half, &pooled.finish.numbers, c, outside) / 2
+                    overflow_store(half, target, out.dtype)
                 target += out.column
 
 

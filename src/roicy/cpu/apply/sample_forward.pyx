@@ -52,7 +52,7 @@ cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexc
     cdef bin_taps some
     cdef const int32_t* taps
     cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
-                                channels=task.channels)
+                                channels=task.channels, finish=NULL)
     cdef int64_t k, p, at, rows, columns = call.out.view.columns
     sheet.rows = call.rows
     sheet.first = sheet.filled = first_row(call.window, task.first, task.last)
@@ -107,7 +107,8 @@ cdef void sample_forward_pixels_task(void* settled, Task* task, Scratch* scratch
     cdef const char* corner
     cdef const int32_t* taps
     cdef int64_t* offset = <int64_t*> scratch.spare
-    cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels)
+    cdef Pooled pooled = Pooled(features=view, out=out, image=task.image, roi=0, channel=0, channels=view.channels,
+                                finish=NULL)
     cdef lanes* bin = <lanes*> scratch.bins
     cdef char* target
     cdef int64_t k, p, q, at, i, v, stride, count, vectors = (view.channels + LANES - 1) // LANES

@@ -12,9 +12,9 @@ cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.lanes.lanes cimport (
-    BFLOAT16, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, LANES, LINE_LANES, OWN, UINT8, element_size, element_store,
-    lanes, lanes_load_block, lanes_load_pixels, lanes_prefetch, lanes_store_block, lanes_store_pixels,
-    lanes_stream_block, planes, real,
+    BFLOAT16, BOOL, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, INT16, INT8, LANES, LINE_LANES, OWN, UINT16, UINT8,
+    element_size, element_store, lanes, lanes_load_block, lanes_load_pixels, lanes_prefetch, lanes_store_block,
+    lanes_store_pixels, lanes_stream_block, planes, real,
 )
 from roicy.cpu.tables.rois cimport RoiTable
 from roicy.cpu.tuning cimport PREFETCH_BYTES
@@ -49,6 +49,14 @@ cdef inline View view_of(cnp.ndarray array):
         view.dtype = UINT8
     elif kind == cnp.NPY_INT32:
         view.dtype = INDEX
+    elif kind == cnp.NPY_INT8:
+        view.dtype = INT8
+    elif kind == cnp.NPY_UINT16:
+        view.dtype = UINT16
+    elif kind == cnp.NPY_INT16:
+        view.dtype = INT16
+    elif kind == cnp.NPY_BOOL:
+        view.dtype = BOOL
     else:
         view.dtype = BFLOAT16
     view.size = element_size(view.dtype)

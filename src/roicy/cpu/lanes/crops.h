@@ -7,6 +7,7 @@
 #define ROICY_CROPS_H
 
 #include "elements.h"
+#include "finish.h"
 #include "long_sums.h"
 
 enum { WINDOW = 64 }; /* elements behind a line that may be read */
@@ -186,16 +187,37 @@ ROICY_INLINE lanes group_columns(const real *line, const crops_taps *columns, pt
     }
 }
 
-/* One output row, stored as whole vectors of the target's element type. */
-ROICY_NOINLINE void crops_columns(const real *line, const crops_taps *columns, char *target, int dtype) {
+ROICY_INLINE void row_columns_as(const real *line, const crops_taps *columns, const row_finish *row,
+                                 char *target, const int dtype) {
     const crops_taps from = *columns;
     const size_t size = LANES * element_size(dtype);
+    for (ptrdiff_t q = 0; q < from.groups; q++, target += size) {
+        lanes x = group_columns(line, &from, q);
+        lanes_store(row ? finish_columns(x, row, q * LANES) : x, target, dtype);
+    }
+}
+
+/* The same with what becomes of the values. */
+ROICY_NOINLINE void finished_columns(const real *line, const crops_taps *columns, const row_finish *row,
+                                     char *target, int dtype) {
+    const row_finish of = *row;
     if (dtype == OWN)
-        for (ptrdiff_t q = 0; q < from.groups; q++)
-            lanes_store(group_columns(line, &from, q), target + q * LANES * sizeof(real), OWN);
+        row_columns_as(line, columns, &of, target, OWN);
+    else if (dtype == UINT8)
+        row_columns_as(line, columns, &of, target, UINT8);
     else
-        for (ptrdiff_t q = 0; q < from.groups; q++, target += size)
-            lanes_store(group_columns(line, &from, q), target, dtype);
+        row_columns_as(line, columns, &of, target, dtype);
+}
+
+/* One output row, stored as whole vectors of the target's element type; `row` may be NULL. */
+ROICY_NOINLINE void crops_columns(const real *line, const crops_taps *columns, const row_finish *row,
+                                  char *target, int dtype) {
+    if (row)
+        finished_columns(line, columns, row, target, dtype);
+    else if (dtype == OWN)
+        row_columns_as(line, columns, NULL, target, OWN);
+    else
+        row_columns_as(line, columns, NULL, target, dtype);
 }
 
 /* ---- rows ---- */
@@ -379,9 +401,10 @@ ROICY_NOINLINE void crops_split(const real *source, const crops_pixel *pixel, in
             }
 }
 
-/* One output row of joined pixels from a line for each channel, `step` elements apart; as crops_columns. */
+/* One output row of joined pixels from a line for each channel, `step` elements apart; as crops_columns, with a
+ * `row` for each channel. */
 ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_pixel *pixel,
-                                 const crops_taps *columns, char *target, int dtype) {
+                                 const crops_taps *columns, const row_finish *rows, char *target, int dtype) {
     const crops_taps from = *columns;
     const size_t size = LANES * element_size(dtype);
     const int elements = pixel->elements;
@@ -390,6 +413,9 @@ ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_
     for (ptrdiff_t q = 0; q < from.groups; q++) {
         for (int c = 0; c < elements; c++)
             sum[c] = group_columns(lines + c * step, &from, q);
+        if (rows)
+            for (int c = 0; c < elements; c++)
+                sum[c] = finish_columns(sum[c], rows + c, q * LANES);
         if (TRIPLES && elements == 3)
             join_triples(sum);
         else {
@@ -412,8 +438,10 @@ ROICY_NOINLINE void crops_scatter(const char *source, ptrdiff_t size, ptrdiff_t 
             memcpy(target, source, 4);
         else if (size == 8)
             memcpy(target, source, 8);
-        else
+        else if (size == 2)
             memcpy(target, source, 2);
+        else
+            *target = *source;
     }
 }
 

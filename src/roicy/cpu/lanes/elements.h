@@ -4,8 +4,9 @@
 
 #include "lanes.h"
 
-/* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. */
-enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8, INDEX };
+/* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. Those
+ * behind it are rare: they share one text, which asks for each vector what it is of. */
+enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8, INDEX, INT8, UINT16, INT16, BOOL };
 enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that is `real` */
 
 /* function(arguments, dtype) with the element type as a constant: of an array that is read, of one that is
@@ -24,8 +25,11 @@ enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that 
     case BFLOAT16:                                                                                           \
         function(__VA_ARGS__, BFLOAT16);                                                                     \
         break;                                                                                               \
-    default:                                                                                                 \
+    case UINT8:                                                                                              \
         function(__VA_ARGS__, UINT8);                                                                        \
+        break;                                                                                               \
+    default:                                                                                                 \
+        function(__VA_ARGS__, rare_dtype(dtype));                                                            \
     }
 #define ROICY_WRITE_AS(dtype, function, ...)                                                                 \
     switch (dtype) {                                                                                         \
@@ -41,9 +45,21 @@ enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that 
     case INDEX:                                                                                              \
         function(__VA_ARGS__, INDEX);                                                                        \
         break;                                                                                               \
-    default:                                                                                                 \
+    case BFLOAT16:                                                                                           \
         function(__VA_ARGS__, BFLOAT16);                                                                     \
+        break;                                                                                               \
+    default:                                                                                                 \
+        function(__VA_ARGS__, dtype == UINT8 ? (int)UINT8 : rare_dtype(dtype));                              \
     }
+
+/* One of the rare types, of which a compiler knows that it is none of the others. */
+ROICY_INLINE int rare_dtype(int dtype) {
+#if defined(__GNUC__)
+    if (dtype < INT8 || dtype > BOOL)
+        __builtin_unreachable();
+#endif
+    return dtype;
+}
 
 /* ---- one element ---- */
 
@@ -92,7 +108,10 @@ ROICY_INLINE uint16_t float_to_bfloat(float value) {
 }
 
 ROICY_INLINE size_t element_size(int dtype) {
-    return dtype == FLOAT64 ? 8 : dtype == FLOAT32 || dtype == INDEX ? 4 : dtype == UINT8 ? 1 : 2;
+    return dtype == FLOAT64                                   ? 8
+           : dtype == FLOAT32 || dtype == INDEX               ? 4
+           : dtype == UINT8 || dtype == INT8 || dtype == BOOL ? 1
+                                                              : 2;
 }
 
 ROICY_INLINE real element_load(const char *source, int dtype) {
@@ -112,9 +131,36 @@ ROICY_INLINE real element_load(const char *source, int dtype) {
     case BFLOAT16:
         memcpy(&half, source, 2);
         return (real)float_of_bits((uint32_t)half << 16);
+    case INT8:
+        return (real)(*(const int8_t *)source);
+    case UINT16:
+        memcpy(&half, source, 2);
+        return (real)half;
+    case INT16:
+        memcpy(&half, source, 2);
+        return (real)(int16_t)half;
+    case BOOL:
+        return (real)(*source != 0);
     default:
         return (real)(*(const uint8_t *)source);
     }
+}
+
+/* ---- to integers: to the nearest, ties to even, and to the ends of the type; of no number 0 ---- */
+
+ROICY_INLINE real integer_least(int dtype) { return dtype == INT8 ? -128 : dtype == INT16 ? -32768 : 0; }
+
+ROICY_INLINE real integer_most(int dtype) {
+    return dtype == UINT8 ? 255 : dtype == INT8 ? 127 : dtype == UINT16 ? 65535 : dtype == INT16 ? 32767 : 1;
+}
+
+ROICY_INLINE int32_t integer_of(real value, int dtype) {
+    const real least = integer_least(dtype), most = integer_most(dtype);
+    /* a number whose last digit is that of whole numbers: the adder rounds */
+    const real whole = sizeof(real) == 4 ? (real)12582912.0f : (real)6755399441055744.0;
+    value = value > least ? value : value <= least ? least : 0;
+    value = value < most ? value : most;
+    return (int32_t)(value + whole - whole);
 }
 
 ROICY_INLINE void index_store(real value, char *target) {
@@ -145,8 +191,15 @@ ROICY_INLINE void element_store(real value, char *target, int dtype) {
     case INDEX:
         index_store(value, target);
         break;
-    default:
+    case BFLOAT16:
         half = float_to_bfloat(single), memcpy(target, &half, 2);
+        break;
+    case UINT16:
+    case INT16:
+        half = (uint16_t)integer_of(value, dtype), memcpy(target, &half, 2);
+        break;
+    default:
+        *target = (char)integer_of(value, dtype);
         break;
     }
 }
@@ -171,6 +224,12 @@ ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     if (dtype == BFLOAT16)
         return (lanes)_mm512_castsi512_ps(
             _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)source)), 16));
+    if (dtype == INT8)
+        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)source)));
+    if (dtype == UINT16)
+        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)source)));
+    if (dtype == INT16)
+        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)source)));
 #elif defined(__AVX2__) && defined(__F16C__) && !defined(ROICY_DOUBLE)
     if (dtype == UINT8)
         return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)source)));
@@ -179,6 +238,12 @@ ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     if (dtype == BFLOAT16)
         return (lanes)_mm256_castsi256_ps(
             _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)source)), 16));
+    if (dtype == INT8)
+        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)source)));
+    if (dtype == UINT16)
+        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)source)));
+    if (dtype == INT16)
+        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)source)));
 #endif
     real copy[ROICY_LANE_COUNT]; /* a loop over an array is one that compilers vectorise */
     size_t size = element_size(dtype);
@@ -201,9 +266,23 @@ ROICY_INLINE void lanes_store(lanes x, char *target, int dtype) {
         _mm256_storeu_si256((__m256i *)target, _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT));
         return;
     }
+    if (dtype == UINT8) {
+        const __m512 most = _mm512_set1_ps(255), inside = _mm512_max_ps((__m512)x, _mm512_setzero_ps());
+        _mm_storeu_si128((__m128i *)target,
+                         _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_min_ps(inside, most))));
+        return;
+    }
 #elif defined(__F16C__) && defined(__AVX2__) && !defined(ROICY_DOUBLE)
     if (dtype == FLOAT16) {
         _mm_storeu_si128((__m128i *)target, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
+        return;
+    }
+    if (dtype == UINT8) {
+        const __m256 most = _mm256_set1_ps(255), inside = _mm256_max_ps((__m256)x, _mm256_setzero_ps());
+        const __m256i whole = _mm256_cvtps_epi32(_mm256_min_ps(inside, most));
+        const __m128i halves =
+            _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+        _mm_storel_epi64((__m128i *)target, _mm_packus_epi16(halves, halves));
         return;
     }
 #endif

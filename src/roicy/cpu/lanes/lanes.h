@@ -108,6 +108,24 @@ ROICY_INLINE lanes lanes_scale(real weight, lanes x) {
 #endif
 }
 
+ROICY_INLINE lanes lanes_times(lanes a, lanes b) {
+#if defined(__GNUC__)
+    return a * b;
+#else
+    ROICY_EACH(l) a.lane[l] *= b.lane[l];
+    return a;
+#endif
+}
+
+ROICY_INLINE lanes lanes_less(lanes a, lanes b) {
+#if defined(__GNUC__)
+    return a - b;
+#else
+    ROICY_EACH(l) a.lane[l] -= b.lane[l];
+    return a;
+#endif
+}
+
 /* a * b + sum, rounded once where the processor has the instruction */
 ROICY_INLINE lanes lanes_multiply_add(lanes a, lanes b, lanes sum) {
 #if defined(__AVX512F__) && defined(ROICY_DOUBLE)

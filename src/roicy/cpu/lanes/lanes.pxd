@@ -45,6 +45,10 @@ cdef extern from "elements.h" nogil:
         BFLOAT16
         UINT8
         INDEX
+        INT8
+        UINT16
+        INT16
+        BOOL
         OWN
 
     size_t element_size(int dtype) noexcept

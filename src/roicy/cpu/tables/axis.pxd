@@ -17,6 +17,7 @@ cdef struct Axis:
     int32_t* tap_count          # (K * P)
     int32_t* tap_position       # positions in the RoI's list of pixels
     void* tap_weight
+    void* outside               # (K * P), forward: the weight of what lies outside of the map; NULL: it has no value
     void* tap_slope_start       # for the box gradient alone: d weight / d (first coordinate of the box),
     void* tap_slope_end         # d weight / d (second coordinate)
     # the transpose, for the gradients: for every pixel of the list the bins that touch it, ascending

@@ -17,8 +17,8 @@ from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport SortKey, Window
-from roicy.cpu.tables.samples cimport Sampling, Side
-from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD, FEW_CHANNELS
+from roicy.cpu.tables.samples cimport Sampling, Side, sampling_of
+from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD
 
 cnp.import_array()
 
@@ -28,6 +28,8 @@ cdef enum:
 
 
 cdef extern from "geometry/cpu.h" nogil:
+    enum: EDGE
+
     ctypedef struct Lists:
         int64_t at
         int32_t* pixel
@@ -41,10 +43,11 @@ cdef extern from "geometry/cpu.h" nogil:
         int64_t room
 
     ctypedef struct Taps:
+        double outside
         Lists lists
 
     Side axis_side(const void* box, bint single, int axis, Sampling sampling, int bins, int length)
-    Stretch stretch_of(bint single, Side side, int p, int rule)
+    Stretch stretch_of(bint single, Side side, int p, Sampling sampling)
     Taps taps_into(Lists lists)
     void add_taps(bint single, Side side, Stretch stretch, int p, Sampling sampling, Taps* taps)
     void put_rest(Taps* taps)
@@ -61,7 +64,7 @@ cdef Reach reach_of(Side side, Filling* f) noexcept nogil:
     cdef Stretch stretch
     cdef int p
     for p in range(side.bins):
-        stretch = stretch_of(f.single, side, p, f.sampling.rule)
+        stretch = stretch_of(f.single, side, p, f.sampling)
         reach.low = min(reach.low, stretch.low)
         reach.high = max(reach.high, stretch.high)
         reach.room += stretch.room
@@ -86,8 +89,11 @@ cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark)
     cdef Taps taps = taps_into(Lists(at=at, pixel=axis.tap_position, weight=axis.tap_weight, start=axis.tap_slope_start,
                                      end=axis.tap_slope_end, doubles=f.double_))
     for p in range(axis.bins):
-        add_taps(f.single, side, stretch_of(f.single, side, p, f.sampling.rule), p, f.sampling, &taps)
+        add_taps(f.single, side, stretch_of(f.single, side, p, f.sampling), p, f.sampling, &taps)
         put_rest(&taps)
+        if axis.outside != NULL:
+            put(axis.outside, f.double_, row + p, taps.outside)
+            taps.outside = 0
         axis.tap_start[row + p] = at
         axis.tap_count[row + p] = <int32_t> (taps.lists.at - at)
         if taps.lists.at > at:
@@ -156,12 +162,7 @@ cdef class AxisTable(RoiTable):
         self.y.bins = self.rows
         self.x.bins = self.columns
         fill(self, boxes, self.find_images(boxes, images),
-             Sampling(spatial_scale=sampling.spatial_scale, sampling_ratio=sampling.sampling_ratio,
-                      aligned=sampling.aligned, rule=sampling.rule), purpose, threads)
-
-    def joins(self, str purpose, channels):
-        """As `RoiTable.joins`: crops of few channels have their own way of sharing work."""
-        return purpose == "backward" or channels > FEW_CHANNELS
+             sampling_of(sampling), purpose, threads)
 
 
 cdef struct Filling:
@@ -188,6 +189,7 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
     cdef int64_t pieces = (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE
     cdef Filling filling
     cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
+    cdef bint filled
     # bins may be too many to count
     table.y.tap_start = <int64_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int64_t))
     table.y.tap_count = <int32_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int32_t))
@@ -210,8 +212,9 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
         filling.length = max(filling.length, keys[k].extent)
         table.y.pixel_start[k + 1] = table.y.pixel_start[k] + keys[k].room_y
         table.x.pixel_start[k + 1] = table.x.pixel_start[k] + keys[k].room_x
-    lay_out(table, &table.y, purpose)
-    lay_out(table, &table.x, purpose)
+    filled = sampling.border != EDGE
+    lay_out(table, &table.y, purpose, filled)
+    lay_out(table, &table.x, purpose, filled)
     fill_taps(&filling, pieces, threads)
     if CHECKED:
         check_axis(&table.y, table.rois, table.height)
@@ -246,7 +249,7 @@ cdef SortKey key_of(int64_t k, Filling* f) noexcept nogil:
     return key
 
 
-cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
+cdef int lay_out(AxisTable table, Axis* axis, str purpose, bint filled) except -1:
     cdef int64_t total = axis.pixel_start[table.rois]
     cdef Py_ssize_t weight = sizeof(double) if table.double else sizeof(float)
     axis.pixel_count = <int32_t*> table.reserve(table.rois, sizeof(int32_t))
@@ -254,6 +257,8 @@ cdef int lay_out(AxisTable table, Axis* axis, str purpose) except -1:
     axis.tap_position = <int32_t*> table.reserve(total, sizeof(int32_t))
     axis.tap_weight = table.reserve(total, weight)
     if purpose == "forward":
+        if filled:
+            axis.outside = table.reserve(table.rois * <size_t> axis.bins, weight)
         return 0
     axis.bin_start = <int64_t*> table.reserve(total, sizeof(int64_t))
     axis.bin_count = <int32_t*> table.reserve(total, sizeof(int32_t))
@@ -333,16 +338,18 @@ cdef void fill_rois(void* settled, int64_t number, int thread) noexcept nogil:
     for at in range(number * ROIS_OF_A_PIECE, min(f.rois, (number + 1) * ROIS_OF_A_PIECE)):
         k = f.order[at]
         if f.image[k] < 0:
-            empty_axis(f.y, at)
-            empty_axis(f.x, at)
+            empty_axis(f.y, at, f.double_)
+            empty_axis(f.x, at, f.double_)
         else:
             fill_axis(f.y, at, side_of_box(k, 1, f), f, mark)
             fill_axis(f.x, at, side_of_box(k, 0, f), f, mark)
 
 
-cdef void empty_axis(Axis* axis, int64_t k) noexcept nogil:
+cdef void empty_axis(Axis* axis, int64_t k, bint double_) noexcept nogil:
     cdef int64_t p
     axis.pixel_count[k] = 0
     for p in range(k * axis.bins, (k + 1) * axis.bins):
         axis.tap_start[p] = axis.pixel_start[k]
         axis.tap_count[p] = 0
+        if axis.outside != NULL:
+            put(axis.outside, double_, p, 0)

@@ -12,7 +12,7 @@ cdef extern from "geometry/cpu.h" nogil:
 
     ctypedef struct Sampling:
         double spatial_scale
-        int sampling_ratio, aligned, rule
+        int sampling_ratio, aligned, rule, border, nearest
 
     ctypedef struct Side:
         double start, size, count
@@ -27,7 +27,8 @@ cdef extern from "geometry/cpu.h" nogil:
 
 cdef inline Sampling sampling_of(sampling):
     return Sampling(spatial_scale=sampling.spatial_scale, sampling_ratio=sampling.sampling_ratio,
-                    aligned=sampling.aligned, rule=sampling.rule)
+                    aligned=sampling.aligned, rule=sampling.rule, border=sampling.border,
+                    nearest=sampling.nearest)
 
 
 cdef inline floating position_at(floating base, floating bin_size, Span* span, double index) noexcept nogil:

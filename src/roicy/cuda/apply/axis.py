@@ -62,8 +62,12 @@ class AxisKernels(Device):
         """Return the axis tables of the boxes; see `AxisTable`."""
         return AxisTable(self, regions, sampling, accumulate, purpose)
 
-    def axis_forward(self, table: AxisTable, features: Ndarray, out: Ndarray) -> None:
+    def axis_forward(
+        self, table: AxisTable, features: Ndarray, out: Ndarray, finish: Ndarray | None = None
+    ) -> None:
         """Fill `out` with the features pooled under the table."""
+        if finish is not None:
+            raise NotImplementedError("fill, mean and std are not there yet for arrays on a GPU")
         channels = out.shape[1]
         rows, columns = table.output_size
         options = self.feature_options(features.dtype, table.accumulate, features, out)

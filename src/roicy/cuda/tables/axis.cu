@@ -39,9 +39,9 @@ INLINE int64 sum_before(int64 value, int lane, int64 *total) {
 }
 
 /* What a lane's bin reaches; nothing where the box has no such bin, or its image is none. */
-INLINE Stretch stretch_of_lane(const Side &side, int p, bool valid) {
+INLINE Stretch stretch_of_lane(const Side &side, int p, const Sampling &sampling, bool valid) {
     if (valid && p < side.bins)
-        return stretch_of(side, p, RULE);
+        return stretch_of(side, p, sampling);
     return {side.length, -1, 0, {0, 0, -1, false}, 0};
 }
 
@@ -68,7 +68,7 @@ KERNEL __launch_bounds__(THREADS, 4)
         int64 taps = 0, total;
         int low = side.length, high = -1;
         for (int p = lane; valid && p < side.bins; p += 32) {
-            const Stretch stretch = stretch_of(side, p, RULE);
+            const Stretch stretch = stretch_of(side, p, sampling);
             taps += stretch.room;
             low = min(low, stretch.low);
             high = max(high, stretch.high);
@@ -214,7 +214,7 @@ KERNEL __launch_bounds__(THREADS, 3) fill(const Boxes boxes, Sampling sampling, 
         int64 before = 0;
         for (int done = 0; done < bins; done += together) {
             const int p = done + own;
-            const Stretch stretch = stretch_of_lane(side, p, at >= 0);
+            const Stretch stretch = stretch_of_lane(side, p, sampling, at >= 0);
             int64 total;
             int64 from = before + sum_before(stretch.room, lane, &total);
             if (shared) {

@@ -33,7 +33,14 @@ ROIS = Layout(
 BOXES = Layout(numbers=POINTER, images=POINTER, columns=np.int32, given=np.int32)
 BY_IMAGE = Layout(order=POINTER, start=POINTER)
 #: As in samples.h.
-SAMPLING = Layout(spatial_scale=np.float64, sampling_ratio=np.int32, aligned=np.int32, rule=np.int32)
+SAMPLING = Layout(
+    spatial_scale=np.float64,
+    sampling_ratio=np.int32,
+    aligned=np.int32,
+    rule=np.int32,
+    border=np.int32,
+    nearest=np.int32,
+)
 
 
 class RoiTable:

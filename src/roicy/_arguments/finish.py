@@ -1,0 +1,148 @@
+"""What becomes of the values of crops on their way out, and of their gradients on the way back."""
+
+from __future__ import annotations
+
+from reprlib import repr as short_repr
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from roicy._arguments.arrays import WIDE_LABELS, is_bfloat16
+from roicy._arguments.numbers import FLOAT32, flag, real, shown
+from roicy._arguments.numbers import layout as settled_layout
+from roicy._types import Accumulate, DType, Layout, Ndarray, NumPyArray
+
+#: Numbers behind those of the channels: kernels read whole vectors of them.
+_MORE = 16
+_NAMED = ("float32", "float16", "uint8")
+
+
+class Finish(NamedTuple):
+    """Options of a call about what becomes of values: (value, filled up - mean) / std.
+
+    Attributes
+    ----------
+    fill, mean, std : ndarray, (C,), float64
+        Of the channels of the result; `mean` and `std` are None where none was given.
+    reversed : bool
+        Whether the first channel of the result is the last one of the image.
+    dtype : dtype or None
+        That of the result, where one was asked for.
+    layout : {"NCHW", "NHWC"}
+        Order of the axes of the result.
+    chosen : bool
+        Whether values are single pixels, which stay in their own dtype.
+    """
+
+    fill: NumPyArray
+    mean: NumPyArray | None
+    std: NumPyArray | None
+    reversed: bool
+    dtype: DType | None
+    layout: Layout
+    chosen: bool = False
+
+    def result_dtype(self, images: DType) -> DType:
+        """Return the dtype of what is cut from images of a dtype."""
+        own = self.dtype is None and self.chosen and self.mean is None and self.std is None
+        dtype = images if own else self.dtype or FLOAT32
+        if images in WIDE_LABELS:
+            if not self.chosen:
+                raise TypeError(
+                    f"images of {images} must be cut with interpolation='nearest', which keeps every bit"
+                )
+            if dtype != images or self.mean is not None or self.std is not None:
+                raise ValueError(f"dtype must be {images} for images of {images}, without mean and std")
+        elif dtype.name not in _NAMED and not is_bfloat16(dtype) and dtype != images:
+            raise TypeError(
+                "dtype must be float32, float16, bfloat16, uint8 or that of the images, "
+                f"{images}, got {dtype}"
+            )
+        return dtype
+
+    def numbers(self, accumulate: Accumulate, bordered: bool, xp: Any) -> Ndarray | None:
+        """Return what the kernels finish values with, rows of fill, mean and scale; None for nothing.
+
+        `bordered` says whether something outside of the image has the value of `fill`.
+        """
+        if self.mean is None and self.std is None and not (bordered and self.fill.any()):
+            return None
+        numbers = np.zeros((3, len(self.fill) + _MORE), accumulate)
+        channels = slice(len(self.fill))
+        numbers[0, channels] = self.fill
+        numbers[1, channels] = 0 if self.mean is None else self.mean
+        numbers[2, channels] = 1 if self.std is None else 1 / self.std
+        return xp.asarray(numbers)
+
+    def ordered(self, images: Ndarray) -> Ndarray:
+        """Return arrays (image, channel, row, column) with the channels in the result's order, or back."""
+        return images[:, ::-1] if self.reversed else images
+
+    def gradient(self, grad_output: Ndarray, xp: Any) -> Ndarray:
+        """Return the gradient of values as they were before, (box, channel, row, column)."""
+        if self.std is None:
+            return grad_output
+        scale = xp.asarray((1 / self.std)[:, None, None].astype(np.float64))
+        with np.errstate(all="ignore"):
+            return (grad_output * scale).astype(np.float64 if grad_output.dtype == np.float64 else np.float32)
+
+
+def finish(
+    channels: int,
+    layout: Layout,
+    *,
+    fill: Any = 0.0,
+    mean: Any = None,
+    std: Any = None,
+    reverse_channels: Any = False,
+    dtype: Any = None,
+    out_layout: Any = None,
+    chosen: bool = False,
+) -> Finish:
+    """Return these options of a call on images of so many channels."""
+    stds = None if std is None else _per_channel("std", std, channels)
+    if stds is not None and (stds <= 0).any():
+        raise ValueError(f"std must be greater than 0, got {short_repr(std)}")
+    return Finish(
+        _per_channel("fill", fill, channels),
+        None if mean is None else _per_channel("mean", mean, channels),
+        stds,
+        flag("reverse_channels", reverse_channels),
+        None if dtype is None else _dtype(dtype),
+        layout if out_layout is None else settled_layout(out_layout, "out_layout"),
+        chosen,
+    )
+
+
+def _per_channel(name: str, value: Any, channels: int) -> NumPyArray:
+    # a number of each channel of the result
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        if len(value) != channels:
+            raise ValueError(
+                f"{name} must be a number or {channels} numbers, one for each channel, got {len(value)}"
+            )
+        numbers = [_finite(f"{name}[{channel}]", number) for channel, number in enumerate(value)]
+    else:
+        numbers = [_finite(name, value)] * channels
+    return np.array(numbers, np.float64)
+
+
+def _finite(name: str, value: Any) -> float:
+    number = real(name, value)
+    if not abs(number) <= np.finfo(np.float32).max:
+        raise ValueError(f"{name} must be a number that is finite in float32, got {short_repr(value)}")
+    return number
+
+
+def _dtype(value: Any) -> DType:
+    if isinstance(value, str) and value == "bfloat16":
+        import ml_dtypes  # whoever wants it has it
+
+        value = ml_dtypes.bfloat16
+    try:
+        dtype: DType = np.dtype(value)
+        return dtype
+    except TypeError:
+        raise TypeError(f"dtype must be a dtype or its name, got {shown(value)}") from None
