@@ -7,23 +7,23 @@
 #ifndef ROICY_CROP_H
 #define ROICY_CROP_H
 
-/* A part of a bin's samples at a place, inside of the map or not; how far the place moves with either coordinate
+/* A part of a bin's samples at a position, inside of the map or not; how far the position moves with either coordinate
  * of the box. */
-GEOMETRY void put_sample(Taps *taps, double place, double part, double start, double end, int length,
+GEOMETRY void put_sample(Taps *taps, double position, double part, double start, double end, int length,
                          Sampling sampling) {
     const double last = length - 1;
-    const bool between = place >= 0 && place <= last;
+    const bool between = position >= 0 && position <= last;
     if (length == 0 || (sampling.border == REJECT && !between) ||
-        (sampling.border == CONSTANT && !(place > -1 && place < length))) {
+        (sampling.border == CONSTANT && !(position > -1 && position < length))) {
         taps->outside += part;
         return;
     }
     if (sampling.border != CONSTANT && !between) {
-        place = place > last ? last : 0;
+        position = position > last ? last : 0;
         start = end = 0;
     }
-    int below = (int)floor(place);
-    const double fraction = place - below;
+    int below = (int)floor(position);
+    const double fraction = position - below;
     if (sampling.nearest) {
         below += fraction >= 0.5;
         if (below >= 0 && below < length)
@@ -53,7 +53,7 @@ GEOMETRY void put_sample(Taps *taps, double place, double part, double start, do
 /* How many samples lie before a bound, or up to it. */
 GEOMETRY double OF(samples_before)(BOX base, BOX size, Span span, BOX bound, bool up_to) {
     const double last = span.count - 1;
-    const BOX least = OF(position)(base, size, span, 0), most = OF(position)(base, size, span, last);
+    const BOX least = OF(position_at)(base, size, span, 0), most = OF(position_at)(base, size, span, last);
     if (least > bound || (!up_to && least == bound))
         return 0;
     if (most < bound || (up_to && most == bound))
@@ -84,9 +84,9 @@ GEOMETRY Side OF(crop_side)(BOX first, BOX second, Sampling sampling, int bins, 
 }
 
 /* Where the only sample of a bin lies. */
-GEOMETRY BOX OF(crop_place)(BOX base, BOX size, int rule) {
+GEOMETRY BOX OF(crop_position)(BOX base, BOX size, int rule) {
     const Span span = {1, 0, 0, false};
-    return rule == HALF_PIXEL ? OF(position)(base, size, span, 0) : base;
+    return rule == HALF_PIXEL ? OF(position_at)(base, size, span, 0) : base;
 }
 
 GEOMETRY Stretch OF(crop_stretch)(Side side, int p, Sampling sampling) {
@@ -101,7 +101,7 @@ GEOMETRY Stretch OF(crop_stretch)(Side side, int p, Sampling sampling) {
     if (side.length == 0)
         return stretch;
     if (side.count == 1) {
-        from = to = OF(crop_place)(base, size, sampling.rule);
+        from = to = OF(crop_position)(base, size, sampling.rule);
         before = !(from >= 0);
         behind = from > last;
         stretch.span.last = 0;
@@ -116,8 +116,8 @@ GEOMETRY Stretch OF(crop_stretch)(Side side, int p, Sampling sampling) {
         stretch.span.last = end - 1;
         before = first > 0;
         behind = end < side.count;
-        from = OF(position)(base, size, stretch.span, first <= end - 1 ? first : 0);
-        to = OF(position)(base, size, stretch.span, first <= end - 1 ? end - 1 : 0);
+        from = OF(position_at)(base, size, stretch.span, first <= end - 1 ? first : 0);
+        to = OF(position_at)(base, size, stretch.span, first <= end - 1 ? end - 1 : 0);
         if (first > end - 1) { /* all of them are outside, on one side of the map or on both */
             from = before ? (BOX)0 : (BOX)last;
             to = behind ? (BOX)last : (BOX)0;
@@ -147,22 +147,22 @@ GEOMETRY void OF(crop_taps)(Side side, Stretch stretch, int p, Sampling sampling
     if (span.first > 0)
         put_sample(taps, -2, span.first / span.count, 0, 0, length, sampling);
     for (double index = span.first; index <= span.last;) {
-        BOX place;
+        BOX position;
         double following = index + 1, middle = index;
         if (span.count == 1)
-            place = OF(crop_place)(OF(bin_base)((BOX)side.start, size, p), size, sampling.rule);
+            position = OF(crop_position)(OF(bin_base)((BOX)side.start, size, p), size, sampling.rule);
         else {
-            place = OF(position)(base, size, span, index);
-            following = dense ? OF(cell_end)(base, size, span, OF(cell_of)(place, length), length) + 1
+            position = OF(position_at)(base, size, span, index);
+            following = dense ? OF(cell_end)(base, size, span, OF(cell_of)(position, length), length) + 1
                               : OF(next_position)(base, size, span, index);
             if (dense)
                 middle = (index + following - 1) / 2;
         }
         const double number = span.mirrored ? span.count - 1 - middle : middle;
         const double part = (following - index) / span.count;
-        double at = place;
+        double at = position;
         if (dense && following - index > 1) { /* not beyond the cell, whose samples they are */
-            const double cell = OF(cell_of)(place, length);
+            const double cell = OF(cell_of)(position, length);
             at = base + (number + 0.5) * size / span.count;
             at = at > cell ? (at < cell + 1 ? at : cell + 1) : cell;
         }
