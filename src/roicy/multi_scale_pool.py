@@ -107,8 +107,7 @@ def multi_scale_roi_pool(
     Returns
     -------
     pooled : ndarray, shape (K, C, PH, PW)
-        Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of the maps, float32 for uint8. Rows without a level are 0.
+        Pooled features, as `multi_scale_roi_align` returns them.
     argmax : ndarray, shape of `pooled`, int32
         With ``return_argmax=True`` only: the chosen pixel, row times W_l plus column of the map that the box
         is pooled from, or -1 where there is none. With ``merge="sum"`` there is one for each map: the axis of
@@ -180,17 +179,16 @@ def multi_scale_roi_pool_backward(
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_pool`.
     input_shapes : list of tuple of 4 ints
-        Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
+        As in `multi_scale_roi_align_backward`.
     spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid : optional
         As in `multi_scale_roi_pool`.
     out : list of ndarray, optional
-        Where to write the results; overwritten, not added to.
+        As in `multi_scale_roi_align_backward`.
 
     Returns
     -------
     list of ndarray, shapes `input_shapes`
-        Gradients with respect to the maps, of the dtype of `grad_output`; the arrays of `out` where that is
-        given. A map of no box gets zeros.
+        As `multi_scale_roi_align_backward` returns them.
 
     Raises
     ------
@@ -250,20 +248,17 @@ def multi_scale_roi_pool_plan(
     Parameters
     ----------
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
-        Boxes, as in `roi_pool`. They are copied: changing the array later does not change the plan.
+        Boxes, as in `roi_pool`; the plan has a copy.
     input_shapes : list of tuple of 4 ints
-        Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
-    output_size : int or (int, int)
-        Rows and columns of bins.
-    spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid : optional
+        As in `multi_scale_roi_align_plan`.
+    output_size, spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid : optional
         As in `multi_scale_roi_pool`.
 
     Returns
     -------
     MultiScalePlan
         ``plan(features, out=None, *, return_argmax=False)`` pools, ``plan.backward(grad_output, out=None, *,
-        argmax=None)`` is the gradient. Its attributes are `input_shapes`, `output_size`, `output_shape` and
-        `layout`. A plan can be used by several threads, copied and pickled.
+        argmax=None)`` is the gradient; else as `multi_scale_roi_align_plan` returns it.
 
     Raises
     ------

@@ -67,8 +67,7 @@ def multi_scale_roi_align_rotated(
     Returns
     -------
     ndarray, shape (K, C, PH, PW)
-        Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of the maps, float32 for uint8. Rows without a level are 0.
+        Pooled features, as `multi_scale_roi_align` returns them.
 
     Raises
     ------
@@ -133,19 +132,18 @@ def multi_scale_roi_align_rotated_backward(
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`.
     input_shapes : list of tuple of 4 ints
-        Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
+        As in `multi_scale_roi_align_backward`.
     spatial_scales, levels, merge, sampling_ratio, aligned, angle_unit, clockwise : optional
         As in `multi_scale_roi_align_rotated`.
     batch_indices, layout, invalid : optional
         As in `multi_scale_roi_align_rotated`.
     out : list of ndarray, optional
-        Where to write the results; overwritten, not added to.
+        As in `multi_scale_roi_align_backward`.
 
     Returns
     -------
     list of ndarray, shapes `input_shapes`
-        Gradients with respect to the maps, of the dtype of `grad_output`; the arrays of `out` where that is
-        given. A map of no box gets zeros.
+        As `multi_scale_roi_align_backward` returns them.
 
     Raises
     ------
@@ -240,13 +238,12 @@ def multi_scale_roi_align_rotated_backward_rois(
     batch_indices, layout, invalid : optional
         As in `multi_scale_roi_align_rotated`.
     out : ndarray, optional
-        Where to write the result; overwritten, not added to. Not for `rois` that are a sequence.
+        As in `multi_scale_roi_align_backward_rois`.
 
     Returns
     -------
     ndarray, shape of `rois`, or list of ndarray
-        As `roi_align_rotated_backward_rois` returns it. A box without a level has no gradient, and the choice
-        of a level, which jumps, none anywhere.
+        As `roi_align_rotated_backward_rois` returns it; of levels as `multi_scale_roi_align_backward_rois`.
 
     Raises
     ------
@@ -305,13 +302,10 @@ def multi_scale_roi_align_rotated_plan(
     Parameters
     ----------
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
-        Rotated boxes, as in `roi_align_rotated`. They are copied: changing the array later does not change
-        the plan.
+        Rotated boxes, as in `roi_align_rotated`; the plan has a copy.
     input_shapes : list of tuple of 4 ints
-        Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
-    output_size : int or (int, int)
-        Rows and columns of bins.
-    spatial_scales, levels, merge, sampling_ratio, aligned, angle_unit, clockwise : optional
+        As in `multi_scale_roi_align_plan`.
+    output_size, spatial_scales, levels, merge, sampling_ratio, aligned, angle_unit, clockwise : optional
         As in `multi_scale_roi_align_rotated`.
     batch_indices, layout, invalid : optional
         As in `multi_scale_roi_align_rotated`.
@@ -319,10 +313,7 @@ def multi_scale_roi_align_rotated_plan(
     Returns
     -------
     MultiScalePlan
-        ``plan(features, out=None)`` pools, ``plan.backward(grad_output, out=None)`` and
-        ``plan.backward_rois(grad_output, features, out=None)`` are the gradients. Its attributes are
-        `input_shapes`, `output_size`, `output_shape` and `layout`. A plan can be used by several threads,
-        copied and pickled.
+        As `multi_scale_roi_align_plan` returns it.
 
     Raises
     ------
