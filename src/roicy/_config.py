@@ -92,7 +92,7 @@ def num_threads(n: Integer) -> Iterator[None]:
     ...     roicy.get_num_threads()
     1
     """
-    previous = cpu.threads.own_num_threads()  # None where there is none: the default comes back
+    previous = cpu.threads.own_num_threads()  # None without a setting: the default comes back
     set_num_threads(n)
     try:
         yield

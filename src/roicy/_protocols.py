@@ -34,7 +34,7 @@ class Table(Protocol):
 
     @property
     def first_invalid(self) -> int:
-        """First row that no pooling can be done for, -1 where there is none."""
+        """First invalid row, -1 if all are valid."""
         ...
 
 
@@ -43,7 +43,7 @@ class GridTable(Table, Protocol):
 
     @property
     def first_too_fine(self) -> int:
-        """First row with more samples in a bin than argmax counts, -1 where there is none."""
+        """First row with more samples in a bin than argmax counts, or -1."""
         ...
 
 
@@ -55,7 +55,7 @@ class Streams(Protocol):
         ...
 
     def note(self, events: list[Any], /) -> list[Any]:
-        """Return the events and the one when all that is in line on the current stream is done."""
+        """Return the events, and one after all work that the current stream has now."""
         ...
 
     def wait_for(self, events: list[Any], /) -> list[Any]:

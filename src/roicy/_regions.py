@@ -11,7 +11,7 @@ import numpy as np
 from roicy._arguments.numbers import integer, real
 from roicy._types import NumPyArray
 
-# Up to so many regions more fit along the longer side than along the shorter one.
+# At most this many more regions lie along the longer side than along the shorter one.
 _MAX_STEPS = 6
 # So many regions of one image are found in a fraction of a second.
 _MAX_REGIONS = 2**20
@@ -66,7 +66,7 @@ def _steps(side: int, other: int, overlap: float) -> int:
 
 
 def _starts(side: int, size: int, count: int) -> NumPyArray:
-    # The first pixel of each of so many regions of a size, spread evenly along a side.
+    # The first pixel of each region of a size, regions spread evenly along a side.
     distance = np.float32((side - size) / (count - 1) if count > 1 else 0)
     starts = (distance * np.arange(count, dtype=np.float32)).astype(np.int64)
     return np.minimum(starts, side - size)

@@ -198,7 +198,7 @@ def roi_align(
     Of very many samples, more along an axis than 16 for each pixel that the bin reaches, the maximum looks at
     the first and the last one between two pixels: between these it is linear. The value is that of all
     samples to the rounding of a product, and argmax names one of those that were looked at. The average takes
-    their middle, so many times, where they are more than 256 for each pixel.
+    their middle, counted for all of them, where they are more than 256 for each pixel.
 
     These systems agree, to the rounding of a sum:
 

@@ -65,7 +65,7 @@ cdef extern from "Python.h":
 
 
 cdef inline Py_ssize_t item_size(DType dtype) noexcept nogil:
-    """Return the bytes of an item, 0 for a dtype that is none."""
+    """Return the bytes of an item, 0 for an unknown dtype."""
     if dtype == DType.UINT8:
         return 1
     if dtype == DType.FLOAT16 or dtype == DType.BFLOAT16:

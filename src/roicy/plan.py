@@ -106,7 +106,7 @@ class Plan(Generic[Array]):
         numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid
         try:
             known = settled_kind(*numbers, *options)
-        except TypeError:  # an option that is none, and no key of what is remembered either
+        except TypeError:  # an option of a wrong type, which cannot be hashed
             known = settled_kind.__wrapped__(*numbers, *options)
         in_planes, self._output_shape, self._invalid, self._options = known
         self._kind = kind
@@ -163,7 +163,7 @@ class Plan(Generic[Array]):
         Parameters
         ----------
         features : ndarray, shape `input_shape`
-            float16, bfloat16, float32, float64 or uint8, strided as it likes.
+            float16, bfloat16, float32, float64 or uint8, with any strides.
         out : ndarray, shape `output_shape`, or tuple of two, optional
             Where to write the result; of the result's dtype and without overlap with `features`. With
             `return_argmax`, a tuple says where the argmax goes too.
@@ -422,8 +422,8 @@ class Plan(Generic[Array]):
             self._events = streams.wait_for(self._events)
         made_for: Purpose = "forward" if kind.one_table else purpose
         table = self._tables.get((accumulate, made_for))
-        # The streams of a device do not wait for one another, and who uses a plan cannot see what it holds: a
-        # table that is kept is complete, and when it will be there is noted.
+        # The streams of a device do not wait for one another, and callers cannot order them on tables that
+        # they do not see: the plan keeps whole tables, and notes the event after which each is there.
         if table is None or (streams is not None and not streams.serves(table, purpose)):
             captured = streams is not None and streams.captures()
             if table is None or captured:
@@ -433,7 +433,7 @@ class Plan(Generic[Array]):
             if streams is not None:
                 streams.serve(table, purpose)
             if captured:
-                # the graph fills it anew each time: nobody else may count on it, and its memory stays
+                # the graph fills this table at each launch: other calls must not use it; its memory stays
                 self._captured.append(table)
                 return table
             self._tables[accumulate, made_for] = table

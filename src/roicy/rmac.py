@@ -458,7 +458,7 @@ class RMACPlan(Generic[Array]):
         self._recipe.keep(self._counts[2])
 
     def _plan(self, kernels: Backend, features: Ndarray) -> Plan[Any]:
-        # of the regions of all images, on the device of the maps; nobody needs to look for invalid ones
+        # of the regions of all images, on the device of the maps; regions are never invalid
         device = kernels, getattr(getattr(features, "device", None), "id", None)  # CuPy's cannot be hashed
         plan = self._plans.get(device)
         if plan is None:

@@ -139,7 +139,7 @@ def is_bfloat16(dtype: DType) -> bool:
     """Return whether a dtype is that of ml_dtypes."""
     if dtype.itemsize != 2 or dtype.name != "bfloat16":
         return False
-    import ml_dtypes  # such an array has arrived: whoever made it has it
+    import ml_dtypes  # the caller made a bfloat16 array, so the package is there
 
     return bool(dtype == ml_dtypes.bfloat16)
 

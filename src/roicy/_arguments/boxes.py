@@ -108,7 +108,7 @@ def rois(
     lent: bool = False,
     name: str = "rois",
 ) -> Rois:
-    """Return the boxes of a call on so many images as `Rois`; `names` are the numbers of each box.
+    """Return the boxes of a call on N images as `Rois`; `names` are the numbers of each box.
 
     `xp` is the library of the call's arrays. Arrays of a device may be `lent`, that is, those of the caller:
     to a call that makes one table, whose kernel reads each number once.

@@ -34,7 +34,7 @@ def masks(array: Ndarray) -> Ndarray:
 
 
 def mask_boxes(value: Any, count: int, xp: Any) -> Ndarray:
-    """Return the boxes of so many masks, in memory of their own."""
+    """Return the boxes of the masks, in memory of their own."""
     if isinstance(value, tuple) and value:
         raise TypeError(f"boxes must be one array, a row for each mask, got {len(value)} arrays")
     array = xp.empty((0, 4), FLOAT32) if isinstance(value, tuple) else value
@@ -49,7 +49,7 @@ def mask_boxes(value: Any, count: int, xp: Any) -> Ndarray:
 
 
 def invalid_box(boxes: Ndarray, row: int) -> ValueError:
-    """Return the error for a box that is none."""
+    """Return the error for an invalid box."""
     values = ", ".join(map(str, on_host(boxes[row])))
     return ValueError(
         f"boxes row {row}, [{values}], is not finite: expected finite numbers only; invalid='nan' accepts "

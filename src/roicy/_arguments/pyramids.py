@@ -125,7 +125,7 @@ def level_of_first(rule: LevelRule, scales: Sequence[float]) -> int:
 
 
 def level_array(levels: Ndarray, rois: int, count: int) -> Ndarray:
-    """Return given levels as int32, -1 for none and `NO_SUCH_LEVEL` for what is none."""
+    """Return given levels as int32, -1 for no level and `NO_SUCH_LEVEL` for a wrong number."""
     if levels.dtype.kind not in "iu":
         raise TypeError(f"levels must be the name of a rule or integers, got an array of {levels.dtype}")
     if levels.shape != (rois,):
@@ -149,10 +149,10 @@ def check_levels(levels: Ndarray, given: Ndarray, count: int) -> None:
 
 
 def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois, Ndarray, Ndarray | None]:
-    """Return the boxes of a call on so many images, with their images apart, and the map of each.
+    """Return the boxes of a call on N images, with their images apart, and the map of each.
 
-    Rows for which no pooling can be done, a level that is none included, are with the first map, whose table
-    finds them, with a box that says it. Last comes which rows are on no map: numbers or a mask, None where
+    Invalid rows, and those of a wrong level, go to the first map with an invalid box, where its table finds
+    them. Last comes which rows are on no map: numbers or a mask, None where
     there are none.
     """
     columns = rois.columns

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = chosen.run(chosen)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has enough: `roicy info | head -1`
+    except BrokenPipeError:  # the reader has enough: `roicy info | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes yet
         return 141
     except KeyboardInterrupt:

@@ -64,7 +64,7 @@ class Workload:
         ]
 
     def smaller(self, input_shape: tuple[int, int, int, int], rois: int, output_size: int) -> Workload:
-        """Return it on maps (N, C, H, W) of C channels in the result, with so many boxes and bins at most."""
+        """Return it on maps (N, C, H, W) of C channels in the result, with at most these boxes and bins."""
         images, channels, height, width = input_shape
         few = replace(self, rois=min(self.rois, rois), output_size=min(self.output_size, output_size))
         return replace(few, input_shape=(images, channels * few.maps_of_bins, height, width))

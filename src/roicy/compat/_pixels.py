@@ -24,7 +24,7 @@ def pool_with_pixels(
     data, rois, pooled_size, options
         What `roicy.roi_pool` is called with; `rois` are five columns of numbers that are finite.
     images : ndarray, (R,), int64
-        The image of each box, below 0 or N and more where there is none.
+        The image of each box; below 0, or N and more, if the box has no image.
     """
     n, _, h, w = data.shape
     if h * w <= MOST_PIXELS:

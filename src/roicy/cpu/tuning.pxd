@@ -57,10 +57,9 @@ cdef extern from *:
 cdef enum:
     # ---- which path ---
 
-    # Up to so many channels lanes run along a row (axis_forward_crops): above, a pixel fills half a vector of level
-    # v3.
+    # Lanes run along a row (axis_forward_crops) up to this many channels: above, a pixel fills half a vector of v3.
     FEW_CHANNELS = 4
-    # Of a bin of up to so many samples each one is gone through, for all channels at once; above, the chosen sample
+    # In bins of at most this many samples each one is gone through, for all channels at once; above, the chosen sample
     # of each channel is looked up. 24 is more than the 4 x 4 samples of usual bins, and of the order of the lanes.
     ALL_SAMPLES = 24
     # Bytes of a result from which on it passes by the cache: about the second-level cache (0.5 to 1 MB a core), box's
@@ -89,8 +88,8 @@ cdef enum:
     # Planes whose gradient is summed together in place (range_backward): more share a look at the RoI's list, fewer
     # fit the cache; pool_7x7 has 512 planes of 38 x 63, of 9.6 kB each.
     PLANES_TOGETHER = 4
-    # Bytes of the parts of gradients with respect to boxes, of so many RoIs at a time: box has 0.5 MB and is one
-    # piece.
+    # Bytes of the parts of gradients with respect to boxes, which bound the RoIs of a round: box takes 0.5 MB, one
+    # round.
     PARTS_BYTES = 1 << 23
     # Channels of a gradient that adds up in the accumulation type before they are rounded to a shorter one: what that
     # takes beside the gradient is bounded, and blocks of channels are whole.

@@ -61,7 +61,7 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, RangeKernels, RowKernels, S
         return self
 
     def take(self) -> None:
-        """Do nothing more: what was called is in line on the stream."""
+        """Do nothing: the stream has the calls already."""
 
     def run(self) -> None:
         """Do nothing more, either."""

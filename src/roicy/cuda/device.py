@@ -57,7 +57,7 @@ ACROSS: tuple[Options, Options] = ("-DACROSS=0",), ("-DACROSS=1",)
 SEVERAL: dict[int, Options] = {count: (f"-DACROSS={count}",) for count in (0, 2, 4)}
 #: Whether pasted masks are values, no or yes.
 SOFT: tuple[Options, Options] = ("-DSOFT=0",), ("-DSOFT=1",)
-#: How many pixels a thread has, one or, where lanes lie across the channels, so many.
+#: How many pixels a thread has: one, or this many where lanes lie across the channels.
 PIXELS_ACROSS = 4
 PIXELS: tuple[Options, Options] = ("-DPIXELS=1",), (f"-DPIXELS={PIXELS_ACROSS}",)
 
@@ -108,7 +108,7 @@ class Device:
         arguments: Arguments,
         shared: int = 0,
     ) -> None:
-        """Run a kernel on so many blocks, or on fewer that share the work; on none where there is none."""
+        """Run a kernel on at most this many blocks, which share the work; do nothing for 0 blocks."""
         if blocks <= 0:
             return
         device = self._current_device()
@@ -123,18 +123,18 @@ class Device:
         function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
 
     def note(self, events: list[StreamEvent]) -> list[StreamEvent]:
-        """Return the events and the one when all that is in line on the current stream is done."""
+        """Return the events, and one after all work that the current stream has now."""
         if self._current_stream is None:
             return events
         stream = self._current_stream()
         return [*(event for event in events if event[0] != stream), (stream, stream.record())]
 
     def wait_for(self, events: list[StreamEvent]) -> list[StreamEvent]:
-        """Put what the current stream gets from here on behind these events; return those yet to come."""
+        """Make the current stream wait for these events; return the unfinished ones."""
         if not events or self._current_stream is None:
             return []
         stream = self._current_stream()
-        if stream.is_capturing():  # no event of another time may be asked, or be waited for, in a graph
+        if stream.is_capturing():  # a graph must not ask for, or wait for, events from outside
             return events
         left = [(other, event) for other, event in events if not event.done]
         for other, event in left:
@@ -229,7 +229,7 @@ def channels_last(array: Ndarray) -> bool:
 
 
 def packs(array: Ndarray, count: int) -> bool:
-    """Return whether the channels of a pixel can be accessed so many at a time."""
+    """Return whether the channels of a pixel can be accessed in packs of this size."""
     size = count * array.itemsize
     return (
         channels_last(array)

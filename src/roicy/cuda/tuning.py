@@ -18,7 +18,7 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "axis_backward": {"WARPS": 4, "ROWS": 8, "STAGED": 256, "LINES": 16, "TAPS": 4, "AHEAD": 2, "MET": 128},
     # CHANNELS of a thread, a pixel of a warp, in ROWS rows
     "axis_backward_pixels": {"WARPS": 8, "CHANNELS": 8, "ROWS": 2},
-    # likewise; ACROSS channels where lanes lie along them, more where there were more than GROUPS groups;
+    # as axis_forward; ACROSS channels where lanes lie along them, more instead of more than GROUPS groups;
     # ITEMS of a lane, and THREADS of a block that adds what the warps have
     "axis_backward_rois": {
         "WARPS": 4,
@@ -35,14 +35,14 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "sample_forward": {"THREADS": 256, "PART": 64},
     # OWN_BYTES: the sums of a thread
     "sample_backward": {"THREADS": 256, "OWN_BYTES": 64},
-    # PART: channels of a block, which has so many BINS: the parts of a sum, the same on any device
+    # PART: channels of a block, BINS: its bins; the parts of a sum, the same on any device
     "sample_backward_rois": {"THREADS": 256, "PART": 64, "BINS": 64},
     # THREADS of a block, which takes a row
     "rows": {"THREADS": 256},
     # THREADS of a block, which looks at one RoI
     "argmax": {"THREADS": 256},
     "grid_backward_rois": {"THREADS": 256},
-    # THREADS of a block, which has so many ROWS of a mask's window
+    # THREADS of a block, and ROWS that it has of a mask's window
     "mask": {"THREADS": 128, "ROWS": 16},
     # WARPS of a block, each with a channel of its own
     "grid_backward": {"WARPS": 4},

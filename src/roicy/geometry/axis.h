@@ -2,8 +2,7 @@
  *
  * A rule is a name (rois.h) and three functions: the side of a box, the stretch of the map that a bin
  * of it reaches, and the taps there. They are chosen where a table asks, by `axis_side`, `stretch_of` and
- * `add_taps`. Taps go to the lists of a table, of which whoever includes this says what they are: a type
- * `Lists`, and
+ * `add_taps`. Taps go to the lists of a table, for which each including file defines a type `Lists` and
  *
  *     void put_tap(Lists *lists, int pixel, double weight, double start, double end)
  *

@@ -46,7 +46,7 @@ GEOMETRY double other_way(Bin bin, double number) {
     return bin.span.mirrored ? bin.total - 1 - number : number;
 }
 
-/* Whether a bin of so many listed samples has more that hit the map. */
+/* Whether more samples of a bin hit the map than are listed. */
 GEOMETRY bool is_dense(Bin bin, int64 listed) { return listed < bin.span.last - bin.span.first + 1; }
 
 typedef struct {
@@ -99,8 +99,8 @@ GEOMETRY Bin OF(unit_step_bin)(Side side, int p) {
     return bin;
 }
 
-/* Summed up, as whoever goes along would. */
-GEOMETRY BOX OF(unit_step_place)(Bin bin, double index) {
+/* The sum of single steps, in the order in which a walk adds them. */
+GEOMETRY BOX OF(unit_step_position)(Bin bin, double index) {
     BOX position = (BOX)bin.base;
     for (int i = 0; i < index; i++)
         position = position + 1;
@@ -145,7 +145,7 @@ GEOMETRY int64 OF(listed_of)(Bin bin, int length, int rule) {
     return cells ? 2 * cells : (int64)(bin.span.last - bin.span.first + 1);
 }
 
-/* The index of the i-th of so many listed samples, in the order of their numbers. */
+/* The index of the i-th listed sample, in the order of their numbers. */
 GEOMETRY double OF(listed_index)(Bin bin, int64 listed, int length, int64 i) {
     if (is_dense(bin, listed))
         return OF(dense_index)((BOX)bin.base, (BOX)bin.step, bin.span, length, i);
@@ -154,7 +154,7 @@ GEOMETRY double OF(listed_index)(Bin bin, int64 listed, int length, int64 i) {
 
 GEOMETRY Sample OF(sample_at)(Bin bin, double index, int length, int rule) {
     if (rule == UNIT_STEP)
-        return OF(unit_step_sample)(OF(unit_step_place)(bin, index), index, length);
+        return OF(unit_step_sample)(OF(unit_step_position)(bin, index), index, length);
     return OF(align_sample)(OF(position_at)((BOX)bin.base, (BOX)bin.step, bin.span, index),
                             other_way(bin, index), length);
 }

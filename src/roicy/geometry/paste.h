@@ -27,7 +27,7 @@ typedef struct {
     KEPT fraction;
 } MaskPlace;
 
-/* What no image has so many pixels as, and sums of it are none that int64 could not hold. */
+/* More pixels than any image has; sums of such numbers fit int64. */
 #define FAR_OFF 1152921504606846976.0
 
 GEOMETRY int64 cut_to_whole(double value) {

@@ -7,8 +7,8 @@ One task is an image and a block of LANES channels (or a band of the map's rows)
          ▼                            │ columns: bins that touch      │ rows: bins that touch        │ transpose, store
     bins [p][q][lane] ────────────────┘ ──────────────────────────────┘ ─────────────────────────────┘
 
-A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, and the same bits for any number of
-threads, in pieces where very many RoIs lie on each other. Rows that no later RoI reaches leave the tile at once, while
+A pixel sums its RoIs in the order of the table, without atomics: the same bits for any number of threads, in pieces
+where very many RoIs lie on each other. Rows that no later RoI reaches leave the tile at once, while
 they are in the cache.
 """
 
@@ -128,7 +128,7 @@ cdef inline int64_t clear_rows(AxisBackwardCall* call, lanes* tile, Pieces* piec
 
 cdef inline void store_rows(AxisBackwardCall* call, View* out, Task* task, lanes* tile, Pieces* pieces,
                             int64_t* stored, int64_t cleared, int64_t last) noexcept nogil:
-    # Rows before `last` are final: those that were cleared leave the tile, the others nobody touched.
+    # Rows before `last` are final: those that were cleared leave the tile, the others were never touched.
     cdef char* target = block_at(out, task.image, task.channel)
     cdef int64_t slot, rows, row
     for row in range(stored[0], min(last, cleared) if call.runs.start != NULL else stored[0]):
@@ -145,7 +145,7 @@ cdef inline void store_rows(AxisBackwardCall* call, View* out, Task* task, lanes
 
 
 cdef void count_bins(AxisTable table, int64_t k, uint8_t* down) noexcept nogil:
-    # A row adds up so many bins, one after the other unless they are more than a chain has.
+    # The bins that a row adds up: one after the other, or in pieces if there are more than a chain has.
     cdef Axis* y = &table.y
     cdef const Window* window = table.window + k
     cdef int64_t i

@@ -1,7 +1,7 @@
-"""Gradients with respect to boxes while they are in parts: one of each block of channels, in double precision.
+"""Partial sums of gradients with respect to boxes: one of each block of channels, in double precision.
 
-A RoI's parts are added up in the order of the blocks, so that the bits do not depend on the threads. Of more RoIs than
-there is room for, so many at a time.
+A RoI's parts are added up in the order of the blocks, so that the bits do not depend on the threads. RoIs beyond the
+room for parts come in later rounds.
 """
 
 from libc.stddef cimport size_t
@@ -15,7 +15,7 @@ from roicy.cpu.tuning cimport PARTS_BYTES
 cdef struct Parts:
     double* part            # (RoI from `begin` on in the order of the table, block, number)
     int64_t begin, end      # the RoIs at a time
-    int64_t room            # for so many
+    int64_t room            # RoIs that there is room for
     int64_t blocks
     int numbers             # of a box
 

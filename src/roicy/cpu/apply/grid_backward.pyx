@@ -1,9 +1,9 @@
 """The way back from a maximum of bilinear samples, to the pixels around the chosen one.
 
 One task is an image and one block of channels (or a band of the map's rows), summed in a tile
-``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order, whoever owns
-it: the same bits for any number of threads. Where very many bins have samples at a pixel its sum is in pieces; where so
-many are one RoI's, what each addition rounds away is kept.
+``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order: the same
+bits for any number of threads. If very many bins have samples at a pixel, its sum is in pieces; if one RoI has that
+many, what each addition rounds away is kept.
 """
 
 from libc.stddef cimport size_t
@@ -320,7 +320,7 @@ cdef int grid_backward_run(GridTable table, cnp.ndarray grad_output, cnp.ndarray
 
 
 def grid_argmax_error(GridTables tables, cnp.ndarray argmax):
-    """Return ((k, c, p, q), value, limit) of an index that is not in -1 ... limit - 1, None where there is none.
+    """Return ((k, c, p, q), value, limit) of an index that is not in -1 ... limit - 1, or None.
 
     The limit is the number of samples in the bin.
     """

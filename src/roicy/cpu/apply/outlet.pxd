@@ -33,7 +33,7 @@ cdef inline Outlet outlet_for(cnp.ndarray out, int group):
 
 
 cdef inline size_t bins_bytes(Outlet* outlet, int depth) noexcept:
-    # What the bins that are stored together take as lanes, of so many blocks of channels.
+    # Bytes of the bins that are stored together, as lanes of `depth` blocks of channels.
     return depth * <size_t> outlet.block * sizeof(lanes)
 
 

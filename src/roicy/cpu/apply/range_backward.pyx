@@ -2,8 +2,8 @@
 
 One task is an image and a few channels (or a band of the map's rows). Where the gradient of the features lies plane by
 plane in the accumulation type it is summed in place, else in a tile ``[row][column][lane]`` that is stored at the end.
-A pixel sums its RoIs in ascending order and their bins in row-major order, whoever owns it: no atomics, and the same
-bits for any number of threads. Where an image has very many RoIs a sum in floats counts its terms, and is in pieces.
+A pixel sums its RoIs in ascending order and their bins in row-major order, without atomics: the same bits for any
+number of threads. Where an image has very many RoIs a sum in floats counts its terms, and is in pieces.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -29,7 +29,7 @@ cdef struct RangeBackwardCall:
     View grad_output, argmax, grad_features
     bint in_place
     bint counted            # whether a pixel may get more terms than a piece has
-    int64_t slots           # for the sums of one plane, or of the tile, that have so many
+    int64_t slots           # number of the sums of one plane, or of the tile
 
 
 cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,

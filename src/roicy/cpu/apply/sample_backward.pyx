@@ -7,10 +7,10 @@ One task is an image and a few blocks of LANES channels (or a band of the map's 
          ▼                               │ taps of each bin             │ transpose, store
     bins [bin][lane] ────────────────────┘ ─────────────────────────────┘
 
-A pixel sums its RoIs in the order of the table, whoever owns it: no atomics, and the same bits for any number of
-threads. Where it gets very many terms they are summed in pieces: what it holds joins a sum in a second tile, and what
-that loses is kept in a third. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks,
-each but the first one adds to the rows that the last one left.
+A pixel sums its RoIs in the order of the table, without atomics: the same bits for any number of threads.
+Where it gets very many terms they are summed in pieces: what it holds joins a sum in a second tile, and what that loses
+is kept in a third. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks, each but the
+first one adds to the rows that the last one left.
 """
 
 from libc.stddef cimport size_t
@@ -143,7 +143,7 @@ cdef inline void start_rows(SampleBackwardCall* call, Task* task, Sheet* sheet, 
 
 cdef inline void finish_rows(SampleBackwardCall* call, Task* task, Sheet* sheet, char* tile, char* used,
                              int64_t* stored, int64_t last) noexcept nogil:
-    # Rows before `last` are final: those that were started leave the tile, the others nobody touched.
+    # Rows before `last` are final: those that were started leave the tile, the others were never touched.
     cdef View* out = &call.grad_features
     cdef char* target
     cdef lanes* pixels

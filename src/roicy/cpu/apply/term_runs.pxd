@@ -1,4 +1,4 @@
-"""Which pixels of a gradient get so many terms that their sums are in pieces, and where pieces end.
+"""Which pixels of a gradient are summed in pieces, as they get very many terms, and where pieces end.
 
 Before a RoI by which pixels would have more than PILE terms, what these hold joins sums beside the tile. That depends
 on the boxes alone: it is noted once, and serves all blocks of channels.
@@ -21,7 +21,7 @@ cdef struct Run:
 
 
 cdef struct Runs:
-    int64_t* start          # (K + 1), of what joins before a RoI; NULL where no pixel gets so many terms
+    int64_t* start          # (K + 1), of what joins before a RoI; NULL if no sum is in pieces
     Run* run
     int64_t count, room
     # while they are noted: for the rows from `top` on how many terms each pixel's piece has

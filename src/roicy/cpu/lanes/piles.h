@@ -5,8 +5,8 @@
 
 #include "long_sums.h"
 
-/* Counts terms more on the pixels of a row of a window: so many on each, times those of its column unless
- * `along` is NULL. Whether one of them has more than `limit` then. */
+/* Counts `terms` more terms on each pixel of a row of a window, times those of its column unless `along` is
+ * NULL. Returns whether a pixel then has more than `limit`. */
 ROICY_NOINLINE int piles_count(uint16_t *held, int columns, int terms, const uint8_t *along, int limit) {
     uint16_t most = 0;
     for (int x = 0; x < columns; x++) {

@@ -38,7 +38,7 @@ static inline __attribute__((unused)) void roicy_inside(int64_t index, int64_t b
 enum { ROICY_CHECKED = 1 };
 #define ROICY_ASSERT(condition) roicy_assert((condition) != 0, #condition, __FILE__, __LINE__)
 #define ROICY_INSIDE(index, begin, end) roicy_inside(index, begin, end, #index, __FILE__, __LINE__)
-/* Every float a NaN, every index below zero: who reads what nobody wrote gets a result that shows it. */
+/* Every float a NaN, every index below zero: a read of unwritten memory shows in the result. */
 #define ROICY_SPOIL(start, size) memset(start, 0xff, size)
 
 #else

@@ -4,7 +4,7 @@ from libc.stddef cimport size_t
 
 
 cdef inline size_t most_bytes() noexcept nogil:
-    # No block is of so many: those of a call can be added up.
+    # No block is as large: the sizes of a call can be added up.
     return <size_t> 1 << 48
 
 

@@ -41,7 +41,7 @@ cdef inline void lend(void* block, size_t size) noexcept:
 
 
 cdef void* borrow(size_t size) except NULL:
-    """Return a block of at least `size` bytes, aligned to a cache line; MemoryError where there is none."""
+    """Return a block of at least `size` bytes, aligned to a cache line, or raise MemoryError."""
     global idle_count, idle_bytes
     cdef int i, best = -1
     cdef void* block
@@ -69,7 +69,7 @@ cdef void* borrow(size_t size) except NULL:
 
 
 cdef void* allocate(size_t size) except NULL:
-    """Return a piece of the system's memory; MemoryError where there is none."""
+    """Return a piece of the system's memory, or raise MemoryError."""
     cdef void* piece = malloc(max(size, <size_t> 1))
     if piece == NULL:
         raise MemoryError(f"roicy: no memory for {size} bytes of scratch")
@@ -85,7 +85,7 @@ cdef void* allocate_zeros(size_t size) except NULL:
 
 
 cdef void* reallocate(void* piece, size_t size) noexcept nogil:
-    """Return a piece with more room, or NULL where there is none; then it is as it was."""
+    """Return a piece with more room, or NULL; then the old one stays as it was."""
     return realloc(piece, size)
 
 
@@ -95,7 +95,8 @@ cdef void deallocate(void* piece) noexcept nogil:
 
 
 cdef int try_bytes(size_t size) except -1:
-    """Raise MemoryError where there are not so many bytes; none are kept, in the place of a block of use."""
+    """Raise MemoryError unless the system has this many bytes. They go back at once: as an idle block they would take
+    the slot of a useful one."""
     cdef void* raw = malloc(size)
     if raw == NULL:
         raise MemoryError(f"roicy: no memory for {size} bytes of scratch")

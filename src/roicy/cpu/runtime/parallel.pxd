@@ -25,6 +25,6 @@ cdef bint listens(Listener* ear) noexcept nogil
 
 
 cdef inline bint hears(Listener* ear, int64_t steps) noexcept nogil:
-    """Return, after so many more steps, whether a signal handler raises an error, which is then set."""
+    """Return, after `steps` more steps, whether a signal handler raises an error, which is then set."""
     ear.steps += steps
     return ear.steps >= STEPS_AT_ONCE and listens(ear)

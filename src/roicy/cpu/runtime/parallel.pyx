@@ -1,8 +1,8 @@
 """How the pieces of a call are shared among threads: the one place where a call has more than one.
 
 The calling thread works on one piece after the other. Helpers, which sleep between calls, come as they wake, and take
-what nobody has begun. When nothing is left the caller waits for the pieces that are being worked on, and for no one
-who has not come::
+pieces that are not begun. When nothing is left the caller waits for the pieces that are being worked on, and for no
+helper that has not come::
 
     caller   wakes two ─▶ piece 0 ─▶ piece 1 ─▶ piece 4 ─▶ calls back who is not there ─▶ waits for piece 5
     helper       ┆ wakes ─▶ wakes two more ─▶ piece 2 ─▶ piece 5 ──────────────▶ sleeps
@@ -90,7 +90,7 @@ cdef struct Job:
     Piece piece
     void* call
     int64_t count
-    int64_t following       # the next piece that nobody has begun
+    int64_t following       # the next piece to begin
     double lost             # seconds that the caller spent on waking and waiting, less those that helpers saved it
     # under the lock:
     int wanted              # helpers that may yet be called
@@ -139,7 +139,7 @@ def keep_accounts(bint on):
 
 
 cpdef void settle(double lost, double elapsed) noexcept:
-    """Enter into the accounts that a call took so many seconds, of which helpers cost it so many and saved it none."""
+    """Enter a call into the accounts: the seconds that it took, and those that helpers cost it."""
     global debt
     debt = max(-MOST_CREDIT, min(MOST_DEBT, debt + lost - COST_SHARE * elapsed))
 
@@ -150,7 +150,7 @@ def helpers():
 
 
 cdef int run_pieces(Piece piece, void* call, int64_t count, int threads) except -1:
-    """Have `piece` work on the numbers 0 to count - 1 of a call, in any order, on up to so many threads.
+    """Have `piece` work on the numbers 0 to count - 1 of a call, in any order, on at most `threads` threads.
 
     Raises what a signal handler raises; some pieces have then not been worked on.
     """
@@ -262,7 +262,7 @@ cdef bint listen(Job* job) noexcept with gil:
 
 
 cdef int start_helpers(int wanted) noexcept:
-    # Have so many helpers, or as many as the system lets start, and return how many are idle of them.
+    # Start helpers until `wanted` are idle, or as many as the system allows; return how many are.
     cdef int missing, found
     acquire(lock, WAIT_LOCK)
     missing = wanted - idle_count
@@ -285,7 +285,7 @@ cdef struct Team:
 
 
 cdef bint start_team(int size) noexcept:
-    # Start so many helpers, or none; returns whether there are more now.
+    # Start `size` helpers, or none; return whether they have started.
     global started
     cdef Team* team = <Team*> calloc(1, sizeof(Team))
     cdef Helper* helpers = <Helper*> calloc(size, sizeof(Helper))
@@ -327,7 +327,7 @@ cdef struct Gate:
 
 
 cdef bint system_starts(int threads) noexcept:
-    # Whether the system starts so many threads: they live at the same time, and end.
+    # Whether the system starts this many threads: they live at the same time, and end.
     cdef Gate gate = Gate(opened=allocate_lock(), passed=allocate_lock(), threads=0, through=0)
     if gate.opened != NULL and gate.passed != NULL:
         acquire(gate.opened, WAIT_LOCK)

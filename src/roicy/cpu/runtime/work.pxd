@@ -12,7 +12,7 @@ cdef enum:
 
 
 cdef inline int64_t parts_of(double work) noexcept:
-    # Tasks that so many multiply-adds are divided into at the least: between them a call looks for signals.
+    # The least number of tasks for this many multiply-adds: between tasks a call looks for signals.
     return 1 + <int64_t> (work / TASK_WORK)
 
 

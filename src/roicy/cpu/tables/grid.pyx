@@ -195,7 +195,7 @@ cdef class GridTable(RoiTable):
     Attributes
     ----------
     first_too_fine : int
-        First row with more than 2**31 - 1 samples in a bin; -1 where there is none.
+        First row with more than 2**31 - 1 samples in a bin, or -1.
     """
 
     def __cinit__(self, regions, sampling, str accumulate):

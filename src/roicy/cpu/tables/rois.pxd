@@ -19,15 +19,15 @@ cdef extern from "geometry/cpu.h" nogil:
 
 cdef enum:
     MOST_BLOCKS = 64
-    # The terms of a gradient's pixel: where one of an image has more than MANY, all are summed in pieces, of so many
-    # but for those of one RoI or bin. Pieces where no pixel has more than MANY would cost c4's gradient 7 %.
+    # The terms of a gradient's pixel: where a pixel of an image has more than MANY, all are summed in pieces of PILE
+    # terms, or of those of one RoI or bin. Pieces for fewer terms than MANY would cost c4's gradient 7 %.
     MANY = 320
     PILE = 60
-    BAND = 32               # rows of the map whose RoIs are visited on one way along it
+    BAND = 32               # rows of a band: RoIs are visited band by band, in turn left to right and right to left
 
 
 cdef struct SortKey:
-    # where a RoI goes in the order, and the room that what is noted of it needs
+    # where a RoI stands in the order, and how much room its lists need
     int64_t image, row, column, roi, room_y, room_x, extent
 
 
@@ -39,12 +39,12 @@ cdef class RoiTable:
     cdef readonly bint double
     cdef readonly str accumulate
     cdef int rows, columns      # of bins
-    # RoIs by image, then by bands of a row of theirs (the last one, for the adjoint the first), then along the band, to
-    # and fro, so that each finds its neighbour's pixels in the cache; those with an invalid box come first
+    # RoIs sorted by image, then by the band of their last row (for the backward pass their first), then by column, in
+    # turn ascending and descending: each finds its neighbour's pixels in the cache. Invalid boxes come first.
     cdef int64_t* order         # (K), rows of the arrays outside
-    cdef int64_t* image_start   # (images + 1), positions in `order`
+    cdef int64_t* image_start   # (images + 1), ranks
     cdef Window* window         # (K) in that order
-    # (K) the rows that the boxes are where they are some of those given, in an array that owns them; NULL and None
+    # (K) the rows of the boxes if they are some of those given, and the array that owns these numbers; else NULL, None
     cdef const int64_t* row_of
     cdef object chosen
     # for each image the work of pooling every RoI alone, pixels under bins with overlaps counted, and the work of
@@ -54,7 +54,7 @@ cdef class RoiTable:
     cdef double work            # multiply-adds for each channel
     cdef int widest             # columns of the widest RoI
     cdef int tallest            # rows of the tallest one
-    cdef int span               # rows in which a RoI's and those of any that come later in its band lie
+    cdef int span               # rows that a tile must hold: from the first of any later RoI in a band to a RoI's end
     cdef void* _block[MOST_BLOCKS]
     cdef int _blocks
     cdef char* _at

@@ -28,7 +28,7 @@ cdef class RoiTable:
     Attributes
     ----------
     first_invalid : int
-        First row with a batch index outside [0, N) or a number that is not finite; -1 where there is none.
+        First row with a batch index outside [0, N) or a number that is not finite, or -1.
     """
 
     def __dealloc__(self):

@@ -228,7 +228,7 @@ cdef int divide(SampleTable table, bint whole_rows) except -1:
 
 
 cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t taps, char* memory) except? 0:
-    # Arrays for so many RoIs and taps, in the table's own memory or in `memory`; returns the bytes that they take.
+    # Arrays for the RoIs and taps, in the table's own memory or in `memory`; returns the bytes that they take.
     cdef size_t real = sizeof(double) if table.double else sizeof(float), bins = table.rows * <size_t> table.columns
     cdef size_t size[7]
     cdef void* part[7]
@@ -261,7 +261,7 @@ cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t t
 
 
 cdef class Bench:
-    """What the threads work on that fill chunks of up to so many RoIs."""
+    """Scratch of the threads that fill chunks of at most `rois` RoIs."""
 
     cdef Scratch* scratch       # (threads)
     cdef int threads

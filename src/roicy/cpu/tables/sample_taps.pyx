@@ -245,7 +245,7 @@ cdef inline void fill_bin(Filling* f, Span* down, floating base, int p, int colu
 
 cdef inline void fill_columns(Filling* f, Span* down, Span* along, int p, int q, floating base_y,
                               floating base_x) noexcept nogil:
-    # The taps of a bin, or what becomes them, so many columns of samples at a time.
+    # The taps of a bin, or their sums so far, a few columns of samples at a time.
     cdef double index = along.first
     cdef int n
     while index <= along.last:

@@ -21,7 +21,7 @@ cdef inline size_t counters(const Terms* terms) noexcept nogil:
 
 
 cdef inline bint count_taps(uint32_t* held, const int32_t* offset, int taps) noexcept nogil:
-    # Counts a term on each of a bin's pixels; whether one of them had so many that all of these begin again.
+    # Counts a term on each of a bin's pixels. Returns whether one of them had PILE terms; then all begin again.
     cdef uint32_t most = 0
     cdef int t
     for t in range(taps):
@@ -35,7 +35,7 @@ cdef inline bint count_taps(uint32_t* held, const int32_t* offset, int taps) noe
 
 
 cdef void note_terms(Terms* terms, int64_t first, int64_t last) noexcept nogil:
-    # The bins of ranks first to last of which a pixel has so many terms.
+    # Notes the bins, of ranks first to last, at which a pixel has PILE terms.
     cdef Samples* samples = terms.samples
     cdef int64_t k, i, at, of_chunk
     cdef int32_t* taps
@@ -83,7 +83,7 @@ cdef bint many_terms(Terms* terms, int64_t first, int64_t last) noexcept nogil:
 
 cdef void note_full(Terms* terms, const int64_t* image_start, int64_t images, int64_t first,
                     int64_t last) noexcept nogil:
-    # Which pixels get so many terms that they are summed in pieces; a chunk begins with none.
+    # Notes which pixels are summed in pieces; a chunk begins with none.
     cdef int64_t image, begin, end
     memset(terms.samples.ever_full, 0, last - first)
     for image in range(images):

@@ -107,7 +107,7 @@ KERNEL __launch_bounds__(THREADS, 4) survey_of_samples(VIEW(const int, argmax), 
     }
 }
 
-/* found = the first RoI with a wrong number, `rois` where there is none; which one it is, what it holds and,
+/* found = the first RoI with a wrong number, or `rois`; which one it is, what it holds and,
  * of samples, how many the bin has. One block. */
 KERNEL __launch_bounds__(THREADS, 4)
     first_wrong(VIEW(const int, argmax), const Numbers sizes, const int *total, int of_samples,

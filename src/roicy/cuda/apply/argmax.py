@@ -19,7 +19,7 @@ NUMBERS = Layout(rois=np.int64, channels=np.int32, rows=np.int32, columns=np.int
 
 
 def argmax_view(argmax: Ndarray | None, instead: Any) -> Arguments:
-    """Return the arguments for an argmax, or for none with another array, or its place, `instead`."""
+    """Return the kernel arguments of an optional argmax: its view, or the array or address `instead`."""
     return (instead, _NOWHERE) if argmax is None else view(argmax)
 
 

@@ -172,7 +172,7 @@ INLINE void prepare(Share &share, bool next, int64 k, const TurnedAxes &axes, co
         const int i = x.begin + first_tap + t;
         Tap tap = {0, -1};
         if (i < x.end) {
-            tap.weight = x.taps[i].weight; /* not what lies between taps of float64, which nobody wrote */
+            tap.weight = x.taps[i].weight; /* not the gap between taps of float64, which is never written */
             const int at = x.taps[i].at - q;
             tap.at = at >= 0 && at < some_columns ? at * own.pitch : -1;
         }

@@ -57,8 +57,8 @@ template <int MINE> INLINE void down(const Step *tap, int taps, const STORED *co
     }
 }
 
-/* What a warp keeps in shared memory of its task: sums of rows of bins, and the taps of these rows, so many of
- * which it has at a time. */
+/* What a warp keeps in shared memory of its task: sums of rows of bins, and the taps of some of these
+ * rows at a time. */
 struct Kept {
     REAL lines[ROWS * TILE];
     Step taps[ROOM];

@@ -7,7 +7,7 @@
 #include "apply/axis_halves.cuh"
 #include "lanes/pack.cuh"
 
-/* One chain along a row of pixels, so many of which are read together. */
+/* One chain along a row of pixels, some of which are read together. */
 template <int TOGETHER>
 INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ source, INDEX step, REAL *line) {
 #pragma unroll TOGETHER

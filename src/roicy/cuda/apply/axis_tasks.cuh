@@ -7,7 +7,7 @@
 #include "tables/axis.cuh"
 
 /* Channels of the map, of a group; rows and columns of bins of a task, at most ROWS and 32. Position-sensitive
- * maps have a channel for each bin, so many items apart, else that is 0. */
+ * maps have a channel for each bin, `apart` items from the next; else that is 0. */
 struct Division {
     int64 apart;
     int channels, group, rows, columns;

@@ -169,7 +169,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                     const int which = entry / room, i = from + entry - which * room;
                     const int64 bin = (axis ? own_x : own_y) + which;
                     const int listed = grid_listed[bin], length = axis ? width : height;
-                    if (i >= listed) { /* nobody asks for it, but lanes may read its pixels */
+                    if (i >= listed) { /* beyond the list: lanes may read its pixels, and use none */
                         staged[axis].sample[entry] = {0, 0, 0, 0};
                         continue;
                     }

@@ -1,10 +1,10 @@
-/* Sums that a warp alone adds to: some pixels of one plane of a gradient, in shared memory.
+/* Accumulators of a warp: some pixels of one plane of a gradient, in shared memory.
  *
  *     plane n, c of the gradient:   [ pixels of a block | of the next one | ... ]   each warp a channel of
  * its own
  *
- * RoIs come in ascending order and their bins in row-major order, whoever owns a pixel: no atomics, and the
- * same bits for any number of blocks. At the end the pixels are written once, rounded to the gradient's
+ * Every pixel sums its RoIs in ascending order and their bins in row-major order, without atomics: the same
+ * bits for any number of blocks. At the end the pixels are written once, rounded to the gradient's
  * dtype.
  *
  * The block lists the bins that may have to do with its pixels, those of all of its RoIs in one row, so that
@@ -15,9 +15,9 @@
 
 enum {
     MET = 512,     /* RoIs whose bins are listed at a time */
-    LISTED = 2048, /* bins that are */
+    LISTED = 2048, /* bins that are listed at a time */
     OF_THREAD = MET / (32 * WARPS),
-    MANY_ROWS = 32 /* of bins: above so many all are listed */
+    MANY_ROWS = 32 /* of bins: with more all are listed */
 };
 
 /* What a pixel got. LONG: many terms, of each of which it is kept what the addition rounds away. */

@@ -25,7 +25,7 @@ TARGET = Layout(
 )
 # Bytes that the sums of a warp take.
 _OWNED = 9184
-# Blocks below which ranges are smaller, but of so many pixels at least.
+# With fewer blocks than this, ranges become smaller, down to the least number of pixels.
 _FEW_TASKS, _LEAST = 512, 512
 # Channels whose planes are in use at a time, and blocks below which fewer are taken.
 _CHUNK, _FEW_BLOCKS = 32, 2048

@@ -138,7 +138,7 @@ def _divided(channels: int, bins: int, rois: int, across: int) -> tuple[int, int
 
 
 def _tile(channels: int, across: bool, size: int) -> tuple[int, int, int]:
-    # rows, columns and channels of a block in sample_backward.cu, whose sums have so many bytes
+    # rows, columns and channels of a block in sample_backward.cu, by the bytes that their sums take
     threads = CONSTANTS["sample_backward"]["THREADS"]
     own = CONSTANTS["sample_backward"]["OWN_BYTES"] // size
     if across:

@@ -177,7 +177,7 @@ INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &nea
 }
 
 struct Cursor {
-    /* a bin, p below 0 before the first one; `more` until there is none left */
+    /* a bin, p below 0 before the first one; `more` while bins are left */
     int p, q;
     bool more;
 };
@@ -219,7 +219,7 @@ INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ g
 #pragma unroll
     for (int i = 0; i < PIXELS; i++) {
         const int listed = block.listed[pair + i];
-        /* where pieces end must not depend on the lengths of lists */
+        /* pieces end independently of the lengths of lists */
         const bool ends = held[i] % PILED + listed > PILE;
         if (!ends)
             held[i] += listed;

@@ -6,8 +6,8 @@
  *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
  *
  * LANES neighbouring lanes share a bin, so that a warp reads what lies close together, and have GROUP
- * channels each. Where ACROSS, for maps that lie pixel by pixel, a warp has a bin and lanes so many channels
- * each, two or four, which are read and written at once. Both sum in the same order, each LANES-th sample by
+ * channels each. Where ACROSS, for maps that lie pixel by pixel, a warp has a bin and each lane ACROSS
+ * channels, two or four, which it reads and writes at once. Both sum in the same order, each LANES-th sample by
  * itself at first.
  *
  * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.

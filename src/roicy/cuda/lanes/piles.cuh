@@ -15,8 +15,8 @@ template <int COUNT> struct Piles {
  * would keep it in registers else, at a cost to every call. */
 INLINE unsigned piles_begin(unsigned held) { return held / (2 * PILED); }
 
-/* Counts so many terms more, PILE at the most, that come next. `held`, 0 at first, is how many there are since
- * the last join, and PILED more if there was one. */
+/* Counts the next terms, at most PILE. `held`, 0 at first, is the number of terms since the last join, and
+ * PILED more if there was one. */
 template <int COUNT>
 INLINE void piles_count(unsigned terms, unsigned &held, REAL *sums, Piles<COUNT> &piles) {
     if (sizeof(REAL) > sizeof(float))

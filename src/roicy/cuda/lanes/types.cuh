@@ -48,7 +48,7 @@ struct Strides {
 #ifdef REAL
 INLINE REAL madd(REAL a, REAL b, REAL c) { return fma(a, b, c); }
 
-/* Long sums in float are kept in pieces, chains of at most so many multiply-adds, as on the CPU. */
+/* Long sums in float are kept in pieces, chains of at most PIECE multiply-adds, as on the CPU. */
 #define PIECE 24
 #define IN_PIECES(taps) (sizeof(REAL) == sizeof(float) && (taps) > PIECE)
 

@@ -89,9 +89,9 @@ struct Filled {
     int64 room, pixels;
     const int64 *first, *first_pixel;
     int *start, *count;
-    REAL *taps, *slopes; /* null where there are none */
+    REAL *taps, *slopes; /* or null */
     int *turned_start;
-    REAL *turned; /* likewise */
+    REAL *turned; /* or null */
 };
 
 /* The taps of a bin, as those see it that look for a pixel's: none where `high` is below `low`. */

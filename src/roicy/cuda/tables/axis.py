@@ -48,7 +48,7 @@ FILLED_AXES = Layout(rois=ROIS, warps=np.int32, y=FILLED, x=FILLED)
 
 #: Taps and pixels of either axis, of each RoI or of all.
 _Rooms: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
-#: Arrays of where they begin, likewise, or None where each RoI has the same room.
+#: Arrays of where the lists of either axis begin, or None where each RoI has the same room.
 _Begins: TypeAlias = tuple[tuple[Any, Any], tuple[Any, Any]]
 #: Each RoI has its own, as the arrays say.
 _OWN_ROOMS: _Rooms = (0, 0), (0, 0)
@@ -99,7 +99,7 @@ class AxisTable(RoiTable):
         return ((y_first, y_pixel), (x_first, x_pixel)), ((y_taps, y_pixels), (x_taps, x_pixels))
 
     def _launch(self, kernel: str, warps: int, *arguments: Any) -> None:
-        # a task is an axis of a RoI, for so many warps
+        # a task is an axis of a RoI
         blocks = -(-2 * self.rois * warps // CONSTANTS["axis"]["WARPS"])
         threads = 32 * CONSTANTS["axis"]["WARPS"]
         self.device.launch("axis", kernel, self._specialised, blocks, threads, arguments)

@@ -71,12 +71,12 @@ class GridTable(RoiTable):
 
     @property
     def first_invalid(self) -> int:
-        """First row that no pooling can be done for, -1 where there is none; waits for the device."""
+        """First invalid row, -1 if all are valid; waits for the device."""
         return self._first()[0]
 
     @property
     def first_too_fine(self) -> int:
-        """First row with more than 2**31 - 1 samples in a bin, -1 where there is none; waits likewise."""
+        """First row with more than 2**31 - 1 samples in a bin, or -1; waits for the device."""
         return self._first()[1]
 
     def _first(self) -> list[int]:

@@ -2,7 +2,7 @@
 #include "lanes/reduce.cuh"
 #include "tables/rois.cuh"
 
-/* first[0] = the first RoI whose image[k] is -1, `rois` where there is none. One block. */
+/* first[0] = the first RoI whose image[k] is -1, or `rois`. One block. */
 KERNEL __launch_bounds__(256) first_invalid(const Rois rois, int64 *first) {
     __shared__ int64 room[256];
     int64 found = rois.count;
@@ -37,7 +37,7 @@ KERNEL __launch_bounds__(128) find_images(const Boxes boxes, const Rois rois) {
         rois.image[k] = image_of(row_of(boxes, k), rois.images);
 }
 
-/* out[k] = zeros, and then rows[k], which has so many numbers; steps are in numbers. */
+/* out[k] = zeros, and then the numbers of rows[k]; steps are in numbers. */
 KERNEL __launch_bounds__(128) put_rows(const double *rows, int numbers, BOX *out, int64 row_step,
                                        int64 column_step, int64 count, int columns) {
     for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < count * columns;

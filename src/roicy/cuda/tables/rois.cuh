@@ -4,10 +4,10 @@
 
 #include "geometry/rois.h"
 
-/* In the place of an image: the row is none of the table's, and is left as it is. */
+/* Instead of an image: the row belongs to another table, and kernels leave it as it is. */
 enum { ELSEWHERE = -2 };
 
-/* What every table knows; whoever fills it fills `image` and `window`. */
+/* What every table knows. The kernel that fills a table fills `image` and `window`. */
 struct Rois {
     int64 *image; /* of each RoI, -1 where the row is invalid, or ELSEWHERE */
     int *window;  /* a Window of each */

@@ -15,7 +15,7 @@ from roicy.cuda.structs import POINTER, Address, Layout, Struct, address
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
-#: In the place of an image, as in rois.cuh: a row that is none of the table's.
+#: Instead of an image, as in rois.cuh: the row belongs to another table.
 ELSEWHERE = -2
 _INT32_MAX = 2**31 - 1
 
@@ -120,7 +120,7 @@ class RoiTable:
 
     @property
     def first_invalid(self) -> int:
-        """First row that no pooling can be done for, -1 where there is none; waits for the device."""
+        """First invalid row, -1 if all are valid; waits for the device."""
         if self._first_invalid is None:
             first = self.device.xp.empty(1, np.int64)
             self.launch_table("first_invalid", 1, 256, (self.packed_rois, first))
