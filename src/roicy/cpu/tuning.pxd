@@ -73,6 +73,11 @@ cdef enum:
     # Blocks of channels of a task about one bin (axis_forward of position-sensitive maps), at the most: they share what
     # a bin takes beside its sums, and 4 of a map of 38 x 63 fit the second-level cache.
     BLOCKS_OF_A_BIN = 4
+    # Blocks of channels of a task of axis_forward whose tile is this small, in bytes and at the most: c4 took 0.97 and
+    # pyramid_7x7_adaptive 0.95 of the time of one block (of which DEPTH are one), as what a RoI takes beside its sums is
+    # shared; in tiles of 1 MB, which leave no room in the second-level cache, it was 1.02.
+    TOGETHER_BYTES = 3 << 18
+    MOST_BLOCKS_TOGETHER = 4
     # Bytes that the loader of a tile fetches planes ahead: four cache lines of each, in box and c4.
     PREFETCH_BYTES = 256
     # Bins of a RoI up to which they are stored at once, else a group of rows at a time: masks (14 x 14, 28 x 28) are

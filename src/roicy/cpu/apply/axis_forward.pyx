@@ -34,7 +34,7 @@ from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport RoiTable, Window
 from roicy.cpu.tuning cimport (
     AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_DIRECT_SHARE_OF_BINS, AXIS_FORWARD_SERIAL_WORK, BLOCKS_OF_A_BIN,
-    FEW_CHANNELS, SETTLED_ROIS,
+    FEW_CHANNELS, MOST_BLOCKS_TOGETHER, SETTLED_ROIS, TOGETHER_BYTES,
 )
 
 
@@ -228,11 +228,16 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     call.direct = view.pixels_joined and pooled < mapped * each * (AXIS_FORWARD_DIRECT_SHARE_OF_BINS if work.bins
                                                                    else AXIS_FORWARD_DIRECT_SHARE)
     call.ring = max(1, table.span)
-    call.depth = 1 if call.direct else <int> min(BLOCKS_OF_A_BIN if work.bins else DEPTH,
-                                                 (channels + LANES - 1) // LANES)
-    blocks = (channels + call.depth * LANES - 1) // (call.depth * LANES)
     if table.work * channels < AXIS_FORWARD_SERIAL_WORK:
         threads = 1
+    call.depth = 1 if call.direct else BLOCKS_OF_A_BIN if work.bins else DEPTH
+    # several blocks share what a RoI takes beside its sums, while the tile fits the cache and tasks are many
+    while (not call.direct and not work.bins and call.depth < MOST_BLOCKS_TOGETHER * DEPTH
+           and (threads == 1 or channels * busy >= 8 * threads * <int64_t> call.depth * LANES)
+           and bytes_of(call.ring, view.columns, 2 * call.depth * sizeof(lanes)) <= TOGETHER_BYTES):
+        call.depth *= 2
+    call.depth = <int> min(<int64_t> call.depth, (channels + LANES - 1) // LANES)
+    blocks = (channels + call.depth * LANES - 1) // (call.depth * LANES)
     # enough tasks for an even load, but RoIs in a part share the rows that they load
     work.divide(table, 0, table.rois, channels, call.depth * LANES,
                 1 if threads == 1 else max(1, 4 * threads // max(1, each * blocks * busy)), 0)

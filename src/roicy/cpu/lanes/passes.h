@@ -78,7 +78,10 @@ ROICY_INLINE void rows_as(const row_sums how, const int taps, ptrdiff_t count, l
     if (i == count)
         return;
     if (i > 0 && !how.add) { /* once more, overlapping: cheaper than the rest one by one */
-        rows_at(how, taps, count - 8, target, 8);
+        if (count - i <= 4)
+            rows_at(how, taps, count - 4, target, 4);
+        else
+            rows_at(how, taps, count - 8, target, 8);
         return;
     }
     for (; i + 4 <= count; i += 4)
