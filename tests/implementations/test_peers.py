@@ -130,6 +130,21 @@ def test_onnxruntime_takes_the_largest_corner(seed, opset, parity):
     assert not np.allclose(pooled(problem, mode="max"), theirs)
 
 
+def test_onnxruntime_keeps_a_nan_that_comes_first(parity):
+    """The first weighted pixel of a bin that is NaN makes it NaN there; here none does."""
+    parity.needs("onnxruntime", "onnx")
+    features = np.ones((1, 4, 4, 4), np.float32)
+    for channel, pixel in enumerate([(0, 0), (0, 1), (1, 0), (2, 2)]):
+        features[(0, channel, *pixel)] = np.nan
+    options = {"spatial_scale": 1.0, "sampling_ratio": 2, "aligned": True}
+    problem = Problem(features, np.array([[0, 0, 0, 4, 4]], np.float32), (1, 1), options)
+    theirs = peers_onnx.roi_align(peers_onnx.onnxruntime, problem, mode="max")
+    assert np.isnan(theirs[0, :, 0, 0]).tolist() == [True, False, False, False]
+    ours = pooled(problem, mode="max", max_rule="onnx")
+    np.testing.assert_array_equal(ours[:, 1:], theirs[:, 1:])
+    assert np.isfinite(ours).all()
+
+
 @pytest.mark.parametrize("mode", ["avg", "max"])
 @pytest.mark.parametrize("seed", range(10))
 def test_onnxruntime_in_half_precision(seed, mode, parity):

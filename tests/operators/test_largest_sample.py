@@ -194,6 +194,18 @@ def test_the_rule_of_onnx(problem, seed):
     assert_close(out, expected)
 
 
+@given_some(problems(dtypes=[np.float32, np.float64], output_sizes=[(1, 1), (2, 3)]), st.integers(0, 99))
+def test_the_rule_of_onnx_where_pixels_are_nan(problem, seed):
+    """No bin is NaN: a NaN counts for nothing, or for its sample."""
+    features = problem.features.copy()
+    features[np.random.default_rng(seed).random(features.shape) < 0.2] = np.nan
+    out = pool(problem._replace(features=features), max_rule="onnx")
+    expected, _ = reference.maxima.roi_align_max(
+        features, problem.rois, problem.output_size, rule="onnx", **problem.options
+    )
+    assert_close(out, expected)
+
+
 def test_the_rule_of_onnx_by_hand():
     """One sample at (0.25, 0.5) of four pixels: 0.375 * 8 is more than the others' 0.375 * 4, 0.125 * 16."""
     features = np.array([[8, 4], [16, 16]], np.float32)[None, None]

@@ -121,10 +121,22 @@ def axes(axis, roi, map_size, output_size, **options):
 
 
 def weighted_corners(image, y, x):
-    """The largest of a sample's four pixels, each times its own weight: what ONNX takes for its value."""
+    """The largest of a sample's four pixels, each times its own weight: what ONNX takes for its value.
+
+    Of two, rows first, a NaN stays that comes first, and is passed over that comes second.
+    """
     if not image.size:
         return samples(image, y, x)
-    return np.max([weight * image[pixel] for pixel, weight in corners(y, x)], axis=0)
+    hit = (y.hit & x.hit)[..., None]
+    with np.errstate(invalid="ignore"):  # 0 * infinity
+        upper_left, upper_right, lower_left, lower_right = (
+            np.where(hit, weight * image[pixel], 0.0) for pixel, weight in corners(y, x)
+        )
+    return larger(larger(upper_left, lower_left), larger(upper_right, lower_right))
+
+
+def larger(first, second):
+    return np.where(second > first, second, first)
 
 
 RULES = {"bilinear": samples, "onnx": weighted_corners}

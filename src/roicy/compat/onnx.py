@@ -92,7 +92,8 @@ def RoiAlign(
     version 1.31); a bin without samples has the value 0.
 
     Not kept: with "half_pixel", adaptive, a box that is reversed along one axis only is an error there, and 0
-    here.
+    here. The largest is NaN there where the very first weighted pixel of a bin is, and other NaN are passed
+    over, or hide the pixels of their sample; here it is never NaN.
 
     Examples
     --------

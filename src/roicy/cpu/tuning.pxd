@@ -73,9 +73,9 @@ cdef enum:
     # Blocks of channels of a task about one bin (axis_forward of position-sensitive maps), at the most: they share what
     # a bin takes beside its sums, and 4 of a map of 38 x 63 fit the second-level cache.
     BLOCKS_OF_A_BIN = 4
-    # Blocks of channels of a task of axis_forward whose tile is this small, in bytes and at the most: c4 took 0.97 and
-    # pyramid_7x7_adaptive 0.95 of the time of one block (of which DEPTH are one), as what a RoI takes beside its sums is
-    # shared; in tiles of 1 MB, which leave no room in the second-level cache, it was 1.02.
+    # Blocks of channels that axis_forward takes together, at the most, and the bytes of their tile: what a RoI takes
+    # beside its sums is shared, but tiles are to fit the second-level cache. c4 took 0.96 of the time of one block
+    # alone, pyramid_7x7_adaptive 0.97; in tiles of any size 1.02 and 1.02, and box_7x7_sr2 1.24.
     TOGETHER_BYTES = 3 << 18
     MOST_BLOCKS_TOGETHER = 4
     # Bytes that the loader of a tile fetches planes ahead: four cache lines of each, in box and c4.
