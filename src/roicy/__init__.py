@@ -24,6 +24,11 @@
 `ps_roi_pool`                     pool boxes by means of whole pixels, each bin in channels of its own
 `ps_roi_pool_backward`            its gradient with respect to the features
 `ps_roi_pool_plan`                the same for several feature maps of one shape
+`deform_roi_pool`                 pool boxes by samples of bins that are moved by offsets
+`deform_roi_pool_backward`        its gradient with respect to the features
+``..._backward_offsets``          that with respect to the offsets
+``..._backward_mask``             that with respect to what bins are multiplied by
+`deform_roi_pool_plan`            the same for several feature maps of one shape
 `multi_scale_roi_align`           pool each box from the map of its level in a pyramid
 `multi_scale_roi_align_rotated`   the same for rotated boxes
 `multi_scale_roi_pool`            the same by the maximum, of boxes rounded to pixels
@@ -59,6 +64,9 @@ from roicy._config import get_num_threads, num_threads, set_num_threads, show_co
 from roicy.align import roi_align, roi_align_plan
 from roicy.align_backward import roi_align_backward, roi_align_backward_rois
 from roicy.crop import crop_and_resize, crop_and_resize_backward, crop_and_resize_backward_boxes
+from roicy.deform import deform_roi_pool, deform_roi_pool_backward, deform_roi_pool_plan
+from roicy.deform_backward import deform_roi_pool_backward_mask, deform_roi_pool_backward_offsets
+from roicy.deform_plan import DeformRoIPoolPlan
 from roicy.levels import fpn_levels
 from roicy.multi_scale import MultiScalePlan
 from roicy.multi_scale_align import (
@@ -99,6 +107,7 @@ from roicy.rotated import (
 )
 
 __all__ = [
+    "DeformRoIPoolPlan",
     "MultiScalePlan",
     "Plan",
     "RMACPlan",
@@ -107,6 +116,11 @@ __all__ = [
     "crop_and_resize",
     "crop_and_resize_backward",
     "crop_and_resize_backward_boxes",
+    "deform_roi_pool",
+    "deform_roi_pool_backward",
+    "deform_roi_pool_backward_mask",
+    "deform_roi_pool_backward_offsets",
+    "deform_roi_pool_plan",
     "fpn_levels",
     "get_num_threads",
     "multi_scale_roi_align",

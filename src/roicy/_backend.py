@@ -19,7 +19,7 @@ from roicy._types import Ndarray
 if TYPE_CHECKING:
     from roicy._protocols import Backend
 
-_OPTIONAL = frozenset(("argmax", "batch_indices", "levels", "out"))
+_OPTIONAL = frozenset(("argmax", "batch_indices", "levels", "mask", "offsets", "out"))
 _BOXES = frozenset(("boxes", "rois", "RoIs"))
 _INDICES = frozenset(("batch_indices", "levels"))
 # Where an array is, in DLPack's numbers of kinds of devices.
@@ -34,9 +34,9 @@ def adopt(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
     ----------
     **arrays
         The arrays of one call under their public names: NumPy's, CuPy's, or arrays that share their memory by
-        DLPack, the buffer protocol or ``__cuda_array_interface__``. ``argmax``, ``batch_indices``, ``levels``
-        and ``out`` may be None, ``out`` a tuple, ``rois`` a list or tuple of arrays. Boxes, batch indices and
-        levels may be lists of numbers (`roicy._lists`).
+        DLPack, the buffer protocol or ``__cuda_array_interface__``. ``argmax``, ``batch_indices``,
+        ``levels``, ``mask``, ``offsets`` and ``out`` may be None, ``out`` a tuple, ``rois`` a list or tuple
+        of arrays. Boxes, batch indices and levels may be lists of numbers (`roicy._lists`).
 
     Returns
     -------

@@ -34,6 +34,7 @@ from roicy._types import (
     Interpolation,
     Invalid,
     Layout,
+    Moving,
     Ndarray,
     Purpose,
     Regions,
@@ -66,7 +67,7 @@ class Kind(NamedTuple):
         order before what else it may want, or raises what is wrong.
     table : callable
         ``table(kernels, regions, options, accumulate, purpose)`` makes the table for sums in a type, for the
-        purpose "forward", "backward" or "backward_rois".
+        purpose "forward", "backward" or that of another gradient.
     forward, backward, backward_rois : callable
         Apply a table to arrays as the kernels take them. For a gradient that does not exist: a sentence that
         says so.
@@ -313,6 +314,33 @@ ROTATED = Kind(
         table, grad_output, features, grad_boxes
     ),
     no_argmax="rotated boxes, of which no sample is chosen",
+)
+
+
+# ---------------------------------------------------------------- deformable RoI pooling
+
+
+def _moved_sampling(options: Sequence[Any], boxes: DType, size: Size) -> tuple[float, int, float]:
+    spatial_scale, sampling_ratio, gamma = options
+    settle.few_bins("output_size", size)
+    return (
+        settle.spatial_scale(spatial_scale, boxes),
+        settle.rotated_sampling_ratio(sampling_ratio, "bins that are moved"),
+        settle.gamma(gamma, boxes),
+    )
+
+
+DEFORMED = ROTATED._replace(
+    name="DEFORMED",
+    operator="deform_roi_pool",
+    numbers=settle.CORNERS,
+    options=("spatial_scale", "sampling_ratio", "gamma"),
+    settle=_moved_sampling,
+    table=lambda kernels, regions, options, accumulate, purpose: kernels.sample_table(
+        regions, Sampling(options[0], options[1], True), Moving(options[2]), accumulate, purpose
+    ),
+    backward_rois="deform_roi_pool has no gradient with respect to boxes: what is learned are its offsets",
+    no_argmax=PRECISE_AVERAGE.no_argmax,
 )
 
 

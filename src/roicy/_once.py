@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
+from roicy._given import Given, Sharing
 from roicy._kinds import Kind
 from roicy._types import AnyArray, Array, InputShape, Out, OutputSize
+from roicy.deform_plan import DeformRoIPoolPlan
 from roicy.multi_scale import MultiScalePlan
-from roicy.plan import Given, Plan, Sharing
+from roicy.plan import Plan
 
 
 def pool(
@@ -23,12 +25,17 @@ def pool(
     return_argmax: bool = False,
 ) -> Any:
     """Pool a feature map, with arguments as a caller gives them."""
-    kernels, features, rois, batch_indices, out = adopt(
-        features=features, rois=given.rois, batch_indices=given.batch_indices, out=out
+    kernels, features, rois, batch_indices, offsets, mask, out = adopt(
+        features=features,
+        rois=given.rois,
+        batch_indices=given.batch_indices,
+        offsets=given.offsets,
+        mask=given.mask,
+        out=out,
     )
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
-    settled = rois, batch_indices, layout, given.invalid
+    settled = rois, batch_indices, layout, given.invalid, offsets, mask
     return Plan(kind, kernels, settled, shape, size, options, lent=True)._pool(features, out, return_argmax)
 
 
@@ -42,11 +49,13 @@ def backward(
     argmax: AnyArray | None = None,
 ) -> Any:
     """Return the gradient with respect to the features."""
-    kernels, grad_output, rois, argmax, batch_indices, out = adopt(
+    kernels, grad_output, rois, argmax, batch_indices, offsets, mask, out = adopt(
         grad_output=grad_output,
         rois=given.rois,
         argmax=argmax,
         batch_indices=given.batch_indices,
+        offsets=given.offsets,
+        mask=given.mask,
         out=out,
     )
     layout = settle.layout(given.layout)
@@ -54,7 +63,7 @@ def backward(
     shape = settle.input_shape(input_shape, layout)
     if kind.position_sensitive:
         settle.channels_of_bins(shape, layout, size, "input_shape")
-    settled = rois, batch_indices, layout, given.invalid
+    settled = rois, batch_indices, layout, given.invalid, offsets, mask
     return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward(grad_output, argmax, out)
 
 
@@ -82,6 +91,32 @@ def backward_rois(
     return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward_rois(
         grad_output, features, argmax, out
     )
+
+
+def backward_bins(
+    of: Literal["offsets", "mask"],
+    kind: Kind,
+    given: Given,
+    grad_output: Array,
+    features: AnyArray,
+    options: Sequence[Any],
+    out: AnyArray | None,
+) -> Any:
+    """Return the gradient with respect to the offsets of bins, or to the mask."""
+    kernels, grad_output, features, rois, batch_indices, offsets, mask, out = adopt(
+        grad_output=grad_output,
+        features=features,
+        rois=given.rois,
+        batch_indices=given.batch_indices,
+        offsets=given.offsets,
+        mask=given.mask,
+        out=out,
+    )
+    layout = settle.layout(given.layout)
+    shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
+    settled = rois, batch_indices, layout, given.invalid, offsets, mask
+    plan: DeformRoIPoolPlan[Any] = DeformRoIPoolPlan(kind, kernels, settled, shape, size, options, lent=True)
+    return plan._backward_bins(of, grad_output, features, out)
 
 
 # ---------------------------------------------------------------- pyramids

@@ -9,6 +9,7 @@ from roicy._types import (
     Accumulate,
     ArgmaxError,
     DType,
+    Moving,
     Ndarray,
     NumPyArray,
     Pasting,
@@ -149,9 +150,14 @@ class Backend(Protocol):
         ...
 
     def sample_table(
-        self, regions: Regions, sampling: Sampling, turn: Turn, accumulate: Accumulate, purpose: Purpose
+        self,
+        regions: Regions,
+        sampling: Sampling,
+        how: Turn | Moving,
+        accumulate: Accumulate,
+        purpose: Purpose,
     ) -> Table:
-        """Return the pixels and weights of each bin of rotated boxes."""
+        """Return the pixels and weights of each bin of rotated boxes, or of upright ones whose bins move."""
         ...
 
     def sample_forward(self, table: Any, features: Ndarray, out: Ndarray) -> None:
@@ -166,6 +172,12 @@ class Backend(Protocol):
         self, table: Any, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
+        ...
+
+    def sample_backward_bins(
+        self, table: Any, grad_output: Ndarray, features: Ndarray, gradient: Ndarray
+    ) -> None:
+        """Fill `gradient` (K, 2, PH, PW) with that of offsets, or (K, 1, PH, PW) with that of a mask."""
         ...
 
     def range_table(self, regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> Table:

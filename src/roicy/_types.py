@@ -117,6 +117,10 @@ class Regions(NamedTuple):
         one level, and what applies it leaves the rows of all others as they are.
     level : int
         Which one that is.
+    offsets : array, (K, 2, PH, PW), dtype of the boxes, C-contiguous, or None
+        By how much each bin is moved along x and along y, in sizes of its box over `Moving.gamma`.
+    mask : array, (K, 1, PH, PW) or (K, PH, PW), float32 or float64, C-contiguous, or None
+        What each bin's average is multiplied by.
     """
 
     boxes: Ndarray
@@ -125,6 +129,8 @@ class Regions(NamedTuple):
     output_size: Size
     levels: Ndarray | None = None
     level: int = 0
+    offsets: Ndarray | None = None
+    mask: Ndarray | None = None
 
 
 #: Rules by which bins take from the map, as in geometry/rois.h: samples in the middle of equal parts; one
@@ -149,6 +155,12 @@ class Sampling(NamedTuple):
     rule: int = ALIGN
     border: int = EDGE
     nearest: bool = False
+
+
+class Moving(NamedTuple):
+    """How bins of boxes along the axes are moved: an offset of 1 by `gamma` of the box's size."""
+
+    gamma: float
 
 
 class Turn(NamedTuple):
@@ -185,7 +197,7 @@ ArgmaxError: TypeAlias = tuple[tuple[int, int, int, int], int, int]
 #: What sums are kept in.
 Accumulate: TypeAlias = Literal["float32", "float64"]
 #: What a table is made for.
-Purpose: TypeAlias = Literal["forward", "backward", "backward_rois"]
+Purpose: TypeAlias = Literal["forward", "backward", "backward_rois", "backward_offsets", "backward_mask"]
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Invalid: TypeAlias = Literal["raise", "nan"]

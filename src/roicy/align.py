@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import of_roi_align
 from roicy._types import (
     AnyArray,
@@ -23,7 +24,7 @@ from roicy._types import (
     OutputSize,
     Real,
 )
-from roicy.plan import Given, RoIAlignPlan, keep
+from roicy.plan import RoIAlignPlan, keep
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import of_roi_align
 from roicy._types import (
     AnyArray,
@@ -20,7 +21,6 @@ from roicy._types import (
     Mode,
     Real,
 )
-from roicy.plan import Given
 
 if TYPE_CHECKING:
     from typing import Unpack

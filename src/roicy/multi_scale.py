@@ -13,6 +13,7 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
+from roicy._given import Given, Sharing
 from roicy._kinds import Kind
 from roicy._types import (
     Accumulate,
@@ -30,7 +31,7 @@ from roicy._types import (
     Size,
 )
 from roicy.levels import levels_of_maps
-from roicy.plan import Given, Plan, Sharing
+from roicy.plan import Plan
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from roicy import _once as once
+from roicy._given import Given, Sharing
 from roicy._kinds import ROTATED
 from roicy._types import (
     AngleUnit,
@@ -24,7 +25,6 @@ from roicy._types import (
     Real,
 )
 from roicy.multi_scale import MultiScalePlan, keep
-from roicy.plan import Given, Sharing
 
 if TYPE_CHECKING:
     from typing import Unpack

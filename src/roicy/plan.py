@@ -8,29 +8,24 @@ and which kernels are applied with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
+from roicy._given import Given
 from roicy._kinds import Kind, settled_kind
 from roicy._types import (
     Accumulate,
     AnyArray,
     Array,
-    Boxes,
-    Indices,
     InputShape,
-    Invalid,
     Layout,
-    LevelRule,
-    Merge,
     Ndarray,
     Out,
     OutputSize,
     Purpose,
-    Real,
     Regions,
     Shape,
     Size,
@@ -38,27 +33,6 @@ from roicy._types import (
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend, Table
-
-
-class Given(NamedTuple):
-    """Boxes, and what every operator on boxes is told about them, as the caller gave it."""
-
-    rois: Boxes
-    batch_indices: Indices | None
-    layout: Layout
-    invalid: Invalid
-
-
-class Sharing(NamedTuple):
-    """How boxes are shared out among the maps, as the caller gave it."""
-
-    spatial_scales: Sequence[Real]
-    levels: LevelRule | Indices
-    merge: Merge
-
-    def adopted(self, levels: Ndarray | None) -> Sharing:
-        """Return the same with levels that are an array as the kernels take it."""
-        return self if levels is None else self._replace(levels=levels)
 
 
 class Plan(Generic[Array]):
@@ -88,7 +62,7 @@ class Plan(Generic[Array]):
         self,
         kind: Kind,
         kernels: Backend,
-        given: tuple[Any, Indices | None, Layout, Invalid],
+        given: tuple[Any, ...],
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],
@@ -97,11 +71,13 @@ class Plan(Generic[Array]):
     ) -> None:
         # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it; boxes of a
         # pyramid are settled, too, and come with their levels and the one that this is the plan of
-        rois, batch_indices, layout, invalid = given
+        rois, batch_indices, layout, invalid, *of_bins = given
         settled = rois
         if not isinstance(settled, settle.Rois):
             n = input_shape[0]
             settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, lent)
+        if of_bins:
+            settled.put_bins(of_bins[0], of_bins[1], output_size, lent)
         boxes = settled.boxes
         numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid
         try:
@@ -112,7 +88,9 @@ class Plan(Generic[Array]):
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
-        self._regions = Regions(boxes, settled.images, in_planes, output_size, *of_level)
+        self._regions = Regions(
+            boxes, settled.images, in_planes, output_size, *of_level, settled.offsets, settled.mask
+        )
         self._layout: Layout = layout
         self._input_shape = input_shape
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
@@ -265,6 +243,8 @@ class Plan(Generic[Array]):
             "input_shape": self._input_shape,
             "output_size": self.output_size,
             "options": tuple(self._options)[: len(self._kind.options)],
+            "offsets": rois.offsets,
+            "mask": rois.mask,
         }
         return _made_again, (type(self), self._kind, arguments), state
 
@@ -467,11 +447,13 @@ def keep(
 ) -> AnyPlan:
     """Return a plan of a class, with its first table, of arguments as a caller gives them."""
     layout = settle.layout(given.layout)
-    kernels, rois, batch_indices = adopt(rois=given.rois, batch_indices=given.batch_indices)
+    kernels, rois, batch_indices, *of_bins = adopt(
+        rois=given.rois, batch_indices=given.batch_indices, offsets=given.offsets, mask=given.mask
+    )
     shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
     if kind.position_sensitive:
         settle.channels_of_bins(shape, layout, size, "input_shape")
-    given = Given(rois, batch_indices, layout, given.invalid)
+    given = Given(rois, batch_indices, layout, given.invalid, *of_bins)
     plan = made.__new__(made)  # whose initialiser may be one of a subclass
     Plan.__init__(plan, kind, kernels, given, shape, size, options)
     plan._keep()

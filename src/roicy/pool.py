@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import of_roi_pool
 from roicy._types import (
     AnyArray,
@@ -21,7 +22,7 @@ from roicy._types import (
     Real,
     Rounding,
 )
-from roicy.plan import Given, Plan, keep
+from roicy.plan import Plan, keep
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import overload
 
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import PRECISE_AVERAGE
 from roicy._types import AnyArray, Array, Boxes, Indices, InputShape, Invalid, Layout, OutputSize, Real
-from roicy.plan import Given, Plan, keep
+from roicy.plan import Plan, keep
 
 
 def prroi_pool(

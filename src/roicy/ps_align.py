@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import POSITION_SENSITIVE_AVERAGE
 from roicy._types import (
     AnyArray,
@@ -23,7 +24,7 @@ from roicy._types import (
     OutputSize,
     Real,
 )
-from roicy.plan import Given, Plan, keep
+from roicy.plan import Plan, keep
 
 
 def ps_roi_align(

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import POSITION_SENSITIVE_PIXELS
 from roicy._types import AnyArray, Array, Boxes, Indices, InputShape, Invalid, Layout, OutputSize, Real
-from roicy.plan import Given, Plan, keep
+from roicy.plan import Plan, keep
 
 
 def ps_roi_pool(

@@ -9,6 +9,7 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
+from roicy._given import Given
 from roicy._kinds import LARGEST_PIXEL
 from roicy._regions import regions
 from roicy._types import (
@@ -23,7 +24,7 @@ from roicy._types import (
     Shape,
 )
 from roicy._vectors import Recipe, Vectors, Whiten, whiten_arrays
-from roicy.plan import Given, Plan
+from roicy.plan import Plan
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import ROTATED
 from roicy._types import (
     AngleUnit,
@@ -24,7 +25,7 @@ from roicy._types import (
     OutputSize,
     Real,
 )
-from roicy.plan import Given, RoIAlignRotatedPlan, keep
+from roicy.plan import RoIAlignRotatedPlan, keep
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -14,6 +14,8 @@ ROIS = np.array([[0, 1, 2, 9, 8], [1, -3, 0.5, 5, 11], [1, 4, 4, 4.5, 6], [0, 8,
 TURNED = np.array([[0, 5, 6, 8, 4, 30], [1, 8, 2, 5, 9, -75], [1, 0, 0, 30, 30, 400]], np.float32)
 GRAD = RNG.standard_normal((4, 5, 3, 2)).astype(np.float32)
 GRAD_TURNED = GRAD[:3]
+OFFSETS = RNG.standard_normal((4, 2, 3, 2)).astype(np.float32)
+MASK = RNG.random((4, 1, 3, 2), np.float32)
 OF_BINS = np.tile(FEATURES, (1, 6, 1, 1))  # channels for each bin
 MAPS = [FEATURES, FEATURES[:, :, ::2, ::2].copy()]
 MASKS = RNG.random((4, 7, 7)).astype(np.float32)
@@ -101,4 +103,16 @@ CALLS = {
     "rmac": lambda f: f("rmac", FEATURES),
     "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
     "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),
+}
+#: Not on a GPU yet.
+ON_HOST = {
+    "deform_roi_pool": lambda f: f("deform_roi_pool", FEATURES, ROIS, OFFSETS, (3, 2), mask=MASK),
+    "deform_roi_pool plain": lambda f: f("deform_roi_pool", FEATURES, ROIS, None, (3, 2)),
+    "deform_roi_pool_backward": lambda f: f("deform_roi_pool_backward", GRAD, ROIS, OFFSETS, FEATURES.shape),
+    "deform_roi_pool_backward_offsets": lambda f: f(
+        "deform_roi_pool_backward_offsets", GRAD, FEATURES, ROIS, OFFSETS, mask=MASK
+    ),
+    "deform_roi_pool_backward_mask": lambda f: f(
+        "deform_roi_pool_backward_mask", GRAD, FEATURES, ROIS, OFFSETS, MASK
+    ),
 }

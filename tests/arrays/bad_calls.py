@@ -39,6 +39,8 @@ GOOD = {
     "argmax": ARGMAX,
     "input_shape": SHAPE,
     "output_size": BINS[2:],
+    "offsets": np.zeros((BINS[0], 2, *BINS[2:]), np.float32),
+    "mask": np.ones((BINS[0], 1, *BINS[2:]), np.float32),
 }
 
 

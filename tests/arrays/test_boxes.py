@@ -228,6 +228,8 @@ def test_the_first_of_many_invalid_rows_is_named(function):
     for name in ("grad_output", "argmax"):
         if name in arguments:
             arguments[name] = np.ones((count, *BINS[1:]), arguments[name].dtype)
+    if "offsets" in arguments:
+        arguments["offsets"] = np.zeros((count, 2, *BINS[2:]), np.float32)
     for threads in (1, 4):
         with roicy.num_threads(threads), pytest.raises(ValueError, match=r"rois.*11111"):
             function(**arguments)

@@ -223,6 +223,7 @@ small = np.tile([[1, 3, 3, 4, 4]], (400, 1)).astype(np.float32)
 large = np.tile([[0, -5, -5, 80, 70]], (400, 1)).astype(np.float32)
 turned = [np.tile(box, (400, 1)).astype(np.float32) for box in ([1, 3, 3, 1, 1, 4], [0, 30, 30, 85, 75, 70])]
 rois, rotated = large.copy(), turned[1].copy()
+offsets, mask = np.zeros((400, 2, 2, 2), np.float32), np.ones((400, 1, 2, 2), np.float32)
 pooled, pixels = roicy.roi_pool(maps, rois, 2, return_argmax=True)
 _, samples = roicy.roi_align(maps, rois, 2, mode="max", return_argmax=True)
 chosen = [pixels.copy(), samples.copy()]
@@ -233,6 +234,8 @@ def write():
     for i in itertools.count():
         rois[...] = small if i % 2 else large
         rotated[...] = turned[i % 2]
+        offsets[...] = 8 * (i % 3 - 1)
+        mask[...] = i % 2
         for array in chosen:
             array[...] = rng.integers(-(2**31), 2**31, array.shape) if i % 4 == 3 else -1
         time.sleep(0)
@@ -253,6 +256,10 @@ calls = [
     lambda: roicy.prroi_pool(maps, rois, 2),
     lambda: roicy.prroi_pool_backward(pooled, rois, maps.shape),
     lambda: roicy.prroi_pool_backward_rois(pooled, maps, rois),
+    lambda: roicy.deform_roi_pool(maps, rois, offsets, 2, mask=mask),
+    lambda: roicy.deform_roi_pool_backward(pooled, rois, offsets, maps.shape, mask=mask),
+    lambda: roicy.deform_roi_pool_backward_offsets(pooled, maps, rois, offsets, mask=mask),
+    lambda: roicy.deform_roi_pool_backward_mask(pooled, maps, rois, offsets, mask),
     lambda: roicy.ps_roi_align(of_bins, rois, 2),
     lambda: roicy.ps_roi_align_backward(pooled, rois, of_bins.shape),
     lambda: roicy.ps_roi_align_backward_rois(pooled, of_bins, rois),

@@ -67,6 +67,19 @@ def precise() -> None:
     assert_type(roicy.prroi_pool_plan(ROIS, FEATURES.shape, 7)(FEATURES), Array)
 
 
+def deformed() -> None:
+    grad, offsets = np.ones((1, 3, 7, 7), np.float32), np.zeros((1, 2, 7, 7), np.float32)
+    mask = np.ones((1, 1, 7, 7), np.float32)
+    assert_type(roicy.deform_roi_pool(FEATURES, ROIS, offsets, 7, gamma=0.2, mask=mask), Array)
+    assert_type(roicy.deform_roi_pool(FEATURES, LISTED, None, 7), Array)
+    assert_type(roicy.deform_roi_pool_backward(grad, LISTED, offsets, FEATURES.shape), Array)
+    assert_type(roicy.deform_roi_pool_backward_offsets(grad, FEATURES, ROIS, offsets), Array)
+    assert_type(roicy.deform_roi_pool_backward_mask(grad, FEATURES, LISTED, offsets, mask), Array)
+    plan = roicy.deform_roi_pool_plan(ROIS, offsets, FEATURES.shape, 7)
+    assert_type(plan(FEATURES), Array)
+    assert_type(plan.backward_offsets(grad, FEATURES), Array)
+
+
 def position_sensitive() -> None:
     maps, grad = np.ones((1, 49, 9, 9), np.float32), np.ones((1, 1, 7, 7), np.float32)
     assert_type(roicy.ps_roi_align(maps, ROIS, 7, sampling_ratio=2, aligned=False), Array)

@@ -13,7 +13,7 @@ from fuzz.pastes import pastes
 from fuzz.scenes import INDEX_DTYPES, arrays, described_boxes, maps_of, numbered, scenes, usual_values
 from roicy.compat import caffe2
 
-# Work grows with the square of the samples where a bin's maximum is looked for, or the box is turned.
+# Work grows with the square of the samples where a bin's maximum is looked for, or boxes turn or bins move.
 RATIOS = [0, 0, -1, -(2**70), 1, 2, 3, 5]
 
 
@@ -43,7 +43,7 @@ def good_arguments(draw, name, scene):
     """Arguments of a function that agree with each other."""
     parameters = inspect.signature(FUNCTIONS[name]).parameters
     scale = draw(st.sampled_from(SPATIAL_SCALES))
-    mild = scene.rotated or scene.mode == "max"
+    mild = scene.rotated or scene.mode == "max" or name.startswith("deform")
     ratio = draw(st.sampled_from(RATIOS if mild or scene.boxes > 2 else [*RATIOS, 17, 1000, 65536]))
     rois, batch_indices = draw(described_boxes(scene, scale, ratio))
     real = str(result_dtype(named_dtype(scene.dtype)))
@@ -69,6 +69,14 @@ def good_arguments(draw, name, scene):
 
     def argmax():
         return None if scene.mode == "avg" and "mode" in parameters else numbered(draw, scene)
+
+    def of_bins(what, *shapes):
+        # what moves or weights bins, or None, but for its own gradient
+        if not name.endswith(f"_backward_{what}") and draw(st.integers(0, 3)) == 0:
+            return None
+        dtype = draw(st.sampled_from(["float32", "float32", "float64", "float16", "bfloat16", "int8"]))
+        kinds = ["random", "random", "fill", "numbered", "poisoned"]
+        return arrays(draw, dtype, [scene.boxes, *draw(st.sampled_from(shapes)), *size], kinds)
 
     def levels():
         rule = draw(st.sampled_from(RULES))
@@ -124,6 +132,9 @@ def good_arguments(draw, name, scene):
         "angle_unit": any_of("degrees", "radians"),
         "clockwise": any_of(False, True),
         "rounding": any_of("round", "none", "whole"),
+        "offsets": lambda: of_bins("offsets", [2]),
+        "mask": lambda: of_bins("mask", [1], []),
+        "gamma": any_of(0.1, 0, -0.5, 3.0, {"scalar": ["float32", 0.25]}),
         "scales": any_of(1, 2, 3, 5, 40),
         "overlap": any_of(0, 0.25, 0.4, 0.9),
         "whiten": whiten,
@@ -149,7 +160,7 @@ def good_arguments(draw, name, scene):
 
 def fitting_out(draw, name, scene, arguments):
     """What fits as `out` of a function; None where nothing does."""
-    if scene.form == "listed" and "backward_rois" in name:
+    if scene.form == "listed" and ("backward_rois" in name or "backward_offsets" in name):
         return None
 
     def placed(dtype, shape):
@@ -172,6 +183,11 @@ def _fitting(name, scene, arguments):
     if "backward_rois" in name:
         wide = boxes.get("dtype") in ("float64", "int32", "uint32", "int64")
         return "float64" if wide else "float32", boxes.get("shape", [scene.boxes, scene.columns])
+    if "backward_offsets" in name or "backward_mask" in name:
+        of_bins = _array_of(arguments.get(name.rpartition("_")[2]))
+        dtypes = {of_bins.get("dtype")} | ({boxes.get("dtype")} if "offsets" in name else set())
+        wide = dtypes & {"float64", "int32", "uint32", "int64"}
+        return "float64" if wide else "float32", of_bins.get("shape", [scene.boxes, 2, *scene.output_size])
     if "backward" in name:
         return grad.get("dtype", real), scene.in_layout(scene.shape)
     return real, scene.in_layout(scene.bins)
@@ -189,7 +205,8 @@ def used(draw, scene, description):
     """A method of the plan that a function makes, called after its boxes have been overwritten."""
     real = str(result_dtype(named_dtype(scene.dtype)))
     function = description["function"].removesuffix("_plan")
-    gradients = [name for name in ("backward", "backward_rois") if f"{function}_{name}" in FUNCTIONS]
+    names = "backward", "backward_rois", "backward_offsets", "backward_mask"
+    gradients = [name for name in names if f"{function}_{name}" in FUNCTIONS]
     method = draw(st.sampled_from(["__call__", *gradients]))
     meant = function if method == "__call__" else f"{function}_{method}"
     parameters = inspect.signature(FUNCTIONS[meant]).parameters
@@ -215,6 +232,8 @@ def used(draw, scene, description):
     description["method_arguments"] = arguments
     if scene.max_rule == "onnx" and method != "__call__":
         description["good"] = False
+    if description["arguments"].get(method.removeprefix("backward_"), 0) is None:
+        description["good"] = False  # there is nothing to have a gradient
 
 
 @st.composite

@@ -11,13 +11,14 @@ import reference.average
 import reference.maxima
 import reference.rotated
 from closeness import assert_close, assert_sums_close
-from operators import MAX, OPERATORS, POOL, ROTATED
+from operators import DEFORM, MAX, OPERATORS, POOL, ROTATED
 from strategies import result_dtype
 
 from fuzz.arguments import (
     FLOATS,
     Meaningless,
     array_of,
+    box_dtype,
     flag,
     input_shape_of,
     integer,
@@ -51,6 +52,8 @@ def pooled(name, given):
         return [gradient(problem)]
     if name.endswith("_backward_rois"):
         return of_rois(given.rois, problem, slopes(problem))
+    if name.endswith(("_backward_offsets", "_backward_mask")):
+        return of_bins(name.rpartition("_")[2], problem)
     return forward(problem)
 
 
@@ -69,7 +72,7 @@ def operator_of(function, given):
 
 def settled(name, given):
     """The arguments of a call, seen as NCHW."""
-    function = name.removesuffix("_rois").removesuffix("_backward")
+    function = name.partition("_backward")[0]
     operator = operator_of(function, given)
     layout = word(given.layout, "NCHW", "NHWC")
     invalid = word(given.invalid, "raise", "nan")
@@ -93,7 +96,12 @@ def settled(name, given):
         raise Meaningless("grad_output of another shape")
     if features is not None and grads is not None and grads.dtype != result_dtype(features.dtype):
         raise Meaningless("grad_output of another dtype")
-    whole = whole_rows(rois, n)
+    whole, moves = whole_rows(rois, n), {}
+    if hasattr(given, "offsets"):
+        rois, moves = moved(given, rois, size)
+        for array in moves.values():
+            if array is not None:
+                whole &= np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if invalid == "raise" and not whole.all():
         raise Meaningless("an invalid row")
 
@@ -116,13 +124,45 @@ def settled(name, given):
         counts = (_counts(operator, roi, size, options) for roi in rois[whole])
         if any(min(pair) > 0 and math.prod(pair) > 2**31 - 1 for pair in counts):
             raise Meaningless("more samples than an argmax can count")
-    limit = SAMPLES if operator in (MAX, ROTATED) else SLOW_SAMPLES
+    limit = SAMPLES if operator in (MAX, ROTATED, DEFORM) else SLOW_SAMPLES
     return SimpleNamespace(
         operator=operator, features=features, grads=grads, rois=rois, whole=whole, size=size, bins=bins,
         parts=parts, argmax=argmax, options=options, shape=shape, layout=layout, with_argmax=with_argmax,
-        rule={"rule": rule} if operator is MAX else {},
-        feasible=_work(operator, rois[whole], size, options) <= limit,
+        rule={"rule": rule} if operator is MAX else moves, moves=moves,
+        feasible=_work(operator, rois[whole], size, options) <= limit and usual_mask(moves.get("mask")),
     )  # fmt: skip
+
+
+def moved(given, rois, size):
+    """Boxes in the type that positions are computed in, and what moves and weights their bins."""
+    found = {}
+    for name, shapes in (("offsets", [(2, *size)]), ("mask", [(1, *size), size])):
+        value = getattr(given, name)
+        if value is not None:
+            array = array_of(value)
+            if array.shape not in [(len(rois), *shape) for shape in shapes]:
+                raise Meaningless(f"{name} of another shape")
+            value = array.astype(box_dtype(array))
+        found[name] = value
+    if found["offsets"] is not None:
+        rois = rois.astype(np.result_type(rois, found["offsets"]))
+        found["offsets"] = found["offsets"].astype(rois.dtype)
+    if not abs(float(given.gamma)) <= np.finfo(rois.dtype).max:
+        raise Meaningless("gamma")
+    return rois, found
+
+
+def usual_mask(mask):
+    """Whether nothing overflows by a mask, and nothing cancels."""
+    return mask is None or ((mask >= 0) & (mask < 1e4)).all()
+
+
+def of_bins(what, problem):
+    """The gradient with respect to offsets or mask."""
+    like = problem.moves[what]
+    if like is None:
+        raise Meaningless("no gradient")
+    return [Expected(like.shape, like.dtype)]
 
 
 def whole_rows(rois, images):
@@ -138,9 +178,13 @@ def options_of(function, given):
         options["rounding"] = word(getattr(given, "rounding", "round"), "round", "none", "whole")
     if "sampling_ratio" in parameters:
         ratio = integer(given.sampling_ratio)
-        if ratio > (128 if "rotated" in function else 65536):
+        if ratio > (128 if "rotated" in function or "deform" in function else 65536):
             raise Meaningless("sampling_ratio")
-        options |= {"sampling_ratio": max(ratio, 0), "aligned": flag(given.aligned)}
+        options["sampling_ratio"] = max(ratio, 0)
+    if "aligned" in parameters:
+        options["aligned"] = flag(given.aligned)
+    if "gamma" in parameters:
+        options["gamma"] = float(given.gamma)
     if "angle_unit" in parameters:
         options["angle_unit"] = word(given.angle_unit, "degrees", "radians")
         options["clockwise"] = flag(given.clockwise)
@@ -154,6 +198,10 @@ def _counts(operator, roi, size, options):
             if operator is ROTATED:
                 return reference.rotated.turned(roi[1:], size, **options).counts
             x1, y1, x2, y2 = roi[1:]
+            if operator is DEFORM:
+                options = {name: options[name] for name in ("spatial_scale", "sampling_ratio")} | {
+                    "aligned": True
+                }
             return tuple(
                 reference.average.box_edge(*a, **options).count
                 for a in ((y1, y2, size[0]), (x1, x2, size[1]))
@@ -234,7 +282,9 @@ def gradient(problem):
     def hold(grad):
         grads, shape = p.grads[:, channels], (p.shape[0], int(maps.sum()), *p.shape[2:])
         argmax = None if p.argmax is None else p.argmax[:, channels]
-        wanted = p.operator.reference.backward(grads, argmax, p.rois, shape, **_geometry(p, "_backward"))
+        wanted = p.operator.reference.backward(
+            grads, argmax, p.rois, shape, **_geometry(p, "_backward"), **p.moves
+        )
         assert_close(nchw(grad, p.layout)[:, maps], wanted)
 
     known = p.feasible and not (p.grads[:, channels] < 0).any()

@@ -197,9 +197,11 @@ def described_boxes(draw, scene, scale, ratio):
 
 def usual_values(name, scene):
     """The maps that the results of a function can be held against a reference on."""
-    if "backward_rois" in name:
+    if "backward_rois" in name or "backward_offsets" in name:
         return "rising"
-    mean = name.startswith(("prroi", "ps_")) or (name.startswith("roi_pool") and scene.mode == "avg")
+    mean = name.startswith(("prroi", "ps_", "deform")) or (
+        name.startswith("roi_pool") and scene.mode == "avg"
+    )
     return "contested" if "pool" in name.lower() and not mean else "random"
 
 

@@ -7,8 +7,8 @@ import roicy
 from implementations import peers_openvino
 from implementations.peers_problems import ANY, random_problem
 from roicy import _once as once
+from roicy._given import Given
 from roicy._kinds import POSITION_SENSITIVE_CLIPPED
-from roicy.plan import Given
 
 
 def with_own_channels(problem, seed):

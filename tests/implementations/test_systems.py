@@ -44,7 +44,7 @@ def calls_of(page, column=1):
 def tables():
     """All calls of the middle columns that are ours."""
     pages = sorted(page.name for page in (DOCS / "systems").glob("*.rst"))
-    ours = r"(np\.\w+\()?(compat|multi_scale|paste|prroi|ps_roi|rmac|roi)"
+    ours = r"(np\.\w+\()?(compat|deform|multi_scale|paste|prroi|ps_roi|rmac|roi)"
     return [(page, code) for page in pages for code in calls_of(page) if re.match(ours, code)]
 
 
@@ -71,6 +71,8 @@ NAMES = dict(
     clockwise_mode=False,
     argmaxes=POOLED[1],
     maps=[FEATURES[:, :, : 20 >> level, : 16 >> level] for level in range(4)],
+    offset=np.random.default_rng(2).uniform(-2, 2, (3, 2, *SIZE)).astype(np.float32),
+    gamma=0.1,
     scales=2,
     overlap=0.4,
     masks=MASKS,
@@ -117,6 +119,7 @@ def test_calls_of_the_tables_run(page, code):
         "roi_align_rotated",
         "roi_align_rotated_backward",
         "roi_pool",
+        "deform_roi_pool",
         "prroi_pool",
         "ps_roi_align",
         "ps_roi_pool",

@@ -12,7 +12,7 @@ from strategies import PositionSensitiveProblem, Problem, random_values, result_
 import roicy
 
 #: Options that say where samples lie: a record's functions are given those that they have.
-GEOMETRY = {"spatial_scale", "sampling_ratio", "aligned", "rounding", "angle_unit", "clockwise"}
+GEOMETRY = {"spatial_scale", "sampling_ratio", "aligned", "rounding", "angle_unit", "clockwise", "gamma"}
 
 
 class Reference(NamedTuple):

@@ -9,8 +9,8 @@ from closeness import assert_same_bits, assert_same_sums
 import roicy
 from roicy import _backend, _kinds
 from roicy import _once as once
+from roicy._given import Given
 from roicy.compat import mxnet
-from roicy.plan import Given
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -88,6 +88,7 @@ def of_torchvision():
 
 
 every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS.items()}
+every |= {name: lambda call=call: call(plain) for name, call in array_calls.ON_HOST.items()}
 every |= {
     "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
     "fpn_levels": lambda: roicy.fpn_levels(ROIS, 4),
@@ -99,6 +100,9 @@ every |= {
     ),
     "plan rotated": lambda: planned(roicy.roi_align_rotated_plan(TURNED, FEATURES.shape, (3, 2))),
     "plan precise": lambda: planned(roicy.prroi_pool_plan(ROIS, FEATURES.shape, (3, 2))),
+    "plan deform": lambda: roicy.deform_roi_pool_plan(
+        ROIS, array_calls.OFFSETS, FEATURES.shape, (3, 2)
+    ).backward_offsets(GRAD, FEATURES),
     "plan mean": lambda: roicy.roi_pool_plan(ROIS, FEATURES.shape, (3, 2), mode="avg").backward(GRAD),
     "plan by position": lambda: planned(
         roicy.ps_roi_align_plan(ROIS, OF_BINS.shape, (3, 2)), features=OF_BINS
@@ -132,6 +136,7 @@ boxes = np.column_stack([rng.integers(2, size=120), corners]).astype(np.float32)
 angles = rng.uniform(-180, 180, 120)
 turned = np.column_stack([boxes[:, :3], boxes[:, 3:] - boxes[:, 1:3], angles]).astype(np.float32)
 grads = rng.random((120, 48, 7, 7), np.float32)
+moves = rng.standard_normal((120, 2, 7, 7)).astype(np.float32)
 _, chosen = roicy.roi_pool(maps, boxes, 7, return_argmax=True)
 large = {
     "roi_align": lambda: roicy.roi_align(maps, boxes, 7),
@@ -140,6 +145,10 @@ large = {
     "roi_align max": lambda: roicy.roi_align(maps, boxes, 7, mode="max", return_argmax=True),
     "roi_align_rotated": lambda: roicy.roi_align_rotated(maps, turned, 7, sampling_ratio=2),
     "prroi_pool": lambda: roicy.prroi_pool(maps, boxes, 7),
+    "deform_roi_pool": lambda: roicy.deform_roi_pool(maps, boxes, moves, 7, sampling_ratio=2),
+    "deform_roi_pool_backward_offsets": lambda: roicy.deform_roi_pool_backward_offsets(
+        grads, maps, boxes, moves
+    ),
     "ps_roi_align": lambda: roicy.ps_roi_align(maps, boxes, 4),
     "roi_pool": lambda: roicy.roi_pool(maps, boxes, 7),
     "roi_pool_backward": lambda: roicy.roi_pool_backward(grads, chosen, boxes, maps.shape),

@@ -29,6 +29,11 @@ POSITIONAL = {
     "prroi_pool_backward": ["grad_output", "rois", "input_shape"],
     "prroi_pool_backward_rois": ["grad_output", "features", "rois"],
     "prroi_pool_plan": ["rois", "input_shape", "output_size"],
+    "deform_roi_pool": ["features", "rois", "offsets", "output_size"],
+    "deform_roi_pool_backward": ["grad_output", "rois", "offsets", "input_shape"],
+    "deform_roi_pool_backward_offsets": ["grad_output", "features", "rois", "offsets"],
+    "deform_roi_pool_backward_mask": ["grad_output", "features", "rois", "offsets", "mask"],
+    "deform_roi_pool_plan": ["rois", "offsets", "input_shape", "output_size"],
     "ps_roi_align": ["features", "rois", "output_size"],
     "ps_roi_align_backward": ["grad_output", "rois", "input_shape"],
     "ps_roi_align_backward_rois": ["grad_output", "features", "rois"],
@@ -59,7 +64,7 @@ POSITIONAL = {
 }
 OPERATOR_NAMES = list(POSITIONAL)
 THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
-PLAN_NAMES = ["MultiScalePlan", "Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"]
+PLAN_NAMES = ["DeformRoIPoolPlan", "MultiScalePlan", "Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"]
 NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES, "RMACPlan"]
 
 BOXES = {"batch_indices": None, "layout": "NCHW"}
@@ -70,6 +75,7 @@ REGIONS = {"scales": 3, "overlap": 0.4, "layout": "NCHW"}
 VECTORS = {**REGIONS, "whiten": None, "aggregate": "sum", "eps": 1e-12}
 INVALID, OUT = {"invalid": "raise"}, {"out": None}
 ROTATED = {**SAMPLES, **ANGLE, **BOXES, **INVALID}
+MOVED, MASKED = {"spatial_scale": 1.0, "sampling_ratio": 0, "gamma": 0.1}, {"mask": None}
 PRECISE = {"spatial_scale": 1.0, **BOXES, **INVALID}
 BY_POSITION = {**SAMPLES, **BOXES, **INVALID}
 SHARING = {"spatial_scales": inspect.Parameter.empty, "levels": "torchvision", "merge": "assigned"}
@@ -110,6 +116,11 @@ OPTIONS = {
     "prroi_pool_backward": {**PRECISE, **OUT},
     "prroi_pool_backward_rois": {**PRECISE, **OUT},
     "prroi_pool_plan": PRECISE,
+    "deform_roi_pool": {**MOVED, **MASKED, **BOXES, **INVALID, **OUT},
+    "deform_roi_pool_backward": {**MOVED, **MASKED, **BOXES, **INVALID, **OUT},
+    "deform_roi_pool_backward_offsets": {**MOVED, **MASKED, **BOXES, **INVALID, **OUT},
+    "deform_roi_pool_backward_mask": {**MOVED, **BOXES, **INVALID, **OUT},
+    "deform_roi_pool_plan": {**MOVED, **MASKED, **BOXES, **INVALID},
     "ps_roi_align": {**BY_POSITION, **OUT},
     "ps_roi_align_backward": {**BY_POSITION, **OUT},
     "ps_roi_align_backward_rois": {**BY_POSITION, **OUT},

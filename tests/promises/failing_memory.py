@@ -126,6 +126,14 @@ def calls(layout, dtype, channels, given, times):
     yield one("prroi_pool_backward", grad, boxes, maps.shape, to=whole, **words)
     yield one("prroi_pool_backward_rois", grad, maps, boxes, to=(boxes.shape, boxes.dtype), **words)
     of_bins = np.repeat(maps, 6, axis=1 if layout == "NCHW" else 3)
+    offsets = RNG.standard_normal((len(boxes), 2, 3, 2)).astype(boxes.dtype)
+    mask = RNG.random((len(boxes), 1, 3, 2)).astype(boxes.dtype)
+    yield one("deform_roi_pool", maps, boxes, offsets, (3, 2), to=(out, dtype), mask=mask, **words)
+    yield one("deform_roi_pool_backward", grad, boxes, offsets, maps.shape, to=whole, mask=mask, **words)
+    to = offsets.shape, boxes.dtype
+    yield one("deform_roi_pool_backward_offsets", grad, maps, boxes, offsets, to=to, mask=mask, **words)
+    to = mask.shape, boxes.dtype
+    yield one("deform_roi_pool_backward_mask", grad, maps, boxes, offsets, mask, to=to, **words)
     yield one("ps_roi_align", of_bins, boxes, (3, 2), to=(out, dtype), **words)
     yield one("ps_roi_align_backward", grad, boxes, of_bins.shape, to=(of_bins.shape, dtype), **words)
     yield one("ps_roi_align_backward_rois", grad, of_bins, boxes, to=(boxes.shape, boxes.dtype), **words)

@@ -24,7 +24,7 @@ from strategies import (
 import roicy
 from roicy import _kinds
 from roicy._backend import adopt
-from roicy.plan import Given
+from roicy._given import Given
 
 pytestmark = pytest.mark.usefixtures("backend")
 

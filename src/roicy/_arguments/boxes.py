@@ -9,7 +9,7 @@ import numpy as np
 
 from roicy._arguments.arrays import FLOAT64, is_bfloat16, library_of, on_host
 from roicy._arguments.numbers import FLOAT32, INT32_MAX
-from roicy._types import DType, Ndarray
+from roicy._types import DType, Ndarray, Size
 
 #: What a row of boxes holds after the batch index.
 CORNERS = ("x1", "y1", "x2", "y2")
@@ -33,12 +33,14 @@ class Rois:
     lengths : list of int or None
         How many boxes each image has, where the caller gave one array per image.
     given : tuple of array
-        The caller's own arrays, which an output must not overlap.
+        The caller's own arrays, which an output must not overlap; batch indices are the last one.
     name : str
         What the argument is called, for errors.
+    offsets, mask : array or None
+        What belongs to each bin, as `roicy._types.Regions` has it.
     """
 
-    __slots__ = ("boxes", "columns", "given", "images", "lengths", "name")
+    __slots__ = ("boxes", "columns", "given", "images", "lengths", "mask", "name", "offsets")
 
     def __init__(
         self,
@@ -55,6 +57,34 @@ class Rois:
         self.lengths = lengths
         self.given = given
         self.name = name
+        self.offsets: Ndarray | None = None
+        self.mask: Ndarray | None = None
+
+    def put_bins(self, offsets: Ndarray, mask: Ndarray, size: Size, lent: bool = False) -> None:
+        """Take what belongs to each bin, as the caller gave it; None where there is nothing.
+
+        Positions are computed in float64 where boxes or offsets are, else in float32.
+        """
+        k = len(self.boxes)
+        if offsets is not None:
+            if offsets.shape != (k, 2, *size):
+                raise ValueError(
+                    f"offsets must have shape {(k, 2, *size)}, along x and along y of each bin of each row "
+                    f"of rois, got {offsets.shape}"
+                )
+            dtype = max(box_dtype("offsets", offsets.dtype), self.boxes.dtype, key=lambda it: it.itemsize)
+            if dtype != self.boxes.dtype:
+                self.boxes = self.boxes.astype(dtype)
+            self.offsets = own(offsets, dtype, lent)
+            self.given = (offsets, *self.given)
+        if mask is not None:
+            if mask.shape not in ((k, 1, *size), (k, *size)):
+                raise ValueError(
+                    f"mask must have shape {(k, 1, *size)} or {(k, *size)}, a number for each bin of each "
+                    f"row of rois, got {mask.shape}"
+                )
+            self.mask = own(mask, box_dtype("mask", mask.dtype), lent)
+            self.given = (mask, *self.given)
 
     def as_given(self, rows: Ndarray) -> Any:
         """Return rows that belong to the boxes, in one array or in a list, as the caller gave the boxes."""
@@ -73,8 +103,14 @@ class Rois:
     def invalid_row(self, row: int, images: int) -> ValueError:
         """Return the error for a row that no pooling can be done for."""
         values = on_host(self.boxes[row])
+        of_bins = self._not_finite(row)
         if not np.isfinite(values).all():
             found, expected = "is not finite", "finite numbers only"
+        elif of_bins:
+            return ValueError(
+                f"{of_bins}: expected finite numbers only for each row of rois; invalid='nan' accepts such "
+                "rows"
+            )
         else:
             if self.images is None:
                 found = f"has batch index {values[0]!s}"
@@ -82,6 +118,17 @@ class Rois:
                 found = f"has batch_indices[{row}] = {self.given[-1][row]}"
             expected = f"a batch index of at least 0 and below N = {images}"
         return ValueError(f"{self._place(row)} {found}: expected {expected}; invalid='nan' accepts such rows")
+
+    def _not_finite(self, row: int) -> str:
+        # the first number of a row's bins that is not finite, if there is one
+        for name, array in (("offsets", self.offsets), ("mask", self.mask)):
+            if array is not None:
+                values = on_host(array[row])
+                wrong = np.argwhere(~np.isfinite(values))
+                if len(wrong):
+                    place = tuple(map(int, wrong[0]))
+                    return f"{name}[{', '.join(map(str, (row, *place)))}] is {values[place]!s}"
+        return ""
 
     def too_fine_row(self, row: int) -> ValueError:
         """Return the error for a row with more samples in a bin than argmax can count."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import sys
 from reprlib import repr as short_repr
 from typing import Any, Literal, TypeVar
 
@@ -32,7 +33,7 @@ MOST_LEVELS = 64  # of a pyramid: each has half the rows of the one before
 FLOAT32: DType = np.dtype(np.float32)
 _OUTPUT_SIZE = "an int or a pair of ints (height, width)"
 _MAX_SAMPLING_RATIO = 65536
-# Samples of turned boxes share neither rows nor columns: each is a sample on its own, and costs time.
+# Samples of turned boxes and of moved bins share no rows of a box: each is one on its own, and costs time.
 _MAX_ROTATED_SAMPLING_RATIO = 128
 _MOST_BINS = 2**30  # of a box, where all of them are held at once
 _MAX_THREADS = 4096
@@ -126,12 +127,22 @@ def sampling_ratio(value: Any) -> int:
     return max(ratio, 0)
 
 
-def rotated_sampling_ratio(value: Any) -> int:
-    """Return the samples per bin and axis of rotated boxes, 0 for as many as the bin covers pixels."""
+def gamma(value: Any, boxes_dtype: DType) -> float:
+    """Return how far an offset of 1 moves a bin, in sizes of its box."""
+    factor = real("gamma", value)
+    if not abs(factor) <= (_FLOAT32_MAX if boxes_dtype == FLOAT32 else sys.float_info.max):
+        raise ValueError(
+            f"gamma must be finite in {boxes_dtype}, in which it is used, got {short_repr(value)}"
+        )
+    return factor
+
+
+def rotated_sampling_ratio(value: Any, boxes: str = "rotated boxes") -> int:
+    """Return the samples per bin and axis where they share no rows, 0 for as many as it covers pixels."""
     ratio = integer("sampling_ratio", value)
     if ratio > _MAX_ROTATED_SAMPLING_RATIO:
         raise ValueError(
-            f"sampling_ratio must be at most {_MAX_ROTATED_SAMPLING_RATIO} for rotated boxes "
+            f"sampling_ratio must be at most {_MAX_ROTATED_SAMPLING_RATIO} for {boxes} "
             f"(0 or less for adaptive), got {ratio}"
         )
     return max(ratio, 0)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from roicy import _arguments as settle
+from roicy._given import Given
 from roicy._types import Flag, Integer, Ndarray, Real, Shape, Size
 from roicy.compat._boxes import aligned_sizes, check_batch_column, check_rows, scale_in_float32
 from roicy.compat._unit_steps import UnitSteps
 from roicy.compat._words import Words
-from roicy.plan import Given
 
 WORDS = Words(
     features="data",

@@ -16,6 +16,7 @@ from roicy._types import (
     Accumulate,
     ArgmaxError,
     DType,
+    Moving,
     Ndarray,
     NumPyArray,
     Pasting,
@@ -62,6 +63,7 @@ __all__ = [
     "range_forward",
     "range_table",
     "sample_backward",
+    "sample_backward_bins",
     "sample_backward_rois",
     "sample_forward",
     "sample_table",
@@ -264,10 +266,10 @@ def range_argmax_error(
 
 
 def sample_table(
-    regions: Regions, sampling: Sampling, turn: Turn, accumulate: Accumulate, purpose: Purpose
+    regions: Regions, sampling: Sampling, how: Turn | Moving, accumulate: Accumulate, purpose: Purpose
 ) -> SampleTable:
-    """Return the sample tables of rotated boxes; see `roicy.cpu.tables.sample.SampleTable`."""
-    return SampleTable(regions, sampling, turn, accumulate, purpose, threads.for_call())
+    """Return the tables of rotated boxes or of moved bins; see `roicy.cpu.tables.sample.SampleTable`."""
+    return SampleTable(regions, sampling, how, accumulate, purpose, threads.for_call())
 
 
 def sample_forward(table: SampleTable, features: Ndarray, out: Ndarray) -> None:
@@ -286,6 +288,18 @@ def sample_backward_rois(
     """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
     _kernels(table.accumulate).sample_backward_rois(
         table, grad_output, features, grad_boxes, threads.for_call()
+    )
+
+
+def sample_backward_bins(
+    table: SampleTable, grad_output: Ndarray, features: Ndarray, gradient: Ndarray
+) -> None:
+    """Fill `gradient` (K, 2, PH, PW) with that of offsets, or (K, 1, PH, PW) with that of a mask.
+
+    It is zeros so far, and the table was made for the one or the other.
+    """
+    _kernels(table.accumulate).sample_backward_bins(
+        table, grad_output, features, gradient, threads.for_call()
     )
 
 

@@ -154,6 +154,42 @@ static inline RotatedBox rotated_box(const void *row, bool single, Sampling samp
                   : rotated_box_d((const double *)row, sampling, turn, rows, columns);
 }
 
+static inline RotatedBox upright_box(const void *row, bool single, Sampling sampling, int rows, int columns) {
+    return single ? upright_box_f((const float *)row, sampling, rows, columns)
+                  : upright_box_d((const double *)row, sampling, rows, columns);
+}
+
+static inline Point reach_of(const void *row, bool single, Sampling sampling, double gamma) {
+    return single ? reach_of_f((const float *)row, sampling, gamma)
+                  : reach_of_d((const double *)row, sampling, gamma);
+}
+
+static inline double number_at(const void *numbers, bool single, int64 i) {
+    return single ? ((const float *)numbers)[i] : ((const double *)numbers)[i];
+}
+
+static inline bool all_finite(const void *numbers, bool single, int64 first, int64 count) {
+    return single ? all_finite_f((const float *)numbers + first, count)
+                  : all_finite_d((const double *)numbers + first, count);
+}
+
+/* Offset i is that along x; that along y lies `bins` numbers further. */
+static inline Point moved_base(bool single, const RotatedBox *box, Point reach, const void *offsets, int64 i,
+                               int64 bins, int p, int q) {
+    const float *f = (const float *)offsets + i;
+    const double *d = (const double *)offsets + i;
+    if (single) {
+        const Point offset = {f[bins], f[0]};
+        return moved_base_f(box, reach, offset, p, q);
+    }
+    const Point offset = {d[bins], d[0]};
+    return moved_base_d(box, reach, offset, p, q);
+}
+
+static inline Run moved_run(bool single, const RotatedBox *box, double base, bool across) {
+    return single ? moved_run_f(box, (float)base, across) : moved_run_d(box, base, across);
+}
+
 static inline double find_reach(bool single, RotatedBox *box, int height, int width) {
     return single ? find_reach_f(box, height, width) : find_reach_d(box, height, width);
 }

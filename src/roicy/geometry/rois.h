@@ -48,6 +48,13 @@ GEOMETRY int clipped(double value, double low, double high) {
 #endif
 
 #ifdef BOX
+GEOMETRY bool OF(all_finite)(const BOX *numbers, int64 count) {
+    bool finite = true;
+    for (int64 i = 0; i < count; i++)
+        finite = finite & (isfinite(numbers[i]) != 0);
+    return finite;
+}
+
 /* The image of a row of so many numbers, -1 where the row is invalid. `given` says whether `image` is its
  * batch index; else it is the row's first number. */
 GEOMETRY int64 OF(image_of)(const BOX *row, int columns, bool given, int64 image, int64 images) {

@@ -128,6 +128,38 @@ GEOMETRY RotatedBox OF(rotated_box)(const BOX *row, Sampling sampling, Turn turn
     return box;
 }
 
+/* A box x1, y1, x2, y2 along the map's axes: its own are those, from the centre of the map's first pixel on, and
+ * positions along them are the map's. */
+GEOMETRY RotatedBox OF(upright_box)(const BOX *row, Sampling sampling, int rows, int columns) {
+    const Side y = OF(side_of)(row[1], row[3], sampling, rows, 0);
+    const Side x = OF(side_of)(row[0], row[2], sampling, columns, 0);
+    RotatedBox box = {0, 0, 1, 0};
+    box.start_y = y.start;
+    box.start_x = x.start;
+    box.bin_y = y.size;
+    box.bin_x = x.size;
+    box.count_y = (KEPT)y.count;
+    box.count_x = (KEPT)x.count;
+    box.grown = 0;
+    return box;
+}
+
+/* How far an offset of 1 moves a bin of such a box, in feature pixels. */
+GEOMETRY Point OF(reach_of)(const BOX *row, Sampling sampling, double gamma) {
+    const Side y = OF(side_of)(row[1], row[3], sampling, 1, 0);
+    const Side x = OF(side_of)(row[0], row[2], sampling, 1, 0);
+    const Point reach = {(BOX)gamma * (BOX)y.size, (BOX)gamma * (BOX)x.size};
+    return reach;
+}
+
+/* Where bin (p, q) of such a box begins that is moved by an offset, in the operation order of mmcv. */
+GEOMETRY Point OF(moved_base)(const RotatedBox *box, Point reach, Point offset, int p, int q) {
+    const BOX down = (BOX)reach.y * (BOX)offset.y, along = (BOX)reach.x * (BOX)offset.x;
+    const BOX start_y = (BOX)box->start_y + down, start_x = (BOX)box->start_x + along;
+    const Point base = {OF(bin_base)(start_y, (BOX)box->bin_y, p), OF(bin_base)(start_x, (BOX)box->bin_x, q)};
+    return base;
+}
+
 /* The samples with positions in [low, high]. */
 GEOMETRY Run OF(run_of)(BOX base, BOX bin_size, double count, KEPT low, KEPT high) {
     Run run = {{count, 0, -1, bin_size < 0}, {0, -1}};
@@ -162,6 +194,15 @@ GEOMETRY Run OF(row_run)(const RotatedBox *box, int p) {
 
 GEOMETRY Run OF(column_run)(const RotatedBox *box, int q) {
     return OF(run_of)(OF(column_base)(box, q), (BOX)box->bin_x, box->count_x, box->low_x, box->high_x);
+}
+
+/* The rows of a bin's samples that begin there; the columns where `across`. */
+GEOMETRY Run OF(moved_run)(const RotatedBox *box, BOX base, bool across) {
+    const Run none = {{box->count_y, 0, -1, false}, {0, -1}};
+    if (!isfinite(base))
+        return none;
+    return across ? OF(run_of)(base, (BOX)box->bin_x, box->count_x, box->low_x, box->high_x)
+                  : OF(run_of)(base, (BOX)box->bin_y, box->count_y, box->low_y, box->high_y);
 }
 
 /* A row of samples that is so far from the centre along the box's axis: its part of their positions. */

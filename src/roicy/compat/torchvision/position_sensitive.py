@@ -10,11 +10,11 @@ import roicy
 from roicy import _arguments as settle
 from roicy import _once as once
 from roicy._backend import adopt
+from roicy._given import Given
 from roicy._kinds import POSITION_SENSITIVE_CLIPPED
 from roicy._types import Array, Boxes, InputShape, Integer, Ndarray, OutputSize, Real
 from roicy.compat._boxes import aligned_sizes
 from roicy.compat.torchvision.inputs import WORDS, adopted, boxes_of
-from roicy.plan import Given
 
 
 def ps_roi_align(

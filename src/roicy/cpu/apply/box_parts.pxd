@@ -17,10 +17,10 @@ cdef struct Parts:
     int64_t begin, end      # the RoIs at a time
     int64_t room            # RoIs that there is room for
     int64_t blocks
-    int numbers             # of a box
+    int64_t numbers         # of a box
 
 
-cdef inline Parts parts_for(int64_t rois, int64_t channels, int numbers) noexcept nogil:
+cdef inline Parts parts_for(int64_t rois, int64_t channels, int64_t numbers) noexcept nogil:
     cdef Parts parts
     parts.part = NULL
     parts.begin = parts.end = 0
@@ -42,21 +42,25 @@ cdef inline void next_parts(Parts* parts, int64_t last) noexcept nogil:
     memset(parts.part, 0, (parts.end - parts.begin) * parts.blocks * parts.numbers * sizeof(double))
 
 
-cdef inline void note_part(Parts* parts, int64_t k, int64_t channel, const lanes* sums, double factor) noexcept nogil:
-    # The block's part of a RoI: the sums over its lanes, times a factor.
-    cdef double* part = parts.part + ((k - parts.begin) * parts.blocks + channel // LANES) * parts.numbers
-    cdef int j
+cdef inline double* part_of(Parts* parts, int64_t k, int64_t channel) noexcept nogil:
+    # The block's part of a RoI.
     check_inside(k, parts.begin, parts.end)
     check_inside(channel // LANES, 0, parts.blocks)
+    return parts.part + ((k - parts.begin) * parts.blocks + channel // LANES) * parts.numbers
+
+
+cdef inline void note_part(Parts* parts, int64_t k, int64_t channel, const lanes* sums, double factor) noexcept nogil:
+    # It is the sums over the block's lanes, times a factor.
+    cdef double* part = part_of(parts, k, channel)
+    cdef int64_t j
     for j in range(parts.numbers):
         part[j] = lanes_sum(sums[j]) * factor
 
 
 cdef inline void add_parts(Parts* parts, const int64_t* order, double* target) noexcept nogil:
     # `target` (RoI, number) gets what the parts add up to.
-    cdef int64_t k, block
+    cdef int64_t k, block, j
     cdef double total
-    cdef int j
     for k in range(parts.begin, parts.end):
         for j in range(parts.numbers):
             total = 0

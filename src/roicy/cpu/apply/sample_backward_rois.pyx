@@ -3,6 +3,9 @@
 A slope is what the weight of a tap gains when the box's centre, width, height or angle grows by one. Lanes are
 channels: they are summed at the end, blocks of channels in ascending order and in double precision, so that the bits do
 not depend on the threads.
+
+The gradient with respect to what moves each bin and multiplies its average is alike, with two slopes for every weight
+or with the weight itself, and summed for each bin alone.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -11,14 +14,15 @@ cimport numpy as cnp
 
 import numpy as np
 
-from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
+from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, part_of, parts_for, parts_length
 from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
 from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
-from roicy.cpu.lanes.gathering cimport pass_gather_slopes
+from roicy.cpu.lanes.gathering cimport pass_gather_bin_slopes, pass_gather_slopes
 from roicy.cpu.lanes.lanes cimport LANES, lanes, real
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.rois cimport Window
-from roicy.cpu.tables.sample cimport SLOPES, SampleChunk, Samples, SampleTable
+from roicy.cpu.tables.rotated cimport Point
+from roicy.cpu.tables.sample cimport BIN_SLOPES, SLOPES, SampleChunk, Samples, SampleTable
 from roicy.cpu.tuning cimport SAMPLE_BACKWARD_ROIS_SERIAL_WORK
 
 
@@ -31,6 +35,7 @@ cdef struct SampleBackwardRoisCall:
     View grad_output, features
     bint alone
     int64_t span, rows
+    int slopes              # of a tap that are summed for each bin; 0: SLOPES, for each box
     Parts parts
 
 
@@ -43,6 +48,9 @@ cdef void sample_backward_rois_task(void* settled, Task* task, Scratch* scratch)
     cdef lanes* bins = <lanes*> scratch.bins
     cdef lanes total[SLOPES]
     cdef const Window* window
+    cdef const int32_t* taps
+    cdef const real* slope
+    cdef const lanes* corner
     cdef Sheet sheet
     cdef int64_t k, at, count = gradient.rows * gradient.columns
     sheet.rows = call.rows
@@ -63,20 +71,49 @@ cdef void sample_backward_rois_task(void* settled, Task* task, Scratch* scratch)
         load_sheet(view, source, task.channels, window, call.span, &sheet, scratch.tile)
         load_bins(gradient, block_at(gradient, call.order[k], task.channel), task.channels, bins)
         at = samples.tap_start[k - samples.first]
-        pass_gather_slopes(sheet_at(&sheet, scratch.tile, window.top, window.left), samples.offset + at,
-                           <const real*> samples.slope + at * SLOPES, samples.tap_count + (k - samples.first) * count,
-                           <int> count, bins, total)
-        note_part(&call.parts, k, task.channel, total, 1)
+        taps = samples.tap_count + (k - samples.first) * count
+        corner = sheet_at(&sheet, scratch.tile, window.top, window.left)
+        if call.slopes:
+            slope = <const real*> (samples.slope if call.slopes == BIN_SLOPES else samples.weight) + at * call.slopes
+            pass_gather_bin_slopes(corner, samples.offset + at, slope, taps, <int> count, bins,
+                                   part_of(&call.parts, k, task.channel), call.slopes)
+        else:
+            pass_gather_slopes(corner, samples.offset + at, <const real*> samples.slope + at * SLOPES, taps,
+                               <int> count, bins, total)
+            note_part(&call.parts, k, task.channel, total, 1)
 
 
 def sample_backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,
                          int threads):
     """Fill `grad_boxes` (K, 5), float64, with d/d(cx, cy, w, h, angle); the others are shaped (RoI or image, ...)."""
+    gather_slopes(table, grad_output, features, <double*> cnp.PyArray_DATA(grad_boxes), 0, threads)
+
+
+def sample_backward_bins(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray gradient,
+                         int threads):
+    """Fill `gradient` (K, 2, PH, PW), float64, with d/d(offset along x, along y); (K, 1, PH, PW) with d/d(mask)."""
+    cdef double* target = <double*> cnp.PyArray_DATA(gradient)
+    cdef int slopes = <int> gradient.shape[1]
+    cdef int64_t bins = table.rows * <int64_t> table.columns, place, i
+    cdef Point* reach
+    gather_slopes(table, grad_output, features, target, slopes, threads)
+    if slopes != BIN_SLOPES:
+        return
+    with nogil:
+        for place in range(table.image_start[0] if table.images else table.rois, table.rois):
+            reach = table.reach + table.given[place]
+            for i in range(2 * bins * table.order[place], 2 * bins * table.order[place] + bins):
+                target[i] *= reach.x
+                target[i + bins] *= reach.y
+
+
+cdef int gather_slopes(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, double* target, int slopes,
+                       int threads) except -1:
+    # So many slopes of each tap, summed for each bin; for each box where there are none.
     cdef SampleBackwardRoisCall call
     cdef Work work = Work()
     cdef SampleChunk chunks = SampleChunk(table, threads)
     cdef View* view = &call.features
-    cdef double* target = <double*> cnp.PyArray_DATA(grad_boxes)
     cdef int64_t busy = 0, image, columns = 0
     cdef cnp.ndarray room
     cdef int number, entered
@@ -89,7 +126,9 @@ def sample_backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray
     call.alone = table.alone
     call.span = max(1, table.span)
     call.rows = call.span if table.alone else min(<int64_t> table.height, 2 * call.span)
-    call.parts = parts_for(table.rois, view.channels, SLOPES)
+    call.slopes = slopes
+    call.parts = parts_for(table.rois, view.channels,
+                           slopes * call.grad_output.rows * call.grad_output.columns if slopes else SLOPES)
     room = np.empty(parts_length(&call.parts))
     call.parts.part = <double*> cnp.PyArray_DATA(room)
     for image in range(table.images):
@@ -109,3 +148,4 @@ def sample_backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray
             work.run(sample_backward_rois_task, &call)
             with nogil:
                 add_parts(&call.parts, table.order, target)
+    return 0

@@ -153,30 +153,65 @@ ROICY_NOINLINE void pass_spread_piles(lanes *pixels, const bin_taps *bins, int d
     }
 }
 
-/* sum[j] = sum over the taps of slope[j] * pixels[offset], for the five slopes. */
+enum { MOST_SLOPES = 5 }; /* of a tap */
+
+/* sum[j] = sum over the taps of slope[j] * pixels[offset], for so many slopes of each. */
 ROICY_INLINE void slopes_as(const lanes *pixels, const int32_t *offset, const real *slope, int taps,
-                            lanes *sum) {
-    for (int j = 0; j < 5; j++)
+                            lanes *sum, const int slopes) {
+    for (int j = 0; j < slopes; j++)
         sum[j] = lanes_zero();
-    for (int t = 0; t < taps; t++, slope += 5) {
+    for (int t = 0; t < taps; t++, slope += slopes) {
         const lanes pixel = pixels[offset[t]];
-        for (int j = 0; j < 5; j++)
+        for (int j = 0; j < slopes; j++)
             sum[j] = lanes_madd(slope[j], pixel, sum[j]);
     }
 }
 
-ROICY_NOINLINE void slopes_long(const lanes *pixels, const int32_t *offset, const real *slope, int taps,
-                                lanes *sum) {
-    lanes piece[5], lost[5];
-    for (int j = 0; j < 5; j++)
+ROICY_INLINE void slopes_long_as(const lanes *pixels, const int32_t *offset, const real *slope, int taps,
+                                 lanes *sum, const int slopes) {
+    lanes piece[MOST_SLOPES], lost[MOST_SLOPES];
+    for (int j = 0; j < slopes; j++)
         sum[j] = lost[j] = lanes_zero();
     for (int t = 0; t < taps; t += PIECE) {
-        slopes_as(pixels, offset + t, slope + 5 * (ptrdiff_t)t, taps - t < PIECE ? taps - t : PIECE, piece);
-        for (int j = 0; j < 5; j++)
+        slopes_as(pixels, offset + t, slope + slopes * (ptrdiff_t)t, taps - t < PIECE ? taps - t : PIECE,
+                  piece, slopes);
+        for (int j = 0; j < slopes; j++)
             sum[j] = lanes_join(piece[j], sum[j], lost + j);
     }
-    for (int j = 0; j < 5; j++)
+    for (int j = 0; j < slopes; j++)
         sum[j] = lanes_restore(sum[j], lost[j]);
+}
+
+ROICY_NOINLINE void slopes_long(const lanes *pixels, const int32_t *offset, const real *slope, int taps,
+                                lanes *sum) {
+    slopes_long_as(pixels, offset, slope, taps, sum, 5);
+}
+
+/* part[j * bins + i] = sum over the lanes of bins[i] * sum over its taps of slope[j] * pixels[offset]. */
+ROICY_INLINE void bin_slopes_as(const lanes *pixels, const int32_t *offset, const real *slope,
+                                const int32_t *taps, int bins, const lanes *factor, double *part,
+                                const int slopes) {
+    lanes sum[MOST_SLOPES];
+    for (int i = 0; i < bins; i++) {
+        if (taps[i] > GATHER_PIECE)
+            slopes_long_as(pixels, offset, slope, taps[i], sum, slopes);
+        else
+            slopes_as(pixels, offset, slope, taps[i], sum, slopes);
+        offset += taps[i];
+        slope += slopes * (ptrdiff_t)taps[i];
+        for (int j = 0; j < slopes; j++)
+            part[j * (ptrdiff_t)bins + i] = lanes_sum(lanes_multiply_add(factor[i], sum[j], lanes_zero()));
+    }
+}
+
+/* The same for two slopes, or for one, which then is the weight. */
+ROICY_NOINLINE void pass_gather_bin_slopes(const lanes *pixels, const int32_t *offset, const real *slope,
+                                           const int32_t *taps, int bins, const lanes *factor, double *part,
+                                           int slopes) {
+    if (slopes == 2)
+        bin_slopes_as(pixels, offset, slope, taps, bins, factor, part, 2);
+    else
+        bin_slopes_as(pixels, offset, slope, taps, bins, factor, part, 1);
 }
 
 /* total[j] = sum over bins of bins[i] * sum over its taps of slope[j] * pixels[offset], for the five slopes.
@@ -195,7 +230,7 @@ ROICY_NOINLINE void pass_gather_slopes(const lanes *pixels, const int32_t *offse
             if (taps[i] > GATHER_PIECE)
                 slopes_long(pixels, offset, slope, taps[i], sum);
             else
-                slopes_as(pixels, offset, slope, taps[i], sum);
+                slopes_as(pixels, offset, slope, taps[i], sum, 5);
             offset += taps[i];
             slope += 5 * (ptrdiff_t)taps[i];
             for (int j = 0; j < 5; j++)

@@ -25,5 +25,7 @@ cdef extern from "gathering.h" nogil:
                            const offset_range* rows, const uint8_t* full, ptrdiff_t apart) noexcept
     void pass_gather_slopes(const lanes* pixels, const int32_t* offset, const real* slope, const int32_t* taps,
                             int bins, const lanes* factor, lanes* total) noexcept
+    void pass_gather_bin_slopes(const lanes* pixels, const int32_t* offset, const real* slope, const int32_t* taps,
+                                int bins, const lanes* factor, double* part, int slopes) noexcept
     void pass_gather_runs(const char* pixels, const int64_t* offset, const real* weight, int taps, ptrdiff_t channels,
                           lanes* target) noexcept

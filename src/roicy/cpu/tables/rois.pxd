@@ -14,6 +14,7 @@ cdef extern from "geometry/cpu.h" nogil:
         int32_t low, high
 
     int clipped(double value, double low, double high)
+    bint all_finite(const void* numbers, bint single, long long first, long long count)
     double coordinate(const void* box, bint single, int axis)
 
 
@@ -62,7 +63,7 @@ cdef class RoiTable:
     cdef tuple choose(self, regions)
     cdef void* reserve(self, size_t count, size_t size) except NULL
     cdef int describe(self, input_shape, output_size, str accumulate, cnp.ndarray boxes) except -1
-    cdef int64_t* find_images(self, cnp.ndarray boxes, images) except NULL
+    cdef int64_t* find_images(self, cnp.ndarray boxes, images, of_bins=*) except NULL
     cdef int arrange(self, SortKey* keys) except -1
     cdef int summarise(self, const int64_t* image, const double* cost) except -1
 

@@ -84,8 +84,11 @@ cdef class RoiTable:
         self.first_invalid = -1
         return 0
 
-    cdef int64_t* find_images(self, cnp.ndarray boxes, images) except NULL:
-        """Return (K) the image of each row, -1 where the row is invalid."""
+    cdef int64_t* find_images(self, cnp.ndarray boxes, images, of_bins=()) except NULL:
+        """Return (K) the image of each row, -1 where the row is invalid.
+
+        `of_bins` are arrays of other numbers that belong to each row.
+        """
         cdef int64_t* image = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
         cdef const int64_t* given = NULL
         cdef const char* row = <const char*> cnp.PyArray_DATA(boxes)
@@ -97,8 +100,12 @@ cdef class RoiTable:
             for k in range(self.rois):
                 image[k] = image_of(row + k * step, single, <int> columns, given != NULL,
                                     given[k] if given != NULL else 0, self.images)
-                if image[k] < 0 and self.first_invalid < 0:
-                    self.first_invalid = self.row_of[k] if self.row_of != NULL else k
+        for array in of_bins:
+            find_finite(array, self.rois, image)
+        for k in range(self.rois):
+            if image[k] < 0:
+                self.first_invalid = self.row_of[k] if self.row_of != NULL else k
+                break
         return image
 
     cdef int arrange(self, SortKey* keys) except -1:
@@ -147,6 +154,18 @@ cdef class RoiTable:
             for at in range(count):
                 self.order[at] = self.row_of[self.order[at]]
         return 0
+
+
+cdef int find_finite(cnp.ndarray array, int64_t rows, int64_t* image) except -1:
+    # Rows of an array with numbers that are not finite have no image.
+    cdef const void* numbers = cnp.PyArray_DATA(array)
+    cdef bint single = cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32
+    cdef int64_t count = cnp.PyArray_SIZE(array) // max(<int64_t> 1, rows), k
+    with nogil:
+        for k in range(rows):
+            if not all_finite(numbers, single, k * count, count):
+                image[k] = -1
+    return 0
 
 
 cdef int sort(SortKey* keys, int64_t count) except -1:

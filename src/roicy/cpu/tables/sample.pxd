@@ -4,11 +4,12 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from roicy.cpu.tables.rois cimport RoiTable, Window
-from roicy.cpu.tables.rotated cimport RotatedBox
+from roicy.cpu.tables.rotated cimport Point, RotatedBox
 from roicy.cpu.tables.samples cimport Sampling
 
 cdef enum:
     SLOPES = 5              # cx, cy, w, h, angle
+    BIN_SLOPES = 2          # of a bin that is moved: x, y
     MERGED_FROM = 5         # samples a bin from which on those on the same pixel merge
 
 
@@ -22,7 +23,7 @@ cdef struct Samples:
     void* weight
     uint8_t* full               # (RoIs of the run, bins) for the adjoint alone: whether its pixels' sums begin again
     uint8_t* ever_full          # (RoIs of the run) whether any of the RoI's are
-    void* slope                 # for the box gradient alone: d weight / d (cx, cy, w, h, angle) of each tap
+    void* slope                 # for two gradients alone, of each tap: d weight / d (cx, cy, w, h, angle), or d (x, y)
 
 
 cdef struct Terms:
@@ -42,7 +43,16 @@ cdef class SampleTable(RoiTable):
     cdef int64_t* chunk         # (chunks + 1) ranks of RoIs: whose taps are held together
     cdef readonly int chunks
     cdef bint alone             # each RoI's window is loaded for itself; else all of an image's RoIs share a tile
-    cdef bint sloped
+    cdef int slopes             # of a tap: SLOPES, BIN_SLOPES or none
+    cdef bint upright           # boxes lie along the map's axes
+    # of upright boxes, in the order given: the offsets of bins, of the boxes' dtype (K, 2, bins), NULL where they are
+    # not moved; how far an offset of 1 moves them (K); what their averages are multiplied by (K, bins), NULL for 1
+    cdef const void* offsets
+    cdef Point* reach
+    cdef const void* factor
+    cdef bint single_factor     # they are floats
+    cdef tuple arrays           # that these point to
+    cdef int64_t* given         # (K) the row of these that a RoI is
     cdef bint spreading         # for the adjoint
     cdef Terms terms            # for the adjoint
     cdef bint single            # boxes are float32
@@ -51,6 +61,7 @@ cdef class SampleTable(RoiTable):
     cdef int32_t* tile_left     # (images) the part of a row that the tile holds
     cdef int32_t* tile_columns
     cdef Samples samples        # of all RoIs, where there is one chunk
+    cdef tuple find_bins(self, regions)
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil
 
 

@@ -1,6 +1,6 @@
 from typing import Self
 
-from roicy._types import Regions, Sampling, Turn
+from roicy._types import Moving, Regions, Sampling, Turn
 from roicy.cpu.tables.rois import RoiTable
 
 class SampleTable(RoiTable):
@@ -9,7 +9,7 @@ class SampleTable(RoiTable):
         cls,
         regions: Regions,
         sampling: Sampling,
-        turn: Turn,
+        how: Turn | Moving,
         accumulate: str,
         purpose: str,
         threads: int,

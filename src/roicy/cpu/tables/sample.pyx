@@ -1,6 +1,6 @@
-"""Sample tables: which pixels each bin of a rotated box averages, and with what weights.
+"""Sample tables: which pixels each bin of a rotated box averages, or each bin that is moved, and with what weights.
 
-Turned samples lie on no grid of rows and columns, so every bin has a list of pixels of its own::
+Such samples lie on no grid of rows and columns of a box, so every bin has a list of pixels of its own::
 
     box ──▶ sample positions ──▶ bin (p, q): (pixel, weight) (pixel, weight) ...
                                  samples on the same pixel merge, weights are divided by the count
@@ -13,11 +13,13 @@ from libc.stdint cimport uint8_t, uint32_t
 
 cimport numpy as cnp
 
+from roicy._types import Moving
+
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes, try_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport SortKey, Window
-from roicy.cpu.tables.rotated cimport RotatedBox, Turn, rotated_box
+from roicy.cpu.tables.rotated cimport Point, RotatedBox, Turn, reach_of, rotated_box, upright_box
 from roicy.cpu.tables.samples cimport Sampling, sampling_of
 from roicy.cpu.tuning cimport SAMPLE_ALONE_SHARE, SAMPLE_TABLE_ROIS_OF_A_THREAD
 
@@ -28,6 +30,9 @@ include "sample_terms.pyx"
 
 cdef enum:
     ROIS_OF_A_PIECE = 8
+
+# Of all RoIs of a table: bytes of more could not be counted.
+cdef int64_t MOST_TAPS = <int64_t> 1 << 57
 
 # Bytes of the taps that are held at a time.
 cdef int64_t chunk_bytes = 3 << 23
@@ -40,41 +45,51 @@ def hold(int64_t size):
 
 
 cdef class SampleTable(RoiTable):
-    """The geometry of K rotated RoIs, and their taps where all of them fit into one chunk; RoIs by bands of their last
-    rows (of their first ones for the adjoint).
+    """The geometry of K RoIs, and their taps where all of them fit into one chunk; RoIs by bands of their last rows (of
+    their first ones for the adjoint).
 
     Parameters
     ----------
     regions : Regions
         Boxes (K, 5) or (K, 6): centre, width, height and angle; maps and bins.
-    sampling, turn : Sampling, Turn
-        Where samples lie in them, and how angles are meant.
+    sampling : Sampling
+        Where samples lie in them.
+    how : Turn or Moving
+        How angles are meant; or of boxes (K, 4) or (K, 5) along the axes, how far offsets move their bins.
     accumulate : {"float32", "float64"}
         Type of the weights.
-    purpose : {"forward", "backward", "backward_rois"}
+    purpose : {"forward", "backward", "backward_rois", "backward_offsets", "backward_mask"}
         What the table is for.
     threads : int
         Threads that may be used.
     """
 
-    def __cinit__(self, regions, sampling, turn, str accumulate, str purpose, int threads):
+    def __cinit__(self, regions, sampling, how, str accumulate, str purpose, int threads):
         cdef cnp.ndarray boxes
-        cdef bint degrees = turn.degrees, clockwise = turn.clockwise
         cdef Noting noting
+        cdef int numbers
         boxes, images = self.choose(regions)
         self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
         if self.height * <int64_t> self.width > 0x7fffffff:
             raise ValueError(f"features must have at most 2147483647 pixels a plane, got {self.height} x {self.width}")
-        self.sloped = purpose == "backward_rois"
+        self.slopes = {"backward_rois": SLOPES, "backward_offsets": BIN_SLOPES}.get(purpose, 0)
         self.spreading = purpose == "backward"
         self.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         self.sampling = sampling_of(sampling)
-        self.turn = (-1 if clockwise else 1) * (M_PI / 180 if degrees else 1)
+        self.upright = isinstance(how, Moving)
+        if self.upright:
+            noting.gamma = how.gamma
+            noting.image = self.find_images(boxes, images, self.find_bins(regions))
+            if purpose == "backward_mask":
+                self.factor = NULL      # what the mask is multiplied by
+        else:
+            noting.turn = Turn(degrees=how.degrees, clockwise=how.clockwise)
+            self.turn = (-1 if how.clockwise else 1) * (M_PI / 180 if how.degrees else 1)
+            noting.image = self.find_images(boxes, images)
+        numbers = 4 if self.upright else 5
         noting.step = cnp.PyArray_DIM(boxes, 1) * cnp.PyArray_ITEMSIZE(boxes)
-        noting.boxes = <const char*> cnp.PyArray_DATA(boxes) + noting.step - 5 * cnp.PyArray_ITEMSIZE(boxes)
+        noting.boxes = <const char*> cnp.PyArray_DATA(boxes) + noting.step - numbers * cnp.PyArray_ITEMSIZE(boxes)
         noting.count = self.rois
-        noting.image = self.find_images(boxes, images)
-        noting.turn = Turn(degrees=degrees, clockwise=clockwise)
         noting.by_first_row = self.spreading
         # of one RoI at the least, and there may be too many to count
         try_bytes(bytes_of(self.rows, self.columns, sizeof(int32_t)))
@@ -85,6 +100,18 @@ cdef class SampleTable(RoiTable):
         if self.chunks == 1:
             lay_out(self, &self.samples, self.rois, self.room[self.rois], NULL)
             fill_chunk(self, &self.samples, 0, Bench(self, self.rois, threads))
+
+    cdef tuple find_bins(self, regions):
+        """Note what belongs to each bin; return its arrays."""
+        self.reach = <Point*> self.reserve(self.rois, sizeof(Point))
+        self.given = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
+        if regions.offsets is not None:
+            self.offsets = cnp.PyArray_DATA(<cnp.ndarray> regions.offsets)
+        if regions.mask is not None:
+            self.factor = cnp.PyArray_DATA(<cnp.ndarray> regions.mask)
+            self.single_factor = cnp.PyArray_TYPE(<cnp.ndarray> regions.mask) == cnp.NPY_FLOAT32
+        self.arrays = tuple([array for array in (regions.offsets, regions.mask) if array is not None])
+        return self.arrays
 
     def in_pieces(self, str purpose, dtype):
         """As `RoiTable.in_pieces`: chunk after chunk adds to a gradient, which may not have the type for it."""
@@ -120,7 +147,8 @@ cdef RotatedRois rotated_rois(SampleTable table) noexcept:
     return RotatedRois(
         box=table.box, window=table.window, room=table.room, rows=table.rows, columns=table.columns,
         height=table.height, width=table.width, sampling=table.sampling, turn=table.turn,
-        single=table.single, double_=table.double, sloped=table.sloped,
+        single=table.single, double_=table.double, slopes=table.slopes, offsets=table.offsets, reach=table.reach,
+        factor=table.factor, single_factor=table.single_factor, given=table.given,
     )
 
 
@@ -132,6 +160,9 @@ cdef struct Noting:
     int64_t count
     const int64_t* image
     Turn turn
+    bint upright
+    double gamma
+    Point* reach            # as the table has it
     bint by_first_row
     # (K) in the order given
     RotatedBox* box
@@ -148,6 +179,8 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
     noting.window = <Window*> table.reserve(count, sizeof(Window))
     noting.box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
     noting.rois = rotated_rois(table)
+    noting.upright = table.upright
+    noting.reach = table.reach
     table.box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
     table.window = <Window*> table.reserve(count, sizeof(Window))
     table.room = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
@@ -159,7 +192,11 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
     for k in range(count):
         table.box[k] = noting.box[keys[k].roi]
         table.window[k] = noting.window[keys[k].roi]
+        if keys[k].room_y > MOST_TAPS - table.room[k]:
+            raise MemoryError("roicy: no memory for the taps of this many bins")
         table.room[k + 1] = table.room[k] + keys[k].room_y
+        if table.upright:
+            table.given[k] = keys[k].roi
         table.most_pixels = max(table.most_pixels, keys[k].extent)
         window = table.window + k
         cost[k] = (window.bottom - window.top) * <double> (window.right - window.left)
@@ -189,9 +226,14 @@ cdef void note_piece(void* settled, int64_t number, int thread) noexcept nogil:
 
 cdef void note_box(Noting* n, int64_t roi) noexcept nogil:
     cdef RotatedBox* box = n.box + roi
+    cdef const char* row = n.boxes + roi * n.step
     cdef Window window = Window(top=0, bottom=0, left=0, right=0)
     cdef SortKey key = SortKey(image=n.image[roi], row=0, column=0, roi=roi, room_y=0, room_x=0, extent=0)
-    box[0] = rotated_box(n.boxes + roi * n.step, n.rois.single, n.rois.sampling, n.turn, n.rois.rows, n.rois.columns)
+    if n.upright:
+        box[0] = upright_box(row, n.rois.single, n.rois.sampling, n.rois.rows, n.rois.columns)
+        n.reach[roi] = reach_of(row, n.rois.single, n.rois.sampling, n.gamma)
+    else:
+        box[0] = rotated_box(row, n.rois.single, n.rois.sampling, n.turn, n.rois.rows, n.rois.columns)
     if key.image >= 0:
         window = give_room(&n.rois, box, &key)
     key.row = window.top if n.by_first_row else window.bottom
@@ -202,7 +244,7 @@ cdef void note_box(Noting* n, int64_t roi) noexcept nogil:
 
 cdef inline size_t tap_bytes(SampleTable table) noexcept:
     cdef size_t real = sizeof(double) if table.double else sizeof(float)
-    return sizeof(int32_t) + real * (1 + (SLOPES if table.sloped else 0))
+    return sizeof(int32_t) + real * (1 + table.slopes)
 
 
 cdef int divide(SampleTable table, bint whole_rows) except -1:
@@ -238,7 +280,7 @@ cdef size_t lay_out(SampleTable table, Samples* samples, int64_t rois, int64_t t
     size[1] = bytes_of(rois, bins, sizeof(int32_t))
     size[2] = taps * sizeof(int32_t)
     size[3] = taps * real
-    size[4] = taps * real * SLOPES if table.sloped else 0
+    size[4] = taps * real * table.slopes
     size[5] = rois * bins if table.spreading else 0
     size[6] = rois if table.spreading else 0
     for i in range(7):
@@ -268,7 +310,7 @@ cdef class Bench:
     cdef double* _memory
 
     def __cinit__(self, SampleTable table, int64_t rois, int threads):
-        cdef int64_t pixels = max(1, table.most_pixels), slopes = SLOPES if table.sloped else 0, i
+        cdef int64_t pixels = max(1, table.most_pixels), slopes = table.slopes, i
         self.threads = <int> max(1, min(threads, rois // SAMPLE_TABLE_ROIS_OF_A_THREAD + 1))
         self.scratch = <Scratch*> allocate(self.threads * sizeof(Scratch))
         self._memory = <double*> allocate(self.threads * pixels * (1 + slopes) * sizeof(double))

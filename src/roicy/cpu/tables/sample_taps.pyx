@@ -1,4 +1,4 @@
-"""The taps of the bins of one rotated box.
+"""The taps of the bins of one box.
 
     box ──▶ rows and columns of samples, turned ──▶ pixels and weights of each sample ──▶ taps
 
@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t
 from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.rotated cimport (
     Extent, Landed, Point, RotatedBox, Run, column_base_d, column_base_f, column_run, column_turned, find_reach,
-    finite_box, landed, row_base_d, row_base_f, row_run, row_turned, window_of,
+    finite_box, landed, moved_base, moved_run, number_at, row_base_d, row_base_f, row_run, row_turned, window_of,
 )
 from roicy.cpu.tables.samples cimport Sampling, Span, next_position, position_at
 
@@ -33,7 +33,12 @@ cdef struct RotatedRois:
     double turn                 # radians per unit of the angle, with its sign
     bint single                 # boxes are float32
     bint double_                # weights are double
-    bint sloped                 # for the box gradient
+    int slopes                  # of a tap: SLOPES, BIN_SLOPES or none
+    const void* offsets         # as the table has them
+    const Point* reach
+    const void* factor
+    bint single_factor
+    const int64_t* given
 
 
 cdef struct Turned:
@@ -46,7 +51,7 @@ cdef struct Turned:
 cdef struct Scratch:
     # what the samples of a bin leave on the pixels around it, all of it as it was once the bin is done
     double* weight          # -0.0 where no sample was
-    double* slope           # (pixels, SLOPES)
+    double* slope           # (pixels, slopes)
     Turned column[PIECE]
     Run along[KEPT_RUNS]
 
@@ -61,6 +66,7 @@ cdef struct Filling:
     int stride              # pixels from a row to the next where the RoI's pixels are loaded
     bint merge              # samples on the same pixel are one tap
     Window part             # the pixels around the bin
+    double factor           # what the bin's average is multiplied by
     int64_t at              # the next tap
 
 
@@ -86,16 +92,67 @@ cdef inline void join(Extent* all, Run run, double* most) noexcept nogil:
         most[0] = max(most[0], samples_in(run.span))
 
 
+cdef inline Window joined(Window all, Window part) noexcept nogil:
+    # The smallest window around both; an empty one adds nothing.
+    if all.bottom == all.top:
+        return part
+    return Window(top=min(all.top, part.top), bottom=max(all.bottom, part.bottom),
+                  left=min(all.left, part.left), right=max(all.right, part.right))
+
+
+cdef inline void give_bin_room(const RotatedRois* rois, const RotatedBox* box, Run down, Run along, Window* part,
+                               SortKey* key) noexcept nogil:
+    # Room for the taps of a bin whose samples can reach the map, and the pixels around it.
+    cdef double area, most = 4 * samples_in(down.span) * samples_in(along.span)
+    part[0] = window_of(box, down.extent, along.extent, box.error, rois.height, rois.width)
+    if merged(box):
+        area = (part.bottom - part.top) * <double> (part.right - part.left)
+        key.extent = max(key.extent, <int64_t> area)
+        most = min(area, most)
+    elif part.bottom == part.top:
+        return
+    key.room_y += <int64_t> most
+
+
+cdef inline Point begin_of(const RotatedRois* rois, const RotatedBox* box, int64_t roi, int p, int q) noexcept nogil:
+    # Where a bin of a RoI begins whose bins are moved.
+    cdef int64_t bins = rois.rows * <int64_t> rois.columns, bin = p * <int64_t> rois.columns + q
+    return moved_base(rois.single, box, rois.reach[roi], rois.offsets, 2 * bins * roi + bin, bins, p, q)
+
+
+cdef Window give_moved_room(const RotatedRois* rois, const RotatedBox* box, SortKey* key) noexcept nogil:
+    # As `give_room`, of bins that are moved.
+    cdef Window window = Window(top=0, bottom=0, left=0, right=0), part
+    cdef Run down, along
+    cdef Point begin
+    cdef int p, q
+    for p in range(rois.rows):
+        for q in range(rois.columns):
+            begin = begin_of(rois, box, key.roi, p, q)
+            down = moved_run(rois.single, box, begin.y, False)
+            if down.span.first > down.span.last:
+                continue
+            along = moved_run(rois.single, box, begin.x, True)
+            if along.span.first > along.span.last:
+                continue
+            give_bin_room(rois, box, down, along, &part, key)
+            if part.bottom > part.top:
+                window = joined(window, part)
+    return window
+
+
 cdef Window give_room(const RotatedRois* rois, RotatedBox* box, SortKey* key) noexcept nogil:
     # Notes from where on a RoI, which has an image, the map can be reached. The key gets room for its taps. Returns
     # the window.
     cdef Window window = Window(top=0, bottom=0, left=0, right=0), part
     cdef Extent all_y = Extent(low=INFINITY, high=-INFINITY), all_x = Extent(low=INFINITY, high=-INFINITY)
     cdef Run down, along
-    cdef double error = find_reach(rois.single, box, rois.height, rois.width), most_y = 0, most_x = 0, area
+    cdef double error = find_reach(rois.single, box, rois.height, rois.width), most_y = 0, most_x = 0
     cdef int p, q
     if not finite_box(box) or not isfinite(error):
         return window
+    if rois.offsets != NULL:
+        return give_moved_room(rois, box, key)
     for p in range(rois.rows):
         join(&all_y, row_run(rois.single, box, p), &most_y)
     for q in range(rois.columns):
@@ -115,10 +172,7 @@ cdef Window give_room(const RotatedRois* rois, RotatedBox* box, SortKey* key) no
         for q in range(rois.columns):
             along = column_run(rois.single, box, q)
             if along.span.first <= along.span.last:
-                part = window_of(box, down.extent, along.extent, error, rois.height, rois.width)
-                area = (part.bottom - part.top) * <double> (part.right - part.left)
-                key.extent = max(key.extent, <int64_t> area)
-                key.room_y += <int64_t> min(area, 4 * samples_in(down.span) * samples_in(along.span))
+                give_bin_room(rois, box, down, along, &part, key)
     return window
 
 
@@ -131,13 +185,17 @@ cdef inline void put(void* target, bint double_, int64_t i, double value) noexce
 
 cdef inline void slopes_of(const RotatedRois* rois, const RotatedBox* box, const Landed* at, const Motion* row,
                            const Turned* column, double[SLOPES]* slope) noexcept nogil:
-    # How the weights of a sample's four pixels follow the box.
+    # How the weights of a sample's four pixels follow the box, or its bin.
     cdef double y, x, ly = at.y.part, lx = at.x.part, scale = rois.sampling.spatial_scale
     cdef double by_angle_y = row.by_angle_y - column.part.x, by_angle_x = row.by_angle_x - column.part.y
     cdef int corner, grown = <int> box.grown
     for corner in range(4):
         y = 0 if at.y.flat else (lx if corner & 1 else 1 - lx) * (1 if corner & 2 else -1)
         x = 0 if at.x.flat else (ly if corner & 2 else 1 - ly) * (1 if corner & 1 else -1)
+        if rois.slopes == BIN_SLOPES:
+            slope[corner][0] = x
+            slope[corner][1] = y
+            continue
         slope[corner][0] = x * scale
         slope[corner][1] = y * scale
         slope[corner][2] = 0 if grown & 2 else column.share * scale * (x * box.cos - y * box.sin)
@@ -199,7 +257,7 @@ cdef inline void note_sample(Filling* f, const Turned* column, Point row, double
     weight[1] = run * (1 - ly) * lx
     weight[2] = run * ly * (1 - lx)
     weight[3] = run * ly * lx
-    if rois.sloped:
+    if rois.slopes:
         slopes_of(rois, f.box, &at, motion, column, slope)
     for corner in range(4):
         y = at.y.low + (0 if at.y.last else corner >> 1)
@@ -207,14 +265,13 @@ cdef inline void note_sample(Filling* f, const Turned* column, Point row, double
         if f.merge:
             pixel = (y - f.part.top) * <int64_t> (f.part.right - f.part.left) + x - f.part.left
             f.scratch.weight[pixel] += weight[corner]
-            for j in range(SLOPES):
-                f.scratch.slope[pixel * SLOPES + j] += run * slope[corner][j]
+            for j in range(rois.slopes):
+                f.scratch.slope[pixel * rois.slopes + j] += run * slope[corner][j]
             continue
         samples.offset[f.at] = (y - f.window.top) * f.stride + x - f.window.left
-        put(samples.weight, rois.double_, f.at, weight[corner])
-        if rois.sloped:
-            for j in range(SLOPES):
-                put(samples.slope, rois.double_, f.at * SLOPES + j, run * slope[corner][j])
+        put(samples.weight, rois.double_, f.at, weight[corner] * f.factor)
+        for j in range(rois.slopes):
+            put(samples.slope, rois.double_, f.at * rois.slopes + j, run * slope[corner][j] * f.factor)
         f.at += 1
 
 
@@ -237,7 +294,7 @@ cdef inline void fill_bin(Filling* f, Span* down, floating base, int p, int colu
         motion.by_angle_x = row.y
         index = following
         for i in range(columns_turned):
-            if f.merge and not f.rois.sloped:
+            if f.merge and not f.rois.slopes:
                 merge_sample(f, f.scratch.column + i, row, run, base)
             else:
                 note_sample(f, f.scratch.column + i, row, run, &motion, base)
@@ -260,21 +317,28 @@ cdef void collect(Filling* f) noexcept nogil:
     cdef double* slope = f.scratch.slope
     cdef bint double_ = f.rois.double_
     cdef int64_t at = f.at
-    cdef int row, column, j
+    cdef int row, column, j, slopes = f.rois.slopes
     for row in range(f.part.top - f.window.top, f.part.bottom - f.window.top):
         for column in range(f.part.left - f.window.left, f.part.right - f.window.left):
             if not signbit(weight[0]):
                 samples.offset[at] = row * f.stride + column
-                put(samples.weight, double_, at, weight[0])
+                put(samples.weight, double_, at, weight[0] * f.factor)
                 weight[0] = -0.0
-                if f.rois.sloped:
-                    for j in range(SLOPES):
-                        put(samples.slope, double_, at * SLOPES + j, slope[j])
-                        slope[j] = 0
+                for j in range(slopes):
+                    put(samples.slope, double_, at * slopes + j, slope[j] * f.factor)
+                    slope[j] = 0
                 at += 1
             weight += 1
-            slope += SLOPES
+            slope += slopes
     f.at = at
+
+
+cdef inline double row_base(bint single, const RotatedBox* box, int p) noexcept nogil:
+    return row_base_f(box, p) if single else row_base_d(box, p)
+
+
+cdef inline double column_base(bint single, const RotatedBox* box, int q) noexcept nogil:
+    return column_base_f(box, q) if single else column_base_d(box, q)
 
 
 cdef void fill_box(const RotatedRois* rois, Samples* samples, int64_t k, int stride, Scratch* scratch) noexcept nogil:
@@ -283,35 +347,50 @@ cdef void fill_box(const RotatedRois* rois, Samples* samples, int64_t k, int str
     cdef const Window* window = rois.window + k
     cdef Filling f
     cdef Run down, along
+    cdef Point begins
+    cdef bint moved = rois.offsets != NULL
     cdef int64_t bin, begin, bins = rois.rows * <int64_t> rois.columns
     cdef int32_t* counts = samples.tap_count + (k - samples.first) * bins
     cdef int p, q
     f = Filling(rois=rois, box=box, window=window, samples=samples, scratch=scratch, stride=stride, merge=merged(box),
-                part=window[0], at=rois.room[k] - rois.room[samples.first])
+                part=window[0], at=rois.room[k] - rois.room[samples.first], factor=1)
     samples.tap_start[k - samples.first] = f.at
     for bin in range(bins):
         counts[bin] = 0
     if window.bottom == window.top:
         return
-    for q in range(min(rois.columns, <int> KEPT_RUNS)):
+    for q in range(0 if moved else min(rois.columns, <int> KEPT_RUNS)):
         scratch.along[q] = column_run(rois.single, box, q)
     for p in range(rois.rows):
-        down = row_run(rois.single, box, p)
-        if down.span.first > down.span.last:
-            continue
+        if not moved:
+            down = row_run(rois.single, box, p)
+            if down.span.first > down.span.last:
+                continue
+            begins.y = row_base(rois.single, box, p)
         for q in range(rois.columns):
-            along = scratch.along[q] if q < KEPT_RUNS else column_run(rois.single, box, q)
+            bin = p * <int64_t> rois.columns + q
+            if moved:
+                begins = begin_of(rois, box, rois.given[k], p, q)
+                down = moved_run(rois.single, box, begins.y, False)
+                if down.span.first > down.span.last:
+                    continue
+                along = moved_run(rois.single, box, begins.x, True)
+            else:
+                along = scratch.along[q] if q < KEPT_RUNS else column_run(rois.single, box, q)
+                begins.x = column_base(rois.single, box, q)
             if along.span.first > along.span.last:
                 continue
             if f.merge:
                 f.part = window_of(box, down.extent, along.extent, box.error, rois.height, rois.width)
                 if f.part.bottom == f.part.top:
                     continue
+            if rois.factor != NULL:
+                f.factor = number_at(rois.factor, rois.single_factor, rois.given[k] * bins + bin)
             begin = f.at
             if rois.single:
-                fill_columns(&f, &down.span, &along.span, p, q, row_base_f(box, p), column_base_f(box, q))
+                fill_columns(&f, &down.span, &along.span, p, q, <float> begins.y, <float> begins.x)
             else:
-                fill_columns(&f, &down.span, &along.span, p, q, row_base_d(box, p), column_base_d(box, q))
+                fill_columns(&f, &down.span, &along.span, p, q, begins.y, begins.x)
             if f.merge:
                 collect(&f)
-            counts[p * <int64_t> rois.columns + q] = <int32_t> (f.at - begin)
+            counts[bin] = <int32_t> (f.at - begin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Accumulate, Ndarray, Purpose, Regions, Sampling, Turn
+from roicy._types import Accumulate, Moving, Ndarray, Purpose, Regions, Sampling, Turn
 from roicy.cuda.apply.argmax import channels_closer
 from roicy.cuda.apply.channels_last import copy_with_channels_last
 from roicy.cuda.device import ACROSS, PIXELS, PIXELS_ACROSS, SEVERAL, Arguments, Device, channels_last, packs
@@ -38,10 +38,17 @@ class SampleKernels(Device):
     """RoIAlign of rotated boxes."""
 
     def sample_table(
-        self, regions: Regions, sampling: Sampling, turn: Turn, accumulate: Accumulate, purpose: Purpose
+        self,
+        regions: Regions,
+        sampling: Sampling,
+        how: Turn | Moving,
+        accumulate: Accumulate,
+        purpose: Purpose,
     ) -> SampleTable:
         """Return the sample table of rotated boxes, the same for any purpose; see `SampleTable`."""
-        return SampleTable(self, regions, sampling, turn, accumulate)
+        if isinstance(how, Moving):
+            raise NotImplementedError("deform_roi_pool takes arrays in host memory only, not yet on a GPU")
+        return SampleTable(self, regions, sampling, how, accumulate)
 
     def sample_forward(self, table: SampleTable, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the sample table."""
@@ -86,6 +93,12 @@ class SampleKernels(Device):
         blocks = -(-c // channels) * n * -(-h // rows) * -(-w // columns)
         source = "sample_backward"
         self.launch(source, source, options, blocks, CONSTANTS[source]["THREADS"], arguments)
+
+    def sample_backward_bins(
+        self, table: SampleTable, grad_output: Ndarray, features: Ndarray, gradient: Ndarray
+    ) -> None:
+        """Fill `gradient` (K, 2, PH, PW) with that of offsets, or (K, 1, PH, PW) with that of a mask."""
+        raise NotImplementedError("deform_roi_pool takes arrays in host memory only, not yet on a GPU")
 
     def sample_backward_rois(
         self, table: SampleTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray

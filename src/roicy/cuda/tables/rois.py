@@ -75,7 +75,7 @@ class RoiTable:
     packed_rois: Struct
 
     def __init__(self, device: Device, regions: Regions, accumulate: str) -> None:
-        boxes, images, input_shape, output_size, levels, level = regions
+        boxes, images, input_shape, output_size, levels, level = regions[:6]
         if input_shape[1] > _INT32_MAX:
             raise ValueError(
                 f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
