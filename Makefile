@@ -94,7 +94,7 @@ sanitize: $(VENV)-sanitize/roicy.stamp ## run all tests on the CPU's kernels und
 SANITIZED_TESTS := tests/cuda/test_cuda_twins.py tests/cuda_host tests/cuda/test_cuda_arrays.py tests/promises/test_conventions.py
 sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc's address and undefined-behaviour sanitizers
 	@$(ASAN) ASAN_OPTIONS=detect_leaks=0 ROICY_HOST_FENCES= \
-		ROICY_HOST_FLAGS="-O0 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
+		ROICY_HOST_FLAGS="-O0 -g1 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
 		$(BIN)/python -m pytest -q --capture=sys -k cuda -m "not slow" $(SANITIZED_TESTS) $(ARGS)
 
 # No network and no environment of its own: PY is a Python with CuPy, and torch with torchvision where they are there.

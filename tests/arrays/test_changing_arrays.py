@@ -274,7 +274,7 @@ calls = [
 writer = threading.Thread(target=write)
 writer.start()
 for call in calls:
-    end = time.perf_counter() + 0.2
+    end = time.perf_counter() + 0.1
     while time.perf_counter() < end:
         try:
             call()

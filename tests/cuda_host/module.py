@@ -27,6 +27,8 @@ from cuda_host.arguments import ArgumentError, Described, Parameter
 from cuda_host.fences import Fences
 
 HERE = Path(__file__).parent
+#: What names the lines of faults. Kernels are the same without it, and compiled again where one is at fault.
+LINES = ("-g1", "-gdwarf-4")  # a later one names files in a way that addr2line may misread
 #: Shared memory that a block may have, and how much of it without being asked for.
 MOST_SHARED, USUAL_SHARED = 227 * 1024, 48 * 1024
 #: Libraries that nobody has used for so long are removed.
@@ -104,8 +106,6 @@ def _usual_flags():
     flags = [
         "-std=gnu++17",
         "-O2",
-        "-g1",
-        "-gdwarf-4",  # a later one names files in a way that addr2line may misread
         "-fPIC",
         "-ffp-contract=off",
         "-fno-strict-aliasing",
@@ -192,8 +192,8 @@ def _runtime():
     return library, path
 
 
-def _compile(code, options):
-    defines = [option for option in options if not option.startswith(_CUDA_ONLY)]
+def _compile(code, options, lines=()):
+    defines = [*(option for option in options if not option.startswith(_CUDA_ONLY)), *lines]
     _, runtime = _runtime()
 
     def build(folder):
@@ -281,7 +281,7 @@ class HostModule:
             self._functions, index = {}, 0
             while table[index].name:
                 name = table[index].name.decode()
-                self._functions[name] = HostFunction(library, path, name, table[index], static)
+                self._functions[name] = HostFunction(library, self, name, table[index], static)
                 index += 1
 
     def get_function(self, name):
@@ -302,8 +302,8 @@ class HostModule:
 class HostFunction:
     """A kernel; called as `cupy.RawKernel` is."""
 
-    def __init__(self, library, path, name, kernel, static):
-        self._library, self._path, self._static = library, path, static
+    def __init__(self, library, module, name, kernel, static):
+        self._library, self._source, self._static = library, (module.code, module.options), static
         self.name = name
         self.max_dynamic_shared_size_bytes = USUAL_SHARED
         self.max_threads_per_block = kernel.most_threads
@@ -351,7 +351,8 @@ class HostFunction:
         # as the debugging information has it, with the places that it was inlined to
         if instruction is None or not shutil.which("addr2line"):
             return ""
-        found = _run(("addr2line", "-i", "-e", str(self._path), hex(instruction))).stdout.split("\n")
+        path = _compile(*self._source, LINES)
+        found = _run(("addr2line", "-i", "-e", str(path), hex(instruction))).stdout.split("\n")
         lines = [line.rpartition("/")[2].split()[0] for line in found if "kernel.cu:" in line]
         return f" ({' < '.join(lines)})" if lines else ""
 

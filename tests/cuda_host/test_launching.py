@@ -226,8 +226,8 @@ def test_a_source_is_compiled_once(monkeypatch):
     function = kernel("out[0] = 12345;")
     monkeypatch.setattr(module, "_run", None)
     again = kernel("out[0] = 12345;")
-    assert again._path == function._path
-    assert os.path.exists(again._path)
+    assert again._library._name == function._library._name
+    assert os.path.exists(again._library._name)
 
 
 # ---------------------------------------------------------------- numbers

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("backend")
 # ---------------------------------------------------------------- regions
 
 
+@pytest.mark.cpu_only("regions are a matter of Python's")
 def test_regions_of_all_small_maps():
     """Float32 truncates some positions a pixel short of the exact ones; these are the same ones."""
     for height in range(1, 65):

@@ -141,11 +141,11 @@ def test_the_last_bit_of_a_product_can_add_a_pixel(dtype, width, bins):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_edges_in_whole_numbers(dtype):
+def test_edges_in_whole_numbers(backend, dtype):
     """Those of adaptive pooling, whatever the numbers of pixels and of bins."""
     other = 0
     for width in (1, 3, 7, 12, 30, 39, 57, 96):
-        for bins in range(1, 61):
+        for bins in range(1, 61, 1 if backend == "cpu" else 7):
             exact = [(p * width // bins, -(-(p + 1) * width // bins) - 1) for p in range(bins)]
             call = {"bins": bins, "length": width + 1, "dtype": dtype}
             assert bins_of(0, width - 1, rounding="whole", **call) == exact

@@ -216,21 +216,21 @@ def test_more_features_than_int32_can_count(shape, available_memory):
 @pytest.mark.slow
 @pytest.mark.parametrize("layout, dtype", [("NCHW", "float16"), ("NHWC", "float32")])
 def test_more_results_than_int32_can_count(layout, dtype, available_memory):
-    """Many boxes with many channels."""
-    count, c, bins = 45000, 1024, 7
+    """Many boxes with many channels; large crops, of which there need be fewer."""
+    count, c, bins = 1930, 1024, 33
     need_memory(available_memory, count * c * bins * bins * np.dtype(dtype).itemsize)
-    features = np.random.default_rng(0).random((1, c, 8, 8)).astype(dtype)
-    rois = np.repeat(np.array([[0, 0, 0, 7, 7]], np.float32), count, axis=0)
-    rois[-1] = [0, 1, 0, 8, 7]
+    features = np.random.default_rng(0).random((1, c, bins + 1, bins + 1)).astype(dtype)
+    rois = np.repeat(np.array([[0, 0, 0, bins, bins]], np.float32), count, axis=0)
+    rois[-1] = [0, 1, 0, bins + 1, bins]
     if layout == "NHWC":
         features = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
     out = roicy.roi_align(features, rois, bins, sampling_ratio=1, layout=layout)
     assert out.size > 2**31
     # Samples at pixel centers: the results are crops of the map.
-    window = (0, slice(None), slice(0, 7)) if layout == "NCHW" else (0, slice(0, 7))
-    assert_same_bits(out[-1], features[(*window, slice(1, 8))])
+    window = (0, slice(None), slice(0, bins)) if layout == "NCHW" else (0, slice(0, bins))
+    assert_same_bits(out[-1], features[(*window, slice(1, bins + 1))])
     for k in (0, count // 2, -2):
-        assert_same_bits(out[k], features[(*window, slice(0, 7))])
+        assert_same_bits(out[k], features[(*window, slice(0, bins))])
 
 
 @pytest.mark.slow

@@ -118,7 +118,8 @@ def test_any_number_of_boxes_on_any_map(operator, count, shape):
 def test_output_sizes_and_sampling_ratios(operator, output_size, sampling_ratio):
     rng = np.random.default_rng(5)
     pair = output_size if isinstance(output_size, tuple) else (output_size, output_size)
-    features = operator.values(rng, operator.map_shape((1, 6, 20, 24), pair), np.dtype("float32"))
+    channels = 1 if operator.position_sensitive else 6  # times the bins
+    features = operator.values(rng, operator.map_shape((1, channels, 20, 24), pair), np.dtype("float32"))
     corners = [[1.25, 2.5, 19.75, 15], [-2, 10, 30, 21]]
     rois = operator.rois(rng, [0, 0], corners)
     out = operator.forward(features, rois, output_size, sampling_ratio=sampling_ratio)
