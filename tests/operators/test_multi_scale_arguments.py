@@ -121,7 +121,7 @@ BAD = {
     "integers": (
         {"features": [array.astype(np.int32) for array in MAPS]},
         TypeError,
-        r"features\[0\] must be float16, bfloat16, float32, float64 or uint8, got int32",
+        r"features\[0\] must be float16, .* float64, uint8, int8, uint16, int16 or bool, got int32",
     ),
     "scales": (
         {"spatial_scales": [0.25]},

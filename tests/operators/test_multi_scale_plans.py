@@ -86,3 +86,6 @@ def test_boxes_as_lists():
     assert_same_bits(np.concatenate(found), slopes[order, 1:])
     plan = by_image.call("_plan", output_size=case.bins, input_shapes=case.shapes)
     assert_same_bits(plan(case.given()), values[order])
+    twin = copy.copy(plan)
+    assert_same_bits(twin(case.given()), values[order])
+    assert isinstance(twin.backward_rois(values[order], case.given()), list)
