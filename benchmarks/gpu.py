@@ -17,8 +17,9 @@ from statistics import median
 
 import numpy as np
 import traffic
+from boxes import upright
 from clocks import Cpu, Gpu, Waits, bandwidth, handing_over
-from peers import torchvision_pooler, upright
+from peers_torch import torchvision_pooler
 
 from roicy._cli import calls
 from roicy._cli.terminal import print_table

@@ -386,6 +386,25 @@ def test_bad_out(out):
     assert_same_bits(MAPS, before)
 
 
+@pytest.mark.cpu_only(reason="threads are the CPU's")
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("options", [{}, {"aggregate": "concat"}, {"whiten": True}], ids=str)
+def test_the_number_of_threads_leaves_the_bits(layout, options):
+    maps = random_values(np.random.default_rng(3), (3, 70, 31, 26), np.dtype(np.float32))
+    maps = np.ascontiguousarray(battery.to_layout(maps, layout))
+    if "whiten" in options:
+        rng = np.random.default_rng(4)
+        options = {"whiten": (rng.standard_normal(70), rng.standard_normal((9, 70)))}
+    found = []
+    for threads in (1, 2, 3):
+        with roicy.num_threads(threads):
+            vectors = roicy.rmac(maps, layout=layout, **options)
+            found.append((vectors, roicy.rmac_backward(vectors, maps, layout=layout, **options)))
+    for vectors, grad in found[1:]:
+        assert_same_bits(vectors, found[0][0])
+        assert_same_bits(grad, found[0][1])
+
+
 # ---------------------------------------------------------------- plans
 
 
