@@ -75,7 +75,8 @@ cdef enum:
     BLOCKS_OF_A_BIN = 4
     # Blocks of channels that axis_forward takes together, at the most, and the bytes of their tile: what a RoI takes
     # beside its sums is shared, but tiles are to fit the second-level cache. c4 took 0.96 of the time of one block
-    # alone, pyramid_7x7_adaptive 0.97; in tiles of any size 1.02 and 1.02, and box_7x7_sr2 1.24.
+    # alone, pyramid_7x7_adaptive 0.97; in tiles of any size 1.02 and 1.02, and box_7x7_sr2 1.24. At level v3, which
+    # takes two anyway, both took 1.04, so that only single ones are joined.
     TOGETHER_BYTES = 3 << 18
     MOST_BLOCKS_TOGETHER = 4
     # Bytes that the loader of a tile fetches planes ahead: four cache lines of each, in box and c4.

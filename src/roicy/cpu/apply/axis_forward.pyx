@@ -232,7 +232,7 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
         threads = 1
     call.depth = 1 if call.direct else BLOCKS_OF_A_BIN if work.bins else DEPTH
     # several blocks share what a RoI takes beside its sums, while the tile fits the cache and tasks are many
-    while (not call.direct and not work.bins and call.depth < MOST_BLOCKS_TOGETHER * DEPTH
+    while (DEPTH == 1 and not call.direct and not work.bins and call.depth < MOST_BLOCKS_TOGETHER
            and (threads == 1 or channels * busy >= 8 * threads * <int64_t> call.depth * LANES)
            and bytes_of(call.ring, view.columns, 2 * call.depth * sizeof(lanes)) <= TOGETHER_BYTES):
         call.depth *= 2
