@@ -48,6 +48,7 @@
 `get_num_threads`                 how many those are
 `num_threads`                     the same within a ``with`` block
 `show_config`                     versions, CPU level, threads, CUDA
+`RoisWarning`                     most boxes look as if something else was meant
 ================================= ==========================================================
 
 Arrays are NumPy's or CuPy's, and results are of the same library. Any other array that shares its memory, by
@@ -61,6 +62,7 @@ the arguments that they have there.
 from typing import TYPE_CHECKING
 
 from roicy._config import get_num_threads, num_threads, set_num_threads, show_config
+from roicy._doubts import RoisWarning
 from roicy.align import roi_align, roi_align_plan
 from roicy.align_backward import roi_align_backward, roi_align_backward_rois
 from roicy.crop import crop_and_resize, crop_and_resize_backward, crop_and_resize_backward_boxes
@@ -113,6 +115,7 @@ __all__ = [
     "RMACPlan",
     "RoIAlignPlan",
     "RoIAlignRotatedPlan",
+    "RoisWarning",
     "crop_and_resize",
     "crop_and_resize_backward",
     "crop_and_resize_backward_boxes",

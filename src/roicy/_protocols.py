@@ -38,6 +38,11 @@ class Table(Protocol):
         """First invalid row, -1 if all are valid."""
         ...
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether `Backend.doubts` may have a word for the boxes."""
+        ...
+
 
 class GridTable(Table, Protocol):
     """Of samples that argmax counts."""
@@ -226,6 +231,10 @@ class Backend(Protocol):
 
     def mask_runs(self, masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> list[list[int]]:
         """Return how long runs of equal pixels are in each pasted mask, down its columns; first of zeros."""
+        ...
+
+    def doubts(self, regions: Regions, scale: float) -> str | None:
+        """Return a word of `roicy._doubts` for boxes most of which were meant otherwise, or None."""
         ...
 
     def together(self, tables: Sequence[Any], purpose: Purpose, channels: int) -> Together | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from roicy import _arguments as settle
+from roicy import _doubts
 from roicy._backend import adopt
 from roicy._kinds import Kind
 from roicy._types import (
@@ -246,13 +247,17 @@ class CropPlan:
 
     def _tables(self, accumulate: Accumulate, purpose: Purpose) -> list[Any]:
         # all of them before anything is written: this is where invalid rows show
-        if self._images.listed and self._invalid == "raise" and len(self._rois.boxes):
-            rois, (_, c, h, w) = self._rois, self._plans[0]._regions.input_shape
-            everything = Regions(rois.boxes, rois.images, (self._images.total, c, h, w), (1, 1))
+        rois, shapes = self._rois, [plan._regions.input_shape for plan in self._plans]
+        h, w = (max(shape[axis] for shape in shapes) for axis in (2, 3))
+        everything = Regions(rois.boxes, rois.images, (self._images.total, self._channels, h, w), (1, 1))
+        if self._images.listed and self._invalid == "raise" and len(rois.boxes):
             first = self._kernels.image_table(everything).first_invalid
             if first >= 0:
                 raise rois.invalid_row(first, self._images.total)
-        return [plan._table(accumulate, purpose) for plan in self._plans]
+        tables = [plan._table(accumulate, purpose) for plan in self._plans]
+        if purpose == "forward":
+            _doubts.warn(self._kernels.doubts(everything, 1.0), "boxes")
+        return tables
 
 
 def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, Ndarray]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 import numpy as np
 
 from roicy import _arguments as settle
+from roicy import _doubts
 from roicy._backend import adopt
 from roicy._given import Given, Sharing
 from roicy._kinds import Kind
@@ -441,12 +442,15 @@ class MultiScalePlan(Generic[Array]):
 
     def _tables(self, accumulate: Accumulate, purpose: Purpose) -> list[Any]:
         # all of them before anything is written: this is where invalid rows show
-        if self._invalid == "raise" and not self._checked:
+        if not self._checked and len(self._rois.boxes):
             rois, shape = self._rois, self._plans[0]._regions.input_shape
             everything = Regions(rois.boxes, rois.images, shape, self.output_size)
-            first = self._kernels.image_table(everything).first_invalid if len(rois.boxes) else -1
-            if first >= 0:
-                raise rois.invalid_row(first, shape[0])
+            if self._invalid == "raise":
+                first = self._kernels.image_table(everything).first_invalid
+                if first >= 0:
+                    raise rois.invalid_row(first, shape[0])
+            if purpose == "forward":
+                _doubts.warn(self._kernels.doubts(everything, self._scales[0]))
             self._checked = True
         return [plan._table(accumulate, purpose) for plan in self._plans]
 

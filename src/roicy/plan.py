@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 import numpy as np
 
 from roicy import _arguments as settle
+from roicy import _doubts
 from roicy._backend import adopt
 from roicy._given import Given
 from roicy._kinds import Kind, settled_kind
@@ -51,6 +52,7 @@ class Plan(Generic[Array]):
         "_kernels",
         "_kind",
         "_layout",
+        "_looked_at",
         "_options",
         "_output_shape",
         "_regions",
@@ -73,7 +75,8 @@ class Plan(Generic[Array]):
         # pyramid are settled, too, and come with their levels and the one that this is the plan of
         rois, batch_indices, layout, invalid, *of_bins = given
         settled = rois
-        if not isinstance(settled, settle.Rois):
+        self._looked_at: bool = isinstance(settled, settle.Rois)  # by whoever has more plans of these boxes
+        if not self._looked_at:
             n = input_shape[0]
             settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, lent)
         if of_bins:
@@ -410,6 +413,8 @@ class Plan(Generic[Array]):
                 table = kind.table(kernels, self._regions, self._options, accumulate, made_for)
                 if self._invalid == "raise" and table.first_invalid >= 0:
                     raise self._rois.invalid_row(table.first_invalid, self._regions.input_shape[0])
+                if table.doubtful and purpose == "forward" and not self._looked_at:
+                    _doubts.warn(kernels.doubts(self._regions, self._options[0]))
             if streams is not None:
                 streams.serve(table, purpose)
             if captured:

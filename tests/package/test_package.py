@@ -65,7 +65,7 @@ POSITIONAL = {
 OPERATOR_NAMES = list(POSITIONAL)
 THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
 PLAN_NAMES = ["DeformRoIPoolPlan", "MultiScalePlan", "Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"]
-NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES, "RMACPlan"]
+NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES, "RMACPlan", "RoisWarning"]
 
 BOXES = {"batch_indices": None, "layout": "NCHW"}
 SAMPLES = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}

@@ -32,7 +32,7 @@ from roicy.cpu.tables.axis import AxisTable
 from roicy.cpu.tables.grid import GridTables
 from roicy.cpu.tables.mask import MaskTable
 from roicy.cpu.tables.range import RangeTable
-from roicy.cpu.tables.rois import ImageTable, RoiTable
+from roicy.cpu.tables.rois import ImageTable, RoiTable, doubts
 from roicy.cpu.tables.sample import SampleTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
@@ -42,6 +42,7 @@ __all__ = [
     "axis_forward",
     "axis_table",
     "compiler",
+    "doubts",
     "get_num_threads",
     "grid_argmax_error",
     "grid_backward",

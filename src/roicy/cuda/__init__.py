@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Self
 
-from roicy._types import DType, Ndarray, Purpose
+from roicy._types import DType, Ndarray, Purpose, Regions
 from roicy.cuda import state
 from roicy.cuda.apply.axis import AxisKernels
 from roicy.cuda.apply.grid import GridKernels
@@ -65,6 +65,9 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, RangeKernels, RowKernels, S
 
     def run(self) -> None:
         """Do nothing more, either."""
+
+    def doubts(self, regions: Regions, scale: float) -> None:
+        """Return None: to look at boxes of a device would be to wait for them."""
 
     def in_pieces(self, table: RoiTable, purpose: Purpose, dtype: DType) -> bool:
         """Return whether a kernel takes memory between writes to an array of this dtype: none does."""

@@ -51,6 +51,7 @@ cdef class GridTables:
     cdef object regions, sampling
     cdef readonly str accumulate
     cdef readonly Py_ssize_t first_invalid, first_too_fine
+    cdef readonly bint doubtful
     cdef list runs              # slices of the rows
     cdef GridTable only         # where there is one run
     cdef GridTable table_of(self, run)

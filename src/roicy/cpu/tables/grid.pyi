@@ -11,6 +11,7 @@ class GridTable(RoiTable):
 class GridTables:
     accumulate: str
     first_invalid: int
+    doubtful: bool
     first_too_fine: int
     def __init__(self, regions: Regions, sampling: Sampling, accumulate: str) -> None: ...
     def __len__(self) -> int: ...

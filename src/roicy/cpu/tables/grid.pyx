@@ -331,7 +331,7 @@ cdef class GridTables:
     """Grid tables of runs of RoIs, each small enough to be held; made anew, whenever they are gone through, where there
     are several.
 
-    The parameters are those of `GridTable`. Of its attributes it has `accumulate` and the first rows.
+    The parameters are those of `GridTable`. Of its attributes it has `accumulate`, `doubtful` and the first rows.
     """
 
     def __init__(self, regions, sampling, str accumulate):
@@ -354,6 +354,7 @@ cdef class GridTables:
             self.only = self.table_of(self.runs[0])
         self.first_invalid = self.first_of("first_invalid")
         self.first_too_fine = self.first_of("first_too_fine")
+        self.doubtful = self.only is None or self.only.doubtful
 
     cdef GridTable table_of(self, run):
         images = None if self.regions.images is None else self.regions.images[run]

@@ -35,6 +35,7 @@ cdef struct SortKey:
 cdef class RoiTable:
     cdef readonly Py_ssize_t rois
     cdef readonly Py_ssize_t first_invalid
+    cdef readonly bint doubtful
     cdef readonly Py_ssize_t images
     cdef readonly int height, width
     cdef readonly bint double

@@ -5,6 +5,7 @@ from roicy._types import DType, Regions
 class RoiTable:
     rois: int
     first_invalid: int
+    doubtful: bool
     images: int
     height: int
     width: int
@@ -14,3 +15,5 @@ class RoiTable:
 
 class ImageTable(RoiTable):
     def __new__(cls, regions: Regions) -> Self: ...
+
+def doubts(regions: Regions, scale: float) -> str | None: ...

@@ -1,5 +1,6 @@
 """What every table knows of the RoIs of a call: their images, their order, the part of the map that each reads."""
 
+from libc.math cimport floor, isfinite
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy
 
@@ -20,6 +21,21 @@ cdef enum:
     FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
     GROWN_BLOCK = 1 << 23       # what they grow to: of larger ones few could lie idle until the next call
     SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
+    FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about
+
+
+# What most boxes look like, as `roicy._doubts` has it.
+cdef enum:
+    PLAIN, FRACTIONS, NORMALISED, REVERSED, OUTSIDE
+
+WORDS = None, "fractions", "normalised", "reversed", "outside"
+
+
+cdef struct Looks:
+    # how many rows are finite, and how many of them are not as boxes are
+    int64_t rows, fractions, reversed_, outside
+    bint within_one, empty
+    int verdict
 
 
 cdef class RoiTable:
@@ -29,6 +45,8 @@ cdef class RoiTable:
     ----------
     first_invalid : int
         First row with a batch index outside [0, N) or a number that is not finite, or -1.
+    doubtful : bool
+        Whether boxes may look as if something else was meant: `doubts` knows.
     """
 
     def __dealloc__(self):
@@ -106,6 +124,7 @@ cdef class RoiTable:
             if image[k] < 0:
                 self.first_invalid = self.row_of[k] if self.row_of != NULL else k
                 break
+        self.doubtful = look_at(boxes, given == NULL, 0, self.height, self.width).verdict != PLAIN
         return image
 
     cdef int arrange(self, SortKey* keys) except -1:
@@ -148,6 +167,7 @@ cdef class RoiTable:
                 at += 1
             self.map_pixels[i] = max(<int64_t> 0, bottom - top) * <double> self.width
         self.image_start[self.images] = at
+        self.doubtful = self.doubtful or self.work == 0
         if CHECKED:
             check_windows(self, image)
         if self.row_of != NULL:     # nothing asks for boxes any more
@@ -280,3 +300,48 @@ cdef class ImageTable(RoiTable):
             cost[k] = <double> self.rows * self.columns
         self.arrange(keys)
         self.summarise(image, cost)
+
+
+def doubts(regions, double scale):
+    """Return a word of `roicy._doubts` for boxes most of which were meant otherwise, or None."""
+    cdef Looks looks = look_at(regions.boxes, regions.images is None, scale, regions.input_shape[2],
+                               regions.input_shape[3])
+    return WORDS[looks.verdict]
+
+
+cdef Looks look_at(cnp.ndarray boxes, bint numbered, double scale, double height, double width) noexcept:
+    """Return what boxes look like that are `numbered` by images; `scale` is the map's pixels for one of theirs."""
+    cdef int64_t columns = cnp.PyArray_DIM(boxes, 1), step = columns * cnp.PyArray_ITEMSIZE(boxes), k
+    cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, turned = columns - numbered == 5
+    cdef const char* row = <const char*> cnp.PyArray_DATA(boxes)
+    cdef Looks looks = Looks(rows=0, fractions=0, reversed_=0, outside=0, within_one=scale <= 1, empty=True,
+                             verdict=PLAIN)
+    for k in range(cnp.PyArray_DIM(boxes, 0)):
+        look_at_row(row + k * step, single, numbered, turned, scale, height, width, &looks)
+    if 2 * looks.fractions > looks.rows:
+        looks.verdict = FRACTIONS
+    elif looks.within_one and not looks.empty and height > FEW_PIXELS and width > FEW_PIXELS:
+        looks.verdict = NORMALISED
+    elif 2 * looks.reversed_ > looks.rows:
+        looks.verdict = REVERSED
+    elif looks.rows > 0 and looks.outside == looks.rows and height > 0 and width > 0:
+        looks.verdict = OUTSIDE
+    return looks
+
+
+cdef inline void look_at_row(const char* row, bint single, bint numbered, bint turned, double scale, double height,
+                             double width, Looks* looks) noexcept nogil:
+    cdef double a = coordinate(row, single, numbered), b = coordinate(row, single, numbered + 1)
+    cdef double c = coordinate(row, single, numbered + 2), d = coordinate(row, single, numbered + 3)
+    cdef double first = coordinate(row, single, 0) if numbered else 0, radius
+    if not isfinite(a + b + c + d + first):
+        return
+    looks.rows += 1
+    looks.fractions += first != floor(first)
+    looks.within_one = looks.within_one and min(min(a, b), min(c, d)) >= 0 and max(max(a, b), max(c, d)) <= 1
+    looks.empty = looks.empty and a == 0 and b == 0 and c == 0 and d == 0
+    if turned:      # centre and sides: corners of a square that it lies in
+        radius = (abs(c) + abs(d)) / 2
+        a, b, c, d = a - radius, b - radius, a + radius, b + radius
+    looks.reversed_ += c < a or d < b
+    looks.outside += max(a, c) < 0 or max(b, d) < 0 or min(a, c) * scale > width or min(b, d) * scale > height

@@ -68,8 +68,11 @@ class RoiTable:
         What kernels are told of the table.
     packed_rois : Struct
         What they are told of the RoIs: a struct Rois.
+    doubtful : bool
+        Whether boxes may look as if something else was meant: nobody waits for the device to know.
     """
 
+    doubtful = False
     memory: Memory
     packed: Struct
     packed_rois: Struct

@@ -1,0 +1,58 @@
+"""Boxes that were probably meant otherwise: a warning, which Python's filters show once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+
+class RoisWarning(UserWarning):
+    """Most boxes of a call look as if something else was meant by their numbers.
+
+    ``warnings.filterwarnings("ignore", category=roicy.RoisWarning)`` silences it. Only boxes in host memory
+    are looked at, and only where features are pooled or a plan is made, not in gradients.
+    """
+
+
+#: What boxes look like, by the words of a backend. No numbers: what differs would be shown each time.
+_LOOKS = {
+    "fractions": (
+        "as if their first column were no batch index: most are not whole. Rows of boxes are [batch index, "
+        "x1, y1, x2, y2]; where a score follows the corners, pass rois[:, :4]"
+    ),
+    "normalised": (
+        "normalised: all lie within 0 ... 1, which is one pixel. Boxes are in pixels: multiply them by the "
+        "width and the height of the image, rois * [width, height, width, height]"
+    ),
+    "reversed": (
+        "like x, y, width, height: most end before they begin. Boxes are corners, x1, y1, x2, y2: add the "
+        "first two numbers to the others"
+    ),
+    "outside": (
+        "as if they were of another map: all lie outside of this one. spatial_scale is the map's pixels for "
+        "one of the boxes', 1 / 16 for a stride of 16; maps whose channels come last are layout='NHWC'"
+    ),
+}
+_SILENCED = "If they are meant, warnings.filterwarnings('ignore', category=roicy.RoisWarning) silences this"
+
+
+def warn(look: str | None, name: str = "rois") -> None:
+    """Warn of an argument where roicy was called; a look of None is no reason to."""
+    if look is None:
+        return
+    caller = sys._getframe(1)
+    while caller.f_back is not None and _is_ours(caller.f_globals):
+        caller = caller.f_back
+    names = caller.f_globals
+    warnings.warn_explicit(
+        f"{name} look {_LOOKS[look].replace('rois', name)}. {_SILENCED}",
+        RoisWarning,
+        caller.f_code.co_filename,
+        caller.f_lineno,
+        names.get("__name__", "sys"),
+        names.setdefault("__warningregistry__", {}),
+    )
+
+
+def _is_ours(names: dict[str, object]) -> bool:
+    return str(names.get("__name__")).partition(".")[0] == "roicy"
