@@ -1,4 +1,4 @@
-"""Which kernels a call belongs to: where its arrays are says it, no flag does.
+"""Which backend serves a call: the memory of its arrays decides, no flag does.
 
 NumPy's and CuPy's arrays are taken as they are, any other array as one of theirs over the same memory.
 What is copied are lists of numbers, and arrays in a foreign byte order.

@@ -1,4 +1,4 @@
-"""Lists and tuples of numbers where an array is asked for: how deep they are says what they are.
+"""Lists and tuples of numbers instead of arrays: their depth says what they are.
 
 Boxes are one array, ``[[x1, y1, x2, y2], ...]``, or one for each image, ``[[[x1, y1, x2, y2], ...], ...]``,
 of which some may be empty or arrays already.

@@ -1,4 +1,4 @@
-"""The C-level calls of ``cython_api.pxd``: memory becomes NumPy arrays, without a copy, and goes everyone's way."""
+"""The C-level calls of ``cython_api.pxd``: memory becomes NumPy arrays, without a copy, for the public functions."""
 
 cimport numpy as cnp
 from cpython.ref cimport Py_INCREF, PyObject

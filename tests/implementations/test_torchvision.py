@@ -148,6 +148,21 @@ def test_levels_of_a_pyramid():
         assert_same_bits(grad, other)
 
 
+def test_scales_follow_from_the_rows_alone():
+    maps = {"fine": np.ones((1, 2, 40, 100), np.float32), "coarse": np.ones((1, 2, 20, 50), np.float32)}
+    layer = ours.MultiScaleRoIAlign(["fine", "coarse"], 2, 2)
+    layer(maps, TALL[:1], [(160, 400)])
+    assert layer.scales == [1 / 4, 1 / 8]
+
+
+def test_maps_from_coarse_to_fine_have_no_boxes():
+    """The first map's level is above the last one's: no level lies between them."""
+    maps = {"coarse": np.ones((1, 2, 10, 12), np.float32), "fine": np.ones((1, 2, 40, 50), np.float32)}
+    out = ours.MultiScaleRoIAlign(["coarse", "fine"], 2, 2)(maps, TALL[:1], [(160, 200)])
+    assert len(out) == len(TALL[0])
+    assert not out.any()
+
+
 def test_one_map_has_all_boxes():
     layer = ours.MultiScaleRoIAlign(["p10"], (2, 3), 2)
     out = layer(MAPS, TALL[:1], [(160, 200)])

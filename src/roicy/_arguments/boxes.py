@@ -1,4 +1,4 @@
-"""Boxes."""
+"""Boxes: arrays or a list of arrays, their batch indices, and the errors about invalid rows."""
 
 from __future__ import annotations
 

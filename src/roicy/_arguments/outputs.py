@@ -1,4 +1,4 @@
-"""Where results go."""
+"""Arrays of results: those that are given are checked, others are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of CUDA is at hand: CuPy, the compiler that it uses and its headers, a device.
+"""Which parts of CUDA are there: CuPy, the compiler that it uses and its headers, a device.
 
 Kernels are compiled by NVRTC when they are first used, so a device alone is not enough. Looking never raises;
 what is missing comes with a sentence that says what to do about it.

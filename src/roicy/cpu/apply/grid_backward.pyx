@@ -1,4 +1,4 @@
-"""The way back from a maximum of bilinear samples, to the pixels around the chosen one.
+"""The gradient of a maximum of bilinear samples: it goes to the pixels around the chosen one.
 
 One task is an image and one block of channels (or a band of the map's rows), summed in a tile
 ``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order: the same

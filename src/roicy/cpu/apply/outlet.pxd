@@ -1,4 +1,4 @@
-"""Outputs on their way out."""
+"""The outputs of a kernel: its bins are transposed, rounded and stored in the caller's array."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t

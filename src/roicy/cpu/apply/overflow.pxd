@@ -1,4 +1,4 @@
-"""Averages that overflow on their way: the weights of a bin add up to 1 but for rounding, the largest numbers do not.
+"""Averages whose sums overflow: the weights of a bin add up to 1 but for rounding, the largest numbers do not.
 
 That it happened the processor tells, whom a kernel asks about each RoI. Results that are not finite are then looked for
 in the array and summed once more, by halves and in double precision. Where a pixel is a NaN they stay as they are.

@@ -1,4 +1,4 @@
-"""The way back from a maximum: each output's gradient goes to the pixel that it came from.
+"""The gradient of a maximum: each output's goes to the pixel that was chosen.
 
 One task is an image and a few channels (or a band of the map's rows). Where the gradient of the features lies plane by
 plane in the accumulation type it is summed in place, else in a tile ``[row][column][lane]`` that is stored at the end.

@@ -1,4 +1,4 @@
-"""The user's arrays, and the way between them and vectors of channels.
+"""The caller's arrays, and the way between them and vectors of channels.
 
 Here, and nowhere else, strides and element types matter: a layout is just strides, so neither multiplies the kernels.
 """

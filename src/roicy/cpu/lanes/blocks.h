@@ -1,4 +1,4 @@
-/* LANES pixels by LANES channels, between the planes of an array outside and a tile.
+/* LANES pixels by LANES channels, between the planes of a caller's array and a tile.
  *
  *   memory: channel-major                     registers: pixel-major
  *   c0: p0 p1 p2 ...                          p0: c0 c1 c2 ...

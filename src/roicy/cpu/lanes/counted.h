@@ -1,4 +1,4 @@
-/* Sums of single terms, of a gradient that goes to the pixels that bins chose: very many may have chosen one.
+/* Gradients of maxima, summed term by term: very many bins may have chosen the same pixel.
  * A sum counts its terms. Before one that would be too many, what it holds joins a sum of pieces, and it is
  * nothing again. Those that have a sum of pieces are few: a table of hashes has them. */
 #ifndef ROICY_COUNTED_H

@@ -1,4 +1,4 @@
-/* Elements of the arrays outside, one at a time, LANES neighbours, or one for each channel of a pixel. */
+/* Elements of a caller's arrays: one, LANES neighbours, or one for each channel of a pixel. */
 #ifndef ROICY_ELEMENTS_H
 #define ROICY_ELEMENTS_H
 

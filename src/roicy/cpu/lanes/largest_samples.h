@@ -1,4 +1,4 @@
-/* Maxima over bilinear samples, and the way back from them to the pixels. */
+/* Maxima over bilinear samples, and their gradients. */
 #ifndef ROICY_LARGEST_SAMPLES_H
 #define ROICY_LARGEST_SAMPLES_H
 

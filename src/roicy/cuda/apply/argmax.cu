@@ -1,4 +1,4 @@
-/* Numbers that a caller hands back as where maxima were found, looked at before they are used.
+/* The check of an argmax that a caller hands back, before it is used.
  *
  * A block looks at those of one RoI. Once a call: it is compiled for offsets of any size. */
 #define INDEX int64

@@ -1,4 +1,4 @@
-/* A block goes through where the maxima of one RoI were found, lanes over what are neighbours in memory. */
+/* A block goes through the argmax of one RoI; lanes take neighbours in memory. */
 #pragma once
 #include "lanes/types.cuh"
 

@@ -1,4 +1,4 @@
-"""Where maxima were found: as the kernels write it, and looked at when a caller hands it back."""
+"""The argmax of maxima: as kernels write it, and its check when a caller hands it back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/* The way back from a maximum of bilinear samples: to the pixels around the chosen one.
+/* The gradient of a maximum of bilinear samples: it goes to the pixels around the chosen one.
  *
  *     argmax ──▶ its row and its column of samples, looked up ──▶ a lane for each of the 4 pixels of 8 bins ──▶ sums */
 #include "apply/grid_chosen.cuh"

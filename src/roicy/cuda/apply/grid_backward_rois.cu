@@ -1,4 +1,4 @@
-/* The way back from a maximum of bilinear samples: to the box. */
+/* The gradient of a maximum of bilinear samples with respect to the box. */
 #include "apply/argmax.cuh"
 #include "apply/grid_chosen.cuh"
 #include "lanes/reduce.cuh"

@@ -1,4 +1,4 @@
-/* The way back from a maximum: each output's gradient goes to the pixel that it came from. */
+/* The gradient of a maximum: each output's goes to the pixel that was chosen. */
 #include "apply/owned.cuh"
 
 enum { AHEAD = 4 }; /* bins of a lane that are read at once */

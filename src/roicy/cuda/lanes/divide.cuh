@@ -1,4 +1,4 @@
-/* Numbers of tasks, taken apart: they are counted in 64 bits and hardly ever need them. */
+/* Division of task numbers, which have 64 bits and hardly ever need them. */
 #pragma once
 #include "lanes/types.cuh"
 

@@ -1,4 +1,4 @@
-/* Averages that overflow on their way: the weights of a bin add up to 1 but for rounding, the largest numbers
+/* Averages whose sums overflow: the weights of a bin add up to 1 but for rounding, the largest numbers
  * do not. Results that are not finite are summed once more, by halves and in double precision. */
 #pragma once
 #include "lanes/types.cuh"

@@ -1,4 +1,4 @@
-/* What the lanes of a warp, or the threads of a block, have together: in an order that never changes. */
+/* Reductions over the lanes of a warp or the threads of a block, in a fixed order. */
 #pragma once
 #include "lanes/types.cuh"
 

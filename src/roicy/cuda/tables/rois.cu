@@ -1,4 +1,4 @@
-/* Small questions about all RoIs at once. */
+/* Kernels about all RoIs at once: their images, where those start, the first invalid row. */
 #include "lanes/reduce.cuh"
 #include "tables/rois.cuh"
 
