@@ -37,6 +37,7 @@
 ``multi_scale_..._plan``          the same for several pyramids of the same shapes
 `fpn_levels`                      which map of a feature pyramid each box is pooled from
 `paste_masks`                     masks of boxes, laid back over the image
+`rotated_corners`                 where the corners of rotated boxes are
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
 `rmac_backward`                   its gradient with respect to the features
@@ -65,6 +66,7 @@ from roicy._config import get_num_threads, num_threads, set_num_threads, show_co
 from roicy._doubts import RoisWarning
 from roicy.align import roi_align, roi_align_plan
 from roicy.align_backward import roi_align_backward, roi_align_backward_rois
+from roicy.corners import rotated_corners
 from roicy.crop import crop_and_resize, crop_and_resize_backward, crop_and_resize_backward_boxes
 from roicy.deform import deform_roi_pool, deform_roi_pool_backward, deform_roi_pool_plan
 from roicy.deform_backward import deform_roi_pool_backward_mask, deform_roi_pool_backward_offsets
@@ -166,6 +168,7 @@ __all__ = [
     "roi_pool",
     "roi_pool_backward",
     "roi_pool_plan",
+    "rotated_corners",
     "set_num_threads",
     "show_config",
 ]

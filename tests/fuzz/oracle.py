@@ -19,6 +19,7 @@ from fuzz import pastes, pooling, pyramids
 from fuzz.arguments import (
     Meaningless,
     array_of,
+    flag,
     input_shape_of,
     integer,
     map_of,
@@ -46,6 +47,8 @@ def expected(call):
         return _descriptors(name, given)
     if name == "fpn_levels":
         return pyramids.levels(given)
+    if name == "rotated_corners":
+        return _corners(given)
     if name == "paste_masks":
         return pastes.pasted(given)
     return (pyramids if name.startswith("multi_scale") else pooling).pooled(name, given)
@@ -170,6 +173,17 @@ def _positions(given):
 
     shape = tuple(argmax.shape[axis] for axis in pooling.AXES[layout])
     return [Expected(shape, rois.dtype, hold_axis(axis)) for axis in (0, 1)]
+
+
+# ---------------------------------------------------------------- corners of rotated boxes
+
+
+def _corners(given):
+    word(given.angle_unit, "degrees", "radians")
+    flag(given.clockwise)
+    images = len(given.rois) if isinstance(given.rois, (list, tuple)) else 1
+    rois = rois_of(given.rois, None, images, 5)
+    return [Expected((len(rois), 4, 2), rois.dtype)]
 
 
 # ---------------------------------------------------------------- R-MAC

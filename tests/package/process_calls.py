@@ -91,6 +91,7 @@ every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS
 every |= {name: lambda call=call: call(plain) for name, call in array_calls.ON_HOST.items()}
 every |= {
     "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
+    "rotated_corners": lambda: roicy.rotated_corners(TURNED),
     "fpn_levels": lambda: roicy.fpn_levels(ROIS, 4),
     "paste_masks windows": lambda: roicy.paste_masks(array_calls.MASKS, ROIS[:, 1:], (12, 17), to="windows"),
     "paste_masks rle": lambda: roicy.paste_masks(array_calls.MASKS, ROIS[:, 1:], (12, 17), to="rle"),

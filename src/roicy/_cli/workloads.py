@@ -107,7 +107,8 @@ class Workload:
         y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
         radius = rng.uniform(0.3, 0.6, (self.rois, 1, 1, 1))
         noise = rng.normal(0, 0.1, (self.rois, 1, size, size))
-        return np.clip(0.5 + 4 * (radius - np.hypot(y, x)) + noise, 0, 1).astype(np.float32)
+        values: NDArray[Any] = np.clip(0.5 + 4 * (radius - np.hypot(y, x)) + noise, 0, 1)
+        return values.astype(np.float32)
 
     def grad_output(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw a normally distributed gradient for the output; none where nothing asks for one."""

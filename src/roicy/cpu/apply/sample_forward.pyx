@@ -145,11 +145,15 @@ def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, int
     cdef SampleForwardCall call
     cdef View* view = &call.features
     cdef Work work = Work(team)
-    cdef SampleChunk chunks = SampleChunk(table, threads)
+    cdef SampleChunk chunks
     cdef int64_t channels, block, blocks, busy = 0, image, parts, columns = 0
     cdef bint channels_last
     cdef size_t bins
     cdef int number, entered
+    if not table.listed:
+        sample_forward_turned(table, features, out, threads, team)
+        return
+    chunks = SampleChunk(table, threads)
     call.order = table.order
     call.window = table.window
     call.tile_left = table.tile_left

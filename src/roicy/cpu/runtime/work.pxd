@@ -73,6 +73,7 @@ cdef class Work:
     cdef Opening _opening
     cdef Closing _closing
     cdef void* _call
+    cdef object keep        # what has to live as long
     cdef int divide(self, RoiTable table, int64_t begin, int64_t end, int64_t channels, int64_t block, int64_t parts,
                     int64_t bands) except -1
     cdef int provide(self, RoiTable table, int threads, size_t tile, size_t blended, size_t bins, size_t spare,

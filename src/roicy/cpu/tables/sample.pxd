@@ -53,6 +53,7 @@ cdef class SampleTable(RoiTable):
     cdef bint single_factor     # they are floats
     cdef tuple arrays           # that these point to
     cdef int64_t* given         # (K) the row of these that a RoI is
+    cdef bint listed            # else bins have no taps: what applies the table finds their samples
     cdef bint spreading         # for the adjoint
     cdef Terms terms            # for the adjoint
     cdef bint single            # boxes are float32

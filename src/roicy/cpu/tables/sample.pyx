@@ -30,6 +30,9 @@ include "sample_terms.pyx"
 
 cdef enum:
     ROIS_OF_A_PIECE = 8
+    # Boxes on maps of so few channels with so few samples a bin along an axis need no lists (sample_forward_turned).
+    UNLISTED_CHANNELS = 4
+    UNLISTED_RATIO = 2
 
 # Of all RoIs of a table: bytes of more could not be counted.
 cdef int64_t MOST_TAPS = <int64_t> 1 << 57
@@ -91,9 +94,17 @@ cdef class SampleTable(RoiTable):
         noting.boxes = <const char*> cnp.PyArray_DATA(boxes) + noting.step - numbers * cnp.PyArray_ITEMSIZE(boxes)
         noting.count = self.rois
         noting.by_first_row = self.spreading
-        # of one RoI at the least, and there may be too many to count
-        try_bytes(bytes_of(self.rows, self.columns, sizeof(int32_t)))
+        self.listed = (self.upright or purpose != "forward" or not self.single or self.double
+                       or regions.input_shape[1] > UNLISTED_CHANNELS
+                       or not 0 < self.sampling.sampling_ratio <= UNLISTED_RATIO
+                       or 4.0 * UNLISTED_CHANNELS * self.height * self.width > 0x7fffffff)
+        if self.listed:
+            # of one RoI at the least, and there may be too many to count
+            try_bytes(bytes_of(self.rows, self.columns, sizeof(int32_t)))
         note_boxes(self, &noting, threads)
+        if not self.listed:
+            self.chunks = 1
+            return
         divide(self, self.spreading)
         if self.spreading:
             prepare_to_count(self)

@@ -1,0 +1,199 @@
+"""Rotated boxes of few channels and few samples a bin: there is no list of taps, a row of bins is sampled as it comes.
+
+One task is some RoIs of an image::
+
+    row p of the bins ──▶ where its samples lie, lanes along the row ──▶ sums [bin][channel] ──▶ output
+
+The positions, and so the decisions, are those of the lists (sample_taps), rounding by rounding.
+"""
+
+from libc.math cimport NAN, isfinite
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, overflow_store
+from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
+from roicy.cpu.lanes.lanes cimport LANES, element_load
+from roicy.cpu.lanes.turned cimport (
+    QUAD, turned_first, turned_line, turned_map, turned_places, turned_row, turned_samples, turned_step, turned_store,
+    turned_sum,
+)
+from roicy.cpu.runtime.memory cimport bytes_of
+from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
+from roicy.cpu.tables.rois cimport RoiTable, Window
+from roicy.cpu.tables.rotated cimport (
+    Landed, Point, RotatedBox, column_base_f, column_turned_f, landed_f, row_base_f, row_turned_f,
+)
+from roicy.cpu.tables.sample cimport SampleTable
+from roicy.cpu.tables.samples cimport Span, position_at_f
+from roicy.cpu.tuning cimport SAMPLE_FORWARD_SERIAL_WORK
+
+
+cdef struct SampleForwardTurnedCall:
+    const RotatedBox* box
+    const Window* window
+    const int64_t* order
+    View features, out
+    int ratio               # samples of a bin along an axis
+    size_t room             # items of a row, with some behind it
+
+
+cdef inline float along_row(const RotatedBox* box, int p, int i) noexcept nogil:
+    # How far from the centre a row of samples is.
+    cdef Span span = Span(count=box.count_y, first=0, last=0, mirrored=False)
+    return position_at_f(row_base_f(box, p), <float> box.bin_y, span, i)
+
+
+cdef inline float along_column(const RotatedBox* box, int q, int i) noexcept nogil:
+    cdef Span span = Span(count=box.count_x, first=0, last=0, mirrored=False)
+    return position_at_f(column_base_f(box, q), <float> box.bin_x, span, i)
+
+
+cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    cdef SampleForwardTurnedCall* call = <SampleForwardTurnedCall*> settled
+    cdef View* view = &call.features
+    cdef View* out = &call.out
+    cdef const RotatedBox* box
+    cdef float* sums = <float*> scratch.bins
+    cdef float* columns = <float*> scratch.blended
+    cdef float share = 1 / <float> (call.ratio * call.ratio)
+    cdef turned_map pixels
+    cdef turned_samples samples
+    cdef turned_line line
+    cdef turned_row to
+    cdef Point turned
+    cdef int64_t k, q, i
+    cdef ptrdiff_t begin, end
+    cdef int p, j, step
+    samples.offset = <int32_t*> scratch.spare
+    samples.right, samples.down = samples.offset + call.room, samples.offset + 2 * call.room
+    for j in range(4):
+        samples.weight[j] = <float*> samples.offset + (3 + j) * call.room
+    pixels.source = block_at(view, task.image, 0)
+    pixels.row, pixels.column, pixels.channel = view.row, view.column, view.channel
+    pixels.height, pixels.width = <int> view.rows, <int> view.columns
+    pixels.channels, pixels.dtype = <int> view.channels, view.dtype
+    to.column, to.channel, to.channels, to.dtype = out.column, out.channel, <int> out.channels, out.dtype
+    step = turned_step(&to) if call.ratio == 1 else QUAD
+    for k in range(task.first, task.last):
+        box = call.box + k
+        to.data = block_at(out, call.order[k], 0)
+        if call.window[k].bottom == call.window[k].top:
+            memset(sums, 0, out.columns * step * sizeof(float))
+            for _ in range(out.rows):
+                turned_store(sums, step, out.columns, &to)
+                to.data += out.row
+            continue
+        pixels.together = reads_together(view, pixels.source, call.window + k)
+        overflow_forget()
+        for i in range(call.ratio):
+            for q in range(out.columns):
+                turned = column_turned_f(box, along_column(box, <int> q, <int> i))
+                columns[2 * i * call.room + q] = <float> turned.y
+                columns[(2 * i + 1) * call.room + q] = <float> turned.x
+        line.cy, line.cx = <float> box.cy, <float> box.cx
+        for p in range(out.rows):
+            if call.ratio > 1:
+                memset(sums, 0, out.columns * step * sizeof(float))
+            for j in range(call.ratio):
+                turned = row_turned_f(box, along_row(box, p, j))
+                line.y, line.x = <float> turned.y, <float> turned.x
+                for i in range(call.ratio):
+                    line.down = columns + 2 * i * call.room
+                    line.along = columns + (2 * i + 1) * call.room
+                    begin = turned_first(&pixels, &line, out.columns, &end)
+                    turned_places(&pixels, &line, begin, end, share, &samples)
+                    if call.ratio > 1:
+                        turned_sum(&pixels, &samples, begin, end, sums, 0)
+                        continue
+                    memset(sums, 0, begin * step * sizeof(float))
+                    turned_sum(&pixels, &samples, begin, end, sums, step)
+                    memset(sums + end * step, 0, (out.columns - end) * step * sizeof(float))
+            turned_store(sums, step, out.columns, &to)
+            to.data += out.row
+        if overflow_noted():
+            settle_turned(call, box, task.image, call.order[k])
+
+
+cdef inline bint reads_together(View* view, const char* source, const Window* window) noexcept nogil:
+    # Whether the channels of a pixel are neighbours, and what is behind the last pixel of the window can be read.
+    cdef ptrdiff_t last = max(window.top * view.row, (window.bottom - 1) * view.row)
+    last += max(window.left * view.column, (window.right - 1) * view.column)
+    return ((view.channel == view.size or view.channels == 1) and view.limit - source >= last + QUAD * view.size)
+
+
+cdef double half_of_bin(SampleForwardTurnedCall* call, const RotatedBox* box, const char* source, int p,
+                        int q) noexcept nogil:
+    # Half the average of a bin, of which each tap is asked.
+    cdef View* view = &call.features
+    cdef double total = 0, value, weight
+    cdef Landed at
+    cdef int i, j, corner
+    for j in range(call.ratio):
+        for i in range(call.ratio):
+            at = landed_f(box, row_turned_f(box, along_row(box, p, j)),
+                          column_turned_f(box, along_column(box, q, i)), <int> view.rows, <int> view.columns)
+            if not at.hit:
+                continue
+            for corner in range(4):
+                weight = ((at.y.part if corner & 2 else 1 - at.y.part) * (at.x.part if corner & 1 else 1 - at.x.part))
+                value = element_load(source + (at.y.low + (corner >> 1 if not at.y.last else 0)) * view.row
+                                     + (at.x.low + (corner & 1 if not at.x.last else 0)) * view.column, view.dtype)
+                if value != value:
+                    return NAN
+                total += 0.5 * weight * value
+    return total / (call.ratio * call.ratio)
+
+
+cdef void settle_turned(SampleForwardTurnedCall* call, const RotatedBox* box, int64_t image,
+                        int64_t roi) noexcept nogil:
+    # Averages that have overflowed: see overflow.pxd.
+    cdef View* out = &call.out
+    cdef char* target
+    cdef int c, p, q
+    overflow_forget()
+    for c in range(out.channels):
+        for p in range(out.rows):
+            target = block_at(out, roi, c) + p * out.row
+            for q in range(out.columns):
+                if not isfinite(element_load(target, out.dtype)):
+                    overflow_store(half_of_bin(call, box, block_at(&call.features, image, c), p, q), target,
+                                   out.dtype)
+                target += out.column
+
+
+cdef inline double reach_of(View* view) noexcept:
+    # Bytes from the first pixel of a plane to the last one.
+    return abs(view.row) * <double> view.rows + abs(view.column) * <double> view.columns
+
+
+cdef void sample_forward_turned_open(RoiTable table, void* settled) noexcept nogil:
+    write_invalid(table, &(<SampleForwardTurnedCall*> settled).out)
+
+
+cdef int sample_forward_turned(SampleTable table, cnp.ndarray features, cnp.ndarray out, int threads,
+                               Team team) except -1:
+    # The table has no lists.
+    cdef SampleForwardTurnedCall call
+    cdef Work work = Work(team)
+    cdef int ratio = table.sampling.sampling_ratio
+    cdef double taps = 4.0 * ratio * ratio * table.rois * table.rows * table.columns
+    call.box = table.box
+    call.window = table.window
+    call.order = table.order
+    call.features, call.out = view_of(features), view_of(out)
+    if reach_of(&call.features) > INT32_MAX:
+        features = features.copy()      # as long as the work, which goes by it
+        call.features = view_of(features)
+        work.keep = features
+    call.ratio = ratio
+    call.room = (<size_t> table.columns + LANES - 1) // LANES * LANES
+    if taps * call.features.channels < SAMPLE_FORWARD_SERIAL_WORK:
+        threads = 1
+    work.divide(table, 0, table.rois, 1, 1, max(parts_of(taps * QUAD), 1 if threads == 1 else 4 * threads), 0)
+    work.provide(table, threads, 0, bytes_of(2 * ratio, call.room, sizeof(float)),
+                 bytes_of(QUAD, call.room, sizeof(float)), bytes_of(7, call.room, sizeof(float)), 0)
+    return work.do(sample_forward_turned_task, &call, sizeof(call), sample_forward_turned_open, NULL)

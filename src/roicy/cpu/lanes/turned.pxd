@@ -1,0 +1,39 @@
+"""Rows of samples that lie along no row of the map, of few channels: ``turned.h``."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t
+
+
+cdef extern from "turned.h" nogil:
+    enum:
+        QUAD                # channels, at the most
+
+    ctypedef struct turned_map:
+        const char* source
+        ptrdiff_t row, column, channel
+        int height, width, channels, dtype
+        bint together
+
+    ctypedef struct turned_samples:
+        int32_t* offset
+        int32_t* right
+        int32_t* down
+        float* weight[4]
+
+    ctypedef struct turned_line:
+        const float* down
+        const float* along
+        float y, x, cy, cx
+
+    ctypedef struct turned_row:
+        char* data
+        ptrdiff_t column, channel
+        int channels, dtype
+
+    ptrdiff_t turned_first(const turned_map* map, const turned_line* line, ptrdiff_t count, ptrdiff_t* end) noexcept
+    void turned_places(const turned_map* map, const turned_line* line, ptrdiff_t begin, ptrdiff_t end, float share,
+                       const turned_samples* to) noexcept
+    void turned_sum(const turned_map* map, const turned_samples* samples, ptrdiff_t begin, ptrdiff_t end,
+                    float* sums, int fresh) noexcept
+    int turned_step(const turned_row* to) noexcept
+    void turned_store(const float* sums, int step, ptrdiff_t count, const turned_row* to) noexcept
