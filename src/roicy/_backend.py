@@ -87,7 +87,10 @@ def _adopt(arrays: dict[str, Any]) -> tuple[Backend, *tuple[Any, ...]]:
     places = {_is_on_gpu(name, array) for name, array in placed}
     if len(places) == 2:
         kinds = ", ".join(f"{name} ({_type_name(array)})" for name, array in placed)
-        raise TypeError(f"all arrays of a call must be in host memory, or all on a GPU, got {kinds}")
+        raise TypeError(
+            f"all arrays of a call must be in host memory, or all on a GPU, got {kinds}: "
+            "cupy.asarray(array) moves one there, cupy.asnumpy(array) back"
+        )
     kernels: Backend = cpu
     if True in places:
         from roicy import cuda  # an array on a GPU has arrived
@@ -162,8 +165,19 @@ def _is_on_gpu(name: str, array: Any) -> bool:
             return False
     raise TypeError(
         f"{name} must be a NumPy or CuPy array, or one that shares its memory by DLPack, the buffer protocol "
-        f"or __cuda_array_interface__, got {_type_name(array)}"
+        f"or __cuda_array_interface__, got {_type_name(array)}{_instead(name, array)}"
     )
+
+
+def _instead(name: str, value: Any) -> str:
+    # what to write instead of what is no array
+    if isinstance(value, (list, tuple)):
+        if value and hasattr(value[0], "shape") and name == "features":
+            return ": the maps of a pyramid are for multi_scale_roi_align and its like"
+        return f": pass np.array({name}, np.float32)"
+    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+        return f": pass np.asarray({name})"
+    return ""
 
 
 def _as_numpy(name: str, array: Any) -> Ndarray:

@@ -105,5 +105,7 @@ def taken(array: Any, xp: Any) -> Ndarray:
     try:
         import ml_dtypes
     except ImportError:
-        raise BufferError("bfloat16 needs ml_dtypes, which is not installed") from None
+        raise BufferError(
+            "bfloat16 needs ml_dtypes, which is not installed: python -m pip install ml_dtypes"
+        ) from None
     return words.view(ml_dtypes.bfloat16)

@@ -14,6 +14,7 @@ from roicy._types import Accumulate, ArgmaxError, DType, Layout, Ndarray, Shape,
 INT32 = np.dtype(np.int32)
 FLOAT64: DType = np.dtype(np.float64)
 _INT64_MAX = 2**63 - 1
+_COLOURS = 4  # channels that an image has at most
 
 # dtype of a feature map: the type that its sums are kept in, and the dtype of what is pooled from it.
 # bfloat16 joins when the first such array arrives.
@@ -30,7 +31,8 @@ WIDE_LABELS = frozenset(np.dtype(name) for name in ("int32", "uint32", "int64", 
 def input_shape(value: Any, layout: Layout, name: str = "input_shape") -> Shape:
     """Return the shape of a feature map, in the order of its layout."""
     if not is_row(value):
-        raise TypeError(f"{name} must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}")
+        instead = ": pass its shape" if hasattr(value, "shape") else ""
+        raise TypeError(f"{name} must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}{instead}")
     shape = tuple([integer(f"{name}[{axis}]", length) for axis, length in enumerate(value)])
     if len(shape) != 4 or min(shape) < 0:
         raise ValueError(f"{name} must be 4 ints >= 0 {_axes(layout)}, got {short_repr(value)}")
@@ -41,7 +43,12 @@ def features_shape(features: Ndarray, layout: Layout, name: str = "features") ->
     """Return the shape of a feature map, in the order of its layout."""
     shape = features.shape
     if len(shape) != 4:
-        raise ValueError(f"{name} must have 4 axes {_axes(layout)}, got shape {shape}")
+        instead = {2: "boxes come after the maps", 3: f"{name}[None] is a batch of one"}.get(len(shape))
+        if len(shape) == 3 and layout == "NCHW" and shape[2] <= _COLOURS < shape[0]:
+            instead = f"{name}[None] is a batch of one, and layout='NHWC' says that channels come last"
+        raise ValueError(
+            f"{name} must have 4 axes {_axes(layout)}, got shape {shape}{f': {instead}' if instead else ''}"
+        )
     return _bounded(name, shape, layout)
 
 
@@ -110,7 +117,7 @@ def grad_output_of(features: Ndarray, array: Ndarray, shape: tuple[int, ...]) ->
     if array.dtype != expected:
         raise TypeError(
             f"grad_output must be {expected}, the dtype of what is pooled from {features.dtype} features, "
-            f"got {array.dtype}"
+            f"got {array.dtype}: pass grad_output.astype('{expected}')"
         )
 
 
@@ -124,7 +131,8 @@ def _precision(name: str, dtype: DType) -> tuple[Accumulate, DType]:
     found = _PRECISIONS.get(dtype)
     if found is None:
         if not is_bfloat16(dtype):
-            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}")
+            instead = f": pass {name}.astype('float32')" if dtype.kind in "iufb" else ""
+            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}{instead}")
         found = _PRECISIONS[dtype] = ("float32", dtype)
     return found
 

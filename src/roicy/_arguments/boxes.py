@@ -117,6 +117,9 @@ class Rois:
             else:  # as the caller gave it: one beyond int64 has not survived the conversion
                 found = f"has batch_indices[{row}] = {self.given[-1][row]}"
             expected = f"a batch index of at least 0 and below N = {images}"
+            if self.images is None and images == 1:
+                boxes = f"rois[:, :{self.columns}]"
+                expected += f", before the {self.columns} numbers of a box; without it, pass {boxes}"
         return ValueError(f"{self._place(row)} {found}: expected {expected}; invalid='nan' accepts such rows")
 
     def _not_finite(self, row: int) -> str:
@@ -189,7 +192,8 @@ def rois(
             f"batch_indices must be None for {name} of shape {shape}, which have the batch index in column 0"
         )
     if batch_indices.dtype.kind not in "iu":
-        raise TypeError(f"batch_indices must have an integer dtype, got {batch_indices.dtype}")
+        instead = ": pass batch_indices.astype(int)" if batch_indices.dtype.kind in "fb" else ""
+        raise TypeError(f"batch_indices must have an integer dtype, got {batch_indices.dtype}{instead}")
     if batch_indices.shape != shape[:1]:
         raise ValueError(
             f"batch_indices must have shape {shape[:1]}, one for each row of {name}, "

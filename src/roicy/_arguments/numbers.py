@@ -119,7 +119,7 @@ def few_bins(name: str, size: Size) -> Size:
 
 def sampling_ratio(value: Any) -> int:
     """Return the samples per bin and axis, 0 for as many as the bin covers pixels."""
-    ratio = integer("sampling_ratio", value)
+    ratio = integer("sampling_ratio", value, "an int (0 for adaptive)")
     if ratio > _MAX_SAMPLING_RATIO:
         raise ValueError(
             f"sampling_ratio must be at most {_MAX_SAMPLING_RATIO} (0 or less for adaptive), got {ratio}"
@@ -139,7 +139,7 @@ def gamma(value: Any, boxes_dtype: DType) -> float:
 
 def rotated_sampling_ratio(value: Any, boxes: str = "rotated boxes") -> int:
     """Return the samples per bin and axis where they share no rows, 0 for as many as it covers pixels."""
-    ratio = integer("sampling_ratio", value)
+    ratio = integer("sampling_ratio", value, "an int (0 for adaptive)")
     if ratio > _MAX_ROTATED_SAMPLING_RATIO:
         raise ValueError(
             f"sampling_ratio must be at most {_MAX_ROTATED_SAMPLING_RATIO} for {boxes} "
@@ -150,6 +150,10 @@ def rotated_sampling_ratio(value: Any, boxes: str = "rotated boxes") -> int:
 
 def spatial_scale(value: Any, boxes_dtype: DType, name: str = "spatial_scale") -> float:
     """Return the scale as a float that is finite and positive in the boxes' dtype too."""
+    if is_row(value):
+        raise TypeError(
+            f"{name} must be one number, got {shown(value)}: scale the boxes where x and y differ"
+        )
     scale = real(name, value)
     if not 0.0 < scale < math.inf:
         raise ValueError(f"{name} must be finite and greater than 0, got {short_repr(value)}")
