@@ -8,6 +8,7 @@ from operators.test_fpn_levels import RULES
 from strategies import FLOAT_DTYPES, SPATIAL_SCALES, result_dtype
 
 from fuzz.calls import FUNCTIONS, PLANS, SYNONYMS, named_dtype
+from fuzz.crops import crops
 from fuzz.hostile import BEYOND_MEMORY, HOSTILE, MEMORY, SHAPES, SIZES, STRANGE_DTYPES
 from fuzz.pastes import pastes
 from fuzz.scenes import INDEX_DTYPES, arrays, described_boxes, maps_of, numbered, scenes, usual_values
@@ -28,6 +29,8 @@ def calls(draw):
         return draw(by_name())
     if name == "paste_masks":
         return draw(pastes())
+    if name.startswith("crop_and_resize"):
+        return draw(crops(name))
     scene = draw(scenes(name))
     arguments, more = draw(good_arguments(name, scene))
     description = {"function": name, "arguments": arguments, "good": "." not in name, **more}

@@ -15,7 +15,7 @@ from closeness import assert_close, assert_same_bits
 from operators import MAX
 from strategies import result_dtype
 
-from fuzz import pastes, pooling, pyramids
+from fuzz import crops, pastes, pooling, pyramids
 from fuzz.arguments import (
     Meaningless,
     array_of,
@@ -51,6 +51,8 @@ def expected(call):
         return _corners(given)
     if name == "paste_masks":
         return pastes.pasted(given)
+    if name.startswith("crop_and_resize"):
+        return crops.cropped(name, call, given)
     return (pyramids if name.startswith("multi_scale") else pooling).pooled(name, given)
 
 

@@ -262,7 +262,7 @@ cdef int divide(SampleTable table, bint whole_rows) except -1:
     # Chunks of as many RoIs as fit, one at the least, and how pixels are loaded; `whole_rows` for the adjoint.
     cdef double pooled = 0, mapped = 0
     cdef int64_t k, i, begin = 0, most = chunk_bytes // tap_bytes(table)
-    table.chunk = <int64_t*> table.reserve(table.rois + 1, sizeof(int64_t))
+    table.chunk = <int64_t*> table.reserve(max(<int64_t> 1, table.rois) + 1, sizeof(int64_t))   # no RoIs are one chunk
     table.chunk[0] = 0
     table.chunks = 0
     for k in range(table.rois):
