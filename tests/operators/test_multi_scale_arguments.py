@@ -67,12 +67,17 @@ def test_argmax_of_another_map():
     """A pixel of the first map that the box's own does not have; the limit is that of the row's map."""
     case = pyramid(POOL, 8, channels=3)
     values, argmax = case.pooled(return_argmax=True)
-    row = int(np.flatnonzero(case.levels == 1)[-1])
+    row = int(np.flatnonzero(case.levels == 1)[0])
     argmax[row, 2, 1, 0] = 20 * 14
     message = rf"argmax\[{row}, 2, 1, 0\] must lie between -1 and {20 * 14 - 1}, got {20 * 14}"
     with pytest.raises(ValueError, match=message):
         case.call("_backward", grad_output=values, input_shapes=case.shapes, argmax=argmax)
-    argmax[case.levels == -1] = 10**6  # which nobody looks at
+    later = np.flatnonzero(case.levels != 1)  # of the wrong ones on several maps the first row is named
+    argmax[later[later > row], 0, 0, 0] = 10**6
+    with pytest.raises(ValueError, match=message):
+        case.call("_backward", grad_output=values, input_shapes=case.shapes, argmax=argmax)
+    argmax[later[later > row], 0, 0, 0] = -1
+    argmax[case.levels == -1] = 10**6  # which are not looked at
     argmax[row, 2, 1, 0] = -1
     case.call("_backward", grad_output=values, input_shapes=case.shapes, argmax=argmax)
 

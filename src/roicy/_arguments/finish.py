@@ -99,7 +99,7 @@ def finish(
     out_layout: Any = None,
     chosen: bool = False,
 ) -> Finish:
-    """Return these options of a call on images of so many channels."""
+    """Return these options of a call on images with this many channels."""
     stds = None if std is None else _per_channel("std", std, channels)
     if stds is not None and (stds <= 0).any():
         raise ValueError(f"std must be greater than 0, got {short_repr(std)}")
@@ -138,7 +138,7 @@ def _finite(name: str, value: Any) -> float:
 
 def _dtype(value: Any) -> DType:
     if isinstance(value, str) and value == "bfloat16":
-        import ml_dtypes  # whoever wants it has it
+        import ml_dtypes  # the caller asks for bfloat16, so the package is there
 
         value = ml_dtypes.bfloat16
     try:

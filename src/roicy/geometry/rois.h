@@ -55,7 +55,7 @@ GEOMETRY bool OF(all_finite)(const BOX *numbers, int64 count) {
     return finite;
 }
 
-/* The image of a row of so many numbers, -1 where the row is invalid. `given` says whether `image` is its
+/* The image of a row of `columns` numbers, -1 if the row is invalid. `given` says whether `image` is its
  * batch index; else it is the row's first number. */
 GEOMETRY int64 OF(image_of)(const BOX *row, int columns, bool given, int64 image, int64 images) {
     for (int i = 0; i < columns; i++)

@@ -29,7 +29,7 @@ cdef inline size_t lined(size_t size) noexcept nogil:
 
 
 cdef inline size_t items_bytes(int64_t count) noexcept nogil:
-    # What so many values take, or places of either kind, with room for a vector behind them.
+    # Bytes of `count` values, or of places of either kind, with room for a vector behind them.
     return lined((count + LANES) * sizeof(real))
 
 

@@ -155,7 +155,7 @@ ROICY_NOINLINE void pass_spread_piles(lanes *pixels, const bin_taps *bins, int d
 
 enum { MOST_SLOPES = 5 }; /* of a tap */
 
-/* sum[j] = sum over the taps of slope[j] * pixels[offset], for so many slopes of each. */
+/* sum[j] = sum over the taps of slope[j] * pixels[offset], for `slopes` slopes of each. */
 ROICY_INLINE void slopes_as(const lanes *pixels, const int32_t *offset, const real *slope, int taps,
                             lanes *sum, const int slopes) {
     for (int j = 0; j < slopes; j++)

@@ -11,7 +11,7 @@
 enum { LINE_FRAME = 3 };
 enum {
     CLEAR_STREAM_BYTES = 1 << 16
-}; /* from so many on zeros pass by the cache: more than a first-level one */
+}; /* from this many on zeros pass by the cache: more than a first-level one holds */
 
 #if defined(__GNUC__)
 typedef uint8_t lane_bytes __attribute__((vector_size(ROICY_LANE_COUNT)));

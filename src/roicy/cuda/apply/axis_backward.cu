@@ -27,7 +27,7 @@ typedef Pack<REAL, GROUP> Group;
 struct Tiles {
     int64 tasks, of_map, of_row; /* tiles of blocks: all for all planes, of a map, of a row of these */
     int64 apart,
-        bins;     /* position-sensitive maps have a channel for each of the bins, so many items apart: then
+        bins;     /* position-sensitive maps have a channel for each of the bins, `apart` items apart: then
                           a tile is one bin's; else that is 0 */
     int channels; /* of the maps */
     int planes, rows; /* of a block's tile */

@@ -1,7 +1,7 @@
 /* Sample tables: where the samples of rotated boxes lie.
  *
- * Turned samples lie on no grid of rows and columns. What is kept of a box is its geometry alone; whoever
- * applies the table computes positions from it. */
+ * Turned samples lie on no grid of rows and columns. What is kept of a box is its geometry alone; the
+ * kernels compute positions from it. */
 #pragma once
 #include "tables/rois.cuh"
 
