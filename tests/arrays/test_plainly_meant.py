@@ -84,6 +84,27 @@ def test_arrays_in_foreign_byte_order(name):
     assert_same(call(with_arguments(in_foreign_order)), call(with_arguments(lambda name, value: value)))
 
 
+@pytest.mark.cpu_only(reason="a device has its own way with rare dtypes")
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int16", "bool"])
+def test_features_of_integers_are_float32(dtype):
+    """Of every operator, as those of uint8 are."""
+
+    def with_features(change):
+        def changed(name, value):
+            if name != "features":
+                return value
+            return [change(each) for each in value] if isinstance(value, list) else change(value)
+
+        return with_arguments(changed)
+
+    def integers(array):
+        return np.abs(100 * array).astype(dtype)
+
+    for name, call in CALLS.items():
+        found = call(with_features(integers))
+        assert_same(found, call(with_features(lambda array: integers(array).astype(np.float32)))), name
+
+
 def test_how_deep_a_list_is_says_what_it_is():
     of_images = [FOUR[image == INDICES] for image in (0, 1)]
     wanted = roicy.roi_align(FEATURES, of_images, 3)
