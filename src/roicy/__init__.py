@@ -56,7 +56,7 @@ Arrays are NumPy's or CuPy's, and results are of the same library. Any other arr
 DLPack, the buffer protocol or ``__cuda_array_interface__``, is taken as one of these without a copy: as
 NumPy's where it is in host memory, as CuPy's where it is on a GPU.
 
-`roicy.compat` has the operators of Caffe2, MXNet, ONNX and torchvision, under the names and with
+`roicy.compat` has the operators of Caffe2, MXNet, ONNX, TensorFlow and torchvision, under the names and with
 the arguments that they have there.
 """
 

@@ -19,6 +19,7 @@ from roicy._types import (
     Accumulate,
     AnyArray,
     Boxes,
+    Indices,
     Invalid,
     Layout,
     Ndarray,
@@ -38,7 +39,7 @@ class GivenCrops(NamedTuple):
     """What every function on crops is told, as the caller gave it: boxes, and options of the geometry."""
 
     boxes: Boxes
-    batch_indices: AnyArray | None
+    batch_indices: Indices | None
     layout: Layout
     invalid: Invalid
     options: Sequence[Any]
@@ -80,10 +81,6 @@ class CropPlan:
     ) -> None:
         # arrays, layout, shapes and output_size come settled, the rest as the caller gave it
         boxes, batch_indices, layout, invalid, options = given
-        if kernels.streams is not None:
-            raise NotImplementedError(
-                "crops are not there yet for images on a GPU: images must be in host memory"
-            )
         self._kernels = kernels
         self._rois = settle.rois(
             boxes, batch_indices, images.total, kernels.xp, kind.numbers, lent=not images.listed, name="boxes"

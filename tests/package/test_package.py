@@ -345,6 +345,7 @@ DOCUMENTED = [
     "roicy._config",
 ]
 DOCUMENTED += ["roicy.compat", "roicy.compat.caffe2", "roicy.compat.mxnet", "roicy.compat.onnx"]
+DOCUMENTED += ["roicy.compat.tensorflow"]
 DOCUMENTED += [
     f"roicy.compat.torchvision.{name}" for name in ("align", "pool", "position_sensitive", "pyramid")
 ]

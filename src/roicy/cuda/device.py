@@ -14,7 +14,24 @@ from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any, TypeAlias
 
-from roicy._types import ALIGN, EXACT, OPEN, PRECISE, ROUNDED, SCALED, SHORT, WHOLE, DType, Ndarray
+import numpy as np
+
+from roicy._types import (
+    ALIGN,
+    CORNERS,
+    EXACT,
+    HALF_PIXEL,
+    OPEN,
+    PRECISE,
+    ROUNDED,
+    SCALED,
+    SHORT,
+    UNIT_CORNERS,
+    UNIT_SLOPES,
+    WHOLE,
+    DType,
+    Ndarray,
+)
 from roicy.cuda.structs import address
 from roicy.cuda.tuning import CONSTANTS
 
@@ -33,6 +50,11 @@ MOST_BLOCKS = 2**31 - 1
 _INCLUDE = re.compile(r'^#include "((?:geometry/\w+\.h)|(?:\w+/\w+\.cuh))"\n', re.MULTILINE)
 _INT32_ITEMS = 2**31 - 1
 
+_AXIS_RULES = (
+    *(ALIGN, PRECISE, ROUNDED, EXACT, WHOLE, SCALED, OPEN, SHORT),
+    *(HALF_PIXEL, CORNERS, UNIT_CORNERS, UNIT_SLOPES),
+)
+
 #: The sources that fill tables; all others apply them.
 TABLES = ("rois", "axis", "sample", "range", "grid")
 
@@ -44,6 +66,16 @@ _STORED = {
     "uint8": "uint8",
 }
 _REAL = {"float32": "float", "float64": "double"}
+#: Integers that crops may be of: the type, and its least and its largest number.
+_INTEGERS = {
+    "uint8": ("uint8", 0, 255),
+    "int8": ("int8", -128, 127),
+    "uint16": ("uint16", 0, 65535),
+    "int16": ("int16", -32768, 32767),
+    "bool": ("bool", 0, 1),
+}
+#: Those that are read as float32: no kernel is compiled for them.
+_RARE = frozenset(np.dtype(name) for name in _INTEGERS if name != "uint8")
 
 #: Whether it is asked for where maxima are, no or yes.
 WITH_ARGMAX: tuple[Options, Options] = ("-DWITH_ARGMAX=0",), ("-DWITH_ARGMAX=1",)
@@ -146,6 +178,10 @@ class Device:
         """Return whether the current stream records a graph and does nothing of it yet."""
         return self._current_stream is not None and bool(self._current_stream().is_capturing())
 
+    def readable(self, features: Ndarray) -> Ndarray:
+        """Return feature maps of a dtype that the kernels read: rare integers as float32."""
+        return features.astype(np.float32) if features.dtype in _RARE else features
+
     def feature_options(self, dtype: DType, accumulate: str, *arrays: Ndarray) -> Options:
         """Return the options of a source that accesses `arrays`, the items of the maps being of `dtype`."""
         return feature_options(name_of(dtype), accumulate, self.index or index_type(*arrays))
@@ -187,6 +223,19 @@ def feature_options(stored: str, accumulate: str, index: str) -> Options:
         f"-DREAL={_REAL[accumulate]}",
         f"-DINDEX={index}",
     )
+
+
+@functools.cache
+def finish_options(result: str, accumulate: str, index: str) -> Options:
+    """Return the options of the source that finishes averages as items of a dtype."""
+    kind: Options
+    if result in _INTEGERS:
+        name, least, most = _INTEGERS[result]
+        kind = ("-DINTEGER", f"-DINTEGER_LEAST={least}", f"-DINTEGER_MOST={most}")
+    else:
+        name = _STORED[result]
+        kind = (f"-D{result.upper()}",) if result in ("float16", "bfloat16") else ()
+    return (*kind, f"-DRESULT={name}", f"-DREAL={_REAL[accumulate]}", f"-DINDEX={index}")
 
 
 @functools.cache
@@ -259,8 +308,12 @@ def _specialised() -> Iterator[tuple[str, Options]]:
                 if source != "axis":
                     yield source, options
                     continue
-                for rule in (ALIGN, PRECISE, ROUNDED, EXACT, WHOLE, SCALED, OPEN, SHORT):
+                for rule in _AXIS_RULES:
                     yield source, options + rule_options(rule)
+    for index in ("int", "int64"):
+        for accumulate in _REAL:
+            for result in {**_STORED, **_INTEGERS}:
+                yield "finish", finish_options(result, accumulate, index)
     pairs = [(stored, "float64" if stored == "float64" else "float32") for stored in _STORED]
     for index in ("int", "int64"):
         for stored, accumulate in pairs:

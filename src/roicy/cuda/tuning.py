@@ -10,6 +10,7 @@ CONSTANTS: dict[str, dict[str, int]] = {
     # most SPREAD columns, fewer of doubles. RESIDENT blocks are to have room on a multiprocessor
     "axis_forward": {"WARPS": 4, "RESIDENT": 7, "SPREAD": 4, "ROWS": 8, "ROOM": 64, "GROUP": 8},
     "channels_last": {"THREADS": 256},
+    "finish": {"THREADS": 256},
     # lanes are channels
     "axis_forward_pixels": {"WARPS": 8},
     # a warp has a tile of ROWS rows of pixels. It stages LINES rows of bins, all in all STAGED groups of

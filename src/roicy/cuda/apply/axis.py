@@ -7,11 +7,22 @@ import functools
 import numpy as np
 
 from roicy._types import Accumulate, Ndarray, Purpose, Regions, Sampling
-from roicy.cuda.device import COUNT, Arguments, Device, channels_last, packs
+from roicy.cuda.device import (
+    COUNT,
+    Arguments,
+    Device,
+    channels_last,
+    finish_options,
+    index_type,
+    name_of,
+    packs,
+)
 from roicy.cuda.structs import POINTER, Layout, Struct, view
 from roicy.cuda.tables.axis import AxisTable
 from roicy.cuda.tuning import CONSTANTS
 
+#: As in finish.cu.
+FINISH = Layout(numbers=POINTER, down=POINTER, across=POINTER, step=np.int64, channels=np.int64)
 #: As in axis_forward.cu, axis_backward.cu and axis_backward_rois.cu.
 DIVISION = Layout(apart=np.int64, channels=np.int32, group=np.int32, rows=np.int32, columns=np.int32)
 TILES = Layout(
@@ -38,6 +49,7 @@ BUSY_WARPS = 8192
 #: Warps below which a warp has fewer channels.
 FEW_WARPS = 1024
 WARP = 32
+FLOAT32 = np.dtype(np.float32)
 
 
 def by_bins(features: Ndarray, bins: Ndarray) -> tuple[Ndarray, int, int]:
@@ -66,8 +78,11 @@ class AxisKernels(Device):
         self, table: AxisTable, features: Ndarray, out: Ndarray, finish: Ndarray | None = None
     ) -> None:
         """Fill `out` with the features pooled under the table."""
-        if finish is not None:
-            raise NotImplementedError("fill, mean and std are not there yet for arrays on a GPU")
+        features = self.readable(features)
+        direct = FLOAT32 if features.dtype.kind == "u" else features.dtype
+        if finish is not None or out.dtype != direct:
+            self._finish(table, features, out, finish)
+            return
         channels = out.shape[1]
         rows, columns = table.output_size
         options = self.feature_options(features.dtype, table.accumulate, features, out)
@@ -99,6 +114,30 @@ class AxisKernels(Device):
         threads = WARP * constants["WARPS"]
         self.launch("axis_forward", "axis_forward", options, blocks, threads, (*arguments, division))
 
+    def _finish(self, table: AxisTable, features: Ndarray, out: Ndarray, numbers: Ndarray | None) -> None:
+        # the averages in the type of sums first, in the order of axes that they are wanted in
+        k, c, rows, columns = out.shape
+        if features.dtype.itemsize == 2:
+            features = features.astype(table.accumulate)
+        if channels_last(out):
+            sums = self.xp.empty((k, rows, columns, c), table.accumulate).transpose(0, 3, 1, 2)
+        else:
+            sums = self.xp.empty(out.shape, table.accumulate)
+        self.axis_forward(table, features, sums)
+        down, across = table.outside if numbers is not None else (None, None)
+        given = FINISH(
+            numbers=numbers,
+            down=down,
+            across=across,
+            step=0 if numbers is None else numbers.shape[1],
+            channels=c,
+        )
+        index = self.index or index_type(sums, out)
+        options = finish_options(name_of(out.dtype), table.accumulate, index)
+        threads = CONSTANTS["finish"]["THREADS"]
+        arguments: Arguments = (*view(sums), *view(out), table.packed, given)
+        self.launch("finish", "finish", options, -(-out.size // threads), threads, arguments)
+
     def axis_backward(self, table: AxisTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
         options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)
@@ -125,6 +164,7 @@ class AxisKernels(Device):
         self, table: AxisTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
+        features = self.readable(features)
         options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
         features, apart, _ = by_bins(features, grad_output)
         channels, across = features.shape[1], channels_last(features)

@@ -50,6 +50,7 @@ class GridKernels(Device):
 
         `rule` is "bilinear", or "onnx" for the largest of the samples' weighted corners.
         """
+        features = self.readable(features)
         channels = features.shape[1]
         rows, columns = tables.output_size
         arrays = (features, out) if argmax is None else (features, out, argmax)
@@ -110,6 +111,7 @@ class GridKernels(Device):
         self, tables: GridTable, grad_output: Ndarray, argmax: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 4) with the gradient with respect to x1, y1, x2, y2."""
+        features = self.readable(features)
         arrays = grad_output, argmax, features
         arguments = (
             *view(grad_output),

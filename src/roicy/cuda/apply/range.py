@@ -38,6 +38,7 @@ class RangeKernels(Device):
         self, table: RangeTable, features: Ndarray, out: Ndarray, argmax: Ndarray | None
     ) -> None:
         """Fill `out` with the largest features of each bin and `argmax`, unless None, with where they are."""
+        features = self.readable(features)
         channels = features.shape[1]
         rows, columns = table.output_size
         arrays = (features, out) if argmax is None else (features, out, argmax)

@@ -52,6 +52,7 @@ class SampleKernels(Device):
 
     def sample_forward(self, table: SampleTable, features: Ndarray, out: Ndarray) -> None:
         """Fill `out` with the features pooled under the sample table."""
+        features = self.readable(features)
         channels = features.shape[1]
         rows, columns = table.output_size
         if _repays_copy(table, features) and not self.captures():  # a graph would not keep it
@@ -104,6 +105,7 @@ class SampleKernels(Device):
         self, table: SampleTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
+        features = self.readable(features)
         channels = features.shape[1]
         rows, columns = table.output_size
         source, constants = "sample_backward_rois", CONSTANTS["sample_backward_rois"]

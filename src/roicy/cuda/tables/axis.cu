@@ -90,6 +90,7 @@ struct Filled {
     const int64 *first, *first_pixel;
     int *start, *count;
     REAL *taps, *slopes; /* or null */
+    REAL *outside;       /* of each bin, the weight of what lies outside of the map, or null */
     int *turned_start;
     REAL *turned; /* or null */
 };
@@ -229,18 +230,25 @@ KERNEL __launch_bounds__(THREADS, 3) fill(const Boxes boxes, Sampling sampling, 
                 __syncthreads();
             }
             int taken = 0;
-            if (stretch.room > 0 && from < most) {
-                const Lists lists = {reinterpret_cast<Tap *>(axis.taps) + begin + from,
+            const bool room = stretch.room > 0 && from < most;
+            if (room || (axis.outside && p < bins)) {
+                const Lists lists = {reinterpret_cast<Tap *>(axis.taps) + begin + (room ? from : 0),
                                      axis.slopes ? axis.slopes + 2 * (begin + from) : (REAL *)0,
-                                     (int)min(stretch.room, most - from), 0};
+                                     room ? (int)min(stretch.room, most - from) : 0, 0};
                 Taps taps = taps_into(lists);
-                add_taps(side, stretch, p, sampling, &taps);
-                put_rest(&taps);
+                if (at >= 0) {
+                    add_taps(side, stretch, p, sampling, &taps);
+                    put_rest(&taps);
+                }
                 taken = taps.lists.taken;
-                low = min(low, lists.taps[0].at);
-                high = max(high, lists.taps[taken - 1].at);
-                for (int i = taken; i < lists.room; i++)
-                    lists.taps[i] = {0, lists.taps[0].at}; /* beside the list: any pixel of the window */
+                if (taken) {
+                    low = min(low, lists.taps[0].at);
+                    high = max(high, lists.taps[taken - 1].at);
+                }
+                for (int i = taken; i < lists.room; i++) /* beside the list: any pixel of the map */
+                    lists.taps[i] = {0, taken ? lists.taps[0].at : stretch.low};
+                if (axis.outside)
+                    axis.outside[k * bins + p] = (REAL)taps.outside;
             }
             if (p < bins) {
                 axis.start[k * bins + p] = (int)min(from, (int64)most);

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from roicy._types import Accumulate, Purpose, Regions, Sampling, Size
+from roicy._types import EDGE, Accumulate, Purpose, Regions, Sampling, Size
 from roicy.cuda.device import Device, rule_options
 from roicy.cuda.memory import Wanted
 from roicy.cuda.structs import POINTER, Layout, Struct
@@ -40,6 +40,7 @@ FILLED = Layout(
     count=POINTER,
     taps=POINTER,
     slopes=POINTER,
+    outside=POINTER,
     turned_start=POINTER,
     turned=POINTER,
 )
@@ -61,6 +62,8 @@ class AxisTable(RoiTable):
     ----------
     packed : Struct
         What the kernels are told of the table: a struct Axes, or TurnedAxes for the features' gradient.
+    outside : tuple of array or None
+        For rows and for columns of bins (K, bins), the weight of what lies outside of the map.
     """
 
     def __init__(
@@ -75,7 +78,14 @@ class AxisTable(RoiTable):
         self._specialised = self._options + rule_options(sampling.rule)
         self._sampling = packed_sampling(sampling)
         of_lists = self.rois, self.input_shape[2:], self.output_size, sampling.sampling_ratio
-        rooms, purposes = _rooms(*of_lists), (purpose == "backward_rois", purpose == "backward")
+        rooms, purposes = (
+            _rooms(*of_lists),
+            (
+                purpose == "backward_rois",
+                purpose == "backward",
+                purpose == "forward" and sampling.border != EDGE,
+            ),
+        )
         wanted = _wanted(self.rois, self.output_size, _totals(self.rois, rooms), accumulate, *purposes)
         if wanted.size <= UNASKED_BYTES:
             self.keep(wanted)
@@ -84,6 +94,7 @@ class AxisTable(RoiTable):
             begins, totals = self._measured()
             self.keep(_wanted(self.rois, self.output_size, totals, accumulate, *purposes))
             filled, self.packed = _structs(self.memory.parts, self.packed_rois, _OWN_ROOMS, *purposes, begins)
+        self.outside = self.memory.parts.get("y_outside"), self.memory.parts.get("x_outside")
         self._launch("fill", int(filled["warps"]), self.packed_boxes(), self._sampling, filled)
 
     def _measured(self) -> tuple[_Begins, _Rooms]:
@@ -123,7 +134,13 @@ def _totals(rois: int, rooms: _Rooms) -> _Rooms:
 
 @functools.lru_cache(64)
 def _wanted(
-    rois: int, output_size: Size, totals: _Rooms, accumulate: Accumulate, sloped: bool, turned: bool
+    rois: int,
+    output_size: Size,
+    totals: _Rooms,
+    accumulate: Accumulate,
+    sloped: bool,
+    turned: bool,
+    bordered: bool,
 ) -> Wanted:
     arrays = of_rois(rois)
     real = np.float64 if accumulate == "float64" else np.float32
@@ -131,6 +148,8 @@ def _wanted(
         arrays[f"{axis}_start"] = arrays[f"{axis}_count"] = (rois, bins), np.int32
         for name in ("taps", *("slopes",) * sloped, *("turned",) * turned):
             arrays[f"{axis}_{name}"] = (max(1, taps), 2), real
+        if bordered:
+            arrays[f"{axis}_outside"] = (rois, bins), real
         if turned:
             arrays[f"{axis}_turned_start"] = (max(1, pixels),), np.int32
     return Wanted(**arrays)
@@ -142,14 +161,15 @@ def _structs(
     rooms: _Rooms,
     sloped: bool,
     turned: bool,
+    _bordered: bool,
     begins: _Begins = ((None, None), (None, None)),
 ) -> tuple[Struct, Struct]:
     # what the kernel that fills the table is told, and what those that apply it
     filled, applied = {}, {}
     for axis, (room, pixels), (first, first_pixel) in zip("yx", rooms, begins, strict=True):
-        start, count, taps, slopes, turned_taps, turned_start = (
+        start, count, taps, slopes, outside, turned_taps, turned_start = (
             parts.get(f"{axis}_{name}")
-            for name in ("start", "count", "taps", "slopes", "turned", "turned_start")
+            for name in ("start", "count", "taps", "slopes", "outside", "turned", "turned_start")
         )
         filled[axis] = FILLED(
             room=room,
@@ -160,6 +180,7 @@ def _structs(
             count=count,
             taps=taps,
             slopes=slopes,
+            outside=outside,
             turned_start=turned_start,
             turned=turned_taps,
         )

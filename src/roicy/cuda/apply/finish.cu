@@ -1,0 +1,58 @@
+/* What becomes of averages on their way out: fill joins where the map has ended, then they are normalised, and
+ * rounded to what is asked for; a thread takes a bin of a channel. As cpu/lanes/finish.h has it:
+ *
+ *     (value + fill * outside - mean) * scale
+ */
+#include "tables/axis.cuh"
+
+/* what a RESULT may be beside the types of maps */
+typedef signed char int8;
+typedef unsigned short uint16;
+typedef short int16;
+
+struct Finish {
+    const REAL *numbers; /* of each channel: fill, and `step` numbers on the mean, and the scale */
+    const REAL *down,
+        *across; /* the weights of what lies outside, of rows and of columns; null: of no value */
+    int64 step, channels;
+};
+
+#ifdef INTEGER
+/* To the nearest, ties to even, and to the ends of the type; of no number 0. */
+INLINE RESULT finished(REAL value) {
+    const REAL least = INTEGER_LEAST, most = INTEGER_MOST;
+    value = value > least ? value : value <= least ? least : 0;
+    return (RESULT)rint(value < most ? value : most);
+}
+#else
+INLINE RESULT finished(REAL value) { return rounded_to<RESULT>(value); }
+#endif
+
+KERNEL __launch_bounds__(THREADS)
+    finish(VIEW(const REAL, sums), VIEW(RESULT, out), const Axes axes, const Finish given) {
+    const int64 *__restrict__ image = axes.rois.image;
+    const int rows = axes.rois.rows, columns = axes.rois.columns;
+    const int64 count = axes.rois.count * given.channels * rows * columns;
+    for (int64 i = blockIdx.x * (int64)THREADS + threadIdx.x; i < count; i += gridDim.x * (int64)THREADS) {
+        /* in the order of what is read, of which channels or columns come last */
+        const bool last = sums_step.c == 1;
+        const int64 inner = last ? given.channels : columns;
+        const int64 c = last ? i % inner : i / columns / rows % given.channels;
+        const int q = (int)(last ? i / inner % columns : i % columns);
+        const int p = (int)(last ? i / inner / columns % rows : i / columns % rows);
+        const int64 k = i / given.channels / rows / columns;
+        if (image[k] == ELSEWHERE)
+            continue;
+        REAL value = sums[AT(sums, k, c, p, q)];
+        if (given.numbers) {
+            if (given.down) {
+                const REAL down = given.down[k * rows + p], across = given.across[k * columns + q];
+                const REAL outside = madd(1 - down, across, down);
+                if (outside != 0)
+                    value = madd(given.numbers[c], outside, value);
+            }
+            value = (value - given.numbers[given.step + c]) * given.numbers[2 * given.step + c];
+        }
+        out[AT(out, k, c, p, q)] = finished(value);
+    }
+}
