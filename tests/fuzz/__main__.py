@@ -80,11 +80,13 @@ def play(seed, calls, folder):
     """One round: make calls, and leave the outcomes and the failures in a folder."""
     import hypothesis
 
+    import roicy
     from fuzz.draws import calls as descriptions
     from fuzz.test_fuzz import check
 
     faulthandler.enable()
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", category=roicy.RoisWarning)  # random boxes look like anything
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     outcomes, failures = collections.Counter(), {}
     current = os.open(folder / "current.json", os.O_RDWR | os.O_CREAT)
