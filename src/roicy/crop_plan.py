@@ -6,7 +6,7 @@ is to a pyramid: tables know which rows they are of, and kernels write straight 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -371,7 +371,14 @@ def crop(
         boxes=given.boxes, batch_indices=given.batch_indices, out=out, **named(images)
     )
     plan, sources = _planned(
-        kind, kernels, given, boxes, batch_indices, (images, arrays), output_size, finish
+        kind,
+        kernels,
+        given,
+        boxes,
+        batch_indices,
+        (images, arrays),
+        lambda _: settle.output_size(output_size),
+        finish,
     )
     return plan.pool(sources, out)
 
@@ -411,7 +418,14 @@ def crop_backward_boxes(
         **named(images),
     )
     plan, sources = _planned(
-        kind, kernels, given, boxes, batch_indices, (images, arrays), grad_output, finish
+        kind,
+        kernels,
+        given,
+        boxes,
+        batch_indices,
+        (images, arrays),
+        lambda layout: settle.grad_output_size(grad_output, layout),
+        finish,
     )
     return plan.backward_boxes(grad_output, sources, out)
 
@@ -423,18 +437,15 @@ def _planned(
     boxes: Any,
     batch_indices: Any,
     images: tuple[Any, list[Ndarray]],
-    size: Any,
+    size: Callable[[Layout], Size],
     finish: dict[str, Any],
 ) -> tuple[CropPlan, tuple[Ndarray, ...]]:
-    # a plan of settled arrays, and the images with four axes each; `size` may be a gradient of that
+    # a plan of settled arrays, and the images with four axes each; `size` is that of crops of a layout
     layout = settle.layout(given.layout)
     asked, arrays = images
     shapes, sources = settled_images(tuple(arrays) if isinstance(asked, (list, tuple)) else arrays[0], layout)
     settled = _finish(finish, shapes, layout, given)
-    if hasattr(size, "dtype"):
-        output_size = settle.grad_output_size(size, settled.layout)
-    else:
-        output_size = settle.output_size(size)
+    output_size = size(settled.layout)
     given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
     return CropPlan(kind, kernels, given, shapes, output_size, settled), sources
 

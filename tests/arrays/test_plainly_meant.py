@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.numpy_only(reason="lists, and arrays that no device has"),
 ]
 
+BOXES = "rois", "boxes"
 FOUR, INDICES = ROIS[:, 1:].astype(np.float64), ROIS[:, 0].astype(np.int64)
 
 
@@ -44,22 +45,22 @@ def with_arguments(change):
 
 def as_arrays(name, value):
     """What a list stands for: boxes in float64."""
-    if name == "rois":
+    if name in BOXES:
         return [v.astype(np.float64) for v in value] if isinstance(value, list) else value.astype(np.float64)
     return value
 
 
 def as_lists(name, value):
-    if name == "rois" and isinstance(value, list):
+    if name in BOXES and isinstance(value, list):
         return [array.tolist() for array in value]
-    if name in ("rois", "batch_indices", "levels") and isinstance(value, np.ndarray):
+    if name in (*BOXES, "batch_indices", "levels") and isinstance(value, np.ndarray):
         return value.tolist()
     return value
 
 
 def as_tuples(name, value):
     lists = as_lists(name, value)
-    if name == "rois":
+    if name in BOXES:
         return tuple(tuple(map(tuple, item)) if isinstance(value, list) else tuple(item) for item in lists)
     return tuple(lists) if name in ("batch_indices", "levels") and isinstance(lists, list) else lists
 
@@ -177,7 +178,6 @@ def test_lists_for_other_systems_operators():
         ("aligned", np.int64(0), False),
         ("clockwise", 1, True),
         ("output_size", np.array([2, 4]), (2, 4)),
-        ("output_size", 2.0, 2),
         ("output_size", (2.0, np.float64(4)), (2, 4)),
         ("input_shape", np.array([2, 5, 12, 10]), (2, 5, 12, 10)),
         ("return_argmax", 0, False),
@@ -202,6 +202,11 @@ def test_numbers_of_other_types_elsewhere():
     assert_same(
         roicy.fpn_levels(ROIS, 3, **size), roicy.fpn_levels(ROIS, 3, **size | {"image_size": (480, 640)})
     )
+    assert_same(roicy.roi_align(FEATURES, ROIS, 2.0), roicy.roi_align(FEATURES, ROIS, 2))
+    image, boxes = FEATURES[:1], FOUR[:2]
+    crops = roicy.crop_and_resize(image, boxes, np.array([3, 2]), layout="NCHW")
+    assert_same(roicy.crop_and_resize(image, boxes.tolist(), (3.0, 2), layout="NCHW"), crops)
+    assert roicy.crop_and_resize(image, boxes, np.int64(3), layout="NCHW").shape == (2, 5, 3, 3)
     with roicy.num_threads(2.0):
         assert roicy.get_num_threads() == 2
 
