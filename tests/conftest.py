@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(config, items):
         marked = item.get_closest_marker("cpu_only") or (
             test is not None and test[-1] == "device" and item.get_closest_marker("numpy_only")
         )
-        left_out = test is not None and (many or marked or "deform" in item.nodeid)  # which CUDA has not yet
+        left_out = test is not None and (many or marked)
         (rest if left_out else chosen).append(item)
     if rest:
         config.hook.pytest_deselected(items=rest)

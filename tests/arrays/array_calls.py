@@ -62,6 +62,15 @@ CALLS = {
     "prroi_pool": lambda f: f("prroi_pool", FEATURES, ROIS, (3, 2)),
     "prroi_pool_backward": lambda f: f("prroi_pool_backward", GRAD, ROIS, FEATURES.shape),
     "prroi_pool_backward_rois": lambda f: f("prroi_pool_backward_rois", GRAD, FEATURES, ROIS),
+    "deform_roi_pool": lambda f: f("deform_roi_pool", FEATURES, ROIS, OFFSETS, (3, 2), mask=MASK),
+    "deform_roi_pool plain": lambda f: f("deform_roi_pool", FEATURES, ROIS, None, (3, 2)),
+    "deform_roi_pool_backward": lambda f: f("deform_roi_pool_backward", GRAD, ROIS, OFFSETS, FEATURES.shape),
+    "deform_roi_pool_backward_offsets": lambda f: f(
+        "deform_roi_pool_backward_offsets", GRAD, FEATURES, ROIS, OFFSETS, mask=MASK
+    ),
+    "deform_roi_pool_backward_mask": lambda f: f(
+        "deform_roi_pool_backward_mask", GRAD, FEATURES, ROIS, OFFSETS, MASK
+    ),
     "ps_roi_align": lambda f: f("ps_roi_align", OF_BINS, ROIS, (3, 2)),
     "ps_roi_align_backward": lambda f: f("ps_roi_align_backward", GRAD, ROIS, OF_BINS.shape),
     "ps_roi_align_backward_rois": lambda f: f("ps_roi_align_backward_rois", GRAD, OF_BINS, ROIS),
@@ -103,16 +112,4 @@ CALLS = {
     "rmac": lambda f: f("rmac", FEATURES),
     "rmac whitened": lambda f: f("rmac", FEATURES, whiten=WHITENING, aggregate="concat"),
     "rmac_backward": lambda f: f("rmac_backward", FEATURES[:, :, 0, 0].copy(), FEATURES, whiten=None),
-}
-#: Not on a GPU yet.
-ON_HOST = {
-    "deform_roi_pool": lambda f: f("deform_roi_pool", FEATURES, ROIS, OFFSETS, (3, 2), mask=MASK),
-    "deform_roi_pool plain": lambda f: f("deform_roi_pool", FEATURES, ROIS, None, (3, 2)),
-    "deform_roi_pool_backward": lambda f: f("deform_roi_pool_backward", GRAD, ROIS, OFFSETS, FEATURES.shape),
-    "deform_roi_pool_backward_offsets": lambda f: f(
-        "deform_roi_pool_backward_offsets", GRAD, FEATURES, ROIS, OFFSETS, mask=MASK
-    ),
-    "deform_roi_pool_backward_mask": lambda f: f(
-        "deform_roi_pool_backward_mask", GRAD, FEATURES, ROIS, OFFSETS, MASK
-    ),
 }

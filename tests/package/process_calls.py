@@ -88,7 +88,6 @@ def of_torchvision():
 
 
 every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS.items()}
-every |= {name: lambda call=call: call(plain) for name, call in array_calls.ON_HOST.items()}
 every |= {
     "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
     "rotated_corners": lambda: roicy.rotated_corners(TURNED),

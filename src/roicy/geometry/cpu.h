@@ -186,8 +186,8 @@ static inline Point moved_base(bool single, const RotatedBox *box, Point reach, 
     return moved_base_d(box, reach, offset, p, q);
 }
 
-static inline Run moved_run(bool single, const RotatedBox *box, double base, bool across) {
-    return single ? moved_run_f(box, (float)base, across) : moved_run_d(box, base, across);
+static inline Run run_at(bool single, const RotatedBox *box, double base, bool across) {
+    return single ? run_at_f(box, (float)base, across) : run_at_d(box, base, across);
 }
 
 static inline double find_reach(bool single, RotatedBox *box, int height, int width) {

@@ -197,7 +197,7 @@ GEOMETRY Run OF(column_run)(const RotatedBox *box, int q) {
 }
 
 /* The rows of a bin's samples that begin there; the columns where `across`. */
-GEOMETRY Run OF(moved_run)(const RotatedBox *box, BOX base, bool across) {
+GEOMETRY Run OF(run_at)(const RotatedBox *box, BOX base, bool across) {
     const Run none = {{box->count_y, 0, -1, false}, {0, -1}};
     if (!isfinite(base))
         return none;

@@ -89,6 +89,11 @@ def sample_backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray
     gather_slopes(table, grad_output, features, <double*> cnp.PyArray_DATA(grad_boxes), 0, threads)
 
 
+cdef inline double scaled_sum(double sum, double reach) noexcept nogil:
+    # Where an offset moves a bin beyond all numbers, no sample has a slope.
+    return sum * reach if sum != 0 else 0
+
+
 def sample_backward_bins(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray gradient,
                          int threads):
     """Fill `gradient` (K, 2, PH, PW), float64, with d/d(offset along x, along y); (K, 1, PH, PW) with d/d(mask)."""
@@ -103,8 +108,8 @@ def sample_backward_bins(SampleTable table, cnp.ndarray grad_output, cnp.ndarray
         for place in range(table.image_start[0] if table.images else table.rois, table.rois):
             reach = table.reach + table.given[place]
             for i in range(2 * bins * table.order[place], 2 * bins * table.order[place] + bins):
-                target[i] *= reach.x
-                target[i + bins] *= reach.y
+                target[i] = scaled_sum(target[i], reach.x)
+                target[i + bins] = scaled_sum(target[i + bins], reach.y)
 
 
 cdef int gather_slopes(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, double* target, int slopes,

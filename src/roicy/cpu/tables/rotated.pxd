@@ -39,7 +39,7 @@ cdef extern from "geometry/cpu.h" nogil:
     double number_at(const void* numbers, bint single, long long i)
     Point moved_base(bint single, const RotatedBox* box, Point reach, const void* offsets, long long i, long long bins,
                      int p, int q)
-    Run moved_run(bint single, const RotatedBox* box, double base, bint across)
+    Run run_at(bint single, const RotatedBox* box, double base, bint across)
     RotatedBox rotated_box(const void* row, bint single, Sampling sampling, Turn turn, int rows, int columns)
     bint finite_box(const RotatedBox* box)
     double find_reach(bint single, RotatedBox* box, int height, int width)

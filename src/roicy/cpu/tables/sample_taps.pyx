@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t
 from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.rotated cimport (
     Extent, Landed, Point, RotatedBox, Run, column_base_d, column_base_f, column_run, column_turned, find_reach,
-    finite_box, landed, moved_base, moved_run, number_at, row_base_d, row_base_f, row_run, row_turned, window_of,
+    finite_box, landed, moved_base, run_at, number_at, row_base_d, row_base_f, row_run, row_turned, window_of,
 )
 from roicy.cpu.tables.samples cimport Sampling, Span, next_position, position_at
 
@@ -129,10 +129,10 @@ cdef Window give_moved_room(const RotatedRois* rois, const RotatedBox* box, Sort
     for p in range(rois.rows):
         for q in range(rois.columns):
             begin = begin_of(rois, box, key.roi, p, q)
-            down = moved_run(rois.single, box, begin.y, False)
+            down = run_at(rois.single, box, begin.y, False)
             if down.span.first > down.span.last:
                 continue
-            along = moved_run(rois.single, box, begin.x, True)
+            along = run_at(rois.single, box, begin.x, True)
             if along.span.first > along.span.last:
                 continue
             give_bin_room(rois, box, down, along, &part, key)
@@ -371,10 +371,10 @@ cdef void fill_box(const RotatedRois* rois, Samples* samples, int64_t k, int str
             bin = p * <int64_t> rois.columns + q
             if moved:
                 begins = begin_of(rois, box, rois.given[k], p, q)
-                down = moved_run(rois.single, box, begins.y, False)
+                down = run_at(rois.single, box, begins.y, False)
                 if down.span.first > down.span.last:
                     continue
-                along = moved_run(rois.single, box, begins.x, True)
+                along = run_at(rois.single, box, begins.x, True)
             else:
                 along = scratch.along[q] if q < KEPT_RUNS else column_run(rois.single, box, q)
                 begins.x = column_base(rois.single, box, q)

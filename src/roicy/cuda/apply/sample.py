@@ -22,7 +22,7 @@ BINS_OF_TASK = Layout(
     packed=np.int32,
 )
 PIXELS_OF_BLOCK = Layout(channels=np.int32, rows=np.int32, columns=np.int32)
-SLOPES = Layout(spatial_scale=np.float64, angle_unit=np.float64, partial=POINTER, channels=np.int32)
+SLOPES = Layout(unit=np.float64, angle_unit=np.float64, partial=POINTER, channels=np.int32, of=np.int32)
 #: Bins and channels of a block in sample_forward.cu: at the most, and down to what they are divided.
 MOST_BINS, LEAST_BINS, LEAST_CHANNELS = 64, 8, 16
 #: Blocks below which work is divided further.
@@ -45,9 +45,7 @@ class SampleKernels(Device):
         accumulate: Accumulate,
         purpose: Purpose,
     ) -> SampleTable:
-        """Return the sample table of rotated boxes, the same for any purpose; see `SampleTable`."""
-        if isinstance(how, Moving):
-            raise NotImplementedError("deform_roi_pool takes arrays in host memory only, not yet on a GPU")
+        """Return the sample table of rotated boxes or of moved bins; see `SampleTable`."""
         return SampleTable(self, regions, sampling, how, accumulate)
 
     def sample_forward(self, table: SampleTable, features: Ndarray, out: Ndarray) -> None:
@@ -99,29 +97,42 @@ class SampleKernels(Device):
         self, table: SampleTable, grad_output: Ndarray, features: Ndarray, gradient: Ndarray
     ) -> None:
         """Fill `gradient` (K, 2, PH, PW) with that of offsets, or (K, 1, PH, PW) with that of a mask."""
-        raise NotImplementedError("deform_roi_pool takes arrays in host memory only, not yet on a GPU")
+        rows, columns = table.output_size
+        groups = -(-rows * columns // CONSTANTS["sample_backward_rois"]["BINS"])
+        self._gather_slopes(table, grad_output, features, gradient, gradient.shape[1], groups)
 
     def sample_backward_rois(
         self, table: SampleTable, grad_output: Ndarray, features: Ndarray, grad_boxes: Ndarray
     ) -> None:
         """Fill `grad_boxes` (K, 5) with the gradient with respect to cx, cy, w, h and the angle."""
+        self._gather_slopes(table, grad_output, features, grad_boxes, 0, 1)
+
+    def _gather_slopes(
+        self,
+        table: SampleTable,
+        grad_output: Ndarray,
+        features: Ndarray,
+        gradient: Ndarray,
+        of: int,
+        groups: int,
+    ) -> None:
+        # so many numbers of each bin, whose groups are no parts of a sum; of each box, where there are none
         features = self.readable(features)
         channels = features.shape[1]
         rows, columns = table.output_size
         source, constants = "sample_backward_rois", CONSTANTS["sample_backward_rois"]
-        parts = max(1, -(-channels // constants["PART"]) * -(-rows * columns // constants["BINS"]))
-        partial = self.xp.empty((parts, table.rois, 5)) if parts > 1 else grad_boxes
-        slopes = SLOPES(
-            spatial_scale=table.spatial_scale, angle_unit=table.turn, partial=partial, channels=channels
-        )
+        blocks = max(1, -(-channels // constants["PART"]) * -(-rows * columns // constants["BINS"]))
+        parts = blocks // groups
+        partial = self.xp.empty((parts, *gradient.shape)) if parts > 1 else gradient
+        slopes = SLOPES(unit=table.unit, angle_unit=table.turn, partial=partial, channels=channels, of=of)
         arguments: Arguments = (*view(grad_output), *view(features), table.packed, slopes)
         options = self.feature_options(features.dtype, table.accumulate, features, grad_output)
         options += table.box_options + ACROSS[channels_last(features)]
         threads = constants["THREADS"]
-        self.launch(source, source, options, table.rois * parts, threads, arguments)
+        self.launch(source, source, options, table.rois * blocks, threads, arguments)
         if parts > 1:
-            numbers = 5 * table.rois
-            arguments = partial, np.int64(numbers), np.int64(parts), grad_boxes
+            numbers = gradient.size
+            arguments = partial, np.int64(numbers), np.int64(parts), gradient
             self.launch(source, "add_parts", options, -(-numbers // threads), threads, arguments)
 
 

@@ -67,19 +67,24 @@ INLINE BOX slack_of(BOX start) {
 }
 
 INLINE Near near_of(BOX middle, BOX margin, BOX start, BOX bin_size, BOX count, int bins) {
-    const BOX slack = slack_of(start), low = middle - margin, high = middle + margin;
-    const Numbers over =
-        whole_numbers((low - slack - start) / bin_size, (high + slack - start) / bin_size, 1, bins);
+    const BOX slack = slack_of(start), low = middle - margin - slack, high = middle + margin + slack;
+    const Numbers over = whole_numbers((low - start) / bin_size, (high - start) / bin_size, 1, bins);
     return {low, high, count / bin_size, over.first, over.last};
 }
 
 /* Numbers of samples of a bin that may lie between `low` and `high`; all of them where bins have no size. */
-INLINE Numbers samples_of(const Near &near, BOX start, BOX base, int count) {
+INLINE Numbers samples_of(const Near &near, BOX base, bool moved, int count) {
     if (!isfinite(near.per))
         return {0, count - 1};
-    const BOX slack = slack_of(start);
+    const BOX slack = moved ? slack_of(base) : (BOX)0;
     return whole_numbers((near.low - slack - base) * near.per - (BOX)0.5,
                          (near.high + slack - base) * near.per - (BOX)0.5, 0, count);
+}
+
+/* Whether samples of a bin that is moved, and begins there, may lie between `low` and `high`. */
+INLINE bool overlaps(const Near &near, BOX base, BOX bin_size) {
+    const BOX slack = slack_of(base), end = base + bin_size;
+    return isfinite(base) && fmin(base, end) - slack <= near.high && fmax(base, end) + slack >= near.low;
 }
 
 INLINE bool reaches(const Near &near, BOX position) { return position >= near.low && position <= near.high; }
@@ -132,13 +137,16 @@ INLINE void for_positions(BOX base, BOX bin_size, BOX count, BOX low, BOX high, 
     }
 }
 
-INLINE Touch touch_of(const RotatedBox &box, const Near &near_y, const Near &near_x, int p, int q,
-                      const Pixel &pixel) {
+/* What bin (p, q) weighs. */
+INLINE Touch touch_of(const RotatedBox &box, const Bins &bins, const Near &near_y, const Near &near_x, int p,
+                      int q, const Pixel &pixel) {
     Touch touch = {0, false};
-    const BOX base_y = bin_base(box.start_y, box.bin_y, p), base_x = bin_base(box.start_x, box.bin_x, q);
+    const BOX base_y = row_base(box, bins, p, q), base_x = column_base(box, bins, p, q);
+    if (bins.moved() && !(overlaps(near_y, base_y, box.bin_y) && overlaps(near_x, base_x, box.bin_x)))
+        return touch;
     if (box.count_y <= (BOX)FINE_GRID && box.count_x <= (BOX)FINE_GRID) {
-        const Numbers down = samples_of(near_y, box.start_y, base_y, (int)box.count_y);
-        const Numbers along = samples_of(near_x, box.start_x, base_x, (int)box.count_x);
+        const Numbers down = samples_of(near_y, base_y, bins.moved(), (int)box.count_y);
+        const Numbers along = samples_of(near_x, base_x, bins.moved(), (int)box.count_x);
         for (int first = along.first; first <= along.last; first += COLUMNS) {
             Point columns[COLUMNS];
             bool reached = false;
@@ -184,23 +192,28 @@ struct Cursor {
 
 /* Goes on through the bins of a box that can touch a pixel; calls note(p, q, weight) for `most` that do. */
 template <class Note>
-INLINE void list_bins(const RotatedBox &box, const Pixel &pixel, int bins_y, int bins_x, int most, Cursor &at,
+INLINE void list_bins(const RotatedBox &box, const Bins &bins, const Pixel &pixel, int most, Cursor &at,
                       Note note) {
     const BOX y = pixel.row - box.cy, x = pixel.column - box.cx,
               margin = fabs(box.cos) + fabs(box.sin) + box.error;
-    const Near near_y =
-        near_of(y * box.cos + x * box.sin, margin, box.start_y, box.bin_y, box.count_y, bins_y);
-    const Near near_x =
-        near_of(x * box.cos - y * box.sin, margin, box.start_x, box.bin_x, box.count_x, bins_x);
+    Near near_y =
+        near_of(y * box.cos + x * box.sin, margin, box.start_y, box.bin_y, box.count_y, bins.rows());
+    Near near_x =
+        near_of(x * box.cos - y * box.sin, margin, box.start_x, box.bin_x, box.count_x, bins.columns());
+    if (bins.moved()) { /* wherever bins are */
+        near_y.first = near_x.first = 0;
+        near_y.last = bins.rows() - 1;
+        near_x.last = bins.columns() - 1;
+    }
     if (at.p < 0) {
         at.p = near_y.first;
         at.q = near_x.first;
         at.more = near_y.first <= near_y.last && near_x.first <= near_x.last;
     }
     while (at.more && most > 0) {
-        const Touch touch = touch_of(box, near_y, near_x, at.p, at.q, pixel);
+        const Touch touch = touch_of(box, bins, near_y, near_x, at.p, at.q, pixel);
         if (touch.any) {
-            note(at.p, at.q, touch.weight);
+            note(at.p, at.q, touch.weight * factor_of(bins, at.p * bins.columns() + at.q));
             most--;
         }
         if (++at.q > near_x.last) {
@@ -250,7 +263,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
     const int64 *__restrict__ image = rois.image;
     const int *__restrict__ window = rois.window;
     const int64 images = rois.images;
-    const int height = rois.height, width = rois.width, bins_y = rois.rows, bins_x = rois.columns;
+    const int height = rois.height, width = rois.width;
     const int channels = division.channels, tile_rows = division.rows, tile_columns = division.columns;
     __shared__ Block block;
     const bool across = PIXELS > 1;
@@ -314,8 +327,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                             at.more = row >= w.top && row < min(tile.bottom, w.bottom) && column >= w.left &&
                                       column < min(tile.right, w.right);
                             if (at.more)
-                                list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k],
-                                          {row, column, height, width}, bins_y, bins_x, ENTRIES, at,
+                                list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], bins_of(rotated, k),
+                                          {row, column, height, width}, ENTRIES, at,
                                           [&](int p, int q, REAL weight) {
                                               block.weights[listed][threadIdx.x] = weight;
                                               block.offsets[listed][threadIdx.x] = AT(grad, k, 0, p, q);

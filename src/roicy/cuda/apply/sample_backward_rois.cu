@@ -1,4 +1,4 @@
-/* The gradient with respect to rotated boxes: what the value of a sample gains where it moves, times how it
+/* The gradient with respect to rotated boxes, and with respect to what moves and weights each bin: what the value of a sample gains where it moves, times how it
  * moves when the box's centre, width, height or angle grows by one.
  *
  * A block takes a RoI, some of its bins and some channels. Its threads compute the samples a stage at a time
@@ -7,7 +7,10 @@
  *     (sample, channel) ──▶ rises: 4 channels and those 32 further ──▶ sample ──▶ thread ──▶ box
  *
  * Lanes lie along the samples; where ACROSS, for maps that lie pixel by pixel, along the channels. The order of the sums is the same, and in double precision once the channels are summed. How bins
- * and channels are divided depends on their numbers alone. */
+ * and channels are divided depends on their numbers alone.
+ *
+ * Where each bin has a gradient, its samples are summed for themselves: a thread takes a bin. With respect to
+ * the mask, the value of a sample stands in the place of what it gains. */
 #include "apply/sample_stage.cuh"
 
 #define NUMBERS 5             /* cx, cy, w, h, angle */
@@ -52,15 +55,41 @@ INLINE void add_channel(Rise &rise, const STORED *__restrict__ pixel, RESULT gra
     rise.x = madd(real_of(gradient), madd(slope.lower, lower - upper, upper), rise.x);
 }
 
+/* Adds a channel's value at a sample, times the gradient. */
+INLINE void add_value(Rise &rise, const STORED *__restrict__ pixel, RESULT gradient, const Corners &at,
+                      const Slope &slope) {
+    const REAL left = 1 - slope.right, upper = 1 - slope.lower;
+    REAL value = upper * left * real_of(pixel[0]);
+    value = madd(upper * slope.right, real_of(pixel[at.right]), value);
+    value = madd(slope.lower * left, real_of(pixel[at.down]), value);
+    value = madd(slope.lower * slope.right, real_of(pixel[at.down + at.right]), value);
+    rise.y = madd(real_of(gradient), value, rise.y);
+}
+
 INLINE Rise operator+(Rise a, Rise b) { return {a.y + b.y, a.x + b.x}; }
 
 /* What a unit of the box and of its angle is, and partial[part][k] = what the part's bins and channels add to
- * the gradient of box k. */
+ * the gradient of box k. Where each bin has gradients, OFFSETS along x and y or that of the MASK, `unit` is by
+ * what part of the box an offset of 1 moves it, and partial[part][k][gradient][bin] what channels add. */
+enum { BOXES, MASK, OFFSETS };
+
 struct Slopes {
-    double spatial_scale, angle_unit;
+    double unit, angle_unit;
     double *partial;
-    int channels;
+    int channels, of;
 };
+
+/* Puts the gradients of a bin where they go, from its sums along y, or of values, and along x. */
+INLINE void put_bin(const Slopes &slopes, const RotatedBox &box, const Bins &of, double y, double x,
+                    double *target) {
+    const int64 bins = of.rows() * (int64)of.columns();
+    if (slopes.of == MASK) {
+        target[0] = y;
+        return;
+    }
+    target[0] = x == 0 ? 0 : x * slopes.unit * box.bin_x * of.columns();
+    target[bins] = y == 0 ? 0 : y * slopes.unit * box.bin_y * of.rows();
+}
 
 KERNEL __launch_bounds__(THREADS, RESIDENT)
     sample_backward_rois(VIEW(const RESULT, grad), VIEW(const STORED, features), const Rotated rotated,
@@ -80,6 +109,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
         const int first = (int)(group * BINS), c = (int)(task / rois / groups) * PART;
         const int last = (int)min(bins, (int64)first + BINS), live = min(PART, channels - c);
         const Window w = window_at(window, k);
+        double *of_bins = slopes.partial + ((task / rois / groups * rois + k) * slopes.of) * bins;
         double cx = 0, cy = 0, along_x = 0, along_y = 0, angle = 0;
         if (n >= 0 && w.bottom > w.top) {
             if (threadIdx.x < BOX_NUMBERS)
@@ -87,6 +117,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
             __syncthreads();
             const STORED *plane = features + AT(features, n, c, 0, 0);
             const RESULT *source = grad + AT(grad, k, c, 0, 0);
+            const Bins of = bins_of(rotated, k);
 
             auto put = [&](int slot, int bin, const Samples1D &row, const Samples1D &column) {
                 const RotatedBox &box = block.box;
@@ -95,14 +126,16 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                 Slope slope = {-1, 0, 0, 0, 0, 0, 0, 0};
                 if (at.hit) {
                     const Between &y = at.y, &x = at.x;
-                    const REAL weight = row.run * column.run;
+                    REAL weight = row.run * column.run;
+                    if (slopes.of == OFFSETS)
+                        weight *= factor_of(of, bin);
                     block.corners[slot] = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
                                            x.last ? 0 : (INDEX)features_step.x,
                                            y.last ? 0 : (INDEX)features_step.y,
                                            AT(grad, 0, 0, bin / bins_x, bin % bins_x)};
                     slope = {(REAL)y.part,
                              (REAL)x.part,
-                             y.flat ? 0 : weight,
+                             y.flat && slopes.of != MASK ? 0 : weight,
                              x.flat ? 0 : weight,
                              row.share,
                              column.share,
@@ -112,8 +145,10 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                 block.slopes[slot] = slope;
             };
 
-            auto apply = [&](int, int count, int samples, bool, bool) {
-                const int slots = count * samples;
+            auto apply = [&](int bin, int count, int samples, bool begins, bool ends) {
+                if (slopes.of && begins)
+                    cx = cy = 0;
+                const int slots = count * samples, own = threadIdx.x; /* sample of the thread, then its bin */
                 for (int begin = 0; begin < slots; begin += AT_ONCE) {
                     const int listed = min(AT_ONCE, slots - begin);
                     for (int i = ACROSS ? warp : lane; i < listed; i += ACROSS ? GROUPS : 32) {
@@ -128,9 +163,13 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                         for (int j = 0; j < (ACROSS ? 1 : 4); j++) {
                             rises[j] = {0, 0};
 #pragma unroll 1
-                            for (int v = ACROSS ? lane : 4 * warp + j; v < live; v += 32)
-                                add_channel(rises[j], pixel + (INDEX)features_step.c * v,
-                                            gradient[(INDEX)grad_step.c * v], at, slope);
+                            for (int v = ACROSS ? lane : 4 * warp + j; v < live; v += 32) {
+                                const STORED *here = pixel + (INDEX)features_step.c * v;
+                                if (slopes.of == MASK)
+                                    add_value(rises[j], here, gradient[(INDEX)grad_step.c * v], at, slope);
+                                else
+                                    add_channel(rises[j], here, gradient[(INDEX)grad_step.c * v], at, slope);
+                            }
                         }
                         if (ACROSS) {
                             for (int other = 1; other < 4; other *= 2)
@@ -144,29 +183,50 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                         }
                     }
                     __syncthreads();
-                    const int i = threadIdx.x;
-                    if (i < listed && block.slopes[begin + i].lower >= 0) {
-                        const Slope slope = block.slopes[begin + i];
+                    Rise moved = {0, 0};
+                    if (own < listed && block.slopes[begin + own].lower >= 0) {
+                        const Slope slope = block.slopes[begin + own];
                         const Rise(*rises)[AT_ONCE] = block.rises;
-                        const Rise rise = ((rises[0][i] + rises[1][i]) + (rises[2][i] + rises[3][i])) +
-                                          ((rises[4][i] + rises[5][i]) + (rises[6][i] + rises[7][i]));
+                        const Rise rise =
+                            ((rises[0][own] + rises[1][own]) + (rises[2][own] + rises[3][own])) +
+                            ((rises[4][own] + rises[5][own]) + (rises[6][own] + rises[7][own]));
                         const REAL y = rise.y * slope.weight_y, x = rise.x * slope.weight_x;
-                        const REAL s = (REAL)block.box.sin, t = (REAL)block.box.cos;
-                        cx += x;
-                        cy += y;
-                        along_x += slope.share_x * (x * t - y * s);
-                        along_y += slope.share_y * (x * s + y * t);
-                        angle += x * slope.turn_x + y * slope.turn_y;
+                        moved = {y, x};
+                        if (slopes.of == BOXES) {
+                            const REAL s = (REAL)block.box.sin, t = (REAL)block.box.cos;
+                            cx += x;
+                            cy += y;
+                            along_x += slope.share_x * (x * t - y * s);
+                            along_y += slope.share_y * (x * s + y * t);
+                            angle += x * slope.turn_x + y * slope.turn_y;
+                        }
+                    }
+                    if (slopes.of && own < listed)
+                        block.rises[0][own] = moved;
+                    __syncthreads();
+                    if (slopes.of == BOXES)
+                        continue;
+                    const int end = own < count ? min(listed, (own + 1) * samples - begin) : 0;
+                    for (int j = max(0, own * samples - begin); j < end; j++) { /* of the thread's bin */
+                        cy += block.rises[0][j].y;
+                        cx += block.rises[0][j].x;
                     }
                     __syncthreads();
                 }
+                if (slopes.of && ends && own < count)
+                    put_bin(slopes, block.box, of, cy, cx, of_bins + bin + own);
             };
 
-            stages(block.box, first, last, bins_y, bins_x, block.lists, put, apply);
+            stages(block.box, of, first, last, block.lists, put, apply);
             const int grown = (int)block.box.grown;
             along_y = grown & 1 ? 0 : along_y;
             along_x = grown & 2 ? 0 : along_x;
+        } else {
+            for (int i = threadIdx.x; i < slopes.of * (last - first); i += THREADS)
+                of_bins[i / (last - first) * bins + first + i % (last - first)] = 0;
         }
+        if (slopes.of)
+            continue;
         double sums[NUMBERS] = {cx, cy, along_x, along_y, angle};
 #pragma unroll
         for (int i = 0; i < NUMBERS; i++) {
@@ -181,7 +241,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
             for (int i = 0; i < THREADS / 32; i++)
                 sum += block.warps[threadIdx.x][i];
             slopes.partial[task * NUMBERS + threadIdx.x] =
-                sum * (threadIdx.x < 4 ? slopes.spatial_scale : slopes.angle_unit);
+                sum * (threadIdx.x < 4 ? slopes.unit : slopes.angle_unit);
         }
         __syncthreads();
     }

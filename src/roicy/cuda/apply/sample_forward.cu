@@ -148,13 +148,14 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
             block.infinite = false;
         }
         const STORED *plane = features + AT(features, n, c, 0, 0);
+        const Bins of = bins_of(rotated, k);
         auto put = [&](int slot, int bin, const Samples1D &row, const Samples1D &column) {
             const Landed at = landed(&block.box, row_turned(&block.box, row.position),
                                      column_turned(&block.box, column.position), height, width);
             Corners corners = {0, 0, 0, 0};
             if (at.hit) {
                 const Between &y = at.y, &x = at.x;
-                const REAL weight = row.run * column.run, right = (REAL)x.part;
+                const REAL weight = row.run * column.run * factor_of(of, bin), right = (REAL)x.part;
                 const REAL lower = weight * (REAL)y.part, upper = weight - lower;
                 corners = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
                            x.last ? 0 : (INDEX)features_step.x, y.last ? 0 : (INDEX)features_step.y, 1};
@@ -319,7 +320,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
             }
         };
 
-        stages(block.box, first, last, bins_y, bins_x, block.lists, put,
+        stages(block.box, of, first, last, block.lists, put,
                [&](int bin, int count, int samples, bool begins, bool ends) {
                    if (MAY_OVERFLOW && block.second)
                        apply_halves(bin, count, samples, begins, ends);

@@ -35,14 +35,13 @@ INLINE Samples1D samples_of_axis(BOX base, BOX bin_size, const Span &span, doubl
 /* Lists rows and columns of samples, as many as there is room for: the first ones of a bin where it `begins`,
  * else the columns that come next, or the next rows with the first columns. One half of the block takes the
  * rows, the other the columns. Returns whether they are the last ones of the bin. */
-INLINE bool list_next(const RotatedBox &box, int bin, int bins_y, int bins_x, bool begins, Lists &lists) {
+INLINE bool list_next(const RotatedBox &box, int bin, const Bins &of, bool begins, Lists &lists) {
     const int axis = threadIdx.x / LISTED, thread = threadIdx.x % LISTED;
-    const int p = axis ? bin % bins_x : bin / bins_x, bins = axis ? bins_x : bins_y;
+    const int p = axis ? bin % of.columns() : bin / of.columns(), bins = axis ? of.columns() : of.rows();
     const BOX bin_size = axis ? box.bin_x : box.bin_y;
-    const BOX base = bin_base(axis ? box.start_x : box.start_y, bin_size, p);
-    const Span span = run_of(base, bin_size, axis ? box.count_x : box.count_y, axis ? box.low_x : box.low_y,
-                             axis ? box.high_x : box.high_y)
-                          .span;
+    const BOX base =
+        axis ? column_base(box, of, bin / of.columns(), p) : row_base(box, of, p, bin % of.columns());
+    const Span span = run_at(&box, base, axis).span;
     const bool restart = begins || (axis && lists.done[1]), stay = !begins && !axis && !lists.done[1];
     double from = restart ? span.first : lists.next[axis];
     __syncthreads();
@@ -81,7 +80,7 @@ INLINE bool list_next(const RotatedBox &box, int bin, int bins_y, int bins_x, bo
  * `begins` and `ends` say whether there is more of the bin, if it is one alone, before and after this stage.
  */
 template <class Put, class Apply>
-INLINE void stages(const RotatedBox &box, int first, int last, int bins_y, int bins_x, Lists &lists, Put put,
+INLINE void stages(const RotatedBox &box, const Bins &of, int first, int last, Lists &lists, Put put,
                    Apply apply) {
     const int slot = threadIdx.x;
     const bool straight = box.count_y <= STAGE && box.count_x <= STAGE && box.count_y * box.count_x <= STAGE;
@@ -95,15 +94,15 @@ INLINE void stages(const RotatedBox &box, int first, int last, int bins_y, int b
             samples = down * along;
             bins = min(STAGE / samples, last - bin);
             const int b = slot / samples, j = slot - b * samples, y = j / along, x = j - y * along;
-            of_bin = bin + b;
-            const int p = of_bin / bins_x, q = of_bin - p * bins_x;
-            row = {position_of(bin_base(box.start_y, box.bin_y, p), box.bin_y, box.count_y, y),
-                   1 / (REAL)down, share_of(p, bins_y, down, y)};
-            column = {position_of(bin_base(box.start_x, box.bin_x, q), box.bin_x, box.count_x, x),
-                      1 / (REAL)along, share_of(q, bins_x, along, x)};
+            of_bin = min(bin + b, last - 1);
+            const int p = of_bin / of.columns(), q = of_bin - p * of.columns();
+            row = {position_of(row_base(box, of, p, q), box.bin_y, box.count_y, y), 1 / (REAL)down,
+                   share_of(p, of.rows(), down, y)};
+            column = {position_of(column_base(box, of, p, q), box.bin_x, box.count_x, x), 1 / (REAL)along,
+                      share_of(q, of.columns(), along, x)};
         } else {
             if (piece == 0)
-                complete = list_next(box, bin, bins_y, bins_x, begins, lists);
+                complete = list_next(box, bin, of, begins, lists);
             const int width = lists.listed[1], listed = lists.listed[0] * width;
             samples = min(STAGE, listed - piece);
             if (slot < samples) {

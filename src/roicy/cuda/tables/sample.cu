@@ -1,5 +1,5 @@
-/* Fills sample tables: the geometry of each rotated box, its image and its window. A warp takes a RoI, lanes
- * lie along its rows and columns of bins. */
+/* Fills sample tables: the geometry of each box, its image and its window. A warp takes a RoI, lanes lie along its
+ * rows and columns of bins, or its bins. */
 #include "tables/sample.cuh"
 
 INLINE double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
@@ -44,6 +44,92 @@ KERNEL __launch_bounds__(128, 4)
             reinterpret_cast<RotatedBox *>(rotated)[k] = box;
             rois.image[k] = n;
             put_window(rois.window, k, found);
+        }
+    }
+}
+
+/* What moves and weights bins: offsets (K, 2, bins), x before y, or null; a mask (K, bins) of floats or of
+ * doubles, or null. Where each bin then begins, and what the mask is as a weight. */
+struct Moving {
+    const BOX *offsets;
+    const void *mask;
+    BOX *bases;
+    REAL *factors;
+    double gamma;
+    int double_mask;
+};
+
+INLINE double mask_at(const Moving &moving, int64 i) {
+    return moving.double_mask ? static_cast<const double *>(moving.mask)[i]
+                              : static_cast<const float *>(moving.mask)[i];
+}
+
+/* The smallest window around those of a warp's lanes; an empty one adds nothing. */
+INLINE Window joined(Window window) {
+    const bool any = window.bottom > window.top;
+    int top = any ? window.top : 0x7fffffff, left = any ? window.left : 0x7fffffff;
+    int bottom = window.bottom, right = window.right;
+    for (int step = 16; step > 0; step /= 2) {
+        top = min(top, __shfl_xor_sync(~0u, top, step));
+        left = min(left, __shfl_xor_sync(~0u, left, step));
+        bottom = max(bottom, __shfl_xor_sync(~0u, bottom, step));
+        right = max(right, __shfl_xor_sync(~0u, right, step));
+    }
+    return bottom > 0 ? Window{top, bottom, left, right} : Window{0, 0, 0, 0};
+}
+
+/* Of boxes along the axes whose bins are moved. All numbers are the caller's, and are read once. */
+KERNEL __launch_bounds__(128, 4) fill_moved(const Boxes boxes, const Sampling sampling, const Moving moving,
+                                            const Rois rois, BOX *rotated) {
+    __shared__ BOX room[4][MOST_COLUMNS];
+    const int columns = rois.columns;
+    const int64 warps = gridDim.x * 4LL, bins = (int64)rois.rows * columns;
+    for (int64 k = blockIdx.x * 4LL + (threadIdx.x >> 5); k < rois.count; k += warps) {
+        const Row row = row_of_warp(boxes, k, room[threadIdx.x >> 5]);
+        const BOX *corners = row.numbers + row.columns - 4;
+        RotatedBox box = upright_box(corners, sampling, rois.rows, columns);
+        const Point reach = reach_of(corners, sampling, moving.gamma);
+        const bool usable = isfinite(find_reach(&box, rois.height, rois.width)) && finite_box(&box);
+        bool finite = true;
+        Window found = {0, 0, 0, 0};
+        for (int64 first = 0; first < bins; first += 32) {
+            const int64 bin = first + (threadIdx.x & 31);
+            Window part = {0, 0, 0, 0};
+            if (bin < bins) {
+                Point offset = {0, 0};
+                if (moving.offsets) {
+                    offset.x = moving.offsets[2 * k * bins + bin];
+                    offset.y = moving.offsets[(2 * k + 1) * bins + bin];
+                }
+                const Point base =
+                    moved_base(&box, reach, offset, (int)(bin / columns), (int)(bin % columns));
+                moving.bases[2 * (k * bins + bin)] = base.y;
+                moving.bases[2 * (k * bins + bin) + 1] = base.x;
+                finite = finite && isfinite(offset.y) && isfinite(offset.x);
+                if (moving.mask) {
+                    const double factor = mask_at(moving, k * bins + bin);
+                    moving.factors[k * bins + bin] = (REAL)factor;
+                    finite = finite && isfinite(factor);
+                }
+                const Run y = run_at(&box, base.y, false), x = run_at(&box, base.x, true);
+                if (usable && y.span.first <= y.span.last && x.span.first <= x.span.last)
+                    part = window_of(&box, y.extent, x.extent, box.error, rois.height, rois.width);
+            }
+            part = joined(part);
+            if (found.bottom > 0 && part.bottom > 0)
+                found = {min(found.top, part.top), max(found.bottom, part.bottom), min(found.left, part.left),
+                         max(found.right, part.right)};
+            else if (part.bottom > 0)
+                found = part;
+        }
+        finite = __all_sync(~0u, finite);
+        if ((threadIdx.x & 31) == 0) {
+            const int64 n = image_of(row, rois.images);
+            const bool valid = n >= 0 && finite;
+            const Window none = {0, 0, 0, 0};
+            reinterpret_cast<RotatedBox *>(rotated)[k] = box;
+            rois.image[k] = n >= 0 && !finite ? -1 : n;
+            put_window(rois.window, k, valid ? found : none);
         }
     }
 }

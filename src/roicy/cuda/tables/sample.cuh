@@ -1,7 +1,7 @@
-/* Sample tables: where the samples of rotated boxes lie.
+/* Sample tables: where the samples of rotated boxes lie, and of upright ones whose bins are moved.
  *
- * Turned samples lie on no grid of rows and columns. What is kept of a box is its geometry alone; the
- * kernels compute positions from it. */
+ * Such samples lie on no grid of rows and columns. What is kept of a box is its geometry alone, and where its
+ * bins begin if they are moved; the kernels compute positions from it. */
 #pragma once
 #include "tables/rois.cuh"
 
@@ -11,11 +11,43 @@
 
 #define BOX_NUMBERS 16
 
-/* The table: BOX_NUMBERS of each RoI. */
+/* The table: BOX_NUMBERS of each RoI; where each of its bins begins along y and along x, null if all of them
+ * follow from the box; and what the average of each bin is multiplied by, null for 1. */
 struct Rotated {
     Rois rois;
-    const BOX *boxes;
+    const BOX *boxes, *bases;
+    const REAL *factors;
 };
+
+/* The bins of a RoI, by rows; of the table it is the first that is so far in. */
+struct Bins {
+    const Rotated &table;
+    int64 first;
+
+    INLINE int rows() const { return table.rois.rows; }
+    INLINE int columns() const { return table.rois.columns; }
+    INLINE bool moved() const { return table.bases != nullptr; }
+};
+
+INLINE Bins bins_of(const Rotated &rotated, int64 k) {
+    return {rotated, k * rotated.rois.rows * rotated.rois.columns};
+}
+
+/* Where a bin begins along y. */
+INLINE BOX row_base(const RotatedBox &box, const Bins &bins, int p, int q) {
+    return bins.moved() ? bins.table.bases[2 * (bins.first + p * (int64)bins.columns() + q)]
+                        : bin_base(box.start_y, box.bin_y, p);
+}
+
+/* The same along x. */
+INLINE BOX column_base(const RotatedBox &box, const Bins &bins, int p, int q) {
+    return bins.moved() ? bins.table.bases[2 * (bins.first + p * (int64)bins.columns() + q) + 1]
+                        : bin_base(box.start_x, box.bin_x, q);
+}
+
+INLINE REAL factor_of(const Bins &bins, int bin) {
+    return bins.table.factors ? bins.table.factors[bins.first + bin] : (REAL)1;
+}
 
 /* `position` of a sample of a grid that is not fine. */
 INLINE BOX position_of(BOX base, BOX bin_size, BOX count, int sample) {
