@@ -1,5 +1,8 @@
 """CPU levels: what each computes, and how one is chosen."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import battery
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from operators import BATTERY
 from strategies import Problem
 
 import roicy
+from roicy.cpu import selection
 
 # Computes the battery in a process of its own, where another level can be chosen.
 COMPUTE = """
@@ -112,6 +116,7 @@ POOL_AT_THE_BORDER = """
 import sys
 import numpy as np
 import roicy
+from roicy.cpu import selection
 from promises import test_levels
 
 assert roicy.cpu.level() == sys.argv[1]
@@ -137,3 +142,23 @@ def test_levels_agree_on_geometry(cpu_levels, run_python, tmp_path):
 
 def test_the_level_in_use_is_one_of_those_available(cpu_levels):
     assert roicy.cpu.level() in cpu_levels
+
+
+def test_one_thread_loads_the_kernels(monkeypatch):
+    """Others wait: what another one is loading has no functions yet."""
+    loading, most = [], []
+    make = selection.module_from_spec
+
+    def slowly(spec):
+        loading.append(spec)
+        time.sleep(0.02)
+        most.append(len(loading))
+        module = make(spec)
+        loading.pop()
+        return module
+
+    monkeypatch.setattr(selection, "module_from_spec", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: selection.load("f32", roicy.cpu.level()), range(4)))
+    assert most == [1] * 4
+    assert all(module.axis_forward is found[0].axis_forward for module in found)

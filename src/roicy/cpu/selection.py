@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import ModuleType
 
@@ -16,6 +17,18 @@ VARIABLE = "ROICY_CPU_LEVEL"
 #: The module of the kernels, of which each type of accumulation and each level has a file.
 _MODULE = "roicy.cpu.apply.kernels"
 
+#: One thread loads at a time, as in an import; a child whose parent is loading gets a lock of its own.
+_loading = threading.Lock()
+
+
+def _unlock_in_child() -> None:
+    global _loading
+    _loading = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
+
 
 def _file_of(precision: str, level: str) -> str | None:
     found = find_spec(f"roicy.cpu._kernels_{precision}_{level}")
@@ -27,8 +40,9 @@ def load(precision: str, level: str) -> ModuleType:
     spec = spec_from_file_location(_MODULE, _file_of(precision, level))
     if spec is None or spec.loader is None:
         raise ImportError(f"roicy was built without the {precision} kernels of level {level}")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _loading:
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
     return module
 
 
