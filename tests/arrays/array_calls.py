@@ -17,6 +17,8 @@ GRAD_TURNED = GRAD[:3]
 OFFSETS = RNG.standard_normal((4, 2, 3, 2)).astype(np.float32)
 MASK = RNG.random((4, 1, 3, 2), np.float32)
 OF_BINS = np.tile(FEATURES, (1, 6, 1, 1))  # channels for each bin
+IMAGES = FEATURES[:, :3].transpose(0, 2, 3, 1).copy()
+GRAD_CROPS = GRAD[:, :3].transpose(0, 2, 3, 1).copy()
 MAPS = [FEATURES, FEATURES[:, :, ::2, ::2].copy()]
 MASKS = RNG.random((4, 7, 7)).astype(np.float32)
 LEVELS = np.array([1, 0, -1, 0], np.int32)
@@ -71,6 +73,12 @@ CALLS = {
     "deform_roi_pool_backward_mask": lambda f: f(
         "deform_roi_pool_backward_mask", GRAD, FEATURES, ROIS, OFFSETS, MASK
     ),
+    "crop_and_resize": lambda f: f("crop_and_resize", IMAGES, ROIS, (3, 2), mean=(1, 2, 3), fill=2),
+    "crop_and_resize list": lambda f: f(
+        "crop_and_resize", [IMAGES[0], IMAGES[1, 2:]], ROIS, (3, 2), reverse_channels=True
+    ),
+    "crop_and_resize_backward": lambda f: f("crop_and_resize_backward", GRAD_CROPS, ROIS, IMAGES.shape),
+    "crop_and_resize_backward_boxes": lambda f: f("crop_and_resize_backward_boxes", GRAD_CROPS, IMAGES, ROIS),
     "ps_roi_align": lambda f: f("ps_roi_align", OF_BINS, ROIS, (3, 2)),
     "ps_roi_align_backward": lambda f: f("ps_roi_align_backward", GRAD, ROIS, OF_BINS.shape),
     "ps_roi_align_backward_rois": lambda f: f("ps_roi_align_backward_rois", GRAD, OF_BINS, ROIS),
