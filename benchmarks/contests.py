@@ -20,10 +20,11 @@ BOX, SR2, MASK, C4, CROPS = (
     "c4_14x14_adaptive",
     "crops_224_sr1",
 )
-MAX, ROTATED_SR2, ROTATED, POOL, POOL_BOX, PS, PYRAMID, PYRAMID_SR2, RMAC = (
+MAX, ROTATED_SR2, ROTATED, DEFORM, POOL, POOL_BOX, PS, PYRAMID, PYRAMID_SR2, RMAC = (
     "max_7x7_sr2",
     "rotated_7x7_sr2",
     "rotated_7x7_adaptive",
+    "deform_7x7",
     "pool_7x7",
     "pool_box_7x7",
     "ps_7x7",
@@ -92,7 +93,7 @@ def difference(one, other):
 def against_peers(workloads, threads, fresh, backward):
     """roicy's forward or backward passes against everyone's; ``fresh``: into a new output at each call."""
     for workload in workloads:
-        own = {name: make for name, make in calls.passes(workload).items() if name != "box gradient"}
+        own = {name: make for name, make in calls.passes(workload).items() if " gradient" not in name}
         if workload.mode == "max":
             own["onnx's rule"] = partial(calls.forward, max_rule="onnx")
             del own["with argmax"]  # which no peer has
@@ -127,6 +128,7 @@ def against_itself(workloads, threads):
         MAX,
         ROTATED_SR2,
         ROTATED,
+        DEFORM,
         POOL,
         POOL_BOX,
         PS,
@@ -141,6 +143,7 @@ def against_itself(workloads, threads):
         ("float16", partial(forward, dtype="float16"), "float32", (BOX, C4)),
         ("with argmax", with_argmax, "without", (MAX, POOL, POOL_BOX)),
         ("backward", backward, "forward", gradients),
+        ("offset gradient", calls.offset_gradient, "forward", (DEFORM,)),
         ("box gradient", box_gradient, "forward", (BOX, C4, MAX, ROTATED_SR2, ROTATED, PS, PYRAMID)),
     )
     for label, make, reference, names in comparisons:
@@ -149,6 +152,11 @@ def against_itself(workloads, threads):
             if workload.name in names:
                 name = f"itself, {label} {workload.name}"
                 yield Contest(name, "variant", workload, pair, threads=threads)
+
+    moved = {"moved bins": of_roicy(forward), "rotated boxes": of_roicy(calls.as_rotated, alike=False)}
+    for workload in workloads:
+        if workload.name == DEFORM:
+            yield Contest(f"itself, moved bins {DEFORM}", "variant", workload, moved, threads=threads)
 
     # Alone: a peer's idle threads would spin on the core that the second thread needs.
     pair = {"two threads": of_roicy(forward, threads=2), "one thread": of_roicy(forward, threads=1)}

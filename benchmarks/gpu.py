@@ -28,7 +28,7 @@ from roicy.cuda import state
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("roicy", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "torchvision")
-PASSES = ("forward", "with argmax", "backward", "box gradient")
+PASSES = ("forward", "with argmax", "backward", "box gradient", "offset gradient")
 #: How far torchvision's results may lie from ours. Its kernels contract a sample's position to a fused
 #: multiply-add, ours round as the CPU does: 200 pixels from the edge positions lie 1.5e-5 apart, and the
 #: values that far times the difference of two pixels.

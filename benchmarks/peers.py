@@ -44,6 +44,7 @@ def of(workload, name):
         "roi_align": _for_align,
         "roi_align_rotated": _for_rotated,
         "roi_pool": _for_pool,
+        "deform_roi_pool": _for_deform,
         "ps_roi_align": _for_ps_align,
         "ps_roi_pool": _for_ps_pool,
         "multi_scale_roi_align": _for_pyramid,
@@ -66,6 +67,10 @@ def _for_align(workload, name):
 
 def _for_rotated(workload, name):
     return {"onnxruntime": Peer(onnxruntime, "upright boxes of the same sizes", alike=False)}
+
+
+def _for_deform(workload, name):
+    return {}  # mmcv's runs on a GPU only, and torchvision's deform_conv2d is another operator
 
 
 def _for_pool(workload, name):

@@ -29,6 +29,8 @@ def least_bytes(workload, name, rois):
         return maps + output + maps  # where the maxima are is found again
     if name == "backward":
         return boxes + output + (argmax if workload.takes_maxima else 0) + maps
+    if name == "offset gradient":
+        return boxes + output + touched + 2 * workload.offsets().nbytes
     assert name == "box gradient"
     return boxes + output + touched + (argmax if workload.takes_maxima else 0) + boxes
 
@@ -45,6 +47,7 @@ def touched_pixels(workload, rois):
     mark = {
         "roi_align": _mark_upright,
         "roi_align_rotated": _mark_rotated,
+        "deform_roi_pool": _mark_upright,  # but for what offsets move
         "roi_pool": _mark_whole,
         "ps_roi_align": _mark_bins,
         "ps_roi_pool": _mark_bins,

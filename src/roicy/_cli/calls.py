@@ -37,7 +37,7 @@ def forward(
         return _pasted(workload, xp, fresh)
     if workload.operator == "rmac":  # which has no out
         return lambda features, rois, grad_output: lambda: roicy.rmac(features)
-    function, axes, back = getattr(roicy, workload.operator), AXES[layout], BACK[layout]
+    function, axes, back = _function(workload, "", xp), AXES[layout], BACK[layout]
     out = None if fresh else xp.empty([workload.output_shape[axis] for axis in axes], dtype)
     options = {**workload.options, "layout": layout, "out": out, **options}
 
@@ -50,6 +50,38 @@ def forward(
         return lambda: function(x, rois, workload.output_size, **options).transpose(back)
 
     return prepare
+
+
+def _function(workload: Workload, ending: str, xp: Any) -> Callable[..., Any]:
+    # a function of the operator, of maps or a gradient, boxes, and what comes behind them
+    function: Callable[..., Any] = getattr(roicy, workload.operator + ending)
+    if workload.operator != "deform_roi_pool":
+        return function
+    offsets = xp.asarray(workload.offsets())
+    return lambda first, rois, last, **options: function(first, rois, offsets, last, **options)
+
+
+def as_rotated(workload: Workload) -> Prepare:
+    """Prepare upright boxes pooled as rotated ones, at an angle of 0."""
+    out = np.empty(workload.output_shape, np.float32)
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        low, high = rois[:, 1:3], rois[:, 3:]
+        turned = np.column_stack([rois[:, 0], (low + high) / 2, high - low, np.zeros(len(rois), np.float32)])
+        size = workload.output_size
+        return lambda: roicy.roi_align_rotated(features, turned, size, **workload.options, out=out)
+
+    return prepare
+
+
+def offset_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare:
+    """Prepare the gradient with respect to the offsets of bins."""
+    offsets = xp.asarray(workload.offsets())
+    options = {**workload.options, **options}
+    gradient = roicy.deform_roi_pool_backward_offsets
+    return lambda features, rois, grad_output: (
+        lambda: gradient(grad_output, features, rois, offsets, **options)
+    )
 
 
 def _pasted(workload: Workload, xp: Any, fresh: bool, **options: Any) -> Prepare:
@@ -101,7 +133,7 @@ def with_argmax(workload: Workload, fresh: bool = False, xp: Any = np, **options
 
 def backward(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
     """Prepare the gradient with respect to the features; an argmax is found untimed."""
-    gradient, shape = getattr(roicy, f"{workload.operator}_backward"), workload.input_shape
+    gradient, shape = _function(workload, "_backward", xp), workload.input_shape
     if workload.levels > 1:
         return _backward_levels(workload, fresh, xp, options)
     options = {**workload.options, "out": None if fresh else xp.empty(shape, np.float32), **options}
@@ -153,6 +185,8 @@ def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
     found["backward"] = backward
     if workload.operator in ("roi_align", "roi_align_rotated", "ps_roi_align", "multi_scale_roi_align"):
         found["box gradient"] = box_gradient
+    if workload.operator == "deform_roi_pool":
+        found["offset gradient"] = offset_gradient
     return found
 
 

@@ -77,7 +77,7 @@ class Workload:
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the operator and its gradients, those aside that say where things go."""
         options: dict[str, Any] = {}
-        if self.operator in ("roi_align", "roi_align_rotated", "ps_roi_align"):
+        if self.operator in ("roi_align", "roi_align_rotated", "ps_roi_align", "deform_roi_pool"):
             options["sampling_ratio"] = self.sampling_ratio
         if self.levels > 1:  # as torchvision has it
             scales = [2.0 ** -(2 + level) for level in range(self.levels)]
@@ -115,6 +115,11 @@ class Workload:
         if self.operator == "paste_masks":
             return np.empty(0, np.float32)
         return rng.standard_normal(self.output_shape, dtype=np.float32)
+
+    def offsets(self) -> NDArray[np.float32]:
+        """Draw by how much bins are moved: normally distributed, by a tenth of the box."""
+        rng = np.random.default_rng(self.rois)
+        return rng.standard_normal((self.rois, 2, self.output_size, self.output_size), dtype=np.float32)
 
     def boxes(self, rng: np.random.Generator) -> NDArray[np.float32] | None:
         """Draw rows [image, x1, y1, x2, y2] inside the map, sizes and shapes even on a log scale.
@@ -190,6 +195,11 @@ WORKLOADS = {
             "rotated_7x7_adaptive",
             "rotated boxes, adaptive sampling",
             "roi_align_rotated", (1, 256, 200, 272), 500, 7, 0, (4.0, 60.0),
+        ),
+        Workload(
+            "deform_7x7",
+            "bins moved by offsets, 2 x 2 samples per bin",
+            "deform_roi_pool", (1, 256, 200, 272), 500, 7, 2, (4.0, 60.0),
         ),
         Workload(
             "pool_7x7",
