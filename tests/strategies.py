@@ -37,13 +37,15 @@ SPATIAL_SCALES = [1.0, 0.5, 0.25, 1 / 16, 0.7, 2.0]
 
 def result_dtype(dtype):
     """The dtype of a result for features of a dtype."""
-    return np.dtype("float32") if dtype == np.uint8 else dtype
+    return np.dtype("float32") if np.dtype(dtype).kind in "bui" else dtype
 
 
 def random_values(rng, shape, dtype):
     """Values without a sign, so that no sum cancels and bounds relative to the largest one are fair."""
     if dtype == np.uint8:
         return rng.integers(0, 256, shape, dtype=np.uint8)
+    if np.dtype(dtype).kind in "bui":
+        return rng.integers(0, 2 if dtype == np.bool_ else 100, shape).astype(dtype)
     return rng.random(shape).astype(dtype)
 
 

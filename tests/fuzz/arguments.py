@@ -70,7 +70,11 @@ def indices_of(value):
     return array_of(value)
 
 
-def map_of(value, layout, dtypes=FEATURE_DTYPES):
+#: Of feature maps: small integers are those that float32 has.
+MAP_DTYPES = [*FEATURE_DTYPES, *map(np.dtype, ("int8", "uint16", "int16", "bool"))]
+
+
+def map_of(value, layout, dtypes=MAP_DTYPES):
     # an array of four axes, seen as NCHW
     value = array_of(value)
     if value.ndim != 4 or value.dtype not in dtypes:

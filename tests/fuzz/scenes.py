@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators import rotated
 from strategies import FEATURE_DTYPES, HUGE, OUTPUT_SIZES
 
+from fuzz.arguments import MAP_DTYPES
 from fuzz.calls import FUNCTIONS
 from fuzz.hostile import INPUT_MEMORY, MEMORY
 
@@ -92,7 +93,7 @@ def scenes(draw, name):
         pyramid,
         draw(st.integers(0, 4)) if images else 0,
         size,
-        str(draw(st.sampled_from(FEATURE_DTYPES))),
+        str(draw(st.sampled_from(FEATURE_DTYPES if compat else [*FEATURE_DTYPES, *MAP_DTYPES]))),
         draw(st.sampled_from(["NCHW", "NHWC"])) if free_layout else "NCHW",
         "rotated" in name.lower() or ("rotated" in parameters and draw(st.booleans())),
         "max" if maxima else "avg",
