@@ -7,7 +7,9 @@ COLOURS = {
     "torchvision": "#e4572e",
     "openvino": "#7b5ea7",
     "opencv": "#3a9d5d",
+    "opencv's blobs": "#8fcba3",
     "numpy": "#c58b1b",
+    "detectron2's": "#b56576",
 }
 INK, FAINT = "#20242c", "#6b7280"
 TICKS = (1, 3, 10, 30, 100)

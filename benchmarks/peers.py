@@ -48,6 +48,7 @@ def of(workload, name):
         "ps_roi_align": _for_ps_align,
         "ps_roi_pool": _for_ps_pool,
         "multi_scale_roi_align": _for_pyramid,
+        "crop_and_resize": _for_crops,
         "paste_masks": _for_paste,
         "rmac": _for_rmac,
     }[workload.operator](workload, name)
@@ -96,6 +97,16 @@ def _for_ps_pool(workload, name):
 
 def _for_pyramid(workload, name):
     return {"torchvision": Peer(torchvision_pyramid)}
+
+
+def _for_crops(workload, name):
+    whole = "boxes of whole pixels, each crop by itself"
+    if name == "to bytes":
+        return {"opencv": Peer(opencv_resize, whole, alike=False)}
+    return {
+        "opencv": Peer(opencv_normalised, whole, alike=False),
+        "opencv's blobs": Peer(opencv_blobs, whole, alike=False),
+    }
 
 
 def _for_paste(workload, name):
@@ -261,6 +272,51 @@ def _openvino_binder(threads, pooled, inputs):
 
 
 # ---------------------------------------------------------------- OpenCV and NumPy
+
+
+def opencv_resize(workload, threads):
+    """``cv2.resize`` of each box, in its layout, HWC."""
+    return _opencv_crops(workload, threads, lambda crops: crops)
+
+
+def opencv_normalised(workload, threads):
+    """The same, and what NumPy makes of it: normalised, RGB, CHW."""
+    options = workload.options
+    mean, std = np.float32(options["mean"]), np.float32(options["std"])
+    out = np.empty(workload.output_shape, np.float32)
+
+    def finish(crops):
+        for target, crop in zip(out, crops, strict=True):
+            target[...] = ((crop[..., ::-1].astype(np.float32) - mean) / std).transpose(2, 0, 1)
+        return out
+
+    return _opencv_crops(workload, threads, finish)
+
+
+def opencv_blobs(workload, threads):
+    """The same with ``cv2.dnn.blobFromImages``."""
+    import cv2
+
+    size, options = (workload.output_size,) * 2, workload.options
+    mean, scale = (options["mean"],) * 3, 1 / options["std"]
+    return _opencv_crops(
+        workload, threads, lambda crops: cv2.dnn.blobFromImages(crops, scale, size, mean, swapRB=True)
+    )
+
+
+def _opencv_crops(workload, threads, finish):
+    import cv2
+
+    cv2.setNumThreads(threads)
+    size = (workload.output_size,) * 2
+
+    def prepare(features, rois, grad_output):
+        images = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+        whole = np.rint(rois).astype(int)
+        pieces = [images[image, y1:y2, x1:x2] for image, x1, y1, x2, y2 in whole]
+        return lambda: finish([cv2.resize(piece, size) for piece in pieces])
+
+    return prepare
 
 
 def opencv(workload, threads):

@@ -33,6 +33,8 @@ def forward(
     **options: Any,
 ) -> Prepare:
     """Prepare the operator itself; the call's result is in NCHW."""
+    if workload.operator == "crop_and_resize":
+        return _cropped(workload, xp, fresh, "float32", workload.options)
     if workload.operator == "paste_masks":
         return _pasted(workload, xp, fresh)
     if workload.operator == "rmac":  # which has no out
@@ -82,6 +84,24 @@ def offset_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare
     return lambda features, rois, grad_output: (
         lambda: gradient(grad_output, features, rois, offsets, **options)
     )
+
+
+def _cropped(workload: Workload, xp: Any, fresh: bool, dtype: str, options: dict[str, Any]) -> Prepare:
+    k, c, rows, columns = workload.output_shape
+    shape = (k, c, rows, columns) if "out_layout" in options else (k, rows, columns, c)
+    out = None if fresh else xp.empty(shape, dtype)
+    options = {**options, "out": out, "dtype": dtype}
+
+    def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
+        images = xp.ascontiguousarray(features.transpose(AXES["NHWC"]))
+        return lambda: roicy.crop_and_resize(images, rois, workload.output_size, **options)
+
+    return prepare
+
+
+def as_bytes(workload: Workload, xp: Any = np, fresh: bool = False) -> Prepare:
+    """Prepare crops of bytes, in the image's layout."""
+    return _cropped(workload, xp, fresh, "uint8", {})
 
 
 def _pasted(workload: Workload, xp: Any, fresh: bool, **options: Any) -> Prepare:
@@ -178,6 +198,8 @@ def box_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare:
 def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
     """Return the passes that the workload's operator has, by name."""
     found: dict[str, Callable[..., Prepare]] = {"forward": forward}
+    if workload.operator == "crop_and_resize":
+        return found | {"to bytes": as_bytes}
     if workload.operator == "paste_masks":
         return found | {"as run lengths": as_runs}
     if workload.takes_maxima and workload.operator != "rmac":

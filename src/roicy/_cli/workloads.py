@@ -82,6 +82,8 @@ class Workload:
         if self.levels > 1:  # as torchvision has it
             scales = [2.0 ** -(2 + level) for level in range(self.levels)]
             options |= {"spatial_scales": scales, "sampling_ratio": self.sampling_ratio, "aligned": False}
+        if self.operator == "crop_and_resize":
+            options |= {"mean": 118.0, "std": 57.0, "reverse_channels": True, "out_layout": "NCHW"}
         if self.mode != "avg":
             options["mode"] = self.mode
         return options
@@ -92,6 +94,8 @@ class Workload:
         For maxima, their absolute values: what a ReLU leaves is not negative, and where it were, peers would
         disagree about a maximum below zero.
         """
+        if self.operator == "crop_and_resize":  # a picture's bytes
+            return rng.integers(0, 256, self.input_shape, dtype=np.uint8)
         if self.operator == "paste_masks":
             return self._masks(rng).astype(dtype, copy=False)
         row = (sum(map(math.prod, self.input_shapes)),)
@@ -112,7 +116,7 @@ class Workload:
 
     def grad_output(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw a normally distributed gradient for the output; none where nothing asks for one."""
-        if self.operator == "paste_masks":
+        if self.operator in ("crop_and_resize", "paste_masks"):
             return np.empty(0, np.float32)
         return rng.standard_normal(self.output_shape, dtype=np.float32)
 
@@ -230,6 +234,16 @@ WORKLOADS = {
             "pyramid_7x7_sr2",
             "box head of a detector with a feature pyramid, 2 x 2 samples per bin",
             "multi_scale_roi_align", (2, 256, 200, 272), 1000, 7, 2, (16.0, 700.0), levels=4,
+        ),
+        Workload(
+            "cropped_224",
+            "crops of a picture of bytes, normalised for a classifier",
+            "crop_and_resize", (1, 3, 1080, 1920), 32, 224, 1, (100.0, 700.0),
+        ),
+        Workload(
+            "cropped_112",
+            "the same, smaller",
+            "crop_and_resize", (1, 3, 1080, 1920), 32, 112, 1, (100.0, 700.0),
         ),
         Workload(
             "paste_28x28",
