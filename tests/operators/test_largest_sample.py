@@ -121,15 +121,16 @@ def test_of_two_the_one_in_the_earlier_row_wins():
 def test_samples_off_the_map_are_zeros_that_count():
     """On a map of negative numbers a zero is the largest; the first one is chosen."""
     features = np.full((1, 3, 4, 4), -5, np.float32)
-    rois = np.array([[0, 0, 0, 8, 4], [0, -8, 0, 4, 4], [0, 20, 20, 24, 24]], np.float32)
+    rois = np.array([[0, 0, 0, 8, 4], [0, 0, 0, 4, 8], [0, -8, 0, 4, 4], [0, 20, 20, 24, 24]], np.float32)
     values, argmax = roicy.roi_align(features, rois, 1, mode="max", return_argmax=True)
     assert not values.any()
-    # Columns of samples lie at 0, 1, ... and at -8, -7, ...: five of the first box are on the map.
-    assert argmax[:, 0].ravel().tolist() == [5, 0, 0]
+    # Columns of samples lie at 0, 1, ... and at -8, -7, ...: five of the first box are on the map, and five
+    # rows of four samples of the second one.
+    assert argmax[:, 0].ravel().tolist() == [5, 5 * 4, 0, 0]
     positive, argmax = roicy.roi_align(-features, rois, 1, mode="max", return_argmax=True)
-    assert positive[:, 0].ravel().tolist() == [5, 5, 0]
-    # At -1 the first pixel is repeated; that is sample 7 of the second box, at -8 + 7.
-    assert argmax[:, 0].ravel().tolist() == [0, 7, 0]
+    assert positive[:, 0].ravel().tolist() == [5, 5, 5, 0]
+    # At -1 the first pixel is repeated; that is sample 7 of the third box, at -8 + 7.
+    assert argmax[:, 0].ravel().tolist() == [0, 0, 7, 0]
 
 
 def test_without_samples_there_is_no_maximum():

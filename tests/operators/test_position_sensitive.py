@@ -170,6 +170,14 @@ def test_corners_are_rounded_before_they_are_scaled():
     assert roicy.ps_roi_pool(ramp, rois, 1, spatial_scale=0.5)[0, 0, 0, 0] == 3.5
 
 
+@pytest.mark.parametrize(("first", "scale", "mean"), [(14, 1 / 16, 0), (19, 1 / 20, 0.5)])
+def test_a_box_is_a_tenth_of_a_pixel_at_the_least(first, scale, mean):
+    """Without width it begins at 14 / 16 and ends in the same pixel; at 19 / 20 it reaches the next one."""
+    ramp = np.arange(16.0).reshape(1, 1, 1, 16)
+    rois = np.array([[0, first, 0, first - 1.0, 0]])
+    assert roicy.ps_roi_pool(ramp, rois, 1, spatial_scale=scale)[0, 0, 0, 0] == mean
+
+
 @pytest.mark.numpy_only(reason="of a kind of its own, behind the public functions")
 @pytest.mark.parametrize("clipped", [False, True])
 def test_the_last_row_and_column(clipped):
