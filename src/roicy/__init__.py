@@ -37,6 +37,7 @@
 ``multi_scale_..._plan``          the same for several pyramids of the same shapes
 `fpn_levels`                      which map of a feature pyramid each box is pooled from
 `paste_masks`                     masks of boxes, laid back over the image
+`crop_quads`                      cut quadrangles out of images, straightened
 `rotated_corners`                 where the corners of rotated boxes are
 `rmac_regions`                    the boxes of R-MAC, which cover a map at several scales
 `rmac`                            R-MAC: one vector for each image
@@ -102,6 +103,7 @@ from roicy.ps_align import (
     ps_roi_align_plan,
 )
 from roicy.ps_pool import ps_roi_pool, ps_roi_pool_backward, ps_roi_pool_plan
+from roicy.quads import crop_quads
 from roicy.rmac import RMACPlan, rmac, rmac_backward, rmac_plan, rmac_regions
 from roicy.rotated import (
     roi_align_rotated,
@@ -121,6 +123,7 @@ __all__ = [
     "crop_and_resize",
     "crop_and_resize_backward",
     "crop_and_resize_backward_boxes",
+    "crop_quads",
     "deform_roi_pool",
     "deform_roi_pool_backward",
     "deform_roi_pool_backward_mask",

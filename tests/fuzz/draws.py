@@ -11,6 +11,7 @@ from fuzz.calls import FUNCTIONS, PLANS, SYNONYMS, named_dtype
 from fuzz.crops import crops
 from fuzz.hostile import BEYOND_MEMORY, HOSTILE, MEMORY, SHAPES, SIZES, STRANGE_DTYPES
 from fuzz.pastes import pastes
+from fuzz.quads import quads
 from fuzz.scenes import INDEX_DTYPES, arrays, described_boxes, maps_of, numbered, scenes, usual_values
 from roicy.compat import caffe2
 
@@ -31,6 +32,8 @@ def calls(draw):
         return draw(pastes())
     if name.startswith("crop_and_resize"):
         return draw(crops(name))
+    if name == "crop_quads":
+        return draw(quads())
     scene = draw(scenes(name))
     arguments, more = draw(good_arguments(name, scene))
     description = {"function": name, "arguments": arguments, "good": "." not in name, **more}

@@ -15,7 +15,7 @@ from closeness import assert_close, assert_same_bits
 from operators import MAX
 from strategies import result_dtype
 
-from fuzz import crops, pastes, pooling, pyramids
+from fuzz import crops, pastes, pooling, pyramids, quads
 from fuzz.arguments import (
     Meaningless,
     array_of,
@@ -49,6 +49,8 @@ def expected(call):
         return pyramids.levels(given)
     if name == "rotated_corners":
         return _corners(given)
+    if name == "crop_quads":
+        return quads.cut(given)
     if name == "paste_masks":
         return pastes.pasted(given)
     if name.startswith("crop_and_resize"):

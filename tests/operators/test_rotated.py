@@ -268,3 +268,28 @@ def test_turning_a_box_over_a_ramp(unit, radians, clockwise):
     grad = roicy.roi_align_rotated_backward_rois(right, ramp, rois, **options)
     turn = -2 * 5 * radians * (-1 if clockwise else 1)
     np.testing.assert_allclose(grad, [[0, 3, 5, 3 / 4, 0, turn]], atol=1e-13)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("out_order", ["C", "other"])
+@pytest.mark.parametrize("sampling_ratio", [1, 2])
+def test_few_channels_go_where_they_belong(channels, layout, out_order, sampling_ratio):
+    """Results in either layout, in memory of either, of maps in either: the same as of each channel alone."""
+    rng = np.random.default_rng(channels)
+    features = rng.random((2, channels, 13, 17)).astype(np.float32)
+    rois = np.array([[1, 8, 6, 9, 5, 30], [0, 2, 3, 12, 8, -70]], np.float32)
+    options = {"sampling_ratio": sampling_ratio}
+    wanted = np.concatenate(
+        [roicy.roi_align_rotated(features[:, c : c + 1], rois, (3, 5), **options) for c in range(channels)],
+        axis=1,
+    )
+    axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+    given = np.ascontiguousarray(features.transpose(axes))
+    out = np.empty(tuple(wanted.shape[axis] for axis in axes), np.float32)
+    if out_order == "other":
+        other = (0, 3, 1, 2) if layout == "NHWC" else (0, 2, 3, 1)
+        back = np.argsort(other)
+        out = np.empty(tuple(out.shape[axis] for axis in other), np.float32).transpose(back)
+    roicy.roi_align_rotated(given, rois, (3, 5), layout=layout, out=out, **options)
+    np.testing.assert_allclose(out, wanted.transpose(axes), rtol=1e-6, atol=1e-6)

@@ -59,6 +59,7 @@ __all__ = [
     "openmp",
     "product",
     "put_rows",
+    "quad_forward",
     "range_argmax_error",
     "range_backward",
     "range_forward",
@@ -379,3 +380,19 @@ def mask_runs(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> list[list[int
 def _mask_table(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> MaskTable:
     accumulate: Accumulate = "float64" if masks.dtype == "float64" else "float32"
     return MaskTable(boxes, masks.shape[1:], pasting, accumulate)
+
+
+def quad_forward(
+    images: Ndarray,
+    matrices: NumPyArray,
+    indices: NumPyArray,
+    out: Ndarray,
+    numbers: Ndarray,
+    rule: tuple[int, bool],
+) -> None:
+    """Fill `out` (K, C, PH, PW) with what matrices (K, 3, 3) show of images (N, C, H, W), those of `indices`.
+
+    `numbers` are rows of fill, mean and scale of each channel; `rule` is what lies outside, and whether a
+    sample is the nearest pixel.
+    """
+    _kernels("float32").quad_forward(images, matrices, indices, out, numbers, rule, threads.for_call())

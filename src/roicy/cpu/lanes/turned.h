@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
     int32_t *offset, *right, *down;
     float *weight[4];
+    float *outside; /* of perspective views: the weight of what is not on the map */
 } turned_samples;
 
 /* Samples along a line: `y - down[i] + cy`, `x + along[i] + cx`, each sum rounded. */
@@ -233,17 +234,18 @@ ROICY_INLINE void turned_store_as(const float *sums, int step, ptrdiff_t count, 
             element_store((real)sums[step * i + c], row.data + c * row.channel + i * row.column, dtype);
 }
 
-/* Sums of so many floats each: the channels alone, where they go as they are. */
-ROICY_INLINE int turned_step(const turned_row *to) {
-    const ptrdiff_t pixel = to->channels * (ptrdiff_t)sizeof(float);
-    return to->dtype == FLOAT32 && to->column == pixel && (to->channels == 1 || to->channel == sizeof(float))
-               ? to->channels
-               : QUAD;
+/* Whether sums go where they are to go as they are. */
+ROICY_INLINE int turned_joined(const turned_row *to) {
+    return to->dtype == FLOAT32 && to->column == to->channels * (ptrdiff_t)sizeof(float) &&
+           (to->channels == 1 || to->channel == sizeof(float));
 }
+
+/* Sums of so many floats each: there the channels alone. */
+ROICY_INLINE int turned_step(const turned_row *to) { return turned_joined(to) ? to->channels : QUAD; }
 
 /* A row of sums, `step` floats each. */
 ROICY_NOINLINE void turned_store(const float *sums, int step, ptrdiff_t count, const turned_row *to) {
-    if (step == turned_step(to) && step == to->channels)
+    if (turned_joined(to) && step == to->channels)
         memcpy(to->data, sums, (size_t)count * (size_t)step * sizeof(float));
     else
         ROICY_WRITE_AS(to->dtype, turned_store_as, sums, step, count, to);

@@ -1,4 +1,4 @@
-"""Rows of samples that lie along no row of the map, of few channels: ``turned.h``."""
+"""Rows of samples that lie along no row of the map, of few channels: ``turned.h`` and ``projected.h``."""
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t
@@ -19,6 +19,7 @@ cdef extern from "turned.h" nogil:
         int32_t* right
         int32_t* down
         float* weight[4]
+        float* outside
 
     ctypedef struct turned_line:
         const float* down
@@ -37,3 +38,24 @@ cdef extern from "turned.h" nogil:
                     float* sums, int fresh) noexcept
     int turned_step(const turned_row* to) noexcept
     void turned_store(const float* sums, int step, ptrdiff_t count, const turned_row* to) noexcept
+
+
+cdef extern from "projected.h" nogil:
+    ctypedef struct projected_line:
+        const float* x
+        const float* y
+        const float* w
+        float row_x, row_y, row_w
+
+    ctypedef struct projected_rule:
+        int border
+        bint nearest
+
+    ctypedef struct turned_finish:
+        float[4] fill
+        float[4] mean
+        float[4] scale
+
+    void projected_places(const turned_map* map, const projected_line* line, projected_rule rule, ptrdiff_t count,
+                          const turned_samples* to) noexcept
+    void turned_finished(const turned_finish* of, const float* outside, ptrdiff_t count, float* sums) noexcept

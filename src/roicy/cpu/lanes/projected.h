@@ -1,0 +1,146 @@
+/* Samples of a perspective view: where a row of them lies, and what lies outside of the map. */
+#ifndef ROICY_PROJECTED_H
+#define ROICY_PROJECTED_H
+
+#include <math.h>
+
+#include "turned.h"
+
+/* Samples of a row that a perspective view lays on the map: x = (row_x + x[i]) / (row_w + w[i]), y alike; whatever has
+ * a divisor that is not positive lies nowhere. */
+typedef struct {
+    const float *x, *y, *w;
+    float row_x, row_y, row_w;
+} projected_line;
+
+/* What lies outside of the map, as in geometry/rois.h, and whether a sample is the nearest pixel. */
+typedef struct {
+    int border, nearest;
+} projected_rule;
+
+enum { PROJECTED_EDGE, PROJECTED_CONSTANT, PROJECTED_REJECT };
+
+#if defined(__GNUC__) && !defined(ROICY_DOUBLE)
+/* Positions along an axis: returns the pixel below, or the first one; the weights of it and of the next one, and
+ * whether there are both. */
+ROICY_INLINE lane_ints projected_between(lanes at, lane_ints seen, int length, projected_rule rule,
+                                         lanes *weight, lane_ints *next) {
+    const float size = (float)length, last = size - 1;
+    if (rule.nearest) {
+        at += 0.5f;
+        lane_ints whole = __builtin_convertvector(lanes_where((at > -2) & (at < size + 1), at), lane_ints);
+        whole += __builtin_convertvector(whole, lanes) > at;
+        at = lanes_where((at > -2) & (at < size + 1), __builtin_convertvector(whole, lanes)) +
+             lanes_where(~((at > -2) & (at < size + 1)), at);
+    }
+    if (rule.border == PROJECTED_EDGE) {
+        at = lanes_where(at > 0, at);
+        const lane_ints beyond = at > last;
+        at = lanes_where(~beyond, at) + lanes_where(beyond, lanes_fill(last));
+    } else if (rule.border == PROJECTED_CONSTANT)
+        seen &= (at > -1) & (at < size);
+    else
+        seen &= (at >= 0) & (at <= last);
+    at = lanes_where(seen, at);
+    lane_ints low = __builtin_convertvector(at, lane_ints);
+    low += __builtin_convertvector(low, lanes) > at; /* a mask is -1 */
+    const lanes fraction = at - __builtin_convertvector(low, lanes);
+    const lane_ints is_pixel = low >= 0, has_next = low < length - 1;
+    weight[0] = lanes_where(seen & is_pixel, 1 - fraction);
+    weight[1] = lanes_where(seen & has_next, fraction);
+    *next = is_pixel & has_next;
+    return low & is_pixel;
+}
+
+/* Where `count` samples lie, and what part of each lies outside; there is room for whole vectors. */
+ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line *line, projected_rule rule,
+                                     ptrdiff_t count, const turned_samples *to) {
+    const int32_t row = (int32_t)map->row, column = (int32_t)map->column;
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const lanes w = line->row_w + lanes_load_own((const char *)(line->w + i)), part = 1 / w;
+        const lanes x = (line->row_x + lanes_load_own((const char *)(line->x + i))) * part;
+        const lanes y = (line->row_y + lanes_load_own((const char *)(line->y + i))) * part;
+        const lane_ints seen = w > 0;
+        lanes down[2], across[2];
+        lane_ints below, right;
+        const lane_ints pixel_y = projected_between(y, seen, map->height, rule, down, &below);
+        const lane_ints pixel_x = projected_between(x, seen, map->width, rule, across, &right);
+        const lane_ints offset = pixel_y * row + pixel_x * column;
+        const lanes outside = 1 - (down[0] + down[1]) * (across[0] + across[1]);
+        below &= row;
+        right &= column;
+        memcpy(to->offset + i, &offset, sizeof offset);
+        memcpy(to->down + i, &below, sizeof below);
+        memcpy(to->right + i, &right, sizeof right);
+        memcpy(to->outside + i, &outside, sizeof outside);
+        for (int corner = 0; corner < 4; corner++) {
+            const lanes weight = down[corner >> 1] * across[corner & 1];
+            memcpy(to->weight[corner] + i, &weight, sizeof weight);
+        }
+    }
+}
+#else
+ROICY_INLINE int projected_between(float at, int seen, int length, projected_rule rule, float *weight,
+                                   int *next) {
+    const float last = (float)(length - 1);
+    if (rule.nearest)
+        at = floorf(at + 0.5f);
+    if (rule.border == PROJECTED_EDGE)
+        at = at > 0 ? (at < last ? at : last) : 0;
+    else if (rule.border == PROJECTED_CONSTANT)
+        seen = seen && at > -1 && at < (float)length;
+    else
+        seen = seen && at >= 0 && at <= last;
+    const int low = seen ? (int)floorf(at) : 0;
+    const float fraction = seen ? at - (float)low : 0;
+    weight[0] = seen && low >= 0 ? 1 - fraction : 0;
+    weight[1] = seen && low < length - 1 ? fraction : 0;
+    *next = low >= 0 && low < length - 1;
+    return low < 0 ? 0 : low;
+}
+
+ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line *line, projected_rule rule,
+                                     ptrdiff_t count, const turned_samples *to) {
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const float w = line->row_w + line->w[i], part = 1 / w;
+        float down[2], across[2];
+        int below, right;
+        const int y =
+            projected_between((line->row_y + line->y[i]) * part, w > 0, map->height, rule, down, &below);
+        const int x =
+            projected_between((line->row_x + line->x[i]) * part, w > 0, map->width, rule, across, &right);
+        to->offset[i] = (int32_t)(y * map->row + x * map->column);
+        to->down[i] = below ? (int32_t)map->row : 0;
+        to->right[i] = right ? (int32_t)map->column : 0;
+        to->outside[i] = 1 - (down[0] + down[1]) * (across[0] + across[1]);
+        for (int corner = 0; corner < 4; corner++)
+            to->weight[corner][i] = down[corner >> 1] * across[corner & 1];
+    }
+}
+#endif
+
+/* What becomes of sums, QUAD numbers each: (sum + outside * fill - mean) * scale. */
+typedef struct {
+    float fill[QUAD], mean[QUAD], scale[QUAD];
+} turned_finish;
+
+ROICY_NOINLINE void turned_finished(const turned_finish *of, const float *outside, ptrdiff_t count,
+                                    float *sums) {
+    quad fill, mean, scale;
+    memcpy(&fill, of->fill, sizeof fill);
+    memcpy(&mean, of->mean, sizeof mean);
+    memcpy(&scale, of->scale, sizeof scale);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        quad sum;
+        memcpy(&sum, sums + QUAD * i, sizeof sum);
+#if defined(__GNUC__)
+        sum = (quad_add(outside[i], fill, sum) - mean) * scale;
+#else
+        for (int c = 0; c < QUAD; c++)
+            sum.channel[c] = (sum.channel[c] + outside[i] * of->fill[c] - of->mean[c]) * of->scale[c];
+#endif
+        memcpy(sums + QUAD * i, &sum, sizeof sum);
+    }
+}
+
+#endif

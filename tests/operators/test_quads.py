@@ -1,0 +1,197 @@
+"""Crops of quadrangles."""
+
+import numpy as np
+import pytest
+import reference.quads as reference
+from closeness import assert_same_bits
+from hypothesis import given
+from hypothesis import strategies as st
+
+import roicy
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 256, (20, 31, 3), dtype=np.uint8)
+QUADS = np.array(
+    [
+        [[3, 2], [25, 5], [22, 16], [5, 12]],
+        [[-4, 3], [15, -6], [35, 12], [8, 24]],
+        [[9, 9], [9, 1], [1, 1], [1, 9]],
+    ],
+    np.float32,
+)
+OPTIONS = {"fill": 7.0, "mean": (90, 100, 110), "std": (50, 60, 70)}
+
+
+def smooth(channels, height, width, seed):
+    """Images in which a sample that lies a little off is no other one."""
+    y, x = np.mgrid[:height, :width] / 7
+    phases = np.random.default_rng(seed).uniform(0, 6, (channels, 1, 1))
+    return (100 + 50 * np.sin(x + phases) * np.cos(y - phases)).astype(np.float32)
+
+
+@st.composite
+def quads(draw, height, width):
+    """Convex quadrangles in, over and beside an image, turned and mirrored."""
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, 4) * 0.2 + np.arange(4) * np.pi / 2)
+    size = rng.uniform(2, 20)
+    points = rng.uniform(-5, (width + 5, height + 5)) + size * np.column_stack(
+        [np.cos(angles), np.sin(angles)]
+    )
+    return points[::-1] if draw(st.booleans()) else points
+
+
+@given(data=st.data(), border=st.sampled_from(["constant", "edge", "reject"]), channels=st.integers(1, 6))
+def test_equals_the_reference(data, border, channels):
+    height, width = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 24))
+    size = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 40))
+    image = smooth(channels, height, width, channels)
+    corners = data.draw(quads(height, width))
+    layout = data.draw(st.sampled_from(["NCHW", "NHWC"]))
+    given = image if layout == "NCHW" else np.ascontiguousarray(image.transpose(1, 2, 0))
+    found = roicy.crop_quads(
+        given, corners[None], size, border=border, fill=100.0, layout=layout, out_layout="NCHW"
+    )
+    wanted = reference.crop(image, corners, size, border=border, fill=100.0)
+    apart = np.abs(found[0] - wanted)
+    if border == "reject":  # where a sample lies on the border's very edge, either is right
+        assert (apart > 0.05).mean() < 0.2
+    else:
+        assert apart.max() < 0.05
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("out_layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_becomes_of_values(layout, out_layout, dtype, reverse):
+    """Fill, mean, std, the order of channels and of axes, the dtype: as done one after the other."""
+    images = IMAGE if layout == "NHWC" else np.ascontiguousarray(IMAGE.transpose(2, 0, 1))
+    options = OPTIONS if dtype != "uint8" else {"fill": 7.0}
+    found = roicy.crop_quads(
+        images,
+        QUADS,
+        (9, 33),
+        layout=layout,
+        out_layout=out_layout,
+        dtype=dtype,
+        reverse_channels=reverse,
+        **options,
+    )
+    plain = roicy.crop_quads(IMAGE, QUADS, (9, 33), fill=7.0)
+    wanted = plain[..., ::-1] if reverse else plain
+    if dtype == "uint8":
+        wanted = np.rint(wanted)
+    else:
+        wanted = (wanted - np.float32(OPTIONS["mean"])) / np.float32(OPTIONS["std"])
+    if out_layout == "NCHW":
+        wanted = wanted.transpose(0, 3, 1, 2)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(
+        found.astype(np.float32),
+        wanted,
+        rtol=1e-3 if dtype == "float16" else 1e-5,
+        atol=2e-5 if dtype != "uint8" else 1,
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "int16", "bool"])
+def test_layouts_and_dtypes(channels, dtype):
+    """Any strides, and images whose last pixel is the end of the memory."""
+    values = RNG.integers(0, 2 if dtype == "bool" else 100, (2, 14, 15, channels)).astype(dtype)
+    corners = np.array([[[0, 0], [15, 0], [15, 14], [0, 14]], [[1, 2], [9, 1], [12, 9], [3, 13]]], np.float64)
+    indices = np.array([1, 0])
+    wanted = roicy.crop_quads(values.astype(np.float32), corners, (14, 15), batch_indices=indices)
+    np.testing.assert_array_equal(wanted[0], values[1].astype(np.float32))  # the whole image, as it is
+    for images in (
+        values,
+        values[:, ::-1][:, ::-1],
+        np.asfortranarray(values),
+        np.repeat(values, 2, axis=2)[:, :, ::2],
+    ):
+        found = roicy.crop_quads(images, corners, (14, 15), batch_indices=indices)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
+
+
+def test_rotated_boxes():
+    """Of the corners of a rotated box, inside of the image, the crop is that of `roi_align_rotated`."""
+    image = smooth(3, 60, 80, 0).transpose(1, 2, 0).copy()
+    box = np.array([[0, 40, 30, 40, 16, 25]], np.float32)
+    wanted = roicy.roi_align_rotated(image[None], box, (16, 40), sampling_ratio=1, layout="NHWC")
+    found = roicy.crop_quads(image, roicy.rotated_corners(box), (16, 40))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=0.01)
+
+
+def test_nearest():
+    """Labels keep their dtype, and no value is between two of them."""
+    labels = RNG.integers(0, 60000, (20, 31), dtype=np.uint16)[..., None]
+    found = roicy.crop_quads(labels, QUADS[:1], (11, 12), interpolation="nearest")
+    assert found.dtype == np.uint16
+    wanted = reference.crop(labels.transpose(2, 0, 1), QUADS[0], (11, 12), nearest=True)
+    assert (found[0, ..., 0] == wanted[0]).mean() > 0.98  # a sample may lie on the border of two pixels
+    assert np.isin(found, labels).all()
+
+
+def test_behind_the_horizon_and_without_area():
+    """What is to be seen nowhere is fill, with each border."""
+    crossed = np.array([[[2, 2], [20, 2], [4, 10], [18, 10]]], np.float32)
+    line = np.array([[[2, 2], [8, 2], [14, 2], [3, 9]]], np.float32)
+    for border in ("constant", "edge", "reject"):
+        for corners in (crossed, line):
+            found = roicy.crop_quads(IMAGE, corners, (8, 8), border=border, fill=-1.0)
+            assert np.isfinite(found).all()
+
+
+def test_opencv():
+    """`warpPerspective` with corners as the docstring says."""
+    cv2 = pytest.importorskip("cv2")
+    rows, columns = 16, 40
+    ends = np.float32([(0, 0), (columns, 0), (columns, rows), (0, rows)]) - 0.5
+    for corners in QUADS[:2]:
+        matrix = cv2.getPerspectiveTransform(np.float32(corners) - np.float32(0.5), ends)
+        theirs = cv2.warpPerspective(
+            IMAGE.astype(np.float32), matrix, (columns, rows), flags=cv2.INTER_LINEAR
+        )
+        (ours,) = roicy.crop_quads(IMAGE, corners[None], (rows, columns))
+        assert np.abs(ours - theirs).mean() < 2
+        inside = roicy.crop_quads(np.ones_like(IMAGE), corners[None], (rows, columns))[0] == 1
+        assert np.abs(ours - theirs)[inside].max() < 16  # its positions are whole 32nds of a pixel
+
+
+def test_invalid_rows_and_errors():
+    bad = QUADS.copy()
+    bad[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match="corners row 1"):
+        roicy.crop_quads(IMAGE, bad, 5)
+    found = roicy.crop_quads(IMAGE, bad, 5, invalid="nan")
+    assert np.isnan(found[1]).all() and np.isfinite(found[[0, 2]]).all()
+    assert (roicy.crop_quads(IMAGE, bad, 5, invalid="nan", dtype="uint8")[1] == 0).all()
+    with pytest.raises(ValueError, match="corners row 2"):
+        roicy.crop_quads(IMAGE[None], QUADS, 5, batch_indices=np.array([0, 0, 1]))
+    for changes, error, says in (
+        ({"corners": QUADS[:, :3]}, ValueError, "corners must have shape"),
+        ({"images": IMAGE[:0]}, ValueError, "images must have at least one pixel"),
+        ({"images": IMAGE.astype(np.int64)}, TypeError, "images"),
+        ({"images": np.stack([IMAGE, IMAGE])}, ValueError, "batch_indices must"),
+        ({"border": "wrap"}, ValueError, "border must be"),
+        ({"std": 0.0}, ValueError, "std must be"),
+        ({"out": np.zeros((3, 5, 5, 2), np.float32)}, ValueError, "out must have shape"),
+    ):
+        arguments = {"images": IMAGE, "corners": QUADS, "output_size": 5, **changes}
+        with pytest.raises(error, match=says):
+            roicy.crop_quads(**arguments)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_and_out(threads):
+    with roicy.num_threads(1):
+        wanted = roicy.crop_quads(IMAGE, QUADS, (150, 90))
+    out = np.empty((3, 150, 180, 3), np.float32)[:, :, ::2]
+    with roicy.num_threads(threads):
+        assert roicy.crop_quads(IMAGE, QUADS, (150, 90), out=out) is out
+    assert_same_bits(np.ascontiguousarray(out), wanted)
+
+
+def test_no_quads():
+    assert roicy.crop_quads(IMAGE, QUADS[:0], (4, 5)).shape == (0, 4, 5, 3)
