@@ -82,7 +82,7 @@ def test_invalid_rows(operator, dtype, layout, box_dtype):
     """NaN, and no part in a gradient: not even with gradients of NaN and an argmax that names something."""
     rng = np.random.default_rng(2)
     features = random_values(rng, operator.map_shape((3, 18, 12, 10), (2, 3)), dtype)
-    features = battery.to_layout(features, layout)
+    features = np.ascontiguousarray(battery.to_layout(features, layout))
     rois = operator.rois(rng, IMAGES, CORNERS, box_dtype)
     mixed, invalid = with_invalid_rows(rois)
     options = {"layout": layout, "invalid": "nan"}
