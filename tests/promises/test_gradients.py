@@ -95,8 +95,6 @@ def test_boxes_add_up(operator, layout, backend):
     """The gradient of many boxes is the sum of the gradients of each, whatever image they are on."""
     name = "nhwc-16" if operator.position_sensitive else "many-boxes-flat-bins"
     case = battery.CASES[battery.CASE_IDS.index(name)]
-    if backend == "cuda":  # on the processor a call for each takes its time
-        case = case._replace(boxes=12)
     problem = battery.build(operator, case)
     argmax = operator.chosen(problem, 0)
     options = {"layout": layout, **problem.options}
@@ -105,11 +103,12 @@ def test_boxes_add_up(operator, layout, backend):
     rois = problem.rois.astype(np.float64)
     shape = battery.to_layout(problem.features, layout).shape
     together = operator.backward(grad_output, rois, shape, argmax, **options)
-    one_by_one = np.zeros(shape)
-    for k in range(len(rois)):
-        own = None if argmax is None else argmax[k : k + 1]
-        one_by_one += operator.backward(grad_output[k : k + 1], rois[k : k + 1], shape, own, **options)
-    assert_close(together, one_by_one)
+    few = 16 if backend == "cuda" else 1  # fewer than CUDA's kernels take at a time
+    added = np.zeros(shape)
+    for k in range(0, len(rois), few):
+        own = None if argmax is None else argmax[k : k + few]
+        added += operator.backward(grad_output[k : k + few], rois[k : k + few], shape, own, **options)
+    assert_close(together, added)
 
 
 @those([operator for operator in OPERATORS if operator.kinks])
