@@ -206,8 +206,35 @@ ROICY_INLINE void element_store(real value, char *target, int dtype) {
 
 /* ---- LANES neighbouring elements ---- */
 
+/* Those of rare types, which stand in one place: where whole blocks are loaded they would be many. */
+ROICY_NOINLINE lanes lanes_load_rare(const char *source, int dtype) {
+    real copy[ROICY_LANE_COUNT];
+    const size_t size = element_size(dtype);
+    lanes x;
+#if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
+    if (dtype == INT8)
+        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)source)));
+    if (dtype == UINT16)
+        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)source)));
+    if (dtype == INT16)
+        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)source)));
+#elif defined(__AVX2__) && defined(__F16C__) && !defined(ROICY_DOUBLE)
+    if (dtype == INT8)
+        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)source)));
+    if (dtype == UINT16)
+        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)source)));
+    if (dtype == INT16)
+        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)source)));
+#endif
+    ROICY_EACH(l) copy[l] = element_load(source + (size_t)l * size, dtype);
+    memcpy(&x, copy, sizeof x);
+    return x;
+}
+
 ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     lanes x;
+    if (dtype >= INT8)
+        return lanes_load_rare(source, dtype);
 #ifdef ROICY_DOUBLE
     if (dtype == FLOAT64) {
 #else
@@ -224,12 +251,6 @@ ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     if (dtype == BFLOAT16)
         return (lanes)_mm512_castsi512_ps(
             _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)source)), 16));
-    if (dtype == INT8)
-        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)source)));
-    if (dtype == UINT16)
-        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)source)));
-    if (dtype == INT16)
-        return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)source)));
 #elif defined(__AVX2__) && defined(__F16C__) && !defined(ROICY_DOUBLE)
     if (dtype == UINT8)
         return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)source)));
@@ -238,12 +259,6 @@ ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     if (dtype == BFLOAT16)
         return (lanes)_mm256_castsi256_ps(
             _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)source)), 16));
-    if (dtype == INT8)
-        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)source)));
-    if (dtype == UINT16)
-        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)source)));
-    if (dtype == INT16)
-        return (lanes)_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)source)));
 #endif
     real copy[ROICY_LANE_COUNT]; /* a loop over an array is one that compilers vectorise */
     size_t size = element_size(dtype);
@@ -252,7 +267,18 @@ ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     return x;
 }
 
+ROICY_NOINLINE void lanes_store_rare(lanes x, char *target, int dtype) {
+    real copy[ROICY_LANE_COUNT];
+    const size_t size = element_size(dtype);
+    memcpy(copy, &x, sizeof x);
+    ROICY_EACH(l) element_store(copy[l], target + (size_t)l * size, dtype);
+}
+
 ROICY_INLINE void lanes_store(lanes x, char *target, int dtype) {
+    if (dtype >= INT8) {
+        lanes_store_rare(x, target, dtype);
+        return;
+    }
 #ifdef ROICY_DOUBLE
     if (dtype == FLOAT64) {
 #else
