@@ -82,12 +82,13 @@ class Plan(Generic[Array]):
         if of_bins:
             settled.put_bins(of_bins[0], of_bins[1], output_size, lent)
         boxes = settled.boxes
-        numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid
+        numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid, *options
+        settling: Any = settled_kind
         try:
-            known = settled_kind(*numbers, *options)
-        except TypeError:  # an option of a wrong type, which cannot be hashed
-            known = settled_kind.__wrapped__(*numbers, *options)
-        in_planes, self._output_shape, self._invalid, self._options = known
+            hash(numbers)
+        except (TypeError, ValueError):  # an option of a wrong type: settling it says so
+            settling = settled_kind.__wrapped__
+        in_planes, self._output_shape, self._invalid, self._options = settling(*numbers)
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
