@@ -324,3 +324,10 @@ def test_more_pixels_than_an_argmax_can_count():
     fewer = features[:, :, 1:]
     _, argmax = roicy.roi_pool(fewer, rois, 1, return_argmax=True)
     assert argmax.item() == 0
+
+
+@pytest.mark.parametrize(("layout", "axes"), [("NCHW", "(K, C, PH, PW)"), ("NHWC", "(K, PH, PW, C)")])
+def test_axes_are_named_in_the_order_of_the_layout(layout, axes):
+    says = f"grad_output must have 4 axes {axes}, got shape (2, 3)"
+    with pytest.raises(ValueError, match=re.escape(says)):
+        roicy.roi_align_backward(np.zeros((2, 3), np.float32), ROIS, (1, 3, 8, 8), layout=layout)

@@ -127,6 +127,10 @@ def test_gradients_of_very_many_bins_on_the_same_pixels(backend, bins):
         total = values.astype(np.float64) * (output_size[0] * output_size[1])
         spread = roicy.roi_align_backward(grad, same_box(1, (1, 1, 7, 7)), (1, 5, 8, 8), sampling_ratio=1)
         assert np.abs(spread[0].astype(np.float64).sum((1, 2)) / total - 1).max() <= BOUND
+        grad_of_pixels = np.broadcast_to(values, (1, *output_size, 5))
+        options = {"sampling_ratio": 1, "layout": "NHWC"}
+        spread = roicy.roi_align_backward(grad_of_pixels, same_box(1, (1, 1, 7, 7)), (1, 8, 8, 5), **options)
+        assert np.abs(spread[0].astype(np.float64).sum((0, 1)) / total - 1).max() <= BOUND
         spread = roicy.roi_align_rotated_backward(
             grad, same_box(1, (4, 4, 6, 6, 30)), (1, 5, 8, 8), sampling_ratio=1
         )
