@@ -162,9 +162,9 @@ def crop_and_resize(
     >>> crops.shape
     (1, 3, 4, 4)
     >>> crops[0, :, 0]
-    array([[2.4, 2.4, 1. , 1. ],
-           [1.4, 1.4, 0. , 0. ],
-           [0.4, 0.4, -1. , -1. ]], dtype=float32)
+    array([[ 2.4,  2.4,  1. ,  1. ],
+           [ 1.4,  1.4,  0. ,  0. ],
+           [ 0.4,  0.4, -1. , -1. ]], dtype=float32)
     """
     options = sampling, interpolation, sampling_ratio, border
     given = GivenCrops(boxes, batch_indices, layout, invalid, options)

@@ -25,7 +25,8 @@ def public():
             if not inspect.isclass(value):
                 yield value
                 continue
-            yield value.__call__
+            if "__call__" in vars(value):
+                yield value.__call__
             yield from (member for key, member in vars(value).items() if key in ("backward", "backward_rois"))
 
 
