@@ -22,6 +22,7 @@ from roicy._types import (
     AnyArray,
     Array,
     InputShape,
+    Invalid,
     Layout,
     Ndarray,
     Out,
@@ -83,7 +84,7 @@ class Plan(Generic[Array]):
             settled.put_bins(of_bins[0], of_bins[1], output_size, lent)
         boxes = settled.boxes
         numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid, *options
-        settling: Any = settled_kind
+        settling: Callable[..., tuple[Shape, Shape, Invalid, tuple[Any, ...]]] = settled_kind
         try:
             hash(numbers)
         except (TypeError, ValueError):  # an option of a wrong type: settling it says so
