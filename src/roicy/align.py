@@ -96,7 +96,7 @@ def roi_align(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in one of these forms:
 
@@ -146,7 +146,7 @@ def roi_align(
     -------
     pooled : ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of `features`, float32 for uint8.
+        dtype of `features`, float32 for integers and bool.
     argmax : ndarray, shape of `pooled`, int32
         With ``return_argmax=True`` only: the chosen sample of each bin, counted row by row,
         ``iy * samples along x + ix``, or -1 where there is none.
@@ -318,7 +318,7 @@ def roi_align_plan(
 
     Notes
     -----
-    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
+    The table for pooling float16, bfloat16, float32 and integer maps is made with the plan, those for float64
     maps and for the gradients when they are first asked for. All are kept as long as the plan. With
     ``mode="max"`` one table serves pooling and gradients. What is copied or pickled are the boxes and
     options: tables are made again.

@@ -185,7 +185,7 @@ def roi_align_backward_rois(
         the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_align`.
     spatial_scale, sampling_ratio, aligned, mode, batch_indices, invalid : optional

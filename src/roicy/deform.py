@@ -40,7 +40,7 @@ def deform_roi_pool(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_align`.
     offsets : ndarray, shape (K, 2, PH, PW), or None
@@ -76,7 +76,7 @@ def deform_roi_pool(
     -------
     ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of `features`, float32 for uint8.
+        dtype of `features`, float32 for integers and bool.
 
     Raises
     ------
@@ -291,7 +291,7 @@ def deform_roi_pool_plan(
 
     Notes
     -----
-    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
+    The table for pooling float16, bfloat16, float32 and integer maps is made with the plan, those for float64
     maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
     or pickled are the arrays and options: tables are made again.
 

@@ -36,7 +36,7 @@ def deform_roi_pool_backward_offsets(
         PW, both at least 1, are the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `deform_roi_pool`.
     offsets : ndarray, shape (K, 2, PH, PW)
@@ -132,7 +132,7 @@ def deform_roi_pool_backward_mask(
         PW, both at least 1, are the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8 in native byte order, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `deform_roi_pool`.
     offsets : ndarray, shape (K, 2, PH, PW), or None

@@ -155,7 +155,7 @@ class MultiScalePlan(Generic[Array]):
         Parameters
         ----------
         features : list of ndarray, shapes `input_shapes`
-            float16, bfloat16, float32, float64 or uint8, all the same, with any strides.
+            float16, bfloat16, float32, float64, or integers of up to 16 bits or bool, all alike.
         out : ndarray, shape `output_shape`, or tuple of two, optional
             Where to write the result; of the result's dtype and without overlap with `features`. With
             `return_argmax`, a tuple says where the argmax goes too.

@@ -77,7 +77,7 @@ def multi_scale_roi_align(
     -------
     ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of the maps, float32 for uint8. Rows without a level are 0.
+        dtype of the maps, float32 for integers and bool. Rows without a level are 0.
 
     Raises
     ------

@@ -146,7 +146,7 @@ class Plan(Generic[Array]):
         Parameters
         ----------
         features : ndarray, shape `input_shape`
-            float16, bfloat16, float32, float64 or uint8, with any strides.
+            float16, bfloat16, float32, float64, or integers of up to 16 bits or bool, strided.
         out : ndarray, shape `output_shape`, or tuple of two, optional
             Where to write the result; of the result's dtype and without overlap with `features`. With
             `return_argmax`, a tuple says where the argmax goes too.

@@ -36,7 +36,7 @@ def prroi_pool(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in one of these forms:
 
@@ -68,7 +68,7 @@ def prroi_pool(
     -------
     ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of `features`, float32 for uint8.
+        dtype of `features`, float32 for integers and bool.
 
     Raises
     ------
@@ -276,7 +276,7 @@ def prroi_pool_backward_rois(
         are the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `prroi_pool`.
     spatial_scale : float, optional
@@ -397,8 +397,8 @@ def prroi_pool_plan(
 
     Notes
     -----
-    The tables for pooling float16, bfloat16, float32 and uint8 maps are made with the plan, those for float64
-    maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
+    The tables for pooling float16, bfloat16, float32 and integer maps are made with the plan, those for
+    float64 maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
     or pickled are the boxes and options: tables are made again.
 
     Examples

@@ -50,7 +50,7 @@ def ps_roi_align(
     ----------
     features : ndarray, shape (N, C * PH * PW, H, W)
         Feature maps; with ``layout="NHWC"`` of shape (N, H, W, C * PH * PW). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois, output_size, spatial_scale, sampling_ratio, aligned, batch_indices, invalid
         As in `roi_align`.
     layout : {"NCHW", "NHWC"}, optional
@@ -64,7 +64,7 @@ def ps_roi_align(
     -------
     ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of `features`, float32 for uint8.
+        dtype of `features`, float32 for integers and bool.
 
     Raises
     ------

@@ -35,7 +35,7 @@ def ps_roi_pool(
     ----------
     features : ndarray, shape (N, C * PH * PW, H, W)
         Feature maps; with ``layout="NHWC"`` of shape (N, H, W, C * PH * PW). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in the forms of `roi_pool`: ``x2`` and ``y2`` are the last pixel that belongs to the box.
     output_size, spatial_scale, batch_indices, invalid
@@ -51,7 +51,7 @@ def ps_roi_pool(
     -------
     ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of `features`, float32 for uint8.
+        dtype of `features`, float32 for integers and bool.
 
     Raises
     ------

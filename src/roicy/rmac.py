@@ -124,7 +124,7 @@ def rmac(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of ml_dtypes), float32,
-        float64 or uint8, strided in any way.
+        float64, or integers of up to 16 bits or bool, with any strides.
     scales : int, optional
         Number of scales of the regions, as in `rmac_regions`.
     overlap : float, optional
@@ -146,8 +146,8 @@ def rmac(
     Returns
     -------
     ndarray, shape (N, C)
-        Vectors of length 1 of the dtype of `features`, float32 for uint8. With `whiten`, D stands for C; with
-        ``aggregate="concat"`` the shape is (N, R * C).
+        Vectors of length 1 of the dtype of `features`, float32 for integers and bool. With
+        `whiten`, D stands for C; with ``aggregate="concat"`` the shape is (N, R * C).
 
     Raises
     ------
@@ -218,7 +218,7 @@ def rmac_backward(
         `features`, strided in any way.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were described; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     scales, overlap, aggregate, eps : optional
         As in `rmac`.
     layout : {"NCHW", "NHWC"}, optional
@@ -393,7 +393,7 @@ class RMACPlan(Generic[Array]):
         Parameters
         ----------
         features : ndarray, shape `input_shape`
-            float16, bfloat16, float32, float64 or uint8, with any strides.
+            float16, bfloat16, float32, float64, or integers of up to 16 bits or bool, strided.
 
         Returns
         -------

@@ -56,7 +56,7 @@ def roi_align_rotated(
     ----------
     features : ndarray, shape (N, C, H, W)
         Feature maps, or images; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes in one of these forms:
 
@@ -101,7 +101,7 @@ def roi_align_rotated(
     -------
     ndarray, shape (K, C, PH, PW)
         Pooled features, with ``layout="NHWC"`` of shape (K, PH, PW, C); `out` where that is given. Of the
-        dtype of `features`, float32 for uint8.
+        dtype of `features`, float32 for integers and bool.
 
     Raises
     ------
@@ -313,7 +313,7 @@ def roi_align_rotated_backward_rois(
         and PW, both at least 1, are the output size: at most 2**30 bins a box.
     features : ndarray, shape (N, C, H, W)
         Feature maps that were pooled; with ``layout="NHWC"`` of shape (N, H, W, C). float16, bfloat16 (of
-        ml_dtypes), float32, float64 or uint8, strided in any way.
+        ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`.
     spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
@@ -432,7 +432,7 @@ def roi_align_rotated_plan(
 
     Notes
     -----
-    The table for pooling float16, bfloat16, float32 and uint8 maps is made with the plan, those for float64
+    The table for pooling float16, bfloat16, float32 and integer maps is made with the plan, those for float64
     maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
     or pickled are the boxes and options: tables are made again.
 
