@@ -398,7 +398,8 @@ def prroi_pool_plan(
     Notes
     -----
     The tables for pooling float16, bfloat16, float32 and integer maps are made with the plan, those for
-    float64 maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
+    float64 maps and for the gradients when they are first asked for. All are kept as long as the plan. What
+    is copied
     or pickled are the boxes and options: tables are made again.
 
     Examples
