@@ -32,7 +32,7 @@ REPORT = "--ptxas-options=-v"
 
 # What --common leaves out; and what --in-turn compiles for one capability, not for each.
 UNCOMMON = {"-DINDEX=int64", "-DBOX=double"}
-RARER = {*UNCOMMON, "-DSTORED=float16", "-DSTORED=bfloat16", "-DSTORED=double", "-DSTORED=uint8"}
+RARER = {*UNCOMMON, "-DREAL=double", *(f"-DSTORED={it}" for it in ("float16", "bfloat16", "double", "uint8"))}
 
 
 @dataclass(frozen=True)
