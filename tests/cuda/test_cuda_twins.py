@@ -415,7 +415,17 @@ def test_functions_have_the_same_signatures():
         for kind in (Backend, Kernels):
             assert list(inspect.signature(getattr(kind, name)).parameters) == ["self", *own], name
     assert {name for name in vars(Backend) if not name.startswith("_")} - values == names
-    base = {"captures", "check_arrays", "launch", "feature_options", "note", "serve", "serves", "wait_for"}
+    base = {
+        "captures",
+        "check_arrays",
+        "feature_options",
+        "launch",
+        "note",
+        "readable",
+        "serve",
+        "serves",
+        "wait_for",
+    }
     calls = {"take", "run"}  # as what `together` returns
     assert {name for name in dir(Kernels) if not name.startswith("_")} - base - calls - values == names
     assert cpu.streams is None

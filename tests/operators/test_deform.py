@@ -133,7 +133,8 @@ def test_gradients(examples):
             values = np.abs(features.astype(np.float64)).max(initial=0) * np.abs(grad_output).astype(
                 np.float64
             )
-            reach = np.abs(rois[:, 3:] - rois[:, 1:3]).astype(np.float64) * abs(options["gamma"])
+            corners = rois.astype(np.float64)
+            reach = np.abs(corners[:, 3:] - corners[:, 1:3]) * abs(options["gamma"])
             bound = 2 * values.sum(axis=1).max(initial=0) * reach * options["spatial_scale"]
             if mask is not None:
                 bound = bound * np.abs(mask).max(initial=0)

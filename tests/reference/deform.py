@@ -106,8 +106,9 @@ def deform_roi_pool_backward_offsets(grad_output, features, rois, *, offsets, ma
         share = (grad_output[k] * factor)[:, *found.bin].T / found.divisor
         along_y, along_x = slopes(images[index], found.y, found.x)
         for channel, slope, reach in ((0, along_x, found.reach[1]), (1, along_y, found.reach[0])):
-            np.add.at(grad_offsets[k, channel], found.bin, (share * slope).sum(axis=1) * reach)
-            np.add.at(terms[k, channel], found.bin, np.abs(share * slope).sum(axis=1) * abs(reach))
+            with np.errstate(invalid="ignore"):  # a box may be wider than the largest number: then NaN
+                np.add.at(grad_offsets[k, channel], found.bin, (share * slope).sum(axis=1) * reach)
+                np.add.at(terms[k, channel], found.bin, np.abs(share * slope).sum(axis=1) * abs(reach))
     return grad_offsets, terms
 
 

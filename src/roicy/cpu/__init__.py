@@ -59,7 +59,6 @@ __all__ = [
     "openmp",
     "product",
     "put_rows",
-    "quad_forward",
     "range_argmax_error",
     "range_backward",
     "range_forward",
