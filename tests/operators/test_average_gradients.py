@@ -172,3 +172,14 @@ def test_mirrored_boxes():
 def test_dtype_of_the_gradient(box_dtype, dtype):
     grad = roicy.roi_align_backward_rois(GRAD_OUTPUT, FEATURES, ROIS.astype(box_dtype))
     assert grad.dtype == dtype
+
+
+@pytest.mark.parametrize("channels", [8, 9, 16, 17])
+def test_a_gradient_of_boxes_is_the_sum_of_all_channels(channels):
+    rng = np.random.default_rng(channels)
+    features = rng.random((1, channels, 9, 9)).astype(np.float32)
+    grad, rois = rng.random((1, channels, 2, 2)).astype(np.float32), np.array([[0, 1, 2, 6, 7]], np.float32)
+    total = roicy.roi_align_backward_rois(grad, features, rois)
+    each = [slice(c, c + 1) for c in range(channels)]
+    parts = sum(roicy.roi_align_backward_rois(grad[:, c], features[:, c], rois) for c in each)
+    np.testing.assert_allclose(total, parts, rtol=1e-4, atol=1e-4)
