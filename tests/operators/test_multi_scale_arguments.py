@@ -217,6 +217,7 @@ def test_wrong_arguments(name):
         roicy.multi_scale_roi_align(**call)
 
 
+SPREAD = np.zeros((1, 5, 4, 4), np.float32)
 BAD_BACKWARD = {
     "shapes": ({"input_shapes": (1, 3, 8, 8)}, TypeError, r"input_shapes\[0\] must be a tuple of 4 ints"),
     "shape": (
@@ -239,6 +240,11 @@ BAD_BACKWARD = {
     "out-shape": ({"out": [MAPS[0], MAPS[0]]}, ValueError, r"out\[1\] must have shape \(1, 3, 4, 4\)"),
     "out-twice": (
         {"input_shapes": [(1, 3, 4, 4)] * 2, "out": [MAPS[1], MAPS[1]]},
+        ValueError,
+        r"out\[0\] must not overlap out\[1\]",
+    ),
+    "out-parts": (
+        {"input_shapes": [(1, 3, 4, 4)] * 2, "out": [SPREAD[:, :3], SPREAD[:, 2:]]},
         ValueError,
         r"out\[0\] must not overlap out\[1\]",
     ),
