@@ -172,12 +172,13 @@ def make(tmp_path):
         pytest.skip("there is no Makefile, or no make")
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "src").mkdir()
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
 
     def run(*arguments, **environment):
         done = subprocess.run(
             ["make", *arguments],
             cwd=tmp_path,
-            env=os.environ | environment,
+            env=alone | environment,
             capture_output=True,
             text=True,
             check=False,

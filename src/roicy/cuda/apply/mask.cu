@@ -66,7 +66,8 @@ KERNEL __launch_bounds__(THREADS) windows(const Pasting pasting, int *edges) {
 }
 
 /* Puts the windows; what is around them is there already. */
-KERNEL __launch_bounds__(THREADS) paste(VIEW(const STORED, masks), VIEW(PASTED, out), const Pasting pasting) {
+KERNEL __launch_bounds__(THREADS, 1)
+    paste(VIEW(const STORED, masks), VIEW(PASTED, out), const Pasting pasting) {
     const int rows = pasting.rows, columns = pasting.columns;
     const REAL threshold = (REAL)pasting.threshold;
     for (int64 task = blockIdx.x; task < pasting.masks * pasting.groups; task += gridDim.x) {

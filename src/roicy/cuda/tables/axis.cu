@@ -181,8 +181,12 @@ struct FilledAxes {
     Filled y, x;
 };
 
+/* Blocks that registers are left for: three would spill with the rules of crops. */
+constexpr int RESIDENT = RULE >= HALF_PIXEL ? 2 : 3;
+
 /* Fills both axes of every RoI, its image and its window. */
-KERNEL __launch_bounds__(THREADS, 3) fill(const Boxes boxes, Sampling sampling, const FilledAxes filled) {
+KERNEL __launch_bounds__(THREADS, RESIDENT)
+    fill(const Boxes boxes, Sampling sampling, const FilledAxes filled) {
     __shared__ BOX own_row[WARPS][MOST_COLUMNS];
     __shared__ int64 image_of_row;
     __shared__ Reach room[WARPS][32];
