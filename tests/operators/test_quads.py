@@ -195,3 +195,16 @@ def test_threads_and_out(threads):
 
 def test_no_quads():
     assert roicy.crop_quads(IMAGE, QUADS[:0], (4, 5)).shape == (0, 4, 5, 3)
+
+
+@pytest.mark.parametrize("border", ["constant", "reject"])
+@pytest.mark.parametrize("mean", [None, 3.0])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_what_is_not_in_a_quadrangle_does_not_count(border, mean, channels):
+    """Not even the first pixel, where it is no number."""
+    image = np.ones((8, 9, channels), np.float32)
+    image[0, 0] = np.nan
+    image[0, 1] = np.inf
+    beside = np.array([[[100, 100], [110, 100], [110, 110], [100, 110]]], np.float32)
+    crops = roicy.crop_quads(image, beside, 4, border=border, fill=5, mean=mean)
+    np.testing.assert_array_equal(crops, np.full((1, 4, 4, channels), 5 - (mean or 0)))

@@ -106,6 +106,34 @@ def check_all(*arguments):
         check(operator, *arguments)
 
 
+def check_images(dtype, channels):
+    rng = np.random.default_rng(channels)
+    images = random_values(rng, (1, 14, 9, channels), dtype)
+    boxes = np.array([[-3, -2, 12, 17], [5, 9, 9, 14], [8.5, 13.5, 8.7, 13.9]], np.float32)
+    corners = np.array([[[-2, -3], [11, 1], [10, 16], [1, 15]], [[9, 14], [0, 14], [0, 0], [9, 0]]])
+    for size in ((5, 4), (33, 70)):
+        for border in ("constant", "edge"):
+            for function, where in ((roicy.crop_quads, corners), (roicy.crop_and_resize, boxes)):
+                def crop(images, where, **options):
+                    return function(images, where, size, border=border, **options)
+
+                call(crop, (images, where), crop(images, where))
+
+
+def check_masks(dtype):
+    masks = random_values(np.random.default_rng(5), (3, 7, 7), dtype)
+    boxes = np.array([[-3, -2, 12, 17], [5, 9, 9, 14], [-50, -50, 90, 90]], np.float32)
+    for threshold in (0.5, None):
+        def paste(masks, boxes, **options):
+            return roicy.paste_masks(masks, boxes, (14, 37), threshold=threshold, **options)
+
+        call(paste, (masks, boxes), paste(masks, boxes))
+
+
+for dtype in FEATURE_DTYPES:
+    for channels in (1, 3, 4, 5):
+        check_images(dtype, channels)
+    check_masks(dtype)
 for layout in ("NCHW", "NHWC"):
     for dtype in FEATURE_DTYPES:
         for c in (1, 3, 4, 7, 8, 16, 17, 33):

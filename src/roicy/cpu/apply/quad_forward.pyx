@@ -16,8 +16,8 @@ cimport numpy as cnp
 from roicy.cpu.apply.view cimport View, block_at, view_of
 from roicy.cpu.lanes.lanes cimport LANES, element_store, real
 from roicy.cpu.lanes.turned cimport (
-    QUAD, projected_line, projected_places, projected_rule, turned_finish, turned_finished, turned_map, turned_row,
-    turned_samples, turned_step, turned_store, turned_sum,
+    QUAD, projected_clear, projected_line, projected_places, projected_reach, projected_rule, turned_finish,
+    turned_finished, turned_map, turned_row, turned_samples, turned_step, turned_store, turned_sum,
 )
 from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
@@ -54,6 +54,7 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
     cdef turned_row to
     cdef projected_line line
     cdef int j, step
+    cdef bint joined
     samples.offset = <int32_t*> (sums + QUAD * call.room)
     samples.right, samples.down = samples.offset + call.room, samples.offset + 2 * call.room
     samples.outside = <float*> samples.offset + 3 * call.room
@@ -72,9 +73,7 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
         channel = block * QUAD
         pixels.channels = to.channels = <int> min(<int64_t> QUAD, view.channels - channel)
         pixels.source = block_at(view, max(<int64_t> 0, image), channel)
-        pixels.together = ((view.channel == view.size or view.channels == 1) and view.row > 0 and view.column > 0
-                           and view.limit - pixels.source >= (rows_of(call, matrix) - 1) * view.row
-                           + (view.columns - 1) * view.column + QUAD * view.size)
+        joined = (view.channel == view.size or view.channels == 1) and view.row > 0 and view.column > 0
         for c in range(QUAD):
             finish.fill[c] = <float> call.numbers[channel + c]
             finish.mean[c] = <float> call.numbers[call.more + channel + c]
@@ -91,26 +90,14 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
             line.row_y = <float> (matrix[4] * at + matrix[5])
             line.row_w = <float> (matrix[7] * at + matrix[8])
             projected_places(&pixels, &line, call.rule, out.columns, &samples)
+            pixels.together = joined and (view.limit - pixels.source
+                                          >= projected_reach(&samples, out.columns) + QUAD * view.size)
             step = turned_step(&to) if call.plain else QUAD
             turned_sum(&pixels, &samples, 0, out.columns, sums, step)
+            projected_clear(samples.outside, out.columns, step, sums)
             if not call.plain:
                 turned_finished(&finish, samples.outside, out.columns, sums)
             turned_store(sums, step, out.columns, &to)
-
-
-cdef inline int64_t rows_of(QuadForwardCall* call, const double* matrix) noexcept nogil:
-    # Rows of the map that a crop can touch: what it shows lies between its corners.
-    cdef View* out = &call.out
-    cdef double lowest = 0, w, p, q
-    cdef int corner
-    for corner in range(4):
-        p = out.rows if corner & 2 else 0
-        q = out.columns if corner & 1 else 0
-        w = matrix[6] * q + matrix[7] * p + matrix[8]
-        if not w > 0:
-            return call.images.rows
-        lowest = max(lowest, (matrix[3] * q + matrix[4] * p + matrix[5]) / w)
-    return <int64_t> min(lowest + 3, <double> call.images.rows) if lowest == lowest else call.images.rows
 
 
 def quad_forward(cnp.ndarray images, cnp.ndarray matrices, cnp.ndarray indices, cnp.ndarray out, cnp.ndarray numbers,

@@ -119,6 +119,25 @@ ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line
 }
 #endif
 
+/* How far from the map's first pixel the last one is that any of the samples reads, in bytes: rows and columns of a
+ * map whose steps are positive. */
+ROICY_NOINLINE ptrdiff_t projected_reach(const turned_samples *samples, ptrdiff_t count) {
+    int32_t reach = 0;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const int32_t last = samples->offset[i] + samples->right[i] + samples->down[i];
+        reach = last > reach ? last : reach;
+    }
+    return reach;
+}
+
+/* Samples that lie outside as a whole have read a pixel without weight, which may be no number: their sums, `step`
+ * floats each, are zero. */
+ROICY_NOINLINE void projected_clear(const float *outside, ptrdiff_t count, int step, float *sums) {
+    for (ptrdiff_t i = 0; i < count; i++)
+        if (outside[i] == 1)
+            memset(sums + step * i, 0, (size_t)step * sizeof(float));
+}
+
 /* What becomes of sums, QUAD numbers each: (sum + outside * fill - mean) * scale. */
 typedef struct {
     float fill[QUAD], mean[QUAD], scale[QUAD];
