@@ -134,9 +134,10 @@ class CropPlan:
         sources = [finish.ordered(settle.nchw(image, self._layout)) for image in images]
         target = settle.nchw(written, finish.layout)
         if labels:
-            for channels in _parts_of_labels(sources, target):
-                *maps, part, first = channels
-                self._apply(tables, maps, part, self._fill_of_labels(first, part.shape[1], dtype))
+            numbers = [self._fill_of_labels(run, dtype) for run in _runs_of_labels([*sources, target])]
+            for run, fill in zip(_runs_of_labels([*sources, target]), numbers, strict=True):
+                maps = [_in_parts(source[:, run]) for source in sources]
+                self._apply(tables, maps, _in_parts(target[:, run]), fill)
         else:
             bordered = self._plans[0]._options[3] != "edge"
             self._apply(tables, sources, target, finish.numbers(accumulate, bordered, kernels.xp))
@@ -155,10 +156,11 @@ class CropPlan:
             together.take()
             together.run()
 
-    def _fill_of_labels(self, first: int, parts: int, dtype: Any) -> Ndarray | None:
-        # the parts of fill, as numbers that the kernels finish values with
-        fill = self._finish.fill[first : first + 1] if self._finish.fill.size > parts else self._finish.fill
-        whole = fill.astype(dtype)
+    def _fill_of_labels(self, run: slice, dtype: Any) -> Ndarray | None:
+        # the parts of what some channels are filled with, as numbers that the kernels finish values with
+        fill = self._finish.fill[run]
+        with np.errstate(invalid="ignore"):
+            whole = fill.astype(dtype)
         if not (whole == fill).all():
             raise ValueError(f"fill must be whole numbers of {dtype} for images of it, got {fill.tolist()}")
         if self._plans[0]._options[3] == "edge" or not whole.any():
@@ -271,15 +273,12 @@ def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, N
     return settle.Rois(boxes, columns, within, None, rois.given, "boxes"), levels
 
 
-def _parts_of_labels(sources: Sequence[Ndarray], target: Ndarray) -> Any:
-    # Labels as numbers of 16 bits, which sums of float32 hold: the images, the result and the first channel
-    # of each run of channels whose parts are evenly spaced.
-    arrays = [*sources, target]
-    joined = all(array.strides[1] == array.itemsize for array in arrays)
-    channels = target.shape[1]
-    for first in range(0, channels, channels if joined else 1):
-        run = slice(first, channels if joined else first + 1)
-        yield (*(_in_parts(array[:, run]) for array in arrays), first)
+def _runs_of_labels(arrays: Sequence[Ndarray]) -> list[slice]:
+    # Labels are numbers of 16 bits, which sums of float32 hold: runs of channels with evenly spaced parts.
+    channels = arrays[0].shape[1]
+    if all(array.strides[1] == array.itemsize for array in arrays):
+        return [slice(channels)]
+    return [slice(first, first + 1) for first in range(channels)]
 
 
 def _in_parts(array: Ndarray) -> Ndarray:

@@ -188,7 +188,7 @@ def test_rounding_to_the_even_number():
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, *WIDE, *FLOAT_DTYPES], ids=str)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
-@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
 def test_labels_keep_every_bit(dtype, layout, channels):
     rng = np.random.default_rng(3)
     images = [values(rng, (9, 11, channels), dtype), values(rng, (5, 4, channels), dtype)]
@@ -196,6 +196,8 @@ def test_labels_keep_every_bit(dtype, layout, channels):
     fill = (
         1 if dtype.kind == "b" else np.iinfo(dtype).max if dtype.kind in "iu" and dtype.itemsize < 4 else 77
     )
+    if dtype.itemsize > 2:
+        fill = [fill + channel for channel in range(channels)]
     laid = [in_layout(image, layout) for image in images]
     crops = roicy.crop_and_resize(laid, boxes, (6, 8), interpolation="nearest", fill=fill, layout=layout)
     assert crops.dtype == dtype
@@ -299,3 +301,14 @@ def test_wrong_images():
         roicy.crop_and_resize(np.zeros((4, 5, 3), np.int64), boxes, 2)
     with pytest.raises(ValueError, match="boxes must be one array for each of N = 2 images, got 1"):
         roicy.crop_and_resize(np.zeros((2, 4, 5, 3)), [boxes], 2)
+
+
+def test_labels_have_a_fill_of_their_own_kind():
+    """An error comes before any channel is written."""
+    images = np.ones((2, 6, 7), np.int32)
+    out = np.full((1, 2, 4, 4), -7, np.int32)
+    options = {"layout": "NCHW", "interpolation": "nearest", "out": out}
+    for fill in ((3, 0.5), (3, 1e20)):
+        with pytest.raises(ValueError, match=r"\bfill\b.*whole numbers of int32"):
+            roicy.crop_and_resize(images, np.array([[-3, -3, 5, 5]]), 4, fill=fill, **options)
+    assert (out == -7).all()
