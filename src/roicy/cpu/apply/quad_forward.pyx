@@ -16,7 +16,7 @@ cimport numpy as cnp
 from roicy.cpu.apply.view cimport View, block_at, view_of
 from roicy.cpu.lanes.lanes cimport LANES, element_store, real
 from roicy.cpu.lanes.turned cimport (
-    QUAD, projected_clear, projected_line, projected_places, projected_reach, projected_rule, turned_finish,
+    QUAD, projected_clear, projected_line, projected_places, projected_rule, projected_seen, turned_finish,
     turned_finished, turned_map, turned_row, turned_samples, turned_step, turned_store, turned_sum,
 )
 from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes
@@ -54,6 +54,7 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
     cdef turned_row to
     cdef projected_line line
     cdef int j, step
+    cdef projected_seen seen
     cdef bint joined
     samples.offset = <int32_t*> (sums + QUAD * call.room)
     samples.right, samples.down = samples.offset + call.room, samples.offset + 2 * call.room
@@ -89,12 +90,12 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
             line.row_x = <float> (matrix[1] * at + matrix[2])
             line.row_y = <float> (matrix[4] * at + matrix[5])
             line.row_w = <float> (matrix[7] * at + matrix[8])
-            projected_places(&pixels, &line, call.rule, out.columns, &samples)
-            pixels.together = joined and (view.limit - pixels.source
-                                          >= projected_reach(&samples, out.columns) + QUAD * view.size)
+            seen = projected_places(&pixels, &line, call.rule, out.columns, &samples)
+            pixels.together = joined and view.limit - pixels.source >= seen.reach + QUAD * view.size
             step = turned_step(&to) if call.plain else QUAD
             turned_sum(&pixels, &samples, 0, out.columns, sums, step)
-            projected_clear(samples.outside, out.columns, step, sums)
+            if seen.missing:
+                projected_clear(samples.outside, out.columns, step, sums)
             if not call.plain:
                 turned_finished(&finish, samples.outside, out.columns, sums)
             turned_store(sums, step, out.columns, &to)

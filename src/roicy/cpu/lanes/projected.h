@@ -18,6 +18,12 @@ typedef struct {
     int border, nearest;
 } projected_rule;
 
+/* Of a row of samples: how far from the map's first pixel the last one is that any of them reads, in bytes, where the
+ * map's steps are not negative; and whether one of them lies outside as a whole. */
+typedef struct {
+    int32_t reach, missing;
+} projected_seen;
+
 enum { PROJECTED_EDGE, PROJECTED_CONSTANT, PROJECTED_REJECT };
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
@@ -52,10 +58,14 @@ ROICY_INLINE lane_ints projected_between(lanes at, lane_ints seen, int length, p
     return low & is_pixel;
 }
 
-/* Where `count` samples lie, and what part of each lies outside; there is room for whole vectors. */
-ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line *line, projected_rule rule,
-                                     ptrdiff_t count, const turned_samples *to) {
+/* Where `count` samples lie, and what part of each lies outside; there is room for whole vectors, all of which are
+ * filled. */
+ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const projected_line *line,
+                                               projected_rule rule, ptrdiff_t count,
+                                               const turned_samples *to) {
     const int32_t row = (int32_t)map->row, column = (int32_t)map->column;
+    projected_seen seen_of_row = {0, 0};
+    lane_ints reach = {0}, missing = {0};
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         const lanes w = line->row_w + lanes_load_own((const char *)(line->w + i)), part = 1 / w;
         const lanes x = (line->row_x + lanes_load_own((const char *)(line->x + i))) * part;
@@ -69,6 +79,9 @@ ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line
         const lanes outside = 1 - (down[0] + down[1]) * (across[0] + across[1]);
         below &= row;
         right &= column;
+        const lane_ints last = offset + below + right, further = last > reach;
+        reach = (last & further) | (reach & ~further);
+        missing |= outside == 1;
         memcpy(to->offset + i, &offset, sizeof offset);
         memcpy(to->down + i, &below, sizeof below);
         memcpy(to->right + i, &right, sizeof right);
@@ -78,6 +91,11 @@ ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line
             memcpy(to->weight[corner] + i, &weight, sizeof weight);
         }
     }
+    for (int l = 0; l < LANES; l++) {
+        seen_of_row.reach = reach[l] > seen_of_row.reach ? reach[l] : seen_of_row.reach;
+        seen_of_row.missing |= missing[l];
+    }
+    return seen_of_row;
 }
 #else
 ROICY_INLINE int projected_between(float at, int seen, int length, projected_rule rule, float *weight,
@@ -99,8 +117,10 @@ ROICY_INLINE int projected_between(float at, int seen, int length, projected_rul
     return low < 0 ? 0 : low;
 }
 
-ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line *line, projected_rule rule,
-                                     ptrdiff_t count, const turned_samples *to) {
+ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const projected_line *line,
+                                               projected_rule rule, ptrdiff_t count,
+                                               const turned_samples *to) {
+    projected_seen seen = {0, 0};
     for (ptrdiff_t i = 0; i < count; i++) {
         const float w = line->row_w + line->w[i], part = 1 / w;
         float down[2], across[2];
@@ -115,20 +135,13 @@ ROICY_NOINLINE void projected_places(const turned_map *map, const projected_line
         to->outside[i] = 1 - (down[0] + down[1]) * (across[0] + across[1]);
         for (int corner = 0; corner < 4; corner++)
             to->weight[corner][i] = down[corner >> 1] * across[corner & 1];
+        const int32_t last = to->offset[i] + to->right[i] + to->down[i];
+        seen.reach = last > seen.reach ? last : seen.reach;
+        seen.missing |= to->outside[i] == 1;
     }
+    return seen;
 }
 #endif
-
-/* How far from the map's first pixel the last one is that any of the samples reads, in bytes: rows and columns of a
- * map whose steps are positive. */
-ROICY_NOINLINE ptrdiff_t projected_reach(const turned_samples *samples, ptrdiff_t count) {
-    int32_t reach = 0;
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const int32_t last = samples->offset[i] + samples->right[i] + samples->down[i];
-        reach = last > reach ? last : reach;
-    }
-    return reach;
-}
 
 /* Samples that lie outside as a whole have read a pixel without weight, which may be no number: their sums, `step`
  * floats each, are zero. */

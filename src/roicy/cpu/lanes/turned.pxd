@@ -56,8 +56,10 @@ cdef extern from "projected.h" nogil:
         float[4] mean
         float[4] scale
 
-    void projected_places(const turned_map* map, const projected_line* line, projected_rule rule, ptrdiff_t count,
-                          const turned_samples* to) noexcept
-    ptrdiff_t projected_reach(const turned_samples* samples, ptrdiff_t count) noexcept
+    ctypedef struct projected_seen:
+        int reach, missing
+
+    projected_seen projected_places(const turned_map* map, const projected_line* line, projected_rule rule,
+                                    ptrdiff_t count, const turned_samples* to) noexcept
     void projected_clear(const float* outside, ptrdiff_t count, int step, float* sums) noexcept
     void turned_finished(const turned_finish* of, const float* outside, ptrdiff_t count, float* sums) noexcept
