@@ -79,8 +79,12 @@ AnyArray: TypeAlias = NumPyArray | DeviceArray | SharedArray
 Ndarray: TypeAlias = Any
 
 #: Rows of numbers, and such rows for each image.
-BoxLists: TypeAlias = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
-Boxes: TypeAlias = AnyArray | Sequence[AnyArray] | BoxLists
+Rows: TypeAlias = Sequence[Sequence[float]]
+BoxLists: TypeAlias = Rows | Sequence[Rows]
+#: All boxes of a call in one array; those of each image by themselves; either.
+BoxArray: TypeAlias = AnyArray | Rows
+BoxesOfImages: TypeAlias = Sequence[AnyArray | Rows]
+Boxes: TypeAlias = BoxArray | BoxesOfImages
 #: A whole number for each box.
 Indices: TypeAlias = AnyArray | Sequence[int]
 #: Where pooled values go, or these and their argmax.

@@ -12,6 +12,7 @@ from roicy._types import (
     AnyArray,
     Array,
     Boxes,
+    BoxLists,
     Flag,
     Indices,
     InputShape,
@@ -125,7 +126,7 @@ def roi_align(
         For ``mode="max"``: what the value of a sample is. "bilinear": the sum of its four pixels, each times
         its bilinear weight, as for the average. "onnx": the largest of these four products, as the ONNX
         specification has it; this one has no argmax and no gradient.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
@@ -264,7 +265,7 @@ def roi_align(
 
 
 def roi_align_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shape: InputShape,
     output_size: OutputSize,
     *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from roicy import _once as once
@@ -11,7 +10,9 @@ from roicy._kinds import of_roi_align
 from roicy._types import (
     AnyArray,
     Array,
+    BoxArray,
     Boxes,
+    BoxesOfImages,
     Flag,
     Indices,
     InputShape,
@@ -137,7 +138,7 @@ def roi_align_backward(
 def roi_align_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     argmax: AnyArray | None = None,
     out: AnyArray | None = None,
@@ -149,7 +150,7 @@ def roi_align_backward_rois(
 def roi_align_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: Sequence[AnyArray],
+    rois: BoxesOfImages,
     *,
     argmax: AnyArray | None = None,
     out: None = None,

@@ -69,7 +69,7 @@ def crop_and_resize(
         whose second coordinate is the smaller one gives a mirrored crop.
     output_size : int or (int, int)
         Rows and columns of a crop (PH, PW); an int is both.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `boxes` of shape (K, 4) only.
     sampling : {"half_pixel", "corners"}, optional
         Where samples lie. "half_pixel": pixel ``i`` of an image reaches from ``i`` to ``i + 1``, and so the
@@ -251,7 +251,7 @@ def crop_and_resize_backward(
         Boxes, as in `crop_and_resize`.
     input_shape : tuple of 4 or 3 ints, or list of tuples of 3 ints
         Shape of the images, in the order of `layout`; a list of shapes for a list of images.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `boxes` of shape (K, 4) only.
     sampling, interpolation, sampling_ratio, border, std, reverse_channels
         As in `crop_and_resize`. `fill` and `mean` are in no gradient of the images.
@@ -340,7 +340,7 @@ def crop_and_resize_backward_boxes(
         Images, as in `crop_and_resize`, but for int32 and wider.
     boxes : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `crop_and_resize`.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `boxes` of shape (K, 4) only.
     sampling, interpolation, sampling_ratio, border, fill, std, reverse_channels
         As in `crop_and_resize`; `interpolation` is "bilinear".

@@ -254,7 +254,7 @@ class CropPlan:
             if first >= 0:
                 raise rois.invalid_row(first, self._images.total)
         tables = [plan._table(accumulate, purpose) for plan in self._plans]
-        if purpose == "forward":
+        if purpose == "forward" and self._plans[0]._options[0] != "unit_corners":  # those are normalised
             _doubts.warn(self._kernels.doubts(everything, 1.0), "boxes")
         return tables
 

@@ -11,7 +11,19 @@ from collections.abc import Sequence
 from roicy import _once as once
 from roicy._given import Given
 from roicy._kinds import DEFORMED
-from roicy._types import AnyArray, Array, Boxes, InputShape, Integer, Invalid, Layout, OutputSize, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    Boxes,
+    BoxLists,
+    Indices,
+    InputShape,
+    Integer,
+    Invalid,
+    Layout,
+    OutputSize,
+    Real,
+)
 from roicy.deform_plan import DeformRoIPoolPlan
 from roicy.plan import keep
 
@@ -26,7 +38,7 @@ def deform_roi_pool(
     sampling_ratio: Integer = 0,
     gamma: Real = 0.1,
     mask: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -59,7 +71,7 @@ def deform_roi_pool(
         The part of the box's size by which an offset of 1 moves a bin.
     mask : ndarray, shape (K, 1, PH, PW) or (K, PH, PW), optional
         What the average of each bin is multiplied by; of the dtypes that `offsets` may have.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
@@ -157,7 +169,7 @@ def deform_roi_pool_backward(
     sampling_ratio: Integer = 0,
     gamma: Real = 0.1,
     mask: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -234,7 +246,7 @@ def deform_roi_pool_backward(
 
 
 def deform_roi_pool_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     offsets: AnyArray | None,
     input_shape: InputShape,
     output_size: OutputSize,
@@ -243,7 +255,7 @@ def deform_roi_pool_plan(
     sampling_ratio: Integer = 0,
     gamma: Real = 0.1,
     mask: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
 ) -> DeformRoIPoolPlan[Array]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from roicy import _once as once
 from roicy._given import Given
 from roicy._kinds import DEFORMED
-from roicy._types import AnyArray, Array, Boxes, Integer, Invalid, Layout, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    Boxes,
+    Indices,
+    Integer,
+    Invalid,
+    Layout,
+    Real,
+)
 
 
 def deform_roi_pool_backward_offsets(
@@ -18,7 +27,7 @@ def deform_roi_pool_backward_offsets(
     sampling_ratio: Integer = 0,
     gamma: Real = 0.1,
     mask: AnyArray | None = None,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,
@@ -114,7 +123,7 @@ def deform_roi_pool_backward_mask(
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
     gamma: Real = 0.1,
-    batch_indices: AnyArray | None = None,
+    batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
     out: AnyArray | None = None,

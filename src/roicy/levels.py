@@ -10,7 +10,17 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
-from roicy._types import Array, Flag, Integer, LevelRule, Ndarray, NumPyArray, Real, Size
+from roicy._types import (
+    Array,
+    BoxLists,
+    Flag,
+    Integer,
+    LevelRule,
+    Ndarray,
+    NumPyArray,
+    Real,
+    Size,
+)
 
 #: The canonical size, the level of boxes of that size, and the number of the finest level.
 Canonical: TypeAlias = tuple[float, int, int]
@@ -20,7 +30,7 @@ _COMPUTES_IN: dict[str, Any] = {"detectron2": np.float32, "openvino": np.float32
 
 
 def fpn_levels(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     num_levels: Integer,
     *,
     rule: LevelRule = "torchvision",
@@ -39,8 +49,8 @@ def fpn_levels(
     Parameters
     ----------
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of ndarrays, shape (L_i, 4)
-        Boxes in pixels of the image, as in `roi_align`; the batch index is not looked at. float16 is computed
-        in float32, but for the rule "mmdet".
+        Boxes in pixels of the image, as in `roi_align`, lists of numbers included; the batch index is not
+        looked at. float16 is computed in float32, but for the rule "mmdet".
     num_levels : int
         How many maps the pyramid has.
     rule : {"torchvision", "detectron2", "mmdet", "openvino", "tensorrt"}, optional

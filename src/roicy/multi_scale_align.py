@@ -11,7 +11,10 @@ from roicy._kinds import AVERAGE
 from roicy._types import (
     AnyArray,
     Array,
+    BoxArray,
     Boxes,
+    BoxesOfImages,
+    BoxLists,
     Flag,
     Indices,
     InputShape,
@@ -62,7 +65,7 @@ def multi_scale_roi_align(
         Rows and columns of bins (PH, PW); an int is both.
     spatial_scales : list of float
         Pixels of each map per unit of `rois`: ``[1/4, 1/8, 1/16, 1/32]``.
-    levels : {"torchvision", "detectron2", "mmdet", "openvino", "tensorrt"} or ndarray, shape (K,), optional
+    levels : {"torchvision", "detectron2", "mmdet", "openvino", "tensorrt"} or array of ints, optional
         Which map each box is pooled from: whose rule decides it (`fpn_levels`, with the canonical size 224),
         or its position in `features` as any integer dtype, -1 for none. For the rules "torchvision" and
         "detectron2" scales must be powers of two, each half of the one before. A single map is that of all
@@ -220,7 +223,7 @@ def multi_scale_roi_align_backward(
 def multi_scale_roi_align_backward_rois(
     grad_output: Array,
     features: Sequence[AnyArray],
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     spatial_scales: Sequence[Real],
     out: AnyArray | None = None,
@@ -232,7 +235,7 @@ def multi_scale_roi_align_backward_rois(
 def multi_scale_roi_align_backward_rois(
     grad_output: Array,
     features: Sequence[AnyArray],
-    rois: Sequence[AnyArray],
+    rois: BoxesOfImages,
     *,
     spatial_scales: Sequence[Real],
     out: None = None,
@@ -313,7 +316,7 @@ def multi_scale_roi_align_backward_rois(
 
 
 def multi_scale_roi_align_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shapes: Sequence[InputShape],
     output_size: OutputSize,
     *,

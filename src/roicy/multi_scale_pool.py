@@ -12,6 +12,7 @@ from roicy._types import (
     AnyArray,
     Array,
     Boxes,
+    BoxLists,
     Indices,
     InputShape,
     Invalid,
@@ -230,7 +231,7 @@ def multi_scale_roi_pool_backward(
 
 
 def multi_scale_roi_pool_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shapes: Sequence[InputShape],
     output_size: OutputSize,
     *,

@@ -12,7 +12,10 @@ from roicy._types import (
     AngleUnit,
     AnyArray,
     Array,
+    BoxArray,
     Boxes,
+    BoxesOfImages,
+    BoxLists,
     Flag,
     Indices,
     InputShape,
@@ -186,7 +189,7 @@ def multi_scale_roi_align_rotated_backward(
 def multi_scale_roi_align_rotated_backward_rois(
     grad_output: Array,
     features: Sequence[AnyArray],
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     spatial_scales: Sequence[Real],
     out: AnyArray | None = None,
@@ -198,7 +201,7 @@ def multi_scale_roi_align_rotated_backward_rois(
 def multi_scale_roi_align_rotated_backward_rois(
     grad_output: Array,
     features: Sequence[AnyArray],
-    rois: Sequence[AnyArray],
+    rois: BoxesOfImages,
     *,
     spatial_scales: Sequence[Real],
     out: None = None,
@@ -282,7 +285,7 @@ def multi_scale_roi_align_rotated_backward_rois(
 
 
 def multi_scale_roi_align_rotated_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shapes: Sequence[InputShape],
     output_size: OutputSize,
     *,

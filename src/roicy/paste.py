@@ -11,7 +11,7 @@ from roicy._backend import adopt
 from roicy._types import (
     AnyArray,
     Array,
-    BoxLists,
+    BoxArray,
     DType,
     Integer,
     Invalid,
@@ -30,7 +30,7 @@ _UINT8: DType = np.dtype(np.uint8)
 @overload
 def paste_masks(
     masks: Array,
-    boxes: AnyArray | BoxLists,
+    boxes: BoxArray,
     image_size: tuple[Integer, Integer],
     *,
     threshold: Real | None = 0.5,
@@ -44,7 +44,7 @@ def paste_masks(
 @overload
 def paste_masks(
     masks: Array,
-    boxes: AnyArray | BoxLists,
+    boxes: BoxArray,
     image_size: tuple[Integer, Integer],
     *,
     threshold: Real | None = 0.5,
@@ -58,7 +58,7 @@ def paste_masks(
 @overload
 def paste_masks(
     masks: AnyArray,
-    boxes: AnyArray | BoxLists,
+    boxes: BoxArray,
     image_size: tuple[Integer, Integer],
     *,
     threshold: Real | None = 0.5,
@@ -71,7 +71,7 @@ def paste_masks(
 
 def paste_masks(
     masks: Any,
-    boxes: Any,
+    boxes: BoxArray,
     image_size: tuple[Integer, Integer],
     *,
     threshold: Real | None = 0.5,

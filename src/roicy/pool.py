@@ -12,6 +12,7 @@ from roicy._types import (
     AnyArray,
     Array,
     Boxes,
+    BoxLists,
     Indices,
     InputShape,
     Invalid,
@@ -114,7 +115,7 @@ def roi_pool(
         begin and end is found in whole numbers, as in adaptive pooling.
     mode : {"max", "avg"}, optional
         "max": the largest pixel of a bin. "avg": the mean of its pixels.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
@@ -329,7 +330,7 @@ def roi_pool_backward(
 
 
 def roi_pool_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shape: InputShape,
     output_size: OutputSize,
     *,

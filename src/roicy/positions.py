@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt
-from roicy._types import AnyArray, Array, Flag, Integer, Invalid, Layout, Ndarray, Real, Size
+from roicy._types import (
+    Array,
+    Boxes,
+    Flag,
+    Integer,
+    Invalid,
+    Layout,
+    Ndarray,
+    Real,
+    Size,
+)
 
 _MOST = 2**31 - 1  # samples along an axis that an argmax can count
 
 
 def roi_align_argmax_positions(
     argmax: Array,
-    rois: AnyArray | Sequence[AnyArray],
+    rois: Boxes,
     *,
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,

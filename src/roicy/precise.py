@@ -11,7 +11,20 @@ from typing import overload
 from roicy import _once as once
 from roicy._given import Given
 from roicy._kinds import PRECISE_AVERAGE
-from roicy._types import AnyArray, Array, Boxes, Indices, InputShape, Invalid, Layout, OutputSize, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    BoxArray,
+    Boxes,
+    BoxesOfImages,
+    BoxLists,
+    Indices,
+    InputShape,
+    Invalid,
+    Layout,
+    OutputSize,
+    Real,
+)
 from roicy.plan import Plan, keep
 
 
@@ -52,7 +65,7 @@ def prroi_pool(
         Rows and columns of bins (PH, PW); an int is both.
     spatial_scale : float, optional
         Feature pixels per unit of `rois`: 1/16 for boxes in image pixels and a map of stride 16.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
@@ -159,7 +172,7 @@ def prroi_pool_backward(
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
     spatial_scale : float, optional
         Feature pixels per unit of `rois`.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `input_shape` and of the result.
@@ -228,7 +241,7 @@ def prroi_pool_backward(
 def prroi_pool_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     spatial_scale: Real = 1.0,
     batch_indices: Indices | None = None,
@@ -242,7 +255,7 @@ def prroi_pool_backward_rois(
 def prroi_pool_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: Sequence[AnyArray],
+    rois: BoxesOfImages,
     *,
     spatial_scale: Real = 1.0,
     batch_indices: Indices | None = None,
@@ -281,7 +294,7 @@ def prroi_pool_backward_rois(
         Boxes, as in `prroi_pool`.
     spatial_scale : float, optional
         Feature pixels per unit of `rois`.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `rois` of shape (K, 4) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output` and `features`.
@@ -351,7 +364,7 @@ def prroi_pool_backward_rois(
 
 
 def prroi_pool_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shape: InputShape,
     output_size: OutputSize,
     *,

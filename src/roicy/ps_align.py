@@ -14,7 +14,10 @@ from roicy._kinds import POSITION_SENSITIVE_AVERAGE
 from roicy._types import (
     AnyArray,
     Array,
+    BoxArray,
     Boxes,
+    BoxesOfImages,
+    BoxLists,
     Flag,
     Indices,
     InputShape,
@@ -196,7 +199,7 @@ def ps_roi_align_backward(
 def ps_roi_align_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
@@ -212,7 +215,7 @@ def ps_roi_align_backward_rois(
 def ps_roi_align_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: Sequence[AnyArray],
+    rois: BoxesOfImages,
     *,
     spatial_scale: Real = 1.0,
     sampling_ratio: Integer = 0,
@@ -298,7 +301,7 @@ def ps_roi_align_backward_rois(
 
 
 def ps_roi_align_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shape: InputShape,
     output_size: OutputSize,
     *,

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from roicy import _once as once
 from roicy._given import Given
 from roicy._kinds import POSITION_SENSITIVE_PIXELS
-from roicy._types import AnyArray, Array, Boxes, Indices, InputShape, Invalid, Layout, OutputSize, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    Boxes,
+    BoxLists,
+    Indices,
+    InputShape,
+    Invalid,
+    Layout,
+    OutputSize,
+    Real,
+)
 from roicy.plan import Plan, keep
 
 
@@ -178,7 +189,7 @@ def ps_roi_pool_backward(
 
 
 def ps_roi_pool_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shape: InputShape,
     output_size: OutputSize,
     *,

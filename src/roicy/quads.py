@@ -66,7 +66,7 @@ def crop_quads(
         rectangles, `rotated_corners` says where they are; corners for OpenCV's functions are these less 0.5.
     output_size : int or (int, int)
         Rows and columns of a crop (PH, PW); an int is both.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each quadrangle, where there are several.
     interpolation : {"bilinear", "nearest"}, optional
         What a sample is: a mean of the four pixels around it, or the pixel that it lies in.

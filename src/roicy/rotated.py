@@ -15,7 +15,10 @@ from roicy._types import (
     AngleUnit,
     AnyArray,
     Array,
+    BoxArray,
     Boxes,
+    BoxesOfImages,
+    BoxLists,
     Flag,
     Indices,
     InputShape,
@@ -85,7 +88,7 @@ def roi_align_rotated(
     clockwise : bool, optional
         Whether positive angles turn a box clockwise, as displayed with y pointing down; counter-clockwise by
         default.
-    batch_indices : ndarray, shape (K,), any integer dtype, optional
+    batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
         The image of each box, for `rois` of shape (K, 5) only.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
@@ -267,7 +270,7 @@ def roi_align_rotated_backward(
 def roi_align_rotated_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     out: AnyArray | None = None,
     **options: Unpack[RoIAlignRotatedOptions],
@@ -278,7 +281,7 @@ def roi_align_rotated_backward_rois(
 def roi_align_rotated_backward_rois(
     grad_output: Array,
     features: AnyArray,
-    rois: Sequence[AnyArray],
+    rois: BoxesOfImages,
     *,
     out: None = None,
     **options: Unpack[RoIAlignRotatedOptions],
@@ -378,7 +381,7 @@ def roi_align_rotated_backward_rois(
 
 
 def roi_align_rotated_plan(
-    rois: Array | Sequence[Array],
+    rois: Array | Sequence[Array] | BoxLists,
     input_shape: InputShape,
     output_size: OutputSize,
     *,

@@ -10,7 +10,7 @@ from closeness import assert_same_bits, bits
 from operators import OPERATORS
 
 import roicy
-from roicy.compat import onnx, torchvision
+from roicy.compat import onnx, tensorflow, torchvision
 
 RNG = np.random.default_rng(0)
 CORNER, SIZE = RNG.uniform(30, 40, (12, 2)), RNG.uniform(8, 20, (12, 2))
@@ -135,6 +135,13 @@ def test_other_systems_operators():
     ):
         _, (warning,) = heard(call)
         assert warning.filename == __file__
+
+
+def test_tensorflows_boxes_are_normalised():
+    """They are meant to be, and may be reversed: that mirrors a crop."""
+    image = np.ones((1, 64, 80, 3), np.float32)
+    for boxes in (LOOKS["normalised"], LOOKS["normalised"][:, [2, 3, 0, 1]]):
+        assert heard(tensorflow.crop_and_resize, image, boxes, np.zeros(len(boxes), int), (4, 4))[1] == []
 
 
 def test_a_line_warns_once():

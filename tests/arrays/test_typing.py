@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import typing
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 
 import roicy
-from roicy.compat import caffe2, mxnet, onnx, torchvision
+from roicy._types import AnyArray
+from roicy.compat import caffe2, mxnet, onnx, tensorflow, torchvision
 
 PACKAGE = Path(roicy.__file__).parent
 USES = Path(__file__).parent / "typing_uses.py"
 
 
 def public():
-    for module in (roicy, caffe2, mxnet, onnx, torchvision):
+    for module in (roicy, caffe2, mxnet, onnx, tensorflow, torchvision):
         for name in module.__all__:
             value = getattr(module, name)
             if not inspect.isclass(value):
@@ -36,6 +38,17 @@ def test_everything_public_has_types(function):
     hints = typing.get_type_hints(function)
     names = [name for name in inspect.signature(function).parameters if name != "self"]
     assert set(hints) == {*names, "return"}
+
+
+@pytest.mark.parametrize("function", list(public()), ids=lambda function: function.__qualname__)
+def test_lists_of_numbers_have_types(function):
+    """Wherever boxes and a whole number for each are taken."""
+    hints = typing.get_type_hints(function)
+    rows = Sequence[Sequence[float]]
+    for name in {"rois", "boxes"} & set(hints):
+        assert rows in typing.get_args(hints[name]) or hints[name] == Sequence[AnyArray | rows]
+    for name in {"batch_indices", "box_indices", "levels"} & set(hints):
+        assert Sequence[int] in typing.get_args(hints[name])
 
 
 def test_attributes_of_plans_have_types():

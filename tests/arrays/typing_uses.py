@@ -179,6 +179,41 @@ class Head:
         return self.plan(features)
 
 
+def numbers() -> None:
+    """Boxes as lists: all of them, and those of each image."""
+    grad, rows, of_images = np.ones((1, 3, 7, 7), np.float32), [[0, 1, 1, 6.5, 6]], [[[1, 1, 6, 6]], []]
+    turned, shape, scales = [[0, 4, 4, 3, 2, 30]], (2, 3, 8, 8), (1, 0.5)
+    plan: RoIAlignPlan[Array] = roicy.roi_align_plan(rows, shape, 7)
+    assert_type(plan(FEATURES), Array)
+    plan = roicy.roi_align_plan(of_images, shape, 7)
+    roicy.roi_align_plan([row[1:] for row in rows], shape, 7, batch_indices=[1])
+    roicy.roi_align_rotated_plan(turned, shape, 7)
+    roicy.roi_pool_plan(of_images, shape, 7)
+    roicy.prroi_pool_plan(rows, shape, 7)
+    roicy.deform_roi_pool_plan(of_images, None, shape, 7)
+    roicy.ps_roi_align_plan(rows, (1, 49, 8, 8), 7)
+    roicy.ps_roi_pool_plan(of_images, (1, 49, 8, 8), 7)
+    roicy.multi_scale_roi_align_plan(rows, [shape, shape], 7, spatial_scales=scales)
+    roicy.multi_scale_roi_align_rotated_plan(turned, [shape, shape], 7, spatial_scales=scales)
+    roicy.multi_scale_roi_pool_plan(of_images, [shape, shape], 7, spatial_scales=scales)
+    levels: Array = roicy.fpn_levels(of_images, 4)
+    levels = roicy.fpn_levels(rows, 4)
+    assert_type(roicy.roi_align_backward_rois(grad, FEATURES, rows), Array)
+    assert_type(roicy.roi_align_backward_rois(grad, FEATURES, of_images), list[Array])
+    assert_type(roicy.roi_align_rotated_backward_rois(grad, FEATURES, turned), Array)
+    assert_type(roicy.prroi_pool_backward_rois(grad, FEATURES, of_images), list[Array])
+    assert_type(roicy.ps_roi_align_backward_rois(grad, FEATURES, rows), Array)
+    rois_of = roicy.multi_scale_roi_align_backward_rois
+    assert_type(rois_of(grad, [FEATURES], of_images, spatial_scales=[1], levels=levels), list[Array])
+    rois_of_turned = roicy.multi_scale_roi_align_rotated_backward_rois
+    assert_type(rois_of_turned(grad, [FEATURES], turned, spatial_scales=[1]), Array)
+    roicy.deform_roi_pool(FEATURES, [[1, 1, 6, 6]], None, 7, batch_indices=[1])
+    assert_type(roicy.roi_align_argmax_positions(levels, of_images), tuple[Array, Array])
+    caffe2.RoIAlign(FEATURES, rows)
+    mxnet.ROIAlign(FEATURES, rows, 7, 0.5)
+    onnx.RoiAlign(FEATURES, [[1, 1, 6, 6]], [0])
+
+
 # ---------------------------------------------------------------- arrays of no known type, such as CuPy's
 
 
@@ -248,7 +283,7 @@ def errors(word: str) -> None:
     roicy.roi_align(FEATURES, ROIS, 7, layout=word)  # type: ignore[call-overload]
     roicy.roi_align(FEATURES, ROIS, 7, 0.5)  # type: ignore[call-overload]
     roicy.roi_align_backward(FEATURES, ROIS, (2, 3, 8, 8), mode="mean")  # type: ignore[arg-type]
-    roicy.roi_align_backward_rois(FEATURES, FEATURES, LISTED, out=ROIS)  # type: ignore[call-overload]
+    roicy.roi_align_backward_rois(FEATURES, FEATURES, LISTED, out=ROIS)  # type: ignore[arg-type]
     roicy.roi_pool(FEATURES, ROIS, 7, out=(FEATURES, FEATURES))  # type: ignore[call-overload]
     roicy.roi_align_plan(ROIS, "NCHW", 7)  # type: ignore[arg-type]
     roicy.show_config("text")  # type: ignore[call-overload]

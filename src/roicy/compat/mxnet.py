@@ -25,6 +25,7 @@ from roicy._kinds import LARGEST_UNIT_STEP
 from roicy._types import (
     AnyArray,
     Array,
+    BoxArray,
     Flag,
     InputShape,
     Integer,
@@ -50,7 +51,7 @@ __all__ = [
 @overload
 def ROIPooling(
     data: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     pooled_size: OutputSize,
     spatial_scale: Real,
     *,
@@ -60,18 +61,18 @@ def ROIPooling(
 
 @overload
 def ROIPooling(
-    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: Literal[True]
+    data: Array, rois: BoxArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: Literal[True]
 ) -> tuple[Array, Array]: ...
 
 
 @overload
 def ROIPooling(
-    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: bool
+    data: Array, rois: BoxArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: bool
 ) -> Array | tuple[Array, Array]: ...
 
 
 def ROIPooling(
-    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: bool = False
+    data: Array, rois: BoxArray, pooled_size: OutputSize, spatial_scale: Real, *, return_argmax: bool = False
 ) -> Array | tuple[Array, Array]:
     """Take the maximum over the bins of boxes rounded to pixels, as MXNet's ROIPooling.
 
@@ -143,7 +144,7 @@ def ROIPooling(
         return out, argmax
 
 
-def ROIPooling_backward(out_grad: Array, rois: AnyArray, argmax: AnyArray, data_shape: InputShape) -> Array:
+def ROIPooling_backward(out_grad: Array, rois: BoxArray, argmax: AnyArray, data_shape: InputShape) -> Array:
     """Gradient of `ROIPooling` with respect to the features.
 
     Parameters
@@ -200,7 +201,7 @@ def ROIPooling_backward(out_grad: Array, rois: AnyArray, argmax: AnyArray, data_
 
 def ROIAlign(
     data: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     pooled_size: OutputSize,
     spatial_scale: Real,
     sample_ratio: Integer = -1,
@@ -281,7 +282,7 @@ def ROIAlign(
 
 def ROIAlign_backward(
     out_grad: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     data_shape: InputShape,
     spatial_scale: Real,
     sample_ratio: Integer = -1,
@@ -346,7 +347,7 @@ def ROIAlign_backward(
 
 
 def MaxROIAlign(
-    data: Array, rois: AnyArray, pooled_size: OutputSize, spatial_scale: Real
+    data: Array, rois: BoxArray, pooled_size: OutputSize, spatial_scale: Real
 ) -> tuple[Array, Array, Array]:
     """Take the maximum of bilinear samples that lie one pixel apart, from the edge of each bin on.
 
@@ -416,7 +417,7 @@ def MaxROIAlign(
 
 def MaxROIAlign_backward(
     out_grad: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     max_idx_x: AnyArray,
     max_idx_y: AnyArray,
     data_shape: InputShape,

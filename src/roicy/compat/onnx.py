@@ -18,7 +18,15 @@ from typing import Literal, TypeAlias
 import roicy
 from roicy import _arguments as settle
 from roicy._backend import adopt_single
-from roicy._types import AnyArray, Array, Indices, Integer, Mode, OutputSize, Real
+from roicy._types import (
+    Array,
+    BoxArray,
+    Indices,
+    Integer,
+    Mode,
+    OutputSize,
+    Real,
+)
 from roicy.compat._boxes import check_batch_column, scale_in_float32
 from roicy.compat._words import Words
 
@@ -34,7 +42,7 @@ _ROI_ALIGN, _WITH_CONVENTIONS = 10, 16  # the opsets in which there is the opera
 
 def RoiAlign(
     X: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     batch_indices: Indices,
     *,
     coordinate_transformation_mode: Convention | None = None,
@@ -132,7 +140,7 @@ def RoiAlign(
         return pooled
 
 
-def MaxRoiPool(X: Array, rois: AnyArray, *, pooled_shape: OutputSize, spatial_scale: Real = 1.0) -> Array:
+def MaxRoiPool(X: Array, rois: BoxArray, *, pooled_shape: OutputSize, spatial_scale: Real = 1.0) -> Array:
     """Take the maximum over the bins of boxes rounded to pixels, as ONNX's MaxRoiPool.
 
     Parameters

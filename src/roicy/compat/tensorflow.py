@@ -20,7 +20,16 @@ import numpy as np
 from roicy import _arguments as settle
 from roicy._backend import adopt_single
 from roicy._kinds import UNIT_CROP
-from roicy._types import AnyArray, Array, Indices, InputShape, Integer, Ndarray, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    BoxArray,
+    Indices,
+    InputShape,
+    Integer,
+    Ndarray,
+    Real,
+)
 from roicy.compat._words import Words
 from roicy.crop_plan import GivenCrops, crop, crop_backward, crop_backward_boxes
 
@@ -41,7 +50,7 @@ _WORDS = Words(
 
 def crop_and_resize(
     image: Array,
-    boxes: AnyArray,
+    boxes: BoxArray,
     box_indices: Indices,
     crop_size: tuple[Integer, Integer] | list[int],
     method: Method = "bilinear",
@@ -107,7 +116,7 @@ def crop_and_resize(
 
 def crop_and_resize_gradient_image(
     grad: Array,
-    boxes: AnyArray,
+    boxes: BoxArray,
     box_indices: Indices,
     image_shape: InputShape,
     method: Method = "bilinear",
@@ -159,7 +168,7 @@ def crop_and_resize_gradient_image(
 
 
 def crop_and_resize_gradient_boxes(
-    grad: Array, image: AnyArray, boxes: AnyArray, box_indices: Indices
+    grad: Array, image: AnyArray, boxes: BoxArray, box_indices: Indices
 ) -> Array:
     """Gradient of `crop_and_resize` with respect to the boxes, as TensorFlow's ``CropAndResizeGradBoxes``.
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import roicy
 from roicy import _arguments as settle
-from roicy._types import AnyArray, Array, Flag, Integer, Layout, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    BoxArray,
+    Flag,
+    Integer,
+    Layout,
+    Real,
+)
 from roicy.compat.caffe2.inputs import Sampling, align, align_gradient
 
 
 def RoIAlign(
     X: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     order: Layout = "NCHW",
     spatial_scale: Real = 1.0,
@@ -85,7 +93,7 @@ def RoIAlign(
 
 def RoIAlignGradient(
     X: AnyArray,
-    rois: AnyArray,
+    rois: BoxArray,
     dY: Array,
     *,
     order: Layout = "NCHW",
@@ -152,7 +160,7 @@ def RoIAlignGradient(
 
 def RoIAlignRotated(
     X: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     order: Layout = "NCHW",
     spatial_scale: Real = 1.0,
@@ -216,7 +224,7 @@ def RoIAlignRotated(
 
 def RoIAlignRotatedGradient(
     X: AnyArray,
-    rois: AnyArray,
+    rois: BoxArray,
     dY: Array,
     *,
     order: Layout = "NCHW",

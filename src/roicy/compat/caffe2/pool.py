@@ -7,7 +7,15 @@ from typing import Literal, overload
 import roicy
 from roicy import _arguments as settle
 from roicy._backend import adopt_single
-from roicy._types import AnyArray, Array, Flag, Integer, Layout, Real
+from roicy._types import (
+    AnyArray,
+    Array,
+    BoxArray,
+    Flag,
+    Integer,
+    Layout,
+    Real,
+)
 from roicy.compat._boxes import check_batch_column, scale_in_float32
 from roicy.compat.caffe2.inputs import WORDS, check_bins, check_nchw
 
@@ -15,7 +23,7 @@ from roicy.compat.caffe2.inputs import WORDS, check_bins, check_nchw
 @overload
 def RoIPool(
     X: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     order: Layout = "NCHW",
     spatial_scale: Real = 1.0,
@@ -28,7 +36,7 @@ def RoIPool(
 @overload
 def RoIPool(
     X: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     order: Layout = "NCHW",
     spatial_scale: Real = 1.0,
@@ -41,7 +49,7 @@ def RoIPool(
 @overload
 def RoIPool(
     X: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     order: Layout = "NCHW",
     spatial_scale: Real = 1.0,
@@ -53,7 +61,7 @@ def RoIPool(
 
 def RoIPool(
     X: Array,
-    rois: AnyArray,
+    rois: BoxArray,
     *,
     order: Layout = "NCHW",
     spatial_scale: Real = 1.0,
@@ -125,7 +133,7 @@ def RoIPool(
 
 def RoIPoolGradient(
     X: AnyArray,
-    rois: AnyArray,
+    rois: BoxArray,
     argmaxes: AnyArray,
     dY: Array,
     *,

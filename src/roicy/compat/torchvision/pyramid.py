@@ -10,7 +10,15 @@ import numpy as np
 import roicy
 from roicy import _arguments as settle
 from roicy._backend import adopt
-from roicy._types import AnyArray, Array, InputShape, Integer, Ndarray, OutputSize, Real
+from roicy._types import (
+    Array,
+    BoxesOfImages,
+    InputShape,
+    Integer,
+    Ndarray,
+    OutputSize,
+    Real,
+)
 from roicy.compat._words import Words
 from roicy.compat.torchvision.inputs import boxes_of
 
@@ -89,7 +97,7 @@ class MultiScaleRoIAlign:
     def __call__(
         self,
         x: Mapping[str, Array],
-        boxes: Sequence[AnyArray],
+        boxes: BoxesOfImages,
         image_shapes: Sequence[tuple[int, int]],
     ) -> Array:
         """Pool the boxes.
@@ -119,7 +127,7 @@ class MultiScaleRoIAlign:
             return pooled
 
     def backward(
-        self, grad_output: Array, boxes: Sequence[AnyArray], input_shapes: Mapping[str, InputShape]
+        self, grad_output: Array, boxes: BoxesOfImages, input_shapes: Mapping[str, InputShape]
     ) -> dict[str, Array]:
         """Return the gradients with respect to the maps, of a call that was made before.
 
