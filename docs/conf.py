@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -67,15 +68,31 @@ doctest_global_setup = "import numpy as np; import roicy"
 doctest_test_doctest_blocks = "default"
 trim_doctest_flags = True
 
+# A click copies a block, without prompts and results.
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
 linkcheck_timeout = 20
 linkcheck_retries = 2
 
 # Pages that have no others beside them to list.
-WIDE = ("start", "conventions", "features", "recipes", "embedding", "gpu", "speed", "determinism")
+WIDE = (
+    "start",
+    "want",
+    "conventions",
+    "features",
+    "crops",
+    "recipes",
+    "embedding",
+    "gpu",
+    "speed",
+    "determinism",
+)
 
 html_theme = "pydata_sphinx_theme"
 html_title = "roicy"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["roicy.css"]
 html_show_sourcelink = False
 html_copy_source = False
@@ -84,7 +101,7 @@ html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["search-button", "theme-switcher"],
     "navbar_persistent": [],
-    "header_links_before_dropdown": 10,
+    "header_links_before_dropdown": 6,
     "show_prev_next": True,
     "secondary_sidebar_items": {page: ["page-toc"] for page in (*WIDE, "api")},
     "footer_start": ["copyright"],
@@ -93,7 +110,7 @@ html_theme_options = {
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {page: [] for page in (*WIDE, "gallery/*")}
+html_sidebars = {page: [] for page in (*WIDE, "errors", "faq", "news", "zero", "gallery/*")}
 
 # matplotlib without a screen says so when an example shows a figure.
 warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")

@@ -41,8 +41,9 @@ def rotated_corners(rois: Boxes, *, angle_unit: AngleUnit = "degrees", clockwise
     pixels that are centred at whole numbers, where they are at i + 0.5 here: its rectangle is
     ``rotated_corners([[cx + 0.5, cy + 0.5, w, h, angle]], clockwise=True)``, and less 0.5 those are the
     corners of ``cv2.boxPoints``, which has another one first. Which of its sides is the width depends on the
-    angle: of a line of text, which is wider than high, the box is ``[cx + 0.5, cy + 0.5, h, w, angle - 90]``
-    where ``h > w``.
+    angle, which is from -90 to 0 in OpenCV 5 and from 0 to 90 in OpenCV 4. A line of text is wider than high:
+    where ``h > w``, its box is ``[cx + 0.5, cy + 0.5, h, w, angle + 90]``, and an angle of 90 or more is one
+    of 180 less, or the text is upside down.
 
     Examples
     --------

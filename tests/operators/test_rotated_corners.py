@@ -63,7 +63,7 @@ def test_rectangles_of_opencv():
         points = rng.uniform(0, 100, (8, 2)).astype(np.float32)
         (cx, cy), (w, h), angle = rectangle = cv2.minAreaRect(points)
         theirs = cv2.boxPoints(rectangle)
-        for row in ([cx + 0.5, cy + 0.5, w, h, angle], [cx + 0.5, cy + 0.5, h, w, angle - 90]):
+        for row in ([cx + 0.5, cy + 0.5, w, h, angle], [cx + 0.5, cy + 0.5, h, w, angle + 90]):
             (ours,) = roicy.rotated_corners([row], clockwise=True) - 0.5
             apart = np.abs(ours[:, None] - theirs).max(axis=2)
             assert (apart.min(axis=1) < 1e-3).all() and (apart.min(axis=0) < 1e-3).all()
