@@ -65,7 +65,7 @@ PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 COMPILED = [
     "cython_api",
     *(f"cpu.tables.{name}" for name in ("rois", "axis", "grid", "range", "sample", "mask")),
-    *(f"cpu.runtime.{name}" for name in ("memory", "parallel", "work")),
+    *(f"cpu.runtime.{name}" for name in ("memory", "outputs", "parallel", "work")),
     "cpu.threads",
     "cpu.processor",
 ]
@@ -94,6 +94,7 @@ def extension(name, source, flags=(), macros=()):
         extra_compile_args=[*FLAGS, *flags, *CHECKED.get(BUILD, [])],
         define_macros=[
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
             *((macro, None) for macro in (*macros, *(["ROICY_CHECKS"] if BUILD in CHECKED else []))),
         ],
         # what a source includes, too: it is how that gets into a source distribution

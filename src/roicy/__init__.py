@@ -49,7 +49,9 @@
 `set_num_threads`                 threads that calls from this Python thread may use
 `get_num_threads`                 how many those are
 `num_threads`                     the same within a ``with`` block
-`show_config`                     versions, CPU level, threads, CUDA
+`set_output_cache`                bytes of memory that are held for new results
+`empty_output_cache`              give them back to the system
+`show_config`                     versions, CPU level, threads, memory, CUDA
 `RoisWarning`                     most boxes look as if something else was meant
 ================================= ==========================================================
 
@@ -63,7 +65,14 @@ the arguments that they have there.
 
 from typing import TYPE_CHECKING
 
-from roicy._config import get_num_threads, num_threads, set_num_threads, show_config
+from roicy._config import (
+    empty_output_cache,
+    get_num_threads,
+    num_threads,
+    set_num_threads,
+    set_output_cache,
+    show_config,
+)
 from roicy._doubts import RoisWarning
 from roicy.align import roi_align, roi_align_plan
 from roicy.align_backward import roi_align_backward, roi_align_backward_rois
@@ -129,6 +138,7 @@ __all__ = [
     "deform_roi_pool_backward_mask",
     "deform_roi_pool_backward_offsets",
     "deform_roi_pool_plan",
+    "empty_output_cache",
     "fpn_levels",
     "get_num_threads",
     "multi_scale_roi_align",
@@ -173,6 +183,7 @@ __all__ = [
     "roi_pool_plan",
     "rotated_corners",
     "set_num_threads",
+    "set_output_cache",
     "show_config",
 ]
 

@@ -14,6 +14,7 @@ import numpy as np
 from roicy import _arguments as settle
 from roicy import cpu
 from roicy._types import Integer
+from roicy.cpu.runtime import outputs as memory
 
 
 def set_num_threads(n: Integer) -> None:
@@ -100,6 +101,64 @@ def num_threads(n: Integer) -> Iterator[None]:
         cpu.set_num_threads(previous)
 
 
+def set_output_cache(size: Integer) -> None:
+    """Set how many bytes of memory of earlier results are held for new ones.
+
+    A large array's memory comes from the system page by page, as it is first written; for a result of 50 MB
+    that can take longer than the call. So the memory of a result from 1 MB on is held when the array and
+    all its views are gone, and the next result of about its size takes it. Where too much would be held,
+    what has been there longest goes back to the system.
+
+    Parameters
+    ----------
+    size : int
+        Bytes that may be held, 256 MiB by default. With 0 none are, and each result's memory goes back to the
+        system.
+
+    Raises
+    ------
+    TypeError
+        Where `size` is no int.
+    ValueError
+        Where `size` is negative or out of range.
+
+    See Also
+    --------
+    empty_output_cache : Give back what is held, and go on as before.
+    show_config : Says how much is held.
+
+    Notes
+    -----
+    The setting is the process's, for all of its threads. Results are NumPy arrays as any others and own
+    their memory. A result that is given by ``out=`` takes none. For results on a GPU CuPy's memory pool does
+    the same.
+
+    Examples
+    --------
+    >>> import roicy
+    >>> roicy.set_output_cache(2**30)
+    >>> roicy.set_output_cache(2**28)
+    """
+    memory.set_most(settle.byte_count("size", size))
+
+
+def empty_output_cache() -> None:
+    """Give the memory that is held for new results back to the system.
+
+    See Also
+    --------
+    set_output_cache : Set how much may be held.
+
+    Examples
+    --------
+    >>> import roicy
+    >>> roicy.empty_output_cache()
+    >>> roicy.show_config("dicts")["Memory"]["held bytes"]
+    0
+    """
+    memory.empty()
+
+
 @overload
 def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
 
@@ -121,10 +180,11 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     dict or None
         With ``mode="dicts"``, the sections "Versions" (roicy, Python, NumPy, the C compiler), "CPU" (the
         level that the kernels in use were compiled for, the levels that this machine can run, and what
-        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether they are OpenMP's, and how many) and "CUDA" (the
-        state, "ready" or what is missing, and what to do about it; the versions of CuPy, of its compiler
-        NVRTC and of CUDA in the driver; the devices with their compute capabilities). For the latter CuPy
-        is imported where it is installed.
+        ``ROICY_CPU_LEVEL`` asks for), "Threads" (whether they are OpenMP's, and how many), "Memory" (the
+        bytes that may be held for new results, and those that are) and "CUDA" (the state, "ready" or what is
+        missing, and what to do about it; the versions of CuPy, of its compiler NVRTC and of CUDA in the
+        driver; the devices with their compute capabilities). For the latter CuPy is imported where it is
+        installed.
 
     Raises
     ------
@@ -136,7 +196,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     >>> import roicy
     >>> config = roicy.show_config("dicts")
     >>> sorted(config)
-    ['CPU', 'CUDA', 'Threads', 'Versions']
+    ['CPU', 'CUDA', 'Memory', 'Threads', 'Versions']
     >>> config["CPU"]["level"] in config["CPU"]["available levels"]
     True
     """
@@ -155,6 +215,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
             "ROICY_CPU_LEVEL": os.environ.get("ROICY_CPU_LEVEL", ""),
         },
         "Threads": {"OpenMP": cpu.openmp(), "threads": cpu.get_num_threads()},
+        "Memory": {"output cache bytes": memory.most(), "held bytes": memory.held()},
         "CUDA": _cuda(),
     }
     if mode == "dicts":
@@ -162,13 +223,15 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     for section, entries in config.items():
         print(f"{section}:")
         for name, value in entries.items():
-            print(f"  {name + ':':<18}{_text(value)}")
+            print(f"  {name + ':':<20}{_text(value)}")
     return None
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
     return ", ".join(value) if isinstance(value, list) else value or "not set"
 
 

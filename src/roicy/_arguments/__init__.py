@@ -42,6 +42,7 @@ from roicy._arguments.masks import (
 from roicy._arguments.numbers import (
     angle_unit,
     border,
+    byte_count,
     canonical_size,
     choice,
     config_mode,
@@ -106,6 +107,7 @@ __all__ = [
     "as_many",
     "as_many_scales",
     "border",
+    "byte_count",
     "canonical_size",
     "channels_of_bins",
     "check_levels",

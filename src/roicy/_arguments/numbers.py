@@ -37,6 +37,7 @@ _MAX_SAMPLING_RATIO = 65536
 _MAX_ROTATED_SAMPLING_RATIO = 128
 _MOST_BINS = 2**30  # of a box, where all of them are held at once
 _MAX_THREADS = 4096
+_MAX_BYTES = 2**48
 _FLOAT32_MAX = float(np.finfo(FLOAT32).max)
 _FLOAT32_LEAST = float(np.finfo(FLOAT32).smallest_subnormal)
 
@@ -216,6 +217,14 @@ def thread_count(value: Any) -> int:
     count = integer("n", value)
     if not 1 <= count <= _MAX_THREADS:
         raise ValueError(f"n must be a number of threads between 1 and {_MAX_THREADS}, got {count}")
+    return count
+
+
+def byte_count(name: str, value: Any) -> int:
+    """Return a number of bytes."""
+    count = integer(name, value)
+    if not 0 <= count <= _MAX_BYTES:
+        raise ValueError(f"{name} must be a number of bytes between 0 and {_MAX_BYTES}, got {count}")
     return count
 
 
