@@ -21,7 +21,7 @@ from roicy.compat import caffe2, mxnet, onnx, torchvision
 SEEDS = Path(__file__).with_name("seeds.jsonl")
 
 #: All but those that say or set how roicy runs; `set_num_threads` is one of those, with an argument.
-_OTHERS = "get_num_threads", "num_threads", "show_config"
+_OTHERS = "get_num_threads", "num_threads", "show_config", "set_output_cache", "empty_output_cache"
 _OWN = [name for name in roicy.__all__ if name.islower() and name not in _OTHERS]
 FUNCTIONS = {
     **{name: getattr(roicy, name) for name in _OWN},

@@ -67,7 +67,8 @@ POSITIONAL = {
 OPERATOR_NAMES = list(POSITIONAL)
 THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
 PLAN_NAMES = ["DeformRoIPoolPlan", "MultiScalePlan", "Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"]
-NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, "show_config", *PLAN_NAMES, "RMACPlan", "RoisWarning"]
+MEMORY_NAMES = ["set_output_cache", "empty_output_cache"]
+NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, *MEMORY_NAMES, "show_config", *PLAN_NAMES, "RMACPlan", "RoisWarning"]
 
 BOXES = {"batch_indices": None, "layout": "NCHW"}
 SAMPLES = {"spatial_scale": 1.0, "sampling_ratio": 0, "aligned": True}
@@ -290,7 +291,7 @@ print(*sorted(loaded - set(sys.stdlib_module_names)))
 def test_show_config(capsys):
     assert roicy.show_config() is None
     shown = capsys.readouterr().out
-    for part in (roicy.__version__, np.__version__, roicy.cpu.level(), "OpenMP"):
+    for part in (roicy.__version__, np.__version__, roicy.cpu.level(), "OpenMP", "held bytes"):
         assert part in shown
 
 
