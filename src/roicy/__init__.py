@@ -120,6 +120,7 @@ from roicy.rotated import (
     roi_align_rotated_backward_rois,
     roi_align_rotated_plan,
 )
+from roicy.windows import rois_window, rois_windows
 
 __all__ = [
     "DeformRoIPoolPlan",
@@ -181,6 +182,8 @@ __all__ = [
     "roi_pool",
     "roi_pool_backward",
     "roi_pool_plan",
+    "rois_window",
+    "rois_windows",
     "rotated_corners",
     "set_num_threads",
     "set_output_cache",

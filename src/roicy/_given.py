@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from roicy._types import AnyArray, Boxes, Indices, Invalid, Layout, LevelRule, Merge, Ndarray, Real
+from roicy._types import AnyArray, Boxes, Indices, Invalid, Layout, LevelRule, Merge, Ndarray, Real, Window
 
 
 class Given(NamedTuple):
@@ -17,6 +17,7 @@ class Given(NamedTuple):
     invalid: Invalid
     offsets: AnyArray | None = None
     mask: AnyArray | None = None
+    window: Window | None = None
 
 
 class Sharing(NamedTuple):

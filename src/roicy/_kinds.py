@@ -367,7 +367,7 @@ def _range_table(
 def _range_argmax_error(
     kernels: Backend, regions: Regions, table: Table, argmax: Ndarray
 ) -> ArgmaxError | None:
-    limit = regions.input_shape[2] * regions.input_shape[3]
+    limit = regions.map_size[0] * regions.map_size[1]
     found = kernels.range_argmax_error(table, argmax, limit)
     return None if found is None else (*found, limit)
 

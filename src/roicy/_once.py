@@ -35,7 +35,7 @@ def pool(
     )
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
-    settled = rois, batch_indices, layout, given.invalid, offsets, mask
+    settled = rois, batch_indices, layout, given.invalid, offsets, mask, given.window
     return Plan(kind, kernels, settled, shape, size, options, lent=True)._pool(features, out, return_argmax)
 
 
@@ -63,7 +63,7 @@ def backward(
     shape = settle.input_shape(input_shape, layout)
     if kind.position_sensitive:
         settle.channels_of_bins(shape, layout, size, "input_shape")
-    settled = rois, batch_indices, layout, given.invalid, offsets, mask
+    settled = rois, batch_indices, layout, given.invalid, offsets, mask, given.window
     return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward(grad_output, argmax, out)
 
 
@@ -87,7 +87,7 @@ def backward_rois(
     )
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    settled = rois, batch_indices, layout, given.invalid
+    settled = rois, batch_indices, layout, given.invalid, None, None, given.window
     return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward_rois(
         grad_output, features, argmax, out
     )
@@ -114,7 +114,7 @@ def backward_bins(
     )
     layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    settled = rois, batch_indices, layout, given.invalid, offsets, mask
+    settled = rois, batch_indices, layout, given.invalid, offsets, mask, given.window
     plan: DeformRoIPoolPlan[Any] = DeformRoIPoolPlan(kind, kernels, settled, shape, size, options, lent=True)
     return plan._backward_bins(of, grad_output, features, out)
 

@@ -39,6 +39,15 @@ class Table(Protocol):
         ...
 
     @property
+    def beyond(self) -> tuple[int, tuple[int, int, int, int]] | None:
+        """The first row that reads beyond the part of the maps that is given, and what it reads."""
+        ...
+
+    def touched(self) -> NumPyArray:
+        """Return (K, 4), int64: from which row and column to which each box reads; zeros for none."""
+        ...
+
+    @property
     def doubtful(self) -> bool:
         """Whether `Backend.doubts` may have a word for the boxes."""
         ...

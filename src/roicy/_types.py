@@ -98,6 +98,8 @@ PerChannel: TypeAlias = Real | Sequence[Real] | NumPyArray
 OutputSize: TypeAlias = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | list[int] | NumPyArray
 #: A shape as a caller may give it.
 InputShape: TypeAlias = tuple[SupportsIndex, ...] | list[int] | NumPyArray
+#: Where a part of a map begins, and how large the map is: (row, column, rows, columns).
+Window: TypeAlias = tuple[SupportsIndex, ...] | list[int] | NumPyArray
 #: A shape of 4 axes, and the rows and columns of it.
 Shape: TypeAlias = tuple[int, int, int, int]
 Size: TypeAlias = tuple[int, int]
@@ -113,7 +115,7 @@ class Regions(NamedTuple):
     images : array, (K,), int64, C-contiguous, or None with one column more
         Batch indices, in range or not.
     input_shape : tuple of int
-        N, C, H, W, whatever the layout is.
+        N, C, H, W of the arrays, whatever the layout is.
     output_size : tuple of int
         Rows and columns of bins.
     levels : array, (K,), int32, or None
@@ -125,6 +127,9 @@ class Regions(NamedTuple):
         By how much each bin is moved along x and along y, in sizes of its box over `Moving.gamma`.
     mask : array, (K, 1, PH, PW) or (K, PH, PW), float32 or float64, C-contiguous, or None
         What each bin's average is multiplied by.
+    window : tuple of int, or None
+        Where the arrays are a part of larger maps, the row and the column of a map at which they begin, and
+        the map's rows and columns. Samples lie on the map.
     """
 
     boxes: Ndarray
@@ -135,6 +140,12 @@ class Regions(NamedTuple):
     level: int = 0
     offsets: Ndarray | None = None
     mask: Ndarray | None = None
+    window: tuple[int, int, int, int] | None = None
+
+    @property
+    def map_size(self) -> Size:
+        """Rows and columns of the maps."""
+        return self.input_shape[2:] if self.window is None else self.window[2:]
 
 
 #: Rules by which bins take from the map, as in geometry/rois.h: samples in the middle of equal parts; one
@@ -233,7 +244,12 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
         layout: Layout
         invalid: Invalid
 
-    class RoIAlignOptions(BoxOptions, total=False):
+    class MapOptions(BoxOptions, total=False):
+        """Options of every operator on boxes of a single map."""
+
+        window: Window | None
+
+    class RoIAlignOptions(MapOptions, total=False):
         """Options of `roicy.roi_align` and its gradients."""
 
         spatial_scale: Real
@@ -267,7 +283,7 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
         rounding: Rounding
         mode: Mode
 
-    class RoIAlignRotatedOptions(BoxOptions, total=False):
+    class RoIAlignRotatedOptions(MapOptions, total=False):
         """Options of `roicy.roi_align_rotated` and its gradients."""
 
         spatial_scale: Real
@@ -276,7 +292,7 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
         angle_unit: AngleUnit
         clockwise: Flag
 
-    class RoIPoolOptions(BoxOptions, total=False):
+    class RoIPoolOptions(MapOptions, total=False):
         """Options of `roicy.roi_pool`."""
 
         spatial_scale: Real

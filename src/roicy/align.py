@@ -24,6 +24,7 @@ from roicy._types import (
     Out,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.plan import RoIAlignPlan, keep
 
@@ -86,6 +87,7 @@ def roi_align(
     layout: Layout = "NCHW",
     return_argmax: bool = False,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: Out = None,
 ) -> Array | tuple[Array, Array]:
     """Pool each box of a feature map to a fixed size by averaging bilinear samples, or by their maximum.
@@ -137,6 +139,11 @@ def roi_align(
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN, its argmax
         -1, and it adds nothing to gradients.
+    window : tuple of 4 ints, optional
+        ``(y, x, height, width)``: `features` is a part of maps of ``height x width`` pixels, and ``y`` and
+        ``x`` are its first row and column there. Boxes lie on the whole maps, and the result is that of whole
+        maps, bit for bit. A box that reads pixels beyond the part is an error; `rois_window` finds what boxes
+        read.
     out : ndarray or tuple of two ndarrays, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
@@ -255,7 +262,7 @@ def roi_align(
     array([[3, 3],
            [3, 3]], dtype=int32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     kind = of_roi_align(mode, max_rule)
     pooled: Array | tuple[Array, Array] = once.pool(
@@ -277,6 +284,7 @@ def roi_align_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
 ) -> RoIAlignPlan[Array]:
     """Settle once what `roi_align` derives from the boxes, for several feature maps of one shape.
 
@@ -293,7 +301,7 @@ def roi_align_plan(
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
     output_size : int or (int, int)
         Rows and columns of bins, as in `roi_align`.
-    spatial_scale, sampling_ratio, aligned, mode, max_rule, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, aligned, mode, max_rule, batch_indices, invalid, window : optional
         As in `roi_align`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -340,7 +348,7 @@ def roi_align_plan(
     array([[ 5.,  9.],
            [21., 25.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     kind = of_roi_align(mode, max_rule)
     kept: RoIAlignPlan[Array] = keep(RoIAlignPlan, kind, given, input_shape, output_size, options)

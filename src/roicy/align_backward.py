@@ -21,6 +21,7 @@ from roicy._types import (
     Layout,
     Mode,
     Real,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def roi_align_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `roi_align` with respect to the features.
@@ -60,7 +62,7 @@ def roi_align_backward(
         Boxes, as in `roi_align`.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    spatial_scale, sampling_ratio, aligned, mode, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, aligned, mode, batch_indices, invalid, window : optional
         As in `roi_align`.
     argmax : ndarray, shape of `grad_output`, int32, optional
         For ``mode="max"``, and required there: the chosen samples as `roi_align` returns them with
@@ -126,7 +128,7 @@ def roi_align_backward(
            [0., 0., 0., 0.],
            [0., 0., 0., 4.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     grad_features: Array = once.backward(
         of_roi_align(mode), given, grad_output, input_shape, options, out, argmax
@@ -171,6 +173,7 @@ def roi_align_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `roi_align` with respect to the boxes.
@@ -189,7 +192,7 @@ def roi_align_backward_rois(
         ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_align`.
-    spatial_scale, sampling_ratio, aligned, mode, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, aligned, mode, batch_indices, invalid, window : optional
         As in `roi_align`.
     argmax : ndarray, shape of `grad_output`, int32, optional
         For ``mode="max"``, and required there: the chosen samples as `roi_align` returns them with
@@ -253,7 +256,7 @@ def roi_align_backward_rois(
     >>> roicy.roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
     array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     grad_rois: Array | list[Array] = once.backward_rois(
         of_roi_align(mode), given, grad_output, features, options, out, argmax

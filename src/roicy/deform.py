@@ -23,6 +23,7 @@ from roicy._types import (
     Layout,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.deform_plan import DeformRoIPoolPlan
 from roicy.plan import keep
@@ -41,6 +42,7 @@ def deform_roi_pool(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Pool each box of a feature map to a fixed size by averaging samples of bins that are moved by offsets.
@@ -79,6 +81,11 @@ def deform_roi_pool(
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity, in
         `rois`, `offsets` or `mask`. "raise": ValueError that names the first such row. "nan": the output of
         such a row is NaN.
+    window : tuple of 4 ints, optional
+        ``(y, x, height, width)``: `features` is a part of maps of ``height x width`` pixels, and ``y`` and
+        ``x`` are its first row and column there. Boxes lie on the whole maps, and the result is that of whole
+        maps, bit for bit. A box that reads pixels beyond the part is an error; `rois_window` finds what boxes
+        read.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. A call that fails leaves it as it was,
@@ -153,7 +160,7 @@ def deform_roi_pool(
     >>> roicy.deform_roi_pool(features, rois, offsets, (1, 2), sampling_ratio=1, mask=mask)[0, 0]
     array([[2.25, 5.5 ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask)
+    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
     options = spatial_scale, sampling_ratio, gamma
     pooled: Array = once.pool(DEFORMED, given, features, output_size, options, out)
     return pooled
@@ -172,6 +179,7 @@ def deform_roi_pool_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `deform_roi_pool` with respect to the features.
@@ -191,7 +199,7 @@ def deform_roi_pool_backward(
         By how much each bin is moved, as in `deform_roi_pool`.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    spatial_scale, sampling_ratio, gamma, mask, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, gamma, mask, batch_indices, invalid, window : optional
         As in `deform_roi_pool`; an invalid row adds nothing.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `input_shape` and of the result.
@@ -239,7 +247,7 @@ def deform_roi_pool_backward(
     array([[0., 2., 0.],
            [0., 2., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask)
+    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
     options = spatial_scale, sampling_ratio, gamma
     grad_features: Array = once.backward(DEFORMED, given, grad_output, input_shape, options, out)
     return grad_features
@@ -258,6 +266,7 @@ def deform_roi_pool_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
 ) -> DeformRoIPoolPlan[Array]:
     """Settle once what `deform_roi_pool` derives from boxes and offsets, for several maps of one shape.
 
@@ -277,7 +286,7 @@ def deform_roi_pool_plan(
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
     output_size : int or (int, int)
         Rows and columns of bins, as in `deform_roi_pool`.
-    spatial_scale, sampling_ratio, gamma, mask, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, gamma, mask, batch_indices, invalid, window : optional
         As in `deform_roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -322,7 +331,7 @@ def deform_roi_pool_plan(
     <BLANKLINE>
            [[0.4, 0.4]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask)
+    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
     options = spatial_scale, sampling_ratio, gamma
     kept: DeformRoIPoolPlan[Array] = keep(
         DeformRoIPoolPlan, DEFORMED, given, input_shape, output_size, options

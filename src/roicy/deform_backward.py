@@ -14,6 +14,7 @@ from roicy._types import (
     Invalid,
     Layout,
     Real,
+    Window,
 )
 
 
@@ -30,6 +31,7 @@ def deform_roi_pool_backward_offsets(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `deform_roi_pool` with respect to the offsets.
@@ -50,7 +52,7 @@ def deform_roi_pool_backward_offsets(
         Boxes, as in `deform_roi_pool`.
     offsets : ndarray, shape (K, 2, PH, PW)
         By how much each bin is moved, as in `deform_roi_pool`.
-    spatial_scale, sampling_ratio, gamma, mask, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, gamma, mask, batch_indices, invalid, window : optional
         As in `deform_roi_pool`; the gradient of an invalid row is 0.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output` and `features`.
@@ -107,7 +109,7 @@ def deform_roi_pool_backward_offsets(
     ... ).ravel()
     array([0.4, 0.8], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask)
+    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
     options = spatial_scale, sampling_ratio, gamma
     grad_offsets: Array = once.backward_bins("offsets", DEFORMED, given, grad_output, features, options, out)
     return grad_offsets
@@ -126,6 +128,7 @@ def deform_roi_pool_backward_mask(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `deform_roi_pool` with respect to the mask.
@@ -149,7 +152,7 @@ def deform_roi_pool_backward_mask(
     mask : ndarray, shape (K, 1, PH, PW) or (K, PH, PW)
         What the average of each bin was multiplied by. The gradient has its shape; on its values it depends
         no further than that they are to be finite.
-    spatial_scale, sampling_ratio, gamma, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, gamma, batch_indices, invalid, window : optional
         As in `deform_roi_pool`; the gradient of an invalid row is 0.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output` and `features`.
@@ -188,7 +191,7 @@ def deform_roi_pool_backward_mask(
     >>> roicy.deform_roi_pool_backward_mask(grad_output, features, rois, None, mask, sampling_ratio=1)
     array([[[[4.5, 6.5]]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask)
+    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
     options = spatial_scale, sampling_ratio, gamma
     grad_mask: Array = once.backward_bins("mask", DEFORMED, given, grad_output, features, options, out)
     return grad_mask

@@ -59,6 +59,7 @@ class Plan(Generic[Array]):
         "_regions",
         "_rois",
         "_tables",
+        "_window",
     )
 
     def __init__(
@@ -74,14 +75,15 @@ class Plan(Generic[Array]):
     ) -> None:
         # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it; boxes of a
         # pyramid are settled, too, and come with their levels and the one that this is the plan of
-        rois, batch_indices, layout, invalid, *of_bins = given
+        rois, batch_indices, layout, invalid, *more = given
+        offsets, mask, window = more or (None,) * 3
         settled = rois
         self._looked_at: bool = isinstance(settled, settle.Rois)  # by whoever has more plans of these boxes
         if not self._looked_at:
             n = input_shape[0]
             settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, lent)
-        if of_bins:
-            settled.put_bins(of_bins[0], of_bins[1], output_size, lent)
+        if offsets is not None or mask is not None:
+            settled.put_bins(offsets, mask, output_size, lent)
         boxes = settled.boxes
         numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid, *options
         settling: Callable[..., tuple[Shape, Shape, Invalid, tuple[Any, ...]]] = settled_kind
@@ -93,9 +95,9 @@ class Plan(Generic[Array]):
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
-        self._regions = Regions(
-            boxes, settled.images, in_planes, output_size, *of_level, settled.offsets, settled.mask
-        )
+        self._window = None if window is None else settle.window(window, input_shape, layout)
+        own = settled.offsets, settled.mask, self._window
+        self._regions = Regions(boxes, settled.images, in_planes, output_size, *of_level, *own)
         self._layout: Layout = layout
         self._input_shape = input_shape
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
@@ -225,7 +227,7 @@ class Plan(Generic[Array]):
         return (
             f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} rois, "
             f"input_shape={self._input_shape}, output_size={self.output_size}, {options}{self._kind.words}"
-            f"layout={self._layout!r})"
+            f"layout={self._layout!r}{'' if self._window is None else f', window={self._window}'})"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -250,6 +252,7 @@ class Plan(Generic[Array]):
             "options": tuple(self._options)[: len(self._kind.options)],
             "offsets": rois.offsets,
             "mask": rois.mask,
+            "window": self._window,
         }
         return _made_again, (type(self), self._kind, arguments), state
 
@@ -281,6 +284,8 @@ class Plan(Generic[Array]):
                 settle.nchw(pooled, layout),
                 None if chosen is None else settle.nchw(chosen, layout),
             )
+            if chosen is not None and kind.argmax == "pixel" and self._window is not None:
+                chosen = settle.argmax_of_map(chosen, self._window, self._regions.input_shape[3])
             if pooled is not out:
                 out[...] = pooled
             if chosen is not argmax and argmax is not None:
@@ -296,6 +301,9 @@ class Plan(Generic[Array]):
         out = settle.out(out, self._input_shape, dtype, *inputs)
         table = self._table(accumulate, "backward")
         self._check_argmax(table, argmax)
+        if self._kind.argmax == "pixel" and self._window is not None:
+            size, may_wait = self._regions.input_shape[2:], self._may_wait()
+            argmax = settle.argmax_of_part(argmax, self._window, size, self._layout, may_wait)
         if table is None:
             out[...] = 0
         elif out.size:
@@ -376,7 +384,7 @@ class Plan(Generic[Array]):
 
     def _check_countable(self, table: Any) -> None:
         if self._kind.argmax == "pixel":
-            _, _, h, w = self._regions.input_shape
+            h, w = self._regions.map_size
             settle.pixel_count(self._input_shape, h * w)
         elif self._may_wait() and table.first_too_fine >= 0:
             raise self._rois.too_fine_row(table.first_too_fine)
@@ -415,6 +423,9 @@ class Plan(Generic[Array]):
                 table = kind.table(kernels, self._regions, self._options, accumulate, made_for)
                 if self._invalid == "raise" and table.first_invalid >= 0:
                     raise self._rois.invalid_row(table.first_invalid, self._regions.input_shape[0])
+                if self._window is not None and table.beyond is not None:
+                    size = self._regions.input_shape[2:]
+                    raise settle.outside_error(self._rois, table.beyond, self._window, size)
                 if table.doubtful and purpose == "forward" and not self._looked_at:
                     _doubts.warn(kernels.doubts(self._regions, self._options[0]))
             if streams is not None:
@@ -460,7 +471,8 @@ def keep(
     shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
     if kind.position_sensitive:
         settle.channels_of_bins(shape, layout, size, "input_shape")
-    given = Given(rois, batch_indices, layout, given.invalid, *of_bins)
+    offsets, mask = of_bins
+    given = Given(rois, batch_indices, layout, given.invalid, offsets, mask, given.window)
     plan = made.__new__(made)  # whose initialiser may be one of a subclass
     Plan.__init__(plan, kind, kernels, given, shape, size, options)
     plan._keep()

@@ -22,6 +22,7 @@ from roicy._types import (
     OutputSize,
     Real,
     Rounding,
+    Window,
 )
 from roicy.plan import Plan, keep
 
@@ -79,6 +80,7 @@ def roi_pool(
     layout: Layout = "NCHW",
     return_argmax: bool = False,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: Out = None,
 ) -> Array | tuple[Array, Array]:
     """Pool each box of a feature map to a fixed size by the maximum, or the mean, over whole pixels.
@@ -125,6 +127,11 @@ def roi_pool(
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN, its argmax
         -1, and it adds nothing to gradients.
+    window : tuple of 4 ints, optional
+        ``(y, x, height, width)``: `features` is a part of maps of ``height x width`` pixels, and ``y`` and
+        ``x`` are its first row and column there. Boxes lie on the whole maps, and the result is that of whole
+        maps, bit for bit. A box that reads pixels beyond the part is an error; `rois_window` finds what boxes
+        read.
     out : ndarray or tuple of two ndarrays, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. With ``return_argmax=True`` a tuple ``(values, argmax)`` says where
@@ -226,7 +233,7 @@ def roi_pool(
     >>> roicy.roi_pool(features, whole, (1, 3), mode="avg", rounding="whole")[0, 0]
     array([[6.5, 7.5, 8.5]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, rounding
     pooled: Array | tuple[Array, Array] = once.pool(
         of_roi_pool(mode), given, features, output_size, options, out, return_argmax
@@ -246,6 +253,7 @@ def roi_pool_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `roi_pool` with respect to the features.
@@ -266,7 +274,7 @@ def roi_pool_backward(
         Boxes, as in `roi_pool`. With an argmax only the image that each one belongs to is used.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    spatial_scale, rounding, mode, batch_indices, invalid : optional
+    spatial_scale, rounding, mode, batch_indices, invalid, window : optional
         As in `roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `argmax`, of `input_shape` and of the result.
@@ -321,7 +329,7 @@ def roi_pool_backward(
            [1., 1., 1., 0.],
            [1., 1., 1., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, rounding
     grad_features: Array = once.backward(
         of_roi_pool(mode), given, grad_output, input_shape, options, out, argmax
@@ -340,6 +348,7 @@ def roi_pool_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
 ) -> Plan[Array]:
     """Settle once what `roi_pool` derives from the boxes, for several feature maps of one shape.
 
@@ -353,7 +362,7 @@ def roi_pool_plan(
         Boxes as in `roi_pool`. They are copied: changing the array later does not change the plan.
     input_shape : tuple of 4 ints
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    output_size, spatial_scale, rounding, mode, batch_indices, invalid
+    output_size, spatial_scale, rounding, mode, batch_indices, invalid, window
         As in `roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -398,7 +407,7 @@ def roi_pool_plan(
            [ 0.,  0.,  0.,  0.],
            [ 0., 13.,  0., 15.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, rounding
     kept: Plan[Array] = keep(Plan, of_roi_pool(mode), given, input_shape, output_size, options)
     return kept

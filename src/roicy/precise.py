@@ -24,6 +24,7 @@ from roicy._types import (
     Layout,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.plan import Plan, keep
 
@@ -37,6 +38,7 @@ def prroi_pool(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Pool each box of a feature map to a fixed size by the exact mean of the bilinear map over each bin.
@@ -72,6 +74,11 @@ def prroi_pool(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN.
+    window : tuple of 4 ints, optional
+        ``(y, x, height, width)``: `features` is a part of maps of ``height x width`` pixels, and ``y`` and
+        ``x`` are its first row and column there. Boxes lie on the whole maps, and the result is that of whole
+        maps, bit for bit. A box that reads pixels beyond the part is an error; `rois_window` finds what boxes
+        read.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
@@ -139,7 +146,7 @@ def prroi_pool(
     >>> roicy.prroi_pool(ones, np.array([[0, 1, 1, 4, 3]], np.float32), (1, 3))[0, 0]
     array([[1. , 1. , 0.5]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     pooled: Array = once.pool(PRECISE_AVERAGE, given, features, output_size, (spatial_scale,), out)
     return pooled
 
@@ -153,6 +160,7 @@ def prroi_pool_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `prroi_pool` with respect to the features.
@@ -179,6 +187,8 @@ def prroi_pool_backward(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": such a row adds nothing.
+    window : tuple of 4 ints, optional
+        As in `prroi_pool`.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. It is overwritten, not added to. A call that fails leaves it as it
@@ -230,7 +240,7 @@ def prroi_pool_backward(
            [2., 4., 2., 0.],
            [1., 2., 1., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     grad_features: Array = once.backward(
         PRECISE_AVERAGE, given, grad_output, input_shape, (spatial_scale,), out
     )
@@ -247,6 +257,7 @@ def prroi_pool_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array: ...
 
@@ -261,6 +272,7 @@ def prroi_pool_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: None = None,
 ) -> list[Array]: ...
 
@@ -274,6 +286,7 @@ def prroi_pool_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `prroi_pool` with respect to the boxes.
@@ -301,6 +314,8 @@ def prroi_pool_backward_rois(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
+    window : tuple of 4 ints, optional
+        As in `prroi_pool`.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
@@ -356,7 +371,7 @@ def prroi_pool_backward_rois(
     >>> roicy.prroi_pool_backward_rois(grad_output, features, rois)
     array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     grad_rois: Array | list[Array] = once.backward_rois(
         PRECISE_AVERAGE, given, grad_output, features, (spatial_scale,), out
     )
@@ -372,6 +387,7 @@ def prroi_pool_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
 ) -> Plan[Array]:
     """Settle once what `prroi_pool` derives from the boxes, for several feature maps of one shape.
 
@@ -386,7 +402,7 @@ def prroi_pool_plan(
         Boxes as in `prroi_pool`. They are copied: changing the array later does not change the plan.
     input_shape : tuple of 4 ints
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    output_size, spatial_scale, batch_indices, invalid
+    output_size, spatial_scale, batch_indices, invalid, window
         As in `prroi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -427,6 +443,6 @@ def prroi_pool_plan(
     >>> plan.backward(np.ones((1, 1, 2, 2), np.float32)).sum()
     np.float32(4.0)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     kept: Plan[Array] = keep(Plan, PRECISE_AVERAGE, given, input_shape, output_size, (spatial_scale,))
     return kept

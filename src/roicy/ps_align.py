@@ -26,6 +26,7 @@ from roicy._types import (
     Layout,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.plan import Plan, keep
 
@@ -41,6 +42,7 @@ def ps_roi_align(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Pool each box of a feature map by averaging bilinear samples, every bin in channels of its own.
@@ -54,7 +56,7 @@ def ps_roi_align(
     features : ndarray, shape (N, C * PH * PW, H, W)
         Feature maps; with ``layout="NHWC"`` of shape (N, H, W, C * PH * PW). float16, bfloat16 (of
         ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
-    rois, output_size, spatial_scale, sampling_ratio, aligned, batch_indices, invalid
+    rois, output_size, spatial_scale, sampling_ratio, aligned, batch_indices, invalid, window
         As in `roi_align`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
@@ -111,7 +113,7 @@ def ps_roi_align(
     array([[0., 1.],
            [2., 3.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     pooled: Array = once.pool(POSITION_SENSITIVE_AVERAGE, given, features, output_size, options, out)
     return pooled
@@ -128,6 +130,7 @@ def ps_roi_align_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `ps_roi_align` with respect to the features.
@@ -145,7 +148,7 @@ def ps_roi_align_backward(
         Boxes, as in `ps_roi_align`.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C * PH * PW, H, W) or, with ``layout="NHWC"``, (N, H, W, C * PH * PW).
-    spatial_scale, sampling_ratio, aligned, batch_indices, invalid
+    spatial_scale, sampling_ratio, aligned, batch_indices, invalid, window
         As in `ps_roi_align`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `input_shape` and of the result.
@@ -187,7 +190,7 @@ def ps_roi_align_backward(
     <BLANKLINE>
            [[0. , 0. , 1. , 1. ]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     grad_features: Array = once.backward(
         POSITION_SENSITIVE_AVERAGE, given, grad_output, input_shape, options, out
@@ -207,6 +210,7 @@ def ps_roi_align_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array: ...
 
@@ -223,6 +227,7 @@ def ps_roi_align_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: None = None,
 ) -> list[Array]: ...
 
@@ -238,6 +243,7 @@ def ps_roi_align_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `ps_roi_align` with respect to the boxes.
@@ -259,6 +265,8 @@ def ps_roi_align_backward_rois(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
+    window : tuple of 4 ints, optional
+        As in `roi_align`.
     out : ndarray, optional
         Where to write the result. Not where `rois` is a sequence of arrays.
 
@@ -292,7 +300,7 @@ def ps_roi_align_backward_rois(
     >>> roicy.ps_roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
     array([[0.  , 1.25, 0.  , 1.75, 0.  ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     grad_rois: Array | list[Array] = once.backward_rois(
         POSITION_SENSITIVE_AVERAGE, given, grad_output, features, options, out
@@ -311,6 +319,7 @@ def ps_roi_align_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
 ) -> Plan[Array]:
     """Settle once what `ps_roi_align` derives from the boxes, for several feature maps of one shape.
 
@@ -323,7 +332,7 @@ def ps_roi_align_plan(
         Boxes as in `roi_align`. They are copied: changing the array later does not change the plan.
     input_shape : tuple of 4 ints
         Shape of the feature maps, (N, C * PH * PW, H, W) or, with ``layout="NHWC"``, (N, H, W, C * PH * PW).
-    output_size, spatial_scale, sampling_ratio, aligned, batch_indices, invalid
+    output_size, spatial_scale, sampling_ratio, aligned, batch_indices, invalid, window
         As in `ps_roi_align`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -354,7 +363,7 @@ def ps_roi_align_plan(
     >>> plan.output_shape
     (1, 2, 2, 2)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned
     kept: Plan[Array] = keep(Plan, POSITION_SENSITIVE_AVERAGE, given, input_shape, output_size, options)
     return kept

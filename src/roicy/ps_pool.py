@@ -21,6 +21,7 @@ from roicy._types import (
     Layout,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.plan import Plan, keep
 
@@ -34,6 +35,7 @@ def ps_roi_pool(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Pool each box of a feature map by the mean over whole pixels, every bin in channels of its own.
@@ -49,7 +51,7 @@ def ps_roi_pool(
         ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes in the forms of `roi_pool`: ``x2`` and ``y2`` are the last pixel that belongs to the box.
-    output_size, spatial_scale, batch_indices, invalid
+    output_size, spatial_scale, batch_indices, invalid, window
         As in `roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `features` and of the result.
@@ -109,7 +111,7 @@ def ps_roi_pool(
     array([[1.5, 1. ],
            [2. , 3. ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     pooled: Array = once.pool(POSITION_SENSITIVE_PIXELS, given, features, output_size, (spatial_scale,), out)
     return pooled
 
@@ -123,6 +125,7 @@ def ps_roi_pool_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `ps_roi_pool` with respect to the features.
@@ -140,7 +143,7 @@ def ps_roi_pool_backward(
         Boxes, as in `ps_roi_pool`.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C * PH * PW, H, W) or, with ``layout="NHWC"``, (N, H, W, C * PH * PW).
-    spatial_scale, batch_indices, invalid
+    spatial_scale, batch_indices, invalid, window
         As in `ps_roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `input_shape` and of the result.
@@ -181,7 +184,7 @@ def ps_roi_pool_backward(
     <BLANKLINE>
            [[0. , 0. , 1. , 1. ]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     grad_features: Array = once.backward(
         POSITION_SENSITIVE_PIXELS, given, grad_output, input_shape, (spatial_scale,), out
     )
@@ -197,6 +200,7 @@ def ps_roi_pool_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
 ) -> Plan[Array]:
     """Settle once what `ps_roi_pool` derives from the boxes, for several feature maps of one shape.
 
@@ -210,7 +214,7 @@ def ps_roi_pool_plan(
         Boxes as in `ps_roi_pool`. They are copied: changing the array later does not change the plan.
     input_shape : tuple of 4 ints
         Shape of the feature maps, (N, C * PH * PW, H, W) or, with ``layout="NHWC"``, (N, H, W, C * PH * PW).
-    output_size, spatial_scale, batch_indices, invalid
+    output_size, spatial_scale, batch_indices, invalid, window
         As in `ps_roi_pool`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -240,7 +244,7 @@ def ps_roi_pool_plan(
     >>> plan.output_shape
     (1, 2, 2, 2)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     kept: Plan[Array] = keep(
         Plan, POSITION_SENSITIVE_PIXELS, given, input_shape, output_size, (spatial_scale,)
     )

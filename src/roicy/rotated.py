@@ -27,6 +27,7 @@ from roicy._types import (
     Layout,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.plan import RoIAlignRotatedPlan, keep
 
@@ -49,6 +50,7 @@ def roi_align_rotated(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Pool each rotated box of a feature map to a fixed size by averaging bilinear samples.
@@ -95,6 +97,11 @@ def roi_align_rotated(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the output of such a row is NaN.
+    window : tuple of 4 ints, optional
+        ``(y, x, height, width)``: `features` is a part of maps of ``height x width`` pixels, and ``y`` and
+        ``x`` are its first row and column there. Boxes lie on the whole maps, and the result is that of whole
+        maps, bit for bit. A box that reads pixels beyond the part is an error; `rois_window` finds what boxes
+        read.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. A call that fails leaves it as it was,
@@ -175,7 +182,7 @@ def roi_align_rotated(
            [[10.5,  2.5],
             [12.5,  4.5]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     pooled: Array = once.pool(ROTATED, given, features, output_size, options, out)
     return pooled
@@ -194,6 +201,7 @@ def roi_align_rotated_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Gradient of `roi_align_rotated` with respect to the features.
@@ -211,7 +219,7 @@ def roi_align_rotated_backward(
         Rotated boxes, as in `roi_align_rotated`.
     input_shape : tuple of 4 ints
         Shape of the features, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
-    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid, window : optional
         As in `roi_align_rotated`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output`, of `input_shape` and of the result.
@@ -260,7 +268,7 @@ def roi_align_rotated_backward(
            [1., 1., 0., 0.],
            [1., 1., 0., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     grad_features: Array = once.backward(ROTATED, given, grad_output, input_shape, options, out)
     return grad_features
@@ -301,6 +309,7 @@ def roi_align_rotated_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `roi_align_rotated` with respect to the boxes.
@@ -319,7 +328,7 @@ def roi_align_rotated_backward_rois(
         ml_dtypes), float32, float64, or integers of up to 16 bits or bool, with any strides.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`.
-    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid, window : optional
         As in `roi_align_rotated`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of `grad_output` and `features`.
@@ -374,7 +383,7 @@ def roi_align_rotated_backward_rois(
     ... ) + 0.0
     array([[ 0. ,  0. ,  0. ,  0.5,  0. , -4. ]])
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     grad_rois: Array | list[Array] = once.backward_rois(ROTATED, given, grad_output, features, options, out)
     return grad_rois
@@ -393,6 +402,7 @@ def roi_align_rotated_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    window: Window | None = None,
 ) -> RoIAlignRotatedPlan[Array]:
     """Settle once what `roi_align_rotated` derives from the boxes, for several feature maps of one shape.
 
@@ -410,7 +420,7 @@ def roi_align_rotated_plan(
         Shape of the feature maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
     output_size : int or (int, int)
         Rows and columns of bins, as in `roi_align_rotated`.
-    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid : optional
+    spatial_scale, sampling_ratio, aligned, angle_unit, clockwise, batch_indices, invalid, window : optional
         As in `roi_align_rotated`.
     layout : {"NCHW", "NHWC"}, optional
         Order of the axes of feature maps, of results and of `input_shape`.
@@ -452,7 +462,7 @@ def roi_align_rotated_plan(
     array([[10.5,  2.5],
            [12.5,  4.5]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid)
+    given = Given(rois, batch_indices, layout, invalid, window=window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     kept: RoIAlignRotatedPlan[Array] = keep(
         RoIAlignRotatedPlan, ROTATED, given, input_shape, output_size, options

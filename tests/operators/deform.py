@@ -80,6 +80,10 @@ class DeformOperator(Operator):
         offsets = offsets_of(arguments["rois"], size) if math.prod(size) <= 2**50 else None
         return super().call(ending, offsets=offsets, **arguments)
 
+    def windows(self, rois, input_shape, output_size, **options):
+        offsets = offsets_of(rois, output_size)
+        return super().windows(rois, input_shape, output_size, offsets=offsets, **options)
+
 
 def forward(features, rois, output_size, **options):
     options.setdefault("offsets", offsets_of(rois, output_size))

@@ -149,6 +149,13 @@ class Operator:
         """Return a plan."""
         return self.call("_plan", rois=rois, input_shape=input_shape, output_size=output_size, **options)
 
+    def windows(self, rois, input_shape, output_size, **options):
+        """Return which part of its map each box reads."""
+        takes = self._takes[self.function]
+        given = {key: value for key, value in options.items() if key in takes or key not in GEOMETRY}
+        call = rois, input_shape, output_size
+        return roicy.rois_windows(*call, operator=self.function, **self.options, **given)
+
     # ------------------------------------------------------------ maps, boxes and what is chosen
 
     def map_shape(self, shape, output_size):

@@ -58,6 +58,8 @@ POSITIONAL = {
     "crop_and_resize_backward_boxes": ["grad_output", "images", "boxes"],
     "fpn_levels": ["rois", "num_levels"],
     "paste_masks": ["masks", "boxes", "image_size"],
+    "rois_window": ["rois", "input_shape", "output_size"],
+    "rois_windows": ["rois", "input_shape", "output_size"],
     "rotated_corners": ["rois"],
     "rmac": ["features"],
     "rmac_backward": ["grad_output", "features"],
@@ -77,15 +79,16 @@ PIXELS = {"spatial_scale": 1.0, "rounding": "round", "mode": "max"}
 REGIONS = {"scales": 3, "overlap": 0.4, "layout": "NCHW"}
 VECTORS = {**REGIONS, "whiten": None, "aggregate": "sum", "eps": 1e-12}
 INVALID, OUT = {"invalid": "raise"}, {"out": None}
-ROTATED = {**SAMPLES, **ANGLE, **BOXES, **INVALID}
+WINDOW = {**INVALID, "window": None}
+ROTATED = {**SAMPLES, **ANGLE, **BOXES, **WINDOW}
 MOVED, MASKED = {"spatial_scale": 1.0, "sampling_ratio": 0, "gamma": 0.1}, {"mask": None}
-PRECISE = {"spatial_scale": 1.0, **BOXES, **INVALID}
-BY_POSITION = {**SAMPLES, **BOXES, **INVALID}
+PRECISE = {"spatial_scale": 1.0, **BOXES, **WINDOW}
+BY_POSITION = {**SAMPLES, **BOXES, **WINDOW}
 SHARING = {"spatial_scales": inspect.Parameter.empty, "levels": "torchvision", "merge": "assigned"}
 WHOLE = {"rounding": "round", "mode": "max"}
 LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **BOXES, **INVALID}
 TURNED_LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **ANGLE, **BOXES, **INVALID}
-GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **INVALID, **OUT}
+GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **WINDOW, **OUT}
 MAXIMUM = {"mode": "avg", "max_rule": "bilinear"}
 CROPS = {
     "batch_indices": None,
@@ -97,11 +100,11 @@ CROPS = {
 NORMALISED = {"std": None, "reverse_channels": False, "layout": "NHWC", "out_layout": None}
 
 OPTIONS = {
-    "roi_align": {**SAMPLES, **MAXIMUM, **BOXES, "return_argmax": False, **INVALID, **OUT},
+    "roi_align": {**SAMPLES, **MAXIMUM, **BOXES, "return_argmax": False, **WINDOW, **OUT},
     "roi_align_backward": GRADIENT,
     "roi_align_backward_rois": GRADIENT,
     "roi_align_argmax_positions": {**SAMPLES, "layout": "NCHW", **INVALID},
-    "roi_align_plan": {**SAMPLES, **MAXIMUM, **BOXES, **INVALID},
+    "roi_align_plan": {**SAMPLES, **MAXIMUM, **BOXES, **WINDOW},
     "roi_align_rotated": {**ROTATED, **OUT},
     "roi_align_rotated_backward": {**ROTATED, **OUT},
     "roi_align_rotated_backward_rois": {**ROTATED, **OUT},
@@ -110,20 +113,20 @@ OPTIONS = {
         **PIXELS,
         **BOXES,
         "return_argmax": False,
-        **INVALID,
+        **WINDOW,
         **OUT,
     },
-    "roi_pool_backward": {**PIXELS, **BOXES, **INVALID, **OUT},
-    "roi_pool_plan": {**PIXELS, **BOXES, **INVALID},
+    "roi_pool_backward": {**PIXELS, **BOXES, **WINDOW, **OUT},
+    "roi_pool_plan": {**PIXELS, **BOXES, **WINDOW},
     "prroi_pool": {**PRECISE, **OUT},
     "prroi_pool_backward": {**PRECISE, **OUT},
     "prroi_pool_backward_rois": {**PRECISE, **OUT},
     "prroi_pool_plan": PRECISE,
-    "deform_roi_pool": {**MOVED, **MASKED, **BOXES, **INVALID, **OUT},
-    "deform_roi_pool_backward": {**MOVED, **MASKED, **BOXES, **INVALID, **OUT},
-    "deform_roi_pool_backward_offsets": {**MOVED, **MASKED, **BOXES, **INVALID, **OUT},
-    "deform_roi_pool_backward_mask": {**MOVED, **BOXES, **INVALID, **OUT},
-    "deform_roi_pool_plan": {**MOVED, **MASKED, **BOXES, **INVALID},
+    "deform_roi_pool": {**MOVED, **MASKED, **BOXES, **WINDOW, **OUT},
+    "deform_roi_pool_backward": {**MOVED, **MASKED, **BOXES, **WINDOW, **OUT},
+    "deform_roi_pool_backward_offsets": {**MOVED, **MASKED, **BOXES, **WINDOW, **OUT},
+    "deform_roi_pool_backward_mask": {**MOVED, **BOXES, **WINDOW, **OUT},
+    "deform_roi_pool_plan": {**MOVED, **MASKED, **BOXES, **WINDOW},
     "ps_roi_align": {**BY_POSITION, **OUT},
     "ps_roi_align_backward": {**BY_POSITION, **OUT},
     "ps_roi_align_backward_rois": {**BY_POSITION, **OUT},
@@ -183,6 +186,8 @@ OPTIONS = {
         "rotated": False,
     },
     "paste_masks": {"threshold": 0.5, "rule": "detectron2", "to": "masks", **INVALID, **OUT},
+    "rois_window": {},
+    "rois_windows": {"operator": "roi_align", "offsets": None, **BOXES, **INVALID},
     "rotated_corners": ANGLE,
     "rmac": VECTORS,
     "rmac_backward": {**VECTORS, **OUT},

@@ -93,6 +93,7 @@ from roicy._arguments.pyramids import (
     shared_out,
     spatial_scales,
 )
+from roicy._arguments.windows import argmax_of_map, argmax_of_part, outside_error, window
 
 __all__ = [
     "CORNERS",
@@ -103,6 +104,8 @@ __all__ = [
     "angle_unit",
     "argmax",
     "argmax_error",
+    "argmax_of_map",
+    "argmax_of_part",
     "argmax_size",
     "as_many",
     "as_many_scales",
@@ -153,6 +156,7 @@ __all__ = [
     "out_of_each",
     "output_size",
     "outs",
+    "outside_error",
     "paste_rule",
     "pasted_as",
     "pixel_count",
@@ -170,5 +174,6 @@ __all__ = [
     "spatial_scales",
     "thread_count",
     "threshold",
+    "window",
     "written_to",
 ]

@@ -120,7 +120,7 @@ class Rois:
             if self.images is None and images == 1:
                 boxes = f"rois[:, :{self.columns}]"
                 expected += f", before the {self.columns} numbers of a box; without it, pass {boxes}"
-        return ValueError(f"{self._place(row)} {found}: expected {expected}; invalid='nan' accepts such rows")
+        return ValueError(f"{self.place(row)} {found}: expected {expected}; invalid='nan' accepts such rows")
 
     def _not_finite(self, row: int) -> str:
         # the first number of a row's bins that is not finite, if there is one
@@ -136,11 +136,12 @@ class Rois:
     def too_fine_row(self, row: int) -> ValueError:
         """Return the error for a row with more samples in a bin than argmax can count."""
         return ValueError(
-            f"{self._place(row)} has more than {INT32_MAX} samples in a bin, which argmax cannot count: "
+            f"{self.place(row)} has more than {INT32_MAX} samples in a bin, which argmax cannot count: "
             "expected a smaller box, or a sampling_ratio"
         )
 
-    def _place(self, row: int) -> str:
+    def place(self, row: int) -> str:
+        """Return a row as errors name it."""
         if self.lengths is None:
             place = f"{self.name} row {row}"
         else:

@@ -158,7 +158,7 @@ cdef class AxisTable(RoiTable):
     def __cinit__(self, regions, sampling, str accumulate, str purpose, int threads):
         cdef cnp.ndarray boxes
         boxes, images = self.choose(regions)
-        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
+        self.describe(regions, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
         fill(self, boxes, self.find_images(boxes, images),
@@ -199,7 +199,7 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
     filling = Filling(
         boxes=<const char*> cnp.PyArray_DATA(boxes) + (columns - 4) * item,
         single=cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, step=columns * item, sampling=sampling, image=image,
-        order=NULL, y=&table.y, x=&table.x, rois=count, height=table.height, width=table.width,
+        order=NULL, y=&table.y, x=&table.x, rois=count, height=table.map_height, width=table.map_width,
         by_first_row=purpose == "backward", double_=table.double, keys=keys, length=1, mark=NULL,
     )
     run_pieces(note_keys, &filling, pieces, threads)
@@ -217,8 +217,8 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
     lay_out(table, &table.x, purpose, filled)
     fill_taps(&filling, pieces, threads)
     if CHECKED:
-        check_axis(&table.y, table.rois, table.height)
-        check_axis(&table.x, table.rois, table.width)
+        check_axis(&table.y, table.rois, table.map_height)
+        check_axis(&table.x, table.rois, table.map_width)
     note_windows(table, image)
     return 0
 
@@ -321,7 +321,23 @@ cdef int note_windows(AxisTable table, const int64_t* image) except -1:
             table.window[k] = Window(top=rows[0], bottom=rows[y.pixel_count[k] - 1] + 1,
                                      left=columns[0], right=columns[x.pixel_count[k] - 1] + 1)
             cost[k] = row_taps(y, k) * <double> x.pixel_count[k]
+    if table.windowed:
+        for k in range(table.rois):
+            move_pixels(table, &table.y, k, table.part.top)
+            move_pixels(table, &table.x, k, table.part.left)
     return table.summarise(image, cost)
+
+
+cdef void move_pixels(AxisTable table, Axis* axis, int64_t k, int begin) noexcept:
+    # A RoI's pixels are counted from where the part of the map begins. One that reads nothing along the other axis
+    # reads nothing at all.
+    cdef int64_t i
+    if table.window[k].bottom == table.window[k].top:
+        axis.pixel_count[k] = 0
+        for i in range(k * axis.bins, (k + 1) * axis.bins):
+            axis.tap_count[i] = 0
+    for i in range(axis.pixel_start[k], axis.pixel_start[k] + axis.pixel_count[k]):
+        axis.pixels[i] -= begin
 
 
 cdef int64_t row_taps(Axis* axis, int64_t k) noexcept nogil:

@@ -24,6 +24,7 @@ cdef struct Grid:
     # `double` says.
     int32_t bins
     int32_t length          # pixels of the map
+    int32_t begin           # from where on it is given
     bint single             # boxes are float32
     int rule
     int64_t* start          # (K * bins), where the bin's samples begin
@@ -51,11 +52,13 @@ cdef class GridTables:
     cdef object regions, sampling
     cdef readonly str accumulate
     cdef readonly Py_ssize_t first_invalid, first_too_fine
+    cdef readonly object beyond
     cdef readonly bint doubtful
     cdef list runs              # slices of the rows
     cdef GridTable only         # where there is one run
     cdef GridTable table_of(self, run)
     cdef Py_ssize_t first_of(self, str attribute) except? -1
+    cdef tuple first_beyond(self)
 
 
 cdef bint dense_sample(Grid* axis, int64_t bin, int32_t number, int32_t origin, Sample* sample) noexcept nogil

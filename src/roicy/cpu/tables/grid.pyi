@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from typing import Self
 
-from roicy._types import DType, Regions, Sampling
+from roicy._types import DType, NumPyArray, Regions, Sampling
 from roicy.cpu.tables.rois import RoiTable
 
 class GridTable(RoiTable):
@@ -13,9 +13,11 @@ class GridTables:
     first_invalid: int
     doubtful: bool
     first_too_fine: int
+    beyond: tuple[int, tuple[int, int, int, int]] | None
     def __init__(self, regions: Regions, sampling: Sampling, accumulate: str) -> None: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[tuple[slice, GridTable]]: ...
     def in_pieces(self, purpose: str, dtype: DType) -> bool: ...
+    def touched(self) -> NumPyArray: ...
 
 def hold(samples: int) -> None: ...

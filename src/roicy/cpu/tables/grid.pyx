@@ -67,7 +67,7 @@ cdef Filling filling_of(regions, sampling):
     filling.step = cnp.PyArray_DIM(boxes, 1) * item
     filling.boxes = <const char*> cnp.PyArray_DATA(boxes) + filling.step - 4 * item
     filling.sampling = sampling_of(sampling)
-    filling.height, filling.width = regions.input_shape[2:]
+    filling.height, filling.width = regions.map_size
     filling.rows, filling.columns = regions.output_size
     filling.ear = listener()
     filling.interrupted = False
@@ -175,8 +175,8 @@ cdef bint dense_sample(Grid* axis, int64_t bin, int32_t number, int32_t origin, 
     if not dense.span.first <= index <= dense.span.last:
         return False
     sample[0] = sample_at(axis.single, dense[0], index, axis.length, axis.rule)
-    sample.low -= origin
-    sample.high -= origin
+    sample.low -= axis.begin + origin
+    sample.high -= axis.begin + origin
     return True
 
 
@@ -201,13 +201,15 @@ cdef class GridTable(RoiTable):
     def __cinit__(self, regions, sampling, str accumulate):
         cdef cnp.ndarray boxes = regions.boxes
         cdef Filling filling = filling_of(regions, sampling)
-        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
+        self.describe(regions, accumulate, boxes)
         self.sampling = filling.sampling
         self.first_too_fine = -1
         self.y.bins = self.rows
         self.x.bins = self.columns
-        self.y.length = self.height
-        self.x.length = self.width
+        self.y.length = self.map_height
+        self.x.length = self.map_width
+        self.y.begin = self.part.top
+        self.x.begin = self.part.left
         self.y.single = self.x.single = filling.single
         self.y.rule = self.x.rule = filling.sampling.rule
         fill(self, self.find_images(boxes, regions.images), &filling)
@@ -240,7 +242,7 @@ cdef int fill(GridTable table, const int64_t* image, Filling* f) except -1:
                 x.listed += room.listed
                 x.dense += room.dense
                 keys[k].column = clipped(
-                    coordinate(f.boxes + k * f.step, f.single, 0) * f.sampling.spatial_scale, 0, table.width,
+                    coordinate(f.boxes + k * f.step, f.single, 0) * f.sampling.spatial_scale, 0, table.map_width,
                 )
     if f.interrupted:
         return -1       # the error is set
@@ -278,8 +280,8 @@ cdef int fill(GridTable table, const int64_t* image, Filling* f) except -1:
         return -1
     if CHECKED:
         check(next_y.at == y.listed and next_x.at == x.listed and next_y.dense == y.dense and next_x.dense == x.dense)
-        check_grid(table, &table.y, table.height)
-        check_grid(table, &table.x, table.width)
+        check_grid(table, &table.y, table.map_height)
+        check_grid(table, &table.x, table.map_width)
     return table.summarise(image, cost)
 
 
@@ -354,6 +356,7 @@ cdef class GridTables:
             self.only = self.table_of(self.runs[0])
         self.first_invalid = self.first_of("first_invalid")
         self.first_too_fine = self.first_of("first_too_fine")
+        self.beyond = self.first_beyond() if regions.window is not None else None
         self.doubtful = self.only is None or self.only.doubtful
 
     cdef GridTable table_of(self, run):
@@ -367,6 +370,17 @@ cdef class GridTables:
             if found >= 0:
                 return run.start + found
         return -1
+
+    cdef tuple first_beyond(self):
+        for run, table in self:
+            if table.beyond is not None:
+                row, reach = table.beyond
+                return run.start + row, reach
+        return None
+
+    def touched(self):
+        """As of `RoiTable`."""
+        return np.concatenate([table.touched() for _, table in self])
 
     def __len__(self):
         return len(self.runs)

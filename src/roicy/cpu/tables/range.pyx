@@ -87,7 +87,7 @@ cdef class RangeTable(RoiTable):
         cdef cnp.ndarray boxes
         cdef Filling filling
         boxes, images = self.choose(regions)
-        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
+        self.describe(regions, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
         filling.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
@@ -105,7 +105,7 @@ cdef Range fill_side(RangeTable table, Filling* f, int axis, int64_t roi, int64_
     # The ranges of a RoI's bins along an axis, 0 for x, come to rank k.
     cdef Ranges* ranges = &table.y if axis else &table.x
     cdef RangeSide side = range_side(f.boxes + roi * f.step, f.single, axis, f.spatial_scale, ranges.bins,
-                                     table.height if axis else table.width, f.rule)
+                                     table.map_height if axis else table.map_width, f.rule)
     return fill_axis(ranges, k, side, f)
 
 
@@ -129,7 +129,7 @@ cdef int fill(RangeTable table, Filling* f) except -1:
             if f.image[k] >= 0:
                 keys[k].row = fill_side(table, f, 1, k, 0).high
                 keys[k].column = clipped(coordinate(f.boxes + k * f.step, f.single, 0) * f.spatial_scale, 0,
-                                         table.width)
+                                         table.map_width)
     if f.interrupted:
         return -1       # the error is set
     table.arrange(keys)

@@ -35,9 +35,13 @@ cdef struct SortKey:
 cdef class RoiTable:
     cdef readonly Py_ssize_t rois
     cdef readonly Py_ssize_t first_invalid
+    cdef readonly object beyond
     cdef readonly bint doubtful
     cdef readonly Py_ssize_t images
-    cdef readonly int height, width
+    cdef readonly int height, width     # of the maps as they are given: all of them, or a part
+    cdef int map_height, map_width      # of whole maps, on which samples lie
+    cdef Window part                    # of them that is given
+    cdef bint windowed                  # it is not all
     cdef readonly bint double
     cdef readonly str accumulate
     cdef int rows, columns      # of bins
@@ -63,10 +67,11 @@ cdef class RoiTable:
     cdef size_t _left
     cdef tuple choose(self, regions)
     cdef void* reserve(self, size_t count, size_t size) except NULL
-    cdef int describe(self, input_shape, output_size, str accumulate, cnp.ndarray boxes) except -1
+    cdef int describe(self, regions, str accumulate, cnp.ndarray boxes) except -1
     cdef int64_t* find_images(self, cnp.ndarray boxes, images, of_bins=*) except NULL
     cdef int arrange(self, SortKey* keys) except -1
     cdef int summarise(self, const int64_t* image, const double* cost) except -1
+    cdef int move_windows(self) except -1
 
 
 cdef class ImageTable(RoiTable):

@@ -45,6 +45,9 @@ cdef class RoiTable:
     ----------
     first_invalid : int
         First row with a batch index outside [0, N) or a number that is not finite, or -1.
+    beyond : tuple or None
+        Of the first row that reads beyond the part of the maps that is given: which one it is, and from which row and
+        column of a whole map to which it reads, (row, (top, left, bottom, right)). Such a table is not to be used.
     doubtful : bool
         Whether boxes may look as if something else was meant: `doubts` knows.
     """
@@ -90,13 +93,17 @@ cdef class RoiTable:
         self._left -= bytes
         return self._at - bytes
 
-    cdef int describe(self, input_shape, output_size, str accumulate, cnp.ndarray boxes) except -1:
-        """Note the call's shapes; `input_shape` is N, C, H, W."""
+    cdef int describe(self, regions, str accumulate, cnp.ndarray boxes) except -1:
+        """Note the call's shapes."""
+        cdef int top = 0, left = 0
         self.rois = cnp.PyArray_DIM(boxes, 0)
-        self.images = input_shape[0]
-        self.height = input_shape[2]
-        self.width = input_shape[3]
-        self.rows, self.columns = output_size
+        self.images, _, self.height, self.width = regions.input_shape
+        self.map_height, self.map_width = self.height, self.width
+        self.windowed = regions.window is not None
+        if self.windowed:
+            top, left, self.map_height, self.map_width = regions.window
+        self.part = Window(top=top, bottom=top + self.height, left=left, right=left + self.width)
+        self.rows, self.columns = regions.output_size
         self.accumulate = accumulate
         self.double = accumulate == "float64"
         self.first_invalid = -1
@@ -124,7 +131,7 @@ cdef class RoiTable:
             if image[k] < 0:
                 self.first_invalid = self.row_of[k] if self.row_of != NULL else k
                 break
-        self.doubtful = look_at(boxes, given == NULL, 0, self.height, self.width).verdict != PLAIN
+        self.doubtful = look_at(boxes, given == NULL, 0, self.map_height, self.map_width).verdict != PLAIN
         return image
 
     cdef int arrange(self, SortKey* keys) except -1:
@@ -145,6 +152,8 @@ cdef class RoiTable:
         cdef Py_ssize_t at = 0, i, count = self.rois
         cdef int64_t top, bottom
         cdef Window* window
+        if self.windowed:
+            self.move_windows()
         self.image_start = <int64_t*> self.reserve(<size_t> self.images + 1, sizeof(int64_t))
         self.bin_pixels = <double*> self.reserve(self.images, sizeof(double))
         self.map_pixels = <double*> self.reserve(self.images, sizeof(double))
@@ -168,12 +177,53 @@ cdef class RoiTable:
             self.map_pixels[i] = max(<int64_t> 0, bottom - top) * <double> self.width
         self.image_start[self.images] = at
         self.doubtful = self.doubtful or self.work == 0
-        if CHECKED:
+        if CHECKED and self.beyond is None:
             check_windows(self, image)
         if self.row_of != NULL:     # nothing asks for boxes any more
             for at in range(count):
                 self.order[at] = self.row_of[self.order[at]]
         return 0
+
+    cdef int move_windows(self) except -1:
+        """Count windows from where the part of the maps begins that is given; note the first row that reads beyond it.
+
+        From here on the map is the part.
+        """
+        cdef int64_t k, first = -1
+        cdef Window* window
+        for k in range(self.rois):
+            window = self.window + k
+            if window.bottom == window.top:
+                continue
+            if ((window.top < self.part.top or window.bottom > self.part.bottom or window.left < self.part.left
+                    or window.right > self.part.right) and (first < 0 or self.order[k] < self.order[first])):
+                first = k
+            window.top -= self.part.top
+            window.bottom -= self.part.top
+            window.left -= self.part.left
+            window.right -= self.part.left
+        if first >= 0:
+            window = self.window + first
+            k = self.order[first]
+            self.beyond = (self.row_of[k] if self.row_of != NULL else k,
+                           (window.top + self.part.top, window.left + self.part.left,
+                            window.bottom + self.part.top, window.right + self.part.left))
+        return 0
+
+    def touched(self):
+        """Return (K, 4), int64: from which row and column of a whole map to which each box reads; zeros for none."""
+        cdef cnp.ndarray found = np.zeros((self.rois, 4), np.int64)
+        cdef int64_t* numbers = <int64_t*> cnp.PyArray_DATA(found)
+        cdef int64_t k
+        cdef Window* window
+        for k in range(self.rois):
+            window = self.window + k
+            if window.bottom > window.top:
+                numbers[4 * self.order[k]] = window.top + self.part.top
+                numbers[4 * self.order[k] + 1] = window.left + self.part.left
+                numbers[4 * self.order[k] + 2] = window.bottom + self.part.top
+                numbers[4 * self.order[k] + 3] = window.right + self.part.left
+        return found
 
 
 cdef int find_finite(cnp.ndarray array, int64_t rows, int64_t* image) except -1:
@@ -289,14 +339,14 @@ cdef class ImageTable(RoiTable):
         cdef SortKey* keys
         cdef double* cost
         boxes, images = self.choose(regions)
-        self.describe(regions.input_shape, regions.output_size, "float32", boxes)
+        self.describe(regions, "float32", boxes)
         image = self.find_images(boxes, images)
         keys = <SortKey*> self.reserve(self.rois, sizeof(SortKey))
         cost = <double*> self.reserve(self.rois, sizeof(double))
         self.window = <Window*> self.reserve(self.rois, sizeof(Window))
         for k in range(self.rois):
             keys[k] = SortKey(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
-            self.window[k] = Window(top=0, bottom=self.height, left=0, right=self.width)
+            self.window[k] = self.part
             cost[k] = <double> self.rows * self.columns
         self.arrange(keys)
         self.summarise(image, cost)
@@ -304,8 +354,8 @@ cdef class ImageTable(RoiTable):
 
 def doubts(regions, double scale):
     """Return a word of `roicy._doubts` for boxes most of which were meant otherwise, or None."""
-    cdef Looks looks = look_at(regions.boxes, regions.images is None, scale, regions.input_shape[2],
-                               regions.input_shape[3])
+    height, width = regions.map_size
+    cdef Looks looks = look_at(regions.boxes, regions.images is None, scale, height, width)
     return WORDS[looks.verdict]
 
 

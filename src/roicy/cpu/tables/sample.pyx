@@ -72,7 +72,9 @@ cdef class SampleTable(RoiTable):
         cdef Noting noting
         cdef int numbers
         boxes, images = self.choose(regions)
-        self.describe(regions.input_shape, regions.output_size, accumulate, boxes)
+        if regions.window is not None:
+            raise ValueError("window must be None for boxes that are turned and for bins that are moved")
+        self.describe(regions, accumulate, boxes)
         if self.height * <int64_t> self.width > 0x7fffffff:
             raise ValueError(f"features must have at most 2147483647 pixels a plane, got {self.height} x {self.width}")
         self.slopes = {"backward_rois": SLOPES, "backward_offsets": BIN_SLOPES}.get(purpose, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roicy._types import Regions, Sampling, Shape, Size
+from roicy._types import Ndarray, Regions, Sampling, Shape, Size
 from roicy.cuda.device import Arguments, Device, name_of, table_options
 from roicy.cuda.memory import Memory, Wanted
 from roicy.cuda.structs import POINTER, Address, Layout, Struct, address
@@ -73,6 +73,7 @@ class RoiTable:
     """
 
     doubtful = False
+    beyond: tuple[int, tuple[int, int, int, int]] | None = None
     memory: Memory
     packed: Struct
     packed_rois: Struct
@@ -83,6 +84,8 @@ class RoiTable:
             raise ValueError(
                 f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
             )
+        if regions.window is not None:
+            raise ValueError("window must be None for arrays on a GPU")
         self.device = device
         self.boxes = boxes
         self.images = images
@@ -130,6 +133,11 @@ class RoiTable:
             found = int(first[0])
             self._first_invalid = -1 if found == self.rois else found
         return self._first_invalid
+
+    def touched(self) -> Ndarray:
+        """Return (K, 4), int64: from which row and column to which each box reads; zeros for none."""
+        top, bottom, left, right = self.memory.array("window").astype(np.int64).T
+        return self.device.xp.stack([top, left, bottom, right], axis=1) * (bottom > top)[:, None]
 
     def serves(self, purpose: str) -> bool:
         """Return whether the table has all that the kernels of a purpose will ask for."""

@@ -1,0 +1,199 @@
+"""Which part of a map boxes read: what a call with `window` must be given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from roicy import _arguments as settle
+from roicy._backend import adopt
+from roicy._kinds import (
+    CROP,
+    DEFORMED,
+    POSITION_SENSITIVE_AVERAGE,
+    POSITION_SENSITIVE_PIXELS,
+    PRECISE_AVERAGE,
+    ROTATED,
+    Kind,
+    of_roi_align,
+    of_roi_pool,
+)
+from roicy._types import AnyArray, Boxes, Indices, InputShape, Invalid, Layout, Ndarray, OutputSize
+from roicy.align import roi_align
+from roicy.crop import crop_and_resize
+from roicy.deform import deform_roi_pool
+from roicy.plan import Plan
+from roicy.pool import roi_pool
+from roicy.precise import prroi_pool
+from roicy.ps_align import ps_roi_align
+from roicy.ps_pool import ps_roi_pool
+from roicy.rotated import roi_align_rotated
+
+#: Rows and columns of bins that are looked at together.
+_BINS_AT_ONCE = 1 << 18
+#: Of each operator, its function, the options that choose its kind, and which one that is.
+_OPERATORS: dict[str, tuple[Callable[..., Any], tuple[str, ...], Callable[..., Kind]]] = {
+    "roi_align": (roi_align, ("mode",), of_roi_align),
+    "roi_align_rotated": (roi_align_rotated, (), lambda: ROTATED),
+    "roi_pool": (roi_pool, ("mode",), of_roi_pool),
+    "prroi_pool": (prroi_pool, (), lambda: PRECISE_AVERAGE),
+    "ps_roi_align": (ps_roi_align, (), lambda: POSITION_SENSITIVE_AVERAGE),
+    "ps_roi_pool": (ps_roi_pool, (), lambda: POSITION_SENSITIVE_PIXELS),
+    "deform_roi_pool": (deform_roi_pool, (), lambda: DEFORMED),
+    "crop_and_resize": (crop_and_resize, (), lambda: CROP),
+}
+
+
+def rois_windows(
+    rois: Boxes,
+    input_shape: InputShape,
+    output_size: OutputSize,
+    *,
+    operator: str = "roi_align",
+    offsets: AnyArray | None = None,
+    batch_indices: Indices | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid = "raise",
+    **options: Any,
+) -> Ndarray:
+    """Find which part of its map each box reads.
+
+    A call with `window` pools from a part of a map what it would from the whole map. The part must hold all
+    that the boxes read: for each box this returns exactly that, in the coordinates of the whole map. It is a
+    little more than the box where samples lie between pixels.
+
+    Parameters
+    ----------
+    rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
+        Boxes, as the operator takes them.
+    input_shape : tuple of 4 ints
+        Shape of the whole maps, (N, C, H, W) or, with ``layout="NHWC"``, (N, H, W, C).
+    output_size : int or (int, int)
+        Rows and columns of bins, as in the operator.
+    operator : str, optional
+        Name of the function that the boxes are for: "roi_align", "roi_align_rotated", "roi_pool",
+        "prroi_pool", "ps_roi_align", "ps_roi_pool", "deform_roi_pool" or "crop_and_resize".
+    offsets : ndarray, shape (K, 2, PH, PW), optional
+        For `deform_roi_pool`.
+    batch_indices, layout, invalid : optional
+        As in the operator. With ``invalid="nan"`` an invalid row reads nothing.
+    **options
+        Those of the operator that say where samples lie, `spatial_scale` among them; with its defaults.
+
+    Returns
+    -------
+    ndarray, shape (K, 4), int64
+        Rows ``[top, left, bottom, right]``: the box reads no pixel before row ``top`` and column ``left`` of
+        its map, none from row ``bottom`` and column ``right`` on, and some in the first and the last of these
+        rows and columns. Zeros for a box that reads nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the operator does.
+
+    See Also
+    --------
+    rois_window : The part that all boxes together read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roicy
+    >>> rois = np.array([[0, 40, 20, 44, 30], [0, 90, 15, 93, 18], [0, -50, 0, -40, 9]], np.float32)
+    >>> roicy.rois_windows(rois, (1, 3, 64, 96), 7)
+    array([[19, 39, 31, 45],
+           [14, 89, 19, 94],
+           [ 0,  0,  0,  0]])
+    """
+    function, choosing, kind_of = _OPERATORS[settle.choice("operator", operator, tuple(_OPERATORS))]
+    defaults = inspect.signature(function).parameters
+    named = {name: options.pop(name, defaults[name].default) for name in choosing}
+    kind = kind_of(*named.values())
+    settled_options = tuple(options.pop(name, defaults[name].default) for name in kind.options)
+    if options:
+        names = ", ".join(map(repr, (*choosing, *kind.options)))
+        raise TypeError(
+            f"{operator} has the options {names} for where samples lie, got {next(iter(options))!r}"
+        )
+    layout = settle.layout(layout)
+    kernels, boxes, indices, moved = adopt(rois=rois, batch_indices=batch_indices, offsets=offsets)
+    shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
+    given = boxes, indices, layout, invalid, moved, None, None
+    plan: Plan[Any] = Plan(kind, kernels, given, shape, size, settled_options, lent=True)
+    return _windows(plan)
+
+
+def _windows(plan: Plan[Any]) -> Ndarray:
+    # with a table of some boxes at a time
+    regions, xp = plan._regions, plan._kernels.xp
+    at_once = max(1, _BINS_AT_ONCE // sum(regions.output_size))
+    parts = [xp.zeros((0, 4), np.int64)]
+    for first in range(0, len(regions.boxes), at_once):
+        given = {name: getattr(regions, name) for name in ("boxes", "images", "offsets")}
+        some = {name: array[first : first + at_once] for name, array in given.items() if array is not None}
+        own = regions._replace(**some)
+        table = plan._kind.table(plan._kernels, own, plan._options, "float32", "forward")
+        if plan._invalid == "raise" and table.first_invalid >= 0:
+            raise plan._rois.invalid_row(first + table.first_invalid, regions.input_shape[0])
+        parts.append(table.touched())
+    return xp.concatenate(parts)
+
+
+def rois_window(
+    rois: Boxes, input_shape: InputShape, output_size: OutputSize, **options: Any
+) -> tuple[int, int, int, int]:
+    """Find which part of their maps boxes read.
+
+    Parameters
+    ----------
+    rois, input_shape, output_size, **options
+        As in `rois_windows`.
+
+    Returns
+    -------
+    top, left, bottom, right : int
+        The smallest part of the maps that holds all that the boxes read: rows from ``top`` and columns from
+        ``left`` on, up to ``bottom`` and ``right``, not included. Zeros where they read nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the operator does.
+
+    See Also
+    --------
+    rois_windows : The part that each box reads.
+
+    Notes
+    -----
+    Part and result go together as here: the part is cut out of the map, and `window` says where it lies. The
+    part may be larger than what the boxes read, but not smaller. For boxes of several images it is the same
+    part of each; where images are cut out one by one, so are their boxes looked at.
+
+    Examples
+    --------
+    A map that is too large to be read as a whole is read where the boxes are:
+
+    >>> import numpy as np
+    >>> import roicy
+    >>> slide = np.arange(1000 * 2000, dtype=np.float32).reshape(1, 1, 1000, 2000)
+    >>> rois = np.array([[0, 1500, 300, 1540, 330], [0, 1520, 310, 1530, 350]], np.float32)
+    >>> top, left, bottom, right = roicy.rois_window(rois, slide.shape, 7)
+    >>> top, left, bottom, right
+    (299, 1499, 351, 1541)
+    >>> part = slide[:, :, top:bottom, left:right]
+    >>> pooled = roicy.roi_align(part, rois, 7, window=(top, left, 1000, 2000))
+    >>> np.array_equal(pooled, roicy.roi_align(slide, rois, 7))
+    True
+    """
+    windows = settle.on_host(rois_windows(rois, input_shape, output_size, **options))
+    reading = windows[windows[:, 2] > windows[:, 0]]
+    if not len(reading):
+        return 0, 0, 0, 0
+    top, left = reading[:, :2].min(axis=0).tolist()
+    bottom, right = reading[:, 2:].max(axis=0).tolist()
+    return top, left, bottom, right

@@ -1,0 +1,160 @@
+"""A part of a map is as good as the whole map, to the bit, where it holds all that the boxes read."""
+
+import battery
+import numpy as np
+import pytest
+from closeness import assert_same_bits
+from hypothesis import strategies as st
+from operators import BATTERY, OPERATORS, of_battery, those
+from operators.roi_pool import POOL
+from strategies import rising_values
+
+pytestmark = [pytest.mark.usefixtures("backend"), pytest.mark.cpu_only(reason="no windows on a GPU")]
+
+of_windowed = those([operator for operator in OPERATORS if operator.name not in ("rotated", "deform")])
+
+
+def smallest(windows):
+    """The part that holds all of these, as `roicy.rois_window` has it."""
+    reading = windows[windows[:, 2] > windows[:, 0]]
+    if not len(reading):
+        return 0, 0, 0, 0
+    return *reading[:, :2].min(axis=0).tolist(), *reading[:, 2:].max(axis=0).tolist()
+
+
+def widened(part, margins, height, width):
+    """A part that is larger on each side by as much as there is room for."""
+    top, left, bottom, right = part
+    up, before, down, behind = margins
+    return max(0, top - up), max(0, left - before), min(height, bottom + down), min(width, right + behind)
+
+
+def cut(array, part, layout="NCHW"):
+    top, left, bottom, right = part
+    return array[:, :, top:bottom, left:right] if layout == "NCHW" else array[:, top:bottom, left:right]
+
+
+def assert_same_in_part(operator, problem, margins, layout, rising=None, seed=0):
+    """Hold what comes of the part that the boxes read, and a margin, against what comes of the whole maps."""
+    features, rois, size, options = problem
+    _, _, height, width = features.shape
+    windows = operator.windows(rois, features.shape, size, **options)
+    part = widened(smallest(windows), margins, height, width)
+    window = (*part[:2], height, width)
+    options = {"layout": layout, **options}
+    whole = battery.to_layout(features, layout)
+    values, argmax = operator.both(whole, rois, size, **options)
+    given = cut(whole, part, layout)
+    found, chosen = operator.both(given, rois, size, window=window, **options)
+    assert_same_bits(found, values)
+    if argmax is not None:
+        assert_same_bits(chosen, argmax)
+        out = np.full_like(values, 7), np.full_like(argmax, 7)
+        operator.forward(given, rois, size, window=window, return_argmax=True, out=out, **options)
+        assert_same_bits(out[0], values)
+        assert_same_bits(out[1], argmax)
+        values = operator.forward(whole, rois, size, **options)  # nobody asks which of two zeros came first
+    assert_same_bits(operator.forward(given.copy(), rois, size, window=window, **options), values)
+
+    grad_output = battery.to_layout(problem.grad_output(), layout)
+    expected = operator.backward(grad_output, rois, whole.shape, argmax, **options)
+    grad = operator.backward(grad_output, rois, given.shape, argmax, window=window, **options)
+    assert_same_bits(grad, cut(expected, part, layout))
+    rest = expected.astype(np.float64)
+    cut(rest, part, layout)[...] = 0
+    assert not rest.any()
+    if operator.has_slopes:
+        maps = whole if rising is None else battery.to_layout(rising, layout)
+        expected = operator.backward_rois(grad_output, maps, rois, argmax, **options)
+        given = cut(maps, part, layout)
+        assert_same_bits(
+            operator.backward_rois(grad_output, given, rois, argmax, window=window, **options), expected
+        )
+    if operator.planned:
+        plan = operator.plan(rois, given.shape, size, window=window, **options)
+        given = cut(whole, part, layout)
+        assert_same_bits(plan(given), values)
+        chosen = {} if argmax is None else {"argmax": argmax}
+        assert_same_bits(plan.backward(grad_output, **chosen), grad)
+
+
+@of_windowed
+def test_a_part_of_the_map_gives_the_same_bits(operator, examples):
+    margin = st.one_of(st.just(0), st.integers(0, 3), st.just(99))
+
+    @examples(
+        operator.problems(),
+        st.tuples(margin, margin, margin, margin),
+        st.sampled_from(["NCHW", "NHWC"]),
+        share=operator.share,
+    )
+    def hold(problem, margins, layout):
+        assert_same_in_part(operator, problem, margins, layout)
+
+
+@of_battery([pair for pair in BATTERY if pair[0].name not in ("rotated", "deform")])
+def test_battery(operator, case):
+    problem = battery.build(operator, case)
+    # towards the middle of the map, that there is something around the part
+    boxes = problem.rois[:, 1:] * 0.4 + 0.3 * np.mean(case.shape[2:]) / case.spatial_scale
+    problem = problem._replace(rois=np.column_stack([problem.rois[:, :1], boxes]).astype(case.box_dtype))
+    rising = battery.build(operator, case, rising_values).features
+    assert_same_in_part(operator, problem, (0, 1, 0, 2), case.layout, rising, case.boxes)
+
+
+@of_windowed
+def test_a_part_that_is_smaller_by_a_pixel_is_an_error(operator, examples):
+    """Before anything is written; and each box has its own part."""
+
+    @examples(operator.problems(), share=operator.share / 2)
+    def hold(problem):
+        features, rois, size, options = problem
+        _, _, height, width = features.shape
+        windows = operator.windows(rois, features.shape, size, **options)
+        assert windows.shape == (len(rois), 4)
+        assert windows.dtype == np.int64
+        for k, own in enumerate(windows.tolist()):
+            alone = rois[[k]]
+            expected, argmax = operator.both(features, alone, size, **options)
+            found = operator.forward(
+                cut(features, own), alone, size, window=(*own[:2], height, width), **options
+            )
+            assert_same_bits(found + 0, expected + 0)
+            if own == [0, 0, 0, 0]:
+                continue
+            grad_output = np.ones_like(expected)
+            for part in shrunk(own):
+                window = (*part[:2], height, width)
+                if operator is POOL:  # whose gradient looks at the argmax alone
+                    lost = list(part[:2]) != own[:2]
+                    argmax = np.full_like(
+                        argmax, named(own[:2] if lost else [end - 1 for end in own[2:]], width)
+                    )
+                given = cut(features, part)
+                out = np.full_like(expected, 7)
+                with pytest.raises(ValueError, match=r"^window must hold all that rois read: rois row 0, "):
+                    operator.forward(given, alone, size, out=out, window=window, **options)
+                assert (out == 7).all()
+                out = np.full(given.shape, 7, expected.dtype)
+                if operator is not POOL or argmax.size:
+                    with pytest.raises(ValueError, match=r"^window must hold all that"):
+                        operator.backward(
+                            grad_output, alone, given.shape, argmax, out=out, window=window, **options
+                        )
+                    assert (out == 7).all()
+                if operator.has_slopes:
+                    with pytest.raises(
+                        ValueError, match=r"^window must hold all that rois read: rois row 0, "
+                    ):
+                        operator.backward_rois(grad_output, given, alone, argmax, window=window, **options)
+
+
+def shrunk(part):
+    """A part that lacks the first row, the first column, the last row, the last column."""
+    steps = (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, -1, 0), (0, 0, 0, -1)
+    return [tuple(edge + step for edge, step in zip(part, each, strict=True)) for each in steps]
+
+
+def named(pixel, width):
+    """A pixel as an argmax has it."""
+    return pixel[0] * width + pixel[1]
