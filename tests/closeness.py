@@ -27,8 +27,9 @@ def assert_close(actual, expected, *, scale=None):
     """Hold a result of the package against float64 values of the reference.
 
     The dtype of `actual` decides. float32 and float64: within a bound relative to `scale`, the largest
-    absolute value that is expected unless given. float16 and bfloat16: the float32 result, rounded to the
-    nearest number. NaN and infinities have to be where they are expected.
+    absolute value that is expected unless given; what is smaller than the dtype's least number may be 0.
+    float16 and bfloat16: the float32 result, rounded to the nearest number. NaN and infinities have to be
+    where they are expected.
     """
     assert actual.shape == expected.shape
     values = actual.astype(np.float64)
@@ -39,7 +40,8 @@ def assert_close(actual, expected, *, scale=None):
     if scale is None:
         scale = np.abs(expected).max(initial=0.0)
     if actual.dtype.name in RELATIVE_BOUND:
-        bound = np.full(expected.shape, RELATIVE_BOUND[actual.dtype.name] * scale)
+        least = float(finfo(actual.dtype).smallest_subnormal)
+        bound = np.full(expected.shape, RELATIVE_BOUND[actual.dtype.name] * scale + least)
     else:
         bound = RELATIVE_BOUND["float32"] * scale + 0.5 * ulp(expected, actual.dtype)
     error = np.abs(values - expected)

@@ -181,8 +181,8 @@ def levels_of(
     `canonical` is the canonical size, its level's number and that of the finest one.
     """
     dtype = np.dtype(_COMPUTES_IN.get(rule, boxes.dtype))
-    boxes = boxes.astype(dtype, copy=False)
     with np.errstate(all="ignore"):
+        boxes = boxes.astype(dtype, copy=False)
         if boxes.shape[1] == 5:
             width, height = boxes[:, 2], boxes[:, 3]
         elif rule == "tensorrt":

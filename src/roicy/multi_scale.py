@@ -441,7 +441,12 @@ class MultiScalePlan(Generic[Array]):
             raise settle.argmax_error(min(error for error in found if error), self._layout)
 
     def _tables(self, accumulate: Accumulate, purpose: Purpose) -> list[Any]:
-        # all of them before anything is written: this is where invalid rows show
+        # all of them before anything is written
+        self._check(purpose)
+        return [plan._table(accumulate, purpose) for plan in self._plans]
+
+    def _check(self, purpose: Purpose) -> None:
+        # this is where invalid rows show
         if not self._checked and len(self._rois.boxes):
             rois, shape = self._rois, self._plans[0]._regions.input_shape
             everything = Regions(rois.boxes, rois.images, shape, self.output_size)
@@ -452,13 +457,12 @@ class MultiScalePlan(Generic[Array]):
             if purpose == "forward":
                 _doubts.warn(self._kernels.doubts(everything, self._scales[0]))
             self._checked = True
-        return [plan._table(accumulate, purpose) for plan in self._plans]
 
     def _keep(self) -> None:
         # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
+        self._check("forward")
         for plan in self._plans:
             plan._keep()
-        self._tables("float32", "forward")
         self._rois.given = ()
 
 

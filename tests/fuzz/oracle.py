@@ -105,6 +105,8 @@ def _as_roicy(call):
     if held and isinstance(same.get("spatial_scale"), (float, np.floating)):
         same["spatial_scale"] = float(np.float32(same["spatial_scale"]))  # as those systems hold it
     rois = same["rois"]
+    if call.name.startswith("caffe2.") and rois.size == 0:  # of any shape
+        same["rois"] = rois = rois.reshape(0, 6 if "rotated" in name else 5)
     if call.name.startswith("torchvision.") and isinstance(rois, (list, tuple)):
         images = same["input_shape"][0] if "input_shape" in same else len(array_of(same["features"]))
         if images > 1000:

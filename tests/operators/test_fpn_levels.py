@@ -113,6 +113,13 @@ def test_levels_beyond_all_numbers(rule, size, image_size):
         assert found == expected
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_boxes_beyond_the_numbers_of_a_rule(rule):
+    """Computed in float32 a side is infinite, in float64 it is not."""
+    found = roicy.fpn_levels(np.array([[0, -4.8e39, 0, 4.8e39, 16]]), 4, rule=rule)
+    assert found == 3
+
+
 def test_boxes_of_half_precision():
     """mmdet computes in the dtype of the boxes, the others in float32: all areas of float16."""
     sides = np.arange(np.float16(1).view(np.int16), np.float16(np.inf).view(np.int16), 7, dtype=np.int16)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from closeness import assert_same_bits
 
+import roicy
 from operators.average import AVERAGE
 from operators.pyramids import of_all, pyramid
 
@@ -71,6 +72,14 @@ def test_damaged_pickles_say_so():
         make(kind, {**arguments, "sharing": arguments["sharing"]._replace(merge="most")})
     with pytest.raises(ValueError, match="a stored MultiScalePlan must hold the arguments"):
         make(kind, {**arguments, "given": None})
+
+
+@pytest.mark.parametrize("merge", ["assigned", "sum"])
+def test_a_batch_index_out_of_range_is_named(merge):
+    rois, images = np.array([[1, 1, 9, 9], [2, 2, 8, 8]], np.float32), np.array([0, -1])
+    for function in (roicy.multi_scale_roi_align_plan, roicy.multi_scale_roi_pool_plan):
+        with pytest.raises(ValueError, match=r"rois row 1, .*, has batch_indices\[1\] = -1: expected"):
+            function(rois, [(1, 3, 9, 9)] * 2, 2, batch_indices=images, spatial_scales=[1, 0.5], merge=merge)
 
 
 def test_boxes_as_lists():
