@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 
 
 class RoisWarning(UserWarning):
@@ -36,9 +39,23 @@ _LOOKS = {
 _SILENCED = "If they are meant, warnings.filterwarnings('ignore', category=roicy.RoisWarning) silences this"
 
 
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Let calls of this thread warn of nothing: of boxes that are a part of those that somebody gave."""
+    before = getattr(_thread, "silent", False)
+    _thread.silent = True
+    try:
+        yield
+    finally:
+        _thread.silent = before
+
+
 def warn(look: str | None, name: str = "rois") -> None:
     """Warn of an argument where roicy was called; a look of None is no reason to."""
-    if look is None:
+    if look is None or getattr(_thread, "silent", False):
         return
     caller = sys._getframe(1)
     while caller.f_back is not None and _is_ours(caller.f_globals):

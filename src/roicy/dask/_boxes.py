@@ -1,0 +1,119 @@
+"""Boxes that are known when the graph is built, and the groups that tasks take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from roicy import _arguments as settle
+from roicy import _doubts, cpu
+from roicy._backend import adopt
+from roicy._types import NumPyArray, Regions
+from roicy.dask._records import Operator
+
+
+class Groups(NamedTuple):
+    """Boxes in the order of the chunks that they are of, in runs.
+
+    Attributes
+    ----------
+    order : array, (K,), int64
+        Which box comes where.
+    lengths : array, (G,), int64
+        How many boxes a group has.
+    chunks : array, (G,), int64
+        The chunk of images that a group is of.
+    """
+
+    order: NumPyArray
+    lengths: NumPyArray
+    chunks: NumPyArray
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the boxes come as the caller has them."""
+        return bool((self.order[1:] > self.order[:-1]).all())
+
+    @property
+    def inverse(self) -> NumPyArray:
+        """Where each box comes."""
+        places = np.empty_like(self.order)
+        places[self.order] = np.arange(len(places))
+        return places
+
+
+class Known:
+    """Boxes in host memory, checked: an error is raised where a call of eager functions would raise it."""
+
+    def __init__(self, operator: Operator, arguments: Mapping[str, Any], images: int) -> None:
+        kernels, boxes, batch_indices = adopt(
+            **{operator.boxes: arguments[operator.boxes]}, batch_indices=arguments["batch_indices"]
+        )
+        if kernels is not cpu:
+            raise TypeError(
+                f"{operator.boxes} must be in host memory, also where chunks are on a GPU: "
+                f"cupy.asnumpy({operator.boxes})"
+            )
+        self.name = operator.boxes
+        self.rois = settle.rois(boxes, batch_indices, images, np, operator.numbers, name=operator.boxes)
+        self.numbered = self.rois.images is None
+        values = self.rois.boxes
+        if self.numbered:
+            with np.errstate(invalid="ignore"):
+                self.images = np.trunc(values[:, 0])
+            self.images[~np.isfinite(self.images)] = -1
+            self.images = np.clip(self.images, -1, images).astype(np.int64)
+        else:
+            self.images = self.rois.images.copy()
+        self.images[(self.images < 0) | (self.images >= images)] = -1
+        wrong = (self.images < 0) | ~np.isfinite(values).all(axis=1)
+        if settle.invalid(arguments["invalid"]) == "raise" and wrong.any():
+            raise self.rois.invalid_row(int(np.argmax(wrong)), images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def warn(self, shape: tuple[int, int, int, int], scale: float) -> None:
+        """Warn of boxes that were probably meant otherwise, of maps of a shape (N, C, H, W)."""
+        _doubts.warn(cpu.doubts(Regions(self.rois.boxes, self.rois.images, shape, (1, 1)), scale), self.name)
+
+    def groups(self, lengths: Sequence[int], most: int | None) -> Groups:
+        """Return the boxes by chunk of images, in runs of at most so many, or one for each chunk."""
+        ends = np.cumsum(lengths)
+        chunk = np.minimum(np.searchsorted(ends, self.images, side="right"), len(ends) - 1)
+        order = np.argsort(chunk, kind="stable")
+        counts = np.bincount(chunk, minlength=len(ends))
+        if most is None:
+            return Groups(order, counts, np.arange(len(ends)))
+        if not len(order):
+            return Groups(order, np.zeros(1, np.int64), np.zeros(1, np.int64))
+        runs = -(-counts // most)
+        chunks = np.repeat(np.arange(len(ends)), runs)
+        before = np.arange(len(chunks)) - np.repeat(np.cumsum(runs) - runs, runs)
+        return Groups(order, np.minimum(counts[chunks] - before * most, most), chunks)
+
+    def of_groups(self, groups: Groups, lengths: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the arguments that say each group's boxes; images are counted from its chunk's first."""
+        begins = np.repeat((np.cumsum(lengths) - lengths)[groups.chunks], groups.lengths)
+        images = self.images[groups.order]
+        images = np.where(images < 0, -1, images - begins)
+        boxes = self.rois.boxes[groups.order]
+        if self.numbered:
+            boxes[:, 0] = images
+        ends = np.cumsum(groups.lengths)
+        return [
+            {
+                self.name: boxes[end - length : end],
+                "batch_indices": None if self.numbered else images[end - length : end],
+            }
+            for end, length in zip(ends.tolist(), groups.lengths.tolist(), strict=True)
+        ]
+
+    def none(self) -> dict[str, Any]:
+        """Return the arguments that say no boxes, of the same kind."""
+        return {
+            self.name: self.rois.boxes[:0],
+            "batch_indices": None if self.numbered else self.rois.images[:0],
+        }

@@ -1,0 +1,135 @@
+"""What has a row for each box: what is pooled, and the gradients of what belongs to a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from dask.array import Array
+from dask.base import tokenize
+
+from roicy import _arguments as settle
+from roicy._types import DType
+from roicy.dask import _graph as graph
+from roicy.dask import _maps, _tasks
+from roicy.dask._boxes import Groups, Known
+from roicy.dask._given import Given
+from roicy.dask._graph import Task
+
+
+class Result(NamedTuple):
+    """One of the arrays that a function returns: a row's shape, the dtype, and which axis has channels."""
+
+    row: tuple[int, ...]
+    dtype: DType
+    channels: int | None
+
+
+def pooled(given: Given) -> Any:
+    """Return what is pooled from boxes, and with ``order="image"`` the order."""
+    axes = given.axes
+    operator, maps = given.operator, given.maps()
+    order = settle.choice("order", given.own["order"], ("rois", "image"))
+    boxes = Known(operator, given.arguments, maps.shape[0])
+    arrays = {operator.maps: maps, **_maps.rows(operator, given.arguments, len(boxes), given.out_axes)}
+    results = [Result(found.shape[1:], found.dtype, given.out_axes.c) for found in given.tried(boxes, arrays)]
+    boxes.warn(tuple(maps.shape[axis] for axis in axes), given.options.get("spatial_scale", 1.0))
+    channels = [maps.chunks[axes.c]]
+    if operator.channels == "bins":
+        channels = [tuple(length // given.bins for length in channels[0])]
+    elif operator.channels == "together":
+        channels = [(results[0].row[given.out_axes.c - 1],)]
+    most = _rows_of_a_chunk(given, results[0], max(channels[0], default=0))
+    groups = boxes.groups(maps.chunks[axes.n], most)
+    found = _computed(given, boxes, groups, arrays, [(result, channels[0]) for result in results])
+    if order == "image":
+        return *found, groups.order
+    found = [_as_given(operator.name, array, groups, most) for array in found]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def slopes(given: Given) -> Any:
+    """Return the gradient with respect to what belongs to each box."""
+    operator, maps = given.operator, given.maps()
+    boxes = Known(operator, given.arguments, maps.shape[0])
+    arrays = _maps.rows(operator, given.arguments, len(boxes), given.out_axes)
+    if "grad_output" in arrays:
+        arrays["grad_output"] = _all_channels(arrays["grad_output"], given.out_axes.c)
+    if "argmax" in arrays:
+        arrays["argmax"] = _all_channels(arrays["argmax"], given.out_axes.c)
+    arrays = {operator.maps: maps, **arrays}
+    (tried,) = given.tried(boxes, arrays)
+    result = Result(tried.shape[1:], tried.dtype, None)
+    row = arrays["grad_output"].shape[1:]
+    most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], row, result.dtype)
+    groups = boxes.groups(maps.chunks[given.axes.n], most)
+    (found,) = _computed(given, boxes, groups, arrays, [(result, ())])
+    found = _as_given(operator.name, found, groups, most)
+    return boxes.rois.as_given(found)
+
+
+def _all_channels(array: Array, axis: int) -> Array:
+    return array.rechunk({axis: -1}) if len(array.chunks[axis]) > 1 else array
+
+
+def _rows_of_a_chunk(given: Given, result: Result, channels: int) -> int:
+    row = list(result.row)
+    if result.channels is not None:
+        row[result.channels - 1] = channels
+    return _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], row, result.dtype)
+
+
+def _computed(
+    given: Given,
+    boxes: Known,
+    groups: Groups,
+    arrays: dict[str, Array],
+    results: Sequence[tuple[Result, Sequence[int]]],
+) -> list[Array]:
+    """Return the results of groups of boxes, in their order: a task for each group and chunk of channels."""
+    operator, axes = given.operator, given.axes
+    maps = arrays[operator.maps]
+    arrays = {
+        name: array if name == operator.maps else graph.taken(array, groups.order, groups.lengths)
+        for name, array in arrays.items()
+    }
+    call = given.call(arrays)
+    first = results[0][0]
+    name = f"{operator.name}-{given.token(boxes, arrays, groups)}"
+    lengths = tuple(groups.lengths.tolist())
+    own = boxes.of_groups(groups, maps.chunks[axes.n])
+    tasks: dict[Any, Any] = {}
+    blocks = len(maps.chunks[axes.c])
+    others = (0,) * (len(first.row))
+    for g, (chunk, some) in enumerate(zip(groups.chunks.tolist(), own, strict=True)):
+        for c in range(blocks):
+            key = (name, g, *_at(others, first.channels, c))
+            tasks[key] = Task(key, _tasks.run, call, some, *given.blocks(arrays, chunk, g, c))
+    layer = graph.layer(name, tasks, list(arrays.values()))
+    made = []
+    for result, along in results:
+        chunks: list[tuple[int, ...]] = [lengths, *((length,) for length in result.row)]
+        if result.channels is not None:
+            chunks[result.channels] = tuple(along)
+        made.append((tuple(chunks), graph.meta(maps, len(chunks), result.dtype)))
+    whole = graph.array(layer, name, *made[0])
+    if len(made) == 1:
+        return [whole]
+    return [
+        graph.part_of(whole, number, f"{operator.name}-{number}-{tokenize(name)}", *one)
+        for number, one in enumerate(made)
+    ]
+
+
+def _at(others: tuple[int, ...], axis: int | None, number: int) -> tuple[int, ...]:
+    # the numbers of chunks along all axes but the first
+    return others if axis is None else (*others[: axis - 1], number, *others[axis:])
+
+
+def _as_given(name: str, array: Array, groups: Groups, most: int) -> Array:
+    if groups.is_sorted:
+        return array
+    count = len(groups.order)
+    lengths = np.diff(np.minimum(np.arange(0, count + most, most), count))
+    return graph.taken(array, groups.inverse, lengths, name)

@@ -1,0 +1,104 @@
+"""A call of a public function, as its graph is made of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from dask.array import Array
+from dask.base import tokenize
+
+import roicy
+from roicy import _arguments as settle
+from roicy import _doubts
+from roicy.dask import _maps, _tasks
+from roicy.dask._boxes import Groups, Known
+from roicy.dask._graph import TaskRef
+from roicy.dask._maps import Axes
+from roicy.dask._records import Operator
+
+#: Arguments that the functions here have and those of `roicy` do not.
+OWN = ("order", "boxes_per_chunk", "num_threads", "chunks")
+
+
+class Given:
+    """The arguments of a call: arrays, options of the function of `roicy`, and what the graph is to be."""
+
+    def __init__(self, operator: Operator, arguments: Mapping[str, Any]) -> None:
+        self.operator = operator
+        self.arguments = arguments
+        self.own = {name: arguments[name] for name in OWN if name in arguments}
+        self.threads = settle.integer("num_threads", self.own["num_threads"])
+        if self.threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {self.threads}")
+        arrays = {operator.maps, operator.boxes, "batch_indices", *operator.rows}
+        self.options = {
+            name: value for name, value in arguments.items() if name not in arrays and name not in OWN
+        }
+        for name, value in self.options.items():
+            if isinstance(value, Array):
+                raise TypeError(f"{name} must not be a dask.array.Array: pass what {name}.compute() returns")
+        self.nones = {name: None for name in operator.rows if arguments[name] is None}
+        layout = arguments.get("layout", "NCHW")
+        self.axes = Axes.of(layout)
+        self.out_axes = Axes.of(arguments.get("out_layout") or layout)
+
+    @property
+    def bins(self) -> int:
+        """How many bins a box has."""
+        if "output_size" in self.options:
+            return math.prod(settle.output_size(self.options["output_size"]))
+        grad_output = self.arguments["grad_output"]
+        if getattr(grad_output, "ndim", 0) != 4:
+            return 1  # that is the function's own error
+        return int(grad_output.shape[self.out_axes.h] * grad_output.shape[self.out_axes.w])
+
+    def maps(self) -> Array:
+        """Return the maps, chunked as tasks take them."""
+        bins = self.bins if self.operator.channels == "bins" else 1
+        return _maps.maps(self.operator, self.arguments[self.operator.maps], self.arguments["layout"], bins)
+
+    def tried(self, boxes: Known | None, arrays: Mapping[str, Array], **more: Any) -> tuple[Any, ...]:
+        """Return what the function makes of no boxes: it checks all arguments, and says shapes and dtypes."""
+        maps = self.operator.maps
+        nothing = {
+            name: _maps.nothing(array.shape if name == maps else (0, *array.shape[1:]), array.dtype)
+            for name, array in arrays.items()
+        }
+        with _doubts.silence():
+            found = getattr(roicy, self.operator.name)(
+                **nothing, **({} if boxes is None else boxes.none()), **self.options, **self.nones, **more
+            )
+        return found if isinstance(found, tuple) else (found,)
+
+    def call(self, arrays: Mapping[str, Array], **options: Any) -> _tasks.Call:
+        """Return what all tasks have in common."""
+        return _tasks.Call(
+            self.operator.name,
+            {**self.options, **self.nones, **options},
+            tuple(arrays),
+            tuple(array.dtype for array in arrays.values()),
+            self.threads,
+        )
+
+    def blocks(self, arrays: Mapping[str, Array], chunk: int, group: int, c: int) -> list[Any]:
+        """Return which chunks belong to a chunk of images, a group of boxes and a chunk of channels."""
+        found = []
+        for name, array in arrays.items():
+            if name == self.operator.maps:
+                block = self.axes.ordered(chunk, c, 0, 0)
+            elif _maps.has_channels(name):
+                block = self.out_axes.ordered(group, c, 0, 0)
+            else:
+                block = (group, *(0,) * (array.ndim - 1))
+            found.append(TaskRef((array.name, *block)))
+        return found
+
+    def token(self, boxes: Known, arrays: Mapping[str, Array], groups: Groups) -> str:
+        """Return a name for all that a result depends on."""
+        names = [array.name for array in arrays.values()]
+        found: str = tokenize(
+            names, boxes.rois.boxes, boxes.images, groups, self.options, self.threads, self.own.get("chunks")
+        )
+        return found

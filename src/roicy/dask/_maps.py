@@ -1,0 +1,121 @@
+"""Maps, and other arrays of a call, as graphs take them: known chunks, and what belongs together in one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import dask
+import numpy as np
+from dask import array as da
+from dask.array import Array
+from dask.utils import parse_bytes
+
+from roicy import _arguments as settle
+from roicy._types import DType, Layout, NumPyArray
+from roicy.dask._records import Operator
+
+
+class Axes(NamedTuple):
+    """Where images or boxes, channels, rows and columns are in an array."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+
+    @classmethod
+    def of(cls, layout: Layout) -> Axes:
+        """Return those of a layout."""
+        return cls(0, 1, 2, 3) if settle.layout(layout) == "NCHW" else cls(0, 3, 1, 2)
+
+    def ordered(self, n: Any, c: Any, h: Any, w: Any) -> tuple[Any, Any, Any, Any]:
+        """Return one value for each axis, in the order of the axes."""
+        values = [n] * 4
+        values[self.c], values[self.h], values[self.w] = c, h, w
+        return tuple(values)
+
+
+def known(name: str, value: Any) -> Array:
+    """Return a Dask array all chunks of which are known."""
+    if not isinstance(value, Array):
+        raise TypeError(
+            f"{name} must be a dask.array.Array, got {type(value).__module__}.{type(value).__qualname__}: "
+            f"dask.array.from_array({name}, chunks=...) makes one; of arrays that fit in memory, the "
+            "functions of roicy need none"
+        )
+    if any(math.isnan(length) for length in value.shape):
+        raise ValueError(
+            f"{name} must have chunks of known sizes, got {value.chunks}: {name}.compute_chunk_sizes() "
+            "computes the array to find them"
+        )
+    return value
+
+
+def maps(operator: Operator, value: Any, layout: Layout, bins: int = 1) -> Array:
+    """Return maps, chunked as a task can take them: along images, and along channels that are apart."""
+    name, axes = operator.maps, Axes.of(layout)
+    array = known(name, value)
+    if array.ndim == 3 and name == "images":
+        array = array[None]
+    settle.features_shape(array, layout, name)
+    merged: dict[int, Any] = {axis: -1 for axis in (axes.h, axes.w) if len(array.chunks[axis]) > 1}
+    if operator.channels == "together" or operator.returns == "slopes":
+        merged[axes.c] = -1
+    elif operator.channels == "bins":
+        merged[axes.c] = whole_bins(array.chunks[axes.c], bins)
+    return array.rechunk(merged) if merged else array
+
+
+def whole_bins(lengths: Sequence[int], bins: int) -> tuple[int, ...]:
+    """Return chunks of channels that hold all bins of each channel of the result."""
+    ends = np.cumsum(lengths)
+    if ends[-1] % bins:
+        return tuple(lengths)  # that is the function's own error
+    ends = np.unique(-(-ends // bins) * bins)
+    return tuple(np.diff(ends, prepend=0).tolist())
+
+
+def rows(operator: Operator, arguments: Mapping[str, Any], count: int, axes: Axes) -> dict[str, Array]:
+    """Return what else has a row for each box, as Dask arrays in one piece along bins."""
+    found = {}
+    for name in operator.rows:
+        value = arguments[name]
+        if value is None:
+            continue
+        if isinstance(value, np.ndarray):
+            value = da.from_array(value, chunks=-1)
+        array = known(name, value)
+        if array.shape[:1] != (count,):
+            raise ValueError(
+                f"{name} must have a row for each of the {count} rows of {operator.boxes}, "
+                f"got shape {array.shape}"
+            )
+        kept = {0, axes.c} if has_channels(name) else {0}
+        merged = {axis: -1 for axis in range(array.ndim) if axis not in kept and len(array.chunks[axis]) > 1}
+        found[name] = array.rechunk(merged) if merged else array
+    return found
+
+
+def has_channels(name: str) -> bool:
+    """Return whether what has a row for each box has channels."""
+    return name in ("grad_output", "argmax")
+
+
+def nothing(shape: Sequence[int], dtype: DType) -> NumPyArray:
+    """Return an array of a shape that takes no memory, for a call that reads none of it."""
+    return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+
+
+def rows_of_a_chunk(given: Any, row: Sequence[int], dtype: DType) -> int:
+    """Return how many rows a chunk has: what the caller says, or as many as Dask's chunks have bytes."""
+    if isinstance(given, str):
+        if given != "auto":
+            raise ValueError(f"boxes_per_chunk must be 'auto' or an int of at least 1, got {given!r}")
+        room: int = parse_bytes(dask.config.get("array.chunk-size"))
+        return max(1, room // max(1, math.prod(row) * dtype.itemsize))
+    most = settle.integer("boxes_per_chunk", given)
+    if most < 1:
+        raise ValueError(f"boxes_per_chunk must be 'auto' or an int of at least 1, got {most}")
+    return most

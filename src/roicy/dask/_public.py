@@ -1,0 +1,120 @@
+"""The public functions, made of their records: signatures and documentation are those of roicy's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import roicy
+from roicy.dask import _boxwise, _mapwise, _rowwise
+from roicy.dask._given import Given
+from roicy.dask._records import OPERATORS, Operator
+
+_BUILD: dict[str, Callable[[Given], Any]] = {
+    "boxes": _boxwise.pooled,
+    "maps": _mapwise.gradient,
+    "slopes": _boxwise.slopes,
+    "vectors": _rowwise.made,
+    "masks": _rowwise.made,
+}
+
+_ADDED = {
+    "order": (
+        "rois",
+        """order : {{"rois", "image"}}, optional
+    In which order the rows of the result are. "rois": that of `{boxes}`. "image": that of the images, in
+    which they are computed: nothing is moved between chunks, and the order is returned, too.""",
+    ),
+    "chunks": (
+        "auto",
+        """chunks : optional
+    Chunks of the result, as `dask.array` takes them everywhere: those of the maps are
+    ``{maps}.chunks``. "auto": whole images, as many as fit. Rows and columns are not divided.""",
+    ),
+    "boxes_per_chunk": (
+        "auto",
+        """boxes_per_chunk : int or "auto", optional
+    At most so many rows in a chunk of the result; "auto": as many as Dask's ``array.chunk-size`` has
+    bytes for, 128 MiB unless it is set.""",
+    ),
+    "num_threads": (
+        1,
+        """num_threads : int, optional
+    Threads of a task: at most as many as the machine has cores for each task that the worker runs at
+    once.""",
+    ),
+}
+_OWN = {
+    "boxes": ("order", "boxes_per_chunk", "num_threads"),
+    "maps": ("chunks", "num_threads"),
+    "slopes": ("boxes_per_chunk", "num_threads"),
+    "vectors": ("num_threads",),
+    "masks": ("boxes_per_chunk", "num_threads"),
+}
+
+
+def public(name: str) -> Callable[..., Any]:
+    """Return the function of Dask arrays that has the name of one of roicy's."""
+    operator = OPERATORS[name]
+    eager = getattr(roicy, name)
+    own = _OWN[operator.returns]
+    signature = _signature(eager, own)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        return _BUILD[operator.returns](Given(operator, given.arguments))
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "roicy.dask"
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__doc__ = _documentation(operator, eager, own)
+    return function
+
+
+def _signature(eager: Callable[..., Any], own: tuple[str, ...]) -> inspect.Signature:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(eager).parameters.values()
+    kept = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in parameters
+        if parameter.name not in ("out", "window")
+    ]
+    return inspect.Signature(
+        [*kept, *(inspect.Parameter(name, keyword, default=_ADDED[name][0]) for name in own)]
+    )
+
+
+def _documentation(operator: Operator, eager: Callable[..., Any], own: tuple[str, ...]) -> str:
+    summary = (eager.__doc__ or "").partition("\n")[0].rstrip(".")
+    arrays = [name for name in (operator.maps, *operator.rows) if name != "input_shape"]
+    added = "\n".join(_ADDED[name][1].format(boxes=operator.boxes, maps="features") for name in own)
+    ordered = operator.returns == "boxes"
+    return f"""{summary}, of Dask arrays.
+
+`roicy.{operator.name}` in chunks: the same arguments, less `out`, and the same result to the last bit.
+Nothing is computed yet; what is wrong with known boxes, options, shapes and dtypes is an error now.
+
+Parameters
+----------
+{", ".join(arrays)} : dask.array.Array
+    As in `roicy.{operator.name}`, of chunks of known sizes, which may be NumPy's or CuPy's.
+{operator.boxes}
+    As in `roicy.{operator.name}`, in host memory.
+{added}
+
+Returns
+-------
+dask.array.Array
+    As `roicy.{operator.name}` returns it.{ORDER if ordered else ""}
+
+See Also
+--------
+roicy.{operator.name} : The function of arrays in memory, which says what all other arguments are.
+"""
+
+
+ORDER = """
+order : ndarray, shape (K,), int64
+    With ``order="image"`` only, last: row ``i`` of the result is of box ``order[i]``."""

@@ -1,0 +1,60 @@
+"""What is made of each row of its arguments by itself: vectors of images, masks laid over images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask import array as da
+from dask.array import Array
+from dask.base import tokenize
+
+from roicy._backend import adopt
+from roicy.dask import _graph as graph
+from roicy.dask import _maps, _tasks
+from roicy.dask._given import Given
+from roicy.dask._graph import Task, TaskRef
+
+
+def made(given: Given) -> Array:
+    """Return the result, in chunks of rows as the first argument that is a Dask array has them."""
+    operator = given.operator
+    if given.options.get("to", "masks") != "masks":
+        raise ValueError(f"to must be 'masks': the others have no shape, got {given.options['to']!r}")
+    arrays = {name: _in_rows(name, given.arguments[name]) for name in operator.rows}
+    first = next(iter(arrays.values()))
+    for name, array in arrays.items():
+        if array.shape[:1] != first.shape[:1]:
+            raise ValueError(
+                f"{name} must have as many rows as {operator.rows[0]}, {first.shape[0]}, "
+                f"got shape {array.shape}"
+            )
+    (tried,) = given.tried(None, arrays)
+    lengths = first.chunks[0]
+    if "boxes_per_chunk" in given.own:
+        most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], tried.shape[1:], tried.dtype)
+        lengths = tuple(part for length in lengths for part in _divided(length, most))
+    arrays = {name: array.rechunk({0: lengths}) for name, array in arrays.items()}
+    call = given.call(arrays)
+    names = [array.name for array in arrays.values()]
+    name = f"{operator.name}-{tokenize(names, given.options, given.threads)}"
+    others = (0,) * (tried.ndim - 1)
+    tasks: dict[Any, Any] = {}
+    for number in range(len(lengths)):
+        refs = [TaskRef((array.name, number, *(0,) * (array.ndim - 1))) for array in arrays.values()]
+        tasks[(name, number, *others)] = Task((name, number, *others), _tasks.run, call, {}, *refs)
+    chunks = (lengths, *((length,) for length in tried.shape[1:]))
+    layer = graph.layer(name, tasks, list(arrays.values()))
+    return graph.array(layer, name, chunks, graph.meta(first, tried.ndim, tried.dtype))
+
+
+def _in_rows(name: str, value: Any) -> Array:
+    # chunked along rows alone
+    if name == "boxes" and not isinstance(value, Array):
+        value = da.from_array(adopt(boxes=value)[1], chunks=-1)
+    array = _maps.known(name, value)
+    merged = {axis: -1 for axis in range(1, array.ndim) if len(array.chunks[axis]) > 1}
+    return array.rechunk(merged) if merged else array
+
+
+def _divided(length: int, most: int) -> list[int]:
+    return [min(most, length - begin) for begin in range(0, length, most)] or [0]

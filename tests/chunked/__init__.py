@@ -1,0 +1,1 @@
+"""`roicy.dask`, where Dask is installed: the results of `roicy`, whatever the chunks are."""

@@ -1,0 +1,35 @@
+"""Arrays in drawn chunks, and the operators' calls on them."""
+
+import contextlib
+from unittest import mock
+
+import dask
+import dask.array as da
+import numpy as np
+from hypothesis import strategies as st
+from operators import operator as operator_module
+
+import roicy.dask
+
+
+@st.composite
+def divided(draw, length):
+    """Lengths of chunks of an axis."""
+    if not length:
+        return (0,)
+    cuts = sorted(draw(st.sets(st.integers(1, length - 1), max_size=3))) if length > 1 else []
+    return tuple(np.diff([0, *cuts, length]).tolist())
+
+
+@st.composite
+def chunked(draw, array):
+    """The same array in chunks."""
+    chunks = tuple(draw(divided(length)) for length in array.shape)
+    return da.from_array(array, chunks=chunks)
+
+
+@contextlib.contextmanager
+def on_dask(scheduler="synchronous"):
+    """The operators' records call `roicy.dask`, and what is computed is computed here."""
+    with mock.patch.object(operator_module, "roicy", roicy.dask), dask.config.set(scheduler=scheduler):
+        yield

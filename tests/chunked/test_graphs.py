@@ -1,0 +1,194 @@
+"""What a call makes: a graph of as many tasks as there are groups, of which nothing has run."""
+
+import inspect
+import pickle
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("dask.array", reason="dask[array] is not installed")
+
+import dask
+import dask.array as da
+from closeness import assert_same_bits
+from cuda_host import arrays
+
+import roicy
+import roicy.dask
+from roicy.dask import _tasks
+
+RNG = np.random.default_rng(0)
+FEATURES = RNG.random((6, 4, 9, 8), np.float32)
+ROIS = np.column_stack([RNG.integers(0, 6, 20), RNG.random((20, 2)) * 4, RNG.random((20, 2)) * 4 + 4])
+MAPS = da.from_array(FEATURES, chunks=(2, 2, 9, 8))
+
+
+def never(block_info=None):
+    raise AssertionError("a chunk was computed")
+
+
+UNREAD = da.map_blocks(never, chunks=MAPS.chunks, dtype=np.float32, meta=np.empty((0,) * 4, np.float32))
+
+
+def test_nothing_is_computed_early():
+    pooled, argmax, order = roicy.dask.roi_pool(UNREAD, ROIS, 2, return_argmax=True, order="image")
+    roicy.dask.roi_pool_backward(pooled, argmax, ROIS[order], FEATURES.shape)
+    roicy.dask.roi_align_backward_rois(roicy.dask.roi_align(UNREAD, ROIS, 2), UNREAD, ROIS)
+    roicy.dask.rmac_backward(roicy.dask.rmac(UNREAD), UNREAD)
+    with pytest.raises(AssertionError, match="a chunk was computed"):
+        pooled.compute(scheduler="synchronous")
+
+
+def test_names_follow_from_what_is_given():
+    def name(features=MAPS, rois=ROIS, size=2, **options):
+        return roicy.dask.roi_align(features, rois, size, **options).name
+
+    again = da.from_array(FEATURES.copy(), chunks=(2, 2, 9, 8))
+    assert name() == name(again, ROIS.copy()) and name().startswith("roi_align-")
+    others = [
+        name(),
+        name(rois=ROIS + np.array([0, 1, 1, 1, 1])),
+        name(size=3),
+        name(MAPS + 1),
+        name(MAPS.rechunk((1, 4, 9, 8))),
+        name(aligned=False),
+        name(boxes_per_chunk=2),
+        name(rois=ROIS.astype(np.float32)),
+    ]
+    assert len(set(others)) == len(others)
+
+
+def test_graphs_grow_with_groups_of_boxes():
+    def tasks(count, order, images):
+        rois = np.column_stack([images(count), np.tile([1, 1, 5, 6], (count, 1))]).astype(np.float32)
+        found = roicy.dask.roi_align(MAPS, rois, 2, order=order)
+        found = found[0] if order == "image" else found
+        return len(found.dask) - len(MAPS.dask)
+
+    def sorted_images(count):
+        return np.sort(RNG.integers(0, 6, count))
+
+    def any_images(count):
+        return RNG.integers(0, 6, count)
+
+    for order in ("image", "rois"):
+        assert tasks(1000, order, sorted_images) == tasks(10, order, sorted_images) == 6
+    assert tasks(1000, "image", any_images) == 6
+    assert tasks(1000, "rois", any_images) == 8  # and the boxes' order
+
+
+def test_chunks():
+    found = roicy.dask.roi_align(MAPS, ROIS, 2, boxes_per_chunk=7)
+    assert found.chunks == ((7, 7, 6), (2, 2), (2,), (2,))
+    found, order = roicy.dask.roi_align(MAPS, ROIS, 2, order="image")
+    assert found.chunks[0] == tuple(np.bincount(ROIS[:, 0].astype(int) // 2))
+    np.testing.assert_array_equal(order, np.argsort(ROIS[:, 0] // 2, kind="stable"))
+    with dask.config.set({"array.chunk-size": "256 B"}):  # 32 bytes a row: two channels
+        found, _ = roicy.dask.roi_align(MAPS, ROIS, 2, order="image")
+        assert max(found.chunks[0]) == 8
+    found = roicy.dask.roi_align_backward(found, ROIS, FEATURES.shape, chunks=MAPS.chunks)
+    assert found.chunks == MAPS.chunks
+    found = roicy.dask.ps_roi_align(MAPS.rechunk((3, (1, 3), 9, 8)), ROIS, (1, 2))
+    assert found.chunks[1] == (1, 1)
+    found = roicy.dask.roi_align(MAPS, ROIS[:0], 2)
+    assert found.shape == (0, 4, 2, 2) and found.compute().shape == (0, 4, 2, 2)
+
+
+def test_functions_and_graphs_travel():
+    assert pickle.loads(pickle.dumps(roicy.dask.roi_align)) is roicy.dask.roi_align
+    found = roicy.dask.roi_align(MAPS, ROIS, 2)
+    again = pickle.loads(pickle.dumps(found))
+    assert_same_bits(again.compute(), found.compute())
+
+
+@pytest.mark.parametrize("name", [name for name in roicy.dask.__all__ if name != "rmac_regions"])
+def test_signatures_and_documentation(name):
+    eager = inspect.signature(getattr(roicy, name)).parameters
+    graph = inspect.signature(getattr(roicy.dask, name)).parameters
+    added = {"order", "boxes_per_chunk", "num_threads", "chunks"}
+    kept = [other for other in eager if other not in ("out", "window")]
+    assert list(graph)[: len(kept)] == kept
+    assert "num_threads" in graph and set(graph) - set(kept) <= added
+    assert all(graph[other].default == eager[other].default for other in kept)
+    documentation = getattr(roicy.dask, name).__doc__
+    assert f"roicy.{name}" in documentation
+    assert all(f"\n{other} :" in documentation for other in set(graph) - set(kept))
+
+
+# ---------------------------------------------------------------- threads
+
+
+def test_threads_of_a_task(monkeypatch):
+    cores = dask.system.CPU_COUNT
+    assert _tasks.threads_at_hand(1) == 1
+    assert _tasks.threads_at_hand(10**6) == cores  # nothing else runs beside the calling thread
+    found = []
+
+    def ask():
+        with dask.config.set(num_workers=max(cores // 2, 1)):
+            found.append(_tasks.threads_at_hand(10**6))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert found == [cores // max(cores // 2, 1)]
+
+
+def test_threads_are_given_back(monkeypatch):
+    roicy.set_num_threads(3)
+    used = []
+    align = roicy.roi_align
+
+    def noted(*arguments, **options):
+        used.append(roicy.get_num_threads())
+        return align(*arguments, **options)
+
+    found = roicy.dask.roi_align(MAPS, ROIS, 2)
+    monkeypatch.setattr(roicy, "roi_align", noted)
+    found.compute(scheduler="synchronous")
+    assert set(used) == {1} and roicy.get_num_threads() == 3
+
+
+# ---------------------------------------------------------------- chunks on a GPU
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_chunks_of_cupy_stay_on_the_device(monkeypatch):
+    arrays.install(monkeypatch)
+
+    def on_device(array, chunks, name):
+        there = da.from_array(array, chunks=chunks).map_blocks(arrays.ndarray, dtype=array.dtype)
+        return da.Array(there.dask, there.name, there.chunks, meta=arrays.ndarray(array[:0, :0, :0, :0]))
+
+    maps = on_device(FEATURES, (2, 2, 9, 8), "maps")
+    grad_output = RNG.random((len(ROIS), 4, 2, 2), np.float32)
+    gradient = on_device(grad_output, (7, 4, 2, 2), "gradient")
+    for found, expected in (
+        (roicy.dask.roi_align(maps, ROIS, 2), roicy.roi_align(FEATURES, ROIS, 2)),
+        (
+            roicy.dask.roi_align_backward(gradient, ROIS, FEATURES.shape, chunks=(2, -1, -1, -1)),
+            roicy.roi_align_backward(grad_output, ROIS, FEATURES.shape),
+        ),
+    ):
+        assert isinstance(found._meta, arrays.ndarray) and found._meta.dtype == np.float32
+        blocks = {key: found.dask[key] for key in dask.core.flatten(found.__dask_keys__())}
+        computed = dask.get(found.__dask_graph__(), list(blocks))
+        assert all(isinstance(block, arrays.ndarray) for block in computed)
+        whole = np.empty(found.shape, found.dtype)
+        begins = [np.cumsum([0, *lengths]) for lengths in found.chunks]
+        for (_, *index), block in zip(blocks, computed, strict=True):
+            places = tuple(slice(b[i], b[i + 1]) for b, i in zip(begins, index, strict=True))
+            whole[places] = block.get()
+        np.testing.assert_allclose(whole, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+
+
+def test_roicy_itself_imports_no_dask(run_python):
+    run_python("import roicy, sys; assert not {'dask', 'roicy.dask'} & set(sys.modules)")
+
+
+def test_without_dask_an_error_says_what_to_install(run_python):
+    source = "import sys; sys.modules['dask'] = sys.modules['dask.array'] = None; import roicy.dask"
+    done = run_python(source, check=False)
+    assert "roicy.dask needs dask.array, which cannot be imported" in done.stderr

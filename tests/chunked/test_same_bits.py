@@ -1,0 +1,222 @@
+"""The results of `roicy.dask` are those of `roicy` to the last bit, whatever the chunks are."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("dask.array", reason="dask[array] is not installed")
+
+import dask
+import dask.array as da
+from closeness import assert_same_bits
+from hypothesis import strategies as st
+from operators import of_all, of_sloped
+from strategies import random_values
+
+import roicy
+import roicy.dask
+from chunked.chunks import chunked, divided, on_dask
+
+SHARE = 0.15
+most = st.sampled_from(["auto", 1, 2, 3])
+
+
+@of_all
+def test_pooling(operator, examples):
+    @examples(operator.problems(most_channels=7), st.data(), share=SHARE * operator.share)
+    def hold(problem, data):
+        features, rois, size, options = problem
+        expected = operator.both(features, rois, size, **options)
+        more = {"boxes_per_chunk": data.draw(most), **options}
+        maps = data.draw(chunked(features))
+        with on_dask():
+            found = operator.both(maps, rois, size, **more)
+            by_image = operator.call("", features=maps, rois=rois, output_size=size, order="image", **more)
+            for array, wanted in zip(found, expected, strict=True):
+                assert (array is None) == (wanted is None)
+                if wanted is not None:
+                    assert array.dtype == wanted.dtype and array.shape == wanted.shape
+                    assert_same_bits(array.compute(), wanted)
+            pooled, order = by_image
+        expected = operator.forward(features, rois, size, **options)  # which sign a zero has may differ
+        assert_same_bits(pooled.compute(scheduler="synchronous"), expected[order])
+
+
+@of_all
+def test_gradient_of_maps(operator, examples):
+    @examples(operator.problems(most_channels=7), st.data(), share=SHARE * operator.share)
+    def hold(problem, data):
+        grad_output, argmax = problem.grad_output(), operator.chosen(problem)
+        shape, options = problem.features.shape, problem.options
+        expected = operator.backward(grad_output, problem.rois, shape, argmax, **options)
+        chunks = *(data.draw(divided(length)) for length in shape[:2]), -1, -1
+        given = data.draw(chunked(grad_output))
+        chosen = None if argmax is None else data.draw(chunked(argmax))
+        with on_dask():
+            found = operator.backward(given, problem.rois, shape, chosen, chunks=chunks, **options)
+            assert found.dtype == expected.dtype and found.shape == expected.shape
+            assert_same_bits(found.compute(), expected)
+
+
+@of_sloped
+def test_gradient_of_boxes(operator, examples):
+    @examples(operator.problems(most_channels=7), st.data(), share=SHARE * operator.share)
+    def hold(problem, data):
+        features, rois, _, options = problem
+        grad_output, argmax = problem.grad_output(), operator.chosen(problem)
+        expected = operator.backward_rois(grad_output, features, rois, argmax, **options)
+        given, maps = data.draw(chunked(grad_output)), data.draw(chunked(features))
+        chosen = None if argmax is None else data.draw(chunked(argmax))
+        with on_dask():
+            found = operator.backward_rois(
+                given, maps, rois, chosen, boxes_per_chunk=data.draw(most), **options
+            )
+            assert found.dtype == expected.dtype and found.shape == expected.shape
+            assert_same_bits(found.compute(), expected)
+
+
+RNG = np.random.default_rng(0)
+
+
+def test_gradients_of_offsets_and_mask(examples):
+    features, rois = RNG.random((3, 5, 9, 8)), np.array([[2, 1, 1, 7, 8], [0, 0, 3, 5, 7], [2, 2, 2, 4, 4.0]])
+    offsets, mask = RNG.standard_normal((3, 2, 2, 3)), RNG.random((3, 1, 2, 3))
+    grad_output = RNG.random((3, 5, 2, 3))
+
+    @examples(st.data(), share=0.05)
+    def hold(data):
+        arrays = {
+            "grad_output": grad_output,
+            "features": features,
+            "offsets": offsets,
+            "mask": mask,
+        }
+        given = {name: data.draw(chunked(array)) for name, array in arrays.items()}
+        for name in ("offsets", "mask"):
+            function = f"deform_roi_pool_backward_{name}"
+            expected = getattr(roicy, function)(rois=rois, **arrays)
+            found = getattr(roicy.dask, function)(rois=rois, **given).compute(scheduler="synchronous")
+            assert_same_bits(found, expected)
+        found = roicy.dask.deform_roi_pool(given["features"], rois, given["offsets"], (2, 3), mask=mask)
+        expected = roicy.deform_roi_pool(features, rois, offsets, (2, 3), mask=mask)
+        assert_same_bits(found.compute(scheduler="synchronous"), expected)
+
+
+CROPS = [
+    {},
+    {"fill": [1, 2, 3], "mean": [4, 5, 6], "std": [2, 3, 4], "reverse_channels": True, "out_layout": "NCHW"},
+    {"layout": "NCHW", "dtype": "uint8", "border": "edge", "sampling_ratio": 0},
+    {"layout": "NCHW", "out_layout": "NHWC", "interpolation": "nearest"},
+]
+
+
+@pytest.mark.parametrize("options", CROPS)
+@pytest.mark.parametrize("single", [False, True])
+def test_crops(options, single, examples):
+    order = (0, 1, 2, 3) if options.get("layout") == "NCHW" else (0, 2, 3, 1)
+    images = RNG.integers(0, 256, (3, 3, 17, 13), dtype=np.uint8).transpose(order)
+    boxes = np.column_stack([[2, 0, 2, 1], RNG.random((4, 2)) * 9, RNG.random((4, 2)) * 9 + 5])
+    if single:
+        images, boxes = images[0], boxes[:, 1:]
+    expected = roicy.crop_and_resize(images, boxes, (4, 5), **options)
+    backward = {key: value for key, value in options.items() if key not in ("fill", "mean", "dtype")}
+    grad_output = RNG.random(expected.shape, np.float32)
+
+    @examples(st.data(), share=0.03)
+    def hold(data):
+        with dask.config.set(scheduler="synchronous"):
+            given = data.draw(chunked(images))
+            found = roicy.dask.crop_and_resize(given, boxes, (4, 5), **options)
+            assert found.dtype == expected.dtype
+            assert_same_bits(found.compute(), expected)
+            grad = data.draw(chunked(grad_output))
+            found = roicy.dask.crop_and_resize_backward(grad, boxes, images.shape, **backward)
+            wanted = roicy.crop_and_resize_backward(grad_output, boxes, images.shape, **backward)
+            assert found.shape == images.shape
+            assert_same_bits(found.compute(), wanted)
+            if options.get("interpolation") == "nearest":
+                return
+            more = {"fill": options.get("fill", 0)}
+            found = roicy.dask.crop_and_resize_backward_boxes(grad, given, boxes, **backward, **more)
+            wanted = roicy.crop_and_resize_backward_boxes(grad_output, images, boxes, **backward, **more)
+            assert_same_bits(found.compute(), wanted)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("aggregate", ["sum", "concat"])
+def test_vectors(layout, aggregate, examples):
+    shape = (4, 6, 9, 7) if layout == "NCHW" else (4, 9, 7, 6)
+    features = random_values(RNG, shape, np.float32)
+    options = {"layout": layout, "aggregate": aggregate, "whiten": (RNG.random(6), RNG.random((6, 6)))}
+    expected = roicy.rmac(features, **options)
+    grad_output = random_values(RNG, expected.shape, np.float32)
+    wanted = roicy.rmac_backward(grad_output, features, **options)
+
+    @examples(st.data(), share=0.03)
+    def hold(data):
+        given = data.draw(chunked(features))
+        with dask.config.set(scheduler="synchronous"):
+            assert_same_bits(roicy.dask.rmac(given, **options).compute(), expected)
+            grad = data.draw(chunked(grad_output))
+            assert_same_bits(roicy.dask.rmac_backward(grad, given, **options).compute(), wanted)
+
+
+@pytest.mark.parametrize("threshold", [0.5, None])
+def test_pasted_masks(threshold, examples):
+    masks, boxes = RNG.random((5, 4, 4), np.float32), np.array([[1, 1, 9, 8]] * 5) + np.arange(5)[:, None]
+    expected = roicy.paste_masks(masks, boxes, (12, 14), threshold=threshold)
+
+    @examples(st.data(), share=0.05)
+    def hold(data):
+        given, some = data.draw(chunked(masks)), data.draw(most)
+        for rows in (boxes, data.draw(chunked(boxes))):
+            found = roicy.dask.paste_masks(given, rows, (12, 14), threshold=threshold, boxes_per_chunk=some)
+            assert_same_bits(found.compute(scheduler="synchronous"), expected)
+
+
+# ---------------------------------------------------------------- boxes in every form
+
+
+def test_forms_of_boxes():
+    features = RNG.random((4, 2, 8, 8), np.float32)
+    maps = da.from_array(features, chunks=(2, 1, 8, 8))
+    corners = np.array([[0, 1, 5, 6], [2, 2, 7, 8], [1, 0, 4, 8]], np.float32)
+    images = np.array([3, 0, 3])
+    numbered = np.column_stack([images, corners]).astype(np.float32)
+    grad = RNG.random((3, 2, 2, 2), np.float32)
+    grad_output = da.from_array(grad, chunks=(2, 1, 2, 2))
+    for rois, more in (
+        (numbered, {}),
+        (corners, {"batch_indices": images}),
+        (corners.tolist(), {"batch_indices": images.tolist()}),
+        ([corners[[1]], corners[:0], corners[:0], corners[[0, 2]]], {}),
+    ):
+        expected = roicy.roi_align(features, rois, 2, **more)
+        assert_same_bits(roicy.dask.roi_align(maps, rois, 2, **more).compute(), expected)
+        found = roicy.dask.roi_align_backward_rois(grad_output, maps, rois, **more)
+        wanted = roicy.roi_align_backward_rois(grad, features, rois, **more)
+        if not isinstance(wanted, list):
+            found, wanted = [found], [wanted]
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert_same_bits(one.compute(), other)
+    assert_same_bits(
+        roicy.dask.roi_align(maps[:1], corners, 2).compute(), roicy.roi_align(features[:1], corners, 2)
+    )
+
+
+def test_invalid_rows():
+    features = RNG.random((3, 2, 8, 8), np.float32)
+    maps = da.from_array(features, chunks=(1, 2, 8, 8))
+    rois = np.array(
+        [[5, 0, 0, 4, 4], [2, 0, np.nan, 4, 4], [-1, 0, 0, 4, 4], [np.nan, 0, 0, 4, 4], [1, 0, 0, 4, 4]]
+    )
+    for function in ("roi_align", "roi_pool"):
+        expected = getattr(roicy, function)(features, rois, 2, invalid="nan")
+        found = getattr(roicy.dask, function)(maps, rois, 2, invalid="nan")
+        assert np.isnan(expected[:4]).all()
+        assert_same_bits(found.compute(), expected)
+        with pytest.raises(ValueError, match="rois row 0") as eager:
+            getattr(roicy, function)(features, rois, 2)
+        with pytest.raises(ValueError, match="rois row 0") as graph:
+            getattr(roicy.dask, function)(maps, rois, 2)
+        assert str(graph.value) == str(eager.value)
