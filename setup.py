@@ -64,7 +64,7 @@ LEVELS = {level: LEVELS[level] for level in CHOSEN}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 COMPILED = [
     "cython_api",
-    *(f"cpu.tables.{name}" for name in ("rois", "axis", "grid", "range", "sample", "mask")),
+    *(f"cpu.tables.{name}" for name in ("rois", "axis", "grid", "range", "sample", "mask", "quad")),
     *(f"cpu.runtime.{name}" for name in ("memory", "outputs", "parallel", "work")),
     "cpu.threads",
     "cpu.processor",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _OPTIONAL = frozenset(("argmax", "batch_indices", "levels", "mask", "offsets", "out"))
 _BOXES = frozenset(("boxes", "rois", "RoIs"))
+_QUADS = frozenset(("corners",))
 _INDICES = frozenset(("batch_indices", "levels"))
 # Where an array is, in DLPack's numbers of kinds of devices.
 _HOST = frozenset((1, 3))  # the processor's memory, and that which is pinned for a GPU
@@ -122,13 +123,15 @@ def _made_of_lists(name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         if name in _BOXES:
             return _lists.boxes(name, value)
+        if name in _QUADS:
+            return _lists.quads(name, value)
         if name in _INDICES:
             return _lists.indices(name, value)
     return value
 
 
 def _is_several(name: str, value: Any) -> bool:
-    return type(value) is tuple and (name in _BOXES or name == "out")
+    return type(value) is tuple and (name in _BOXES or name in _QUADS or name == "out")
 
 
 def _is_plain_cupy(array: object) -> bool:

@@ -36,6 +36,16 @@ _LOOKS = {
         "one of the boxes', 1 / 16 for a stride of 16; maps whose channels come last are layout='NHWC'"
     ),
 }
+_LOOKS_OF_QUADS = {
+    "normalised": (
+        "normalised: all lie within 0 ... 1, which is one pixel. Corners are in pixels: multiply them by the "
+        "width and the height of the image, corners * [width, height]"
+    ),
+    "outside": (
+        "as if they were of another map: all lie outside of this image. Images whose channels come first are "
+        "layout='NCHW', those whose channels come last layout='NHWC'"
+    ),
+}
 _SILENCED = "If they are meant, warnings.filterwarnings('ignore', category=roicy.RoisWarning) silences this"
 
 
@@ -61,8 +71,9 @@ def warn(look: str | None, name: str = "rois") -> None:
     while caller.f_back is not None and _is_ours(caller.f_globals):
         caller = caller.f_back
     names = caller.f_globals
+    text = _LOOKS_OF_QUADS[look] if name == "corners" else _LOOKS[look].replace("rois", name)
     warnings.warn_explicit(
-        f"{name} look {_LOOKS[look].replace('rois', name)}. {_SILENCED}",
+        f"{name} look {text}. {_SILENCED}",
         RoisWarning,
         caller.f_code.co_filename,
         caller.f_lineno,

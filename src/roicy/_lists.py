@@ -40,6 +40,40 @@ def boxes(name: str, value: list[Any] | tuple[Any, ...]) -> Any:
     )
 
 
+def quads(name: str, value: list[Any] | tuple[Any, ...]) -> Any:
+    """Return quadrangles as `Numbers`, or as a tuple of arrays and `Numbers`, one for each image."""
+    items = tuple(value)
+    if any(_is_number(item) or _is_row(item) for item in items):
+        raise ValueError(
+            f"{name} must be a list of quadrangles, each a list of four corners [x, y], "
+            f"got a list of numbers or corners: write [[[x, y], ...]] for one quadrangle"
+        )
+    if items and all(map(_is_quad, items)):
+        return _corners(name, items)
+    return tuple(
+        _corners(f"{name}[{index}]", item) if isinstance(item, (list, tuple)) else item
+        for index, item in enumerate(items)
+    )
+
+
+def _is_quad(item: Any) -> bool:
+    if isinstance(item, (list, tuple)):
+        return len(item) > 0 and all(map(_is_row, item))
+    return isinstance(item, np.ndarray) and item.ndim == 2
+
+
+def _corners(name: str, value: list[Any] | tuple[Any, ...]) -> Numbers:
+    if not value:
+        return Numbers(np.empty((0, 4, 2), np.float32))
+    try:
+        found = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name} must be four corners [x, y] each, of numbers: {error}") from error
+    if found.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be four corners [x, y] each, of numbers, got {found.dtype}")
+    return Numbers(found)
+
+
 def indices(name: str, value: list[Any] | tuple[Any, ...]) -> Numbers:
     """Return whole numbers, one for each box."""
     return _array(name, value) if value else Numbers(np.empty(0, np.int64))

@@ -62,6 +62,20 @@ class GridTable(Table, Protocol):
         ...
 
 
+class QuadTable(Protocol):
+    """What a backend knows of quadrangles."""
+
+    @property
+    def first_invalid(self) -> int:
+        """First invalid row, -1 if all are valid."""
+        ...
+
+    @property
+    def look(self) -> str | None:
+        """A word of `roicy._doubts` for quadrangles most of which were meant otherwise, or None."""
+        ...
+
+
 class Streams(Protocol):
     """Of a backend whose results are written after a call has returned: in which order that is."""
 
@@ -240,6 +254,33 @@ class Backend(Protocol):
 
     def mask_runs(self, masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> list[list[int]]:
         """Return how long runs of equal pixels are in each pasted mask, down its columns; first of zeros."""
+        ...
+
+    def quad_table(
+        self,
+        corners: Ndarray,
+        images: Ndarray,
+        count: int,
+        image_size: Size,
+        output_size: Size,
+        sampling_ratio: int,
+    ) -> QuadTable:
+        """Return the perspective views of quadrangles (K, 8) on so many images, the largest of a size."""
+        ...
+
+    def quad_forward(
+        self,
+        table: Any,
+        images: tuple[Ndarray, ...],
+        out: Ndarray,
+        numbers: Ndarray | None,
+        rule: tuple[int, bool],
+    ) -> None:
+        """Fill `out` (K, C, PH, PW) with crops of arrays of images (N, C, H, W), each of as many.
+
+        `numbers` are rows of fill, mean and scale, or None; `rule` is a border, and whether the nearest pixel
+        is meant.
+        """
         ...
 
     def doubts(self, regions: Regions, scale: float) -> str | None:

@@ -85,6 +85,8 @@ BoxLists: TypeAlias = Rows | Sequence[Rows]
 BoxArray: TypeAlias = AnyArray | Rows
 BoxesOfImages: TypeAlias = Sequence[AnyArray | Rows]
 Boxes: TypeAlias = BoxArray | BoxesOfImages
+#: x and y of four corners each, of all images or of each image.
+Quads: TypeAlias = AnyArray | Sequence[AnyArray | Rows] | Sequence[Sequence[AnyArray | Rows]]
 #: A whole number for each box.
 Indices: TypeAlias = AnyArray | Sequence[int]
 #: Where pooled values go, or these and their argmax.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy import _doubts
+from roicy import _doubts, _labels
 from roicy._backend import adopt
 from roicy._kinds import Kind
 from roicy._types import (
@@ -119,7 +119,7 @@ class CropPlan:
 
     def pool(self, images: Sequence[Ndarray], out: Ndarray) -> Ndarray:
         """Cut the boxes out of the images."""
-        self._check_alike(images)
+        check_alike(images)
         finish, kernels = self._finish, self._kernels
         dtype = finish.result_dtype(images[0].dtype)
         labels = images[0].dtype in settle.WIDE_LABELS
@@ -133,13 +133,11 @@ class CropPlan:
         written = settle.written_to(out, False)
         sources = [finish.ordered(settle.nchw(image, self._layout)) for image in images]
         target = settle.nchw(written, finish.layout)
+        bordered = self._plans[0]._options[3] != "edge"
         if labels:
-            numbers = [self._fill_of_labels(run, dtype) for run in _runs_of_labels([*sources, target])]
-            for run, fill in zip(_runs_of_labels([*sources, target]), numbers, strict=True):
-                maps = [_in_parts(source[:, run]) for source in sources]
-                self._apply(tables, maps, _in_parts(target[:, run]), fill)
+            for maps, parts, fill in _labels.runs(sources, target, finish, bordered, kernels.xp):
+                self._apply(tables, maps, parts, fill)
         else:
-            bordered = self._plans[0]._options[3] != "edge"
             self._apply(tables, sources, target, finish.numbers(accumulate, bordered, kernels.xp))
         if written is not out:
             out[...] = written
@@ -155,18 +153,6 @@ class CropPlan:
         if together is not None:
             together.take()
             together.run()
-
-    def _fill_of_labels(self, run: slice, dtype: Any) -> Ndarray | None:
-        # the parts of what some channels are filled with, as numbers that the kernels finish values with
-        fill = self._finish.fill[run]
-        with np.errstate(invalid="ignore"):
-            whole = fill.astype(dtype)
-        if not (whole == fill).all():
-            raise ValueError(f"fill must be whole numbers of {dtype} for images of it, got {fill.tolist()}")
-        if self._plans[0]._options[3] == "edge" or not whole.any():
-            return None
-        found = settle.Finish(whole.view(np.uint16).astype(np.float64), None, None, False, None, "NHWC")
-        return found.numbers("float32", True, self._kernels.xp)
 
     def backward(self, grad_output: Ndarray, out: Any) -> list[Ndarray]:
         """Return the gradient with respect to each array of images."""
@@ -202,7 +188,7 @@ class CropPlan:
         xp = kernels.xp
         if finish.chosen:
             raise ValueError("interpolation must be 'bilinear' for a gradient of boxes, got 'nearest'")
-        self._check_alike(images)
+        check_alike(images)
         accumulate, real = settle.features(images[0], images[0].shape, "images")
         settle.grad_output(grad_output, self._output_shape)
         rois.check_out(out)
@@ -237,13 +223,6 @@ class CropPlan:
 
     # ------------------------------------------------ checks and tables
 
-    def _check_alike(self, images: Sequence[Ndarray]) -> None:
-        for number, image in enumerate(images):
-            if image.dtype != images[0].dtype:
-                raise TypeError(
-                    f"images[{number}] must be {images[0].dtype}, the dtype of images[0], got {image.dtype}"
-                )
-
     def _tables(self, accumulate: Accumulate, purpose: Purpose) -> list[Any]:
         # all of them before anything is written: this is where invalid rows show
         rois, shapes = self._rois, [plan._regions.input_shape for plan in self._plans]
@@ -273,24 +252,6 @@ def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, N
     return settle.Rois(boxes, columns, within, None, rois.given, "boxes"), levels
 
 
-def _runs_of_labels(arrays: Sequence[Ndarray]) -> list[slice]:
-    # Labels are numbers of 16 bits, which sums of float32 hold: runs of channels with evenly spaced parts.
-    channels = arrays[0].shape[1]
-    if all(array.strides[1] == array.itemsize for array in arrays):
-        return [slice(channels)]
-    return [slice(first, first + 1) for first in range(channels)]
-
-
-def _in_parts(array: Ndarray) -> Ndarray:
-    # (n, c, y, x) of wide integers as (n, parts of all c, y, x) of 16 bits
-    last = array.transpose(0, 2, 3, 1)
-    library = settle.library_of(array)
-    strides = (*last.strides[:3], last.itemsize)
-    return (
-        library.lib.stride_tricks.as_strided(last, last.shape, strides).view(np.uint16).transpose(0, 3, 1, 2)
-    )
-
-
 # ---------------------------------------------------------------- with arguments as a caller gives them
 
 
@@ -311,6 +272,15 @@ def settled_images(images: Any, layout: Layout) -> tuple[Images, tuple[Ndarray, 
         given.append(array.shape)
     _check_channels("images", shapes, layout)
     return Images(tuple(shapes), tuple(given), listed), tuple(arrays)
+
+
+def check_alike(images: Sequence[Ndarray]) -> None:
+    """Check that images are of one dtype."""
+    for number, image in enumerate(images):
+        if image.dtype != images[0].dtype:
+            raise TypeError(
+                f"images[{number}] must be {images[0].dtype}, the dtype of images[0], got {image.dtype}"
+            )
 
 
 def settled_shapes(value: Any, layout: Layout) -> Images:

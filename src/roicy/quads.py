@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy import cpu
+from roicy import _doubts, _labels
 from roicy._backend import adopt
 from roicy._types import (
     CONSTANT,
@@ -18,27 +19,33 @@ from roicy._types import (
     Border,
     Flag,
     Indices,
+    Integer,
     Interpolation,
     Invalid,
     Layout,
     Ndarray,
-    NumPyArray,
     OutputSize,
     PerChannel,
+    Quads,
     Size,
 )
+from roicy.crop_plan import check_alike, named, settled_images
+
+if TYPE_CHECKING:
+    from roicy._protocols import Backend
 
 _BORDERS = {"edge": EDGE, "constant": CONSTANT, "reject": REJECT}
 _NAMES = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
 
 
 def crop_quads(
-    images: Array,
-    corners: AnyArray,
+    images: Array | Sequence[Array],
+    corners: Quads,
     output_size: OutputSize,
     *,
     batch_indices: Indices | None = None,
     interpolation: Interpolation = "bilinear",
+    sampling_ratio: Integer = 1,
     border: Border = "constant",
     fill: PerChannel = 0.0,
     mean: PerChannel | None = None,
@@ -57,19 +64,25 @@ def crop_quads(
 
     Parameters
     ----------
-    images : ndarray, shape (N, H, W, C) or (H, W, C)
-        Images of at least one pixel; with ``layout="NCHW"`` the channels come before the rows. float16,
-        bfloat16 (of ml_dtypes), float32, float64, uint8, int8, uint16, int16 or bool, strided in any way.
-    corners : ndarray, shape (K, 4, 2)
+    images : ndarray, shape (N, H, W, C) or (H, W, C), or sequence of ndarray, shape (H_i, W_i, C)
+        Images of at least one pixel, as in `crop_and_resize`: an array, or a list or tuple of images of
+        different sizes, all of one dtype. With ``layout="NCHW"`` the channels come before the rows.
+    corners : ndarray, shape (K, 4, 2), or sequence of N ndarrays, shape (L_i, 4, 2)
         x and y of the corners that become top left, top right, bottom right and bottom left, in pixels of
-        the image, where pixel ``i`` reaches from ``i`` to ``i + 1``. Of rotated boxes, and of OpenCV's
-        rectangles, `rotated_corners` says where they are; corners for OpenCV's functions are these less 0.5.
+        the image, where pixel ``i`` reaches from ``i`` to ``i + 1``; a list or tuple has those of image 0, 1,
+        ... Of rotated boxes, and of OpenCV's rectangles, `rotated_corners` says where they are; corners for
+        OpenCV's functions are these less 0.5.
     output_size : int or (int, int)
         Rows and columns of a crop (PH, PW); an int is both.
     batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
-        The image of each quadrangle, where there are several.
+        The image of each quadrangle, where there are several, and `corners` is one array.
     interpolation : {"bilinear", "nearest"}, optional
-        What a sample is: a mean of the four pixels around it, or the pixel that it lies in.
+        What a sample is: a mean of the four pixels around it, or the pixel that it lies in. "nearest" is for
+        labels.
+    sampling_ratio : int, optional
+        Samples for each pixel of a crop, along either axis, of which it is the mean; 128 at the most. 0 is
+        for as many as it covers pixels of the image along the quadrangle's longer sides, up to 128: a crop
+        that is smaller than its quadrangle has no aliasing then. 1 with ``interpolation="nearest"``.
     border, fill, mean, std, reverse_channels, layout, out_layout, dtype : optional
         As in `crop_and_resize`.
     invalid : {"raise", "nan"}, optional
@@ -87,28 +100,28 @@ def crop_quads(
     ------
     TypeError, ValueError
         If an argument is not as listed, or a row of `corners` is invalid and ``invalid="raise"``.
-    NotImplementedError
-        For images on a GPU.
 
     See Also
     --------
-    crop_and_resize : The same of boxes, of more samples for a pixel and of lists of images.
+    crop_and_resize : The same of boxes, and its gradients.
     rotated_corners : The corners of rotated boxes.
 
     Notes
     -----
-    Pixel (p, q) of a crop is one sample, where the perspective view that lays the corners of the crop on
-    those of the quadrangle has the point ((p + 0.5) / PH, (q + 0.5) / PW). Of a parallelogram, and so of a
-    rotated box, that is as in `roi_align_rotated` with ``sampling_ratio=1``, to rounding, inside of the
-    image. What lies behind the horizon is `fill`. Of three corners in a line there is no such view: what the
-    crop holds then has no meaning, but is finite.
+    The middle of pixel (p, q) of a crop is where the perspective view that lays the corners of the crop on
+    those of the quadrangle has the point ((p + 0.5) / PH, (q + 0.5) / PW); several samples are in the middle
+    of as many equal parts of the pixel. Of a parallelogram, and so of a rotated box, that is as in
+    `roi_align_rotated` with the same ``sampling_ratio``, to rounding, inside of the image. What lies behind
+    the horizon is `fill`. Of three corners in a line there is no such view: what the crop holds then has no
+    meaning, but is finite.
 
     With the matrix that ``cv2.getPerspectiveTransform`` finds between these corners, less 0.5, and those of
     the crop, (-0.5, -0.5), (PW - 0.5, -0.5), (PW - 0.5, PH - 0.5) and (-0.5, PH - 0.5),
     ``cv2.warpPerspective`` gives the same to its own rounding; with corners at (0, 0), (PW, 0), ..., as is
     often seen, what is cut is half a pixel off.
 
-    Samples are placed and summed in float32. Results do not depend on the number of threads.
+    Samples are placed and summed in float32; labels of wider integers keep every bit. Results do not depend
+    on the number of threads. An image in host memory has at most 2 GiB.
 
     Examples
     --------
@@ -122,26 +135,22 @@ def crop_quads(
            [ 1.,  5.,  9., 13.],
            [ 0.,  4.,  8., 12.]], dtype=float32)
     """
-    kernels, images, corners, batch_indices, out = adopt(
-        images=images, corners=corners, batch_indices=batch_indices, out=out
+    kernels, corners, batch_indices, out, *arrays = adopt(
+        corners=corners, batch_indices=batch_indices, out=out, **named(images)
     )
-    source: Ndarray = images
-    if kernels.streams is not None:
-        raise NotImplementedError(
-            "crops are not there yet for images on a GPU: images must be in host memory"
-        )
     order = settle.layout(layout)
-    if source.ndim == 3:
-        source = source[None]
-    shape = settle.features_shape(source, order, "images")
-    maps = settle.nchw(source, order)
-    count, channels, rows, columns = maps.shape
-    if not (rows and columns):
-        raise ValueError(f"images must have at least one pixel, got shape {shape}")
+    shapes, sources = settled_images(tuple(arrays) if isinstance(images, (list, tuple)) else arrays[0], order)
+    maps = tuple(settle.nchw(source, order) for source in sources)
+    _check_pixels(maps, shapes.listed)
+    check_alike(maps)
     size: Size = settle.output_size(output_size)
-    quads, indices = _settled(corners, batch_indices, count)
+    quads = _settled(kernels, corners, batch_indices, shapes.total)
     nearest = settle.interpolation(interpolation) == "nearest"
+    ratio = settle.rotated_sampling_ratio(sampling_ratio, "quadrangles")
+    if nearest and ratio != 1:
+        raise ValueError(f"sampling_ratio must be 1 for interpolation='nearest', got {sampling_ratio}")
     rule = _BORDERS[settle.border(border)], nearest
+    channels, dtype_in = maps[0].shape[1], maps[0].dtype
     finish = settle.finish(
         channels,
         order,
@@ -153,65 +162,62 @@ def crop_quads(
         out_layout=out_layout,
         chosen=nearest,
     )
-    if source.dtype not in settle.WIDE_LABELS:
-        settle.features(source, source.shape, "images")
-    elif nearest:
-        raise TypeError(f"images must have at most 16 bits for integers, got {source.dtype}")
-    result = finish.result_dtype(source.dtype)
-    k = len(quads)
+    labels = dtype_in in settle.WIDE_LABELS
+    if not labels:
+        settle.features(maps[0], maps[0].shape, "images")
+    result = finish.result_dtype(dtype_in)
+    raising = settle.invalid(invalid) == "raise"
+    k = len(quads.boxes)
     crop_shape = (k, channels, *size) if finish.layout == "NCHW" else (k, *size, channels)
-    crops: Ndarray = settle.out(out, crop_shape, result, images, corners)
-    valid = np.isfinite(quads).all(axis=(1, 2)) & (indices >= 0) & (indices < count)
-    if settle.invalid(invalid) == "raise" and not valid.all():
-        row = int(valid.argmin())
-        raise ValueError(
-            f"corners row {row}, {quads[row].tolist()} of image {int(indices[row])}, must be finite numbers "
-            f"of an image of at least 0 and below N = {count}; invalid='nan' accepts such rows"
-        )
-    numbers = finish.numbers("float32", True, np)
-    if numbers is None:
-        numbers = np.zeros((3, channels + 16), np.float32)
-        numbers[2] = 1
-    if finish.reversed:  # the last channel of the result is the first one of the image
-        numbers[:, :channels] = numbers[:, :channels][:, ::-1].copy()
+    crops: Ndarray = settle.out(out, crop_shape, result, *sources, *quads.given)
+    image_size = max(array.shape[2] for array in maps), max(array.shape[3] for array in maps)
+    boxes = quads.boxes.astype(np.float64)
+    table = kernels.quad_table(boxes, quads.images, shapes.total, image_size, size, ratio)
+    if raising and table.first_invalid >= 0:
+        raise quads.invalid_row(table.first_invalid, shapes.total)
+    _doubts.warn(table.look, "corners")
+    found: Array = crops
+    if not crops.size:
+        return found
     written = settle.written_to(crops, False)
-    target = finish.ordered(settle.nchw(written, finish.layout))
-    matrices = _views(np.where(valid[:, None, None], quads, 0), size)
-    cpu.quad_forward(maps, matrices, np.where(valid, indices, -1), target, numbers, rule)
+    target = settle.nchw(written, finish.layout)
+    if labels:
+        ordered = [finish.ordered(array) for array in maps]
+        for parts, of_target, numbers in _labels.runs(ordered, target, finish, True, kernels.xp):
+            kernels.quad_forward(table, tuple(parts), of_target, numbers, rule)
+    else:
+        numbers = finish.numbers("float32", True, kernels.xp)
+        if numbers is not None and finish.reversed:  # here the target is, whose last channel comes first
+            numbers[:, :channels] = numbers[:, :channels][:, ::-1].copy()
+        kernels.quad_forward(table, maps, finish.ordered(target), numbers, rule)
     if written is not crops:
         crops[...] = written
-    found: Array = crops
     return found
 
 
-def _settled(corners: Any, batch_indices: Any, images: int) -> tuple[NumPyArray, NumPyArray]:
-    # corners in float64 and the image of each, in memory of their own
-    if corners.ndim != 3 or corners.shape[1:] != (4, 2):
-        raise ValueError(f"corners must have shape (K, 4, 2), x and y of four corners, got {corners.shape}")
-    if batch_indices is None and images != 1:
+def _check_pixels(maps: tuple[Ndarray, ...], listed: bool) -> None:
+    for number, array in enumerate(maps):
+        if not (array.shape[2] and array.shape[3]):
+            name = f"images[{number}]" if listed else "images"
+            raise ValueError(f"{name} must have at least one pixel, got shape {array.shape}")
+
+
+def _settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) -> settle.Rois:
+    # eight numbers of each quadrangle, and its image, in memory of their own
+    listed = isinstance(corners, tuple) and bool(corners or not images)
+    if isinstance(corners, tuple) and not listed:
+        corners = kernels.xp.empty((0, 4, 2), np.float32)
+    for number, array in enumerate(corners if listed else (corners,)):
+        if array.shape != (0,) and (array.ndim != 3 or array.shape[1:] != (4, 2)):
+            name, axis = (f"corners[{number}]", "L") if listed else ("corners", "K")
+            raise ValueError(
+                f"{name} must have shape ({axis}, 4, 2), x and y of four corners, got {array.shape}"
+            )
+    if batch_indices is None and images != 1 and not listed:
         raise ValueError(
             f"batch_indices must say the image of each of the corners where N is {images}, got None"
         )
-    found = settle.rois(corners.reshape(len(corners), 8), batch_indices, images, np, _NAMES, name="corners")
-    return found.boxes.astype(np.float64).reshape(-1, 4, 2), found.images
-
-
-def _views(corners: NumPyArray, size: Size) -> NumPyArray:
-    # (K, 3, 3): from column + 0.5, row + 0.5 and 1 of a crop to x, y, with pixels at whole numbers, and the
-    # divisor
-    with np.errstate(all="ignore"):
-        p0, p1, p2, p3 = corners.transpose(1, 2, 0)
-        skew = p0 - p1 + p2 - p3
-        first, second = p1 - p2, p3 - p2
-        determinant = first[0] * second[1] - second[0] * first[1]
-        flat = (skew == 0).all(axis=0)
-        g = np.where(flat, 0, (skew[0] * second[1] - second[0] * skew[1]) / determinant)
-        h = np.where(flat, 0, (first[0] * skew[1] - skew[0] * first[1]) / determinant)
-        rows, columns = size
-        matrices = np.empty((len(corners), 3, 3))
-        matrices[:, :2, 0] = ((p1 - p0 + g * p1) / columns).T
-        matrices[:, :2, 1] = ((p3 - p0 + h * p3) / rows).T
-        matrices[:, :2, 2] = p0.T
-        matrices[:, 2] = np.stack([g / columns, h / rows, np.ones_like(g)], axis=1)
-        matrices[:, :2] -= 0.5 * matrices[:, 2:]
-    return matrices
+    rows: Any = (
+        tuple(array.reshape(-1, 8) for array in corners) if listed else corners.reshape(-1, len(_NAMES))
+    )
+    return settle.rois(rows, batch_indices, images, kernels.xp, _NAMES, name="corners")

@@ -19,6 +19,8 @@ MASK = RNG.random((4, 1, 3, 2), np.float32)
 OF_BINS = np.tile(FEATURES, (1, 6, 1, 1))  # channels for each bin
 IMAGES = FEATURES[:, :3].transpose(0, 2, 3, 1).copy()
 GRAD_CROPS = GRAD[:, :3].transpose(0, 2, 3, 1).copy()
+QUADS = np.array([[[1, 2], [9, 1], [11, 8], [2, 9]], [[8, -2], [9, 9], [-1, 8], [0, 0]]], np.float32)
+IMAGES_OF_QUADS = np.array([1, 0])
 MAPS = [FEATURES, FEATURES[:, :, ::2, ::2].copy()]
 MASKS = RNG.random((4, 7, 7)).astype(np.float32)
 LEVELS = np.array([1, 0, -1, 0], np.int32)
@@ -76,6 +78,12 @@ CALLS = {
     "crop_and_resize": lambda f: f("crop_and_resize", IMAGES, ROIS, (3, 2), mean=(1, 2, 3), fill=2),
     "crop_and_resize list": lambda f: f(
         "crop_and_resize", [IMAGES[0], IMAGES[1, 2:]], ROIS, (3, 2), reverse_channels=True
+    ),
+    "crop_quads": lambda f: f(
+        "crop_quads", IMAGES, QUADS, (3, 2), batch_indices=IMAGES_OF_QUADS, sampling_ratio=2, mean=3
+    ),
+    "crop_quads list": lambda f: f(
+        "crop_quads", [IMAGES[0], IMAGES[1, 2:]], QUADS, (3, 2), batch_indices=IMAGES_OF_QUADS
     ),
     "crop_and_resize_backward": lambda f: f("crop_and_resize_backward", GRAD_CROPS, ROIS, IMAGES.shape),
     "crop_and_resize_backward_boxes": lambda f: f("crop_and_resize_backward_boxes", GRAD_CROPS, IMAGES, ROIS),

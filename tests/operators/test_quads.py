@@ -1,5 +1,7 @@
 """Crops of quadrangles."""
 
+import warnings
+
 import numpy as np
 import pytest
 import reference.quads as reference
@@ -8,6 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import roicy
+
+pytestmark = [
+    pytest.mark.usefixtures("backend"),
+    pytest.mark.filterwarnings("ignore::roicy.RoisWarning"),  # quadrangles beside the image
+]
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (20, 31, 3), dtype=np.uint8)
@@ -41,18 +48,22 @@ def quads(draw, height, width):
     return points[::-1] if draw(st.booleans()) else points
 
 
-@given(data=st.data(), border=st.sampled_from(["constant", "edge", "reject"]), channels=st.integers(1, 6))
-def test_equals_the_reference(data, border, channels):
+@given(
+    data=st.data(),
+    border=st.sampled_from(["constant", "edge", "reject"]),
+    channels=st.integers(1, 6),
+    ratio=st.sampled_from([1, 1, 2, 3, 0]),
+)
+def test_equals_the_reference(data, border, channels, ratio):
     height, width = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 24))
     size = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 40))
     image = smooth(channels, height, width, channels)
     corners = data.draw(quads(height, width))
     layout = data.draw(st.sampled_from(["NCHW", "NHWC"]))
     given = image if layout == "NCHW" else np.ascontiguousarray(image.transpose(1, 2, 0))
-    found = roicy.crop_quads(
-        given, corners[None], size, border=border, fill=100.0, layout=layout, out_layout="NCHW"
-    )
-    wanted = reference.crop(image, corners, size, border=border, fill=100.0)
+    options = {"sampling_ratio": ratio, "border": border, "fill": 100.0}
+    found = roicy.crop_quads(given, corners[None], size, layout=layout, out_layout="NCHW", **options)
+    wanted = reference.crop(image, corners, size, border=border, fill=100.0, ratio=ratio)
     apart = np.abs(found[0] - wanted)
     if border == "reject":  # where a sample lies on the border's very edge, either is right
         assert (apart > 0.05).mean() < 0.2
@@ -62,7 +73,7 @@ def test_equals_the_reference(data, border, channels):
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("out_layout", ["NHWC", "NCHW"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_what_becomes_of_values(layout, out_layout, dtype, reverse):
     """Fill, mean, std, the order of channels and of axes, the dtype: as done one after the other."""
@@ -90,7 +101,7 @@ def test_what_becomes_of_values(layout, out_layout, dtype, reverse):
     np.testing.assert_allclose(
         found.astype(np.float32),
         wanted,
-        rtol=1e-3 if dtype == "float16" else 1e-5,
+        rtol={"float16": 1e-3, "bfloat16": 8e-3}.get(dtype, 1e-5),
         atol=2e-5 if dtype != "uint8" else 1,
     )
 
@@ -114,13 +125,30 @@ def test_layouts_and_dtypes(channels, dtype):
         np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
 
 
-def test_rotated_boxes():
+@pytest.mark.parametrize("ratio", [1, 2, 0])
+@pytest.mark.parametrize("size", [(16, 40), (5, 7), (40, 90)])
+def test_rotated_boxes(size, ratio):
     """Of the corners of a rotated box, inside of the image, the crop is that of `roi_align_rotated`."""
     image = smooth(3, 60, 80, 0).transpose(1, 2, 0).copy()
-    box = np.array([[0, 40, 30, 40, 16, 25]], np.float32)
-    wanted = roicy.roi_align_rotated(image[None], box, (16, 40), sampling_ratio=1, layout="NHWC")
-    found = roicy.crop_quads(image, roicy.rotated_corners(box), (16, 40))
+    boxes = np.array([[0, 40, 30, 40, 16, 25], [0, 35.5, 28.25, 16, 33, -130]], np.float32)
+    wanted = roicy.roi_align_rotated(image[None], boxes, size, sampling_ratio=ratio, layout="NHWC")
+    found = roicy.crop_quads(image, roicy.rotated_corners(boxes), size, sampling_ratio=ratio)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=0.01)
+
+
+def test_a_shrunken_crop_is_the_mean_of_what_it_covers():
+    """Of an upright quadrangle, what `crop_and_resize` makes of the box; stripes of one pixel vanish."""
+    stripes = np.zeros((48, 64, 1), np.float32)
+    stripes[:, ::2] = 200
+    box = np.array([[8.0, 4.0, 56.0, 40.0]])
+    corners = box[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    found = roicy.crop_quads(stripes, corners, (6, 8), sampling_ratio=0)
+    np.testing.assert_allclose(found, 100, rtol=0, atol=1e-4)
+    image = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    for ratio in (0, 3):
+        wanted = roicy.crop_and_resize(image, box, (6, 8), sampling_ratio=ratio)
+        found = roicy.crop_quads(image, corners, (6, 8), sampling_ratio=ratio)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-3)
 
 
 def test_nearest():
@@ -131,6 +159,133 @@ def test_nearest():
     wanted = reference.crop(labels.transpose(2, 0, 1), QUADS[0], (11, 12), nearest=True)
     assert (found[0, ..., 0] == wanted[0]).mean() > 0.98  # a sample may lie on the border of two pixels
     assert np.isin(found, labels).all()
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_labels_keep_every_bit(dtype, layout):
+    """Whatever lies beside them, and whatever they are filled with, reversed or not."""
+    if np.dtype(dtype).kind == "f":
+        labels = RNG.choice([np.inf, -np.inf, np.nan, 0.5], (20, 31, 3)).astype(dtype)
+    else:
+        info = np.iinfo(dtype) if dtype != "bool" else np.iinfo(np.uint8)
+        labels = RNG.integers(info.min, info.max, (20, 31, 3), dtype=info.dtype, endpoint=True).astype(dtype)
+    given = labels if layout == "NHWC" else np.ascontiguousarray(labels.transpose(2, 0, 1))
+    whole = np.array(
+        [[[0, 0], [31, 0], [31, 20], [0, 20]], [[-31, 0], [0, 0], [0, 20], [-31, 20]]], np.float32
+    )
+    fill = (1, 0, 1)
+    options = {"interpolation": "nearest", "fill": fill, "layout": layout, "out_layout": "NHWC"}
+    for reverse in (False, True):
+        found = roicy.crop_quads(given, whole, (20, 31), reverse_channels=reverse, **options)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found[0], labels[..., ::-1] if reverse else labels)
+        np.testing.assert_array_equal(found[1], np.broadcast_to(np.array(fill, dtype), labels.shape))
+
+
+def test_errors_about_labels():
+    labels = np.zeros((4, 4, 1), np.int64)
+    with pytest.raises(ValueError, match="fill must be whole numbers of int64"):
+        roicy.crop_quads(labels, QUADS, 3, interpolation="nearest", fill=0.5)
+    with pytest.raises(ValueError, match="sampling_ratio must be 1 for interpolation='nearest'"):
+        roicy.crop_quads(labels, QUADS, 3, interpolation="nearest", sampling_ratio=0)
+    with pytest.raises(TypeError, match="interpolation='nearest', which keeps every bit"):
+        roicy.crop_quads(labels, QUADS, 3)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "int64"])
+def test_images_of_different_sizes(layout, dtype):
+    """Are cut as each by itself, whatever says which image a quadrangle is of."""
+    images = [
+        RNG.integers(0, 255, (height, width, 3)).astype(dtype)
+        for height, width in ((20, 31), (9, 7), (5, 40))
+    ]
+    if layout == "NCHW":
+        images = [np.ascontiguousarray(image.transpose(2, 0, 1)) for image in images]
+    options = {"layout": layout, "interpolation": "nearest" if dtype == "int64" else "bilinear", "fill": 3}
+    lists = [QUADS[:2], QUADS[:0], QUADS[1:]]
+    wanted = np.concatenate(
+        [
+            roicy.crop_quads(image, quads, (4, 9), **options)
+            for image, quads in zip(images, lists, strict=True)
+        ]
+    )
+    assert_same_bits(roicy.crop_quads(images, lists, (4, 9), **options), wanted)
+    rows, indices = QUADS[[0, 1, 1, 2]], np.array([0, 0, 2, 2])
+    order = [2, 0, 3, 1]
+    found = roicy.crop_quads(tuple(images), rows[order], (4, 9), batch_indices=indices[order], **options)
+    assert_same_bits(found, wanted[order])
+    batch = np.stack([images[0], images[0][::-1]])
+    found = roicy.crop_quads(batch, [QUADS[:1], QUADS], (4, 9), **options)
+    wanted = [
+        roicy.crop_quads(batch[0], QUADS[:1], (4, 9), **options),
+        roicy.crop_quads(batch[1], QUADS, (4, 9), **options),
+    ]
+    assert_same_bits(found, np.concatenate(wanted))
+
+
+@pytest.mark.numpy_only(reason="lists of numbers are the host's")
+def test_lists_of_numbers():
+    wanted = roicy.crop_quads(IMAGE, QUADS, 5)
+    for corners in (QUADS.tolist(), list(QUADS), tuple(map(tuple, QUADS.tolist()))):
+        np.testing.assert_array_equal(roicy.crop_quads(IMAGE, corners, 5), wanted)
+    found = roicy.crop_quads([IMAGE, IMAGE], [QUADS.tolist(), []], 5)
+    np.testing.assert_array_equal(found, wanted)
+    assert roicy.crop_quads(IMAGE, [], 5).shape == (0, 5, 5, 3)
+    for corners, error, says in (
+        (QUADS[0].tolist(), ValueError, "one quadrangle"),
+        ([1, 2], ValueError, "one quadrangle"),
+        ([[[1, 2], [3, 4], [5, 6]]], ValueError, r"corners must have shape \(K, 4, 2\)"),
+        ([[[1, 2], [3, 4], [5, 6], [7]]], ValueError, "four corners"),
+        ([[[1, 2], [3, "x"], [5, 6], [7, 8]]], TypeError, "four corners"),
+        ([QUADS[None]], ValueError, r"corners\[0\] must have shape"),
+    ):
+        with pytest.raises(error, match=says):
+            roicy.crop_quads(IMAGE, corners, 5)
+
+
+def test_lists_and_errors():
+    others = [IMAGE, IMAGE[:9]]
+    for images, corners, changes, error, says in (
+        ([], [], {}, ValueError, "images must be an array or a list of at least one array"),
+        (others, [QUADS], {}, ValueError, "corners must be one array for each of N = 2 images"),
+        (others, QUADS, {}, ValueError, "batch_indices must say"),
+        (others, [QUADS, QUADS[0]], {}, ValueError, r"corners\[1\] must have shape \(L, 4, 2\)"),
+        ([IMAGE, IMAGE[:, :, :2]], [QUADS, QUADS], {}, ValueError, r"images\[1\] must have 3 channels"),
+        ([IMAGE, IMAGE.astype(np.float32)], [QUADS, QUADS], {}, TypeError, r"images\[1\] must be uint8"),
+        ([IMAGE, IMAGE[:0]], [QUADS, QUADS], {}, ValueError, r"images\[1\] must have at least one pixel"),
+        (others, [QUADS, QUADS * np.nan], {}, ValueError, r"corners\[1\] row 0"),
+        (
+            IMAGE,
+            QUADS,
+            {"sampling_ratio": 129},
+            ValueError,
+            "sampling_ratio must be at most 128 for quadrangles",
+        ),
+    ):
+        with pytest.raises(error, match=says):
+            roicy.crop_quads(images, corners, 5, **changes)
+
+
+@pytest.mark.cpu_only(reason="nobody waits for a device to look at boxes")
+@pytest.mark.filterwarnings("error::roicy.RoisWarning")
+def test_what_quadrangles_look_like():
+    """Of corners that are divided by the size of the image, or of another one, a warning says so."""
+    large, images = np.zeros((64, 80, 3), np.uint8), [IMAGE, IMAGE]
+    roicy.crop_quads(IMAGE, QUADS, 4)
+    roicy.crop_quads(IMAGE, QUADS * 0, 4)
+    roicy.crop_quads(large[:4, :4], QUADS / 100, 4)
+    for corners, look in ((QUADS / 100 + 0.1, "normalised"), (QUADS + 500, "of another map")):
+        for pictures, of in ((large, corners), (images, [corners, corners])):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                roicy.crop_quads(pictures, of, 4)
+            (warning,) = caught
+            assert look in str(warning.message) and str(warning.message).startswith("corners look")
+            assert warning.filename == __file__
 
 
 def test_behind_the_horizon_and_without_area():

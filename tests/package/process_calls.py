@@ -91,9 +91,6 @@ every = {name: lambda call=call: call(plain) for name, call in array_calls.CALLS
 every |= {
     "rmac_regions": lambda: roicy.rmac_regions(FEATURES.shape),
     "rotated_corners": lambda: roicy.rotated_corners(TURNED),
-    "crop_quads": lambda: roicy.crop_quads(
-        array_calls.IMAGES[0], roicy.rotated_corners(TURNED[:, 1:]), (3, 2)
-    ),
     "fpn_levels": lambda: roicy.fpn_levels(ROIS, 4),
     "paste_masks windows": lambda: roicy.paste_masks(array_calls.MASKS, ROIS[:, 1:], (12, 17), to="windows"),
     "paste_masks rle": lambda: roicy.paste_masks(array_calls.MASKS, ROIS[:, 1:], (12, 17), to="rle"),

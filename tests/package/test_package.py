@@ -164,6 +164,7 @@ OPTIONS = {
     "crop_quads": {
         "batch_indices": None,
         "interpolation": "bilinear",
+        "sampling_ratio": 1,
         "border": "constant",
         "fill": 0.0,
         "mean": None,

@@ -114,10 +114,16 @@ def check_images(dtype, channels):
     for size in ((5, 4), (33, 70)):
         for border in ("constant", "edge"):
             for function, where in ((roicy.crop_quads, corners), (roicy.crop_and_resize, boxes)):
-                def crop(images, where, **options):
-                    return function(images, where, size, border=border, **options)
+                for ratio in (1, 2):
+                    def crop(images, where, **options):
+                        given = {"border": border, "sampling_ratio": ratio, **options}
+                        return function(images, where, size, **given)
 
-                call(crop, (images, where), crop(images, where))
+                    call(crop, (images, where), crop(images, where))
+            def nearest(images, where, **options):
+                return roicy.crop_quads(images, where, size, interpolation="nearest", **options)
+
+            call(nearest, (images, corners), nearest(images, corners))
 
 
 def check_masks(dtype):

@@ -14,13 +14,28 @@ def view(corners, size):
     return np.append(np.linalg.solve(equations, values), 1).reshape(3, 3)
 
 
-def crop(image, corners, size, *, border="constant", nearest=False, fill=0.0):
+def counts(corners, size, ratio):
+    """Samples of a pixel along rows and along columns: for 0, those that the longer sides have pixels for."""
+    if ratio:
+        return ratio, ratio
+    p, q, r, s = np.asarray(corners, np.float64)
+    down, across = max(np.hypot(*(s - p)), np.hypot(*(r - q))), max(np.hypot(*(q - p)), np.hypot(*(r - s)))
+    return tuple(
+        int(np.clip(np.ceil(side / pixels - 2.0**-10), 1, 128))
+        for side, pixels in zip((down, across), size, strict=True)
+    )
+
+
+def crop(image, corners, size, *, border="constant", nearest=False, fill=0.0, ratio=1):
     """Values (C, PH, PW) of an image (C, H, W)."""
-    matrix = view(corners, size)
-    out = np.empty((len(image), *size))
+    matrix, (rows, columns) = view(corners, size), counts(corners, size, ratio)
+    out = np.zeros((len(image), *size))
     for p, q in np.ndindex(*size):
-        x, y, w = matrix @ (q + 0.5, p + 0.5, 1)
-        out[:, p, q] = fill if w <= 0 else sample(image, y / w - 0.5, x / w - 0.5, border, nearest, fill)
+        for i, j in np.ndindex(rows, columns):
+            x, y, w = matrix @ (q + (j + 0.5) / columns, p + (i + 0.5) / rows, 1)
+            seen = w > 0
+            value = sample(image, y / w - 0.5, x / w - 0.5, border, nearest, fill) if seen else fill
+            out[:, p, q] += value / (rows * columns)
     return out
 
 

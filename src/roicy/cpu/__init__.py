@@ -31,6 +31,7 @@ from roicy.cpu.runtime.work import Team
 from roicy.cpu.tables.axis import AxisTable
 from roicy.cpu.tables.grid import GridTables
 from roicy.cpu.tables.mask import MaskTable
+from roicy.cpu.tables.quad import QuadTable
 from roicy.cpu.tables.range import RangeTable
 from roicy.cpu.tables.rois import ImageTable, RoiTable, doubts
 from roicy.cpu.tables.sample import SampleTable
@@ -59,6 +60,8 @@ __all__ = [
     "openmp",
     "product",
     "put_rows",
+    "quad_forward",
+    "quad_table",
     "range_argmax_error",
     "range_backward",
     "range_forward",
@@ -381,17 +384,31 @@ def _mask_table(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> MaskTable:
     return MaskTable(boxes, masks.shape[1:], pasting, accumulate)
 
 
+def quad_table(
+    corners: NumPyArray,
+    images: NumPyArray,
+    count: int,
+    image_size: Size,
+    output_size: Size,
+    sampling_ratio: int,
+) -> QuadTable:
+    """Return the views of quadrangles (K, 8) on so many images; see `roicy.cpu.tables.quad.QuadTable`."""
+    return QuadTable(corners, images, count, image_size, output_size, sampling_ratio)
+
+
 def quad_forward(
-    images: Ndarray,
-    matrices: NumPyArray,
-    indices: NumPyArray,
+    table: QuadTable,
+    images: tuple[Ndarray, ...],
     out: Ndarray,
-    numbers: Ndarray,
+    numbers: Ndarray | None,
     rule: tuple[int, bool],
 ) -> None:
-    """Fill `out` (K, C, PH, PW) with what matrices (K, 3, 3) show of images (N, C, H, W), those of `indices`.
+    """Fill `out` (K, C, PH, PW) with what the views show of arrays of images (N, C, H, W), each of as many.
 
-    `numbers` are rows of fill, mean and scale of each channel; `rule` is what lies outside, and whether a
-    sample is the nearest pixel.
+    `numbers` are rows of fill, mean and scale of each channel, None for nothing; `rule` is what lies outside,
+    and whether a sample is the nearest pixel.
     """
-    _kernels("float32").quad_forward(images, matrices, indices, out, numbers, rule, threads.for_call())
+    if numbers is None:
+        numbers = np.zeros((3, out.shape[1] + 16), np.float32)
+        numbers[2] = 1
+    _kernels("float32").quad_forward(table, images, out, numbers, rule, threads.for_call())

@@ -15,13 +15,14 @@ from roicy.cuda import state
 from roicy.cuda.apply.axis import AxisKernels
 from roicy.cuda.apply.grid import GridKernels
 from roicy.cuda.apply.mask import MaskKernels
+from roicy.cuda.apply.quad import QuadKernels
 from roicy.cuda.apply.range import RangeKernels
 from roicy.cuda.apply.rows import RowKernels
 from roicy.cuda.apply.sample import SampleKernels
 from roicy.cuda.tables.rois import ImageTable, RoiTable
 
 
-class Kernels(AxisKernels, GridKernels, MaskKernels, RangeKernels, RowKernels, SampleKernels):
+class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, RowKernels, SampleKernels):
     """All kernels on one kind of device; its methods are the functions of `roicy.cpu`.
 
     Parameters

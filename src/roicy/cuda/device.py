@@ -56,7 +56,7 @@ _AXIS_RULES = (
 )
 
 #: The sources that fill tables; all others apply them.
-TABLES = ("rois", "axis", "sample", "range", "grid")
+TABLES = ("rois", "axis", "sample", "range", "grid", "quad")
 
 _STORED = {
     "float16": "float16",
@@ -239,6 +239,13 @@ def finish_options(result: str, accumulate: str, index: str) -> Options:
 
 
 @functools.cache
+def quad_options(stored: str, result: str, index: str) -> Options:
+    """Return the options of the source that cuts quadrangles out of images, and into items of a dtype."""
+    half = (f"-D{result.upper()}",) if result in ("float16", "bfloat16") and result != stored else ()
+    return (*half, *feature_options(stored, "float32", index))
+
+
+@functools.cache
 def table_options(boxes: str, accumulate: str) -> Options:
     """Return the options of a source for boxes of a dtype and weights of a type."""
     return (f"-DBOX={_REAL[boxes]}", f"-DREAL={_REAL[accumulate]}")
@@ -299,11 +306,14 @@ def specialisations() -> Iterator[tuple[str, Options]]:
 def _specialised() -> Iterator[tuple[str, Options]]:
     # (source, options) as launches name them
     yield "argmax", ()
+    yield "quad", ()
     for accumulate in _REAL:
         yield "rows", real_options(accumulate)
     for boxes in _REAL:
         for accumulate in _REAL:
             for source in TABLES:
+                if source == "quad":
+                    continue  # whose numbers are double
                 options = table_options(boxes, accumulate)
                 if source != "axis":
                     yield source, options
@@ -314,6 +324,12 @@ def _specialised() -> Iterator[tuple[str, Options]]:
         for accumulate in _REAL:
             for result in {**_STORED, **_INTEGERS}:
                 yield "finish", finish_options(result, accumulate, index)
+        for stored in _STORED:
+            of_results = (
+                quad_options(stored, result, index) for result in ("float32", "float16", "bfloat16")
+            )
+            for options in dict.fromkeys(of_results):
+                yield "quad_forward", options
     pairs = [(stored, "float64" if stored == "float64" else "float32") for stored in _STORED]
     for index in ("int", "int64"):
         for stored, accumulate in pairs:

@@ -45,6 +45,9 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "grid_backward_rois": {"THREADS": 256},
     # THREADS of a block, and ROWS that it has of a mask's window
     "mask": {"THREADS": 128, "ROWS": 16},
+    "quad": {"THREADS": 128},
+    # QUAD: channels of a thread at the most
+    "quad_forward": {"THREADS": 128, "QUAD": 4},
     # WARPS of a block, each with a channel of its own
     "grid_backward": {"WARPS": 4},
     "range_backward": {"WARPS": 4},

@@ -62,6 +62,8 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 #include "geometry/grid.h"
 #include "geometry/paste.h"
 #include "geometry/rotated.h"
+
+#include "geometry/quad.h"
 #undef BOX
 #undef OF
 

@@ -4,7 +4,7 @@ One piece is some rows of a crop::
 
     row p ──▶ where its samples lie, lanes along the row ──▶ sums [column][channel] ──▶ filled up, normalised ──▶ out
 
-Channels are taken four at a time.
+Channels are taken four at a time. Where a pixel has several samples, as many rows of samples are added up.
 """
 
 from libc.math cimport NAN
@@ -16,18 +16,20 @@ cimport numpy as cnp
 from roicy.cpu.apply.view cimport View, block_at, view_of
 from roicy.cpu.lanes.lanes cimport LANES, element_store, real
 from roicy.cpu.lanes.turned cimport (
-    QUAD, projected_clear, projected_line, projected_places, projected_rule, projected_seen, turned_finish,
-    turned_finished, turned_map, turned_row, turned_samples, turned_step, turned_store, turned_sum,
+    QUAD, projected_add, projected_clear, projected_line, projected_pick, projected_places, projected_rule,
+    projected_seen, projected_share, turned_finish, turned_finished, turned_map, turned_row, turned_samples,
+    turned_step, turned_store, turned_sum,
 )
-from roicy.cpu.runtime.memory cimport borrow, bytes_of, give_back, most_bytes
+from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
+from roicy.cpu.tables.quad cimport QuadTable, QuadView
 from roicy.cpu.tuning cimport CROP_ROWS, SAMPLE_FORWARD_SERIAL_WORK
 
 
 cdef struct QuadForwardCall:
-    const double* view          # (K, 9) from a crop's rows and columns to the map: a matrix each
-    const int64_t* image        # (K), -1 where the row is invalid
-    View images, out
+    const QuadView* view        # (K)
+    View* images                # arrays of as many images each
+    View out
     const real* numbers         # rows of fill, mean and scale, `more` apart
     ptrdiff_t more
     projected_rule rule
@@ -38,94 +40,139 @@ cdef struct QuadForwardCall:
     size_t each                 # bytes of a thread
 
 
+cdef struct QuadRow:
+    # a row of samples on its way, in the memory of a thread
+    turned_map pixels
+    turned_samples samples
+    projected_line line
+    float* sums                 # QUAD of each column, those of a row of samples behind them
+    float* part
+    float* outside              # of each column, where there are several rows of samples
+
+
+cdef inline void quad_row_sum(QuadForwardCall* call, QuadRow* row, ptrdiff_t limit, float* sums,
+                              int step) noexcept nogil:
+    # The sums of one row of samples; `limit` is how far the map's memory goes, in bytes
+    cdef projected_seen seen = projected_places(&row.pixels, &row.line, call.rule, call.out.columns, &row.samples)
+    row.pixels.together = limit >= seen.reach
+    if call.rule.nearest:
+        projected_pick(&row.pixels, &row.samples, call.out.columns, sums, step)
+    else:
+        turned_sum(&row.pixels, &row.samples, 0, call.out.columns, sums, step)
+    if seen.missing:
+        projected_clear(row.samples.outside, call.out.columns, step, sums)
+
+
+cdef inline void quad_line_at(projected_line* line, const double* matrix, double down, double across) noexcept nogil:
+    # Samples so far `down` in the crop, and so far behind the middle of each column.
+    line.row_x = <float> (matrix[1] * down + matrix[2] + matrix[0] * across)
+    line.row_y = <float> (matrix[4] * down + matrix[5] + matrix[3] * across)
+    line.row_w = <float> (matrix[7] * down + matrix[8] + matrix[6] * across)
+
+
 cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept nogil:
     cdef QuadForwardCall* call = <QuadForwardCall*> settled
-    cdef View* view = &call.images
     cdef View* out = &call.out
-    cdef int64_t k = number // call.bands, band = number % call.bands, image = call.image[k], p, q, c, block, channel
+    cdef int64_t k = number // call.bands, band = number % call.bands, p, q, c, block, channel
     cdef int64_t begin = out.rows * band // call.bands, end = out.rows * (band + 1) // call.bands
-    cdef const double* matrix = call.view + 9 * k
+    cdef const QuadView* view = call.view + k
+    cdef int64_t per_array = call.images.images, image = max(<int64_t> 0, view.image)
+    cdef View* map = call.images + image // per_array
+    cdef const double* matrix = view.matrix
+    cdef int samples = view.rows * view.columns, j, step, row_of, column_of
     cdef float* columns = <float*> (call.scratch + thread * call.each)
-    cdef float* sums = columns + 3 * call.room
     cdef double at
-    cdef turned_map pixels
-    cdef turned_samples samples
+    cdef ptrdiff_t limit
     cdef turned_finish finish
     cdef turned_row to
-    cdef projected_line line
-    cdef int j, step
-    cdef projected_seen seen
-    cdef bint joined
-    samples.offset = <int32_t*> (sums + QUAD * call.room)
-    samples.right, samples.down = samples.offset + call.room, samples.offset + 2 * call.room
-    samples.outside = <float*> samples.offset + 3 * call.room
+    cdef QuadRow row
+    row.sums = columns + 3 * call.room
+    row.part, row.outside = row.sums + QUAD * call.room, row.sums + 2 * QUAD * call.room
+    row.samples.offset = <int32_t*> (row.outside + call.room)
+    row.samples.right, row.samples.down = row.samples.offset + call.room, row.samples.offset + 2 * call.room
+    row.samples.outside = <float*> row.samples.offset + 3 * call.room
     for j in range(4):
-        samples.weight[j] = <float*> samples.offset + (4 + j) * call.room
-    line.x, line.y, line.w = columns, columns + call.room, columns + 2 * call.room
+        row.samples.weight[j] = <float*> row.samples.offset + (4 + j) * call.room
+    row.line.x, row.line.y, row.line.w = columns, columns + call.room, columns + 2 * call.room
     for q in range(<int64_t> call.room):
         at = q + 0.5
         columns[q] = <float> (matrix[0] * at)
         columns[call.room + q] = <float> (matrix[3] * at)
         columns[2 * call.room + q] = <float> (matrix[6] * at)
-    pixels.row, pixels.column, pixels.channel = view.row, view.column, view.channel
-    pixels.height, pixels.width, pixels.dtype = <int> view.rows, <int> view.columns, view.dtype
+    row.pixels.row, row.pixels.column, row.pixels.channel = map.row, map.column, map.channel
+    row.pixels.height, row.pixels.width, row.pixels.dtype = <int> map.rows, <int> map.columns, map.dtype
     to.column, to.channel, to.dtype = out.column, out.channel, out.dtype
-    for block in range((view.channels + QUAD - 1) // QUAD):
+    for block in range((out.channels + QUAD - 1) // QUAD):
         channel = block * QUAD
-        pixels.channels = to.channels = <int> min(<int64_t> QUAD, view.channels - channel)
-        pixels.source = block_at(view, max(<int64_t> 0, image), channel)
-        joined = (view.channel == view.size or view.channels == 1) and view.row > 0 and view.column > 0
+        row.pixels.channels = to.channels = <int> min(<int64_t> QUAD, out.channels - channel)
+        row.pixels.source = block_at(map, image % per_array, channel)
+        limit = -1
+        if (map.channel == map.size or map.channels == 1) and map.row > 0 and map.column > 0:
+            limit = map.limit - row.pixels.source - QUAD * map.size
         for c in range(QUAD):
             finish.fill[c] = <float> call.numbers[channel + c]
             finish.mean[c] = <float> call.numbers[call.more + channel + c]
             finish.scale[c] = <float> call.numbers[2 * call.more + channel + c]
         for p in range(begin, end):
             to.data = block_at(out, k, channel) + p * out.row
-            if image < 0:
+            if view.image < 0:
                 for c in range(to.channels):
                     for q in range(out.columns):
                         element_store(<real> NAN, to.data + c * out.channel + q * out.column, out.dtype)
                 continue
-            at = p + 0.5
-            line.row_x = <float> (matrix[1] * at + matrix[2])
-            line.row_y = <float> (matrix[4] * at + matrix[5])
-            line.row_w = <float> (matrix[7] * at + matrix[8])
-            seen = projected_places(&pixels, &line, call.rule, out.columns, &samples)
-            pixels.together = joined and view.limit - pixels.source >= seen.reach + QUAD * view.size
-            step = turned_step(&to) if call.plain else QUAD
-            turned_sum(&pixels, &samples, 0, out.columns, sums, step)
-            if seen.missing:
-                projected_clear(samples.outside, out.columns, step, sums)
+            step = turned_step(&to) if call.plain and samples == 1 else QUAD
+            if samples == 1:
+                quad_line_at(&row.line, matrix, p + 0.5, 0)
+                quad_row_sum(call, &row, limit, row.sums, step)
+            else:
+                for row_of in range(view.rows):
+                    for column_of in range(view.columns):
+                        quad_line_at(&row.line, matrix, p + (row_of + 0.5) / view.rows,
+                                     (column_of + 0.5) / view.columns - 0.5)
+                        quad_row_sum(call, &row, limit, row.part, QUAD)
+                        projected_add(row.part, row.samples.outside, out.columns, row.sums, row.outside,
+                                      row_of == 0 and column_of == 0)
+                projected_share(<float> (1.0 / samples), out.columns, row.sums, row.outside)
             if not call.plain:
-                turned_finished(&finish, samples.outside, out.columns, sums)
-            turned_store(sums, step, out.columns, &to)
+                turned_finished(&finish, row.samples.outside if samples == 1 else row.outside, out.columns, row.sums)
+            turned_store(row.sums, step, out.columns, &to)
 
 
-def quad_forward(cnp.ndarray images, cnp.ndarray matrices, cnp.ndarray indices, cnp.ndarray out, cnp.ndarray numbers,
-                 tuple rule, int threads):
-    """Fill `out` (K, C, PH, PW) with what matrices (K, 3, 3) show of images (N, C, H, W), those of `indices`."""
+def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray numbers, tuple rule, int threads):
+    """Fill `out` (K, C, PH, PW) with what views show of arrays of images (N, C, H, W), each of as many."""
     cdef QuadForwardCall call
-    cdef int64_t count = cnp.PyArray_DIM(matrices, 0)
-    call.images, call.out = view_of(images), view_of(out)
-    if reach_of(&call.images) > INT32_MAX:
-        images = images.copy()
-        call.images = view_of(images)
-    call.view = <const double*> cnp.PyArray_DATA(matrices)
-    call.image = <const int64_t*> cnp.PyArray_DATA(indices)
+    cdef int64_t i
+    cdef cnp.ndarray array
+    cdef list kept = []
+    call.out = view_of(out)
+    call.view = table.view
     call.numbers = <const real*> cnp.PyArray_DATA(numbers)
     call.more = cnp.PyArray_DIM(numbers, 1)
     call.rule = projected_rule(border=rule[0], nearest=rule[1])
-    call.plain = not numbers[:2].any() and (numbers[2, :call.images.channels] == 1).all()
+    call.plain = not numbers[:2].any() and (numbers[2, :call.out.channels] == 1).all()
     call.room = (<size_t> call.out.columns + LANES - 1) // LANES * LANES
-    call.each = bytes_of(3 + QUAD + 8, call.room, sizeof(float)) + 64
+    call.each = bytes_of(4 + 2 * QUAD + 8, call.room, sizeof(float)) + 64
     if call.each >= most_bytes():
         raise MemoryError("roicy: no memory for a row of this many pixels")
-    if 4.0 * count * call.out.rows * call.out.columns * call.images.channels < SAMPLE_FORWARD_SERIAL_WORK:
+    if 4.0 * table.samples * call.out.channels < SAMPLE_FORWARD_SERIAL_WORK:
         threads = 1
     call.bands = (call.out.rows + CROP_ROWS - 1) // CROP_ROWS
-    threads = <int> max(1, min(threads, count * call.bands))
-    call.scratch = <char*> borrow(threads * call.each)
+    threads = <int> max(1, min(threads, table.quads * call.bands))
+    call.images = <View*> allocate(len(images) * sizeof(View))
+    call.scratch = NULL
     try:
-        run_pieces(quad_forward_piece, &call, count * call.bands, threads)
+        for i in range(len(images)):
+            array = images[i]
+            call.images[i] = view_of(array)
+            if reach_of(&call.images[i]) > INT32_MAX:
+                array = array.copy()
+                call.images[i] = view_of(array)
+                if reach_of(&call.images[i]) > INT32_MAX:
+                    raise ValueError("images must have at most 2 GiB each to cut quadrangles out of them")
+            kept.append(array)
+        call.scratch = <char*> borrow(threads * call.each)
+        run_pieces(quad_forward_piece, &call, table.quads * call.bands, threads)
     finally:
-        give_back(call.scratch)
+        deallocate(call.images)
+        if call.scratch != NULL:
+            give_back(call.scratch)

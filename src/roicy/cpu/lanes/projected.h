@@ -151,6 +151,39 @@ ROICY_NOINLINE void projected_clear(const float *outside, ptrdiff_t count, int s
             memset(sums + step * i, 0, (size_t)step * sizeof(float));
 }
 
+/* Pixels that samples of the nearest one are, `step` floats each: no other one counts, not even without weight. */
+ROICY_INLINE void projected_pick_of(const turned_map *from, const turned_samples *samples, ptrdiff_t count,
+                                    float *sums, int step, const int dtype) {
+    const turned_map map = *from;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const char *const own = map.source + samples->offset[i];
+        const quad pixel = map.together ? quad_together(own, dtype) : quad_apart(own, &map, dtype);
+        memcpy(sums + step * i, &pixel, sizeof pixel);
+    }
+}
+
+ROICY_NOINLINE void projected_pick(const turned_map *map, const turned_samples *samples, ptrdiff_t count,
+                                   float *sums, int step) {
+    ROICY_READ_AS(map->dtype, projected_pick_of, map, samples, count, sums, step);
+}
+
+/* Adds a row of samples, QUAD floats each, to the sums of its pixels, or begins them with it. */
+ROICY_NOINLINE void projected_add(const float *part, const float *missing, ptrdiff_t count, float *sums,
+                                  float *outside, int first) {
+    for (ptrdiff_t i = 0; i < QUAD * count; i++)
+        sums[i] = part[i] + (first ? 0 : sums[i]);
+    for (ptrdiff_t i = 0; i < count; i++)
+        outside[i] = missing[i] + (first ? 0 : outside[i]);
+}
+
+/* Means of sums: each is one of so many samples, of which one is `share`. */
+ROICY_NOINLINE void projected_share(float share, ptrdiff_t count, float *sums, float *outside) {
+    for (ptrdiff_t i = 0; i < QUAD * count; i++)
+        sums[i] *= share;
+    for (ptrdiff_t i = 0; i < count; i++)
+        outside[i] *= share;
+}
+
 /* What becomes of sums, QUAD numbers each: (sum + outside * fill - mean) * scale. */
 typedef struct {
     float fill[QUAD], mean[QUAD], scale[QUAD];

@@ -61,5 +61,10 @@ cdef extern from "projected.h" nogil:
 
     projected_seen projected_places(const turned_map* map, const projected_line* line, projected_rule rule,
                                     ptrdiff_t count, const turned_samples* to) noexcept
+    void projected_pick(const turned_map* map, const turned_samples* samples, ptrdiff_t count, float* sums,
+                        int step) noexcept
+    void projected_add(const float* part, const float* missing, ptrdiff_t count, float* sums, float* outside,
+                       bint first) noexcept
+    void projected_share(float share, ptrdiff_t count, float* sums, float* outside) noexcept
     void projected_clear(const float* outside, ptrdiff_t count, int step, float* sums) noexcept
     void turned_finished(const turned_finish* of, const float* outside, ptrdiff_t count, float* sums) noexcept

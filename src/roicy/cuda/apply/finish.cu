@@ -3,12 +3,8 @@
  *
  *     (value + fill * outside - mean) * scale
  */
+#include "lanes/whole.cuh"
 #include "tables/axis.cuh"
-
-/* what a RESULT may be beside the types of maps */
-typedef signed char int8;
-typedef unsigned short uint16;
-typedef short int16;
 
 struct Finish {
     const REAL *numbers; /* of each channel: fill, and `step` numbers on the mean, and the scale */
@@ -18,12 +14,7 @@ struct Finish {
 };
 
 #ifdef INTEGER
-/* To the nearest, ties to even, and to the ends of the type; of no number 0. */
-INLINE RESULT finished(REAL value) {
-    const REAL least = INTEGER_LEAST, most = INTEGER_MOST;
-    value = value > least ? value : value <= least ? least : 0;
-    return (RESULT)rint(value < most ? value : most);
-}
+INLINE RESULT finished(REAL value) { return whole_of<RESULT>(value, INTEGER_LEAST, INTEGER_MOST); }
 #else
 INLINE RESULT finished(REAL value) { return rounded_to<RESULT>(value); }
 #endif

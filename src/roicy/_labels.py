@@ -1,0 +1,54 @@
+"""Labels of more than 16 bits, which no sum of float32 holds: they are cut as parts of 16 bits each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from roicy import _arguments as settle
+from roicy._types import DType, Ndarray
+
+
+def runs(
+    images: Sequence[Ndarray], target: Ndarray, finish: settle.Finish, bordered: bool, xp: Any
+) -> Iterator[tuple[list[Ndarray], Ndarray, Ndarray | None]]:
+    """Yield images and the target (image, channel, row, column) as maps of parts, and the numbers of these.
+
+    A run has channels whose parts are evenly spaced. All fills are checked before the first one is yielded.
+    """
+    found = _runs([*images, target])
+    numbers = [_fill(finish, run, target.dtype, bordered, xp) for run in found]
+    for run, fill in zip(found, numbers, strict=True):
+        yield [_in_parts(image[:, run]) for image in images], _in_parts(target[:, run]), fill
+
+
+def _runs(arrays: Sequence[Ndarray]) -> list[slice]:
+    channels = arrays[0].shape[1]
+    if all(array.strides[1] == array.itemsize for array in arrays):
+        return [slice(channels)]
+    return [slice(first, first + 1) for first in range(channels)]
+
+
+def _fill(finish: settle.Finish, run: slice, dtype: DType, bordered: bool, xp: Any) -> Ndarray | None:
+    # the parts of what some channels are filled with, as numbers that the kernels finish values with
+    fill = finish.fill[run]
+    with np.errstate(invalid="ignore"):
+        whole = fill.astype(dtype)
+    if not (whole == fill).all():
+        raise ValueError(f"fill must be whole numbers of {dtype} for images of it, got {fill.tolist()}")
+    if not (bordered and whole.any()):
+        return None
+    parts = settle.Finish(whole.view(np.uint16).astype(np.float64), None, None, False, None, "NHWC")
+    return parts.numbers("float32", True, xp)
+
+
+def _in_parts(array: Ndarray) -> Ndarray:
+    # (n, c, y, x) of wide integers as (n, parts of all c, y, x) of 16 bits
+    last = array.transpose(0, 2, 3, 1)
+    library = settle.library_of(array)
+    strides = (*last.strides[:3], last.itemsize)
+    return (
+        library.lib.stride_tricks.as_strided(last, last.shape, strides).view(np.uint16).transpose(0, 3, 1, 2)
+    )

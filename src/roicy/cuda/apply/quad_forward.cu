@@ -1,0 +1,134 @@
+/* Crops of quadrangles: a thread takes up to QUAD channels of a pixel of a crop, and its samples one after the
+ * other. Samples are placed as on the CPU, and mixed in its order.
+ *
+ * Crops go out in any type that there is: which one is an argument, that a source is not compiled for each. */
+#include "lanes/whole.cuh"
+#include "tables/quad.cuh"
+
+/* As in quad.py; those of half precision are there where FLOAT16 and BFLOAT16 are. */
+enum { TO_FLOAT32, TO_FLOAT64, TO_FLOAT16, TO_BFLOAT16, TO_UINT8, TO_INT8, TO_UINT16, TO_INT16, TO_BOOL };
+
+/* What a launch is about: crops of the images `first` to `first` + `images`. */
+struct Crops {
+    const QuadView *views;
+    const REAL
+        *numbers; /* of each channel: fill, and `step` numbers on the mean, and the scale; null: nothing */
+    int64 step, count, first, images;
+    int channels, rows, columns; /* of crops */
+    int height, width;           /* of images */
+    int border, nearest, dtype;
+    int last; /* whether the channels of a crop lie side by side */
+};
+
+INLINE void put(void *out, int64 at, REAL value, int dtype) {
+    switch (dtype) {
+    case TO_FLOAT32:
+        ((float *)out)[at] = value;
+        break;
+    case TO_FLOAT64:
+        ((double *)out)[at] = value;
+        break;
+#ifdef FLOAT16
+    case TO_FLOAT16:
+        ((float16 *)out)[at] = rounded_to<float16>(value);
+        break;
+#endif
+#ifdef BFLOAT16
+    case TO_BFLOAT16:
+        ((bfloat16 *)out)[at] = rounded_to<bfloat16>(value);
+        break;
+#endif
+    case TO_UINT8:
+        ((uint8 *)out)[at] = whole_of<uint8>(value, 0, 255);
+        break;
+    case TO_INT8:
+        ((int8 *)out)[at] = whole_of<int8>(value, -128, 127);
+        break;
+    case TO_UINT16:
+        ((uint16 *)out)[at] = whole_of<uint16>(value, 0, 65535);
+        break;
+    case TO_INT16:
+        ((int16 *)out)[at] = whole_of<int16>(value, -32768, 32767);
+        break;
+    case TO_BOOL:
+        ((bool *)out)[at] = whole_of<bool>(value, 0, 1);
+        break;
+    }
+}
+
+/* Where a row or column of samples begins: `down` rows of the crop and `across` columns from its corner. */
+INLINE float at_row(const double *numbers, double down, double across) {
+    return (float)(numbers[1] * down + numbers[2] + numbers[0] * across);
+}
+
+KERNEL __launch_bounds__(THREADS, 1)
+    quad_forward(VIEW(const STORED, images), VIEW(void, out), const Crops crops) {
+    const QuadView *__restrict__ views = crops.views;
+    const REAL *__restrict__ numbers = crops.numbers;
+    const int rows = crops.rows, columns = crops.columns, groups = (crops.channels + QUAD - 1) / QUAD;
+    const int64 pixels = (int64)rows * columns, count = crops.count * groups * pixels;
+    for (int64 i = blockIdx.x * (int64)THREADS + threadIdx.x; i < count; i += gridDim.x * (int64)THREADS) {
+        const int64 k = i / (groups * pixels), within = i - k * groups * pixels;
+        const int64 pixel = crops.last ? within / groups : within % pixels;
+        const int first = QUAD * (int)(crops.last ? within % groups : within / pixels);
+        const int p = (int)(pixel / columns), q = (int)(pixel - (int64)p * columns);
+        const int64 own = views[k].image, image = own - crops.first;
+        if (own < 0 ? crops.first > 0 : image < 0 || image >= crops.images)
+            continue;
+        const int channels = min(QUAD, crops.channels - first);
+        const int down = views[k].rows, across = own < 0 ? 0 : views[k].columns;
+        const double *__restrict__ matrix = views[k].matrix;
+        const STORED *__restrict__ source = own < 0 ? images : images + AT(images, image, first, 0, 0);
+        const double middle = q + 0.5;
+        REAL sums[QUAD] = {}, outside = 0;
+        for (int sample = 0; sample < down * across; sample++) {
+            const double row = p + (sample / across + 0.5) / down,
+                         moved = (sample % across + 0.5) / across - 0.5;
+            const float w = at_row(matrix + 6, row, moved) + (float)(matrix[6] * middle), part = 1 / w;
+            const QuadPlace y =
+                quad_between((at_row(matrix + 3, row, moved) + (float)(matrix[3] * middle)) * part, w > 0,
+                             crops.height, crops.border, crops.nearest);
+            const QuadPlace x =
+                quad_between((at_row(matrix, row, moved) + (float)(matrix[0] * middle)) * part, w > 0,
+                             crops.width, crops.border, crops.nearest);
+            const REAL missing = 1 - (y.weight[0] + y.weight[1]) * (x.weight[0] + x.weight[1]);
+            outside += missing;
+            if (missing == 1)
+                continue;
+            const STORED *const at = source + AT(images, 0, 0, y.low, x.low);
+            const INDEX below = y.next ? (INDEX)images_step.y : 0, right = x.next ? (INDEX)images_step.x : 0;
+#pragma unroll
+            for (int c = 0; c < QUAD; c++) {
+                if (c >= channels)
+                    continue;
+                const STORED *const own_channel = at + (INDEX)images_step.c * c;
+                REAL mixed = real_of(own_channel[0]);
+                if (!crops.nearest) {
+                    mixed *= y.weight[0] * x.weight[0];
+                    mixed = madd(y.weight[0] * x.weight[1], real_of(own_channel[right]), mixed);
+                    mixed = madd(y.weight[1] * x.weight[0], real_of(own_channel[below]), mixed);
+                    mixed = madd(y.weight[1] * x.weight[1], real_of(own_channel[below + right]), mixed);
+                }
+                sums[c] += mixed;
+            }
+        }
+#pragma unroll
+        for (int c = 0; c < QUAD; c++) {
+            if (c >= channels)
+                continue;
+            REAL value = own < 0 ? not_a_number() : sums[c];
+            REAL filled = outside;
+            if (down * across > 1) {
+                const REAL share = (REAL)(1.0 / (down * across));
+                value *= share;
+                filled *= share;
+            }
+            if (numbers) {
+                const int64 channel = first + c;
+                value = madd(filled, numbers[channel], value);
+                value = (value - numbers[crops.step + channel]) * numbers[2 * crops.step + channel];
+            }
+            put(out, AT(out, k, first + c, p, q), value, crops.dtype);
+        }
+    }
+}
