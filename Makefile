@@ -43,11 +43,12 @@ test-parallel: $(VENV)/test.stamp $(VENV)/parallel.stamp ## run each test in sev
 
 # In an environment of its own, which needs no roicy: it is there while that is built.
 LINT := $(VENV)-lint/bin
-lint: $(VENV)-lint/lint.stamp ## check the style of Python, Cython, C and CUDA, and the format of all but Cython
+lint: $(VENV)-lint/lint.stamp ## check the style of Python, Cython, C and CUDA, the format of all but Cython, and the workflow
 	@$(LINT)/ruff check .
 	@$(LINT)/ruff format --check .
 	@PATH="$(CURDIR)/$(LINT):$$PATH" cython-lint src tests docs/embedding  # which runs pycodestyle by its name
 	@find src -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(LINT)/clang-format --dry-run -Werror
+	@$(LINT)/zizmor --quiet --no-progress --offline .github/workflows
 
 types: $(VENV)/types.stamp ## check the types of the package, and of typical uses of it, by mypy and pyright
 	@$(BIN)/mypy
@@ -147,22 +148,23 @@ $(VENV)/roicy.stamp: $(VENV)/made.stamp $(SOURCES)
 	@$(PIP) install --no-deps --force-reinstall $(VENV)/wheel/*.whl
 	@touch $@
 
-# demo, test, parallel, peers, bench, docs: the wheel with that extra; its dependencies are what is missing by now.
-$(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/parallel.stamp $(VENV)/peers.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp: \
-		$(VENV)/%.stamp: $(VENV)/roicy.stamp
+# demo, test: the wheel with that extra; its dependencies are what is missing by now.
+$(VENV)/demo.stamp $(VENV)/test.stamp: $(VENV)/%.stamp: $(VENV)/roicy.stamp
 	@echo "installing what roicy[$*] needs"
 	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
 
-# What pyproject.toml's extra $(1) names, for an environment $(2), without building roicy.
+# What pyproject.toml's extra or group $(1) names, for an environment $(2), without building roicy.
 define install
 echo "installing what roicy[$(1)] names" && \
-	$(2)/bin/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-		print(*project['optional-dependencies']['$(1)'], sep='\n')" > $(2)/$(1).txt && \
+	$(2)/bin/python -c "import tomllib; given = tomllib.load(open('pyproject.toml', 'rb')); \
+		print(*(given['project']['optional-dependencies'] | given['dependency-groups'])['$(1)'], sep='\n')" > $(2)/$(1).txt && \
 	$(2)/bin/python -m pip --quiet --disable-pip-version-check install -r $(2)/$(1).txt
 endef
 
-$(VENV)/types.stamp $(VENV)/wheel.stamp: $(VENV)/%.stamp: $(VENV)/made.stamp pyproject.toml
+$(VENV)/parallel.stamp $(VENV)/peers.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp: $(VENV)/roicy.stamp
+$(VENV)/parallel.stamp $(VENV)/peers.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp $(VENV)/types.stamp $(VENV)/wheel.stamp: \
+		$(VENV)/%.stamp: $(VENV)/made.stamp pyproject.toml
 	@$(call install,$*,$(VENV))
 	@touch $@
 

@@ -2,11 +2,13 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -189,4 +191,27 @@ extensions += [
     for level, flags in LEVELS.items()
 ]
 
-setup(ext_modules=extensions, cmdclass={"build_ext": BuildKernels})
+
+def front_page(sources):
+    """Return README.md with the addresses of pictures and pages, for those who read it elsewhere."""
+
+    def absolute(match):
+        kind = "raw" if match[1].startswith("!") else "blob"
+        return f"{match[1]}({sources}/{kind}/v{VERSION}/{match[2]})"
+
+    text = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(r"(!?\[[^\]]*\])\((?!https?:|#)([^)\s]+)\)", absolute, text) if sources else text
+
+
+VERSION = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+# Where the repository is: the workflow that builds the wheels says so, a build elsewhere does not know.
+SOURCES = os.environ.get("ROICY_REPOSITORY", "").rstrip("/")
+PAGES = {"Source": "", "Changelog": f"/blob/v{VERSION}/CHANGELOG.md", "Issues": "/issues"}
+
+setup(
+    ext_modules=extensions,
+    cmdclass={"build_ext": BuildKernels},
+    long_description=front_page(SOURCES),
+    long_description_content_type="text/markdown",
+    project_urls={name: SOURCES + page for name, page in PAGES.items()} if SOURCES else {},
+)
