@@ -153,3 +153,35 @@ def test_every_public_name_is_on_the_api_page(module):
     page = (DOCS / "api.rst").read_text()
     listed = set(re.findall(r"^    (\w+)$", page, re.MULTILINE))
     assert set(module.__all__) <= listed
+
+
+@pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="the sources are not here")
+def test_a_package_index_finds_pictures_and_pages(tmp_path):
+    """README.md names them by paths, which only the repository knows; the workflow says where that is."""
+
+    def information(**repository):
+        folder = tmp_path / str(len(repository))
+        folder.mkdir()
+        command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder)]
+        environment = {key: value for key, value in os.environ.items() if key != "ROICY_REPOSITORY"}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment | repository, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return (folder / "roicy.egg-info" / "PKG-INFO").read_text(encoding="utf-8")
+
+    there = information(ROICY_REPOSITORY="https://code.example/some/roicy")
+    version = re.search(r"^Version: (.*)$", there, re.M)[1]
+    assert f"](https://code.example/some/roicy/raw/v{version}/assets/align.png)" in there
+    assert f"](https://code.example/some/roicy/blob/v{version}/docs/start.rst)" in there
+    assert f"Changelog, https://code.example/some/roicy/blob/v{version}/CHANGELOG.md" in there
+    assert not re.search(r"\]\((?!https?:|#)", there)
+    here = information()
+    assert "Project-URL" not in here and "](assets/align.png)" in here
+
+
+def test_the_version_is_the_same_everywhere():
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)[1] == version
+    assert re.search(r"^## .*?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1] == version
+    assert re.search(r"^(\d+\.\d+\.\d+)$", (DOCS / "news.rst").read_text(), re.M)[1] == version
