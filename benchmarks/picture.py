@@ -69,7 +69,7 @@ def side_by_side(name):
 
 
 def one_by_one(name):
-    """As a plain call has it: all cores, a new output. Each by itself: idle threads of one would cost another."""
+    """As plain calls are: all cores, new outputs. Each by itself: idle threads of one would cost another."""
     seconds = {}
     for peer in ("roicy", *RACES[name][1]):
         with multiprocessing.get_context("spawn").Pool(1) as process:
