@@ -26,6 +26,9 @@ FLAGS = (
     if MSVC
     else ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 )
+# The wheel stays below two megabytes: nothing unwinds a stack here, and what runs once a call is short.
+SMALLER = [] if MSVC else ["-fno-asynchronous-unwind-tables"]
+SHORT = ["/O1"] if MSVC else ["-Os"]
 
 # What ROICY_BUILD may name: builds that check themselves, and end the process where something is wrong.
 # "debug" has the assertions of checks.h, "sanitize" has gcc's sanitizers as well. Their flags come last.
@@ -64,13 +67,17 @@ if not set(CHOSEN) <= set(LEVELS):
     sys.exit(f"ROICY_LEVELS={','.join(CHOSEN)!r}: known here are {', '.join(LEVELS)}")
 LEVELS = {level: LEVELS[level] for level in CHOSEN}
 PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
-COMPILED = [
+TABLES = [f"cpu.tables.{name}" for name in ("rois", "axis", "grid", "range", "sample", "mask", "quad")]
+ONCE_A_CALL = [
     "cython_api",
-    *(f"cpu.tables.{name}" for name in ("rois", "axis", "grid", "range", "sample", "mask", "quad")),
     *(f"cpu.runtime.{name}" for name in ("memory", "outputs", "parallel", "work")),
     "cpu.threads",
     "cpu.processor",
 ]
+
+# What Python calls of the kernels' C text, once a call: gcc makes it short, and the loops as fast as ever.
+KERNELS = "roicy.cpu.apply.kernels"
+ENTRY = re.compile(r"^static (?=PyObject \*__pyx_p[wf]_)", re.MULTILINE)
 
 # Where C headers are; those of geometry are named with their folder.
 HEADERS = [str(PACKAGE), *(str(PACKAGE / "cpu" / folder) for folder in ("lanes", "runtime"))]
@@ -93,7 +100,7 @@ def extension(name, source, flags=(), macros=()):
         f"roicy.{name}",
         [str(source)],
         include_dirs=[numpy.get_include(), *HEADERS, str(source.parent)],
-        extra_compile_args=[*FLAGS, *flags, *CHECKED.get(BUILD, [])],
+        extra_compile_args=[*FLAGS, *flags, *CHECKED.get(BUILD, SMALLER)],
         define_macros=[
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
@@ -151,9 +158,13 @@ class BuildKernels(build_ext):
                 cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
                 checks = BUILD in CHECKED
                 directives = f"boundscheck={checks},initializedcheck={checks},wraparound=False,cdivision=True"
-                options = ["--module-name", module, "-X", directives]
+                # nobody asks a compiled function for its signature or its docstring: the .pyi files say them
+                directives += ",binding=False"
+                options = ["--module-name", module, "--no-docstrings", "-X", directives]
                 options += ["--line-directives"] if checks else []  # reports name lines of the .pyx files
                 subprocess.run([*cython, *options, "-o", str(target), str(source)], check=True)
+                if module == KERNELS and not MSVC:
+                    target.write_text(ENTRY.sub("static __attribute__((cold)) ", target.read_text()))
                 self.done.add(module)
             return target.read_text()
 
@@ -184,7 +195,8 @@ class BuildKernels(build_ext):
         return True
 
 
-extensions = [extension(name, name) for name in COMPILED]
+extensions = [extension(name, name) for name in TABLES]
+extensions += [extension(name, name, SHORT) for name in ONCE_A_CALL]
 extensions += [
     extension(f"cpu._kernels_{precision}_{level}", "cpu.apply.kernels", flags, macros)
     for precision, macros in PRECISIONS.items()

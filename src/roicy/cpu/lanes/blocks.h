@@ -210,6 +210,14 @@ ROICY_INLINE void block_blend_as(const planes *from, const char *const *source, 
         target[i] = r[i];
 }
 
+/* Sums of few channels, or where a map ends: rare enough for one text. */
+ROICY_NOINLINE void block_blend_long_part(const planes *from, const char *const *source, const real *weight,
+                                          int rows, ptrdiff_t offset, int count, lanes *sum) {
+    for (int c = 0; c < from->channels; c++)
+        ROICY_LONG_SUM(sum + c, weight, rows, 1,
+                       lanes_load_part(source[j] + offset + c * from->step + v, count, from->dtype));
+}
+
 ROICY_INLINE void block_blend_long_as(const planes *from, const char *const *source, const real *weight,
                                       int rows, ptrdiff_t offset, int count, lanes *target, const int dtype) {
     const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype), step = from->step;
@@ -219,9 +227,7 @@ ROICY_INLINE void block_blend_long_as(const planes *from, const char *const *sou
         (count == LANES || source[rows - 1] + offset + (LANES - 1) * step + full <= from->limit))
         ROICY_LONG_SUM(r, weight, rows, LANES, lanes_load(source[j] + offset + v * step, dtype));
     else
-        for (int c = 0; c < from->channels; c++)
-            ROICY_LONG_SUM(r + c, weight, rows, 1,
-                           lanes_load_part(source[j] + offset + c * step + v, count, dtype));
+        block_blend_long_part(from, source, weight, rows, offset, count, r);
     lanes_transpose(r);
     for (int i = 0; i < count; i++)
         target[i] = r[i];
@@ -254,8 +260,6 @@ ROICY_INLINE void lanes_stream(lanes x, char *target) {
     memcpy(target, &x, sizeof x);
 #endif
 }
-
-/* The way back: `count` pixels, a vector each and `stride` vectors apart, into `channels` planes. */
 
 /* The way back: `count` pixels, a vector each and `stride` vectors apart, into planes. */
 ROICY_INLINE void block_store_as(const lanes *source, ptrdiff_t stride, const planes *to, char *target,

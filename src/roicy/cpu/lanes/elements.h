@@ -4,20 +4,56 @@
 
 #include "lanes.h"
 
-/* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. Those
- * behind it are rare: they share one text, which asks for each vector what it is of. */
+/* Element types of the arrays outside. INDEX: int32, which in a `lanes` are integers as wide as a `real`. */
 enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8, INDEX, INT8, UINT16, INT16, BOOL };
 enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that is `real` */
 
+/* Whether a type is rare here. Rare ones share one text, which asks for each vector what it is of: in double
+ * precision all that a map of doubles is not. */
+ROICY_INLINE int is_rare(int dtype) {
+#ifdef ROICY_DOUBLE
+    return dtype != FLOAT64 && dtype != INDEX;
+#else
+    return dtype == FLOAT64 || dtype >= INT8;
+#endif
+}
+
+/* One of the rare types, of which a compiler knows that it is none of the others. */
+ROICY_INLINE int rare_dtype(int dtype) {
+#if defined(__GNUC__)
+    if (!is_rare(dtype))
+        __builtin_unreachable();
+#endif
+    return dtype;
+}
+
 /* function(arguments, dtype) with the element type as a constant: of an array that is read, of one that is
  * written. */
+#ifdef ROICY_DOUBLE
+#define ROICY_READ_AS(dtype, function, ...)                                                                  \
+    switch (dtype) {                                                                                         \
+    case FLOAT64:                                                                                            \
+        function(__VA_ARGS__, FLOAT64);                                                                      \
+        break;                                                                                               \
+    default:                                                                                                 \
+        function(__VA_ARGS__, rare_dtype(dtype));                                                            \
+    }
+#define ROICY_WRITE_AS(dtype, function, ...)                                                                 \
+    switch (dtype) {                                                                                         \
+    case FLOAT64:                                                                                            \
+        function(__VA_ARGS__, FLOAT64);                                                                      \
+        break;                                                                                               \
+    case INDEX:                                                                                              \
+        function(__VA_ARGS__, INDEX);                                                                        \
+        break;                                                                                               \
+    default:                                                                                                 \
+        function(__VA_ARGS__, rare_dtype(dtype));                                                            \
+    }
+#else
 #define ROICY_READ_AS(dtype, function, ...)                                                                  \
     switch (dtype) {                                                                                         \
     case FLOAT32:                                                                                            \
         function(__VA_ARGS__, FLOAT32);                                                                      \
-        break;                                                                                               \
-    case FLOAT64:                                                                                            \
-        function(__VA_ARGS__, FLOAT64);                                                                      \
         break;                                                                                               \
     case FLOAT16:                                                                                            \
         function(__VA_ARGS__, FLOAT16);                                                                      \
@@ -36,9 +72,6 @@ enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that 
     case FLOAT32:                                                                                            \
         function(__VA_ARGS__, FLOAT32);                                                                      \
         break;                                                                                               \
-    case FLOAT64:                                                                                            \
-        function(__VA_ARGS__, FLOAT64);                                                                      \
-        break;                                                                                               \
     case FLOAT16:                                                                                            \
         function(__VA_ARGS__, FLOAT16);                                                                      \
         break;                                                                                               \
@@ -51,15 +84,7 @@ enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that 
     default:                                                                                                 \
         function(__VA_ARGS__, dtype == UINT8 ? (int)UINT8 : rare_dtype(dtype));                              \
     }
-
-/* One of the rare types, of which a compiler knows that it is none of the others. */
-ROICY_INLINE int rare_dtype(int dtype) {
-#if defined(__GNUC__)
-    if (dtype < INT8 || dtype > BOOL)
-        __builtin_unreachable();
 #endif
-    return dtype;
-}
 
 /* ---- one element ---- */
 
@@ -233,7 +258,7 @@ ROICY_NOINLINE lanes lanes_load_rare(const char *source, int dtype) {
 
 ROICY_INLINE lanes lanes_load(const char *source, int dtype) {
     lanes x;
-    if (dtype >= INT8)
+    if (is_rare(dtype))
         return lanes_load_rare(source, dtype);
 #ifdef ROICY_DOUBLE
     if (dtype == FLOAT64) {
@@ -275,7 +300,7 @@ ROICY_NOINLINE void lanes_store_rare(lanes x, char *target, int dtype) {
 }
 
 ROICY_INLINE void lanes_store(lanes x, char *target, int dtype) {
-    if (dtype >= INT8) {
+    if (is_rare(dtype)) {
         lanes_store_rare(x, target, dtype);
         return;
     }

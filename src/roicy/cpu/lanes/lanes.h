@@ -21,7 +21,7 @@
 #define ROICY_ALIGNED(n) __declspec(align(n))
 #else
 #define ROICY_INLINE static inline __attribute__((always_inline, unused))
-#define ROICY_NOINLINE static __attribute__((noinline, unused))
+#define ROICY_NOINLINE static __attribute__((noinline, unused, hot))
 #define ROICY_ALIGNED(n) __attribute__((aligned(n)))
 #endif
 

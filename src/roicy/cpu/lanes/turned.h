@@ -142,9 +142,20 @@ ROICY_INLINE quad quad_add(float weight, quad x, quad sum) {
 #endif
 }
 
+/* Elements of rare types, `step` bytes apart. */
+ROICY_NOINLINE quad quad_of_rare(const char *source, ptrdiff_t step, int count, int dtype) {
+    quad x;
+    memset(&x, 0, sizeof x);
+    for (int c = 0; c < count; c++)
+        ROICY_QUAD(x, c) = (float)element_load(source + c * step, dtype);
+    return x;
+}
+
 /* QUAD neighbouring elements. */
 ROICY_INLINE quad quad_together(const char *source, const int dtype) {
     quad x;
+    if (is_rare(dtype))
+        return quad_of_rare(source, (ptrdiff_t)element_size(dtype), QUAD, dtype);
     if (dtype == FLOAT32) {
         memcpy(&x, source, sizeof x);
         return x;
@@ -173,6 +184,8 @@ ROICY_INLINE quad quad_together(const char *source, const int dtype) {
 
 ROICY_INLINE quad quad_apart(const char *source, const turned_map *map, const int dtype) {
     quad x;
+    if (is_rare(dtype))
+        return quad_of_rare(source, map->channel, map->channels, dtype);
     memset(&x, 0, sizeof x);
     for (int c = 0; c < map->channels; c++)
         ROICY_QUAD(x, c) = (float)element_load(source + c * map->channel, dtype);
