@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 from closeness import assert_same_bits
 from hypothesis import strategies as st
-from operators import BATTERY, OPERATORS, of_battery, those
+from operators import BATTERY, of_all, of_battery
 from operators.roi_pool import POOL
 from strategies import rising_values
 
-pytestmark = [pytest.mark.usefixtures("backend"), pytest.mark.cpu_only(reason="no windows on a GPU")]
-
-of_windowed = those([operator for operator in OPERATORS if operator.name not in ("rotated", "deform")])
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def smallest(windows):
@@ -78,7 +76,7 @@ def assert_same_in_part(operator, problem, margins, layout, rising=None, seed=0)
         assert_same_bits(plan.backward(grad_output, **chosen), grad)
 
 
-@of_windowed
+@of_all
 def test_a_part_of_the_map_gives_the_same_bits(operator, examples):
     margin = st.one_of(st.just(0), st.integers(0, 3), st.just(99))
 
@@ -92,7 +90,7 @@ def test_a_part_of_the_map_gives_the_same_bits(operator, examples):
         assert_same_in_part(operator, problem, margins, layout)
 
 
-@of_battery([pair for pair in BATTERY if pair[0].name not in ("rotated", "deform")])
+@of_battery(BATTERY)
 def test_battery(operator, case):
     problem = battery.build(operator, case)
     # towards the middle of the map, that there is something around the part
@@ -102,7 +100,7 @@ def test_battery(operator, case):
     assert_same_in_part(operator, problem, (0, 1, 0, 2), case.layout, rising, case.boxes)
 
 
-@of_windowed
+@of_all
 def test_a_part_that_is_smaller_by_a_pixel_is_an_error(operator, examples):
     """Before anything is written; and each box has its own part."""
 

@@ -37,6 +37,8 @@ cdef struct SampleForwardTurnedCall:
     const Window* window
     const int64_t* order
     View features, out
+    int height, width       # of the map
+    ptrdiff_t begin         # of which the features begin so many bytes behind the first pixel
     int ratio               # samples of a bin along an axis
     size_t room             # items of a row, with some behind it
 
@@ -72,9 +74,9 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
     samples.right, samples.down = samples.offset + call.room, samples.offset + 2 * call.room
     for j in range(4):
         samples.weight[j] = <float*> samples.offset + (3 + j) * call.room
-    pixels.source = block_at(view, task.image, 0)
+    pixels.source = block_at(view, task.image, 0) - call.begin
     pixels.row, pixels.column, pixels.channel = view.row, view.column, view.channel
-    pixels.height, pixels.width = <int> view.rows, <int> view.columns
+    pixels.height, pixels.width = call.height, call.width
     pixels.channels, pixels.dtype = <int> view.channels, view.dtype
     to.column, to.channel, to.channels, to.dtype = out.column, out.channel, <int> out.channels, out.dtype
     step = turned_step(&to) if call.ratio == 1 else QUAD
@@ -87,7 +89,7 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
                 turned_store(sums, step, out.columns, &to)
                 to.data += out.row
             continue
-        pixels.together = reads_together(view, pixels.source, call.window + k)
+        pixels.together = reads_together(view, pixels.source + call.begin, call.window + k)
         overflow_forget()
         for i in range(call.ratio):
             for q in range(out.columns):
@@ -135,7 +137,7 @@ cdef double half_of_bin(SampleForwardTurnedCall* call, const RotatedBox* box, co
     for j in range(call.ratio):
         for i in range(call.ratio):
             at = landed_f(box, row_turned_f(box, along_row(box, p, j)),
-                          column_turned_f(box, along_column(box, q, i)), <int> view.rows, <int> view.columns)
+                          column_turned_f(box, along_column(box, q, i)), call.height, call.width)
             if not at.hit:
                 continue
             for corner in range(4):
@@ -160,14 +162,18 @@ cdef void settle_turned(SampleForwardTurnedCall* call, const RotatedBox* box, in
             target = block_at(out, roi, c) + p * out.row
             for q in range(out.columns):
                 if not isfinite(element_load(target, out.dtype)):
-                    overflow_store(half_of_bin(call, box, block_at(&call.features, image, c), p, q), target,
+                    overflow_store(half_of_bin(call, box, block_at(&call.features, image, c) - call.begin, p, q), target,
                                    out.dtype)
                 target += out.column
 
 
+cdef inline double reach_over(View* view, int64_t rows, int64_t columns) noexcept:
+    # Bytes from the first pixel of so many rows and columns to the last one.
+    return abs(view.row) * <double> rows + abs(view.column) * <double> columns
+
+
 cdef inline double reach_of(View* view) noexcept:
-    # Bytes from the first pixel of a plane to the last one.
-    return abs(view.row) * <double> view.rows + abs(view.column) * <double> view.columns
+    return reach_over(view, view.rows, view.columns)
 
 
 cdef void sample_forward_turned_open(RoiTable table, void* settled) noexcept nogil:
@@ -185,10 +191,12 @@ cdef int sample_forward_turned(SampleTable table, cnp.ndarray features, cnp.ndar
     call.window = table.window
     call.order = table.order
     call.features, call.out = view_of(features), view_of(out)
-    if reach_of(&call.features) > INT32_MAX:
+    call.height, call.width = table.map_height, table.map_width
+    if reach_over(&call.features, call.height, call.width) > INT32_MAX:
         features = features.copy()      # as long as the work, which goes by it
         call.features = view_of(features)
         work.keep = features
+    call.begin = table.part.top * call.features.row + table.part.left * call.features.column
     call.ratio = ratio
     call.room = (<size_t> table.columns + LANES - 1) // LANES * LANES
     if taps * call.features.channels < SAMPLE_FORWARD_SERIAL_WORK:

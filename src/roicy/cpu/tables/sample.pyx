@@ -72,8 +72,6 @@ cdef class SampleTable(RoiTable):
         cdef Noting noting
         cdef int numbers
         boxes, images = self.choose(regions)
-        if regions.window is not None:
-            raise ValueError("window must be None for boxes that are turned and for bins that are moved")
         self.describe(regions, accumulate, boxes)
         if self.height * <int64_t> self.width > 0x7fffffff:
             raise ValueError(f"features must have at most 2147483647 pixels a plane, got {self.height} x {self.width}")
@@ -99,12 +97,12 @@ cdef class SampleTable(RoiTable):
         self.listed = (self.upright or purpose != "forward" or not self.single or self.double
                        or regions.input_shape[1] > UNLISTED_CHANNELS
                        or not 0 < self.sampling.sampling_ratio <= UNLISTED_RATIO
-                       or 4.0 * UNLISTED_CHANNELS * self.height * self.width > 0x7fffffff)
+                       or 4.0 * UNLISTED_CHANNELS * self.map_height * self.map_width > 0x7fffffff)
         if self.listed:
             # of one RoI at the least, and there may be too many to count
             try_bytes(bytes_of(self.rows, self.columns, sizeof(int32_t)))
         note_boxes(self, &noting, threads)
-        if not self.listed:
+        if not self.listed or self.beyond is not None:
             self.chunks = 1
             return
         divide(self, self.spreading)
@@ -134,6 +132,11 @@ cdef class SampleTable(RoiTable):
         """As `RoiTable.joins`: of several chunks there is one at a time."""
         return self.chunks == 1
 
+    def touched(self):
+        """As `RoiTable.touched`: windows are larger than what is read by what rounding may do."""
+        find_read(self, False, 1)
+        return RoiTable.touched(self)
+
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
         # Pixels from a row to the next where the RoI's pixels are loaded.
         return self.window[k].right - self.window[k].left if self.alone else self.tile_columns[image]
@@ -159,7 +162,8 @@ cdef int prepare_to_count(SampleTable table) except -1:
 cdef RotatedRois rotated_rois(SampleTable table) noexcept:
     return RotatedRois(
         box=table.box, window=table.window, room=table.room, rows=table.rows, columns=table.columns,
-        height=table.height, width=table.width, sampling=table.sampling, turn=table.turn,
+        height=table.map_height, width=table.map_width, top=table.part.top, left=table.part.left,
+        sampling=table.sampling, turn=table.turn,
         single=table.single, double_=table.double, slopes=table.slopes, offsets=table.offsets, reach=table.reach,
         factor=table.factor, single_factor=table.single_factor, given=table.given,
     )
@@ -215,6 +219,8 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
         cost[k] = (window.bottom - window.top) * <double> (window.right - window.left)
         table.tallest = max(table.tallest, window.bottom - window.top)
         table.widest = max(table.widest, window.right - window.left)
+    if table.windowed:
+        find_read(table, True, threads)
     table.summarise(noting.image, cost)
     table.work = max(table.work, <double> table.room[count])
     table.tile_left = <int32_t*> table.reserve(table.images, sizeof(int32_t))
@@ -228,6 +234,29 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
                 table.tile_columns[i] = max(table.tile_columns[i], table.window[k].right)
         table.tile_columns[i] = max(0, table.tile_columns[i] - table.tile_left[i])
     return 0
+
+
+cdef struct Reading:
+    # what the windows of a table are found anew from; those before were on the map
+    RotatedRois rois
+    Window* window
+    Window part
+    bint beyond             # only of those that are not in the part
+
+
+cdef int find_read(SampleTable table, bint beyond, int threads) except -1:
+    """Make windows those of the pixels that are read: all of them, or those that lie beyond the part that is given."""
+    cdef Reading reading = Reading(rois=rotated_rois(table), window=table.window, part=table.part, beyond=beyond)
+    run_pieces(read_piece, &reading, table.rois, threads)
+    return 0
+
+
+cdef void read_piece(void* settled, int64_t k, int thread) noexcept nogil:
+    cdef Reading* reading = <Reading*> settled
+    cdef Window* window = reading.window + k
+    if (not reading.beyond or window.top < reading.part.top or window.bottom > reading.part.bottom
+            or window.left < reading.part.left or window.right > reading.part.right):
+        window[0] = read_by_box(&reading.rois, k)
 
 
 cdef void note_piece(void* settled, int64_t number, int thread) noexcept nogil:

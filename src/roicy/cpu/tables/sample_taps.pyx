@@ -29,6 +29,7 @@ cdef struct RotatedRois:
     const int64_t* room         # (K + 1) taps that there may be before this RoI
     int rows, columns           # of bins
     int height, width           # of the map
+    int top, left               # from where on it is given: windows are counted from there
     Sampling sampling
     double turn                 # radians per unit of the angle, with its sign
     bint single                 # boxes are float32
@@ -60,7 +61,7 @@ cdef struct Filling:
     # one RoI, while its taps are listed
     const RotatedRois* rois
     const RotatedBox* box
-    const Window* window
+    Window window           # of the RoI, on the map
     Samples* samples
     Scratch* scratch
     int stride              # pixels from a row to the next where the RoI's pixels are loaded
@@ -341,10 +342,65 @@ cdef inline double column_base(bint single, const RotatedBox* box, int q) noexce
     return column_base_f(box, q) if single else column_base_d(box, q)
 
 
+cdef inline Window on_map(const RotatedRois* rois, int64_t k) noexcept nogil:
+    cdef const Window* window = rois.window + k
+    return Window(top=window.top + rois.top, bottom=window.bottom + rois.top, left=window.left + rois.left,
+                  right=window.right + rois.left)
+
+
+cdef Window read_by_bin(const RotatedRois* rois, const RotatedBox* box, Run down, Run along, floating base_y,
+                        floating base_x) noexcept nogil:
+    # The pixels that the samples of a bin touch.
+    cdef Window window = Window(top=0, bottom=0, left=0, right=0)
+    cdef double row_index = down.span.first, index
+    cdef Point row, column
+    cdef Landed at
+    while row_index <= down.span.last:
+        row = row_turned(box, position_at(base_y, <floating> box.bin_y, &down.span, row_index))
+        row_index = next_position(base_y, <floating> box.bin_y, &down.span, row_index)
+        index = along.span.first
+        while index <= along.span.last:
+            column = column_turned(box, position_at(base_x, <floating> box.bin_x, &along.span, index))
+            index = next_position(base_x, <floating> box.bin_x, &along.span, index)
+            at = landed(base_y, box, row, column, rois.height, rois.width)
+            if at.hit:
+                window = joined(window, Window(top=at.y.low, bottom=at.y.low + (1 if at.y.last else 2),
+                                               left=at.x.low, right=at.x.low + (1 if at.x.last else 2)))
+    return window
+
+
+cdef Window read_by_box(const RotatedRois* rois, int64_t k) noexcept nogil:
+    # The pixels that the samples of a RoI touch, of which its window is a rough idea.
+    cdef const RotatedBox* box = rois.box + k
+    cdef Window window = Window(top=0, bottom=0, left=0, right=0), part
+    cdef Run down, along
+    cdef Point begins
+    cdef int p, q
+    if rois.window[k].bottom == rois.window[k].top:
+        return window
+    for p in range(rois.rows):
+        for q in range(rois.columns):
+            if rois.offsets != NULL:
+                begins = begin_of(rois, box, rois.given[k], p, q)
+                down, along = run_at(rois.single, box, begins.y, False), run_at(rois.single, box, begins.x, True)
+            else:
+                begins.y, begins.x = row_base(rois.single, box, p), column_base(rois.single, box, q)
+                down, along = row_run(rois.single, box, p), column_run(rois.single, box, q)
+            if down.span.first > down.span.last or along.span.first > along.span.last:
+                continue
+            if rois.single:
+                part = read_by_bin(rois, box, down, along, <float> begins.y, <float> begins.x)
+            else:
+                part = read_by_bin(rois, box, down, along, begins.y, begins.x)
+            if part.bottom > part.top:
+                window = joined(window, part)
+    return window
+
+
 cdef void fill_box(const RotatedRois* rois, Samples* samples, int64_t k, int stride, Scratch* scratch) noexcept nogil:
     # The taps of one RoI.
     cdef const RotatedBox* box = rois.box + k
-    cdef const Window* window = rois.window + k
+    cdef Window window = on_map(rois, k)
     cdef Filling f
     cdef Run down, along
     cdef Point begins
@@ -353,7 +409,7 @@ cdef void fill_box(const RotatedRois* rois, Samples* samples, int64_t k, int str
     cdef int32_t* counts = samples.tap_count + (k - samples.first) * bins
     cdef int p, q
     f = Filling(rois=rois, box=box, window=window, samples=samples, scratch=scratch, stride=stride, merge=merged(box),
-                part=window[0], at=rois.room[k] - rois.room[samples.first], factor=1)
+                part=window, at=rois.room[k] - rois.room[samples.first], factor=1)
     samples.tap_start[k - samples.first] = f.at
     for bin in range(bins):
         counts[bin] = 0
