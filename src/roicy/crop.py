@@ -21,6 +21,7 @@ from roicy._types import (
     OutputSize,
     PerChannel,
     SamplePlaces,
+    Window,
 )
 from roicy.crop_plan import GivenCrops, crop, crop_backward, crop_backward_boxes
 
@@ -43,6 +44,7 @@ def crop_and_resize(
     out_layout: Layout | None = None,
     dtype: Any = None,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Cut boxes out of images, resize them to one size, and make of them what the next model takes.
@@ -106,6 +108,11 @@ def crop_and_resize(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the crop is NaN, in integers 0.
+    window : tuple of 4 ints, optional
+        ``(y, x, height, width)``: `images` are an array of parts of images of ``height x width`` pixels, and
+        ``y`` and ``x`` are their first row and column there. Boxes lie on the whole images, and the result is
+        that of whole images, bit for bit. A box that reads pixels beyond the part is an error; `rois_window`
+        finds what boxes read.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
@@ -167,7 +174,7 @@ def crop_and_resize(
            [ 0.4,  0.4, -1. , -1. ]], dtype=float32)
     """
     options = sampling, interpolation, sampling_ratio, border
-    given = GivenCrops(boxes, batch_indices, layout, invalid, options)
+    given = GivenCrops(boxes, batch_indices, layout, invalid, options, window)
     finish = {
         "fill": fill,
         "mean": mean,
@@ -196,6 +203,7 @@ def crop_and_resize_backward(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array: ...
 
@@ -216,6 +224,7 @@ def crop_and_resize_backward(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: Sequence[AnyArray] | None = None,
 ) -> list[Array]: ...
 
@@ -235,6 +244,7 @@ def crop_and_resize_backward(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | Sequence[AnyArray] | None = None,
 ) -> Array | list[Array]:
     """Gradient of `crop_and_resize` with respect to the images.
@@ -262,6 +272,8 @@ def crop_and_resize_backward(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": such a row adds nothing.
+    window : tuple of 4 ints, optional
+        As in `crop_and_resize`.
     out : ndarray, or list of ndarray, optional
         Where to write the result; overwritten, not added to. A call that fails leaves it as it was.
 
@@ -302,7 +314,7 @@ def crop_and_resize_backward(
            [0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
     options = sampling, interpolation, sampling_ratio, border
-    given = GivenCrops(boxes, batch_indices, layout, invalid, options)
+    given = GivenCrops(boxes, batch_indices, layout, invalid, options, window)
     finish = {"std": std, "reverse_channels": reverse_channels, "out_layout": out_layout}
     grads: Array | list[Array] = crop_backward(CROP, given, grad_output, input_shape, finish, out)
     return grads
@@ -324,6 +336,7 @@ def crop_and_resize_backward_boxes(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `crop_and_resize` with respect to the boxes.
@@ -351,6 +364,8 @@ def crop_and_resize_backward_boxes(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
+    window : tuple of 4 ints, optional
+        As in `crop_and_resize`.
     out : ndarray, optional
         Where to write the result. Not where `boxes` is a sequence of arrays.
 
@@ -392,7 +407,7 @@ def crop_and_resize_backward_boxes(
     array([[0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
     options = sampling, interpolation, sampling_ratio, border
-    given = GivenCrops(boxes, batch_indices, layout, invalid, options)
+    given = GivenCrops(boxes, batch_indices, layout, invalid, options, window)
     finish = {"fill": fill, "std": std, "reverse_channels": reverse_channels, "out_layout": out_layout}
     grads: Array | list[Array] = crop_backward_boxes(CROP, given, grad_output, images, finish, out)
     return grads

@@ -28,6 +28,7 @@ from roicy._types import (
     Regions,
     Shape,
     Size,
+    Window,
 )
 from roicy.plan import Plan
 
@@ -43,6 +44,7 @@ class GivenCrops(NamedTuple):
     layout: Layout
     invalid: Invalid
     options: Sequence[Any]
+    window: Window | None = None
 
 
 class Images(NamedTuple):
@@ -80,7 +82,9 @@ class CropPlan:
         finish: settle.Finish,
     ) -> None:
         # arrays, layout, shapes and output_size come settled, the rest as the caller gave it
-        boxes, batch_indices, layout, invalid, options = given
+        boxes, batch_indices, layout, invalid, options, window = given
+        if window is not None and images.listed:
+            raise ValueError("window must be None for a list of images, each of which is whole")
         self._kernels = kernels
         self._rois = settle.rois(
             boxes, batch_indices, images.total, kernels.xp, kind.numbers, lent=not images.listed, name="boxes"
@@ -98,7 +102,7 @@ class CropPlan:
             Plan(
                 kind,
                 kernels,
-                (shared, None, layout, invalid),
+                (shared, None, layout, invalid, None, None, window),
                 shape,
                 output_size,
                 options,
@@ -225,8 +229,8 @@ class CropPlan:
 
     def _tables(self, accumulate: Accumulate, purpose: Purpose) -> list[Any]:
         # all of them before anything is written: this is where invalid rows show
-        rois, shapes = self._rois, [plan._regions.input_shape for plan in self._plans]
-        h, w = (max(shape[axis] for shape in shapes) for axis in (2, 3))
+        rois, sizes = self._rois, [plan._regions.map_size for plan in self._plans]
+        h, w = map(max, zip(*sizes, strict=True))
         everything = Regions(rois.boxes, rois.images, (self._images.total, self._channels, h, w), (1, 1))
         if self._images.listed and self._invalid == "raise" and len(rois.boxes):
             first = self._kernels.image_table(everything).first_invalid

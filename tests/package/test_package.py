@@ -158,7 +158,7 @@ OPTIONS = {
         "mean": None,
         **NORMALISED,
         "dtype": None,
-        **INVALID,
+        **WINDOW,
         **OUT,
     },
     "crop_quads": {
@@ -176,8 +176,8 @@ OPTIONS = {
         **INVALID,
         **OUT,
     },
-    "crop_and_resize_backward": {**CROPS, **NORMALISED, **INVALID, **OUT},
-    "crop_and_resize_backward_boxes": {**CROPS, "fill": 0.0, **NORMALISED, **INVALID, **OUT},
+    "crop_and_resize_backward": {**CROPS, **NORMALISED, **WINDOW, **OUT},
+    "crop_and_resize_backward_boxes": {**CROPS, "fill": 0.0, **NORMALISED, **WINDOW, **OUT},
     "fpn_levels": {
         "rule": "torchvision",
         "canonical_size": 224,

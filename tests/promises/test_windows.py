@@ -1,5 +1,7 @@
 """A part of a map is as good as the whole map, to the bit, where it holds all that the boxes read."""
 
+import pickle
+
 import battery
 import numpy as np
 import pytest
@@ -7,7 +9,10 @@ from closeness import assert_same_bits
 from hypothesis import strategies as st
 from operators import BATTERY, of_all, of_battery
 from operators.roi_pool import POOL
-from strategies import rising_values
+from operators.test_crop import INTEGERS, SIZES, WIDE, boxes_of, geometries, in_layout, pictures
+from strategies import FLOAT_DTYPES, given_some, random_values, rising_values
+
+import roicy
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -145,6 +150,108 @@ def test_a_part_that_is_smaller_by_a_pixel_is_an_error(operator, examples):
                         ValueError, match=r"^window must hold all that rois read: rois row 0, "
                     ):
                         operator.backward_rois(grad_output, given, alone, argmax, window=window, **options)
+
+
+@given_some(st.data())
+def test_a_part_of_an_image_gives_the_same_crops(data):
+    image = data.draw(pictures([*FLOAT_DTYPES, *INTEGERS, *WIDE]))[0]
+    options = data.draw(geometries())
+    rows, size = data.draw(boxes_of([image], options)), data.draw(st.sampled_from(SIZES))
+    if image.dtype in WIDE:
+        options = {**options, "interpolation": "nearest", "sampling_ratio": 1}
+    fill = {} if image.dtype in WIDE else {"fill": 7, "mean": 3}
+    layout = data.draw(st.sampled_from(["NHWC", "NCHW"]))
+    whole, (height, width) = image[None], image.shape[:2]
+    windows = roicy.rois_windows(
+        rows, whole.shape, size, operator="crop_and_resize", layout="NHWC", **options
+    )
+    part = widened(
+        smallest(windows), data.draw(st.tuples(*[st.sampled_from([0, 0, 1, 99])] * 4)), height, width
+    )
+    window = {"window": (*part[:2], height, width)}
+    whole, own = (in_layout(array[0], layout)[None] for array in (whole, cut(whole, part, "NHWC")))
+    options = {"layout": layout, **options}
+    expected = roicy.crop_and_resize(whole, rows, size, **options, **fill)
+    assert_same_bits(roicy.crop_and_resize(own, rows, size, **window, **options, **fill), expected)
+    if image.dtype not in WIDE:
+        grad_output = random_values(np.random.default_rng(1), expected.shape, np.dtype("float32"))
+        expected = roicy.crop_and_resize_backward(grad_output, rows, whole.shape, **options)
+        found = roicy.crop_and_resize_backward(grad_output, rows, own.shape, **window, **options)
+        assert_same_bits(found, cut(expected, part, layout))
+    if image.dtype.kind != "V" and image.dtype not in WIDE and options["interpolation"] == "bilinear":
+        expected = roicy.crop_and_resize_backward_boxes(grad_output, whole, rows, fill=7, **options)
+        found = roicy.crop_and_resize_backward_boxes(grad_output, own, rows, fill=7, **window, **options)
+        assert_same_bits(found, expected)
+    for k, alone in enumerate(windows.tolist()):
+        for smaller in shrunk(alone) if any(alone) else ():
+            wrong = cut(in_layout(image, layout)[None], smaller, layout)
+            with pytest.raises(ValueError, match=r"^window must hold all that boxes read: boxes row 0, "):
+                roicy.crop_and_resize(
+                    wrong, rows[[k]], size, window=(*smaller[:2], height, width), **options, **fill
+                )
+
+
+def test_a_window_is_of_arrays():
+    image = np.zeros((4, 4, 1), np.float32)
+    with pytest.raises(ValueError, match=r"^window must be None for a list of images"):
+        roicy.crop_and_resize([image], [np.zeros((0, 4), np.float32)], 2, window=(0, 0, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("window", "error", "words"),
+    [
+        (5, TypeError, r"window must be a tuple of 4 ints \(y, x, height, width\), got 5 of type int"),
+        ((0, 0, 9), ValueError, "window must be 4 ints >= 0"),
+        ((0, -1, 9, 9), ValueError, "window must be 4 ints >= 0"),
+        ((0, 0.5, 9, 9), TypeError, r"window\[1\] must be an int, got 0.5"),
+        ((0, 0, 2**31, 9), ValueError, "window must be of a map with at most 2147483647 rows and columns"),
+        (
+            (3, 0, 6, 9),
+            ValueError,
+            "window must lie on the map: of 6 rows and 9 columns it cannot have rows 3 to 7",
+        ),
+        ((0, 6, 9, 9), ValueError, "window must lie on the map: .* and columns 6 to 10"),
+    ],
+)
+def test_what_a_window_may_be(window, error, words):
+    rois = np.zeros((1, 5), np.float32)
+    with pytest.raises(error, match=f"^{words}"):
+        roicy.roi_align(np.zeros((1, 1, 4, 4), np.float32), rois, 1, window=window)
+
+
+def test_rows_that_are_invalid_read_nothing():
+    rois = np.array([[0, np.nan, 0, 4, 4], [7, 0, 0, 4, 4], [0, 5, 5, 7, 7]], np.float32)
+    features = np.arange(100, dtype=np.float32).reshape(1, 1, 10, 10)
+    windows = roicy.rois_windows(rois, features.shape, 1, invalid="nan")
+    assert windows.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [5, 5, 8, 8]]
+    assert roicy.rois_window(rois, features.shape, 1, invalid="nan") == (5, 5, 8, 8)
+    part = features[:, :, 5:8, 5:8]
+    found = roicy.roi_align(part, rois, 1, window=(5, 5, 10, 10), invalid="nan")
+    assert_same_bits(found, roicy.roi_align(features, rois, 1, invalid="nan"))
+    with pytest.raises(ValueError, match=r"^rois row 0, "):
+        roicy.rois_windows(rois, features.shape, 1)
+    with pytest.raises(ValueError, match=r"^rois row 1, "):
+        roicy.roi_align(part, rois[[2, 1]], 1, window=(5, 5, 10, 10))
+
+
+def test_of_several_rows_that_read_beyond_the_first_one_is_named():
+    rois = np.array([[0, 5, 5, 7, 7], [0, 0, 0, 4, 4], [0, 5, 4, 7, 7]], np.float32)
+    part = np.zeros((1, 1, 2, 2), np.float32)
+    for mode in ("avg", "max"):
+        with pytest.raises(
+            ValueError, match=r"rois row 1, .* reads rows 0 to 5 and columns 0 to 5 of the map"
+        ):
+            roicy.roi_align(part, rois, 1, window=(5, 5, 10, 10), mode=mode)
+    with pytest.raises(ValueError, match=r"^window must hold all that rois read: rois\[0\] row 1, "):
+        roicy.roi_align(part, [rois[:, 1:]], 1, window=(5, 5, 10, 10), invalid="nan")
+
+
+def test_a_plan_of_a_part_is_stored_with_it():
+    rois = np.array([[0, 5, 5, 7, 7]], np.float32)
+    part = np.ones((1, 1, 3, 3), np.float32)
+    plan = pickle.loads(pickle.dumps(roicy.roi_align_plan(rois, part.shape, 1, window=(5, 5, 10, 10))))
+    assert plan(part)[0, 0, 0, 0] == 1
+    assert repr(plan).endswith("window=(5, 5, 10, 10))")
 
 
 def shrunk(part):

@@ -162,8 +162,8 @@ cdef void settle_turned(SampleForwardTurnedCall* call, const RotatedBox* box, in
             target = block_at(out, roi, c) + p * out.row
             for q in range(out.columns):
                 if not isfinite(element_load(target, out.dtype)):
-                    overflow_store(half_of_bin(call, box, block_at(&call.features, image, c) - call.begin, p, q), target,
-                                   out.dtype)
+                    overflow_store(half_of_bin(call, box, block_at(&call.features, image, c) - call.begin, p, q),
+                                   target, out.dtype)
                 target += out.column
 
 
