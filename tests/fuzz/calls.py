@@ -22,7 +22,9 @@ SEEDS = Path(__file__).with_name("seeds.jsonl")
 
 #: All but those that say or set how roicy runs; `set_num_threads` is one of those, with an argument.
 _OTHERS = "get_num_threads", "num_threads", "show_config", "set_output_cache", "empty_output_cache"
-_OWN = [name for name in roicy.__all__ if name.islower() and name not in _OTHERS]
+#: What takes the options of any operator: ``promises/test_windows.py`` asks it.
+_OF_ANY = "rois_window", "rois_windows"
+_OWN = [name for name in roicy.__all__ if name.islower() and name not in (*_OTHERS, *_OF_ANY)]
 FUNCTIONS = {
     **{name: getattr(roicy, name) for name in _OWN},
     **{f"caffe2.{name}": getattr(caffe2, name) for name in caffe2.__all__ if name != "gradient_operator"},

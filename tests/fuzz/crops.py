@@ -71,6 +71,7 @@ def crops(draw, name):
         "out_layout": lambda: out_layout,
         "dtype": lambda: draw(st.sampled_from([None, "float32", "float16", "uint8"])),
         "invalid": lambda: draw(st.sampled_from(["raise", "nan"])),
+        "window": lambda: None,
         "out": lambda: None,
     }
     arguments = {parameter: choices[parameter]() for parameter in parameters}

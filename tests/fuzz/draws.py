@@ -135,6 +135,7 @@ def good_arguments(draw, name, scene):
         "layout": lambda: scene.layout,
         "return_argmax": lambda: scene.return_argmax,
         "invalid": any_of("raise", "nan"),
+        "window": any_of(None, None, {"tuple": [0, 0, *scene.shape[2:]]}),  # the whole map
         "angle_unit": any_of("degrees", "radians"),
         "clockwise": any_of(False, True),
         "rounding": any_of("round", "none", "whole"),

@@ -236,7 +236,7 @@ def test_rows_that_are_invalid_read_nothing():
 
 def test_of_several_rows_that_read_beyond_the_first_one_is_named():
     rois = np.array([[0, 5, 5, 7, 7], [0, 0, 0, 4, 4], [0, 5, 4, 7, 7]], np.float32)
-    part = np.zeros((1, 1, 2, 2), np.float32)
+    part = np.zeros((1, 1, 3, 3), np.float32)
     for mode in ("avg", "max"):
         with pytest.raises(
             ValueError, match=r"rois row 1, .* reads rows 0 to 5 and columns 0 to 5 of the map"
