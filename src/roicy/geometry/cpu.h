@@ -61,6 +61,7 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 #include "geometry/axis.h"
 #include "geometry/grid.h"
 #include "geometry/paste.h"
+#include "geometry/plain.h"
 #include "geometry/rotated.h"
 
 #include "geometry/quad.h"
@@ -77,6 +78,7 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 #include "geometry/axis.h"
 #include "geometry/grid.h"
 #include "geometry/paste.h"
+#include "geometry/plain.h"
 #include "geometry/rotated.h"
 #undef BOX
 #undef OF
@@ -101,6 +103,14 @@ static inline void add_taps(bool single, Side side, Stretch stretch, int p, Samp
         add_taps_f(side, stretch, p, sampling, taps);
     else
         add_taps_d(side, stretch, p, sampling, taps);
+}
+
+static inline Reach plain_reach(bool single, Side side) {
+    return single ? plain_reach_f(side) : plain_reach_d(side);
+}
+
+static inline int plain_taps(bool single, Side side, PlainTaps taps) {
+    return single ? plain_taps_f(side, taps) : plain_taps_d(side, taps);
 }
 
 static inline int64 image_of(const void *row, bool single, int columns, bool given, int64 image,

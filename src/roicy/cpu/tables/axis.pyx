@@ -17,7 +17,7 @@ from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport SortKey, Window
-from roicy.cpu.tables.samples cimport Sampling, Side, sampling_of
+from roicy.cpu.tables.samples cimport ALIGN, Sampling, Side, sampling_of
 from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD
 
 cnp.import_array()
@@ -46,23 +46,37 @@ cdef extern from "geometry/cpu.h" nogil:
         double outside
         Lists lists
 
+    # the pixels of an axis that a box's bins touch, from `low` to `high`, and how many taps it can have at the most
+    ctypedef struct Reach:
+        int low, high
+        int64_t room
+
+    ctypedef struct PlainTaps:
+        int64_t at
+        int64_t* start
+        int32_t* count
+        int32_t* position
+        int32_t* pixel
+        void* weight
+        bint doubles
+
     Side axis_side(const void* box, bint single, int axis, Sampling sampling, int bins, int length)
     Stretch stretch_of(bint single, Side side, int p, Sampling sampling)
     Taps taps_into(Lists lists)
     void add_taps(bint single, Side side, Stretch stretch, int p, Sampling sampling, Taps* taps)
     void put_rest(Taps* taps)
-
-
-cdef struct Reach:
-    # the pixels of an axis that a box's bins touch, from `low` to `high`, and how many taps it can have at the most
-    int low, high
-    int64_t room
+    Reach plain_reach(bint single, Side side)
+    int plain_taps(bint single, Side side, PlainTaps taps)
 
 
 cdef Reach reach_of(Side side, Filling* f) noexcept nogil:
     cdef Reach reach = Reach(low=side.length, high=-1, room=0)
     cdef Stretch stretch
     cdef int p
+    if f.plain:
+        reach = plain_reach(f.single, side)
+        if reach.room:
+            return reach
     for p in range(side.bins):
         stretch = stretch_of(f.single, side, p, f.sampling)
         reach.low = min(reach.low, stretch.low)
@@ -83,6 +97,22 @@ cdef double get(void* source, bint double_, int64_t i) noexcept nogil:
 
 
 cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark) noexcept nogil:
+    cdef int64_t last = (k + 1) * axis.bins - 1
+    if not (f.plain and fill_plain(axis, k, side, f)):
+        fill_bins(axis, k, side, f, mark)
+    if axis.bin != NULL:
+        transpose_taps(axis, k, axis.pixel_start[k], axis.tap_start[last] + axis.tap_count[last], f.double_)
+
+
+cdef bint fill_plain(Axis* axis, int64_t k, Side side, Filling* f) noexcept nogil:
+    cdef int64_t start = axis.pixel_start[k], row = k * axis.bins
+    axis.pixel_count[k] = plain_taps(f.single, side, PlainTaps(
+        at=start, start=axis.tap_start + row, count=axis.tap_count + row, position=axis.tap_position,
+        pixel=axis.pixels + start, weight=axis.tap_weight, doubles=f.double_))
+    return axis.pixel_count[k] >= 0
+
+
+cdef void fill_bins(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark) noexcept nogil:
     # `mark` has room for the pixels from the first to the last one of the RoI and is all -1 before and after.
     cdef int64_t start = axis.pixel_start[k], at = start, row = k * axis.bins, i
     cdef int p, low = side.length, high = -1, used = 0, pixel
@@ -114,8 +144,6 @@ cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark)
         axis.tap_position[i] = mark[axis.tap_position[i] - low]
     for pixel in range(low, high + 1):
         mark[pixel - low] = -1
-    if axis.bin != NULL:
-        transpose_taps(axis, k, start, at, f.double_)
 
 
 cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint double_) noexcept nogil:
@@ -178,6 +206,7 @@ cdef struct Filling:
     int64_t rois
     int height, width
     bint by_first_row, double_
+    bint plain              # sides may be: plain_taps fills them
     SortKey* keys
     int64_t length          # of each thread's marks
     int32_t* mark
@@ -200,7 +229,8 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
         boxes=<const char*> cnp.PyArray_DATA(boxes) + (columns - 4) * item,
         single=cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, step=columns * item, sampling=sampling, image=image,
         order=NULL, y=&table.y, x=&table.x, rois=count, height=table.map_height, width=table.map_width,
-        by_first_row=purpose == "backward", double_=table.double, keys=keys, length=1, mark=NULL,
+        by_first_row=purpose == "backward", double_=table.double,
+        plain=sampling.rule == ALIGN and purpose != "backward_rois", keys=keys, length=1, mark=NULL,
     )
     run_pieces(note_keys, &filling, pieces, threads)
     table.arrange(keys)

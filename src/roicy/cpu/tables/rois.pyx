@@ -1,8 +1,9 @@
 """What every table knows of the RoIs of a call: their images, their order, the part of the map that each reads."""
 
 from libc.math cimport floor, isfinite
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport qsort
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -21,6 +22,8 @@ cdef enum:
     FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
     GROWN_BLOCK = 1 << 23       # what they grow to: of larger ones few could lie idle until the next call
     SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
+    FEW_SORTED = 32             # RoIs up to which they are sorted without digits, of so many bits
+    DIGIT = 8
     FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about
 
 
@@ -238,13 +241,19 @@ cdef int find_finite(cnp.ndarray array, int64_t rows, int64_t* image) except -1:
     return 0
 
 
+cdef struct Digits:
+    # a key as one number, and which of the keys it is
+    uint64_t number
+    int64_t key
+
+
 cdef int sort(SortKey* keys, int64_t count) except -1:
     # So many at a time, and then runs of them are merged, two by two: between, there is time to look for signals.
     cdef SortKey* spare
-    if count <= SORTED_AT_ONCE:
+    if count <= FEW_SORTED:
         qsort(keys, count, sizeof(SortKey), by_key)
         return 0
-    spare = <SortKey*> borrow(count * sizeof(SortKey))
+    spare = <SortKey*> borrow(count * sizeof(SortKey) + 2 * min(count, <int64_t> SORTED_AT_ONCE) * sizeof(Digits))
     try:
         sort_and_merge(keys, spare, count)
     finally:        # which sets an error aside: what is given back is so under Python's lock
@@ -256,18 +265,64 @@ cdef int sort_and_merge(SortKey* keys, SortKey* spare, int64_t count) except -1:
     cdef Listener ear = listener()
     cdef bint ended
     with nogil:
-        ended = sort_runs(keys, count, &ear) and merge_runs(keys, spare, count, &ear)
+        ended = sort_runs(keys, spare, count, &ear) and merge_runs(keys, spare, count, &ear)
     return 0 if ended else -1       # the error is set
 
 
-cdef bint sort_runs(SortKey* keys, int64_t count, Listener* ear) noexcept nogil:
+cdef bint sort_runs(SortKey* keys, SortKey* spare, int64_t count, Listener* ear) noexcept nogil:
     cdef int64_t begin = 0
     while begin < count:
-        qsort(keys + begin, min(<int64_t> SORTED_AT_ONCE, count - begin), sizeof(SortKey), by_key)
-        if hears(ear, SORTED_AT_ONCE):
+        sort_run(keys + begin, spare, <Digits*> (spare + count), min(<int64_t> SORTED_AT_ONCE, count - begin))
+        if count > SORTED_AT_ONCE and hears(ear, SORTED_AT_ONCE):
             return False
         begin += SORTED_AT_ONCE
     return True
+
+
+cdef void sort_run(SortKey* keys, SortKey* spare, Digits* digits, int64_t count) noexcept nogil:
+    # By digits, the last one first; `spare` has room for the keys, `digits` for twice as many.
+    cdef SortKey low = keys[0], high = keys[0]
+    cdef Digits* source = digits
+    cdef Digits* target = digits + count
+    cdef int64_t[1 << DIGIT] begin
+    cdef int64_t k, at, total
+    cdef int columns, rows, images, shift = 0, digit
+    for k in range(count):
+        low.image, high.image = min(low.image, keys[k].image), max(high.image, keys[k].image)
+        low.row, high.row = min(low.row, keys[k].row), max(high.row, keys[k].row)
+        low.column, high.column = min(low.column, keys[k].column), max(high.column, keys[k].column)
+    columns, rows = bits_of(high.column - low.column), bits_of(high.row - low.row)
+    images = bits_of(high.image - low.image)
+    check(columns + rows + images <= 64)        # an array has less than 2**63 items
+    for k in range(count):
+        digits[k].key = k       # those of one number stay in the order of their RoIs
+        digits[k].number = ((<uint64_t> (keys[k].image - low.image) << rows | <uint64_t> (keys[k].row - low.row))
+                            << columns | <uint64_t> (keys[k].column - low.column))
+    while shift < columns + rows + images:
+        memset(begin, 0, sizeof(begin))
+        for k in range(count):
+            begin[source[k].number >> shift & ((1 << DIGIT) - 1)] += 1
+        at = 0
+        for digit in range(1 << DIGIT):
+            total = begin[digit]
+            begin[digit] = at
+            at += total
+        for k in range(count):
+            digit = source[k].number >> shift & ((1 << DIGIT) - 1)
+            target[begin[digit]] = source[k]
+            begin[digit] += 1
+        source, target = target, source
+        shift += DIGIT
+    for k in range(count):
+        spare[k] = keys[source[k].key]
+    memcpy(keys, spare, count * sizeof(SortKey))
+
+
+cdef inline int bits_of(int64_t number) noexcept nogil:
+    cdef int bits = 0
+    while bits < 63 and number >> bits:
+        bits += 1
+    return bits
 
 
 cdef bint merge_runs(SortKey* keys, SortKey* spare, int64_t count, Listener* ear) noexcept nogil:

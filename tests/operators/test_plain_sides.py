@@ -1,0 +1,68 @@
+"""Axis tables of boxes as most are, which are filled a side at a time, and of all others, bin by bin."""
+
+import numpy as np
+import pytest
+import reference.average
+from closeness import assert_close, assert_same_bits
+
+import roicy
+
+pytestmark = pytest.mark.numpy_only(reason="about tables that CPUs fill")
+
+TALLEST = 1 << 20  #: rows of a map on which sides are filled at once
+
+
+def boxes_at(rng, row, count, sides, dtype):
+    """Boxes of a map eight pixels wide, around a row."""
+    heights = np.exp(rng.uniform(*np.log(sides), count))
+    middles = row + rng.uniform(-3, 3, count)
+    left, width = rng.uniform(-1, 7, (2, count))
+    rows = [np.zeros(count), left, middles - heights / 2, left + width, middles + heights / 2]
+    return np.stack(rows, axis=1).astype(dtype)
+
+
+@pytest.mark.parametrize("sides", [(1e-3, 0.5), (0.5, 60)])
+@pytest.mark.parametrize("ratio", [1, 2, 3, 0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_ways_have_the_same_numbers(sides, ratio, dtype):
+    """Also where positions are so coarse that a bin may begin before the last one ends."""
+    rng = np.random.default_rng(7)
+    tall = rng.integers(0, 255, (1, 1, TALLEST + 1, 8)).astype(np.uint8)
+    rows = 40, TALLEST // 2, TALLEST - 70  # in the middle, floats are a sixteenth apart
+    call = np.concatenate([boxes_at(rng, row, 300, sides, dtype) for row in rows]), (7, 3)
+    options = {"sampling_ratio": ratio}
+    plain = roicy.roi_align(tall[:, :, :-1], *call, **options)
+    assert_same_bits(plain, roicy.roi_align(tall, *call, **options))
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 3, 0])
+@pytest.mark.parametrize("length", [1, 2, 3, 9])
+def test_edges(length, ratio):
+    """Sides that reach just as far as the map does, or just not."""
+    rng = np.random.default_rng(length)
+    features = rng.standard_normal((1, 2, length, length), np.float32)
+    past = np.array([-1, -0.5, 0, 0.5, 1, 1.5], np.float32)
+    ends = np.concatenate([past - 0.5, length + past - 0.5])
+    for first, last in [(a, b) for a in ends for b in ends if b >= a]:
+        rois = np.array([[0, first, 0, last, length], [0, 0, first, length, last]], np.float32)
+        for aligned in (True, False):
+            options = {"sampling_ratio": ratio, "aligned": aligned}
+            expected = reference.average.roi_align(features, rois, (2, 3), **options)
+            assert_close(roicy.roi_align(features, rois, (2, 3), **options), expected, scale=4)
+
+
+def test_order_of_many_boxes():
+    """A gradient adds up by image, band of rows, column and row of the array."""
+    rng = np.random.default_rng(5)
+    corners = rng.integers(0, 90, (3000, 2))
+    sides = rng.integers(1, 9, (3000, 2))
+    rois = np.concatenate([rng.integers(0, 3, (3000, 1)), corners, corners + sides], axis=1)
+    grad_output = rng.standard_normal((3000, 2, 1, 1)).astype(np.float32)
+    columns, rows = (corners + sides // 2).T  # where the samples lie
+    rows //= 32
+    columns = np.where(rows % 2, -columns, columns)
+    order = np.lexsort((np.arange(3000), columns, rows, rois[:, 0]))
+    call = (3, 2, 100, 100), {"sampling_ratio": 1, "aligned": False}
+    given = roicy.roi_align_backward(grad_output, rois.astype(np.float32), call[0], **call[1])
+    sorted_ = roicy.roi_align_backward(grad_output[order], rois[order].astype(np.float32), call[0], **call[1])
+    assert_same_bits(given, sorted_)
