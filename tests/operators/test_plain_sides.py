@@ -66,3 +66,13 @@ def test_order_of_many_boxes():
     given = roicy.roi_align_backward(grad_output, rois.astype(np.float32), call[0], **call[1])
     sorted_ = roicy.roi_align_backward(grad_output[order], rois[order].astype(np.float32), call[0], **call[1])
     assert_same_bits(given, sorted_)
+
+
+def test_boxes_all_over_the_largest_map():
+    """Of many images, whose places are too many for one number to sort by."""
+    rng = np.random.default_rng(5)
+    limit, images = 2**31 - 1, 2**12
+    corners = rng.uniform(0, limit - 9, (99, 2))
+    rois = np.concatenate([rng.integers(0, images, (99, 1)), corners, corners + 4], axis=1)
+    with pytest.raises(ValueError, match="window must hold"):
+        roicy.roi_align(np.zeros((images, 1, 4, 4), np.uint8), rois, 2, window=(0, 0, limit, limit))

@@ -293,7 +293,9 @@ cdef void sort_run(SortKey* keys, SortKey* spare, Digits* digits, int64_t count)
         low.column, high.column = min(low.column, keys[k].column), max(high.column, keys[k].column)
     columns, rows = bits_of(high.column - low.column), bits_of(high.row - low.row)
     images = bits_of(high.image - low.image)
-    check(columns + rows + images <= 64)        # an array has less than 2**63 items
+    if columns + rows + images > 64:
+        qsort(keys, count, sizeof(SortKey), by_key)
+        return
     for k in range(count):
         digits[k].key = k       # those of one number stay in the order of their RoIs
         digits[k].number = ((<uint64_t> (keys[k].image - low.image) << rows | <uint64_t> (keys[k].row - low.row))
