@@ -28,7 +28,8 @@ KERNEL __launch_bounds__(128) list_corners(const Grid grid, const Corners corner
     for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < entries;
          i += gridDim.x * (int64)blockDim.x) {
         const int64 bin = i / corners.kept, k = bin / sides;
-        const int axis = bin - k * sides >= rows, length = axis ? grid.rois.width : grid.rois.height;
+        const int axis = bin - k * sides >= rows, length = axis ? grid.rois.map_width : grid.rois.map_height;
+        const int begin = axis ? grid.rois.left : grid.rois.top;
         const Bin own = bin_at(grid.bins, grid.steps, bin, 2 * k + axis);
         const double at = other_way(own, (double)(i - bin * corners.kept));
         Corner *two = corners.corner + 2 * i;
@@ -36,8 +37,8 @@ KERNEL __launch_bounds__(128) list_corners(const Grid grid, const Corners corner
         if (!(at >= own.span.first && at <= own.span.last))
             continue;
         const Sample sample = sample_at(own, at, length, grid.rule);
-        two[0] = {sample.low, (REAL)sample.low_weight};
-        two[1] = {sample.high, (REAL)sample.high_weight};
+        two[0] = {sample.low - begin, (REAL)sample.low_weight};
+        two[1] = {sample.high - begin, (REAL)sample.high_weight};
     }
 }
 

@@ -24,10 +24,11 @@ INLINE bool chosen(const Grid &grid, int64 k, int p, int q, int index, Chosen &y
         const double at = other_way(bin, number);
         if (!(at >= bin.span.first && at <= bin.span.last))
             return false;
-        const Sample sample = sample_at(bin, at, axis ? grid.rois.width : grid.rois.height, grid.rule);
-        const Chosen found = {
-            sample.number, sample.low, sample.high, (REAL)sample.low_weight, (REAL)sample.high_weight,
-            sample.flat};
+        const int length = axis ? grid.rois.map_width : grid.rois.map_height;
+        const int begin = axis ? grid.rois.left : grid.rois.top;
+        const Sample sample = sample_at(bin, at, length, grid.rule);
+        const Chosen found = {sample.number,           sample.low - begin,       sample.high - begin,
+                              (REAL)sample.low_weight, (REAL)sample.high_weight, sample.flat};
         if (axis)
             x = found;
         else

@@ -131,7 +131,8 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
     const int *__restrict__ grid_listed = grid.listed, *__restrict__ grid_total = grid.total;
     const int64 rois = grid.rois.count;
     const int rows = grid.rois.rows, columns = grid.rois.columns;
-    const int height = grid.rois.height, width = grid.rois.width;
+    const int height = grid.rois.map_height, width = grid.rois.map_width;
+    const int given_top = grid.rois.top, given_left = grid.rois.left;
     const int channels = division.channels, chunk = division.chunk, by_channel = division.by_channel;
     const int run_y = division.run_y, run_x = division.run_x, by_corner = division.by_corner;
     __shared__ Stage staged[2]; /* along y and along x */
@@ -176,7 +177,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                     const Bin own = bin_at(grid_bins, grid_steps, bin, 2 * k + axis);
                     const Sample sample =
                         sample_at(own, listed_index(own, listed, length, i), length, grid.rule);
-                    const int origin = axis && lined ? whole.left : 0;
+                    const int origin = axis ? given_left + (lined ? whole.left : 0) : given_top;
                     staged[axis].sample[entry] = {(INDEX)stride * (INDEX)(sample.low - origin),
                                                   (INDEX)stride * (INDEX)(sample.high - origin),
                                                   (REAL)sample.low_weight, (REAL)sample.high_weight};

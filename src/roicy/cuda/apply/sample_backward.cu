@@ -327,13 +327,14 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                             at.more = row >= w.top && row < min(tile.bottom, w.bottom) && column >= w.left &&
                                       column < min(tile.right, w.right);
                             if (at.more)
-                                list_bins(reinterpret_cast<const RotatedBox *>(boxes)[k], bins_of(rotated, k),
-                                          {row, column, height, width}, ENTRIES, at,
-                                          [&](int p, int q, REAL weight) {
-                                              block.weights[listed][threadIdx.x] = weight;
-                                              block.offsets[listed][threadIdx.x] = AT(grad, k, 0, p, q);
-                                              listed++;
-                                          });
+                                list_bins(
+                                    reinterpret_cast<const RotatedBox *>(boxes)[k], bins_of(rotated, k),
+                                    {row + rois.top, column + rois.left, rois.map_height, rois.map_width},
+                                    ENTRIES, at, [&](int p, int q, REAL weight) {
+                                        block.weights[listed][threadIdx.x] = weight;
+                                        block.offsets[listed][threadIdx.x] = AT(grad, k, 0, p, q);
+                                        listed++;
+                                    });
                         }
                         block.listed[threadIdx.x] = listed;
                         const unsigned votes = __ballot_sync(~0u, at.more);

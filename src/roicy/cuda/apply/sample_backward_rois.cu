@@ -98,7 +98,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
     const int64 *__restrict__ image = rotated.rois.image;
     const int *__restrict__ window = rotated.rois.window;
     const int64 rois = rotated.rois.count;
-    const int height = rotated.rois.height, width = rotated.rois.width;
+    const int height = rotated.rois.map_height, width = rotated.rois.map_width;
+    const int given_top = rotated.rois.top, given_left = rotated.rois.left;
     const int bins_y = rotated.rois.rows, bins_x = rotated.rois.columns, channels = slopes.channels;
     __shared__ Block block;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -129,7 +130,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                     REAL weight = row.run * column.run;
                     if (slopes.of == OFFSETS)
                         weight *= factor_of(of, bin);
-                    block.corners[slot] = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
+                    block.corners[slot] = {(INDEX)features_step.y * (y.low - given_top) +
+                                               (INDEX)features_step.x * (x.low - given_left),
                                            x.last ? 0 : (INDEX)features_step.x,
                                            y.last ? 0 : (INDEX)features_step.y,
                                            AT(grad, 0, 0, bin / bins_x, bin % bins_x)};

@@ -110,7 +110,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
     const int64 *__restrict__ image = rotated.rois.image;
     const int *__restrict__ window = rotated.rois.window;
     const int64 rois = rotated.rois.count;
-    const int height = rotated.rois.height, width = rotated.rois.width;
+    const int height = rotated.rois.map_height, width = rotated.rois.map_width;
+    const int given_top = rotated.rois.top, given_left = rotated.rois.left;
     const int bins_y = rotated.rois.rows, bins_x = rotated.rois.columns;
     const int channels = division.channels, bins_at_once = division.bins_at_once,
               channels_at_once = division.channels_at_once;
@@ -157,7 +158,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                 const Between &y = at.y, &x = at.x;
                 const REAL weight = row.run * column.run * factor_of(of, bin), right = (REAL)x.part;
                 const REAL lower = weight * (REAL)y.part, upper = weight - lower;
-                corners = {(INDEX)features_step.y * y.low + (INDEX)features_step.x * x.low,
+                corners = {(INDEX)features_step.y * (y.low - given_top) +
+                               (INDEX)features_step.x * (x.low - given_left),
                            x.last ? 0 : (INDEX)features_step.x, y.last ? 0 : (INDEX)features_step.y, 1};
                 block.weights[slot] = {upper - upper * right, upper * right, lower - lower * right,
                                        lower * right};

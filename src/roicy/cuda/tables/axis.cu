@@ -49,7 +49,7 @@ INLINE Stretch stretch_of_lane(const Side &side, int p, const Sampling &sampling
 INLINE Side side_of_row(const Row &row, bool along_x, const Sampling &sampling, const Rois &rois) {
     const BOX *box = row.numbers + row.columns - 4;
     return axis_side(box[along_x ? 0 : 1], box[along_x ? 2 : 3], sampling, along_x ? rois.columns : rois.rows,
-                     along_x ? rois.width : rois.height);
+                     along_x ? rois.map_width : rois.map_height);
 }
 
 /* For each RoI and axis (0: rows, 1: columns) how many taps there may be, and how many pixels its window has.

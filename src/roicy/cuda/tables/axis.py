@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from roicy._types import EDGE, Accumulate, Purpose, Regions, Sampling, Size
+from roicy._types import EDGE, Accumulate, Ndarray, Purpose, Regions, Sampling, Size
 from roicy.cuda.device import Device, rule_options
 from roicy.cuda.memory import Wanted
 from roicy.cuda.structs import POINTER, Layout, Struct
@@ -77,7 +77,7 @@ class AxisTable(RoiTable):
         super().__init__(device, regions, accumulate)
         self._specialised = self._options + rule_options(sampling.rule)
         self._sampling = packed_sampling(sampling)
-        of_lists = self.rois, self.input_shape[2:], self.output_size, sampling.sampling_ratio
+        of_lists = self.rois, self.map_size, self.output_size, sampling.sampling_ratio
         rooms, purposes = (
             _rooms(*of_lists),
             (
@@ -96,6 +96,17 @@ class AxisTable(RoiTable):
             filled, self.packed = _structs(self.memory.parts, self.packed_rois, _OWN_ROOMS, *purposes, begins)
         self.outside = self.memory.parts.get("y_outside"), self.memory.parts.get("x_outside")
         self._launch("fill", int(filled["warps"]), self.packed_boxes(), self._sampling, filled)
+        if self.begin is not None:
+            self._move_taps(self.move())
+
+    def _move_taps(self, reads: Ndarray) -> None:
+        # pixels count from where the part begins; room behind a list names pixels, too
+        for axis, begin, length in zip("yx", self.begin or (), self.input_shape[2:], strict=True):
+            taps = self.memory.array(f"{axis}_taps").view(np.int32)
+            pixels = taps.reshape(-1, 2 if self.accumulate == "float32" else 4)
+            pixels = pixels[:, 1 if self.accumulate == "float32" else 2]
+            pixels[...] = (pixels - np.int32(begin)).clip(0, max(0, length - 1))
+            self.memory.array(f"{axis}_count")[...] *= reads[:, None]
 
     def _measured(self) -> tuple[_Begins, _Rooms]:
         # where the lists of each RoI begin, and how long they are altogether; waits for the device

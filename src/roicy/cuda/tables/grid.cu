@@ -49,11 +49,11 @@ KERNEL __launch_bounds__(32 * WARPS, 4) fill(const Boxes boxes, const Sampling s
         const int64 own = image_of(row, rois.images), at = k * ((int64)rows + columns);
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
-            const Range down = fill_axis(grid_side(box[1], box[3], sampling, rows, rois.height),
+            const Range down = fill_axis(grid_side(box[1], box[3], sampling, rows, rois.map_height),
                                          sampling.rule, table.bins + RECORD * at, table.steps + 4 * k,
                                          table.listed + at, table.total + at, table.bin_rows + 2 * k * rows);
             const Range along =
-                fill_axis(grid_side(box[0], box[2], sampling, columns, rois.width), sampling.rule,
+                fill_axis(grid_side(box[0], box[2], sampling, columns, rois.map_width), sampling.rule,
                           table.bins + RECORD * (at + rows), table.steps + 4 * k + 2,
                           table.listed + at + rows, table.total + at + rows, nullptr);
             if (down.low < down.high && along.low < along.high)

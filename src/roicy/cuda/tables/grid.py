@@ -68,6 +68,9 @@ class GridTable(RoiTable):
         self.packed = self.memory.packed(_grid, self.packed_rois, sampling.spatial_scale, sampling.rule)
         arguments = self.packed_boxes(), packed_sampling(sampling), self.packed
         self.launch_table("fill", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "grid")
+        if self.begin is not None:
+            self.move()
+            self.memory.array("bin_rows")[...] -= np.int32(self.begin[0])
 
     @property
     def first_invalid(self) -> int:

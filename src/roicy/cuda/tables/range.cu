@@ -34,8 +34,9 @@ KERNEL __launch_bounds__(32 * WARPS) fill(const Boxes boxes, const Sampling samp
         Window part = {0, 0, 0, 0};
         if (own >= 0) {
             const double scale = sampling.spatial_scale;
-            const RangeSide y = range_side(box[1], box[3], scale, rois.rows, rois.height, sampling.rule);
-            const RangeSide x = range_side(box[0], box[2], scale, rois.columns, rois.width, sampling.rule);
+            const RangeSide y = range_side(box[1], box[3], scale, rois.rows, rois.map_height, sampling.rule);
+            const RangeSide x =
+                range_side(box[0], box[2], scale, rois.columns, rois.map_width, sampling.rule);
             const int64 from_y = k * rois.rows, from_x = k * rois.columns;
             const Range down = fill_axis(y, table.y_start + from_y, table.y_length + from_y);
             const Range along = fill_axis(x, table.x_start + from_x, table.x_length + from_x);

@@ -55,6 +55,12 @@ class RangeTable(RoiTable):
         sampling = packed_sampling(Sampling(spatial_scale, 0, False, rule))
         arguments = self.packed_boxes(), sampling, self.packed
         self.launch_table("fill", -(-self.rois // _WARPS), 32 * _WARPS, arguments, "range")
+        if self.begin is not None:
+            reads = self.move()
+            for axis, begin, length in zip("yx", self.begin, self.input_shape[2:], strict=True):
+                start = self.memory.array(f"{axis}_start")
+                start[...] = (start - np.int32(begin)).clip(0, length)
+                self.memory.array(f"{axis}_length")[...] *= reads[:, None]
 
 
 @functools.lru_cache(64)

@@ -12,8 +12,10 @@ struct Rois {
     int64 *image; /* of each RoI, -1 where the row is invalid, or ELSEWHERE */
     int *window;  /* a Window of each */
     int64 count, images;
-    int height, width; /* of the map */
-    int rows, columns; /* of bins */
+    int height, width;         /* of the maps as they are given: all of them, or a part */
+    int map_height, map_width; /* of whole maps, on which samples lie */
+    int top, left;             /* where on them the part begins */
+    int rows, columns;         /* of bins */
 };
 
 INLINE Window window_at(const int *window, int64 k) {

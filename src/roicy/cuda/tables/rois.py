@@ -27,6 +27,10 @@ ROIS = Layout(
     images=np.int64,
     height=np.int32,
     width=np.int32,
+    map_height=np.int32,
+    map_width=np.int32,
+    top=np.int32,
+    left=np.int32,
     rows=np.int32,
     columns=np.int32,
 )
@@ -70,6 +74,13 @@ class RoiTable:
         What they are told of the RoIs: a struct Rois.
     doubtful : bool
         Whether boxes may look as if something else was meant: nobody waits for the device to know.
+    map_size : tuple of int
+        Rows and columns of whole maps, on which samples lie.
+    begin : tuple of int or None
+        Where on them the arrays begin that are given; None where these are all.
+    beyond : tuple or None
+        Of the first row that reads beyond what is given: which one it is, and from which row and column to
+        which it reads, (row, (top, left, bottom, right)). Such a table is not to be used.
     """
 
     doubtful = False
@@ -84,8 +95,6 @@ class RoiTable:
             raise ValueError(
                 f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
             )
-        if regions.window is not None:
-            raise ValueError("window must be None for arrays on a GPU")
         self.device = device
         self.boxes = boxes
         self.images = images
@@ -95,6 +104,8 @@ class RoiTable:
             self._given = 2
         self.rois = len(boxes)
         self.input_shape = input_shape
+        self.map_size = regions.map_size
+        self.begin: Size | None = None if regions.window is None else regions.window[:2]
         self.output_size = output_size
         self.accumulate = accumulate
         self._options = table_options(name_of(boxes.dtype), accumulate)
@@ -104,11 +115,14 @@ class RoiTable:
     def keep(self, wanted: Wanted) -> None:
         """Take memory for what the table keeps."""
         self.memory = Memory(self.device.xp, self.device.allocate, wanted)
-        self.packed_rois = self.memory.packed(_rois, self.rois, self.input_shape, self.output_size)
+        self.packed_rois = self.memory.packed(_rois, *self._shapes())
 
     def numbers(self) -> Struct:
         """Return what kernels are told of the RoIs without memory: a struct Rois that points nowhere."""
-        return _rois({"image": None, "window": None}, self.rois, self.input_shape, self.output_size)
+        return _rois({"image": None, "window": None}, *self._shapes())
+
+    def _shapes(self) -> tuple[int, Shape, Size, Size, Size]:
+        return self.rois, self.input_shape, self.map_size, self.begin or (0, 0), self.output_size
 
     def launch_table(
         self, kernel: str, blocks: int, threads: int, arguments: Arguments, source: str = "rois"
@@ -137,7 +151,26 @@ class RoiTable:
     def touched(self) -> Ndarray:
         """Return (K, 4), int64: from which row and column to which each box reads; zeros for none."""
         top, bottom, left, right = self.memory.array("window").astype(np.int64).T
-        return self.device.xp.stack([top, left, bottom, right], axis=1) * (bottom > top)[:, None]
+        reads = (bottom > top) & (right > left)
+        return self.device.xp.stack([top, left, bottom, right], axis=1) * reads[:, None]
+
+    def move(self) -> Ndarray:
+        """Count windows from where the part of the maps begins that is given; return which boxes read.
+
+        Of a box that reads beyond, the first one is noted as `beyond`; waits for the device.
+        """
+        xp, (y, x) = self.device.xp, self.begin or (0, 0)
+        _, _, height, width = self.input_shape
+        window = self.memory.array("window")
+        reads = (window[:, 1] > window[:, 0]) & (window[:, 3] > window[:, 2])
+        window[...] = xp.where(reads[:, None], window - xp.asarray([y, y, x, x], np.int32), 0)
+        top, bottom, left, right = window.T
+        wrong = reads & ((top < 0) | (bottom > height) | (left < 0) | (right > width))
+        if bool(wrong.any()):
+            row = int(wrong.argmax())
+            top, bottom, left, right = window[row].tolist()
+            self.beyond = row, (top + y, left + x, bottom + y, right + x)
+        return reads
 
     def serves(self, purpose: str) -> bool:
         """Return whether the table has all that the kernels of a purpose will ask for."""
@@ -185,7 +218,9 @@ def wanted_of_rois(rois: int) -> Wanted:
     return Wanted(**of_rois(rois))
 
 
-def _rois(parts: Mapping[str, Any], rois: int, input_shape: Shape, output_size: Size) -> Struct:
+def _rois(
+    parts: Mapping[str, Any], rois: int, input_shape: Shape, map_size: Size, begin: Size, output_size: Size
+) -> Struct:
     images, _, height, width = input_shape
     rows, columns = output_size
     return ROIS(
@@ -195,6 +230,10 @@ def _rois(parts: Mapping[str, Any], rois: int, input_shape: Shape, output_size: 
         images=images,
         height=height,
         width=width,
+        map_height=map_size[0],
+        map_width=map_size[1],
+        top=begin[0],
+        left=begin[1],
         rows=rows,
         columns=columns,
     )

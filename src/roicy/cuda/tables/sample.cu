@@ -32,13 +32,13 @@ KERNEL __launch_bounds__(128, 4)
         const Row row = row_of_warp(boxes, k, room[threadIdx.x >> 5]);
         const int64 n = image_of(row, rois.images);
         RotatedBox box = rotated_box(row.numbers + row.columns - 5, sampling, turn, rows, columns);
-        const double error = find_reach(&box, rois.height, rois.width);
+        const double error = find_reach(&box, rois.map_height, rois.map_width);
         Window found = {0, 0, 0, 0};
         if (n >= 0 && finite_box(&box) && isfinite(error)) {
             const Extent y = extent_of(box.start_y, box.bin_y, box.count_y, rows, box.low_y, box.high_y);
             const Extent x = extent_of(box.start_x, box.bin_x, box.count_x, columns, box.low_x, box.high_x);
             if (y.low <= y.high && x.low <= x.high)
-                found = window_of(&box, y, x, error, rois.height, rois.width);
+                found = window_of(&box, y, x, error, rois.map_height, rois.map_width);
         }
         if ((threadIdx.x & 31) == 0) {
             reinterpret_cast<RotatedBox *>(rotated)[k] = box;
@@ -78,6 +78,13 @@ INLINE Window joined(Window window) {
     return bottom > 0 ? Window{top, bottom, left, right} : Window{0, 0, 0, 0};
 }
 
+INLINE Window joined(const Window &all, const Window &part) {
+    if (all.bottom == 0 || part.bottom == 0)
+        return all.bottom == 0 ? part : all;
+    return {min(all.top, part.top), max(all.bottom, part.bottom), min(all.left, part.left),
+            max(all.right, part.right)};
+}
+
 /* Of boxes along the axes whose bins are moved. All numbers are the caller's, and are read once. */
 KERNEL __launch_bounds__(128, 4) fill_moved(const Boxes boxes, const Sampling sampling, const Moving moving,
                                             const Rois rois, BOX *rotated) {
@@ -89,7 +96,7 @@ KERNEL __launch_bounds__(128, 4) fill_moved(const Boxes boxes, const Sampling sa
         const BOX *corners = row.numbers + row.columns - 4;
         RotatedBox box = upright_box(corners, sampling, rois.rows, columns);
         const Point reach = reach_of(corners, sampling, moving.gamma);
-        const bool usable = isfinite(find_reach(&box, rois.height, rois.width)) && finite_box(&box);
+        const bool usable = isfinite(find_reach(&box, rois.map_height, rois.map_width)) && finite_box(&box);
         bool finite = true;
         Window found = {0, 0, 0, 0};
         for (int64 first = 0; first < bins; first += 32) {
@@ -113,14 +120,9 @@ KERNEL __launch_bounds__(128, 4) fill_moved(const Boxes boxes, const Sampling sa
                 }
                 const Run y = run_at(&box, base.y, false), x = run_at(&box, base.x, true);
                 if (usable && y.span.first <= y.span.last && x.span.first <= x.span.last)
-                    part = window_of(&box, y.extent, x.extent, box.error, rois.height, rois.width);
+                    part = window_of(&box, y.extent, x.extent, box.error, rois.map_height, rois.map_width);
             }
-            part = joined(part);
-            if (found.bottom > 0 && part.bottom > 0)
-                found = {min(found.top, part.top), max(found.bottom, part.bottom), min(found.left, part.left),
-                         max(found.right, part.right)};
-            else if (part.bottom > 0)
-                found = part;
+            found = joined(found, joined(part));
         }
         finite = __all_sync(~0u, finite);
         if ((threadIdx.x & 31) == 0) {
@@ -131,5 +133,56 @@ KERNEL __launch_bounds__(128, 4) fill_moved(const Boxes boxes, const Sampling sa
             rois.image[k] = n >= 0 && !finite ? -1 : n;
             put_window(rois.window, k, valid ? found : none);
         }
+    }
+}
+
+/* The pixels that the samples of a lane's bin touch. */
+INLINE Window read_by_bin(const RotatedBox &box, BOX base_y, BOX base_x, const Rois &rois) {
+    Window window = {0x7fffffff, 0, 0x7fffffff, 0};
+    if (!isfinite(base_y) || !isfinite(base_x))
+        return {0, 0, 0, 0};
+    const Span down = run_at(&box, base_y, false).span, along = run_at(&box, base_x, true).span;
+    for (double i = down.first; i <= down.last; i = next_position(base_y, box.bin_y, down, i)) {
+        const Point row = row_turned(&box, position_at(base_y, box.bin_y, down, i));
+        for (double j = along.first; j <= along.last; j = next_position(base_x, box.bin_x, along, j)) {
+            const Point column = column_turned(&box, position_at(base_x, box.bin_x, along, j));
+            const Landed at = landed(&box, row, column, rois.map_height, rois.map_width);
+            if (at.hit) {
+                window.top = min(window.top, at.y.low);
+                window.bottom = max(window.bottom, at.y.low + (at.y.last ? 1 : 2));
+                window.left = min(window.left, at.x.low);
+                window.right = max(window.right, at.x.low + (at.x.last ? 1 : 2));
+            }
+        }
+    }
+    return window.bottom > 0 ? window : Window{0, 0, 0, 0};
+}
+
+/* Windows are larger than what is read by what rounding may do: where they lie beyond the part that is given, or
+ * `all` of them, they become what is read. */
+KERNEL __launch_bounds__(128, 4) find_read(const Rotated rotated, int all) {
+    const Rois &rois = rotated.rois;
+    const int columns = rois.columns;
+    const int64 warps = gridDim.x * 4LL, bins = (int64)rois.rows * columns;
+    for (int64 k = blockIdx.x * 4LL + (threadIdx.x >> 5); k < rois.count; k += warps) {
+        const Window rough = window_at(rois.window, k);
+        if (rough.bottom <= rough.top ||
+            (!all && rough.top >= rois.top && rough.left >= rois.left &&
+             rough.bottom - rois.top <= rois.height && rough.right - rois.left <= rois.width))
+            continue;
+        const RotatedBox box = reinterpret_cast<const RotatedBox *>(rotated.boxes)[k];
+        const Bins of = bins_of(rotated, k);
+        Window found = {0, 0, 0, 0};
+        for (int64 first = 0; first < bins; first += 32) {
+            const int64 bin = first + (threadIdx.x & 31);
+            Window part = {0, 0, 0, 0};
+            if (bin < bins) {
+                const int p = (int)(bin / columns), q = (int)(bin % columns);
+                part = read_by_bin(box, row_base(box, of, p, q), column_base(box, of, p, q), rois);
+            }
+            found = joined(found, joined(part));
+        }
+        if ((threadIdx.x & 31) == 0)
+            put_window(rois.window, k, found);
     }
 }
