@@ -44,7 +44,7 @@ class Table(Protocol):
         ...
 
     def touched(self) -> NumPyArray:
-        """Return (K, 4), int64: from which row and column to which each box reads; zeros for none."""
+        """Return (K, 4), int64: from which row and column to which boxes read that read beyond the part."""
         ...
 
     @property

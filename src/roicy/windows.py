@@ -128,8 +128,9 @@ def rois_windows(
 
 
 def _windows(plan: Plan[Any]) -> Ndarray:
-    # with a table of some boxes at a time
-    regions, xp = plan._regions, plan._kernels.xp
+    # with a table of some boxes at a time, of a part that has no pixel: all that is read lies beyond it
+    xp, (n, c, h, w) = plan._kernels.xp, plan._regions.input_shape
+    regions = plan._regions._replace(input_shape=(n, c, 0, 0), window=(0, 0, h, w))
     at_once = max(1, _BINS_AT_ONCE // sum(regions.output_size))
     parts = [xp.zeros((0, 4), np.int64)]
     for first in range(0, len(regions.boxes), at_once):
@@ -138,7 +139,7 @@ def _windows(plan: Plan[Any]) -> Ndarray:
         own = regions._replace(**some)
         table = plan._kind.table(plan._kernels, own, plan._options, "float32", "forward")
         if plan._invalid == "raise" and table.first_invalid >= 0:
-            raise plan._rois.invalid_row(first + table.first_invalid, regions.input_shape[0])
+            raise plan._rois.invalid_row(first + table.first_invalid, n)
         parts.append(table.touched())
     return xp.concatenate(parts)
 

@@ -200,6 +200,35 @@ def test_a_part_of_an_image_gives_the_same_crops(data):
                 )
 
 
+@of_all
+@pytest.mark.parametrize("side", [45_000, 300_000])
+@pytest.mark.parametrize("channels", [1, 6])
+def test_maps_that_no_memory_holds(operator, side, channels):
+    """Rows of which each is one number, again and again, take the place of the whole map."""
+    size, rng = (2, 3), np.random.default_rng(3)
+    rows = random_values(rng, (1, channels * 6, side, 1), np.dtype("float32"))
+    _, channels, *_ = shape = operator.map_shape((1, channels, side, side), size)
+    whole = np.broadcast_to(rows[:, :channels], shape)
+    corners = side - np.array([[900.25, 950.5, 850.0, 920.75], [880, 960, 879, 958.5]])
+    rois = operator.rois(rng, [0, 0], corners, np.float64)
+    options = {"sampling_ratio": 2}
+    top, left, bottom, right = smallest(operator.windows(rois, shape, size, **options))
+    assert bottom - top < 100
+    assert right - left < 100
+    part = cut(whole, (top, left, bottom, right)).copy()
+    found = operator.forward(part, rois, size, window=(top, left, side, side), **options)
+    assert found.any()
+    if operator.name in ("rotated", "deform") and side**2 >= 2**31:
+        # a wider part of the map is the whole map that they know
+        window = (side - 2000, side - 2000, side, side)
+        expected = operator.forward(
+            cut(whole, (*window[:2], side, side)), rois, size, window=window, **options
+        )
+    else:
+        expected = operator.forward(whole, rois, size, **options)
+    assert_same_bits(found, expected)
+
+
 def test_a_window_is_of_arrays():
     image = np.zeros((4, 4, 1), np.float32)
     with pytest.raises(ValueError, match=r"^window must be None for a list of images"):

@@ -214,7 +214,10 @@ cdef class RoiTable:
         return 0
 
     def touched(self):
-        """Return (K, 4), int64: from which row and column of a whole map to which each box reads; zeros for none."""
+        """Return (K, 4), int64: from which row and column of a whole map to which boxes read that read beyond the part.
+
+        Zeros for those that read nothing.
+        """
         cdef cnp.ndarray found = np.zeros((self.rois, 4), np.int64)
         cdef int64_t* numbers = <int64_t*> cnp.PyArray_DATA(found)
         cdef int64_t k

@@ -132,11 +132,6 @@ cdef class SampleTable(RoiTable):
         """As `RoiTable.joins`: of several chunks there is one at a time."""
         return self.chunks == 1
 
-    def touched(self):
-        """As `RoiTable.touched`: windows are larger than what is read by what rounding may do."""
-        find_read(self, False, 1)
-        return RoiTable.touched(self)
-
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
         # Pixels from a row to the next where the RoI's pixels are loaded.
         return self.window[k].right - self.window[k].left if self.alone else self.tile_columns[image]
@@ -220,7 +215,7 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
         table.tallest = max(table.tallest, window.bottom - window.top)
         table.widest = max(table.widest, window.right - window.left)
     if table.windowed:
-        find_read(table, True, threads)
+        find_read(table, threads)
     table.summarise(noting.image, cost)
     table.work = max(table.work, <double> table.room[count])
     table.tile_left = <int32_t*> table.reserve(table.images, sizeof(int32_t))
@@ -241,12 +236,14 @@ cdef struct Reading:
     RotatedRois rois
     Window* window
     Window part
-    bint beyond             # only of those that are not in the part
 
 
-cdef int find_read(SampleTable table, bint beyond, int threads) except -1:
-    """Make windows those of the pixels that are read: all of them, or those that lie beyond the part that is given."""
-    cdef Reading reading = Reading(rois=rotated_rois(table), window=table.window, part=table.part, beyond=beyond)
+cdef int find_read(SampleTable table, int threads) except -1:
+    """Make windows that lie beyond the part that is given those of the pixels that are read.
+
+    They are larger by what rounding may do.
+    """
+    cdef Reading reading = Reading(rois=rotated_rois(table), window=table.window, part=table.part)
     run_pieces(read_piece, &reading, table.rois, threads)
     return 0
 
@@ -254,7 +251,7 @@ cdef int find_read(SampleTable table, bint beyond, int threads) except -1:
 cdef void read_piece(void* settled, int64_t k, int thread) noexcept nogil:
     cdef Reading* reading = <Reading*> settled
     cdef Window* window = reading.window + k
-    if (not reading.beyond or window.top < reading.part.top or window.bottom > reading.part.bottom
+    if (window.top < reading.part.top or window.bottom > reading.part.bottom
             or window.left < reading.part.left or window.right > reading.part.right):
         window[0] = read_by_box(&reading.rois, k)
 

@@ -149,7 +149,7 @@ class RoiTable:
         return self._first_invalid
 
     def touched(self) -> Ndarray:
-        """Return (K, 4), int64: from which row and column to which each box reads; zeros for none."""
+        """As of `roicy.cpu.tables.rois.RoiTable`, of a part that begins where the map does."""
         top, bottom, left, right = self.memory.array("window").astype(np.int64).T
         reads = (bottom > top) & (right > left)
         return self.device.xp.stack([top, left, bottom, right], axis=1) * reads[:, None]

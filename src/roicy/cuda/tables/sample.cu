@@ -158,17 +158,17 @@ INLINE Window read_by_bin(const RotatedBox &box, BOX base_y, BOX base_x, const R
     return window.bottom > 0 ? window : Window{0, 0, 0, 0};
 }
 
-/* Windows are larger than what is read by what rounding may do: where they lie beyond the part that is given, or
- * `all` of them, they become what is read. */
-KERNEL __launch_bounds__(128, 4) find_read(const Rotated rotated, int all) {
+/* Windows are larger than what is read by what rounding may do: those that lie beyond the part that is given become
+ * what is read. */
+KERNEL __launch_bounds__(128, 4) find_read(const Rotated rotated) {
     const Rois &rois = rotated.rois;
     const int columns = rois.columns;
     const int64 warps = gridDim.x * 4LL, bins = (int64)rois.rows * columns;
     for (int64 k = blockIdx.x * 4LL + (threadIdx.x >> 5); k < rois.count; k += warps) {
         const Window rough = window_at(rois.window, k);
         if (rough.bottom <= rough.top ||
-            (!all && rough.top >= rois.top && rough.left >= rois.left &&
-             rough.bottom - rois.top <= rois.height && rough.right - rois.left <= rois.width))
+            (rough.top >= rois.top && rough.left >= rois.left && rough.bottom - rois.top <= rois.height &&
+             rough.right - rois.left <= rois.width))
             continue;
         const RotatedBox box = reinterpret_cast<const RotatedBox *>(rotated.boxes)[k];
         const Bins of = bins_of(rotated, k);

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roicy._types import Moving, Ndarray, Regions, Sampling, Turn
+from roicy._types import Moving, Regions, Sampling, Turn
 from roicy.cuda.device import Arguments, Device
 from roicy.cuda.memory import Wanted
 from roicy.cuda.structs import POINTER, Layout, Struct
@@ -88,18 +88,8 @@ class SampleTable(RoiTable):
         arguments = (*arguments, self.packed_rois, parts["rotated"])
         self.launch_table(kernel, -(-self.rois // 4), 128, arguments, "sample")
         if self.begin is not None:
-            self._find_read(False)
+            self.launch_table("find_read", -(-self.rois // 4), 128, (self.packed,), "sample")
             self.move()
-
-    def _find_read(self, every: bool) -> None:
-        # windows are larger than what is read by what rounding may do: those beyond the part, or all
-        arguments = self.packed, np.int32(every)
-        self.launch_table("find_read", -(-self.rois // 4), 128, arguments, "sample")
-
-    def touched(self) -> Ndarray:
-        """As `RoiTable.touched`."""
-        self._find_read(True)
-        return super().touched()
 
 
 @functools.lru_cache(64)
