@@ -46,6 +46,7 @@
 `crop_and_resize`                 cut boxes out of images for the next model: resized, filled up, normalised
 `crop_and_resize_backward`        its gradient with respect to the images
 `crop_and_resize_backward_boxes`  its gradient with respect to the boxes
+`crop_and_resize_plan`            the same for several images of one shape
 `set_num_threads`                 threads that calls from this Python thread may use
 `get_num_threads`                 how many those are
 `num_threads`                     the same within a ``with`` block
@@ -77,7 +78,13 @@ from roicy._doubts import RoisWarning
 from roicy.align import roi_align, roi_align_plan
 from roicy.align_backward import roi_align_backward, roi_align_backward_rois
 from roicy.corners import rotated_corners
-from roicy.crop import crop_and_resize, crop_and_resize_backward, crop_and_resize_backward_boxes
+from roicy.crop import (
+    crop_and_resize,
+    crop_and_resize_backward,
+    crop_and_resize_backward_boxes,
+    crop_and_resize_plan,
+)
+from roicy.crop_plan import CropPlan
 from roicy.deform import deform_roi_pool, deform_roi_pool_backward, deform_roi_pool_plan
 from roicy.deform_backward import deform_roi_pool_backward_mask, deform_roi_pool_backward_offsets
 from roicy.deform_plan import DeformRoIPoolPlan
@@ -123,6 +130,7 @@ from roicy.rotated import (
 from roicy.windows import rois_window, rois_windows
 
 __all__ = [
+    "CropPlan",
     "DeformRoIPoolPlan",
     "MultiScalePlan",
     "Plan",
@@ -133,6 +141,7 @@ __all__ = [
     "crop_and_resize",
     "crop_and_resize_backward",
     "crop_and_resize_backward_boxes",
+    "crop_and_resize_plan",
     "crop_quads",
     "deform_roi_pool",
     "deform_roi_pool_backward",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, overload
 
+from roicy._crop_once import crop, crop_backward, crop_backward_boxes
 from roicy._kinds import CROP
 from roicy._types import (
     AnyArray,
@@ -23,7 +24,7 @@ from roicy._types import (
     SamplePlaces,
     Window,
 )
-from roicy.crop_plan import GivenCrops, crop, crop_backward, crop_backward_boxes
+from roicy.crop_plan import CropPlan, GivenCrops, keep
 
 
 def crop_and_resize(
@@ -136,6 +137,7 @@ def crop_and_resize(
     --------
     crop_and_resize_backward : Gradient with respect to the images.
     crop_and_resize_backward_boxes : Gradient with respect to the boxes.
+    crop_and_resize_plan : The same boxes for several images of one shape.
     roi_align : The same samples, averaged, of feature maps.
 
     Notes
@@ -411,3 +413,75 @@ def crop_and_resize_backward_boxes(
     finish = {"fill": fill, "std": std, "reverse_channels": reverse_channels, "out_layout": out_layout}
     grads: Array | list[Array] = crop_backward_boxes(CROP, given, grad_output, images, finish, out)
     return grads
+
+
+def crop_and_resize_plan(
+    boxes: Boxes,
+    input_shape: InputShape | list[tuple[int, int, int]],
+    output_size: OutputSize,
+    *,
+    batch_indices: Indices | None = None,
+    sampling: SamplePlaces = "half_pixel",
+    interpolation: Interpolation = "bilinear",
+    sampling_ratio: Integer = 1,
+    border: Border = "constant",
+    fill: PerChannel = 0.0,
+    mean: PerChannel | None = None,
+    std: PerChannel | None = None,
+    reverse_channels: Flag = False,
+    layout: Layout = "NHWC",
+    out_layout: Layout | None = None,
+    dtype: Any = None,
+    invalid: Invalid = "raise",
+    window: Window | None = None,
+) -> CropPlan[Any]:
+    """Prepare `crop_and_resize` for several images of one shape, with the same boxes.
+
+    Parameters
+    ----------
+    boxes, output_size, batch_indices
+        As in `crop_and_resize`. Boxes are copied: changing the array later does not change the plan.
+    input_shape : tuple of 4 or 3 ints, or list of tuples of 3 ints
+        Shape of the images, in the order of `layout`; a list of shapes for a list of images.
+    sampling, interpolation, sampling_ratio, border, fill, mean, std : optional
+        As in `crop_and_resize`.
+    reverse_channels, layout, out_layout, dtype, invalid, window : optional
+        As in `crop_and_resize`.
+
+    Returns
+    -------
+    CropPlan
+        Call it with images, and with `out` if wanted. Its methods `backward` and `backward_boxes` are the
+        gradients. Several threads may use it at a time, and it can be copied and pickled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where `crop_and_resize` raises them, for all that is not the images.
+
+    See Also
+    --------
+    crop_and_resize : The function that this prepares, with the same results to the last bit.
+
+    Examples
+    --------
+    The same part of each frame of a film:
+
+    >>> import numpy as np
+    >>> import roicy
+    >>> plan = roicy.crop_and_resize_plan([[8, 4, 40, 36]], (48, 64, 3), 16, mean=128, std=64)
+    >>> frames = np.zeros((3, 48, 64, 3), np.uint8)
+    >>> [float(plan(frame)[0, 0, 0, 0]) for frame in frames]
+    [-2.0, -2.0, -2.0]
+    """
+    options = sampling, interpolation, sampling_ratio, border
+    given = GivenCrops(boxes, batch_indices, layout, invalid, options, window)
+    finish = {
+        "fill": fill,
+        "mean": mean,
+        "std": std,
+        "reverse_channels": reverse_channels,
+        "dtype": dtype,
+        "out_layout": out_layout,
+    }
+    return keep(CROP, given, input_shape, output_size, finish)

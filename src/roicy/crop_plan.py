@@ -6,18 +6,20 @@ is to a pyramid: tables know which rows they are of, and kernels write straight 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
 from roicy import _arguments as settle
 from roicy import _doubts, _labels
 from roicy._backend import adopt
+from roicy._images import Images, check_alike, named, named_outs, settled_images, settled_shapes
 from roicy._kinds import Kind
 from roicy._types import (
     Accumulate,
     AnyArray,
+    Array,
     Boxes,
     Indices,
     Invalid,
@@ -47,30 +49,11 @@ class GivenCrops(NamedTuple):
     window: Window | None = None
 
 
-class Images(NamedTuple):
-    """Shapes of images: one of four axes, or one with a single image for each item of a list.
+class CropPlan(Generic[Array]):
+    """Boxes on images of fixed shapes; made by `roicy.crop_and_resize_plan`.
 
-    Attributes
-    ----------
-    shapes : tuple of Shape
-    given : tuple of tuple of int
-        As the caller has them, of three axes for a single image.
-    listed : bool
-        Whether there is a list.
+    Call it with images to cut the boxes out of them; `backward` and `backward_boxes` are the gradients.
     """
-
-    shapes: tuple[Shape, ...]
-    given: tuple[tuple[int, ...], ...]
-    listed: bool
-
-    @property
-    def total(self) -> int:
-        """How many images there are."""
-        return len(self.shapes) if self.listed else self.shapes[0][0]
-
-
-class CropPlan:
-    """Boxes on images of fixed shapes."""
 
     def __init__(
         self,
@@ -80,15 +63,19 @@ class CropPlan:
         images: Images,
         output_size: Size,
         finish: settle.Finish,
+        lent: bool = True,
     ) -> None:
         # arrays, layout, shapes and output_size come settled, the rest as the caller gave it
         boxes, batch_indices, layout, invalid, options, window = given
         if window is not None and images.listed:
             raise ValueError("window must be None for a list of images, each of which is whole")
         self._kernels = kernels
+        lent = lent and not images.listed
         self._rois = settle.rois(
-            boxes, batch_indices, images.total, kernels.xp, kind.numbers, lent=not images.listed, name="boxes"
+            boxes, batch_indices, images.total, kernels.xp, kind.numbers, lent, name="boxes"
         )
+        self._kind = kind
+        self._checked = False
         self._layout: Layout = layout
         self._images = images
         self._invalid = settle.invalid(invalid)
@@ -119,9 +106,130 @@ class CropPlan:
             else (k, rows, columns, self._channels)
         )
 
+    @property
+    def input_shape(self) -> tuple[int, ...] | list[tuple[int, ...]]:
+        """Shape of the images, in the order of `layout`; a list of shapes for a list of images."""
+        given = self._images.given
+        return list(given) if self._images.listed else given[0]
+
+    @property
+    def output_size(self) -> Size:
+        """Rows and columns of a crop."""
+        return self._plans[0].output_size
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the crops, in the order of `out_layout`."""
+        return self._output_shape
+
+    @property
+    def layout(self) -> Layout:
+        """Order of the axes of the images, "NCHW" or "NHWC"."""
+        return self._layout
+
+    @property
+    def out_layout(self) -> Layout:
+        """Order of the axes of the crops, "NCHW" or "NHWC"."""
+        return self._finish.layout
+
+    def __call__(self, images: Array | Sequence[Array], out: AnyArray | None = None) -> Array:
+        """Cut the boxes out of images.
+
+        Parameters
+        ----------
+        images : ndarray, shape `input_shape`, or sequence of ndarray
+            As in `roicy.crop_and_resize`, of the shapes that the plan was made for.
+        out : ndarray, shape `output_shape`, optional
+            Where to write the result.
+
+        Returns
+        -------
+        ndarray, shape `output_shape`
+            As `roicy.crop_and_resize` returns it: `out` where that is given.
+        """
+        _, _, out, *arrays = adopt(rois=self._rois.boxes, out=out, **named(images))
+        crops: Array = self._pool(self._as_planned(images, arrays), out)
+        return crops
+
+    def backward(self, grad_output: Array, out: AnyArray | Sequence[AnyArray] | None = None) -> Any:
+        """Return the gradient with respect to the images.
+
+        Parameters
+        ----------
+        grad_output : ndarray, shape `output_shape`
+            Gradient with respect to the crops; float16, bfloat16, float32 or float64.
+        out : ndarray, shape `input_shape`, or list of ndarray, optional
+            Where to write the result; overwritten, not added to.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            As `roicy.crop_and_resize_backward` returns it: `out` where that is given.
+        """
+        _, grad_output, _, *arrays = adopt(
+            grad_output=grad_output, rois=self._rois.boxes, **named_outs(out, self._images)
+        )
+        grads = self._backward(grad_output, arrays or None)
+        return grads if self._images.listed else grads[0]
+
+    def backward_boxes(
+        self, grad_output: Array, images: AnyArray | Sequence[AnyArray], out: AnyArray | None = None
+    ) -> Array | list[Array]:
+        """Return the gradient with respect to the boxes.
+
+        Parameters
+        ----------
+        grad_output : ndarray, shape `output_shape`
+            Gradient with respect to the crops.
+        images : ndarray, shape `input_shape`, or sequence of ndarray
+            What was cut.
+        out : ndarray, optional
+            Where to write the result; not where the plan was made from a sequence of arrays.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            As `roicy.crop_and_resize_backward_boxes` returns it: `out` where that is given.
+        """
+        _, grad_output, _, out, *arrays = adopt(
+            grad_output=grad_output, rois=self._rois.boxes, out=out, **named(images)
+        )
+        grads: Array | list[Array] = self._backward_boxes(grad_output, self._as_planned(images, arrays), out)
+        return grads
+
+    def __repr__(self) -> str:
+        named_options = zip(self._kind.options, self._plans[0]._options, strict=False)
+        options = "".join(f"{name}={value!r}, " for name, value in named_options)
+        return (
+            f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} boxes, "
+            f"input_shape={self.input_shape}, output_size={self.output_size}, {options}"
+            f"layout={self._layout!r}, out_layout={self.out_layout!r})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # what is copied or pickled are the arguments: the tables are made again, where the copy will be used
+        rois, finish = self._rois, self._finish
+        given = GivenCrops(
+            rois.as_given(rois.boxes),
+            rois.images if rois.lengths is None else None,
+            self._layout,
+            self._invalid,
+            self._plans[0]._options,
+            self._plans[0]._regions.window,
+        )
+        finishing = {
+            "fill": finish.fill,
+            "mean": finish.mean,
+            "std": finish.std,
+            "reverse_channels": finish.reversed,
+            "dtype": finish.dtype,
+            "out_layout": finish.layout,
+        }
+        return _made_again, (self._kind, tuple(given), self.input_shape, self.output_size, finishing)
+
     # ------------------------------------------------ the passes, with arrays of the plan's library
 
-    def pool(self, images: Sequence[Ndarray], out: Ndarray) -> Ndarray:
+    def _pool(self, images: Sequence[Ndarray], out: Ndarray) -> Ndarray:
         """Cut the boxes out of the images."""
         check_alike(images)
         finish, kernels = self._finish, self._kernels
@@ -158,7 +266,7 @@ class CropPlan:
             together.take()
             together.run()
 
-    def backward(self, grad_output: Ndarray, out: Any) -> list[Ndarray]:
+    def _backward(self, grad_output: Ndarray, out: Any) -> list[Ndarray]:
         """Return the gradient with respect to each array of images."""
         accumulate, dtype = settle.grad_output(grad_output, self._output_shape)
         shapes = self._images.given
@@ -186,7 +294,7 @@ class CropPlan:
                 array[...] = target
         return outs
 
-    def backward_boxes(self, grad_output: Ndarray, images: Sequence[Ndarray], out: Ndarray) -> Any:
+    def _backward_boxes(self, grad_output: Ndarray, images: Sequence[Ndarray], out: Ndarray) -> Any:
         """Return the gradient with respect to the boxes."""
         rois, finish, kernels = self._rois, self._finish, self._kernels
         xp = kernels.xp
@@ -227,19 +335,50 @@ class CropPlan:
 
     # ------------------------------------------------ checks and tables
 
+    def _as_planned(self, images: Any, arrays: list[Ndarray]) -> tuple[Ndarray, ...]:
+        # images as a caller has them, with four axes each, of the plan's shapes
+        listed = isinstance(images, (list, tuple))
+        shapes, sources = settled_images(tuple(arrays) if listed else arrays[0], self._layout)
+        if listed != self._images.listed or shapes.given != self._images.given:
+            got = list(shapes.given) if listed else shapes.given[0]
+            raise ValueError(f"images must have shape {self.input_shape}, as the plan has it, got {got}")
+        return sources
+
     def _tables(self, accumulate: Accumulate, purpose: Purpose) -> list[Any]:
         # all of them before anything is written: this is where invalid rows show
+        everything = self._everything()
+        if not self._checked:
+            self._check_rows(everything)
+        tables = [plan._table(accumulate, purpose) for plan in self._plans]
+        if purpose == "forward" and not self._checked:
+            self._look_at(everything)
+        return tables
+
+    def _everything(self) -> Regions:
         rois, sizes = self._rois, [plan._regions.map_size for plan in self._plans]
         h, w = map(max, zip(*sizes, strict=True))
-        everything = Regions(rois.boxes, rois.images, (self._images.total, self._channels, h, w), (1, 1))
-        if self._images.listed and self._invalid == "raise" and len(rois.boxes):
+        return Regions(rois.boxes, rois.images, (self._images.total, self._channels, h, w), (1, 1))
+
+    def _check_rows(self, everything: Regions) -> None:
+        # those of a list, of which no plan says that a row is invalid
+        if self._images.listed and self._invalid == "raise" and len(self._rois.boxes):
             first = self._kernels.image_table(everything).first_invalid
             if first >= 0:
-                raise rois.invalid_row(first, self._images.total)
-        tables = [plan._table(accumulate, purpose) for plan in self._plans]
-        if purpose == "forward" and self._plans[0]._options[0] != "unit_corners":  # those are normalised
+                raise self._rois.invalid_row(first, self._images.total)
+
+    def _look_at(self, everything: Regions) -> None:
+        if self._plans[0]._options[0] != "unit_corners":  # those are normalised
             _doubts.warn(self._kernels.doubts(everything, 1.0), "boxes")
-        return tables
+
+    def _keep(self) -> None:
+        # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
+        everything = self._everything()
+        self._check_rows(everything)
+        for plan in self._plans:
+            plan._keep()
+        self._look_at(everything)
+        self._checked = True
+        self._rois.given = ()
 
 
 def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, Ndarray]:
@@ -259,171 +398,33 @@ def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, N
 # ---------------------------------------------------------------- with arguments as a caller gives them
 
 
-def settled_images(images: Any, layout: Layout) -> tuple[Images, tuple[Ndarray, ...]]:
-    """Return the shapes of images, and the arrays with four axes each; a tuple of arrays is a list."""
-    listed = isinstance(images, tuple)
-    arrays, shapes, given = [], [], []
-    for number, array in enumerate(images if listed else (images,)):
-        name = f"images[{number}]" if listed else "images"
-        if array.ndim == 3:
-            whole = array[None]
-        elif listed or array.ndim != 4:
-            raise ValueError(f"{name} must have {_axes(layout, listed)}, got shape {array.shape}")
-        else:
-            whole = array
-        arrays.append(whole)
-        shapes.append(settle.features_shape(whole, layout, name))
-        given.append(array.shape)
-    _check_channels("images", shapes, layout)
-    return Images(tuple(shapes), tuple(given), listed), tuple(arrays)
-
-
-def check_alike(images: Sequence[Ndarray]) -> None:
-    """Check that images are of one dtype."""
-    for number, image in enumerate(images):
-        if image.dtype != images[0].dtype:
-            raise TypeError(
-                f"images[{number}] must be {images[0].dtype}, the dtype of images[0], got {image.dtype}"
-            )
-
-
-def settled_shapes(value: Any, layout: Layout) -> Images:
-    """Return the shapes of images that a caller gives, of three or four axes, or a list of such of three."""
-    listed = isinstance(value, list) and all(isinstance(shape, (list, tuple)) for shape in value) and value
-    shapes: list[Shape] = []
-    given: list[tuple[int, ...]] = []
-    for number, shape in enumerate(value if listed else (value,)):
-        name = f"input_shape[{number}]" if listed else "input_shape"
-        if not isinstance(shape, (tuple, list)):
-            raise TypeError(f"{name} must be a tuple of ints, got {settle.shown(shape)}")
-        if len(shape) == 3:
-            shapes.append(settle.input_shape((1, *shape), layout, name))
-            given.append(shapes[-1][1:])
-        elif listed or len(shape) != 4:
-            raise ValueError(f"{name} must have {_axes(layout, bool(listed))}, got {shape}")
-        else:
-            shapes.append(settle.input_shape(shape, layout, name))
-            given.append(shapes[-1])
-    _check_channels("input_shape", shapes, layout)
-    return Images(tuple(shapes), tuple(given), bool(listed))
-
-
-def _axes(layout: Layout, listed: bool) -> str:
-    three, four = ("(C, H, W)", "(N, C, H, W)") if layout == "NCHW" else ("(H, W, C)", "(N, H, W, C)")
-    return f"3 axes {three}" if listed else f"3 axes {three} or 4 axes {four}"
-
-
-def _check_channels(name: str, shapes: Sequence[Shape], layout: Layout) -> None:
-    axis = 1 if layout == "NCHW" else 3
-    for number, shape in enumerate(shapes):
-        if shape[axis] != shapes[0][axis]:
-            raise ValueError(
-                f"{name}[{number}] must have {shapes[0][axis]} channels, as {name}[0] has, got {shape[axis]}"
-            )
-
-
-def named(images: Any) -> dict[str, Any]:
-    """Return images by the names that errors have for them."""
-    if not isinstance(images, (list, tuple)):
-        return {"images": images}
-    if not images:
-        raise ValueError("images must be an array or a list of at least one array, got an empty list")
-    return {f"images[{number}]": image for number, image in enumerate(images)}
-
-
-def crop(
-    kind: Kind,
-    given: GivenCrops,
-    images: Any,
-    output_size: OutputSize,
-    finish: dict[str, Any],
-    out: AnyArray | None,
-) -> Any:
-    """Cut boxes out of images."""
-    kernels, boxes, batch_indices, out, *arrays = adopt(
-        boxes=given.boxes, batch_indices=given.batch_indices, out=out, **named(images)
-    )
-    plan, sources = _planned(
-        kind,
-        kernels,
-        given,
-        boxes,
-        batch_indices,
-        (images, arrays),
-        lambda _: settle.output_size(output_size),
-        finish,
-    )
-    return plan.pool(sources, out)
-
-
-def crop_backward(
-    kind: Kind, given: GivenCrops, grad_output: Ndarray, input_shape: Any, finish: dict[str, Any], out: Any
-) -> Any:
-    """Return the gradient with respect to the images."""
-    several = isinstance(out, (list, tuple))
-    outs = {f"out[{number}]": array for number, array in enumerate(out)} if several else {"out": out}
-    if out is None:
-        outs = {}
-    kernels, grad_output, boxes, batch_indices, *arrays = adopt(
-        grad_output=grad_output, boxes=given.boxes, batch_indices=given.batch_indices, **outs
-    )
-    layout = settle.layout(given.layout)
-    shapes = settled_shapes(input_shape, layout)
-    if out is not None and (several != shapes.listed or len(arrays) != len(shapes.shapes)):
-        expected = f"a list of {len(shapes.shapes)} arrays" if shapes.listed else "an array"
-        raise TypeError(f"out must be {expected}, as input_shape is, got {type(out).__name__}")
-    settled = _finish(finish, shapes, layout, given)
-    size = settle.grad_output_size(grad_output, settled.layout)
-    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
-    grads = CropPlan(kind, kernels, given, shapes, size, settled).backward(grad_output, arrays or None)
-    return grads if shapes.listed else grads[0]
-
-
-def crop_backward_boxes(
-    kind: Kind, given: GivenCrops, grad_output: Ndarray, images: Any, finish: dict[str, Any], out: Any
-) -> Any:
-    """Return the gradient with respect to the boxes."""
-    kernels, grad_output, boxes, batch_indices, out, *arrays = adopt(
-        grad_output=grad_output,
-        boxes=given.boxes,
-        batch_indices=given.batch_indices,
-        out=out,
-        **named(images),
-    )
-    plan, sources = _planned(
-        kind,
-        kernels,
-        given,
-        boxes,
-        batch_indices,
-        (images, arrays),
-        lambda layout: settle.grad_output_size(grad_output, layout),
-        finish,
-    )
-    return plan.backward_boxes(grad_output, sources, out)
-
-
-def _planned(
-    kind: Kind,
-    kernels: Backend,
-    given: GivenCrops,
-    boxes: Any,
-    batch_indices: Any,
-    images: tuple[Any, list[Ndarray]],
-    size: Callable[[Layout], Size],
-    finish: dict[str, Any],
-) -> tuple[CropPlan, tuple[Ndarray, ...]]:
-    # a plan of settled arrays, and the images with four axes each; `size` is that of crops of a layout
-    layout = settle.layout(given.layout)
-    asked, arrays = images
-    shapes, sources = settled_images(tuple(arrays) if isinstance(asked, (list, tuple)) else arrays[0], layout)
-    settled = _finish(finish, shapes, layout, given)
-    output_size = size(settled.layout)
-    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
-    return CropPlan(kind, kernels, given, shapes, output_size, settled), sources
-
-
-def _finish(finish: dict[str, Any], images: Images, layout: Layout, given: GivenCrops) -> settle.Finish:
+def finish_of(finish: dict[str, Any], images: Images, layout: Layout, given: GivenCrops) -> settle.Finish:
+    """Return what becomes of values, of arguments as a caller gives them."""
     channels = images.shapes[0][1 if layout == "NCHW" else 3]
     chosen = settle.interpolation(given.options[1]) == "nearest"
     return settle.finish(channels, layout, chosen=chosen, **finish)
+
+
+def keep(
+    kind: Kind, given: GivenCrops, input_shape: Any, output_size: OutputSize, finish: dict[str, Any]
+) -> CropPlan[Any]:
+    """Return a plan, with its first tables, of arguments as a caller gives them."""
+    layout = settle.layout(given.layout)
+    kernels, boxes, batch_indices = adopt(boxes=given.boxes, batch_indices=given.batch_indices)
+    shapes, size = settled_shapes(input_shape, layout), settle.output_size(output_size)
+    settled = finish_of(finish, shapes, layout, given)
+    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
+    plan: CropPlan[Any] = CropPlan(kind, kernels, given, shapes, size, settled, lent=False)
+    plan._keep()
+    return plan
+
+
+def _made_again(
+    kind: Kind, given: tuple[Any, ...], input_shape: Any, output_size: Size, finish: dict[str, Any]
+) -> CropPlan[Any]:
+    try:
+        return keep(kind, GivenCrops(*given), input_shape, output_size, finish)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"a stored CropPlan must hold the arguments that make one, got others: {error}"
+        ) from error

@@ -10,6 +10,7 @@ import numpy as np
 from roicy import _arguments as settle
 from roicy import _doubts, _labels
 from roicy._backend import adopt
+from roicy._images import check_alike, named, settled_images
 from roicy._types import (
     CONSTANT,
     EDGE,
@@ -29,7 +30,6 @@ from roicy._types import (
     Quads,
     Size,
 )
-from roicy.crop_plan import check_alike, named, settled_images
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend

@@ -4,6 +4,7 @@ import battery
 import pytest
 
 from operators.average import AVERAGE
+from operators.crop import CROP
 from operators.deform import DEFORM
 from operators.largest_sample import MAX
 from operators.operator import Operator
@@ -12,7 +13,7 @@ from operators.precise import PRECISE
 from operators.roi_pool import MEAN, POOL
 from operators.rotated import ROTATED
 
-OPERATORS = (AVERAGE, MAX, ROTATED, POOL, MEAN, PRECISE, PS_ALIGN, PS_POOL, DEFORM)
+OPERATORS = (AVERAGE, MAX, ROTATED, POOL, MEAN, PRECISE, PS_ALIGN, PS_POOL, DEFORM, CROP)
 
 
 def those(operators: "tuple[Operator, ...] | list[Operator]") -> pytest.MarkDecorator:

@@ -50,6 +50,8 @@ class Operator:
         Of a generator and corners (K, 4): the operator's own numbers of such boxes, (K, numbers).
     numbers : int
         Of a box.
+    slopes : str
+        The ending of the gradient with respect to boxes.
     planned : bool
         Whether there is a plan.
     position_sensitive : bool
@@ -82,6 +84,7 @@ class Operator:
         any_argmax: Callable | None = None,
         boxes: Callable = lambda rng, corners: corners,
         numbers: int = 4,
+        slopes: str = "_backward_rois",
         planned: bool = True,
         position_sensitive: bool = False,
         exact: bool = False,
@@ -98,9 +101,10 @@ class Operator:
         self.planned, self.exact, self.linear, self.values = planned, exact, linear, values
         self.slow, self.share, self.kinks, self.step, self.bound = slow, share, kinks, step, bound
         self.position_sensitive = position_sensitive
+        self.slopes = slopes
         self.has_argmax = any_argmax is not None
         self.has_slopes = reference.backward_rois is not None
-        endings = ["", "_backward", *["_backward_rois"] * self.has_slopes, *["_plan"] * planned]
+        endings = ["", "_backward", *[slopes] * self.has_slopes, *["_plan"] * planned]
         self.functions = [function + ending for ending in endings]
         # looked up now: later a stand-in may be in the package's place
         parameters = {name: inspect.signature(getattr(roicy, name)).parameters for name in self.functions}
@@ -142,7 +146,7 @@ class Operator:
         """Return the gradient with respect to the boxes."""
         chosen = {} if argmax is None else {"argmax": argmax}
         return self.call(
-            "_backward_rois", grad_output=grad_output, features=features, rois=rois, **chosen, **options
+            self.slopes, grad_output=grad_output, features=features, rois=rois, **chosen, **options
         )
 
     def plan(self, rois, input_shape, output_size, **options):
@@ -196,7 +200,7 @@ class Operator:
     def expected_backward_rois(self, problem, grad_output, argmax):
         """The gradient with respect to the boxes, and the sums of its absolute terms, by the reference."""
         call = grad_output, argmax, problem.features, problem.rois
-        return self.reference.backward_rois(*call, **self.geometry(problem, "_backward_rois"))
+        return self.reference.backward_rois(*call, **self.geometry(problem, self.slopes))
 
     def hold(self, values, expected, *, signs_of_zeros=True):
         """Hold values against the reference's."""

@@ -56,6 +56,7 @@ POSITIONAL = {
     "crop_quads": ["images", "corners", "output_size"],
     "crop_and_resize_backward": ["grad_output", "boxes", "input_shape"],
     "crop_and_resize_backward_boxes": ["grad_output", "images", "boxes"],
+    "crop_and_resize_plan": ["boxes", "input_shape", "output_size"],
     "fpn_levels": ["rois", "num_levels"],
     "paste_masks": ["masks", "boxes", "image_size"],
     "rois_window": ["rois", "input_shape", "output_size"],
@@ -68,7 +69,14 @@ POSITIONAL = {
 }
 OPERATOR_NAMES = list(POSITIONAL)
 THREAD_NAMES = ["set_num_threads", "get_num_threads", "num_threads"]
-PLAN_NAMES = ["DeformRoIPoolPlan", "MultiScalePlan", "Plan", "RoIAlignPlan", "RoIAlignRotatedPlan"]
+PLAN_NAMES = [
+    "CropPlan",
+    "DeformRoIPoolPlan",
+    "MultiScalePlan",
+    "Plan",
+    "RoIAlignPlan",
+    "RoIAlignRotatedPlan",
+]
 MEMORY_NAMES = ["set_output_cache", "empty_output_cache"]
 NAMES = [*OPERATOR_NAMES, *THREAD_NAMES, *MEMORY_NAMES, "show_config", *PLAN_NAMES, "RMACPlan", "RoisWarning"]
 
@@ -161,6 +169,7 @@ OPTIONS = {
         **WINDOW,
         **OUT,
     },
+    "crop_and_resize_plan": {**CROPS, "fill": 0.0, "mean": None, **NORMALISED, "dtype": None, **INVALID},
     "crop_quads": {
         "batch_indices": None,
         "interpolation": "bilinear",
@@ -362,6 +371,7 @@ DOCUMENTED = [
     "roicy.pool",
     "roicy.rmac",
     "roicy.corners",
+    "roicy.crop",
     "roicy.quads",
     "roicy.paste",
     "roicy.plan",

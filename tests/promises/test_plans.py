@@ -223,7 +223,7 @@ def test_forms_of_rois(operator):
 def test_invalid_rows(operator, column):
     problem = problem_of(operator)
     problem.rois[1, column] = np.nan
-    with pytest.raises(ValueError, match=r"(?s)rois.*\b1\b"):
+    with pytest.raises(ValueError, match=r"(?s)(rois|boxes).*\b1\b"):
         planned(operator, problem)
     plan = planned(operator, problem, invalid="nan")
     assert np.isnan(plan(problem.features)).all(axis=(1, 2, 3)).tolist() == [False, True, False]

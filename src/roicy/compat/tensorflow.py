@@ -19,6 +19,7 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy._backend import adopt_single
+from roicy._crop_once import crop, crop_backward, crop_backward_boxes
 from roicy._kinds import UNIT_CROP
 from roicy._types import (
     AnyArray,
@@ -31,7 +32,7 @@ from roicy._types import (
     Real,
 )
 from roicy.compat._words import Words
-from roicy.crop_plan import GivenCrops, crop, crop_backward, crop_backward_boxes
+from roicy.crop_plan import GivenCrops
 
 __all__ = ["crop_and_resize", "crop_and_resize_gradient_boxes", "crop_and_resize_gradient_image"]
 

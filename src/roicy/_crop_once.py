@@ -1,0 +1,104 @@
+"""Plans of crops that are used once: what the public functions do with their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from roicy import _arguments as settle
+from roicy._backend import adopt
+from roicy._images import named, named_outs, settled_images, settled_shapes
+from roicy._kinds import Kind
+from roicy._types import AnyArray, Layout, Ndarray, OutputSize, Size
+from roicy.crop_plan import CropPlan, GivenCrops, finish_of
+
+if TYPE_CHECKING:
+    from roicy._protocols import Backend
+
+
+def crop(
+    kind: Kind,
+    given: GivenCrops,
+    images: Any,
+    output_size: OutputSize,
+    finish: dict[str, Any],
+    out: AnyArray | None,
+) -> Any:
+    """Cut boxes out of images."""
+    kernels, boxes, batch_indices, out, *arrays = adopt(
+        boxes=given.boxes, batch_indices=given.batch_indices, out=out, **named(images)
+    )
+    plan, sources = _planned(
+        kind,
+        kernels,
+        given,
+        boxes,
+        batch_indices,
+        (images, arrays),
+        lambda _: settle.output_size(output_size),
+        finish,
+    )
+    return plan._pool(sources, out)
+
+
+def crop_backward(
+    kind: Kind, given: GivenCrops, grad_output: Ndarray, input_shape: Any, finish: dict[str, Any], out: Any
+) -> Any:
+    """Return the gradient with respect to the images."""
+    layout = settle.layout(given.layout)
+    shapes = settled_shapes(input_shape, layout)
+    kernels, grad_output, boxes, batch_indices, *arrays = adopt(
+        grad_output=grad_output,
+        boxes=given.boxes,
+        batch_indices=given.batch_indices,
+        **named_outs(out, shapes),
+    )
+    settled = finish_of(finish, shapes, layout, given)
+    size = settle.grad_output_size(grad_output, settled.layout)
+    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
+    grads = CropPlan(kind, kernels, given, shapes, size, settled)._backward(grad_output, arrays or None)
+    return grads if shapes.listed else grads[0]
+
+
+def crop_backward_boxes(
+    kind: Kind, given: GivenCrops, grad_output: Ndarray, images: Any, finish: dict[str, Any], out: Any
+) -> Any:
+    """Return the gradient with respect to the boxes."""
+    kernels, grad_output, boxes, batch_indices, out, *arrays = adopt(
+        grad_output=grad_output,
+        boxes=given.boxes,
+        batch_indices=given.batch_indices,
+        out=out,
+        **named(images),
+    )
+    plan, sources = _planned(
+        kind,
+        kernels,
+        given,
+        boxes,
+        batch_indices,
+        (images, arrays),
+        lambda layout: settle.grad_output_size(grad_output, layout),
+        finish,
+    )
+    return plan._backward_boxes(grad_output, sources, out)
+
+
+def _planned(
+    kind: Kind,
+    kernels: Backend,
+    given: GivenCrops,
+    boxes: Any,
+    batch_indices: Any,
+    images: tuple[Any, list[Ndarray]],
+    size: Callable[[Layout], Size],
+    finish: dict[str, Any],
+) -> tuple[CropPlan[Any], tuple[Ndarray, ...]]:
+    # a plan of settled arrays, and the images with four axes each; `size` is that of crops of a layout
+    layout = settle.layout(given.layout)
+    asked, arrays = images
+    shapes, sources = settled_images(tuple(arrays) if isinstance(asked, (list, tuple)) else arrays[0], layout)
+    settled = finish_of(finish, shapes, layout, given)
+    output_size = size(settled.layout)
+    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
+    return CropPlan(kind, kernels, given, shapes, output_size, settled), sources
