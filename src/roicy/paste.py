@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from roicy import _arguments as settle
+from roicy import _doubts
 from roicy._backend import adopt
 from roicy._types import (
     AnyArray,
@@ -20,6 +21,7 @@ from roicy._types import (
     PasteRule,
     Pasting,
     Real,
+    Regions,
 )
 
 _BOOL: DType = np.dtype(np.bool_)
@@ -179,6 +181,8 @@ def paste_masks(
         finite = kernels.xp.isfinite(corners).all(axis=1)
         if not finite.all():
             raise settle.invalid_box(corners, int(settle.on_host(finite).argmin()))
+    of_one = kernels.xp.zeros(count, np.int64)
+    _doubts.warn(kernels.doubts(Regions(corners, of_one, (1, 1, rows, columns), (1, 1)), 1.0), "boxes")
     if form == "rle":
         lengths = kernels.mask_runs(given, corners, pasting)
         return [{"size": [rows, columns], "counts": counts} for counts in lengths]

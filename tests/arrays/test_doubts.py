@@ -125,6 +125,17 @@ def test_boxes_of_crops(look):
             assert warning.filename == __file__
 
 
+@pytest.mark.parametrize("look", [look for look in LOOKS if look != "no batch index"])
+@pytest.mark.parametrize("to", ["masks", "windows", "rle"])
+def test_boxes_of_masks(look, to):
+    masks = np.ones((12, 7, 7), np.float32)
+    assert heard(roicy.paste_masks, masks, BOXES, (64, 80), to=to)[1] == []
+    _, (warning,) = heard(roicy.paste_masks, masks, LOOKS[look], (64, 80), to=to)
+    assert str(warning.message).startswith("boxes look")
+    assert look in str(warning.message)
+    assert warning.filename == __file__
+
+
 def test_other_systems_operators():
     features, boxes = np.ones(SHAPE, np.float32), LOOKS["normalised"]
     images = np.zeros(len(boxes), int)

@@ -23,6 +23,7 @@ from strategies import (
     result_dtype,
 )
 
+import roicy
 from operators import average
 from operators.operator import Operator, Reference
 
@@ -112,6 +113,12 @@ class CropOperator(Operator):
             return super(CropOperator, self).plan(rois, input_shape, output_size, **options)
 
         return Planned(make, rois, options)
+
+    def windows(self, rois, input_shape, output_size, **options):
+        boxes, ratio = scaled(rois, options.get("spatial_scale", 1)), options.get("sampling_ratio", 1)
+        return roicy.rois_windows(
+            boxes, input_shape, output_size, operator="crop_and_resize", sampling_ratio=ratio
+        )
 
     def _in_pixels(self, problem):
         return problem._replace(rois=scaled(problem.rois, problem.options.get("spatial_scale", 1)))

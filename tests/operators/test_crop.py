@@ -1,5 +1,8 @@
 """`crop_and_resize`: its options, images of different sizes, labels, and both gradients."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import reference.crop
@@ -312,3 +315,60 @@ def test_labels_have_a_fill_of_their_own_kind():
         with pytest.raises(ValueError, match=r"\bfill\b.*whole numbers of int32"):
             roicy.crop_and_resize(images, np.array([[-3, -3, 5, 5]]), 4, fill=fill, **options)
     assert (out == -7).all()
+
+
+@pytest.mark.parametrize("of", ["an array", "one image", "a list", "labels"])
+def test_plans(of):
+    """Of every form of images, also once copied, and with whatever becomes of values."""
+    rng = np.random.default_rng(2)
+    images = [
+        rng.integers(0, 255, (9, 11, 3), dtype=np.uint8),
+        rng.integers(0, 255, (5, 8, 3), dtype=np.uint8),
+    ]
+    boxes = np.array([[0, 1, 2, 9, 8], [1, -3, -2, 6, 4]], np.float32)
+    options = {"sampling_ratio": 0, "fill": (1, 2, 3), "mean": 5.0, "std": (2, 3, 4), "out_layout": "NCHW"}
+    if of == "labels":
+        images = [image.astype(np.int64) << 40 for image in images]
+        options = {"interpolation": "nearest", "fill": -1, "reverse_channels": True}
+    elif of == "an array":
+        images = np.stack([images[0], images[0][::-1]])
+    elif of == "one image":
+        images, boxes = images[0], boxes[:, 1:]
+    listed = isinstance(images, list)
+    shape = [image.shape for image in images] if listed else images.shape
+    plan = roicy.crop_and_resize_plan(boxes, shape, (4, 6), **options)
+    expected = roicy.crop_and_resize(images, boxes, (4, 6), **options)
+    for made in (plan, pickle.loads(pickle.dumps(plan)), copy.deepcopy(plan)):
+        assert repr(made) == repr(plan) and "2 boxes" in repr(made)
+        assert made.input_shape == shape and made.output_size == (4, 6)
+        assert made.output_shape == expected.shape
+        assert_same_bits(made(images), expected)
+        out = np.empty_like(expected)
+        assert made(images, out) is out
+        assert_same_bits(out, expected)
+    boxes_before = boxes.copy()
+    boxes += 3
+    assert_same_bits(plan(images), expected)
+    with pytest.raises(ValueError, match="images must have shape"):
+        plan([image[:4] for image in images] if listed else images[..., :4, :])
+    if of == "labels":
+        return
+    grad_output = random_values(rng, expected.shape, np.dtype("float32"))
+    spread = {key: value for key, value in options.items() if key not in ("fill", "mean")}
+    grads = roicy.crop_and_resize_backward(grad_output, boxes_before, shape, **spread)
+    found = plan.backward(grad_output)
+    for one, wanted in zip(found, grads, strict=True) if listed else [(found, grads)]:
+        assert_same_bits(one, wanted)
+    moved = {key: value for key, value in options.items() if key != "mean"}
+    wanted = roicy.crop_and_resize_backward_boxes(grad_output, images, boxes_before, **moved)
+    assert_same_bits(plan.backward_boxes(grad_output, images), wanted)
+
+
+def test_errors_of_plans():
+    plan = roicy.crop_and_resize_plan(np.array([[1, 2, 3, 4]]), (9, 9, 3), 4)
+    with pytest.raises(TypeError, match="out must be an array, as input_shape is, got list"):
+        plan.backward(np.zeros((1, 4, 4, 3), np.float32), [])
+    with pytest.raises(ValueError, match="boxes row 0"):
+        roicy.crop_and_resize_plan(np.array([[1, 2, np.nan, 4]]), (9, 9, 3), 4)
+    with pytest.raises(ValueError, match=r"boxes\[1\] row 0"):
+        roicy.crop_and_resize_plan([np.ones((1, 4)), np.full((1, 4), np.inf)], [(9, 9, 3), (4, 4, 3)], 4)
