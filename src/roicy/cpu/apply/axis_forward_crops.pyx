@@ -5,21 +5,22 @@ One task is a RoI and a band of its output rows::
     plane ── rows: taps of p ──▶ line [column] ── columns: LANES outputs at a time pick their taps ──▶ chunk
 
 Where the channels of a pixel are neighbours, the row pass takes them as they lie, and its line is split into one for
-each channel. Where a row's elements are no neighbours otherwise, the rows that a band needs are first gathered
-plane by plane.
+each channel; of bytes and floats, columns of at most two pixels that are neighbours, too, take both of them from the
+rows, of which nothing else is read. Where a row's elements are no neighbours otherwise, the rows that a band needs are
+first gathered plane by plane.
 """
 
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
 from roicy.cpu.apply.finish cimport Finish, finish_of, row_finish, row_finish_of, outside_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
-from roicy.cpu.lanes.lanes cimport LANES, OWN, lane_int, lanes, lanes_stream_bytes, real
+from roicy.cpu.lanes.lanes cimport LANES, OWN, UINT8, lane_int, lanes, lanes_stream_bytes, real
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
@@ -56,6 +57,38 @@ cdef extern from "crops.h" nogil:
                      ptrdiff_t step) noexcept
     void crops_scatter(const char* source, ptrdiff_t size, ptrdiff_t count, char* target, ptrdiff_t step) noexcept
 
+cdef extern from "pairs.h" nogil:
+    enum:
+        PAIRS
+        PAIR_ELEMENTS
+    ctypedef struct pair_columns:
+        int32_t* offset
+        int32_t* taps
+        real* weight[2]
+        ptrdiff_t count
+        int elements, channels
+    ctypedef struct pair_rows:
+        const char* row[2]
+        const char* ahead[2]
+        real weight[2]
+        int taps
+        ptrdiff_t span
+    ctypedef struct pair_target:
+        char* data
+        ptrdiff_t step
+        int dtype
+        bint joined, reversed
+        const crops_pixel* pixel
+        const row_finish* finishes
+    ctypedef struct pair_bytes:
+        const char* row[2]
+        uint64_t* pixels[2]
+
+    void pairs_floats(const pair_rows* rows, const pair_columns* columns, real* line, const pair_target* to) noexcept
+    void pairs_bytes(const pair_rows* rows, const pair_columns* columns, pair_bytes* bytes,
+                     const pair_target* to) noexcept
+
+
 cdef struct AxisForwardCropsCall:
     Axis* y
     Axis* x
@@ -69,6 +102,8 @@ cdef struct AxisForwardCropsCall:
     bint reversed               # the last of them comes first in memory
     crops_pixel pixel           # elements from one column to the next
     bint split                  # there are several: a line is split
+    bint paired                 # or columns take their pixels from the rows, where they have at most two
+    size_t row_copy             # bytes of a copy of a row, of which there are two
     ptrdiff_t line_step         # elements from one channel's line to the next
     crops_pixel out_pixel
     bint joined                 # the chunk has the pixels of all channels, too
@@ -129,6 +164,45 @@ cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
         columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
 
 
+cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, pair_columns* columns) noexcept nogil:
+    # Whether all columns of the RoI have at most two pixels, which are neighbours; what they take, then.
+    cdef Axis* x = call.x
+    cdef View* view = &call.features
+    cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
+    cdef const int32_t* position
+    cdef const real* weight
+    cdef int64_t q, room = call.groups * LANES
+    cdef int count = x.pixel_count[k], taps
+    if not call.paired or (count and (pixels[count - 1] - pixels[0]) * <double> view.column > INT32_MAX):
+        return False
+    memset(columns.offset, 0, room * sizeof(int32_t))
+    memset(columns.taps, 0, room * sizeof(int32_t))
+    memset(columns.weight[0], 0, room * sizeof(real))
+    memset(columns.weight[1], 0, room * sizeof(real))
+    for q in range(x.bins):
+        position = x.tap_position + x.tap_start[k * x.bins + q]
+        weight = <const real*> x.tap_weight + x.tap_start[k * x.bins + q]
+        taps = x.tap_count[k * x.bins + q]
+        if taps == 0:
+            continue
+        if taps > 2 or (taps == 2 and pixels[position[1]] != pixels[position[0]] + 1):
+            return False
+        columns.taps[q] = taps
+        columns.offset[q] = <int32_t> ((pixels[position[0]] - pixels[0]) * view.column)
+        columns.weight[0][q] = weight[0]
+        if taps == 2:
+            columns.weight[1][q] = weight[1]
+    return True
+
+
+cdef const char* readable_row(View* view, const char* row, size_t size, char* copy) noexcept nogil:
+    # A row behind whose `size` bytes PAIR_ELEMENTS can be read: itself, or a copy.
+    if row + size + PAIR_ELEMENTS * view.size <= view.limit:
+        return row
+    memcpy(copy, row, size)
+    return copy
+
+
 cdef bint reaches_outside(Axis* x, int64_t k, real* across) noexcept nogil:
     # Whether a column does; `across` is the weight of each one.
     cdef const real* outside = <const real*> x.outside + k * x.bins
@@ -147,7 +221,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef View* view = &call.features
     cdef int64_t k = task.first, first, part, channel
     cdef int begin = <int> task.top, end = <int> task.bottom
-    cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, fetched
+    cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, fetched, most = 0
     cdef int64_t span = 0, count
     cdef const int32_t* rows = y.pixels + y.pixel_start[k]
     cdef const char* source
@@ -158,9 +232,13 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef real* last = lines + (call.together - 1) * call.line_step
     cdef real* pixels = last + call.line_step       # a line before it is split
     cdef crops_taps columns
+    cdef pair_columns pairs
+    cdef pair_rows near
+    cdef pair_bytes bytes_
+    cdef pair_target pair_to
     cdef real* across
     cdef real down
-    cdef bint filled, reaches
+    cdef bint filled, reaches, paired
     cdef row_finish[PIXEL] finishing
     cdef const row_finish* finishes = finishing if call.finish.given else NULL
     cdef Pooled pooled = Pooled(features=view, out=&call.out, image=task.image, roi=call.order[k], channel=0,
@@ -171,7 +249,17 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     columns.weight = <real*> (columns.index + call.room * LANES)
     columns.taps = <lane_int*> (columns.weight + call.room * LANES)
     across = <real*> (columns.taps + call.groups * LANES)
-    lay_out(x, k, &columns)
+    pairs.weight[0] = across + call.groups * LANES
+    pairs.weight[1] = pairs.weight[0] + call.groups * LANES
+    pairs.offset = <int32_t*> (pairs.weight[1] + call.groups * LANES)
+    pairs.taps = pairs.offset + call.groups * LANES
+    pairs.count, pairs.elements, pairs.channels = call.pw, call.pixel.elements, call.together
+    pair_to.dtype, pair_to.joined, pair_to.reversed = call.out.dtype, call.joined, call.reversed
+    pair_to.pixel, pair_to.finishes = &call.out_pixel, finishes
+    pair_to.step = -call.chunk_step if call.reversed else call.chunk_step
+    bytes_.row[0] = bytes_.row[1] = NULL
+    bytes_.pixels[0] = <uint64_t*> lines
+    bytes_.pixels[1] = bytes_.pixels[0] + call.groups * LANES
     filled = call.finish.given and call.finish.numbers.filled
     reaches = filled and reaches_outside(x, k, across)
     overflow_forget()
@@ -184,6 +272,10 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
             position = y.tap_position[first]
             low = position if low < 0 else min(low, position)
             high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
+            most = max(most, y.tap_count[k * call.ph + p])
+    paired = most <= 2 and find_pairs(call, k, &pairs)
+    if not paired:
+        lay_out(x, k, &columns)
     for part in range(view.channels // call.together):
         channel = part * call.together
         source = block_at(view, task.image, channel + (call.together - 1 if call.reversed else 0))
@@ -211,19 +303,38 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                     if position > fetched:
                         ahead[j] = scratch.row[position]
                         fetched = position
-            crops_rows(scratch.tap, <const real*> y.tap_weight + first, taps, count, dtype, ahead,
-                       pixels if call.split else lines)
-            if call.split:
-                crops_split(pixels, &call.pixel, call.together, span, last if call.reversed else lines,
-                            -call.line_step if call.reversed else call.line_step)
+            if not paired:
+                crops_rows(scratch.tap, <const real*> y.tap_weight + first, taps, count, dtype, ahead,
+                           pixels if call.split else lines)
+                if call.split:
+                    crops_split(pixels, &call.pixel, call.together, span, last if call.reversed else lines,
+                                -call.line_step if call.reversed else call.line_step)
             if call.finish.given:
                 down = outside_of(y, k, p) if filled else 0
-                for c in range(call.together):
-                    finishing[c] = row_finish_of(&call.finish.numbers, channel + c, down,
-                                                 across if reaches or down != 0 else NULL)
+                for c in range(call.together):      # of pairs in the order of memory
+                    finishing[call.together - 1 - c if paired and call.reversed else c] = row_finish_of(
+                        &call.finish.numbers, channel + c, down, across if reaches or down != 0 else NULL)
             held = (p - begin) % call.rows_at_once
             to = scratch.chunk + held * call.out_row
-            if call.joined:
+            if paired:
+                near.taps, near.span = taps if span else 0, count * view.size
+                for j in range(2):
+                    near.row[j], near.weight[j], near.ahead[j] = scratch.tile, 0, ahead[j]
+                    if near.taps:
+                        near.row[j] = readable_row(view, scratch.tap[min(j, taps - 1)], near.span,
+                                                   scratch.tile + j * call.row_copy)
+                    if j < near.taps:
+                        near.weight[j] = (<const real*> y.tap_weight)[first + j]
+                    if near.row[j] == scratch.tile + j * call.row_copy:     # which is another row each time
+                        bytes_.row[0] = bytes_.row[1] = NULL
+                pair_to.data = to
+                if call.reversed and not call.joined:
+                    pair_to.data += (call.together - 1) * call.chunk_step
+                if view.dtype == UINT8:
+                    pairs_bytes(&near, &pairs, &bytes_, &pair_to)
+                else:
+                    pairs_floats(&near, &pairs, lines, &pair_to)
+            elif call.joined:
                 crops_pixels(lines, call.line_step, &call.out_pixel, &columns, finishes, to, call.out.dtype)
             else:
                 for c in range(call.together):
@@ -305,12 +416,15 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
         call.room = max(call.room, most_vectors(&table.x, k))
     crops_describe_pixel(&call.pixel, 1 if view.pixels_joined else elements_of(view))
     call.split = call.pixel.elements > 1
+    call.paired = PAIRS and call.split and (view.dtype == UINT8 or view.dtype == OWN)
     call.together = <int> max(<int64_t> 1, view.channels) if call.split else 1
     call.reversed = call.together > 1 and view.channel < 0
     call.line_step = view.columns + LANES + WINDOW
     lines = call.together * call.line_step
     if call.split:
-        lines += view.columns * call.pixel.elements + LANES + WINDOW
+        lines += max(view.columns * call.pixel.elements, (call.groups * LANES + 1) * PIXEL) + LANES + WINDOW
+        call.row_copy = (view.columns * call.pixel.elements + PAIR_ELEMENTS) * view.size
+        tile = 2 * call.row_copy if call.paired else 0
     elif not view.pixels_joined:
         tile = bytes_of(table.tallest, view.columns + WINDOW, sizeof(real))
     crops_describe_pixel(&call.out_pixel, call.together)
@@ -331,6 +445,7 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     bands = 1 if threads == 1 else (<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS
     list_bands(work, table, view.channels, bands)
     work.provide(table, threads, tile, lines * sizeof(real), 0,
-                 call.groups * sizeof(crops_group) + (2 * call.room + 2 * call.groups) * sizeof(lanes),
+                 call.groups * sizeof(crops_group) + (2 * call.room + 2 * call.groups) * sizeof(lanes)
+                 + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t)),
                  (1 if call.joined else call.together) * call.chunk_step)
     return work.do(axis_forward_crop, &call, sizeof(call), axis_forward_crops_open, NULL)

@@ -354,14 +354,15 @@ ROICY_INLINE __m256i triple_lanes(int channel) {
         _mm256_set1_epi32(7));
 }
 
-ROICY_INLINE void split_triples(const real *source, real *target, ptrdiff_t step) {
+ROICY_INLINE void split_triples(const real *source, const crops_pixel *pixel, lanes part[3]) {
+    (void)pixel;
     __m256 a = _mm256_loadu_ps(source), b = _mm256_loadu_ps(source + 8), c = _mm256_loadu_ps(source + 16);
     __m256 red = _mm256_blend_ps(_mm256_blend_ps(a, b, LANES_1), c, LANES_2);
     __m256 green = _mm256_blend_ps(_mm256_blend_ps(a, b, LANES_2), c, LANES_0);
     __m256 blue = _mm256_blend_ps(_mm256_blend_ps(a, b, LANES_0), c, LANES_1);
-    _mm256_storeu_ps(target, _mm256_permutevar8x32_ps(red, triple_lanes(0)));
-    _mm256_storeu_ps(target + step, _mm256_permutevar8x32_ps(green, triple_lanes(1)));
-    _mm256_storeu_ps(target + 2 * step, _mm256_permutevar8x32_ps(blue, triple_lanes(2)));
+    part[0] = (lanes)_mm256_permutevar8x32_ps(red, triple_lanes(0));
+    part[1] = (lanes)_mm256_permutevar8x32_ps(green, triple_lanes(1));
+    part[2] = (lanes)_mm256_permutevar8x32_ps(blue, triple_lanes(2));
 }
 
 ROICY_INLINE __m256 triple_spread(__m256 x, int channel) {
@@ -372,33 +373,79 @@ ROICY_INLINE __m256 triple_spread(__m256 x, int channel) {
     return _mm256_permutevar8x32_ps(x, _mm256_and_si256(pixel, _mm256_set1_epi32(7)));
 }
 
-ROICY_INLINE void join_triples(lanes sum[3]) {
+ROICY_INLINE void join_triples(lanes sum[3], const crops_pixel *pixel) {
+    (void)pixel;
     __m256 red = triple_spread((__m256)sum[0], 0), green = triple_spread((__m256)sum[1], 1);
     __m256 blue = triple_spread((__m256)sum[2], 2);
     sum[0] = (lanes)_mm256_blend_ps(_mm256_blend_ps(red, green, LANES_1), blue, LANES_2);
     sum[1] = (lanes)_mm256_blend_ps(_mm256_blend_ps(red, green, LANES_2), blue, LANES_0);
     sum[2] = (lanes)_mm256_blend_ps(_mm256_blend_ps(red, green, LANES_0), blue, LANES_1);
 }
+#elif defined(__AVX512F__) && !defined(ROICY_DOUBLE)
+/* Sixteen of them. A permutation of two vectors looks at the last five bits of an index, one of a single vector at the
+ * last four. */
+enum { TRIPLES = 1 };
+
+ROICY_INLINE void split_triples(const real *source, const crops_pixel *pixel, lanes part[3]) {
+    const __m512 a = _mm512_loadu_ps(source), b = _mm512_loadu_ps(source + 16),
+                 c = _mm512_loadu_ps(source + 32);
+    const __m512i at = _mm512_loadu_si512(pixel->every);
+    for (int channel = 0; channel < 3; channel++) {
+        const __m512i index = _mm512_add_epi32(at, _mm512_set1_epi32(channel));
+        const __mmask16 last = channel == 2 ? 0xfc00 : 0xf800; /* what is in the third vector */
+        part[channel] =
+            (lanes)_mm512_mask_permutexvar_ps(_mm512_permutex2var_ps(a, index, b), last, index, c);
+    }
+}
+
+ROICY_INLINE void join_triples(lanes sum[3], const crops_pixel *pixel) {
+    const __m512 red = (__m512)sum[0], green = (__m512)sum[1], blue = (__m512)sum[2];
+    for (int i = 0; i < 3; i++) {
+        const __m512i index = _mm512_loadu_si512(pixel->joined[i]);
+        const __mmask16 last = i == 0 ? 0x4924 : i == 1 ? 0x2492 : 0x9249; /* what is of the third channel */
+        sum[i] =
+            (lanes)_mm512_mask_permutexvar_ps(_mm512_permutex2var_ps(red, index, green), last, index, blue);
+    }
+}
 #else
 enum { TRIPLES = 0 };
-ROICY_INLINE void split_triples(const real *source, real *target, ptrdiff_t step) {
-    (void)source, (void)target, (void)step;
+ROICY_INLINE void split_triples(const real *source, const crops_pixel *pixel, lanes part[3]) {
+    (void)source, (void)pixel, (void)part;
 }
-ROICY_INLINE void join_triples(lanes sum[3]) { (void)sum; }
+ROICY_INLINE void join_triples(lanes sum[3], const crops_pixel *pixel) { (void)sum, (void)pixel; }
 #endif
+
+/* LANES pixels as a vector for each of their first channels, and back. */
+ROICY_INLINE void crops_part(const real *source, const crops_pixel *pixel, int elements, int channels,
+                             lanes part[PIXEL]) {
+    if (TRIPLES && elements == 3 && channels == 3)
+        split_triples(source, pixel, part);
+    else
+        for (int c = 0; c < channels; c++)
+            part[c] = pick_pixels(source + c, pixel->every, elements);
+}
+
+ROICY_INLINE void crops_join(lanes sum[PIXEL], const crops_pixel *pixel, int elements) {
+    real copy[PIXEL * ROICY_LANE_COUNT] = {0};
+    if (TRIPLES && elements == 3) {
+        join_triples(sum, pixel);
+        return;
+    }
+    memcpy(copy, sum, (size_t)elements * sizeof *sum);
+    for (int c = 0; c < elements; c++)
+        sum[c] = pick_pixels(copy, pixel->joined[c], elements);
+}
 
 /* From `count` pixels to a line for each of their first channels, `step` elements apart; whole vectors are
  * written. */
 ROICY_NOINLINE void crops_split(const real *source, const crops_pixel *pixel, int channels, ptrdiff_t count,
                                 real *target, ptrdiff_t step) {
-    for (ptrdiff_t i = 0; i < count; i += LANES, source += LANES * pixel->elements, target += LANES)
-        if (TRIPLES && pixel->elements == 3 && channels == 3)
-            split_triples(source, target, step);
-        else
-            for (int c = 0; c < channels; c++) {
-                lanes x = pick_pixels(source + c, pixel->every, pixel->elements);
-                memcpy(target + c * step, &x, sizeof x);
-            }
+    lanes part[PIXEL];
+    for (ptrdiff_t i = 0; i < count; i += LANES, source += LANES * pixel->elements, target += LANES) {
+        crops_part(source, pixel, pixel->elements, channels, part);
+        for (int c = 0; c < channels; c++)
+            memcpy(target + c * step, part + c, sizeof *part);
+    }
 }
 
 /* One output row of joined pixels from a line for each channel, `step` elements apart; as crops_columns, with a
@@ -409,20 +456,13 @@ ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_
     const size_t size = LANES * element_size(dtype);
     const int elements = pixel->elements;
     lanes sum[PIXEL];
-    real copy[PIXEL * ROICY_LANE_COUNT] = {0};
     for (ptrdiff_t q = 0; q < from.groups; q++) {
         for (int c = 0; c < elements; c++)
             sum[c] = group_columns(lines + c * step, &from, q);
         if (rows)
             for (int c = 0; c < elements; c++)
                 sum[c] = finish_columns(sum[c], rows + c, q * LANES);
-        if (TRIPLES && elements == 3)
-            join_triples(sum);
-        else {
-            memcpy(copy, sum, (size_t)elements * sizeof *sum);
-            for (int c = 0; c < elements; c++)
-                sum[c] = pick_pixels(copy, pixel->joined[c], elements);
-        }
+        crops_join(sum, pixel, elements);
         for (int c = 0; c < elements; c++, target += size)
             lanes_store(sum[c], target, dtype);
     }
