@@ -1,5 +1,8 @@
 """The pictures of `roicy demo`: that they are drawn, and that they show what they say."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 
@@ -13,7 +16,7 @@ from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.image import imread  # noqa: E402
 
 from roicy._cli import demo  # noqa: E402
-from roicy._cli.demo import pool, position_sensitive, pyramid, stopwatch  # noqa: E402
+from roicy._cli.demo import pool, position_sensitive, pyramid, stopwatch, text  # noqa: E402
 
 
 @pytest.fixture
@@ -25,8 +28,9 @@ def photo(monkeypatch):
 def test_every_picture_is_written(photo, tmp_path, capsys):
     demo.demo(tmp_path)
     names = {path.stem for path in tmp_path.glob("*.png")}
-    assert names == {"align", "pyramid", "position_sensitive", "rotated", "pool", "rmac"}
+    assert names - {"text"} == {"align", "pyramid", "position_sensitive", "rotated", "pool", "rmac"}
     printed = capsys.readouterr().out
+    assert ("text" in names) != ("picture of text left out: " in printed)
     for name in (
         "roi_align",
         "multi_scale_roi_align",
@@ -70,3 +74,35 @@ def test_maps_of_parts_prefer_the_head(photo):
     pooled = roicy.ps_roi_align(features, rois, position_sensitive.PARTS, **options)[..., 0]
     head, *others = pooled.mean(axis=(1, 2))
     assert head > 1.3 * max(others)
+
+
+def test_a_picture_of_text_takes_models(photo, tmp_path, capsys, monkeypatch):
+    """Without them a line says why it is left out; with them the recogniser gets all lines, normalised."""
+    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
+    demo.demo(tmp_path)
+    assert not (tmp_path / "text.png").exists()
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "left out" in line)
+    assert "rapidocr_onnxruntime" in line and "pip install" in line
+
+    lines = np.array(
+        [[[60, 60], [360, 80], [356, 130], [57, 110]], [[60, 160], [360, 180], [356, 230], [57, 210]]]
+    )
+    seen = []
+
+    def session(batch):
+        seen.append(batch)
+        return [np.zeros((2, 5))]
+
+    recogniser = types.SimpleNamespace(
+        session=session, postprocess_op=lambda scores: [("one", 1), ("two", 1)]
+    )
+    engine = types.SimpleNamespace(text_det=lambda image: (lines, 0.0), text_rec=recogniser)
+    module = types.SimpleNamespace(RapidOCR=lambda: engine)
+    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", module)
+    demo.demo(tmp_path)
+    assert (tmp_path / "text.png").exists()
+    (batch,) = seen
+    assert batch.shape == (2, 3, text.HEIGHT, 288) and batch.dtype == np.float32
+    corners = lines[::-1].astype(np.float32) + 0.5
+    expected = roicy.crop_quads(text.page(), corners, (text.HEIGHT, 288)).transpose(0, 3, 1, 2) / 127.5 - 1
+    np.testing.assert_allclose(batch, expected, atol=1e-5)

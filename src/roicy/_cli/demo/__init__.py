@@ -7,9 +7,12 @@ from matplotlib.image import imread
 
 import roicy
 from roicy._cli.bench import describe
-from roicy._cli.demo import align, pool, position_sensitive, pyramid, rmac, rotated
+from roicy._cli.demo import align, pool, position_sensitive, pyramid, rmac, rotated, text
 from roicy._cli.demo.stopwatch import Stopwatch
 from roicy._cli.terminal import print_table
+
+#: What has models of text, of which the last picture is; not small, so the extra `demo` does not bring it.
+MODELS = "'rapidocr-onnxruntime>=1.4,<1.5'"
 
 
 def demo(pictures: Path) -> None:
@@ -19,6 +22,16 @@ def demo(pictures: Path) -> None:
     for picture in (align, pyramid, position_sensitive, rotated, pool, rmac):
         paths.append(pictures / f"{picture.__name__.rpartition('.')[2]}.png")
         picture.draw(photo, stopwatch).save(paths[-1])
+    try:
+        detector, recogniser = text.models()
+    except ImportError as error:
+        detector, left_out = (
+            None,
+            f"picture of text left out: {error}; pip install {MODELS} brings the models",
+        )
+    else:
+        paths.append(pictures / "text.png")
+        text.draw(detector, recogniser, stopwatch).save(paths[-1])
     print_table(
         describe(roicy.get_num_threads()),
         ["call", "features", "result", f">best of {stopwatch.rounds}"],
@@ -26,3 +39,5 @@ def demo(pictures: Path) -> None:
     )
     for path in paths:
         print(f"picture: {path.absolute()}")
+    if detector is None:
+        print(left_out)
