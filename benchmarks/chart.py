@@ -6,6 +6,7 @@ COLOURS = {
     "onnxruntime": "#4c78a8",
     "torchvision": "#e4572e",
     "openvino": "#7b5ea7",
+    "MNN": "#4f9da6",
     "opencv": "#3a9d5d",
     "opencv's blobs": "#8fcba3",
     "numpy": "#c58b1b",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from boxes import split
+from peers_mnn import mnn, mnn_pool, mnn_pyramid
 from peers_torch import (
     detectron2_paste,
     torchvision,
@@ -59,8 +60,13 @@ def _for_align(workload, name):
         return {"onnxruntime": Peer(onnxruntime)}
     if workload.mode == "max":
         own_rule = Peer(onnxruntime, "the largest of a sample's four weighted corners", alike=False)
-        return {"onnxruntime": own_rule, "openvino": Peer(openvino)}
-    peers = {"onnxruntime": Peer(onnxruntime), "torchvision": Peer(torchvision), "openvino": Peer(openvino)}
+        return {"onnxruntime": own_rule, "openvino": Peer(openvino), "MNN": Peer(mnn)}
+    peers = {
+        "onnxruntime": Peer(onnxruntime),
+        "torchvision": Peer(torchvision),
+        "openvino": Peer(openvino),
+        "MNN": Peer(mnn),
+    }
     if workload.sampling_ratio == 1 and workload.input_shape[1] <= 4:  # one sample per bin is a plain warp
         peers["opencv"] = Peer(opencv)
     return peers
@@ -83,6 +89,7 @@ def _for_pool(workload, name):
         "onnxruntime": Peer(onnxruntime_pool),
         "torchvision": Peer(torchvision_pool, "finds the argmax, too"),
         "openvino": Peer(openvino_pool, whole, alike=False),
+        "MNN": Peer(mnn_pool, "edges of bins in another order of operations", alike=False),
     }
 
 
@@ -96,7 +103,8 @@ def _for_ps_pool(workload, name):
 
 
 def _for_pyramid(workload, name):
-    return {"torchvision": Peer(torchvision_pyramid)}
+    chosen = "boxes are assigned to maps beforehand"
+    return {"torchvision": Peer(torchvision_pyramid), "MNN": Peer(mnn_pyramid, chosen)}
 
 
 def _for_crops(workload, name):
