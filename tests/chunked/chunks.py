@@ -29,7 +29,8 @@ def chunked(draw, array):
 
 
 @contextlib.contextmanager
-def on_dask(scheduler="synchronous"):
-    """The operators' records call `roicy.dask`, and what is computed is computed here."""
-    with mock.patch.object(operator_module, "roicy", roicy.dask), dask.config.set(scheduler=scheduler):
+def on_dask(room="128 MiB"):
+    """The records call `roicy.dask`, with room for a chunk, and what is computed is computed here."""
+    settings = {"scheduler": "synchronous", "array.chunk-size": room}
+    with mock.patch.object(operator_module, "roicy", roicy.dask), dask.config.set(settings):
         yield

@@ -117,6 +117,48 @@ def test_signatures_and_documentation(name):
     assert all(f"\n{other} :" in documentation for other in set(graph) - set(kept))
 
 
+# ---------------------------------------------------------------- maps in tiles
+
+
+def some_tiles(allowed, chunks):
+    """Maps of one image of 64 x 60 pixels, of which certain tiles may be computed."""
+
+    def tile(block_info=None):
+        place = block_info[None]["chunk-location"]
+        assert place[2:] in allowed, f"tile {place} is read by nobody"
+        rows, columns = (np.arange(*block_info[None]["array-location"][axis]) for axis in (2, 3))
+        return np.broadcast_to(np.sin(rows[:, None] + 7.3 * columns), block_info[None]["chunk-shape"])
+
+    return da.map_blocks(tile, chunks=chunks, dtype=np.float64, meta=np.empty((0,) * 4))
+
+
+def test_only_the_tiles_that_boxes_read_are_computed():
+    chunks = (1,), (2, 1), (16, 16, 20, 12), (30, 10, 20)
+    rois = np.array([[0, 3, 2, 12, 9], [0, 27, 14, 28, 15], [0, 31.6, 40, 38.4, 49], [0, -50, 0, -40, 9]])
+    allowed = {(0, 0), (2, 1)}
+    whole = some_tiles({(row, column) for row in range(4) for column in range(3)}, chunks).compute()
+    with dask.config.set(scheduler="synchronous"):
+        for function in ("roi_align", "roi_pool", "prroi_pool"):
+            found = getattr(roicy.dask, function)(some_tiles(allowed, chunks), rois, 3)
+            assert_same_bits(found.compute(), getattr(roicy, function)(whole, rois, 3))
+        grad_output = da.from_array(found.compute(), chunks=(2, 1, 3, 3))
+        slopes = roicy.dask.prroi_pool_backward_rois(grad_output, some_tiles(allowed, chunks), rois)
+        assert_same_bits(slopes.compute(), roicy.prroi_pool_backward_rois(grad_output.compute(), whole, rois))
+
+
+def test_groups_of_boxes_that_lie_together():
+    maps = da.zeros((1, 1, 4096, 4096), chunks=(1, 1, 256, 256), dtype=np.uint8)
+    corners = RNG.random((3000, 2)) * 4000
+    rois = np.column_stack([np.zeros(3000), corners, corners + 60]).astype(np.float32)
+    with dask.config.set({"array.chunk-size": "1 MiB"}):  # 16 tiles
+        found, order = roicy.dask.roi_align(maps, rois, 2, order="image", boxes_per_chunk=1000)
+    lengths = found.chunks[0]
+    assert len(lengths) < 40
+    for begin, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
+        some = corners[order[begin : begin + length]]
+        assert (np.ptp(some, axis=0) <= 2048).all()
+
+
 # ---------------------------------------------------------------- threads
 
 

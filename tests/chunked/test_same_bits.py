@@ -18,6 +18,7 @@ from chunked.chunks import chunked, divided, on_dask
 
 SHARE = 0.15
 most = st.sampled_from(["auto", 1, 2, 3])
+rooms = st.sampled_from(["128 MiB", "700 B", "1 B"])  # of what a group of boxes reads of tiles
 
 
 @of_all
@@ -28,7 +29,7 @@ def test_pooling(operator, examples):
         expected = operator.both(features, rois, size, **options)
         more = {"boxes_per_chunk": data.draw(most), **options}
         maps = data.draw(chunked(features))
-        with on_dask():
+        with on_dask(data.draw(rooms)):
             found = operator.both(maps, rois, size, **more)
             by_image = operator.call("", features=maps, rois=rois, output_size=size, order="image", **more)
             for array, wanted in zip(found, expected, strict=True):
@@ -48,7 +49,7 @@ def test_gradient_of_maps(operator, examples):
         grad_output, argmax = problem.grad_output(), operator.chosen(problem)
         shape, options = problem.features.shape, problem.options
         expected = operator.backward(grad_output, problem.rois, shape, argmax, **options)
-        chunks = *(data.draw(divided(length)) for length in shape[:2]), -1, -1
+        chunks = tuple(data.draw(divided(length)) for length in shape)
         given = data.draw(chunked(grad_output))
         chosen = None if argmax is None else data.draw(chunked(argmax))
         with on_dask():
@@ -66,7 +67,7 @@ def test_gradient_of_boxes(operator, examples):
         expected = operator.backward_rois(grad_output, features, rois, argmax, **options)
         given, maps = data.draw(chunked(grad_output)), data.draw(chunked(features))
         chosen = None if argmax is None else data.draw(chunked(argmax))
-        with on_dask():
+        with on_dask(data.draw(rooms)):
             found = operator.backward_rois(
                 given, maps, rois, chosen, boxes_per_chunk=data.draw(most), **options
             )

@@ -79,18 +79,23 @@ class Known:
         """Warn of boxes that were probably meant otherwise, of maps of a shape (N, C, H, W)."""
         _doubts.warn(cpu.doubts(Regions(self.rois.boxes, self.rois.images, shape, (1, 1)), scale), self.name)
 
+    def chunk(self, lengths: Sequence[int]) -> NumPyArray:
+        """Return the chunk of images that each box is of; the first one for an invalid batch index."""
+        found: NumPyArray = np.searchsorted(np.cumsum(lengths), self.images, side="right")
+        found = np.minimum(found, len(lengths) - 1)
+        return found
+
     def groups(self, lengths: Sequence[int], most: int | None) -> Groups:
         """Return the boxes by chunk of images, in runs of at most so many, or one for each chunk."""
-        ends = np.cumsum(lengths)
-        chunk = np.minimum(np.searchsorted(ends, self.images, side="right"), len(ends) - 1)
+        chunk = self.chunk(lengths)
         order = np.argsort(chunk, kind="stable")
-        counts = np.bincount(chunk, minlength=len(ends))
+        counts = np.bincount(chunk, minlength=len(lengths))
         if most is None:
-            return Groups(order, counts, np.arange(len(ends)))
+            return Groups(order, counts, np.arange(len(lengths)))
         if not len(order):
             return Groups(order, np.zeros(1, np.int64), np.zeros(1, np.int64))
         runs = -(-counts // most)
-        chunks = np.repeat(np.arange(len(ends)), runs)
+        chunks = np.repeat(np.arange(len(lengths)), runs)
         before = np.arange(len(chunks)) - np.repeat(np.cumsum(runs) - runs, runs)
         return Groups(order, np.minimum(counts[chunks] - before * most, most), chunks)
 

@@ -12,10 +12,11 @@ from dask.base import tokenize
 from roicy import _arguments as settle
 from roicy._types import DType
 from roicy.dask import _graph as graph
-from roicy.dask import _maps, _tasks
+from roicy.dask import _maps, _tasks, _tiles
 from roicy.dask._boxes import Groups, Known
 from roicy.dask._given import Given
 from roicy.dask._graph import Task
+from roicy.dask._tiles import Part, Tiles
 
 
 class Result(NamedTuple):
@@ -41,8 +42,8 @@ def pooled(given: Given) -> Any:
     elif operator.channels == "together":
         channels = [(results[0].row[given.out_axes.c - 1],)]
     most = _rows_of_a_chunk(given, results[0], max(channels[0], default=0))
-    groups = boxes.groups(maps.chunks[axes.n], most)
-    found = _computed(given, boxes, groups, arrays, [(result, channels[0]) for result in results])
+    groups, parts = _grouped(given, boxes, maps, most)
+    found = _computed(given, boxes, (groups, parts), arrays, [(result, channels[0]) for result in results])
     if order == "image":
         return *found, groups.order
     found = [_as_given(operator.name, array, groups, most) for array in found]
@@ -63,10 +64,19 @@ def slopes(given: Given) -> Any:
     result = Result(tried.shape[1:], tried.dtype, None)
     row = arrays["grad_output"].shape[1:]
     most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], row, result.dtype)
-    groups = boxes.groups(maps.chunks[given.axes.n], most)
-    (found,) = _computed(given, boxes, groups, arrays, [(result, ())])
+    groups, parts = _grouped(given, boxes, maps, most)
+    (found,) = _computed(given, boxes, (groups, parts), arrays, [(result, ())])
     found = _as_given(operator.name, found, groups, most)
     return boxes.rois.as_given(found)
+
+
+def _grouped(given: Given, boxes: Known, maps: Array, most: int) -> tuple[Groups, list[Part] | None]:
+    # groups of boxes, and which part of a map each reads where maps are in tiles
+    axes = given.axes
+    if len(maps.chunks[axes.h]) == len(maps.chunks[axes.w]) == 1:
+        return boxes.groups(maps.chunks[axes.n], most), None
+    read = _tiles.read_by(given.operator, given.arguments, boxes, maps.shape, given.size)
+    return Tiles.of(maps, axes).groups(boxes, read, most, _maps.room())
 
 
 def _all_channels(array: Array, axis: int) -> Array:
@@ -83,12 +93,13 @@ def _rows_of_a_chunk(given: Given, result: Result, channels: int) -> int:
 def _computed(
     given: Given,
     boxes: Known,
-    groups: Groups,
+    grouped: tuple[Groups, list[Part] | None],
     arrays: dict[str, Array],
     results: Sequence[tuple[Result, Sequence[int]]],
 ) -> list[Array]:
     """Return the results of groups of boxes, in their order: a task for each group and chunk of channels."""
     operator, axes = given.operator, given.axes
+    groups, parts = grouped
     maps = arrays[operator.maps]
     arrays = {
         name: array if name == operator.maps else graph.taken(array, groups.order, groups.lengths)
@@ -99,13 +110,25 @@ def _computed(
     name = f"{operator.name}-{given.token(boxes, arrays, groups)}"
     lengths = tuple(groups.lengths.tolist())
     own = boxes.of_groups(groups, maps.chunks[axes.n])
+    if parts is not None:
+        height, width = maps.shape[axes.h], maps.shape[axes.w]
+        own = [
+            {**some, "window": (*part.window[:2], height, width)}
+            for some, part in zip(own, parts, strict=True)
+        ]
     tasks: dict[Any, Any] = {}
     blocks = len(maps.chunks[axes.c])
     others = (0,) * (len(first.row))
     for g, (chunk, some) in enumerate(zip(groups.chunks.tolist(), own, strict=True)):
         for c in range(blocks):
             key = (name, g, *_at(others, first.channels, c))
-            tasks[key] = Task(key, _tasks.run, call, some, *given.blocks(arrays, chunk, g, c))
+            tasks[key] = Task(
+                key,
+                _tasks.run,
+                call,
+                some,
+                *given.blocks(arrays, chunk, g, c, None if parts is None else parts[g]),
+            )
     layer = graph.layer(name, tasks, list(arrays.values()))
     made = []
     for result, along in results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +15,10 @@ from roicy import _arguments as settle
 from roicy import _doubts
 from roicy.dask import _maps, _tasks
 from roicy.dask._boxes import Groups, Known
-from roicy.dask._graph import TaskRef
+from roicy.dask._graph import List, Task, TaskRef
 from roicy.dask._maps import Axes
 from roicy.dask._records import Operator
+from roicy.dask._tiles import Part, Tiles
 
 #: Arguments that the functions here have and those of `roicy` do not.
 OWN = ("order", "boxes_per_chunk", "num_threads", "chunks")
@@ -45,19 +47,32 @@ class Given:
         self.out_axes = Axes.of(arguments.get("out_layout") or layout)
 
     @property
-    def bins(self) -> int:
-        """How many bins a box has."""
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of bins of a box."""
         if "output_size" in self.options:
-            return math.prod(settle.output_size(self.options["output_size"]))
+            return settle.output_size(self.options["output_size"])
         grad_output = self.arguments["grad_output"]
         if getattr(grad_output, "ndim", 0) != 4:
-            return 1  # that is the function's own error
-        return int(grad_output.shape[self.out_axes.h] * grad_output.shape[self.out_axes.w])
+            return 1, 1  # that is the function's own error
+        return grad_output.shape[self.out_axes.h], grad_output.shape[self.out_axes.w]
+
+    @property
+    def bins(self) -> int:
+        """How many bins a box has."""
+        return math.prod(self.size)
+
+    @property
+    def windows(self) -> bool:
+        """Whether the function takes parts of maps, and what boxes read is known."""
+        taken = inspect.signature(getattr(roicy, self.operator.name)).parameters
+        return "window" in taken and not isinstance(self.arguments.get("offsets"), Array)
 
     def maps(self) -> Array:
         """Return the maps, chunked as tasks take them."""
         bins = self.bins if self.operator.channels == "bins" else 1
-        return _maps.maps(self.operator, self.arguments[self.operator.maps], self.arguments["layout"], bins)
+        return _maps.maps(
+            self.operator, self.arguments[self.operator.maps], self.arguments["layout"], bins, self.windows
+        )
 
     def tried(self, boxes: Known | None, arrays: Mapping[str, Array], **more: Any) -> tuple[Any, ...]:
         """Return what the function makes of no boxes: it checks all arguments, and says shapes and dtypes."""
@@ -82,10 +97,18 @@ class Given:
             self.threads,
         )
 
-    def blocks(self, arrays: Mapping[str, Array], chunk: int, group: int, c: int) -> list[Any]:
-        """Return which chunks belong to a chunk of images, a group of boxes and a chunk of channels."""
+    def blocks(
+        self, arrays: Mapping[str, Array], chunk: int, group: int, c: int, part: Part | None = None
+    ) -> list[Any]:
+        """Return which chunks belong to a chunk of images, a group of boxes and a chunk of channels.
+
+        Of maps in tiles, those of a part, and the task that puts it together.
+        """
         found = []
         for name, array in arrays.items():
+            if name == self.operator.maps and part is not None:
+                found.append(self._put_together(array, chunk, c, part))
+                continue
             if name == self.operator.maps:
                 block = self.axes.ordered(chunk, c, 0, 0)
             elif _maps.has_channels(name):
@@ -94,6 +117,14 @@ class Given:
                 block = (group, *(0,) * (array.ndim - 1))
             found.append(TaskRef((array.name, *block)))
         return found
+
+    def _put_together(self, maps: Array, chunk: int, c: int, part: Part) -> Task:
+        tiles = Tiles.of(maps, self.axes)
+        places = part.tiles
+        source = _tasks.Source(self.operator.maps, maps.dtype, (self.axes.h, self.axes.w))
+        refs = [TaskRef((maps.name, *self.axes.ordered(chunk, c, row, column))) for row, column in places]
+        corners = [tiles.corner(row, column) for row, column in places]
+        return Task(None, _tasks.part, source, part.window, corners, List(*refs))
 
     def token(self, boxes: Known, arrays: Mapping[str, Array], groups: Groups) -> str:
         """Return a name for all that a result depends on."""

@@ -53,14 +53,15 @@ def known(name: str, value: Any) -> Array:
     return value
 
 
-def maps(operator: Operator, value: Any, layout: Layout, bins: int = 1) -> Array:
-    """Return maps, chunked as a task can take them: along images, and along channels that are apart."""
+def maps(operator: Operator, value: Any, layout: Layout, bins: int = 1, tiled: bool = False) -> Array:
+    """Return maps as tasks can take them: chunked along images, channels that are apart, and `tiled`."""
     name, axes = operator.maps, Axes.of(layout)
     array = known(name, value)
     if array.ndim == 3 and name == "images":
         array = array[None]
     settle.features_shape(array, layout, name)
-    merged: dict[int, Any] = {axis: -1 for axis in (axes.h, axes.w) if len(array.chunks[axis]) > 1}
+    whole = () if tiled else (axes.h, axes.w)
+    merged: dict[int, Any] = {axis: -1 for axis in whole if len(array.chunks[axis]) > 1}
     if operator.channels == "together" or operator.returns == "slopes":
         merged[axes.c] = -1
     elif operator.channels == "bins":
@@ -108,13 +109,18 @@ def nothing(shape: Sequence[int], dtype: DType) -> NumPyArray:
     return np.broadcast_to(np.zeros((), dtype), tuple(shape))
 
 
+def room() -> int:
+    """Return how many bytes Dask gives a chunk."""
+    found: int = parse_bytes(dask.config.get("array.chunk-size"))
+    return found
+
+
 def rows_of_a_chunk(given: Any, row: Sequence[int], dtype: DType) -> int:
     """Return how many rows a chunk has: what the caller says, or as many as Dask's chunks have bytes."""
     if isinstance(given, str):
         if given != "auto":
             raise ValueError(f"boxes_per_chunk must be 'auto' or an int of at least 1, got {given!r}")
-        room: int = parse_bytes(dask.config.get("array.chunk-size"))
-        return max(1, room // max(1, math.prod(row) * dtype.itemsize))
+        return max(1, room() // max(1, math.prod(row) * dtype.itemsize))
     most = settle.integer("boxes_per_chunk", given)
     if most < 1:
         raise ValueError(f"boxes_per_chunk must be 'auto' or an int of at least 1, got {most}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from dask.array import Array
 from dask.array.core import normalize_chunks
 
 from roicy import _arguments as settle
 from roicy._types import DType, Shape
 from roicy.dask import _graph as graph
-from roicy.dask import _maps, _tasks
+from roicy.dask import _maps, _tasks, _tiles
 from roicy.dask._boxes import Known
 from roicy.dask._given import Given
 from roicy.dask._graph import Task
+from roicy.dask._tiles import Tiles
 
 
 def gradient(given: Given) -> Any:
@@ -25,26 +28,53 @@ def gradient(given: Given) -> Any:
     (tried,) = given.tried(boxes, arrays, input_shape=of_nothing)
     chunks = _chunks(given, shape, tried.dtype)
     bins = given.bins if operator.channels == "bins" else 1
-    groups = boxes.groups(chunks[axes.n], None)
+    tiles = Tiles(chunks[axes.n], chunks[axes.h], chunks[axes.w], 0)
+    parts = None
+    if len(tiles.rows) == len(tiles.columns) == 1:
+        groups = boxes.groups(tiles.images, None)
+    else:
+        read = _tiles.read_by(operator, given.arguments, boxes, shape, given.size)
+        groups, parts = tiles.readers(boxes, read)
     taken = {}
     for name, array in arrays.items():
         if _maps.has_channels(name):
             array = array.rechunk({out.c: tuple(length // bins for length in chunks[axes.c])})
         taken[name] = graph.taken(array, groups.order, groups.lengths)
     name = f"{operator.name}-{given.token(boxes, taken, groups)}"
-    tasks: dict[Any, Any] = {}
-    calls: dict[Shape, _tasks.Call] = {}
     own = boxes.of_groups(groups, chunks[axes.n])
-    for n, (images, some) in enumerate(zip(chunks[axes.n], own, strict=True)):
+    calls = _Calls(given, taken)
+    tasks: dict[Any, Any] = {}
+    for g, some in enumerate(own):
+        n, row, column = map(int, np.unravel_index(g, tuple(map(len, tiles[:3]))))
         for c, channels in enumerate(chunks[axes.c]):
-            part = axes.ordered(images, channels, shape[axes.h], shape[axes.w])
-            if part not in calls:
-                calls[part] = given.call(taken, input_shape=part)
-            key = (name, *axes.ordered(n, c, 0, 0))
-            tasks[key] = Task(key, _tasks.run, calls[part], some, *given.blocks(taken, n, n, c))
+            key = (name, *axes.ordered(n, c, row, column))
+            blocks = given.blocks(taken, n, g, c)
+            if parts is None:
+                whole = axes.ordered(tiles.images[n], channels, shape[axes.h], shape[axes.w])
+                tasks[key] = Task(key, _tasks.run, calls.of(whole), some, *blocks)
+                continue
+            top, left, bottom, right = parts[g].window
+            part = axes.ordered(tiles.images[n], channels, bottom - top, right - left)
+            windowed = {**some, "window": (top, left, shape[axes.h], shape[axes.w])}
+            y, x = tiles.corner(row, column)
+            rows, columns = (y - top, y - top + tiles.rows[row]), (x - left, x - left + tiles.columns[column])
+            run = Task(None, _tasks.run, calls.of(part), windowed, *blocks)
+            tasks[key] = Task(key, _tasks.cut, run, (axes.h, axes.w), rows, columns)
     layer = graph.layer(name, tasks, list(taken.values()))
     found = graph.array(layer, name, chunks, graph.meta(taken["grad_output"], 4, tried.dtype))
     return found[0] if single else found
+
+
+class _Calls:
+    # what tasks whose maps have one shape have in common
+    def __init__(self, given: Given, arrays: dict[str, Array]) -> None:
+        self.given, self.arrays = given, arrays
+        self.known: dict[Shape, _tasks.Call] = {}
+
+    def of(self, shape: Shape) -> _tasks.Call:
+        if shape not in self.known:
+            self.known[shape] = self.given.call(self.arrays, input_shape=shape)
+        return self.known[shape]
 
 
 def _shape(given: Given) -> tuple[Shape, bool]:
@@ -65,7 +95,7 @@ def _chunks(given: Given, shape: Shape, dtype: DType) -> tuple[tuple[int, ...], 
         raise type(error)(
             f"chunks must be those of an array of shape {shape}, got {wanted!r}: {error}"
         ) from error
-    if len(chunks[axes.h]) > 1 or len(chunks[axes.w]) > 1:
+    if not given.windows and (len(chunks[axes.h]) > 1 or len(chunks[axes.w]) > 1):
         raise ValueError(f"chunks must have all rows and columns of an image in one, got {tuple(chunks)}")
     if given.operator.channels == "bins":
         chunks[axes.c] = _maps.whole_bins(chunks[axes.c], given.bins)

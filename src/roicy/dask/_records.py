@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
 
@@ -15,6 +15,8 @@ class Operator(NamedTuple):
     ----------
     name : str
         The function, in `roicy` and here.
+    pools : str
+        The function that it is, or of which it is a gradient.
     returns : {"boxes", "maps", "slopes", "vectors", "masks"}
         What a row of the result is: what is pooled from a box, an image of a gradient, the gradient of what
         belongs to a box, which is a sum over all channels, or what is made of a row of each argument in
@@ -33,12 +35,21 @@ class Operator(NamedTuple):
     """
 
     name: str
+    pools: str
     returns: Literal["boxes", "maps", "slopes", "vectors", "masks"]
     maps: str = "features"
     boxes: str = "rois"
     numbers: Sequence[str] = settle.CORNERS
     rows: tuple[str, ...] = ()
     channels: Literal["apart", "bins", "together"] = "apart"
+
+
+def _pooling(name: str, **more: Any) -> Operator:
+    return Operator(name, name, "boxes", **more)
+
+
+def _rowwise(name: str, returns: Literal["vectors", "masks"], rows: tuple[str, ...]) -> Operator:
+    return Operator(name, name, returns, maps="", boxes="", rows=rows)
 
 
 def _gradient(operator: Operator, *also: str) -> Operator:
@@ -57,14 +68,14 @@ def _slopes(operator: Operator, of: str, *also: str) -> Operator:
     )
 
 
-_ALIGN = Operator("roi_align", "boxes")
-_ROTATED = Operator("roi_align_rotated", "boxes", numbers=settle.ROTATED)
-_POOL = Operator("roi_pool", "boxes")
-_PRECISE = Operator("prroi_pool", "boxes")
-_PS_ALIGN = Operator("ps_roi_align", "boxes", channels="bins")
-_PS_POOL = Operator("ps_roi_pool", "boxes", channels="bins")
-_DEFORM = Operator("deform_roi_pool", "boxes", rows=("offsets", "mask"))
-_CROP = Operator("crop_and_resize", "boxes", maps="images", boxes="boxes", channels="together")
+_ALIGN = _pooling("roi_align")
+_ROTATED = _pooling("roi_align_rotated", numbers=settle.ROTATED)
+_POOL = _pooling("roi_pool")
+_PRECISE = _pooling("prroi_pool")
+_PS_ALIGN = _pooling("ps_roi_align", channels="bins")
+_PS_POOL = _pooling("ps_roi_pool", channels="bins")
+_DEFORM = _pooling("deform_roi_pool", rows=("offsets", "mask"))
+_CROP = _pooling("crop_and_resize", maps="images", boxes="boxes", channels="together")
 
 OPERATORS = {
     operator.name: operator
@@ -92,8 +103,8 @@ OPERATORS = {
         _CROP,
         _gradient(_CROP),
         _slopes(_CROP, "boxes"),
-        Operator("rmac", "vectors", maps="", boxes="", rows=("features",)),
-        Operator("rmac_backward", "vectors", maps="", boxes="", rows=("grad_output", "features")),
-        Operator("paste_masks", "masks", maps="", boxes="", rows=("masks", "boxes")),
+        _rowwise("rmac", "vectors", ("features",)),
+        _rowwise("rmac_backward", "vectors", ("grad_output", "features")),
+        _rowwise("paste_masks", "masks", ("masks", "boxes")),
     )
 }

@@ -43,9 +43,7 @@ def run(call: Call, own: Mapping[str, Any], *arrays: Ndarray) -> Any:
     """Call the function on the arrays and on what is this task's own, which moves to where the arrays are."""
     for name, array, dtype in zip(call.names, arrays, call.dtypes, strict=True):
         if array.dtype != dtype:
-            raise TypeError(
-                f"{name} must have chunks of {dtype}, as it says itself, got one of {array.dtype}"
-            )
+            raise _wrong_dtype(name, dtype, array)
     xp = library_of(arrays[0])
     given = {**own, **dict(zip(call.names, arrays, strict=True))}
     if any(not isinstance(array, type(arrays[0])) for array in given.values() if hasattr(array, "dtype")):
@@ -54,6 +52,60 @@ def run(call: Call, own: Mapping[str, Any], *arrays: Ndarray) -> Any:
         }
     with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
         return getattr(roicy, call.function)(**given, **call.options)
+
+
+class Source(NamedTuple):
+    """What tiles are of: the argument, its dtype, and its axes of rows and columns."""
+
+    name: str
+    dtype: DType
+    axes: tuple[int, int]
+
+
+def part(
+    source: Source,
+    window: tuple[int, int, int, int],
+    corners: Sequence[tuple[int, int]],
+    tiles: Sequence[Ndarray],
+) -> Ndarray:
+    """Put the part of a map together that lies in a window: what no tile is given of is read by nobody."""
+    top, left, bottom, right = window
+    first = tiles[0]
+    if len(tiles) == 1:
+        y, x = corners[0]
+        return first[_rectangle(source.axes, (top - y, bottom - y), (left - x, right - x))]
+    shape = list(first.shape)
+    shape[source.axes[0]], shape[source.axes[1]] = bottom - top, right - left
+    found = library_of(first).zeros(tuple(shape), first.dtype)
+    for (y, x), tile in zip(corners, tiles, strict=True):
+        if tile.dtype != source.dtype:
+            raise _wrong_dtype(source.name, source.dtype, tile)
+        height, width = (tile.shape[axis] for axis in source.axes)
+        rows = max(top, y), min(bottom, y + height)
+        columns = max(left, x), min(right, x + width)
+        if rows[0] < rows[1] and columns[0] < columns[1]:
+            there = _rectangle(source.axes, _less(rows, top), _less(columns, left))
+            found[there] = tile[_rectangle(source.axes, _less(rows, y), _less(columns, x))]
+    return found
+
+
+def cut(whole: Ndarray, axes: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]) -> Ndarray:
+    """Cut a rectangle out of maps, in memory of its own."""
+    return whole[_rectangle(axes, rows, columns)].copy()
+
+
+def _rectangle(axes: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]) -> tuple[slice, ...]:
+    found = [slice(None)] * 4
+    found[axes[0]], found[axes[1]] = slice(*rows), slice(*columns)
+    return tuple(found)
+
+
+def _less(ends: tuple[int, int], begin: int) -> tuple[int, int]:
+    return ends[0] - begin, ends[1] - begin
+
+
+def _wrong_dtype(name: str, dtype: DType, found: Ndarray) -> TypeError:
+    return TypeError(f"{name} must have chunks of {dtype}, as it says itself, got one of {found.dtype}")
 
 
 def rows(pieces: Sequence[Ndarray], numbers: NumPyArray, places: NumPyArray, ends: Sequence[int]) -> Ndarray:
