@@ -1,7 +1,7 @@
 """The package as a whole: its names and signatures, its import, its command line and its documentation."""
 
 import doctest
-import importlib
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -383,6 +383,9 @@ DOCUMENTED += ["roicy.compat.tensorflow"]
 DOCUMENTED += [
     f"roicy.compat.torchvision.{name}" for name in ("align", "pool", "position_sensitive", "pyramid")
 ]
+
+if importlib.util.find_spec("dask"):
+    DOCUMENTED += ["roicy.dask"]
 
 
 @pytest.mark.thread_unsafe(reason="doctest puts something in the place of the standard output")

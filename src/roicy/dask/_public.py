@@ -30,7 +30,7 @@ _ADDED = {
         "auto",
         """chunks : optional
     Chunks of the result, as `dask.array` takes them everywhere: those of the maps are
-    ``{maps}.chunks``. "auto": whole images, as many as fit. Rows and columns are not divided.""",
+    ``{maps}.chunks``. "auto": whole images, as many as fit.""",
     ),
     "boxes_per_chunk": (
         "auto",

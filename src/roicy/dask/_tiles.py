@@ -97,6 +97,8 @@ class Tiles(NamedTuple):
         box = np.repeat(np.arange(len(windows)), counts)
         number = np.arange(len(box)) - np.repeat(np.cumsum(counts) - counts, counts)
         tile = first[box] + np.column_stack(np.divmod(number, np.maximum(extent[box, 1], 1)))
+        filled = (np.array(self.rows)[tile[:, 0]] > 0) & (np.array(self.columns)[tile[:, 1]] > 0)
+        box, tile = box[filled], tile[filled]
         grid = len(self.images), len(self.rows), len(self.columns)
         place = np.ravel_multi_index((boxes.chunk(self.images)[box], *tile.T), grid)
         order = np.argsort(place, kind="stable")
@@ -112,7 +114,8 @@ class Tiles(NamedTuple):
             )
             own = np.array([[top, left, top + rows, left + columns]])
             read = np.concatenate([own, windows[groups.order[begin : begin + length]]])
-            parts.append(Part(_bounds(read), [(int(row), int(column))]))
+            window = _bounds(read) if rows and columns else (top, left, top + rows, left + columns)
+            parts.append(Part(window, [(int(row), int(column))]))
             begin += length
         return groups, parts
 
