@@ -25,6 +25,7 @@ def backward(grad_output=GRAD, rois=ROIS, input_shape=FEATURES.shape, **options)
     return roicy.dask.roi_align_backward(grad_output, rois, input_shape, **options)
 
 
+LAZY = da.from_array(ROIS, chunks=1)
 OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
 
 
@@ -66,6 +67,10 @@ OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
         (lambda: backward(input_shape=(4, 3, 8)), ValueError, "input_shape must be 4 ints"),
         (lambda: backward(chunks=(1, 3, -8, 8)), ValueError, "chunks must be those of an array of shape"),
         (lambda: backward(chunks=(1, 3, 8)), ValueError, "chunks must be those of an array of shape"),
+        (lambda: align(rois=LAZY), ValueError, "order must be 'image' for rois that are a Dask array"),
+        (lambda: align(rois=LAZY[0], order="image"), ValueError, "rois must have 2 axes"),
+        (lambda: backward(rois=LAZY), TypeError, "rois must be known when the graph of a gradient is made"),
+        (lambda: align(rois=LAZY[:, :3], order="image"), ValueError, "rois must have shape"),
         (lambda: roicy.dask.ps_roi_align(MAPS, ROIS, 2), ValueError, "features must have a multiple of 2"),
         (lambda: roicy.dask.rmac(FEATURES), TypeError, "features must be a dask.array.Array"),
         (
@@ -101,3 +106,8 @@ def test_a_warning_is_given_once_and_here():
         pooled = align(maps, normalised)
     assert len(caught) == 1 and caught[0].filename == __file__
     pooled.compute()  # warnings are errors
+
+
+def test_lazy_boxes_of_images_that_are_not_there():
+    with pytest.raises(ValueError, match=r"rois row 1, .* has batch index 4.0"):
+        align(rois=da.from_array(OUTSIDE, chunks=1), order="image")[0].compute()

@@ -223,3 +223,45 @@ def test_invalid_rows():
         with pytest.raises(ValueError, match="rois row 0") as graph:
             getattr(roicy.dask, function)(maps, rois, 2)
         assert str(graph.value) == str(eager.value)
+
+
+# ---------------------------------------------------------------- boxes that are computed, too
+
+
+@of_all
+def test_lazy_boxes(operator, examples):
+    if operator.function == "deform_roi_pool":
+        return  # whose offsets are known when their boxes are
+
+    @examples(operator.problems(most_channels=7), st.data(), share=SHARE * operator.share)
+    def hold(problem, data):
+        features, rois, size, options = problem
+        expected = operator.forward(features, rois, size, **options)
+        boxes = data.draw(chunked(rois))
+        kept = boxes[boxes[:, 0] > -1]  # of which nobody knows how many they are
+        with on_dask():
+            pooled, order = operator.call(
+                "",
+                features=data.draw(chunked(features)),
+                rois=kept,
+                output_size=size,
+                order="image",
+                **options,
+            )
+            found, numbers = dask.compute(pooled, order)
+        assert found.dtype == expected.dtype == pooled.dtype
+        assert_same_bits(found, expected[numbers])
+
+
+def test_lazy_boxes_in_two_arrays():
+    features, corners = RNG.random((5, 3, 9, 8), np.float32), np.array([[0, 1, 5, 6], [2, 2, 7, 8.0]] * 3)
+    images = np.array([4, 0, 2, 2, 4, 1])
+    maps, boxes = da.from_array(features, chunks=(2, 2, 4, 8)), da.from_array(corners, chunks=(2, 3))
+    found = roicy.dask.roi_pool(
+        maps, boxes, 2, batch_indices=da.from_array(images, chunks=4), return_argmax=True, order="image"
+    )
+    expected = roicy.roi_pool(features, corners, 2, batch_indices=images, return_argmax=True)
+    pooled, argmax, order = dask.compute(*found)
+    np.testing.assert_array_equal(np.sort(order), np.arange(6))
+    assert_same_bits(pooled, expected[0][order])
+    assert_same_bits(argmax, expected[1][order])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from dask.array import Array
 
 from roicy import _arguments as settle
 from roicy import _doubts, cpu
@@ -48,6 +49,11 @@ class Known:
     """Boxes in host memory, checked: an error is raised where a call of eager functions would raise it."""
 
     def __init__(self, operator: Operator, arguments: Mapping[str, Any], images: int) -> None:
+        if isinstance(arguments[operator.boxes], Array):
+            raise TypeError(
+                f"{operator.boxes} must be known when the graph of a gradient is made, got a Dask array: "
+                f"pass what {operator.boxes}.compute() returns"
+            )
         kernels, boxes, batch_indices = adopt(
             **{operator.boxes: arguments[operator.boxes]}, batch_indices=arguments["batch_indices"]
         )

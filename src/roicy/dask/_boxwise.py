@@ -12,7 +12,7 @@ from dask.base import tokenize
 from roicy import _arguments as settle
 from roicy._types import DType
 from roicy.dask import _graph as graph
-from roicy.dask import _maps, _tasks, _tiles
+from roicy.dask import _lazy, _maps, _tasks, _tiles
 from roicy.dask._boxes import Groups, Known
 from roicy.dask._given import Given
 from roicy.dask._graph import Task
@@ -32,18 +32,17 @@ def pooled(given: Given) -> Any:
     axes = given.axes
     operator, maps = given.operator, given.maps()
     order = settle.choice("order", given.own["order"], ("rois", "image"))
+    if isinstance(given.arguments[operator.boxes], Array):
+        return _lazy.pooled(given, maps)
     boxes = Known(operator, given.arguments, maps.shape[0])
     arrays = {operator.maps: maps, **_maps.rows(operator, given.arguments, len(boxes), given.out_axes)}
-    results = [Result(found.shape[1:], found.dtype, given.out_axes.c) for found in given.tried(boxes, arrays)]
+    tried = given.tried(boxes.none(), arrays)
+    results = [Result(found.shape[1:], found.dtype, given.out_axes.c) for found in tried]
     boxes.warn(tuple(maps.shape[axis] for axis in axes), given.options.get("spatial_scale", 1.0))
-    channels = [maps.chunks[axes.c]]
-    if operator.channels == "bins":
-        channels = [tuple(length // given.bins for length in channels[0])]
-    elif operator.channels == "together":
-        channels = [(results[0].row[given.out_axes.c - 1],)]
-    most = _rows_of_a_chunk(given, results[0], max(channels[0], default=0))
+    channels = given.channels(maps, tried[0])
+    most = _rows_of_a_chunk(given, results[0], max(channels, default=0))
     groups, parts = _grouped(given, boxes, maps, most)
-    found = _computed(given, boxes, (groups, parts), arrays, [(result, channels[0]) for result in results])
+    found = _computed(given, boxes, (groups, parts), arrays, [(result, channels) for result in results])
     if order == "image":
         return *found, groups.order
     found = [_as_given(operator.name, array, groups, most) for array in found]
@@ -60,7 +59,7 @@ def slopes(given: Given) -> Any:
     if "argmax" in arrays:
         arrays["argmax"] = _all_channels(arrays["argmax"], given.out_axes.c)
     arrays = {operator.maps: maps, **arrays}
-    (tried,) = given.tried(boxes, arrays)
+    (tried,) = given.tried(boxes.none(), arrays)
     result = Result(tried.shape[1:], tried.dtype, None)
     row = arrays["grad_output"].shape[1:]
     most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], row, result.dtype)

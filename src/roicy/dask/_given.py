@@ -13,6 +13,7 @@ from dask.base import tokenize
 import roicy
 from roicy import _arguments as settle
 from roicy import _doubts
+from roicy._types import Ndarray
 from roicy.dask import _maps, _tasks
 from roicy.dask._boxes import Groups, Known
 from roicy.dask._graph import List, Task, TaskRef
@@ -65,7 +66,10 @@ class Given:
     def windows(self) -> bool:
         """Whether the function takes parts of maps, and what boxes read is known."""
         taken = inspect.signature(getattr(roicy, self.operator.name)).parameters
-        return "window" in taken and not isinstance(self.arguments.get("offsets"), Array)
+        known = not any(
+            isinstance(self.arguments.get(name), Array) for name in (self.operator.boxes, "offsets")
+        )
+        return "window" in taken and known
 
     def maps(self) -> Array:
         """Return the maps, chunked as tasks take them."""
@@ -74,7 +78,7 @@ class Given:
             self.operator, self.arguments[self.operator.maps], self.arguments["layout"], bins, self.windows
         )
 
-    def tried(self, boxes: Known | None, arrays: Mapping[str, Array], **more: Any) -> tuple[Any, ...]:
+    def tried(self, nobody: Mapping[str, Any], arrays: Mapping[str, Array], **more: Any) -> tuple[Any, ...]:
         """Return what the function makes of no boxes: it checks all arguments, and says shapes and dtypes."""
         maps = self.operator.maps
         nothing = {
@@ -83,9 +87,18 @@ class Given:
         }
         with _doubts.silence():
             found = getattr(roicy, self.operator.name)(
-                **nothing, **({} if boxes is None else boxes.none()), **self.options, **self.nones, **more
+                **nothing, **nobody, **self.options, **self.nones, **more
             )
         return found if isinstance(found, tuple) else (found,)
+
+    def channels(self, maps: Array, result: Ndarray) -> tuple[int, ...]:
+        """Return the chunks of channels of what is pooled from maps."""
+        lengths: tuple[int, ...] = maps.chunks[self.axes.c]
+        if self.operator.channels == "together":
+            return (result.shape[self.out_axes.c],)
+        return (
+            tuple(length // self.bins for length in lengths) if self.operator.channels == "bins" else lengths
+        )
 
     def call(self, arrays: Mapping[str, Array], **options: Any) -> _tasks.Call:
         """Return what all tasks have in common."""

@@ -25,7 +25,7 @@ def gradient(given: Given) -> Any:
     boxes = Known(operator, given.arguments, shape[axes.n])
     arrays = _maps.rows(operator, given.arguments, len(boxes), out)
     of_nothing = axes.ordered(0, shape[axes.c], shape[axes.h], shape[axes.w])
-    (tried,) = given.tried(boxes, arrays, input_shape=of_nothing)
+    (tried,) = given.tried(boxes.none(), arrays, input_shape=of_nothing)
     chunks = _chunks(given, shape, tried.dtype)
     bins = given.bins if operator.channels == "bins" else 1
     tiles = Tiles(chunks[axes.n], chunks[axes.h], chunks[axes.w], 0)

@@ -101,7 +101,7 @@ Parameters
 {", ".join(arrays)} : dask.array.Array
     As in `roicy.{operator.name}`, of chunks of known sizes, which may be NumPy's or CuPy's.
 {operator.boxes}
-    As in `roicy.{operator.name}`, in host memory.
+    As in `roicy.{operator.name}`, in host memory{LAZY if ordered else ""}.
 {added}
 
 Returns
@@ -114,6 +114,10 @@ See Also
 roicy.{operator.name} : The function of arrays in memory, which says what all other arguments are.
 """
 
+
+LAZY = """; or a Dask array, whose number of rows
+    nobody needs to know. Then ``order="image"`` is needed, and the result has a chunk of unknown length for
+    each chunk of whole images"""
 
 ORDER = """
 order : ndarray, shape (K,), int64

@@ -28,7 +28,7 @@ def made(given: Given) -> Array:
                 f"{name} must have as many rows as {operator.rows[0]}, {first.shape[0]}, "
                 f"got shape {array.shape}"
             )
-    (tried,) = given.tried(None, arrays)
+    (tried,) = given.tried({}, arrays)
     lengths = first.chunks[0]
     if "boxes_per_chunk" in given.own:
         most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], tried.shape[1:], tried.dtype)
