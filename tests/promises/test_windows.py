@@ -115,6 +115,21 @@ def test_battery(operator, case):
 
 
 @of_all
+@pytest.mark.parametrize("begin", [1, 17, 31, 32, 40])
+def test_parts_begin_in_any_row(operator, begin):
+    """Boxes are gone through by bands of rows of the whole map, wherever the part begins."""
+    rng, size = np.random.default_rng(begin), (2, 2)
+    features = rising_values(rng, operator.map_shape((1, 5, 170, 30), size), np.dtype("float32"))
+    middle = rng.uniform([8, begin + 10], [22, 150], (40, 2))
+    half = rng.uniform(1, 5, (40, 2))
+    corners = np.column_stack([middle - half, middle + half])
+    rois = operator.rois(rng, np.zeros(40), corners)
+    for some in (slice(None), slice(12), slice(3)):
+        problem = operator.problem(features, rois[some], size, {"sampling_ratio": 1})
+        assert_same_in_part(operator, problem, (0, 0, 0, 0), "NCHW")
+
+
+@of_all
 def test_a_part_that_is_smaller_by_a_pixel_is_an_error(operator, examples):
     """Before anything is written; and each box has its own part."""
 

@@ -32,7 +32,7 @@ from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.work cimport CACHE_LINE, Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
-from roicy.cpu.tables.rois cimport BAND, MANY, Window
+from roicy.cpu.tables.rois cimport MANY, Window, band_of
 from roicy.cpu.tuning cimport AXIS_BACKWARD_SERIAL_WORK, STREAM_BYTES
 
 
@@ -41,6 +41,7 @@ cdef struct AxisBackwardCall:
     Axis* x
     const int64_t* order
     View grad_output, grad_features
+    int64_t top             # row of the map at which they begin
     ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
     int ph, pw
     int64_t ring            # rows of the tile: row y lies at y modulo `ring`
@@ -79,7 +80,7 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
         rows = y.pixels + y.pixel_start[k]
         if rows[y.pixel_count[k] - 1] < task.top or rows[0] >= task.bottom:
             continue
-        row = max(<int64_t> rows[0] // BAND * BAND, task.top)    # later RoIs may begin before this one
+        row = max(band_of(rows[0], call.top), task.top)    # later RoIs may begin before this one
         store_rows(call, out, task, tile, &pieces, &stored, cleared, row)
         cleared = clear_rows(call, tile, &pieces, max(cleared, row),
                              min(<int64_t> rows[y.pixel_count[k] - 1] + 1, task.bottom))
@@ -218,6 +219,7 @@ def axis_backward(AxisTable table, cnp.ndarray grad_output, cnp.ndarray grad_fea
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
+    call.top = table.part.top
     call.grad_output = view_of(grad_output)
     call.grad_features = view_of(grad_features)
     call.ph = table.y.bins

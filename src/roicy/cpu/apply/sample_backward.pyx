@@ -30,7 +30,7 @@ from roicy.cpu.lanes.lanes cimport DEPTH, LANES, OWN, lanes
 from roicy.cpu.lanes.piles cimport piles_finish
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.work cimport CACHE_LINE, Scratch, Task, Team, Work
-from roicy.cpu.tables.rois cimport BAND, Window
+from roicy.cpu.tables.rois cimport Window, band_of
 from roicy.cpu.tables.sample cimport SampleChunk, Samples, SampleTable
 from roicy.cpu.tuning cimport SAMPLE_BACKWARD_SERIAL_WORK, STREAM_BYTES, WIDE_CHANNELS
 
@@ -41,6 +41,7 @@ cdef struct SampleBackwardCall:
     const int32_t* tile_columns
     Samples* samples
     View grad_output, grad_features
+    int64_t top             # row of the map at which they begin
     bint alone              # offsets are in rows of the RoI's own window, not of the tile
     bint adding             # to what the gradient holds; else it is made from nothing
     bint stream
@@ -75,7 +76,7 @@ cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noex
         top, bottom = max(<int64_t> window.top, task.top), min(<int64_t> window.bottom, task.bottom)
         if bottom <= top:
             continue
-        first = max(<int64_t> window.top // BAND * BAND, task.top)   # later RoIs may begin before this one
+        first = max(band_of(window.top, call.top), task.top)    # later RoIs may begin before this one
         finish_rows(call, task, &sheet, scratch.tile, used, &stored, first)
         if bottom > sheet.first + sheet.rows:
             turn_tiles(call, &sheet, scratch.tile, first)
@@ -203,6 +204,7 @@ cdef int sample_backward_whole(SampleTable table, cnp.ndarray grad_output, cnp.n
     cdef size_t bins
     cdef int number, entered
     call.order = table.order
+    call.top = table.part.top
     call.window = table.window
     call.grad_output = view_of(grad_output)
     call.grad_features = view_of(grad_features)

@@ -32,6 +32,11 @@ cdef struct SortKey:
     int64_t image, row, column, roi, room_y, room_x, extent
 
 
+cdef inline int64_t band_of(int64_t row, int64_t top) noexcept nogil:
+    # The first row of the band that a row is in; `top` is the row of the map that comes first.
+    return (row + top) // BAND * BAND - top
+
+
 cdef class RoiTable:
     cdef readonly Py_ssize_t rois
     cdef readonly Py_ssize_t first_invalid

@@ -239,21 +239,33 @@ cdef struct Reading:
 
 
 cdef int find_read(SampleTable table, int threads) except -1:
-    """Make windows that lie beyond the part that is given those of the pixels that are read.
+    """Cut windows that lie beyond the part that is given by what is not read.
 
-    They are larger by what rounding may do.
+    They are larger than what is read by what rounding may do. One that is too large all the same becomes what is read.
     """
     cdef Reading reading = Reading(rois=rotated_rois(table), window=table.window, part=table.part)
     run_pieces(read_piece, &reading, table.rois, threads)
     return 0
 
 
+cdef inline bint within(const Window* window, const Window* part) noexcept nogil:
+    return (window.top >= part.top and window.bottom <= part.bottom and window.left >= part.left
+            and window.right <= part.right)
+
+
 cdef void read_piece(void* settled, int64_t k, int thread) noexcept nogil:
     cdef Reading* reading = <Reading*> settled
     cdef Window* window = reading.window + k
-    if (window.top < reading.part.top or window.bottom > reading.part.bottom
-            or window.left < reading.part.left or window.right > reading.part.right):
-        window[0] = read_by_box(&reading.rois, k)
+    cdef const Window* part = &reading.part
+    cdef Window read
+    if within(window, part):
+        return
+    read = read_by_box(&reading.rois, k)
+    if read.bottom > read.top and within(&read, part):
+        # cut, and no more: RoIs are in the order of these windows
+        read = Window(top=max(window.top, part.top), bottom=min(window.bottom, part.bottom),
+                      left=max(window.left, part.left), right=min(window.right, part.right))
+    window[0] = read
 
 
 cdef void note_piece(void* settled, int64_t number, int thread) noexcept nogil:
