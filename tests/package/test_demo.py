@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.image import imread  # noqa: E402
 
 from roicy._cli import demo  # noqa: E402
-from roicy._cli.demo import pool, position_sensitive, pyramid, stopwatch, text  # noqa: E402
+from roicy._cli.demo import crops, pool, position_sensitive, pyramid, stopwatch, text  # noqa: E402
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def photo(monkeypatch):
 def test_every_picture_is_written(photo, tmp_path, capsys):
     demo.demo(tmp_path)
     names = {path.stem for path in tmp_path.glob("*.png")}
-    assert names - {"text"} == {"align", "pyramid", "position_sensitive", "rotated", "pool", "rmac"}
+    assert names - {"text"} == {"align", "pyramid", "position_sensitive", "rotated", "pool", "rmac", "crops"}
     printed = capsys.readouterr().out
     assert ("text" in names) != ("picture of text left out: " in printed)
     for name in (
@@ -38,6 +38,9 @@ def test_every_picture_is_written(photo, tmp_path, capsys):
         "roi_align_rotated",
         "roi_pool",
         "rmac",
+        "crop_and_resize",
+        "crop_quads",
+        "paste_masks",
     ):
         assert f"{name}, " in printed
     assert "and 3 coarser" in printed
@@ -106,3 +109,18 @@ def test_a_picture_of_text_takes_models(photo, tmp_path, capsys, monkeypatch):
     corners = lines[::-1].astype(np.float32) + 0.5
     expected = roicy.crop_quads(text.page(), corners, (text.HEIGHT, 288)).transpose(0, 3, 1, 2) / 127.5 - 1
     np.testing.assert_allclose(batch, expected, atol=1e-5)
+
+
+def test_lines_of_the_poster_are_where_they_were_drawn(photo):
+    """And the shrunken crop without aliasing is the mean of what it covers."""
+    sheet = crops.draw(photo, stopwatch.Stopwatch())
+    images = [axes.images[0].get_array() for axes in sheet.figure.axes[1:]]
+    lines = [image for image in images if image.shape[:2] == (40, 240)]
+    assert len(lines) == len(crops.LINES)
+    for line in lines:  # letters in the middle, paper around them
+        dark = line.mean(axis=2) < 0.6
+        assert dark[:, 20:-20].any() and not dark[:2].any() and not dark[:, :5].any()
+    x1, y1, x2, y2 = crops.HEAD_AND_SHOULDERS[0].astype(int)
+    means = photo[y1:y2, x1:x2].reshape(crops.SMALL, 7, crops.SMALL, 7, 3).mean(axis=(1, 3)) / 255
+    shrunken = [image for image in images if image.shape[0] == crops.SMALL and image.shape[1] == crops.SMALL]
+    np.testing.assert_allclose(shrunken[1], means, rtol=0, atol=1e-5)

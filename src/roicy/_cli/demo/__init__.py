@@ -7,7 +7,7 @@ from matplotlib.image import imread
 
 import roicy
 from roicy._cli.bench import describe
-from roicy._cli.demo import align, pool, position_sensitive, pyramid, rmac, rotated, text
+from roicy._cli.demo import align, crops, pool, position_sensitive, pyramid, rmac, rotated, text
 from roicy._cli.demo.stopwatch import Stopwatch
 from roicy._cli.terminal import print_table
 
@@ -19,7 +19,7 @@ def demo(pictures: Path) -> None:
     """Run the operators on a photo, print what that took and write the pictures to a folder that is there."""
     photo = imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
     stopwatch, paths = Stopwatch(), []
-    for picture in (align, pyramid, position_sensitive, rotated, pool, rmac):
+    for picture in (align, pyramid, position_sensitive, rotated, pool, rmac, crops):
         paths.append(pictures / f"{picture.__name__.rpartition('.')[2]}.png")
         picture.draw(photo, stopwatch).save(paths[-1])
     try:
