@@ -34,7 +34,7 @@ from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport RoiTable, Window
 from roicy.cpu.tuning cimport (
     AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_DIRECT_SHARE_OF_BINS, AXIS_FORWARD_SERIAL_WORK, BLOCKS_OF_A_BIN,
-    FEW_CHANNELS, MOST_BLOCKS_TOGETHER, SETTLED_ROIS, TOGETHER_BYTES,
+    FEW_CHANNELS, FEW_COLUMNS, MOST_BLOCKS_TOGETHER, SETTLED_ROIS, SHARED_BY_SMALL, TOGETHER_BYTES,
 )
 
 
@@ -187,11 +187,24 @@ def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.nda
     if view.channels != cnp.PyArray_DIM(out, 1):
         axis_forward_blocks(table, features, out, finish, threads, team)
     elif view.channels <= FEW_CHANNELS:
-        axis_forward_crops(table, features, out, finish, threads, team)
+        if share_pixels(table):
+            axis_forward_blocks(table, features, out, finish, threads, team)
+        else:
+            axis_forward_crops(table, features, out, finish, threads, team)
     elif is_tile(&view):
         axis_forward_pixels(table, features, out, finish, threads, team)
     else:
         axis_forward_blocks(table, features, out, finish, threads, team)
+
+
+cdef bint share_pixels(AxisTable table) noexcept:
+    # Whether boxes are no crops, but have few columns of bins and pixels that many others have, too.
+    cdef double pooled = 0, mapped = 0
+    cdef int64_t image
+    for image in range(table.images):
+        pooled += table.bin_pixels[image]
+        mapped += table.map_pixels[image]
+    return table.x.bins <= FEW_COLUMNS and pooled > SHARED_BY_SMALL * mapped
 
 
 cdef void axis_forward_open(RoiTable table, void* settled) noexcept nogil:
