@@ -341,6 +341,27 @@ def test_pixels_of_images(elements, channels, dtype, columns, sampling_ratio):
     same_in_any_layout(out, expected)
 
 
+@pytest.mark.numpy_only(reason="about ways that CPUs have; a GPU's layouts agree to the rounding of a sum")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (9, 8)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+def test_many_small_boxes_as_each_alone(dtype, size, channels):
+    """Where many share the pixels of an image, they are no crops of it to the kernels."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 200, (2, 9, 13, channels)).astype(dtype)
+    corners = rng.uniform(-3, 11, (40, 2))
+    rois = np.concatenate(
+        [rng.integers(0, 2, (40, 1)), corners, corners + rng.uniform(0, 5, (40, 2))], axis=1
+    )
+    planes = image.transpose(0, 3, 1, 2)
+    for ratio in (1, 2, 0):
+        alone = [roicy.roi_align(planes, roi[None], size, sampling_ratio=ratio) for roi in rois]
+        expected = np.concatenate(alone)
+        assert_same_bits(roicy.roi_align(planes, rois, size, sampling_ratio=ratio), expected)
+        last = roicy.roi_align(image, rois, size, sampling_ratio=ratio, layout="NHWC")
+        assert_same_bits(np.ascontiguousarray(last.transpose(0, 3, 1, 2)), expected)
+
+
 @pytest.mark.numpy_only(reason="about the memory of this machine")
 def test_memory_mapped_files(tmp_path):
     """Features from a file, results into another: subclasses of ndarray with memory of their own kind."""
