@@ -25,6 +25,7 @@ except ImportError as error:
     ) from error
 
 from roicy._doubts import RoisWarning  # noqa: F401
+from roicy.dask._images import from_images
 from roicy.dask._public import public
 from roicy.rmac import rmac_regions
 
@@ -63,6 +64,7 @@ __all__ = [
     "deform_roi_pool_backward",
     "deform_roi_pool_backward_mask",
     "deform_roi_pool_backward_offsets",
+    "from_images",
     "paste_masks",
     "prroi_pool",
     "prroi_pool_backward",

@@ -45,7 +45,7 @@ def pooled(given: Given) -> Any:
     found = _computed(given, boxes, (groups, parts), arrays, [(result, channels) for result in results])
     if order == "image":
         return *found, groups.order
-    found = [_as_given(operator.name, array, groups, most) for array in found]
+    found = [in_order(operator.name, array, groups, most) for array in found]
     return found[0] if len(found) == 1 else tuple(found)
 
 
@@ -65,7 +65,7 @@ def slopes(given: Given) -> Any:
     most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], row, result.dtype)
     groups, parts = _grouped(given, boxes, maps, most)
     (found,) = _computed(given, boxes, (groups, parts), arrays, [(result, ())])
-    found = _as_given(operator.name, found, groups, most)
+    found = in_order(operator.name, found, groups, most)
     return boxes.rois.as_given(found)
 
 
@@ -149,7 +149,8 @@ def _at(others: tuple[int, ...], axis: int | None, number: int) -> tuple[int, ..
     return others if axis is None else (*others[: axis - 1], number, *others[axis:])
 
 
-def _as_given(name: str, array: Array, groups: Groups, most: int) -> Array:
+def in_order(name: str, array: Array, groups: Groups, most: int) -> Array:
+    """Return rows that come in groups in the order of the boxes, at most so many in a chunk."""
     if groups.is_sorted:
         return array
     count = len(groups.order)

@@ -59,7 +59,7 @@ def public(name: str) -> Callable[..., Any]:
     operator = OPERATORS[name]
     eager = getattr(roicy, name)
     own = _OWN[operator.returns]
-    signature = _signature(eager, own)
+    signature = signature_of(name)
 
     def function(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
@@ -73,7 +73,9 @@ def public(name: str) -> Callable[..., Any]:
     return function
 
 
-def _signature(eager: Callable[..., Any], own: tuple[str, ...]) -> inspect.Signature:
+def signature_of(name: str) -> inspect.Signature:
+    """Return the signature of a function here: that of roicy's, and what is added."""
+    eager, own = getattr(roicy, name), _OWN[OPERATORS[name].returns]
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = inspect.signature(eager).parameters.values()
     kept = [
