@@ -341,7 +341,7 @@ def test_pixels_of_images(elements, channels, dtype, columns, sampling_ratio):
     same_in_any_layout(out, expected)
 
 
-@pytest.mark.numpy_only(reason="about ways that CPUs have; a GPU's layouts agree to the rounding of a sum")
+@pytest.mark.cpu_only(reason="about ways that CPUs have; a GPU's layouts agree to the rounding of a sum")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (9, 8)])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])

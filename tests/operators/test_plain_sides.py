@@ -7,7 +7,7 @@ from closeness import assert_close, assert_same_bits
 
 import roicy
 
-pytestmark = pytest.mark.numpy_only(reason="about tables that CPUs fill")
+pytestmark = pytest.mark.cpu_only(reason="about tables that CPUs fill")
 
 TALLEST = 1 << 20  #: rows of a map on which sides are filled at once
 
