@@ -81,6 +81,7 @@ def test_maps_of_parts_prefer_the_head(photo):
 
 def test_a_picture_of_text_takes_models(photo, tmp_path, capsys, monkeypatch):
     """Without them a line says why it is left out; with them the recogniser gets all lines, normalised."""
+    monkeypatch.setattr(demo, "PICTURES", ())
     monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
     demo.demo(tmp_path)
     assert not (tmp_path / "text.png").exists()

@@ -11,6 +11,7 @@ from roicy._cli.demo import align, crops, pool, position_sensitive, pyramid, rma
 from roicy._cli.demo.stopwatch import Stopwatch
 from roicy._cli.terminal import print_table
 
+PICTURES = align, pyramid, position_sensitive, rotated, pool, rmac, crops
 #: What has models of text, of which the last picture is; not small, so the extra `demo` does not bring it.
 MODELS = "'rapidocr-onnxruntime>=1.4,<1.5'"
 
@@ -19,7 +20,7 @@ def demo(pictures: Path) -> None:
     """Run the operators on a photo, print what that took and write the pictures to a folder that is there."""
     photo = imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
     stopwatch, paths = Stopwatch(), []
-    for picture in (align, pyramid, position_sensitive, rotated, pool, rmac, crops):
+    for picture in PICTURES:
         paths.append(pictures / f"{picture.__name__.rpartition('.')[2]}.png")
         picture.draw(photo, stopwatch).save(paths[-1])
     try:
