@@ -83,6 +83,7 @@ WIDE = (
     "features",
     "crops",
     "recipes",
+    "huge",
     "embedding",
     "gpu",
     "speed",
