@@ -36,7 +36,7 @@ from roicy.rotated import roi_align_rotated
 _BINS_AT_ONCE = 1 << 18
 #: Of each operator, its function, the options that choose its kind, and which one that is.
 _OPERATORS: dict[str, tuple[Callable[..., Any], tuple[str, ...], Callable[..., Kind]]] = {
-    "roi_align": (roi_align, ("mode",), of_roi_align),
+    "roi_align": (roi_align, ("mode", "max_rule"), of_roi_align),
     "roi_align_rotated": (roi_align_rotated, (), lambda: ROTATED),
     "roi_pool": (roi_pool, ("mode",), of_roi_pool),
     "prroi_pool": (prroi_pool, (), lambda: PRECISE_AVERAGE),
@@ -119,6 +119,8 @@ def rois_windows(
         raise TypeError(
             f"{operator} has the options {names} for where samples lie, got {next(iter(options))!r}"
         )
+    if offsets is not None and kind is not DEFORMED:
+        raise ValueError(f"offsets must be None for {operator}, whose bins are not moved")
     layout = settle.layout(layout)
     kernels, boxes, indices, moved = adopt(rois=rois, batch_indices=batch_indices, offsets=offsets)
     shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
