@@ -26,11 +26,9 @@ def demo(pictures: Path) -> None:
     try:
         detector, recogniser = text.models()
     except ImportError as error:
-        detector, left_out = (
-            None,
-            f"picture of text left out: {error}; pip install {MODELS} brings the models",
-        )
+        remark = f"picture of text left out: {error}; pip install {MODELS} brings the models"
     else:
+        remark = ""
         paths.append(pictures / "text.png")
         text.draw(detector, recogniser, stopwatch).save(paths[-1])
     print_table(
@@ -40,5 +38,5 @@ def demo(pictures: Path) -> None:
     )
     for path in paths:
         print(f"picture: {path.absolute()}")
-    if detector is None:
-        print(left_out)
+    if remark:
+        print(remark)

@@ -53,8 +53,8 @@ def _draw_photo(axes, photo, stopwatch):
     masks = np.broadcast_to(1.2 - np.hypot(down, across), (len(MASKED), 28, 28)).astype(np.float32)
     pasted = stopwatch.time("masks", roicy.paste_masks, masks, MASKED, photo.shape[:2])
     shown = photo.astype(np.float32)
-    for mask, colour in zip(pasted, ((61, 219, 217), (255, 111, 174)), strict=True):
-        shown[mask] = 0.6 * shown[mask] + 0.4 * np.array(colour, np.float32)
+    for mask, rgb in zip(pasted, ((61, 219, 217), (255, 111, 174)), strict=True):
+        shown[mask] = 0.6 * shown[mask] + 0.4 * np.array(rgb, np.float32)
     show(axes, shown, smooth=True)
     named = ("over the edge", OVER_THE_EDGE, AMBER), ("shrunken", HEAD_AND_SHOULDERS, VIOLET)
     for words, ((x1, y1, x2, y2),), colour in named:
