@@ -49,6 +49,9 @@ deform_roi_pool = public("deform_roi_pool")
 deform_roi_pool_backward = public("deform_roi_pool_backward")
 deform_roi_pool_backward_offsets = public("deform_roi_pool_backward_offsets")
 deform_roi_pool_backward_mask = public("deform_roi_pool_backward_mask")
+multi_scale_roi_align = public("multi_scale_roi_align")
+multi_scale_roi_align_rotated = public("multi_scale_roi_align_rotated")
+multi_scale_roi_pool = public("multi_scale_roi_pool")
 rmac = public("rmac")
 rmac_backward = public("rmac_backward")
 paste_masks = public("paste_masks")
@@ -65,6 +68,9 @@ __all__ = [
     "deform_roi_pool_backward_mask",
     "deform_roi_pool_backward_offsets",
     "from_images",
+    "multi_scale_roi_align",
+    "multi_scale_roi_align_rotated",
+    "multi_scale_roi_pool",
     "paste_masks",
     "prroi_pool",
     "prroi_pool_backward",

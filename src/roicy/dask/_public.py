@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import roicy
-from roicy.dask import _boxwise, _mapwise, _rowwise
+from roicy.dask import _boxwise, _mapwise, _pyramids, _rowwise
 from roicy.dask._given import Given
 from roicy.dask._records import OPERATORS, Operator
 
@@ -15,6 +15,7 @@ _BUILD: dict[str, Callable[[Given], Any]] = {
     "boxes": _boxwise.pooled,
     "maps": _mapwise.gradient,
     "slopes": _boxwise.slopes,
+    "levels": _pyramids.pooled,
     "vectors": _rowwise.made,
     "masks": _rowwise.made,
 }
@@ -49,6 +50,7 @@ _OWN = {
     "boxes": ("order", "boxes_per_chunk", "num_threads"),
     "maps": ("chunks", "num_threads"),
     "slopes": ("boxes_per_chunk", "num_threads"),
+    "levels": ("order", "boxes_per_chunk", "num_threads"),
     "vectors": ("num_threads",),
     "masks": ("boxes_per_chunk", "num_threads"),
 }
@@ -92,7 +94,7 @@ def _documentation(operator: Operator, eager: Callable[..., Any], own: tuple[str
     summary = (eager.__doc__ or "").partition("\n")[0].rstrip(".")
     arrays = [name for name in (operator.maps, *operator.rows) if name != "input_shape"]
     added = "\n".join(_ADDED[name][1].format(boxes=operator.boxes, maps="features") for name in own)
-    ordered = operator.returns == "boxes"
+    ordered = operator.returns in ("boxes", "levels")
     return f"""{summary}, of Dask arrays.
 
 `roicy.{operator.name}` in chunks: the same arguments, less `out`, and the same result to the last bit.
@@ -100,10 +102,10 @@ Nothing is computed yet; what is wrong with known boxes, options, shapes and dty
 
 Parameters
 ----------
-{", ".join(arrays)} : dask.array.Array
+{", ".join(arrays)} : {"list of " if operator.returns == "levels" else ""}dask.array.Array
     As in `roicy.{operator.name}`, of chunks of known sizes, which may be NumPy's or CuPy's.
 {operator.boxes}
-    As in `roicy.{operator.name}`, in host memory{LAZY if ordered else ""}.
+    As in `roicy.{operator.name}`, in host memory{LAZY if operator.returns == "boxes" else ""}.
 {added}
 
 Returns

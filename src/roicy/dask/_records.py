@@ -17,10 +17,10 @@ class Operator(NamedTuple):
         The function, in `roicy` and here.
     pools : str
         The function that it is, or of which it is a gradient.
-    returns : {"boxes", "maps", "slopes", "vectors", "masks"}
+    returns : {"boxes", "maps", "slopes", "vectors", "masks", "levels"}
         What a row of the result is: what is pooled from a box, an image of a gradient, the gradient of what
-        belongs to a box, which is a sum over all channels, or what is made of a row of each argument in
-        `rows`.
+        belongs to a box, which is a sum over all channels, what is made of a row of each argument in
+        `rows`, or what is pooled from a box of the maps of a pyramid.
     maps : str
         The argument with the maps, or with their shape.
     boxes : str
@@ -36,7 +36,7 @@ class Operator(NamedTuple):
 
     name: str
     pools: str
-    returns: Literal["boxes", "maps", "slopes", "vectors", "masks"]
+    returns: Literal["boxes", "maps", "slopes", "vectors", "masks", "levels"]
     maps: str = "features"
     boxes: str = "rois"
     numbers: Sequence[str] = settle.CORNERS
@@ -103,6 +103,11 @@ OPERATORS = {
         _CROP,
         _gradient(_CROP),
         _slopes(_CROP, "boxes"),
+        Operator("multi_scale_roi_align", "multi_scale_roi_align", "levels"),
+        Operator(
+            "multi_scale_roi_align_rotated", "multi_scale_roi_align_rotated", "levels", numbers=settle.ROTATED
+        ),
+        Operator("multi_scale_roi_pool", "multi_scale_roi_pool", "levels"),
         _rowwise("rmac", "vectors", ("features",)),
         _rowwise("rmac_backward", "vectors", ("grad_output", "features")),
         _rowwise("paste_masks", "masks", ("masks", "boxes")),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dask.system
+import numpy as np
 
 import roicy
 from roicy import _doubts
@@ -52,6 +53,18 @@ def run(call: Call, own: Mapping[str, Any], *arrays: Ndarray) -> Any:
         }
     with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
         return getattr(roicy, call.function)(**given, **call.options)
+
+
+def run_levels(call: Call, own: Mapping[str, Any], *maps: Ndarray) -> Any:
+    """Call the function on the maps of a pyramid, and on what is this task's own."""
+    for name, level, dtype in zip(call.names, maps, call.dtypes, strict=True):
+        if level.dtype != dtype:
+            raise _wrong_dtype(name, dtype, level)
+    if not isinstance(maps[0], np.ndarray):
+        xp = library_of(maps[0])
+        own = {name: xp.asarray(value) if hasattr(value, "dtype") else value for name, value in own.items()}
+    with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
+        return getattr(roicy, call.function)(list(maps), **own, **call.options)
 
 
 class Source(NamedTuple):
