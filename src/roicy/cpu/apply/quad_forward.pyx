@@ -4,7 +4,8 @@ One piece is some rows of a crop::
 
     row p ──▶ where its samples lie, lanes along the row ──▶ sums [column][channel] ──▶ filled up, normalised ──▶ out
 
-Channels are taken four at a time. Where a pixel has several samples, as many rows of samples are added up.
+Channels are taken four at a time; of bytes, a vector of columns is summed and finished at a time. Where a pixel has
+several samples, as many rows of samples are added up.
 """
 
 from libc.math cimport NAN
@@ -16,9 +17,10 @@ cimport numpy as cnp
 from roicy.cpu.apply.view cimport View, block_at, view_of
 from roicy.cpu.lanes.lanes cimport LANES, element_store, real
 from roicy.cpu.lanes.turned cimport (
-    QUAD, projected_add, projected_clear, projected_line, projected_pick, projected_places, projected_rule,
-    projected_seen, projected_share, turned_finish, turned_finished, turned_map, turned_row, turned_samples,
-    turned_step, turned_store, turned_sum,
+    QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, projected_add, projected_clear, projected_line, projected_pick,
+    projected_places, projected_rule, projected_seen, projected_share, turned_bytes, turned_bytes_can,
+    turned_bytes_describe, turned_bytes_finish, turned_bytes_row, turned_finish, turned_finished, turned_map,
+    turned_row, turned_samples, turned_step, turned_store, turned_sum,
 )
 from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
@@ -48,13 +50,23 @@ cdef struct QuadRow:
     float* sums                 # QUAD of each column, those of a row of samples behind them
     float* part
     float* outside              # of each column, where there are several rows of samples
+    turned_bytes bytes_
+    bint whole                  # all channels are of this block
+    bint done                   # it is in the output already
 
 
-cdef inline void quad_row_sum(QuadForwardCall* call, QuadRow* row, ptrdiff_t limit, float* sums,
-                              int step) noexcept nogil:
-    # The sums of one row of samples; `limit` is how far the map's memory goes, in bytes
+cdef inline void quad_row_sum(QuadForwardCall* call, QuadRow* row, View* map, float* sums, int step,
+                              const turned_row* to) noexcept nogil:
+    # The sums of one row of samples; or they go to the output, unless that is NULL.
     cdef projected_seen seen = projected_places(&row.pixels, &row.line, call.rule, call.out.columns, &row.samples)
-    row.pixels.together = limit >= seen.reach
+    cdef ptrdiff_t further = map.limit - row.pixels.source - seen.reach
+    row.done = (to != NULL and row.whole and not call.rule.nearest and turned_bytes_can(
+        &row.pixels, further - (row.pixels.channels - 1) * row.pixels.channel))
+    if row.done:
+        turned_bytes_row(&row.bytes_, &row.pixels, &row.samples, call.out.columns, to)
+        return
+    row.pixels.together = ((map.channel == map.size or map.channels == 1) and map.row > 0 and map.column > 0
+                           and further >= QUAD * map.size)
     if call.rule.nearest:
         projected_pick(&row.pixels, &row.samples, call.out.columns, sums, step)
     else:
@@ -82,7 +94,6 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
     cdef int samples = view.rows * view.columns, j, step, row_of, column_of
     cdef float* columns = <float*> (call.scratch + thread * call.each)
     cdef double at
-    cdef ptrdiff_t limit
     cdef turned_finish finish
     cdef turned_row to
     cdef QuadRow row
@@ -106,13 +117,14 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
         channel = block * QUAD
         row.pixels.channels = to.channels = <int> min(<int64_t> QUAD, out.channels - channel)
         row.pixels.source = block_at(map, image % per_array, channel)
-        limit = -1
-        if (map.channel == map.size or map.channels == 1) and map.row > 0 and map.column > 0:
-            limit = map.limit - row.pixels.source - QUAD * map.size
+        row.whole = row.pixels.channels == out.channels and map.row > 0
         for c in range(QUAD):
             finish.fill[c] = <float> call.numbers[channel + c]
             finish.mean[c] = <float> call.numbers[call.more + channel + c]
             finish.scale[c] = <float> call.numbers[2 * call.more + channel + c]
+        turned_bytes_describe(&row.bytes_, to.channels, row.samples.weight[3] + call.room, call.room)
+        if not call.plain:
+            turned_bytes_finish(&row.bytes_, &finish, row.samples.outside)
         for p in range(begin, end):
             to.data = block_at(out, k, channel) + p * out.row
             if view.image < 0:
@@ -123,13 +135,15 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
             step = turned_step(&to) if call.plain and samples == 1 else QUAD
             if samples == 1:
                 quad_line_at(&row.line, matrix, p + 0.5, 0)
-                quad_row_sum(call, &row, limit, row.sums, step)
+                quad_row_sum(call, &row, map, row.sums, step, &to)
+                if row.done:
+                    continue
             else:
                 for row_of in range(view.rows):
                     for column_of in range(view.columns):
                         quad_line_at(&row.line, matrix, p + (row_of + 0.5) / view.rows,
                                      (column_of + 0.5) / view.columns - 0.5)
-                        quad_row_sum(call, &row, limit, row.part, QUAD)
+                        quad_row_sum(call, &row, map, row.part, QUAD, NULL)
                         projected_add(row.part, row.samples.outside, out.columns, row.sums, row.outside,
                                       row_of == 0 and column_of == 0)
                 projected_share(<float> (1.0 / samples), out.columns, row.sums, row.outside)
@@ -151,7 +165,8 @@ def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray num
     call.rule = projected_rule(border=rule[0], nearest=rule[1])
     call.plain = not numbers[:2].any() and (numbers[2, :call.out.channels] == 1).all()
     call.room = (<size_t> call.out.columns + LANES - 1) // LANES * LANES
-    call.each = bytes_of(4 + 2 * QUAD + 8, call.room, sizeof(float)) + 64
+    call.each = bytes_of(4 + 2 * QUAD + 8 + TURNED_BYTES_FLOATS, call.room, sizeof(float))
+    call.each += TURNED_BYTES_MORE * sizeof(float)
     if call.each >= most_bytes():
         raise MemoryError("roicy: no memory for a row of this many pixels")
     if 4.0 * table.samples * call.out.channels < SAMPLE_FORWARD_SERIAL_WORK:

@@ -18,8 +18,9 @@ from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, overflow_
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, element_load
 from roicy.cpu.lanes.turned cimport (
-    QUAD, turned_first, turned_line, turned_map, turned_places, turned_row, turned_samples, turned_step, turned_store,
-    turned_sum,
+    QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, turned_bytes, turned_bytes_can, turned_bytes_clear,
+    turned_bytes_describe, turned_bytes_row, turned_first, turned_line, turned_map, turned_places, turned_row,
+    turned_samples, turned_step, turned_store, turned_sum,
 )
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
@@ -70,6 +71,8 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
     cdef int64_t k, q, i
     cdef ptrdiff_t begin, end
     cdef int p, j, step
+    cdef turned_bytes bytes_
+    cdef bint vectors
     samples.offset = <int32_t*> scratch.spare
     samples.right, samples.down = samples.offset + call.room, samples.offset + 2 * call.room
     for j in range(4):
@@ -80,6 +83,7 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
     pixels.channels, pixels.dtype = <int> view.channels, view.dtype
     to.column, to.channel, to.channels, to.dtype = out.column, out.channel, <int> out.channels, out.dtype
     step = turned_step(&to) if call.ratio == 1 else QUAD
+    turned_bytes_describe(&bytes_, to.channels, sums + QUAD * call.room, call.room)
     for k in range(task.first, task.last):
         box = call.box + k
         to.data = block_at(out, call.order[k], 0)
@@ -89,6 +93,9 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
                 turned_store(sums, step, out.columns, &to)
                 to.data += out.row
             continue
+        vectors = call.ratio == 1 and view.row > 0 and turned_bytes_can(
+            &pixels, view.limit - (pixels.source + call.begin) - reach_of_window(view, call.window + k)
+            - (view.channels - 1) * view.channel)
         pixels.together = reads_together(view, pixels.source + call.begin, call.window + k)
         overflow_forget()
         for i in range(call.ratio):
@@ -111,10 +118,15 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
                     if call.ratio > 1:
                         turned_sum(&pixels, &samples, begin, end, sums, 0)
                         continue
+                    if vectors:
+                        turned_bytes_clear(&bytes_, &samples, begin, end, <int32_t> call.begin)
+                        turned_bytes_row(&bytes_, &pixels, &samples, out.columns, &to)
+                        continue
                     memset(sums, 0, begin * step * sizeof(float))
                     turned_sum(&pixels, &samples, begin, end, sums, step)
                     memset(sums + end * step, 0, (out.columns - end) * step * sizeof(float))
-            turned_store(sums, step, out.columns, &to)
+            if not vectors:
+                turned_store(sums, step, out.columns, &to)
             to.data += out.row
         if overflow_noted():
             settle_turned(call, box, task.image, call.order[k])
@@ -122,9 +134,14 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
 
 cdef inline bint reads_together(View* view, const char* source, const Window* window) noexcept nogil:
     # Whether the channels of a pixel are neighbours, and what is behind the last pixel of the window can be read.
-    cdef ptrdiff_t last = max(window.top * view.row, (window.bottom - 1) * view.row)
-    last += max(window.left * view.column, (window.right - 1) * view.column)
-    return ((view.channel == view.size or view.channels == 1) and view.limit - source >= last + QUAD * view.size)
+    return ((view.channel == view.size or view.channels == 1)
+            and view.limit - source >= reach_of_window(view, window) + QUAD * view.size)
+
+
+cdef inline ptrdiff_t reach_of_window(View* view, const Window* window) noexcept nogil:
+    # Bytes from the map's first pixel to the last one of a window.
+    return (max(window.top * view.row, (window.bottom - 1) * view.row)
+            + max(window.left * view.column, (window.right - 1) * view.column))
 
 
 cdef double half_of_bin(SampleForwardTurnedCall* call, const RotatedBox* box, const char* source, int p,
@@ -203,5 +220,6 @@ cdef int sample_forward_turned(SampleTable table, cnp.ndarray features, cnp.ndar
         threads = 1
     work.divide(table, 0, table.rois, 1, 1, max(parts_of(taps * QUAD), 1 if threads == 1 else 4 * threads), 0)
     work.provide(table, threads, 0, bytes_of(2 * ratio, call.room, sizeof(float)),
-                 bytes_of(QUAD, call.room, sizeof(float)), bytes_of(7, call.room, sizeof(float)), 0)
+                 bytes_of(QUAD + TURNED_BYTES_FLOATS, call.room, sizeof(float)) + TURNED_BYTES_MORE * sizeof(float),
+                 bytes_of(7, call.room, sizeof(float)), 0)
     return work.do(sample_forward_turned_task, &call, sizeof(call), sample_forward_turned_open, NULL)

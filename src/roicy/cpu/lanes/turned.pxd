@@ -68,3 +68,20 @@ cdef extern from "projected.h" nogil:
     void projected_share(float share, ptrdiff_t count, float* sums, float* outside) noexcept
     void projected_clear(const float* outside, ptrdiff_t count, int step, float* sums) noexcept
     void turned_finished(const turned_finish* of, const float* outside, ptrdiff_t count, float* sums) noexcept
+
+
+cdef extern from "turned_bytes.h" nogil:
+    enum:
+        TURNED_BYTES_FLOATS     # of scratch memory for each sample, and some more behind them
+        TURNED_BYTES_MORE
+
+    ctypedef struct turned_bytes:
+        pass
+
+    void turned_bytes_describe(turned_bytes* of, int channels, float* scratch, ptrdiff_t room) noexcept
+    void turned_bytes_finish(turned_bytes* of, const turned_finish* finish, const float* outside) noexcept
+    bint turned_bytes_can(const turned_map* map, ptrdiff_t further) noexcept
+    void turned_bytes_row(const turned_bytes* of, const turned_map* map, const turned_samples* samples,
+                          ptrdiff_t count, const turned_row* to) noexcept
+    void turned_bytes_clear(const turned_bytes* of, const turned_samples* samples, ptrdiff_t begin,
+                            ptrdiff_t end, int32_t offset) noexcept
