@@ -374,6 +374,12 @@ def module():
         "nan",
     ):
         setattr(found, name, getattr(np, name))
+    as_strided = np.lib.stride_tricks.as_strided
+    found.lib = types.SimpleNamespace(
+        stride_tricks=types.SimpleNamespace(
+            as_strided=lambda array, shape, strides: ndarray(as_strided(array._array, shape, strides))
+        )
+    )
     runtime = types.SimpleNamespace(
         getDevice=lambda: 0,
         getDeviceCount=lambda: 1,

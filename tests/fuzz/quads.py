@@ -3,7 +3,17 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from fuzz.arguments import Meaningless, array_of, box_dtype, flag, in_a_row, indices_of, size_of, word
+from fuzz.arguments import (
+    Meaningless,
+    array_of,
+    box_dtype,
+    flag,
+    in_a_row,
+    indices_of,
+    integer,
+    size_of,
+    word,
+)
 from fuzz.hostile import HOSTILE, MEMORY, SIZES
 from fuzz.pooling import Expected
 from fuzz.scenes import EXTREME, arrays
@@ -39,6 +49,7 @@ def quads(draw):
         "output_size": size,
         "batch_indices": {"array": {"dtype": "int64", "shape": [count], "rows": indices}},
         "interpolation": draw(st.sampled_from(["bilinear", "nearest"])),
+        "sampling_ratio": draw(st.sampled_from([1, 1, 2, 0, 3])),
         "border": draw(st.sampled_from(["constant", "edge", "reject"])),
         "fill": draw(st.sampled_from([0.0, 3.0, -1])),
         "reverse_channels": draw(st.booleans()),
@@ -47,6 +58,8 @@ def quads(draw):
         "dtype": draw(st.sampled_from([None, "float32", "float16", "uint8"])),
         "invalid": draw(st.sampled_from(["raise", "nan"])),
     }
+    if arguments["interpolation"] == "nearest":
+        arguments["sampling_ratio"] = 1
     description = {"function": "crop_quads", "arguments": arguments, "good": True}
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2]))):
         description["good"] = False
@@ -62,6 +75,9 @@ def cut(given):
     out_layout = layout if given.out_layout is None else word(given.out_layout, "NHWC", "NCHW")
     word(given.border, "constant", "edge", "reject")
     nearest = word(given.interpolation, "bilinear", "nearest") == "nearest"
+    ratio = max(integer(given.sampling_ratio), 0)
+    if ratio > 128 or (nearest and ratio != 1):
+        raise Meaningless("sampling_ratio")
     flag(given.reverse_channels)
     images = images[None] if images.ndim == 3 else images
     if images.ndim != 4 or corners.ndim != 3 or corners.shape[1:] != (4, 2):

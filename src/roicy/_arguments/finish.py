@@ -14,6 +14,7 @@ from roicy._types import Accumulate, DType, Layout, Ndarray, NumPyArray
 
 #: Numbers behind those of the channels: kernels read whole vectors of them.
 _MORE = 16
+_MOST = float(np.finfo(np.float32).max)
 _NAMED = ("float32", "float16", "uint8")
 
 
@@ -131,7 +132,7 @@ def _per_channel(name: str, value: Any, channels: int) -> NumPyArray:
 
 def _finite(name: str, value: Any) -> float:
     number = real(name, value)
-    if not abs(number) <= np.finfo(np.float32).max:
+    if not abs(number) <= _MOST:
         raise ValueError(f"{name} must be a number that is finite in float32, got {short_repr(value)}")
     return number
 
