@@ -58,7 +58,9 @@ GCC_LEVELS = {
     ],
 }
 # Kernels are many to an extension: GCC is to inline their functions as if each had one of its own.
-INLINING = ["--param", "large-unit-insns=1000000"]
+# No copies of loops and of what is long: they made a twentieth of the wheel, and nothing faster.
+INLINING = ["--param", "large-unit-insns=1000000", "--param", "max-inline-insns-single=70"]
+INLINING += ["-fno-unswitch-loops", "-fno-split-loops", "-fno-split-paths"]
 MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
 # While you work on a kernel, one level is enough: ROICY_LEVELS=v4. No release is built so.
