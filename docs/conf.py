@@ -84,6 +84,7 @@ WIDE = (
     "crops",
     "recipes",
     "huge",
+    "machines",
     "embedding",
     "gpu",
     "speed",
