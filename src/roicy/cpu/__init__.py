@@ -264,9 +264,18 @@ def range_argmax_error(
     table: ImageTable, argmax: Ndarray, limit: int
 ) -> tuple[tuple[int, int, int, int], int] | None:
     """Return ((k, c, p, q), value) of an index of the table's outside -1 ... limit - 1, or None."""
-    kernels = _kernels("float32")
-    found: tuple[tuple[int, int, int, int], int] | None = kernels.range_argmax_error(table, argmax, limit)
-    return found
+    if argmax.size == 0:
+        return None
+    largest, rows = _kernels("float32").range_survey(table, argmax)
+    if largest <= limit:
+        return None
+    # of which index it was one look must do
+    argmax = argmax.copy() if rows is None else argmax[rows]
+    wrong = np.argwhere((argmax < -1) | (argmax >= limit))
+    if not len(wrong):  # it has changed, and the kernel bounds what it reads
+        return None
+    k, c, p, q = wrong[0].tolist()
+    return (k if rows is None else int(rows[k]), c, p, q), int(argmax[k, c, p, q])
 
 
 def sample_table(
@@ -340,8 +349,19 @@ def grid_backward_rois(
 
 def grid_argmax_error(tables: GridTables, argmax: Ndarray) -> ArgmaxError | None:
     """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None."""
-    found: ArgmaxError | None = _kernels(tables.accumulate).grid_argmax_error(tables, argmax)
-    return found
+    survey = _kernels(tables.accumulate).grid_survey
+    for run, table in tables:
+        found = survey(table, argmax[run])
+        if found is None:
+            continue
+        k, c, limits = found
+        values = argmax[run][k, c].copy()  # of which index it was one look must do
+        limits = limits.reshape(values.shape).astype(np.int64)
+        wrong = np.argwhere((values < -1) | (values >= limits))
+        if len(wrong):  # else it has changed, and the kernel bounds what it reads
+            p, q = wrong[0].tolist()
+            return (run.start + k, c, p, q), int(values[p, q]), int(limits[p, q])
+    return None
 
 
 def mask_windows(boxes: Ndarray, mask_size: Size, pasting: Pasting) -> NumPyArray:

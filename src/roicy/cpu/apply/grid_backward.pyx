@@ -319,42 +319,21 @@ cdef int grid_backward_run(GridTable table, cnp.ndarray grad_output, cnp.ndarray
         deallocate(call.crowded)
 
 
-def grid_argmax_error(GridTables tables, cnp.ndarray argmax):
-    """Return ((k, c, p, q), value, limit) of an index that is not in -1 ... limit - 1, or None.
+def grid_survey(GridTable table, cnp.ndarray argmax):
+    """Return (k, c, limits) of a box and channel with an index that is not in -1 ... limit - 1, or None.
 
-    The limit is the number of samples in the bin.
+    The limits are the numbers of samples of the box's bins, uint32 in a row.
     """
-    for run, table in tables:
-        wrong = argmax_error_of_run(table, argmax[run])
-        if wrong is not None:
-            (k, *rest), value, limit = wrong
-            return (run.start + k, *rest), value, limit
-    return None
-
-
-cdef argmax_error_of_run(GridTable table, cnp.ndarray argmax):
     cdef SampleSurvey survey
-    cdef View* view = &survey.view
-    cdef int64_t k, c, count
-    cdef cnp.ndarray memory
+    cdef cnp.ndarray limits
     survey.table = <void*> table
     survey.view = view_of(argmax)
     survey.first = table.image_start[0] if table.images else table.rois
     survey.found = False
-    count = view.rows * view.columns
-    memory = cnp.PyArray_EMPTY(1, [count + 1], cnp.NPY_UINT32, 0)
-    survey.limits = <uint32_t*> cnp.PyArray_DATA(memory)
+    limits = cnp.PyArray_EMPTY(1, [survey.view.rows * survey.view.columns], cnp.NPY_UINT32, 0)
+    survey.limits = <uint32_t*> cnp.PyArray_DATA(limits)
     run_pieces(survey_samples, &survey, (table.rois - survey.first + SURVEYED - 1) // SURVEYED, 1)
-    if not survey.found:
-        return None
-    k, c = table.order[survey.at], survey.channel
-    values = argmax[k, c].copy()      # of which index it was one look must do
-    limit = np.asarray(memory)[:count].reshape(view.rows, view.columns).astype(np.int64)
-    wrong = np.argwhere((values < -1) | (values >= limit))
-    if not len(wrong):      # it has changed, and the kernel bounds what it reads
-        return None
-    p, q = map(int, wrong[0])
-    return (int(k), int(c), p, q), int(values[p, q]), int(limit[p, q])
+    return (table.order[survey.at], survey.channel, limits) if survey.found else None
 
 
 cdef struct SampleSurvey:

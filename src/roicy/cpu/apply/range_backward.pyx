@@ -11,8 +11,6 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
-import numpy as np
-
 from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
 from roicy.cpu.lanes.counted cimport (
     COUNTED, counted_add, counted_add_bins, counted_begin, counted_bins, counted_finish, counted_pile, counted_sums,
@@ -161,25 +159,18 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     work.do(range_backward_task, &call, sizeof(call), NULL, NULL)
 
 
-def range_argmax_error(ImageTable table, cnp.ndarray argmax, int64_t limit):
-    """Return ((k, c, p, q), value) of an index of the table's that is not in -1 ... limit - 1, or None."""
+def range_survey(ImageTable table, cnp.ndarray argmax):
+    """Return one more than the largest index of the table's boxes, -2 and less as very large; and which boxes it has.
+
+    None: it has all of them.
+    """
     cdef IndexSurvey survey
-    if argmax.size == 0:
-        return None
     survey.view = view_of(argmax)
     survey.rois = table.rois
     survey.row_of = table.row_of
     survey.largest = 0
     run_pieces(survey_indices, &survey, (survey.rois + SURVEYED - 1) // SURVEYED, 1)
-    if survey.largest <= limit:
-        return None
-    # of which index it was one look must do
-    argmax = argmax.copy() if table.chosen is None else argmax[table.chosen]
-    wrong = np.argwhere((argmax < -1) | (argmax >= limit))
-    if not len(wrong):          # it has changed, and the kernel bounds what it reads
-        return None
-    k, c, p, q = map(int, wrong[0])
-    return (k if table.chosen is None else int(table.chosen[k]), c, p, q), int(argmax[k, c, p, q])
+    return survey.largest, table.chosen
 
 
 cdef struct IndexSurvey:
