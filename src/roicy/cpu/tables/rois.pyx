@@ -197,6 +197,7 @@ cdef class RoiTable:
         for k in range(self.rois):
             window = self.window + k
             if window.bottom == window.top:
+                window[0] = Window(top=0, bottom=0, left=0, right=0)
                 continue
             if ((window.top < self.part.top or window.bottom > self.part.bottom or window.left < self.part.left
                     or window.right > self.part.right) and (first < 0 or self.order[k] < self.order[first])):
