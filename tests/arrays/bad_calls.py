@@ -51,12 +51,13 @@ def good_arguments(function):
     return {name: rois_of(function) if name == "rois" else GOOD[name] for name in needed}
 
 
-#: Every function of a record, and its operator; those of position-sensitive ones take other maps.
+#: Every function of a record, and its operator. Position-sensitive ones take other maps, crops take images.
 OPERATOR_OF = {
     getattr(roicy, name): operator
     for operator in OPERATORS
     if not operator.position_sensitive
     for name in operator.functions
+    if "rois" in inspect.signature(getattr(roicy, name)).parameters
 }
 FUNCTIONS = list(OPERATOR_OF)
 ALONG_AXES = [function for function in FUNCTIONS if OPERATOR_OF[function].numbers == 4]

@@ -40,6 +40,14 @@ def counted():
     return roicy.get_num_threads()
 
 
+def cached():
+    before = roicy.show_config("dicts")["Memory"]["output cache bytes"]
+    roicy.set_output_cache(2**20)
+    roicy.empty_output_cache()
+    roicy.set_output_cache(before)
+    return before
+
+
 def of_caffe2():
     _, argmaxes = caffe2.RoIPool(FEATURES, ROIS, pooled_h=3, pooled_w=2)
     sizes = {"pooled_h": 3, "pooled_w": 2}
@@ -122,6 +130,12 @@ every |= {
         ROIS, SHAPES, (3, 2), spatial_scales=(1, 0.5)
     ).backward(GRAD, argmax=argmax_of("levels")),
     "plan rmac": lambda: roicy.rmac_plan(FEATURES.shape)(FEATURES),
+    "plan crops": lambda: roicy.crop_and_resize_plan(ROIS, array_calls.IMAGES.shape, (3, 2))(
+        array_calls.IMAGES
+    ),
+    "windows": lambda: roicy.rois_windows(ROIS, FEATURES.shape, (3, 2)),
+    "window": lambda: np.array(roicy.rois_window(ROIS, FEATURES.shape, (3, 2))),
+    "output cache": cached,
     "threads": counted,
     "caffe2": of_caffe2,
     "mxnet": of_mxnet,

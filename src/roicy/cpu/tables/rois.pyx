@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
+cimport cython
 import numpy as np
 
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check, check_inside, fence
@@ -413,6 +414,7 @@ cdef class ImageTable(RoiTable):
         self.summarise(image, cost)
 
 
+@cython.binding(True)   # its twin's signature is held against it
 def doubts(regions, double scale):
     """Return a word of `roicy._doubts` for boxes most of which were meant otherwise, or None."""
     height, width = regions.map_size
