@@ -75,10 +75,12 @@ def test_calls_that_go_wrong(waiting):
 
 
 def without_meaning(value):
-    """The value, or where it is rows of boxes, those with one that is not finite."""
+    """The value, or where it is rows of boxes or corners, those with one that is not finite."""
     if isinstance(value, list):
         return list(map(without_meaning, value))
-    if not isinstance(value, np.ndarray) or value.ndim != 2 or value.shape[1] not in (4, 5, 6):
+    if not isinstance(value, np.ndarray) or not (
+        (value.ndim == 2 and value.shape[1] in (4, 5, 6)) or value.shape[1:] == (4, 2)
+    ):
         return value
     rows = value.copy()
     rows[0, -1] = np.nan
