@@ -37,6 +37,8 @@ def expected(call):
     name, given = _as_roicy(call)
     if name is None:
         return None
+    if name in PLANS and call.method is None:
+        return None
     if name in PLANS:
         name, given = _of_plan(name, given, call)
     if getattr(given, "window", None) is not None and not call.good:
