@@ -38,8 +38,8 @@ def cut(array, part, layout="NCHW"):
     return array[:, :, top:bottom, left:right] if layout == "NCHW" else array[:, top:bottom, left:right]
 
 
-def assert_same_gradient(found, expected):
-    """On a GPU a pixel's sum is made of parts that depend on where it lies in a tile."""
+def assert_same_terms(found, expected):
+    """On a GPU the order of a sum's terms depends on the layout, a gradient's on where its tile begins."""
     if _backend.cpu is roicy.cpu:
         assert_same_bits(found, expected)
     else:
@@ -66,12 +66,12 @@ def assert_same_in_part(operator, problem, margins, layout, rising=None, seed=0)
         assert_same_bits(out[0], values)
         assert_same_bits(out[1], argmax)
         values = operator.forward(whole, rois, size, **options)  # nobody asks which of two zeros came first
-    assert_same_bits(operator.forward(given.copy(), rois, size, window=window, **options), values)
+    assert_same_terms(operator.forward(given.copy(), rois, size, window=window, **options), values)
 
     grad_output = battery.to_layout(problem.grad_output(), layout)
     expected = operator.backward(grad_output, rois, whole.shape, argmax, **options)
     grad = operator.backward(grad_output, rois, given.shape, argmax, window=window, **options)
-    assert_same_gradient(grad, cut(expected, part, layout))
+    assert_same_terms(grad, cut(expected, part, layout))
     rest = expected.astype(np.float64)
     cut(rest, part, layout)[...] = 0
     assert not rest.any()
@@ -205,7 +205,7 @@ def test_a_part_of_an_image_gives_the_same_crops(data):
         grad_output = random_values(np.random.default_rng(1), expected.shape, np.dtype("float32"))
         expected = roicy.crop_and_resize_backward(grad_output, rows, whole.shape, **options)
         found = roicy.crop_and_resize_backward(grad_output, rows, own.shape, **window, **options)
-        assert_same_gradient(found, cut(expected, part, layout))
+        assert_same_terms(found, cut(expected, part, layout))
     if image.dtype.kind != "V" and image.dtype not in WIDE and options["interpolation"] == "bilinear":
         expected = roicy.crop_and_resize_backward_boxes(grad_output, whole, rows, fill=7, **options)
         found = roicy.crop_and_resize_backward_boxes(grad_output, own, rows, fill=7, **window, **options)
