@@ -295,7 +295,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
             taps = y.tap_count[k * call.ph + p]
             for j in range(taps):
                 scratch.tap[j] = scratch.row[y.tap_position[first + j]]
-            ahead[0] = ahead[1] = scratch.tap[0]
+            ahead[0] = ahead[1] = scratch.tap[0] if taps else scratch.tile
             if p + CROP_ROWS_AHEAD < end and y.tap_count[k * call.ph + p + CROP_ROWS_AHEAD]:
                 for j in range(2):      # its first row and its last
                     position = y.tap_position[y.tap_start[k * call.ph + p + CROP_ROWS_AHEAD]
