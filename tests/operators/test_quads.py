@@ -339,6 +339,16 @@ def test_invalid_rows_and_errors():
             roicy.crop_quads(**arguments)
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_no_images(layout):
+    """Rows of none are invalid ones."""
+    images = np.zeros((0, 4, 5, 3) if layout == "NHWC" else (0, 3, 4, 5), np.uint8)
+    options = {"batch_indices": np.array([0, -1, 1]), "layout": layout}
+    with pytest.raises(ValueError, match="corners row 0"):
+        roicy.crop_quads(images, QUADS, 2, **options)
+    assert np.isnan(roicy.crop_quads(images, QUADS, 2, invalid="nan", **options)).all()
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_and_out(threads):
     with roicy.num_threads(1):

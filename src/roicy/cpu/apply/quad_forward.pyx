@@ -88,7 +88,7 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
     cdef int64_t k = number // call.bands, band = number % call.bands, p, q, c, block, channel
     cdef int64_t begin = out.rows * band // call.bands, end = out.rows * (band + 1) // call.bands
     cdef const QuadView* view = call.view + k
-    cdef int64_t per_array = call.images.images, image = max(<int64_t> 0, view.image)
+    cdef int64_t per_array = max(<int64_t> 1, call.images.images), image = max(<int64_t> 0, view.image)
     cdef View* map = call.images + image // per_array
     cdef const double* matrix = view.matrix
     cdef int samples = view.rows * view.columns, j, step, row_of, column_of
