@@ -349,6 +349,24 @@ def test_no_images(layout):
     assert np.isnan(roicy.crop_quads(images, QUADS, 2, invalid="nan", **options)).all()
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("border", ["edge", "reject"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_end_of_an_axis_that_no_float_counts(axis, border, interpolation):
+    """Is its last pixel, not one behind it: the next float is."""
+    for length in (2**24 + 3, 2**24 + 4):
+        memory = np.full(length + 8, 9, np.uint8)
+        image = memory[:length].reshape((length, 1, 1) if axis == 0 else (1, length, 1))
+        memory[:length] = 7
+        low, high = length - 8, length + 8
+        corners = np.array([[[low, 0], [high, 0], [high, 1], [low, 1]]], np.float64)
+        if axis == 0:
+            corners = corners[:, [0, 3, 2, 1], ::-1].copy()
+        size = (16, 1) if axis == 0 else (1, 16)
+        crop = roicy.crop_quads(image, corners, size, border=border, interpolation=interpolation).ravel()
+        assert (crop[:7] == 7).all() and np.isin(crop, [7] if border == "edge" else [0, 7]).all()
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_and_out(threads):
     with roicy.num_threads(1):

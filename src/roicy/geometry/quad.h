@@ -83,7 +83,8 @@ GEOMETRY QuadPlace quad_between(float at, bool seen, int length, int border, boo
         seen = seen && at >= 0 && at <= last;
     if (!seen)
         return place;
-    const int low = (int)floorf(at);
+    int low = (int)floorf(at);
+    low = low < length - 1 ? low : length - 1; /* floats of long axes may be rounded past the end */
     const float fraction = at - (float)low;
     place.low = low < 0 ? 0 : low;
     place.weight[0] = low >= 0 ? 1 - fraction : 0;

@@ -31,7 +31,7 @@ enum { PROJECTED_EDGE, PROJECTED_CONSTANT, PROJECTED_REJECT };
  * whether there are both. */
 ROICY_INLINE lane_ints projected_between(lanes at, lane_ints seen, int length, projected_rule rule,
                                          lanes *weight, lane_ints *next) {
-    const float size = (float)length, last = size - 1;
+    const float size = (float)length, last = (float)(length - 1);
     if (rule.nearest) {
         at += 0.5f;
         lane_ints whole = __builtin_convertvector(lanes_where((at > -2) & (at < size + 1), at), lane_ints);
@@ -50,8 +50,9 @@ ROICY_INLINE lane_ints projected_between(lanes at, lane_ints seen, int length, p
     at = lanes_where(seen, at);
     lane_ints low = __builtin_convertvector(at, lane_ints);
     low += __builtin_convertvector(low, lanes) > at; /* a mask is -1 */
-    const lanes fraction = at - __builtin_convertvector(low, lanes);
     const lane_ints is_pixel = low >= 0, has_next = low < length - 1;
+    low = (low & has_next) | ((length - 1) & ~has_next); /* floats of long axes may be rounded past the end */
+    const lanes fraction = at - __builtin_convertvector(low, lanes);
     weight[0] = lanes_where(seen & is_pixel, 1 - fraction);
     weight[1] = lanes_where(seen & has_next, fraction);
     *next = is_pixel & has_next;
@@ -109,7 +110,8 @@ ROICY_INLINE int projected_between(float at, int seen, int length, projected_rul
         seen = seen && at > -1 && at < (float)length;
     else
         seen = seen && at >= 0 && at <= last;
-    const int low = seen ? (int)floorf(at) : 0;
+    int low = seen ? (int)floorf(at) : 0;
+    low = low < length - 1 ? low : length - 1; /* floats of long axes may be rounded past the end */
     const float fraction = seen ? at - (float)low : 0;
     weight[0] = seen && low >= 0 ? 1 - fraction : 0;
     weight[1] = seen && low < length - 1 ? fraction : 0;
