@@ -283,6 +283,11 @@ def test_invalid_rows(listed):
             "dtype must be float32, float16, bfloat16, uint8 or that of the images",
         ),
         ({"dtype": "colour"}, TypeError, "dtype must be a dtype or its name"),
+        (
+            {"dtype": np.dtype(np.float32).newbyteorder()},
+            TypeError,
+            "dtype must be in native byte order",
+        ),
         ({"out_layout": "CHW"}, ValueError, "out_layout must be 'NCHW' or 'NHWC'"),
         ({"reverse_channels": "yes"}, TypeError, "reverse_channels must be True or False"),
     ],

@@ -332,6 +332,7 @@ def test_invalid_rows_and_errors():
         ({"border": "wrap"}, ValueError, "border must be"),
         ({"std": 0.0}, ValueError, "std must be"),
         ({"mean": 1e300}, ValueError, "mean must be a number that is finite in float32"),
+        ({"dtype": np.dtype(np.float16).newbyteorder()}, TypeError, "dtype must be in native byte order"),
         ({"out": np.zeros((3, 5, 5, 2), np.float32)}, ValueError, "out must have shape"),
     ):
         arguments = {"images": IMAGE, "corners": QUADS, "output_size": 5, **changes}

@@ -144,6 +144,8 @@ def _dtype(value: Any) -> DType:
         value = ml_dtypes.bfloat16
     try:
         dtype: DType = np.dtype(value)
-        return dtype
     except TypeError:
         raise TypeError(f"dtype must be a dtype or its name, got {shown(value)}") from None
+    if not dtype.isnative:  # whose name is the same
+        raise TypeError(f"dtype must be in native byte order, got {dtype.str}")
+    return dtype
