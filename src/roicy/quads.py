@@ -206,7 +206,9 @@ def _settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) ->
     # eight numbers of each quadrangle, and its image, in memory of their own
     listed = isinstance(corners, tuple) and bool(corners or not images)
     if isinstance(corners, tuple) and not listed:
-        corners = kernels.xp.empty((0, 4, 2), np.float32)
+        corners = kernels.xp.empty(0, np.float32)
+    if not listed and corners.shape == (0,) and batch_indices is None:  # an empty list, of whatever images
+        batch_indices = kernels.xp.empty(0, np.int64)
     for number, array in enumerate(corners if listed else (corners,)):
         if array.shape != (0,) and (array.ndim != 3 or array.shape[1:] != (4, 2)):
             name, axis = (f"corners[{number}]", "L") if listed else ("corners", "K")

@@ -234,7 +234,10 @@ def test_lists_of_numbers():
         np.testing.assert_array_equal(roicy.crop_quads(IMAGE, corners, 5), wanted)
     found = roicy.crop_quads([IMAGE, IMAGE], [QUADS.tolist(), []], 5)
     np.testing.assert_array_equal(found, wanted)
-    assert roicy.crop_quads(IMAGE, [], 5).shape == (0, 5, 5, 3)
+    for images in (IMAGE, np.stack([IMAGE, IMAGE]), [IMAGE, IMAGE], IMAGE[None][:0]):
+        for none in ([], (), np.array([])):
+            assert roicy.crop_quads(images, none, 5).shape == (0, 5, 5, 3)
+            assert roicy.crop_and_resize(images, none, 5).shape == (0, 5, 5, 3)
     for corners, error, says in (
         (QUADS[0].tolist(), ValueError, "one quadrangle"),
         ([1, 2], ValueError, "one quadrangle"),
