@@ -53,7 +53,7 @@ class Fences:
         return copy.first + (array.ctypes.data - low)
 
     def _copy(self, low, size):
-        pages_size = max(-(-size // self._PAGE), 1) * self._PAGE
+        pages_size = -(-(size + 15) // self._PAGE) * self._PAGE  # it is moved by up to 15 bytes
         idle = self._idle.get(pages_size)
         pages = idle.pop() if idle else self._runtime.cuda_host_fenced(pages_size, ctypes.byref(self._fence))
         if not pages:

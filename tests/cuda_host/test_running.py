@@ -350,6 +350,19 @@ def test_out_of_bounds(fences, index, writes):
     wrong(function, "the 12 bytes of argument 0", out=out, threads=1)
 
 
+@pytest.mark.parametrize("fences", ["behind", "before"])
+def test_arrays_that_fill_their_pages(fences):
+    """Keep their place modulo 16 bytes between the fences."""
+    HostModule.fences = fences
+    function = kernel("out[1023] = out[1022];")
+    memory = np.arange(1028, dtype=np.int32)
+    for skipped in range(4):
+        out = np.frombuffer(memory.data, np.int32, 1024, 4 * skipped)
+        out[1022] = 7 + skipped
+        function((1,), (1,), (out,))
+        assert out[1023] == 7 + skipped
+
+
 @unsanitized
 def test_out_of_bounds_names_the_line():
     out = zeros(4096)
