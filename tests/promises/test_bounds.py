@@ -106,6 +106,20 @@ def check_all(*arguments):
         check(operator, *arguments)
 
 
+def check_flipped(dtype):
+    '''Few boxes of maps whose first channel or row lies behind the last one: they are loaded alone.'''
+    for shape, size, ratio in (((1, 16, 6, 90), (2, 2), 2), ((1, 16, 160, 90), (1, 1), 0)):
+        features = random_values(np.random.default_rng(7), shape, dtype)
+        right = shape[3] + 2
+        boxes = [[87, -1, right, 4], [87, 0, right, shape[2]], [80, shape[2] - 4, right, right]]
+        rois = np.array([[0, *box] for box in boxes], np.float32)
+        for flip in (np.s_[:, ::-1], np.s_[:, :, ::-1], np.s_[:, ::-1, ::-1]):
+            def pool(features, rois, **options):
+                return roicy.roi_align(features[flip], rois, size, sampling_ratio=ratio, **options)
+
+            call(pool, (features, rois), pool(features, rois))
+
+
 def check_images(dtype, channels):
     rng = np.random.default_rng(channels)
     images = random_values(rng, (1, 14, 9, channels), dtype)
@@ -140,6 +154,7 @@ for dtype in FEATURE_DTYPES:
     for channels in (1, 3, 4, 5):
         check_images(dtype, channels)
     check_masks(dtype)
+    check_flipped(dtype)
 for layout in ("NCHW", "NHWC"):
     for dtype in FEATURE_DTYPES:
         for c in (1, 3, 4, 7, 8, 16, 17, 33):

@@ -182,15 +182,24 @@ ROICY_NOINLINE void lanes_load_pixels(const planes *from, const char *source, pt
         target[i * stride] = lanes_load_pixel(source + i * column, from->step, from->channels, from->dtype);
 }
 
+/* Whether there are LANES planes, of which whole vectors can be read `offset` bytes on in each of the rows: the plane
+ * that ends last is the first one or the last one, and so is the row. */
+ROICY_INLINE int block_is_whole(const planes *from, const char *const *source, int rows, ptrdiff_t offset,
+                                int count, const int dtype) {
+    const char *const row = source[0] < source[rows - 1] ? source[rows - 1] : source[0];
+    const ptrdiff_t plane = from->step > 0 ? (LANES - 1) * from->step : 0;
+    return from->channels == LANES &&
+           (count == LANES || row + offset + plane + LANES * (ptrdiff_t)element_size(dtype) <= from->limit);
+}
+
 /* The weighted sum of `rows` rows of the planes, each of them from `offset` bytes on, else as
  * lanes_load_block. */
 ROICY_INLINE void block_blend_as(const planes *from, const char *const *source, const real *weight, int rows,
                                  ptrdiff_t offset, int count, lanes *target, const int dtype) {
-    const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype), step = from->step;
+    const ptrdiff_t step = from->step;
     const int channels = from->channels;
     lanes r[ROICY_LANE_COUNT];
-    if (channels == LANES &&
-        (count == LANES || source[rows - 1] + offset + (LANES - 1) * step + full <= from->limit)) {
+    if (block_is_whole(from, source, rows, offset, count, dtype)) {
         const char *row = source[0] + offset;
         ROICY_EACH(c) r[c] = lanes_scale(weight[0], lanes_load(row + c * step, dtype));
         for (int j = 1; j < rows; j++) {
@@ -220,11 +229,10 @@ ROICY_NOINLINE void block_blend_long_part(const planes *from, const char *const 
 
 ROICY_INLINE void block_blend_long_as(const planes *from, const char *const *source, const real *weight,
                                       int rows, ptrdiff_t offset, int count, lanes *target, const int dtype) {
-    const ptrdiff_t full = LANES * (ptrdiff_t)element_size(dtype), step = from->step;
+    const ptrdiff_t step = from->step;
     lanes r[ROICY_LANE_COUNT];
     ROICY_EACH(c) r[c] = lanes_zero();
-    if (from->channels == LANES &&
-        (count == LANES || source[rows - 1] + offset + (LANES - 1) * step + full <= from->limit))
+    if (block_is_whole(from, source, rows, offset, count, dtype))
         ROICY_LONG_SUM(r, weight, rows, LANES, lanes_load(source[j] + offset + v * step, dtype));
     else
         block_blend_long_part(from, source, weight, rows, offset, count, r);
