@@ -60,6 +60,24 @@ def test_names_follow_from_what_is_given():
     assert len(set(others)) == len(others)
 
 
+def test_names_of_gradients_follow_from_the_shape_of_the_maps_and_from_their_chunks():
+    grad_output = da.ones((len(ROIS), 4, 2, 2), chunks=(5, 4, 2, 2), dtype=np.float32)
+    first = np.column_stack([np.zeros(len(ROIS)), ROIS[:, 1:]])
+
+    def gradient(shape, chunks="auto", room="128 MiB"):
+        with dask.config.set({"array.chunk-size": room}):
+            return roicy.dask.roi_align_backward(grad_output, first, shape, chunks=chunks)
+
+    shapes = [(6, 4, 9, 8), (6, 4, 20, 20), (6, 4, 20, 8)]
+    found = [gradient(shape) for shape in shapes]
+    assert len({array.name for array in found}) == len(shapes)
+    for shape, array in zip(shapes, dask.compute(*found, scheduler="synchronous"), strict=True):
+        assert_same_bits(array, roicy.roi_align_backward(grad_output.compute(), first, shape))
+    rooms = [gradient(shapes[0], room=room) for room in ("4 KiB", "6 KiB")]
+    assert rooms[0].chunks != rooms[1].chunks and rooms[0].name != rooms[1].name
+    assert gradient(shapes[0], (2, -1, -1, -1)).name == gradient(shapes[0], ((2, 2, 2), 4, 9, 8)).name
+
+
 def test_graphs_grow_with_groups_of_boxes():
     def tasks(count, order, images):
         rois = np.column_stack([images(count), np.tile([1, 1, 5, 6], (count, 1))]).astype(np.float32)
@@ -94,6 +112,22 @@ def test_chunks():
     assert found.chunks[1] == (1, 1)
     found = roicy.dask.roi_align(MAPS, ROIS[:0], 2)
     assert found.shape == (0, 4, 2, 2) and found.compute().shape == (0, 4, 2, 2)
+    for most in (2**63 - 1, 10**30):
+        found = roicy.dask.roi_align(MAPS, ROIS, 2, boxes_per_chunk=most)
+        assert_same_bits(found.compute(), roicy.roi_align(FEATURES, ROIS, 2))
+
+
+def test_chunks_of_the_gradient_of_a_single_image():
+    image, boxes = FEATURES[0].transpose(1, 2, 0), ROIS[:3, 1:]
+    grad_output = np.ones((3, 2, 2, 4), np.float32)
+    expected = roicy.crop_and_resize_backward(grad_output, boxes, image.shape)
+    chunked = da.from_array(image, chunks=(5, 3, 4))
+    for chunks in (chunked.chunks, (5, 3, 4), {0: (5, 4), 1: 3}):
+        found = roicy.dask.crop_and_resize_backward(
+            da.from_array(grad_output, chunks=2), boxes, image.shape, chunks=chunks
+        )
+        assert found.chunks == chunked.chunks
+        assert_same_bits(found.compute(), expected)
 
 
 def test_functions_and_graphs_travel():

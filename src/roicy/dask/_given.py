@@ -16,7 +16,7 @@ from roicy import _doubts
 from roicy._types import Ndarray
 from roicy.dask import _maps, _tasks
 from roicy.dask._boxes import Groups, Known
-from roicy.dask._graph import List, Task, TaskRef
+from roicy.dask._graph import Chunks, List, Task, TaskRef
 from roicy.dask._maps import Axes
 from roicy.dask._records import Operator
 from roicy.dask._tiles import Part, Tiles
@@ -139,10 +139,12 @@ class Given:
         corners = [tiles.corner(row, column) for row, column in places]
         return Task(None, _tasks.part, source, part.window, corners, List(*refs))
 
-    def token(self, boxes: Known, arrays: Mapping[str, Array], groups: Groups) -> str:
-        """Return a name for all that a result depends on."""
+    def token(
+        self, boxes: Known, arrays: Mapping[str, Array], groups: Groups, chunks: Chunks | None = None
+    ) -> str:
+        """Return a name for all that a result depends on; its chunks where no array has them."""
         names = [array.name for array in arrays.values()]
         found: str = tokenize(
-            names, boxes.rois.boxes, boxes.images, groups, self.options, self.threads, self.own.get("chunks")
+            names, boxes.rois.boxes, boxes.images, groups, self.options, self.threads, chunks
         )
         return found

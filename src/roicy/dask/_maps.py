@@ -16,6 +16,9 @@ from roicy import _arguments as settle
 from roicy._types import DType, Layout, NumPyArray
 from roicy.dask._records import Operator
 
+#: More rows than any array has; sums of it and of their number are whole in float64, too.
+_MOST = 1 << 48
+
 
 class Axes(NamedTuple):
     """Where images or boxes, channels, rows and columns are in an array."""
@@ -124,4 +127,4 @@ def rows_of_a_chunk(given: Any, row: Sequence[int], dtype: DType) -> int:
     most = settle.integer("boxes_per_chunk", given)
     if most < 1:
         raise ValueError(f"boxes_per_chunk must be 'auto' or an int of at least 1, got {most}")
-    return most
+    return min(most, _MOST)

@@ -26,7 +26,7 @@ def gradient(given: Given) -> Any:
     arrays = _maps.rows(operator, given.arguments, len(boxes), out)
     of_nothing = axes.ordered(0, shape[axes.c], shape[axes.h], shape[axes.w])
     (tried,) = given.tried(boxes.none(), arrays, input_shape=of_nothing)
-    chunks = _chunks(given, shape, tried.dtype)
+    chunks = _chunks(given, shape, tried.dtype, single)
     bins = given.bins if operator.channels == "bins" else 1
     tiles = Tiles(chunks[axes.n], chunks[axes.h], chunks[axes.w], 0)
     parts = None
@@ -40,7 +40,7 @@ def gradient(given: Given) -> Any:
         if _maps.has_channels(name):
             array = array.rechunk({out.c: tuple(length // bins for length in chunks[axes.c])})
         taken[name] = graph.taken(array, groups.order, groups.lengths)
-    name = f"{operator.name}-{given.token(boxes, taken, groups)}"
+    name = f"{operator.name}-{given.token(boxes, taken, groups, chunks)}"
     own = boxes.of_groups(groups, chunks[axes.n])
     calls = _Calls(given, taken)
     tasks: dict[Any, Any] = {}
@@ -84,16 +84,17 @@ def _shape(given: Given) -> tuple[Shape, bool]:
     return settle.input_shape((1, *value) if single else value, given.arguments["layout"]), single
 
 
-def _chunks(given: Given, shape: Shape, dtype: DType) -> tuple[tuple[int, ...], ...]:
+def _chunks(given: Given, shape: Shape, dtype: DType, single: bool) -> tuple[tuple[int, ...], ...]:
     # those of the result: as the caller wants them, and so that channels that belong together are together
     axes, wanted = given.axes, given.own["chunks"]
     if isinstance(wanted, str) and wanted == "auto":
-        wanted = axes.ordered("auto", -1, -1, -1)
+        wanted = axes.ordered("auto", -1, -1, -1)[single:]
+    own = shape[single:]
     try:
-        chunks = list(normalize_chunks(wanted, shape, dtype=dtype))
+        chunks = [*((1,),) * single, *normalize_chunks(wanted, own, dtype=dtype)]
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"chunks must be those of an array of shape {shape}, got {wanted!r}: {error}"
+            f"chunks must be those of an array of shape {own}, got {wanted!r}: {error}"
         ) from error
     if not given.windows and (len(chunks[axes.h]) > 1 or len(chunks[axes.w]) > 1):
         raise ValueError(f"chunks must have all rows and columns of an image in one, got {tuple(chunks)}")
