@@ -63,6 +63,13 @@ def test_other_operators_and_invalid_rows():
         assert_same_bits(found[[place]], wanted)
 
 
+def test_invalid_rows_without_an_image():
+    rows = np.zeros((2, 5), np.float32)
+    expected = roicy.crop_and_resize(np.zeros((0, 8, 8, 3), np.uint8), rows, 3, invalid="nan")
+    found = roicy.dask.from_images(read, rows, 3, images=[], invalid="nan")
+    assert_same_bits(found.compute(), expected)
+
+
 def test_mistakes():
     with pytest.raises(TypeError, match="images must be given"):
         roicy.dask.from_images(read, np.zeros((1, 5)), 3)
@@ -70,6 +77,12 @@ def test_mistakes():
         roicy.dask.from_images(read, np.full((1, 5), 9.0), 3, images=range(2))
     with pytest.raises(ValueError, match="images_per_chunk must be at least 1"):
         roicy.dask.from_images(read, BOXES, 3, images_per_chunk=0)
+    with pytest.raises(ValueError, match="order must be 'rois' or 'image', got 'images'"):
+        roicy.dask.from_images(read, BOXES, 3, order="images")
+    for channels in (np.s_[:, :, :1], np.s_[:, :3, 0]):
+        grey = roicy.dask.from_images(lambda number, some=channels: read(number)[some], BOXES, 3)
+        with pytest.raises(ValueError, match="read must return images of 3 axes with 3 channels"):
+            grey.compute()
     with pytest.raises(ValueError, match="like must be an image"):
         roicy.dask.from_images(read, BOXES, 3, like=np.zeros(3))
     with pytest.raises(

@@ -16,6 +16,7 @@ from roicy.dask._boxes import Known
 from roicy.dask._boxwise import in_order
 from roicy.dask._given import Given
 from roicy.dask._graph import Task
+from roicy.dask._maps import Axes
 from roicy.dask._public import signature_of
 from roicy.dask._records import OPERATORS
 
@@ -84,6 +85,7 @@ def from_images(
             raise TypeError("images must be given for rois that are one array: how many images there are")
         images = range(len(rois))
     record = OPERATORS[operator]
+    order = settle.choice("order", options.get("order", "rois"), ("rois", "image"))
     given = Given(record, _bound(operator, rois, output_size, options))
     axes = given.axes
     like = np.empty(axes.ordered(0, 3, 0, 0)[1:], np.uint8) if like is None else like
@@ -93,7 +95,8 @@ def from_images(
     if every < 1:
         raise ValueError(f"images_per_chunk must be at least 1, got {every}")
     boxes = Known(record, given.arguments, len(images))
-    maps = _maps.nothing(axes.ordered(len(images), like.shape[axes.c - 1], 1, 1), like.dtype)
+    pixel = np.zeros(axes.ordered(1, like.shape[axes.c - 1], 1, 1), like.dtype)
+    maps = _maps.nothing((len(images), *pixel.shape[1:]), like.dtype)
     tried = given.tried(boxes.none(), {record.maps: maps})
     if len(tried) > 1:
         raise ValueError("return_argmax must be False: of images of different sizes there is no argmax")
@@ -109,10 +112,10 @@ def from_images(
     for g, (chunk, own) in enumerate(zip(groups.chunks, boxes.of_groups(groups, lengths), strict=True)):
         items = list(images[int(chunk) * every : (int(chunk) + 1) * every])
         key = (name, g, *others)
-        tasks[key] = Task(key, read_and_run, call, read, items, own, tried[0])
+        tasks[key] = Task(key, read_and_run, call, read, items, own, pixel, tried[0])
     chunks = (tuple(groups.lengths.tolist()), *((length,) for length in tried[0].shape[1:]))
     found = graph.array(graph.layer(name, tasks, []), name, chunks, tried[0])
-    if given.own["order"] == "image":
+    if order == "image":
         return found, groups.order
     return in_order(operator, found, groups, most)
 
@@ -133,16 +136,17 @@ def read_and_run(
     read: Callable[[Any], Ndarray],
     items: Sequence[Any],
     own: dict[str, Any],
+    pixel: Ndarray,
     empty: Ndarray,
 ) -> Ndarray:
-    """Read images that have boxes, one after the other, and pool these."""
+    """Read images that have boxes, one after the other, and pool these; without any image, from a pixel."""
     boxes_name = OPERATORS[call.function].boxes
     boxes = own[boxes_name]
     numbers = boxes[:, 0].astype(np.int64) if own["batch_indices"] is None else own["batch_indices"]
     parts, places = [], []
     for number in np.unique(np.maximum(numbers, 0)).tolist():  # rows of no image are NaN of the first
         chosen = np.flatnonzero(np.maximum(numbers, 0) == number)
-        image = read(items[number])
+        image = _read(read, items[number], call, pixel) if items else pixel
         some = boxes[chosen]
         images = None
         if own["batch_indices"] is None:
@@ -150,7 +154,7 @@ def read_and_run(
             some[:, 0] = np.where(some[:, 0] == number, 0, -1)
         else:
             images = np.where(numbers[chosen] == number, 0, -1)
-        parts.append(_tasks.run(call, {boxes_name: some, "batch_indices": images}, image[None]))
+        parts.append(_tasks.run(call, {boxes_name: some, "batch_indices": images}, image))
         places.append(chosen)
     if not parts:
         return empty
@@ -159,3 +163,14 @@ def read_and_run(
     for part, chosen in zip(parts, places, strict=True):
         found[xp.asarray(chosen)] = part
     return found
+
+
+def _read(read: Callable[[Any], Ndarray], item: Any, call: _tasks.Call, pixel: Ndarray) -> Ndarray:
+    # as a map of one image, with as many channels as was said
+    image, c = read(item), Axes.of(call.options["layout"]).c
+    if image.ndim != 3 or image.shape[c - 1] != pixel.shape[c]:
+        raise ValueError(
+            f"read must return images of 3 axes with {pixel.shape[c]} channels, as like has them, "
+            f"got shape {image.shape} for {item!r}"
+        )
+    return image[None]
