@@ -69,7 +69,7 @@ OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
         (lambda: backward(chunks=(1, 3, 8)), ValueError, "chunks must be those of an array of shape"),
         (lambda: align(rois=LAZY), ValueError, "order must be 'image' for rois that are a Dask array"),
         (lambda: align(rois=LAZY[0], order="image"), ValueError, "rois must have 2 axes"),
-        (lambda: backward(rois=LAZY), TypeError, "rois must be known when the graph of a gradient is made"),
+        (lambda: backward(rois=LAZY), TypeError, "rois must be known when this graph is made"),
         (lambda: align(rois=LAZY[:, :3], order="image"), ValueError, "rois must have shape"),
         (lambda: roicy.dask.ps_roi_align(MAPS, ROIS, 2), ValueError, "features must have a multiple of 2"),
         (lambda: roicy.dask.rmac(FEATURES), TypeError, "features must be a dask.array.Array"),
@@ -79,6 +79,11 @@ OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
             "features must have as many rows",
         ),
         (lambda: roicy.dask.paste_masks(GRAD[:, 0], ROIS, (9, 9)), ValueError, "boxes must have shape"),
+        (
+            lambda: roicy.dask.paste_masks(GRAD[:, 0], [[0, 0, 1, 1], [0, 0, np.inf, 1]], (9, 9)),
+            ValueError,
+            "boxes row 1, .* is not finite",
+        ),
         (
             lambda: roicy.dask.paste_masks(GRAD[:, 0], ROIS[:, 1:], (9, 9), to="rle"),
             ValueError,
@@ -106,6 +111,10 @@ def test_a_warning_is_given_once_and_here():
         pooled = align(maps, normalised)
     assert len(caught) == 1 and caught[0].filename == __file__
     pooled.compute()  # warnings are errors
+    with pytest.warns(roicy.RoisWarning, match="boxes look normalised") as caught:
+        pasted = roicy.dask.paste_masks(maps[:, 0], normalised[:, 1:], (32, 32))
+    assert len(caught) == 1 and caught[0].filename == __file__
+    pasted.compute()
 
 
 def test_lazy_boxes_of_images_that_are_not_there():

@@ -54,6 +54,11 @@ def test_mistakes():
         call([maps[0], MAPS[1]], ROIS, 2, spatial_scales=SCALES[:2])
     with pytest.raises(ValueError, match="levels must have shape"):
         call(maps, ROIS, 2, spatial_scales=SCALES, levels=[0, 1])
+    with pytest.raises(ValueError, match=r"levels\[14\] must lie between -1 and 2, got 3"):
+        call(maps, ROIS, 2, spatial_scales=SCALES, levels=[0] * 14 + [3])
+    call(maps, ROIS, 2, spatial_scales=SCALES, levels=[0] * 14 + [3], invalid="nan")
+    with pytest.raises(TypeError, match="rois must be known when this graph is made"):
+        call(maps, da.from_array(ROIS), 2, spatial_scales=SCALES)
     with pytest.raises(ValueError, match="rois row 0"):
         call(maps, ROIS + 4, 2, spatial_scales=SCALES)
     with pytest.raises(ValueError, match="spatial_scales"):

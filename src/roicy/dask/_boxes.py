@@ -51,7 +51,7 @@ class Known:
     def __init__(self, operator: Operator, arguments: Mapping[str, Any], images: int) -> None:
         if isinstance(arguments[operator.boxes], Array):
             raise TypeError(
-                f"{operator.boxes} must be known when the graph of a gradient is made, got a Dask array: "
+                f"{operator.boxes} must be known when this graph is made, got a Dask array: "
                 f"pass what {operator.boxes}.compute() returns"
             )
         kernels, boxes, batch_indices = adopt(

@@ -24,7 +24,7 @@ def pooled(given: Given) -> Any:
     order = settle.choice("order", given.own["order"], ("rois", "image"))
     maps = _levels(given)
     boxes = Known(operator, given.arguments, maps[0].shape[axes.n])
-    levels = _levels_of_boxes(given, len(boxes))
+    levels = _levels_of_boxes(given, len(boxes), len(maps))
     none = {} if levels is None else {"levels": levels[:0]}
     if levels is not None:
         del given.options["levels"]
@@ -86,7 +86,7 @@ def _levels(given: Given) -> list[Array]:
     return [level.rechunk(axes.ordered(chunks, -1, -1, -1)) for level in maps]
 
 
-def _levels_of_boxes(given: Given, count: int) -> NumPyArray | None:
+def _levels_of_boxes(given: Given, count: int, maps: int) -> NumPyArray | None:
     # one for each box, where no rule says which
     levels = given.arguments["levels"]
     if isinstance(levels, str):
@@ -94,4 +94,6 @@ def _levels_of_boxes(given: Given, count: int) -> NumPyArray | None:
     found = np.asarray(levels)
     if found.shape != (count,):
         raise ValueError(f"levels must have shape {(count,)}, one for each row of rois, got {found.shape}")
+    if settle.invalid(given.options["invalid"]) == "raise":
+        settle.check_levels(settle.level_array(found, count, maps), found, maps)
     return found

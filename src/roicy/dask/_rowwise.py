@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from dask import array as da
 from dask.array import Array
 from dask.base import tokenize
 
+from roicy import _arguments as settle
+from roicy import _doubts
 from roicy._backend import adopt
+from roicy._types import Regions
 from roicy.dask import _graph as graph
 from roicy.dask import _maps, _tasks
 from roicy.dask._given import Given
@@ -29,6 +33,8 @@ def made(given: Given) -> Array:
                 f"got shape {array.shape}"
             )
     (tried,) = given.tried({}, arrays)
+    if operator.returns == "masks" and not isinstance(given.arguments["boxes"], Array):
+        _check_boxes(given, first.shape[0])
     lengths = first.chunks[0]
     if "boxes_per_chunk" in given.own:
         most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], tried.shape[1:], tried.dtype)
@@ -54,6 +60,18 @@ def _in_rows(name: str, value: Any) -> Array:
     array = _maps.known(name, value)
     merged = {axis: -1 for axis in range(1, array.ndim) if len(array.chunks[axis]) > 1}
     return array.rechunk(merged) if merged else array
+
+
+def _check_boxes(given: Given, count: int) -> None:
+    # known boxes of masks: an error, and a warning, of all of them and now, as the function itself would
+    kernels, boxes = adopt(boxes=given.arguments["boxes"])
+    corners = settle.mask_boxes(boxes, count, kernels.xp)
+    finite = settle.on_host(kernels.xp.isfinite(corners).all(axis=1))
+    if settle.invalid(given.options["invalid"]) == "raise" and not finite.all():
+        raise settle.invalid_box(corners, int(finite.argmin()))
+    rows, columns = settle.image_size(given.options["image_size"])
+    of_one = kernels.xp.zeros(count, np.int64)
+    _doubts.warn(kernels.doubts(Regions(corners, of_one, (1, 1, rows, columns), (1, 1)), 1.0), "boxes")
 
 
 def _divided(length: int, most: int) -> list[int]:
