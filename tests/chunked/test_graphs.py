@@ -151,6 +151,10 @@ def test_signatures_and_documentation(name):
     documentation = getattr(roicy.dask, name).__doc__
     assert f"roicy.{name}" in documentation
     assert all(f"\n{other} :" in documentation for other in set(graph) - set(kept))
+    section = documentation.partition("Parameters\n----------\n")[2].partition("\nReturns\n")[0]
+    named = [line.partition(" :")[0] for line in section.splitlines() if line[:1] != " "][:-1]
+    assert {other for line in named for other in line.split(", ")} <= set(graph)
+    assert name != "crop_and_resize_backward" or "images.chunks" in documentation
 
 
 # ---------------------------------------------------------------- maps in tiles

@@ -92,8 +92,12 @@ def signature_of(name: str) -> inspect.Signature:
 
 def _documentation(operator: Operator, eager: Callable[..., Any], own: tuple[str, ...]) -> str:
     summary = (eager.__doc__ or "").partition("\n")[0].rstrip(".")
-    arrays = [name for name in (operator.maps, *operator.rows) if name != "input_shape"]
-    added = "\n".join(_ADDED[name][1].format(boxes=operator.boxes, maps="features") for name in own)
+    arrays = [name for name in (operator.maps, *operator.rows) if name not in ("", "input_shape")]
+    lazy = LAZY if operator.returns == "boxes" else ""
+    boxes = f"{operator.boxes}\n    As in `roicy.{operator.name}`, in host memory{lazy}.\n"
+    boxes = boxes if operator.boxes else ""
+    maps = OPERATORS[operator.pools].maps
+    added = "\n".join(_ADDED[name][1].format(boxes=operator.boxes, maps=maps) for name in own)
     ordered = operator.returns in ("boxes", "levels")
     return f"""{summary}, of Dask arrays.
 
@@ -104,9 +108,7 @@ Parameters
 ----------
 {", ".join(arrays)} : {"list of " if operator.returns == "levels" else ""}dask.array.Array
     As in `roicy.{operator.name}`, of chunks of known sizes, which may be NumPy's or CuPy's.
-{operator.boxes}
-    As in `roicy.{operator.name}`, in host memory{LAZY if operator.returns == "boxes" else ""}.
-{added}
+{boxes}{added}
 
 Returns
 -------
