@@ -45,6 +45,18 @@ def test_same_bits(function, levels, examples):
             assert_same_bits(other.compute(scheduler="synchronous"), wanted[order])
 
 
+@pytest.mark.parametrize("order", ["rois", "image"])
+def test_argmax_of_summed_maps(order):
+    options = {"spatial_scales": SCALES, "merge": "sum", "return_argmax": True}
+    expected = roicy.multi_scale_roi_pool(MAPS, ROIS, 2, **options)
+    maps = [da.from_array(level, chunks=(2, 1, 8, 8)) for level in MAPS]
+    found = roicy.dask.multi_scale_roi_pool(maps, ROIS, 2, order=order, boxes_per_chunk=4, **options)
+    rows = found[2] if order == "image" else np.arange(len(ROIS))
+    for array, wanted in zip(found[:2], (expected[0][rows], expected[1][:, rows]), strict=True):
+        assert array.shape == wanted.shape and array.dtype == wanted.dtype
+        assert_same_bits(array.compute(scheduler="synchronous"), wanted)
+
+
 def test_mistakes():
     maps = [da.from_array(level, chunks=(2, 3, 8, 8)) for level in MAPS]
     call = roicy.dask.multi_scale_roi_align

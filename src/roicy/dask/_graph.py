@@ -41,9 +41,12 @@ def array(graph: HighLevelGraph, name: str, chunks: Chunks, empty: Any) -> Array
 
 
 def part_of(whole: Array, number: int, name: str, chunks: Chunks, empty: Any) -> Array:
-    """Return the array of the items of a number in chunks that are tuples."""
+    """Return the array of the items of a number in chunks that are tuples.
+
+    Items with more axes than the first ones have are in one chunk along all but the first axis.
+    """
     tasks = {
-        (name, *index): Task((name, *index), _item, TaskRef((whole.name, *index)), number)
+        (name, *index): Task((name, *index), _item, TaskRef((whole.name, *index[: whole.ndim])), number)
         for index in product(*(range(len(lengths)) for lengths in chunks))
     }
     return array(layer(name, tasks, [whole]), name, chunks, empty)

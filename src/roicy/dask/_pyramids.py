@@ -29,7 +29,7 @@ def pooled(given: Given) -> Any:
     if levels is not None:
         del given.options["levels"]
     nothing = [_maps.nothing(level.shape, level.dtype) for level in maps]
-    tried = given.tried({operator.maps: nothing, **boxes.none(), **none}, {})
+    tried = tuple(map(_tasks.rows_first, given.tried({operator.maps: nothing, **boxes.none(), **none}, {})))
     most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], tried[0].shape[1:], tried[0].dtype)
     lengths = maps[0].chunks[axes.n]
     groups = boxes.groups(lengths, most)
@@ -65,9 +65,11 @@ def pooled(given: Given) -> Any:
             graph.part_of(found[0], number, f"{operator.name}-{number}-{tokenize(name)}", *one)
             for number, one in enumerate(made)
         ]
+    if order == "rois":
+        found = [in_order(operator.name, array, groups, most) for array in found]
+    found = [array.swapaxes(0, 1) if array.ndim == 5 else array for array in found]
     if order == "image":
         return *found, groups.order
-    found = [in_order(operator.name, array, groups, most) for array in found]
     return found[0] if len(found) == 1 else tuple(found)
 
 

@@ -56,7 +56,7 @@ def run(call: Call, own: Mapping[str, Any], *arrays: Ndarray) -> Any:
 
 
 def run_levels(call: Call, own: Mapping[str, Any], *maps: Ndarray) -> Any:
-    """Call the function on the maps of a pyramid, and on what is this task's own."""
+    """Call the function on the maps of a pyramid, and on what is this task's own; rows come first."""
     for name, level, dtype in zip(call.names, maps, call.dtypes, strict=True):
         if level.dtype != dtype:
             raise _wrong_dtype(name, dtype, level)
@@ -64,7 +64,13 @@ def run_levels(call: Call, own: Mapping[str, Any], *maps: Ndarray) -> Any:
         xp = library_of(maps[0])
         own = {name: xp.asarray(value) if hasattr(value, "dtype") else value for name, value in own.items()}
     with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
-        return getattr(roicy, call.function)(list(maps), **own, **call.options)
+        found = getattr(roicy, call.function)(list(maps), **own, **call.options)
+    return tuple(map(rows_first, found)) if isinstance(found, tuple) else found
+
+
+def rows_first(array: Ndarray) -> Ndarray:
+    """Return what is pooled, rows first: the argmax of summed maps has an axis of these before them."""
+    return array.swapaxes(0, 1) if array.ndim == 5 else array
 
 
 class Source(NamedTuple):
