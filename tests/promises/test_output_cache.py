@@ -208,6 +208,33 @@ def test_a_forked_process_has_its_own(run_python):
     assert run_python(FORKED).strip() == "right"
 
 
+SCARCE = """
+import resource
+import numpy as np, roicy
+from roicy._arguments.outputs import new
+MEGABYTE = 2**20
+roicy.set_output_cache(1024 * MEGABYTE)
+with open("/proc/self/statm", encoding="ascii") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 500 * MEGABYTE,) * 2)
+for blank in (False, True):
+    first = new("out", (300 * MEGABYTE,), np.dtype(np.uint8))
+    del first
+    assert roicy.show_config("dicts")["Memory"]["held bytes"] >= 300 * MEGABYTE
+    second = new("out", (400 * MEGABYTE,), np.dtype(np.uint8), blank=blank)
+    assert not second[::MEGABYTE].any()
+    assert roicy.show_config("dicts")["Memory"]["held bytes"] == 0
+    del second
+    roicy.empty_output_cache()
+print("right")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what a Linux process holds")
+def test_what_is_held_goes_back_where_memory_is_short(run_python):
+    assert run_python(SCARCE).strip() == "right"
+
+
 OUTLIVED = """
 import sys, threading
 import numpy as np, roicy

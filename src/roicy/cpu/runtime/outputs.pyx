@@ -144,9 +144,22 @@ cdef void* from_idle(size_t size) noexcept nogil:
     return block
 
 
+cdef void* from_emptied(size_t size) noexcept nogil:
+    # As `from_system`; where that has no more, all that is held goes back to it first.
+    cdef void* block = from_system(size)
+    if block == NULL:
+        while not roicy_enter():
+            pass
+        while idle.count:
+            to_system(take_out(0))
+        roicy_leave()
+        block = from_system(size)
+    return block
+
+
 cdef void* lend(void* ctx, size_t size) noexcept nogil:
     cdef void* block = from_idle(size)
-    return block if block != NULL else from_system(size)
+    return block if block != NULL else from_emptied(size)
 
 
 cdef void take_back(void* ctx, void* block, size_t size) noexcept nogil:
@@ -172,7 +185,7 @@ cdef void* lend_zeros(void* ctx, size_t count, size_t size) noexcept nogil:
     # NumPy has seen that the product is a size.
     cdef void* block = from_idle(count * size)
     if block == NULL:
-        return from_system(count * size)
+        return from_emptied(count * size)
     memset(block, 0, count * size)
     return block
 
