@@ -384,8 +384,7 @@ class Plan(Generic[Array]):
 
     def _check_countable(self, table: Any) -> None:
         if self._kind.argmax == "pixel":
-            h, w = self._regions.map_size
-            settle.pixel_count(self._input_shape, h * w)
+            settle.pixel_count(self._input_shape, self._regions.map_size, self._window)
         elif self._may_wait() and table.first_too_fine >= 0:
             raise self._rois.too_fine_row(table.first_too_fine)
 

@@ -337,3 +337,14 @@ def shrunk(part):
 def named(pixel, width):
     """A pixel as an argmax has it."""
     return pixel[0] * width + pixel[1]
+
+
+def test_a_map_of_too_many_pixels_for_argmax():
+    """It is the map that is too large, and not the part."""
+    part, rois = np.ones((1, 1, 3, 3), np.float32), np.array([[0, 5, 5, 7, 7]], np.float32)
+    window = (5, 5, 2**16, 2**15)
+    with pytest.raises(
+        ValueError, match=r"^window must be of a map with at most 2147483647 pixels for argmax"
+    ):
+        roicy.roi_pool(part, rois, 1, window=window, return_argmax=True)
+    assert roicy.roi_pool(part, rois, 1, window=window)[0, 0, 0, 0] == 1
