@@ -20,7 +20,10 @@ INLINE void along(const Tap *columns, int taps, const STORED *__restrict__ sourc
     }
 }
 
-KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) == 4 ? 4 : 2)
+/* of four floats a lane the registers of one block more would spill */
+KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) > 4              ? 2
+                                     : COUNT * sizeof(STORED) == 16 ? 3
+                                                                    : 4)
     axis_forward_pixels(VIEW(const STORED, features), VIEW(RESULT, out), const Axes axes, int channels) {
     const int64 *__restrict__ image = axes.rois.image;
     const int *__restrict__ y_start = axes.y.start, *__restrict__ y_count = axes.y.count;
