@@ -73,7 +73,7 @@ def cut(image, quads):
     ratios = sides[:, [0, 2]].max(axis=1) / sides[:, [1, 3]].max(axis=1)
     widths = np.ceil(HEIGHT * ratios).astype(int)
     widest = max(320, widths.max())
-    longer = quads.astype(np.float32)
+    longer = quads.astype(np.float32) + 0.5  # pixels are centred at whole numbers there
     longer[:, [1, 2]] += (quads[:, [1, 2]] - quads[:, [0, 3]]) * (widest / widths - 1)[:, None, None]
     batch = roicy.crop_quads(
         image, longer, (HEIGHT, widest), border="edge", mean=127.5, std=127.5, out_layout="NCHW"

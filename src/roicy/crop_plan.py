@@ -199,11 +199,13 @@ class CropPlan(Generic[Array]):
 
     def __repr__(self) -> str:
         named_options = zip(self._kind.options, self._plans[0]._options, strict=False)
+        window = self._plans[0]._regions.window
         options = "".join(f"{name}={value!r}, " for name, value in named_options)
         return (
             f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} boxes, "
             f"input_shape={self.input_shape}, output_size={self.output_size}, {options}"
-            f"layout={self._layout!r}, out_layout={self.out_layout!r})"
+            f"layout={self._layout!r}, out_layout={self.out_layout!r}"
+            f"{'' if window is None else f', window={window}'})"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

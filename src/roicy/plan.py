@@ -274,7 +274,8 @@ class Plan(Generic[Array]):
             self._check_countable(table)
         if table is not None and out.size:
             layout = self._layout
-            at_once = given and self._kernels.in_pieces(table, "forward", dtype)
+            moved = argmax is not None and kind.argmax == "pixel" and self._window is not None
+            at_once = given and (moved or self._kernels.in_pieces(table, "forward", dtype))
             pooled = settle.written_to(out, at_once)
             chosen = None if argmax is None else settle.written_to(argmax, at_once)
             kind.forward(
@@ -284,7 +285,7 @@ class Plan(Generic[Array]):
                 settle.nchw(pooled, layout),
                 None if chosen is None else settle.nchw(chosen, layout),
             )
-            if chosen is not None and kind.argmax == "pixel" and self._window is not None:
+            if moved and chosen is not None and self._window is not None:
                 chosen = settle.argmax_of_map(chosen, self._window, self._regions.input_shape[3])
             if pooled is not out:
                 out[...] = pooled

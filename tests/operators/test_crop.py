@@ -270,6 +270,7 @@ def test_invalid_rows(listed):
     ("options", "error", "message"),
     [
         ({"std": 0}, ValueError, "std must be greater than 0, got 0"),
+        ({"std": [1, 1e-39, 1]}, ValueError, r"std must be at least 2.9e-39, got \[1, 1e-39, 1\]"),
         ({"mean": (1, 2)}, ValueError, "mean must be a number or 3 numbers, one for each channel, got 2"),
         ({"fill": np.nan}, ValueError, "fill must be a number that is finite in float32"),
         ({"fill": "black"}, TypeError, "fill must be a real number"),

@@ -1,6 +1,7 @@
 """A part of a map is as good as the whole map, to the bit, where it holds all that the boxes read."""
 
 import pickle
+from functools import partial
 
 import battery
 import numpy as np
@@ -323,9 +324,23 @@ def test_of_several_rows_that_read_beyond_the_first_one_is_named():
 def test_a_plan_of_a_part_is_stored_with_it():
     rois = np.array([[0, 5, 5, 7, 7]], np.float32)
     part = np.ones((1, 1, 3, 3), np.float32)
-    plan = pickle.loads(pickle.dumps(roicy.roi_align_plan(rois, part.shape, 1, window=(5, 5, 10, 10))))
-    assert plan(part)[0, 0, 0, 0] == 1
-    assert repr(plan).endswith("window=(5, 5, 10, 10))")
+    for make in (roicy.roi_align_plan, partial(roicy.crop_and_resize_plan, layout="NCHW")):
+        plan = pickle.loads(pickle.dumps(make(rois, part.shape, 1, window=(5, 5, 10, 10))))
+        assert plan(part)[0, 0, 0, 0] == 1
+        assert repr(plan).endswith("window=(5, 5, 10, 10))")
+
+
+def test_out_stays_where_there_is_no_memory_for_indices_of_the_map(monkeypatch):
+    def none(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("roicy._arguments.argmax_of_map", none)
+    part = np.ones((1, 1, 3, 3), np.float32)
+    out = np.full((1, 1, 1, 1), 7, np.float32), np.full((1, 1, 1, 1), 7, np.int32)
+    with pytest.raises(MemoryError):
+        roicy.roi_pool(part, [[0, 5, 5, 7, 7]], 1, return_argmax=True, out=out, window=(5, 5, 10, 10))
+    assert out[0] == 7
+    assert out[1] == 7
 
 
 def shrunk(part):

@@ -104,6 +104,8 @@ def finish(
     stds = None if std is None else _per_channel("std", std, channels)
     if stds is not None and (stds <= 0).any():
         raise ValueError(f"std must be greater than 0, got {short_repr(std)}")
+    if stds is not None and (stds < 1 / _MOST).any():  # whose inverse float32 does not hold
+        raise ValueError(f"std must be at least {1 / _MOST:.2g}, got {short_repr(std)}")
     return Finish(
         _per_channel("fill", fill, channels),
         None if mean is None else _per_channel("mean", mean, channels),
