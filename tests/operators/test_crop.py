@@ -378,3 +378,12 @@ def test_errors_of_plans():
         roicy.crop_and_resize_plan(np.array([[1, 2, np.nan, 4]]), (9, 9, 3), 4)
     with pytest.raises(ValueError, match=r"boxes\[1\] row 0"):
         roicy.crop_and_resize_plan([np.ones((1, 4)), np.full((1, 4), np.inf)], [(9, 9, 3), (4, 4, 3)], 4)
+
+
+@pytest.mark.parametrize("border", ["constant", "edge", "reject"])
+def test_the_last_column_has_nothing_of_the_next_row(border):
+    """Behind the last pixel of a row of floats lies the first one of the next row."""
+    image = random_values(np.random.default_rng(0), (6, 8, 3), np.dtype("float32"))
+    image[:, 0] = np.nan
+    pooled = roicy.crop_and_resize(image, np.array([[0, 0, 8, 6]], np.float32), (6, 8), border=border)
+    assert_same_bits(pooled[0, :, 1:], image[:, 1:])

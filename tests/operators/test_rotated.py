@@ -293,3 +293,21 @@ def test_few_channels_go_where_they_belong(channels, layout, out_order, sampling
         out = np.empty(tuple(out.shape[axis] for axis in other), np.float32).transpose(back)
     roicy.roi_align_rotated(given, rois, (3, 5), layout=layout, out=out, **options)
     np.testing.assert_allclose(out, wanted.transpose(axes), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_bytes_of_boxes_that_leave_the_map(channels, layout):
+    """Of a row some samples lie outside, and have nothing of the row before."""
+    rng = np.random.default_rng(channels)
+    images = rng.integers(1, 255, (1, channels, 40, 50)).astype(np.uint8)
+    rois = np.column_stack(
+        [np.zeros(12), rng.uniform(-10, 60, (12, 2)), rng.uniform(5, 60, (12, 2)), rng.uniform(-180, 180, 12)]
+    ).astype(np.float32)
+    options = {"sampling_ratio": 1}
+    wanted = reference.rotated.roi_align_rotated(images, rois, (9, 37), **options)
+    assert (wanted == 0).any()
+    assert (wanted != 0).any()
+    given = np.ascontiguousarray(battery.to_layout(images, layout))
+    pooled = roicy.roi_align_rotated(given, rois, (9, 37), layout=layout, **options)
+    assert_close(battery.from_layout(pooled, layout), wanted)
