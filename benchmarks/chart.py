@@ -11,6 +11,8 @@ COLOURS = {
     "opencv's blobs": "#8fcba3",
     "numpy": "#c58b1b",
     "detectron2's": "#b56576",
+    "tensorflow": "#e9a03b",
+    "DALI": "#76a12c",
 }
 INK, FAINT = "#20242c", "#6b7280"
 TICKS = (1, 3, 10, 30, 100)

@@ -86,8 +86,13 @@ def run(contest, rounds, progress=None):
 def difference(one, other):
     """The largest difference of two results over the largest value; of pairs, of what both have."""
     ones, others = (result if isinstance(result, tuple) else (result,) for result in (one, other))
-    pairs = zip(ones, others, strict=False)
-    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+    return max(apart(a, b) for a, b in zip(ones, others, strict=False))
+
+
+def apart(one, other):
+    """The largest difference of two arrays over the largest value of the other one."""
+    largest = np.abs(other).max() or 1  # a map of a pyramid may have no boxes
+    return float(np.abs(np.subtract(one, other, dtype=np.float64)).max() / largest)
 
 
 def against_peers(workloads, threads, fresh, backward):

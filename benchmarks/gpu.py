@@ -144,7 +144,7 @@ def contestants(clock, workload, name):
 def torchvision_pass(workload, name):
     """torchvision's call for a pass, below autograd, and what it does instead; None where it has none."""
     instead = "upright boxes of the same sizes" if workload.operator == "roi_align_rotated" else ""
-    if workload.mode == "max":
+    if workload.mode == "max" or workload.dtype == "uint8":
         return None, ""
     if workload.operator in ("roi_align", "roi_align_rotated"):
         peers = {"forward": torchvision_align, "backward": torchvision_align_backward}
@@ -324,7 +324,7 @@ def compare(clock, results):
         who: clock.to_host(to_array(clock, result[0] if isinstance(result, tuple) else result))
         for who, result in results.items()
     }
-    own = first.pop("roicy")
+    own = first.pop("roicy").astype(np.float32, copy=False)
     return {who: float(np.abs(own - other).max() / np.abs(other).max()) for who, other in first.items()}
 
 

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from boxes import split
+from peers_dali import dali
 from peers_mnn import mnn, mnn_pool, mnn_pyramid
+from peers_opencv import (
+    opencv,
+    opencv_blobs,
+    opencv_lines,
+    opencv_normalised,
+    opencv_quads,
+    opencv_quads_normalised,
+    opencv_resize,
+)
+from peers_tensorflow import tensorflow
 from peers_torch import (
     detectron2_paste,
     torchvision,
@@ -50,6 +61,7 @@ def of(workload, name):
         "ps_roi_pool": _for_ps_pool,
         "multi_scale_roi_align": _for_pyramid,
         "crop_and_resize": _for_crops,
+        "crop_quads": _for_quads,
         "paste_masks": _for_paste,
         "rmac": _for_rmac,
     }[workload.operator](workload, name)
@@ -73,6 +85,8 @@ def _for_align(workload, name):
 
 
 def _for_rotated(workload, name):
+    if workload.dtype == "uint8":
+        return {"opencv": Peer(opencv_lines, "bytes")}
     return {"onnxruntime": Peer(onnxruntime, "upright boxes of the same sizes", alike=False)}
 
 
@@ -108,13 +122,20 @@ def _for_pyramid(workload, name):
 
 
 def _for_crops(workload, name):
+    if workload.dtype != "uint8":
+        return {"tensorflow": Peer(tensorflow)}
     whole = "boxes of whole pixels, each crop by itself"
     if name == "to bytes":
         return {"opencv": Peer(opencv_resize, whole, alike=False)}
     return {
         "opencv": Peer(opencv_normalised, whole, alike=False),
         "opencv's blobs": Peer(opencv_blobs, whole, alike=False),
+        "DALI": Peer(dali),
     }
+
+
+def _for_quads(workload, name):
+    return {"opencv": Peer(opencv_quads if name == "to bytes" else opencv_quads_normalised)}
 
 
 def _for_paste(workload, name):
@@ -279,79 +300,7 @@ def _openvino_binder(threads, pooled, inputs):
     return bind
 
 
-# ---------------------------------------------------------------- OpenCV and NumPy
-
-
-def opencv_resize(workload, threads):
-    """``cv2.resize`` of each box, in its layout, HWC."""
-    return _opencv_crops(workload, threads, lambda crops: crops)
-
-
-def opencv_normalised(workload, threads):
-    """The same, and what NumPy makes of it: normalised, RGB, CHW."""
-    options = workload.options
-    mean, std = np.float32(options["mean"]), np.float32(options["std"])
-    out = np.empty(workload.output_shape, np.float32)
-
-    def finish(crops):
-        for target, crop in zip(out, crops, strict=True):
-            target[...] = ((crop[..., ::-1].astype(np.float32) - mean) / std).transpose(2, 0, 1)
-        return out
-
-    return _opencv_crops(workload, threads, finish)
-
-
-def opencv_blobs(workload, threads):
-    """The same with ``cv2.dnn.blobFromImages``."""
-    import cv2
-
-    size, options = (workload.output_size,) * 2, workload.options
-    mean, scale = (options["mean"],) * 3, 1 / options["std"]
-    return _opencv_crops(
-        workload, threads, lambda crops: cv2.dnn.blobFromImages(crops, scale, size, mean, swapRB=True)
-    )
-
-
-def _opencv_crops(workload, threads, finish):
-    import cv2
-
-    cv2.setNumThreads(threads)
-    size = (workload.output_size,) * 2
-
-    def prepare(features, rois, grad_output):
-        images = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
-        whole = np.rint(rois).astype(int)
-        pieces = [images[image, y1:y2, x1:x2] for image, x1, y1, x2, y2 in whole]
-        return lambda: finish([cv2.resize(piece, size) for piece in pieces])
-
-    return prepare
-
-
-def opencv(workload, threads):
-    """``cv2.warpAffine`` per box on float32 images in its layout, HWC, at roi_align's sample positions."""
-    import cv2
-
-    cv2.setNumThreads(threads)
-    size = workload.output_size
-    out = np.empty((workload.rois, size, size, workload.input_shape[1]), np.float32)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-
-    def prepare(features, rois, grad_output):
-        images = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
-        crops = []
-        for target, (image, x1, y1, x2, y2) in zip(out, rois.astype(np.float64), strict=True):
-            step_x, step_y = (x2 - x1) / size, (y2 - y1) / size
-            matrix = np.array([[step_x, 0, x1 + 0.5 * step_x - 0.5], [0, step_y, y1 + 0.5 * step_y - 0.5]])
-            crops.append((images[int(image)], matrix, target))
-
-        def call():
-            for image, matrix, target in crops:
-                cv2.warpAffine(image, matrix, (size, size), target, flags, cv2.BORDER_REPLICATE)
-            return out.transpose(0, 3, 1, 2)
-
-        return call
-
-    return prepare
+# ---------------------------------------------------------------- NumPy
 
 
 def numpy_rmac(workload, threads):

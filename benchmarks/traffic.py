@@ -15,11 +15,13 @@ def least_bytes(workload, name, rois):
 
     Of the features those pixels count that a sample or a bin touches; a gradient of them is written whole.
     """
+    if workload.operator == "paste_masks":  # whose result is bool
+        return rois.nbytes + len(rois) * math.prod(workload.bins) * FLOAT + math.prod(workload.output_shape)
     channels = workload.input_shape[1] // workload.maps_of_bins
     output = math.prod(workload.output_shape) * FLOAT
     maps = sum(map(math.prod, workload.input_shapes)) * FLOAT
     boxes = 0 if rois is None else rois.nbytes
-    touched = touched_pixels(workload, rois) * channels * FLOAT
+    touched = touched_pixels(workload, rois) * channels * np.dtype(workload.dtype).itemsize
     argmax = math.prod(workload.output_shape) * INDEX
     if name == "forward":
         return boxes + touched + output
@@ -51,6 +53,8 @@ def touched_pixels(workload, rois):
         "roi_pool": _mark_whole,
         "ps_roi_align": _mark_bins,
         "ps_roi_pool": _mark_bins,
+        "crop_and_resize": _mark_upright,
+        "crop_quads": _mark_quad,
     }
     for image, *box in rois.astype(np.float64).tolist():
         mark[workload.operator](seen[int(image)], box, workload)
@@ -67,10 +71,10 @@ def _pixels_of_levels(workload, rois):
     return sum(int(each.sum()) for each in seen)
 
 
-def _samples(workload, size):
-    # offsets of a box's samples from its start along one axis
-    per_bin = workload.sampling_ratio or math.ceil(size / workload.output_size)
-    number = workload.output_size * per_bin
+def _samples(workload, size, axis):
+    # offsets of a box's samples from its start along an axis, 0 for y
+    per_bin = workload.sampling_ratio or math.ceil(size / workload.bins[axis])
+    number = workload.bins[axis] * per_bin
     return (np.arange(number) + 0.5) * size / number
 
 
@@ -83,17 +87,36 @@ def _pixels(places, length):
 def _mark_upright(seen, box, workload):
     x1, y1, x2, y2 = box
     offset = 0.5 if workload.options.get("aligned", True) else 0
-    rows = np.concatenate(_pixels(y1 - offset + _samples(workload, y2 - y1), seen.shape[0]))
-    columns = np.concatenate(_pixels(x1 - offset + _samples(workload, x2 - x1), seen.shape[1]))
+    rows = np.concatenate(_pixels(y1 - offset + _samples(workload, y2 - y1, 0), seen.shape[0]))
+    columns = np.concatenate(_pixels(x1 - offset + _samples(workload, x2 - x1, 1), seen.shape[1]))
     seen[np.ix_(rows, columns)] = True
 
 
 def _mark_rotated(seen, box, workload):
     centre_x, centre_y, width, height, angle = box
-    across, down = np.meshgrid(_samples(workload, width) - width / 2, _samples(workload, height) - height / 2)
+    across, down = np.meshgrid(
+        _samples(workload, width, 1) - width / 2, _samples(workload, height, 0) - height / 2
+    )
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     y = centre_y - 0.5 + down * cosine - across * sine
     x = centre_x - 0.5 + down * sine + across * cosine
+    _mark_places(seen, y, x)
+
+
+def _mark_quad(seen, corners, workload):
+    # u, v in 0 ... 1 of the crop are x / w, y / w of the view that has the corners where they are
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    given, wanted = [], []
+    for (u, v), (x, y) in zip(square, np.reshape(corners, (4, 2)), strict=True):
+        given += [[u, v, 1, 0, 0, 0, -u * x, -v * x], [0, 0, 0, u, v, 1, -u * y, -v * y]]
+        wanted += [x, y]
+    view = np.append(np.linalg.solve(given, wanted), 1).reshape(3, 3)
+    u, v = np.meshgrid(_samples(workload, 1, 1), _samples(workload, 1, 0))
+    x, y, w = np.tensordot(view, np.stack([u, v, np.ones_like(u)]), 1)
+    _mark_places(seen, y / w - 0.5, x / w - 0.5)
+
+
+def _mark_places(seen, y, x):
     inside = (y >= -1) & (y <= seen.shape[0]) & (x >= -1) & (x <= seen.shape[1])
     for rows in _pixels(y[inside], seen.shape[0]):
         for columns in _pixels(x[inside], seen.shape[1]):
@@ -112,7 +135,7 @@ def _bins_of(workload, low, high, length):
     # the pixels of each bin along an axis
     bins = workload.output_size
     if workload.operator == "ps_roi_align":
-        samples = (low - 0.5 + _samples(workload, high - low)).reshape(bins, -1)
+        samples = (low - 0.5 + _samples(workload, high - low, 0)).reshape(bins, -1)
         return [np.unique(np.concatenate(_pixels(own, length))) for own in samples]
     start = math.floor(low + 0.5)
     size = math.floor(high + 0.5) + 1 - start

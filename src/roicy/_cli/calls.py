@@ -33,19 +33,20 @@ def forward(
     **options: Any,
 ) -> Prepare:
     """Prepare the operator itself; the call's result is in NCHW."""
-    if workload.operator == "crop_and_resize":
-        return _cropped(workload, xp, fresh, "float32", workload.options)
+    if workload.operator in ("crop_and_resize", "crop_quads"):
+        return _cropped(workload, xp, fresh, "float32", {**workload.options, **options})
     if workload.operator == "paste_masks":
-        return _pasted(workload, xp, fresh)
+        return _pasted(workload, xp, fresh, **options)
     if workload.operator == "rmac":  # which has no out
         return lambda features, rois, grad_output: lambda: roicy.rmac(features)
     function, axes, back = _function(workload, "", xp), AXES[layout], BACK[layout]
     out = None if fresh else xp.empty([workload.output_shape[axis] for axis in axes], dtype)
     options = {**workload.options, "layout": layout, "out": out, **options}
+    taken = "uint8" if workload.dtype == "uint8" else dtype
 
     def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
         maps = [
-            xp.ascontiguousarray(each.astype(dtype, copy=False).transpose(axes))
+            xp.ascontiguousarray(each.astype(taken, copy=False).transpose(axes))
             for each in workload.maps(features)
         ]
         x = maps if workload.levels > 1 else maps[0]
@@ -86,35 +87,46 @@ def offset_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare
     )
 
 
+def channels_last(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
+    """Prepare the operator on a picture as it comes; the call's result is in NCHW."""
+    return forward(workload, fresh, "NHWC", xp=xp, **options)
+
+
 def _cropped(workload: Workload, xp: Any, fresh: bool, dtype: str, options: dict[str, Any]) -> Prepare:
-    k, c, rows, columns = workload.output_shape
-    shape = (k, c, rows, columns) if "out_layout" in options else (k, rows, columns, c)
-    out = None if fresh else xp.empty(shape, dtype)
+    last = options.get("out_layout", "NHWC") == "NHWC"
+    axes = AXES["NHWC" if last else "NCHW"]
+    back = BACK["NHWC"] if last and dtype != "uint8" else BACK["NCHW"]
+    out = None if fresh else xp.empty([workload.output_shape[axis] for axis in axes], dtype)
     options = {**options, "out": out, "dtype": dtype}
 
     def prepare(features: Ndarray, rois: Ndarray, grad_output: Ndarray) -> Call:
         images = xp.ascontiguousarray(features.transpose(AXES["NHWC"]))
-        return lambda: roicy.crop_and_resize(images, rois, workload.output_size, **options)
+        if workload.operator == "crop_and_resize":
+            crop: Callable[..., Any] = roicy.crop_and_resize
+            boxes, more = rois, options
+        else:
+            crop, boxes = roicy.crop_quads, rois[:, 1:].reshape(-1, 4, 2)
+            more = {**options, "batch_indices": rois[:, 0].astype(np.int64)}
+        return lambda: crop(images, boxes, workload.output_size, **more).transpose(back)
 
     return prepare
 
 
-def as_bytes(workload: Workload, xp: Any = np, fresh: bool = False) -> Prepare:
+def as_bytes(workload: Workload, fresh: bool = False, xp: Any = np, **options: Any) -> Prepare:
     """Prepare crops of bytes, in the image's layout."""
-    return _cropped(workload, xp, fresh, "uint8", {})
+    return _cropped(workload, xp, fresh, "uint8", options)
 
 
 def _pasted(workload: Workload, xp: Any, fresh: bool, **options: Any) -> Prepare:
-    out = None if fresh else xp.empty(workload.output_shape, np.bool_)
-    if out is not None:
-        options["out"] = out
+    if not fresh:
+        options["out"] = xp.empty(workload.output_shape, np.bool_)
     size = workload.input_shape[2:]
     return lambda masks, rois, grad_output: lambda: roicy.paste_masks(masks, rois[:, 1:], size, **options)
 
 
-def as_runs(workload: Workload, xp: Any = np, fresh: bool = True) -> Prepare:
+def as_runs(workload: Workload, fresh: bool = True, xp: Any = np, **options: Any) -> Prepare:
     """Prepare masks pasted as run lengths."""
-    return _pasted(workload, xp, True, to="rle")
+    return _pasted(workload, xp, True, to="rle", **options)
 
 
 def level_by_level(workload: Workload) -> Prepare:
@@ -198,8 +210,12 @@ def box_gradient(workload: Workload, xp: Any = np, **options: Any) -> Prepare:
 def passes(workload: Workload) -> dict[str, Callable[..., Prepare]]:
     """Return the passes that the workload's operator has, by name."""
     found: dict[str, Callable[..., Prepare]] = {"forward": forward}
-    if workload.operator == "crop_and_resize":
+    if workload.operator == "roi_align_rotated" and workload.dtype == "uint8":
+        return {"forward": channels_last, "channels first": forward}
+    if workload.dtype == "uint8":
         return found | {"to bytes": as_bytes}
+    if workload.operator == "crop_and_resize":
+        return found
     if workload.operator == "paste_masks":
         return found | {"as run lengths": as_runs}
     if workload.takes_maxima and workload.operator != "rmac":

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import roicy
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,17 +28,26 @@ class Workload:
     operator: str  # the function of roicy
     input_shape: tuple[int, int, int, int]  # (N, C, H, W); of a pyramid, that of the first map
     rois: int = 0  # none where the operator makes its own
-    output_size: int = 1
+    output_size: int | tuple[int, int] = 1
     sampling_ratio: int = 0
     # the shortest and the longest side of a square box, in feature pixels, of a pyramid in the image's
     side: tuple[float, ...] = ()
+    aspect: tuple[float, float] = (0.5, 2.0)  # width over height
+    turned: float = 180.0  # the largest angle, of rotated boxes and of quadrangles
     mode: str = "avg"
+    dtype: str = "float32"  # of the maps; those of bytes are pictures
     levels: int = 1  # maps of a pyramid, of stride 4, 8, ...; a map without a pyramid has stride 1
 
     @property
     def maps_of_bins(self) -> int:
         """Channels of the map for each of the result: one for each bin of a position-sensitive operator."""
-        return self.output_size**2 if self.operator.startswith("ps_") else 1
+        return math.prod(self.bins) if self.operator.startswith("ps_") else 1
+
+    @property
+    def bins(self) -> tuple[int, int]:
+        """Rows and columns of bins."""
+        size = self.output_size
+        return size if isinstance(size, tuple) else (size, size)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -45,7 +56,7 @@ class Workload:
         if self.operator == "paste_masks":
             return (self.rois, *self.input_shape[2:])
         channels = self.input_shape[1] // self.maps_of_bins
-        return (self.rois, channels, self.output_size, self.output_size)
+        return (self.rois, channels, *self.bins)
 
     @property
     def input_shapes(self) -> list[tuple[int, int, int, int]]:
@@ -66,7 +77,10 @@ class Workload:
     def smaller(self, input_shape: tuple[int, int, int, int], rois: int, output_size: int) -> Workload:
         """Return it on maps (N, C, H, W) of C channels in the result, with at most these boxes and bins."""
         images, channels, height, width = input_shape
-        few = replace(self, rois=min(self.rois, rois), output_size=min(self.output_size, output_size))
+        bins = min(self.bins[0], output_size), min(self.bins[1], output_size)
+        few = replace(
+            self, rois=min(self.rois, rois), output_size=bins[0] if self.bins[0] == self.bins[1] else bins
+        )
         return replace(few, input_shape=(images, channels * few.maps_of_bins, height, width))
 
     @property
@@ -82,7 +96,9 @@ class Workload:
         if self.levels > 1:  # as torchvision has it
             scales = [2.0 ** -(2 + level) for level in range(self.levels)]
             options |= {"spatial_scales": scales, "sampling_ratio": self.sampling_ratio, "aligned": False}
-        if self.operator == "crop_and_resize":
+        if self.operator == "crop_and_resize" and self.dtype != "uint8":
+            options |= {"sampling": "corners", "border": "reject"}  # as TensorFlow has it
+        elif self.operator in ("crop_and_resize", "crop_quads"):
             options |= {"mean": 118.0, "std": 57.0, "reverse_channels": True, "out_layout": "NCHW"}
         if self.mode != "avg":
             options["mode"] = self.mode
@@ -94,7 +110,7 @@ class Workload:
         For maxima, their absolute values: what a ReLU leaves is not negative, and where it were, peers would
         disagree about a maximum below zero.
         """
-        if self.operator == "crop_and_resize":  # a picture's bytes
+        if self.dtype == "uint8":
             return rng.integers(0, 256, self.input_shape, dtype=np.uint8)
         if self.operator == "paste_masks":
             return self._masks(rng).astype(dtype, copy=False)
@@ -107,7 +123,7 @@ class Workload:
 
     def _masks(self, rng: np.random.Generator) -> NDArray[np.float32]:
         # discs that fade out, of several sizes, with some noise, (K, 1, rows, columns)
-        size = self.output_size
+        size = self.bins[0]
         y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
         radius = rng.uniform(0.3, 0.6, (self.rois, 1, 1, 1))
         noise = rng.normal(0, 0.1, (self.rois, 1, size, size))
@@ -116,19 +132,20 @@ class Workload:
 
     def grad_output(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw a normally distributed gradient for the output; none where nothing asks for one."""
-        if self.operator in ("crop_and_resize", "paste_masks"):
+        if self.dtype == "uint8" or self.operator in ("crop_and_resize", "paste_masks"):
             return np.empty(0, np.float32)
         return rng.standard_normal(self.output_shape, dtype=np.float32)
 
     def offsets(self) -> NDArray[np.float32]:
         """Draw by how much bins are moved: normally distributed, by a tenth of the box."""
         rng = np.random.default_rng(self.rois)
-        return rng.standard_normal((self.rois, 2, self.output_size, self.output_size), dtype=np.float32)
+        return rng.standard_normal((self.rois, 2, *self.bins), dtype=np.float32)
 
     def boxes(self, rng: np.random.Generator) -> NDArray[np.float32] | None:
         """Draw rows [image, x1, y1, x2, y2] inside the map, sizes and shapes even on a log scale.
 
-        For rotated boxes, rows [image, cx, cy, w, h, angle] with any angle. None where `rois` is 0.
+        For rotated boxes, rows [image, cx, cy, w, h, angle], for quadrangles rows of the image and of four
+        corners, as a perspective view has them. None where `rois` is 0.
         """
         if not self.rois:
             return None
@@ -136,20 +153,31 @@ class Workload:
         if self.levels > 1:
             height, width = 4 * height, 4 * width
         side = np.exp(rng.uniform(math.log(self.side[0]), math.log(self.side[1]), self.rois))
-        aspect = np.exp(rng.uniform(math.log(0.5), math.log(2.0), self.rois))
+        aspect = np.exp(rng.uniform(math.log(self.aspect[0]), math.log(self.aspect[1]), self.rois))
         box_width = np.minimum(side * np.sqrt(aspect), width)
         box_height = np.minimum(side / np.sqrt(aspect), height)
-        x1 = rng.uniform(0.0, 1.0, self.rois) * (width - box_width)
-        y1 = rng.uniform(0.0, 1.0, self.rois) * (height - box_height)
+        place_x, place_y = rng.uniform(0.0, 1.0, self.rois), rng.uniform(0.0, 1.0, self.rois)
         image = rng.integers(0, images, self.rois)
         if self.levels > 1:  # in the order of the images, as a detector's come
             image.sort()
-        if self.operator == "roi_align_rotated":
-            angle = rng.uniform(-180.0, 180.0, self.rois)
-            rows = [image, x1 + box_width / 2, y1 + box_height / 2, box_width, box_height, angle]
-        else:
+        if self.operator not in ("roi_align_rotated", "crop_quads"):
+            x1, y1 = place_x * (width - box_width), place_y * (height - box_height)
             rows = [image, x1, y1, x1 + box_width, y1 + box_height]
-        return np.stack(rows, axis=1).astype(np.float32)
+            return np.stack(rows, axis=1).astype(np.float32)
+        angle = rng.uniform(-self.turned, self.turned, self.rois)
+        reach_x, reach_y = box_width, box_height
+        if self.turned < 180:  # text is inside of the picture as a whole
+            cosine, sine = np.abs([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
+            reach_x = np.minimum(box_width * cosine + box_height * sine, width)
+            reach_y = np.minimum(box_width * sine + box_height * cosine, height)
+        centre_x = place_x * (width - reach_x) + reach_x / 2
+        centre_y = place_y * (height - reach_y) + reach_y / 2
+        turned = np.stack([centre_x, centre_y, box_width, box_height, angle], axis=1)
+        if self.operator == "roi_align_rotated":
+            return np.insert(turned, 0, image, axis=1).astype(np.float32)
+        corners: NDArray[Any] = roicy.rotated_corners(turned).reshape(-1, 8)
+        corners += rng.normal(0.0, 0.06, corners.shape) * box_height[:, None]
+        return np.insert(corners, 0, image, axis=1).astype(np.float32)
 
 
 WORKLOADS = {
@@ -238,12 +266,35 @@ WORKLOADS = {
         Workload(
             "cropped_224",
             "crops of a picture of bytes, normalised for a classifier",
-            "crop_and_resize", (1, 3, 1080, 1920), 32, 224, 1, (100.0, 700.0),
+            "crop_and_resize", (1, 3, 1080, 1920), 32, 224, 1, (100.0, 700.0), dtype="uint8",
         ),
         Workload(
             "cropped_112",
             "the same, smaller",
-            "crop_and_resize", (1, 3, 1080, 1920), 32, 112, 1, (100.0, 700.0),
+            "crop_and_resize", (1, 3, 1080, 1920), 32, 112, 1, (100.0, 700.0), dtype="uint8",
+        ),
+        Workload(
+            "cropped_14",
+            "crops of a map with its channels last, by TensorFlow's rule",
+            "crop_and_resize", (1, 256, 50, 68), 300, 14, 1, (4.0, 45.0),
+        ),
+        Workload(
+            "text_line",
+            "a tilted line of text, cut out of a picture of bytes",
+            "roi_align_rotated", (1, 3, 1000, 1400), 1, (50, 441), 1, (140.0, 160.0),
+            aspect=(8.0, 10.0), turned=30.0, dtype="uint8",
+        ),
+        Workload(
+            "text_lines",
+            "the same, all lines of a page",
+            "roi_align_rotated", (1, 3, 1000, 1400), 12, (48, 480), 1, (63.0, 190.0),
+            aspect=(9.0, 11.0), turned=30.0, dtype="uint8",
+        ),
+        Workload(
+            "text_quads",
+            "lines of text seen in perspective, straightened and normalised",
+            "crop_quads", (1, 3, 1080, 1920), 64, (32, 320), 1, (63.0, 190.0),
+            aspect=(9.0, 11.0), turned=30.0, dtype="uint8",
         ),
         Workload(
             "paste_28x28",
