@@ -7,9 +7,8 @@ The number is the caller's: each Python thread has its own setting. Without one 
 
 import math
 import os
-import threading
 
-from roicy.cpu.runtime.parallel import helping
+from roicy.cpu.runtime.parallel cimport helping
 
 cdef extern from *:
     """
@@ -20,6 +19,11 @@ cdef extern from *:
     #else
     #define ROICY_OPENMP 0
     static int roicy_max_threads(void) { return 0; }
+    #endif
+    #if defined(_MSC_VER)
+    static __declspec(thread) int roicy_own_threads;
+    #else
+    static __thread int roicy_own_threads;
     #endif
     #if defined(__VERSION__) && defined(__clang__)
     #define ROICY_COMPILER __VERSION__
@@ -34,10 +38,12 @@ cdef extern from *:
     const bint ROICY_OPENMP
     const char* ROICY_COMPILER
     int roicy_max_threads() noexcept
+    int own "roicy_own_threads"     # of this thread; 0: it has none
 
 
-_own = threading.local()
-_known = {}
+# What is known since it was first asked for; 0: not yet.
+cdef int known_processors = 0
+cdef int known_quota = 0
 
 
 def openmp():
@@ -52,23 +58,24 @@ def compiler():
 
 def set_num_threads(n):
     """Set this Python thread's number; None goes back to the default."""
-    _own.threads = n
+    global own
+    own = n or 0
 
 
 def own_num_threads():
     """This Python thread's own setting, None where it has none."""
-    return getattr(_own, "threads", None)
+    return own or None
 
 
-def get_num_threads():
+cpdef int get_num_threads() except -1:
     """Threads that a call from this Python thread may use."""
-    n = getattr(_own, "threads", None)
-    if n is None:
-        if not _known:
-            _known["processors"] = processors()
-            _known["quota"] = processor_quota()
-        n = min(roicy_max_threads() or _known["processors"], _known["quota"])
-    return n
+    global known_processors, known_quota
+    if own:
+        return own
+    if not known_quota:
+        known_processors = processors()
+        known_quota = processor_quota()
+    return min(roicy_max_threads() or known_processors, known_quota)
 
 
 def for_call():

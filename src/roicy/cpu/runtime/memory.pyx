@@ -4,10 +4,10 @@ Large blocks are borrowed. Memory that goes back to the system has to be mapped 
 which costs as much as pooling a few boxes. So the last blocks are kept, up to a bound, and lent to the next call that
 they fit.
 
+What borrows and gives back holds Python's lock, which guards the list of the blocks: nothing here lets go of it.
+
 Small pieces, such as lists of tasks, are allocated: among the blocks they would take the places of large ones.
 """
-
-import threading
 
 from libc.stdlib cimport calloc, free, malloc, realloc
 
@@ -22,7 +22,6 @@ cdef void* idle[SLOTS]
 cdef int idle_count = 0
 cdef size_t idle_bytes = 0
 cdef size_t kept_bytes = 1 << 25    # of all the blocks that lie idle, at the most
-_lock = threading.Lock()
 
 
 cdef inline size_t* size_of(void* block) noexcept:
@@ -46,18 +45,17 @@ cdef void* borrow(size_t size) except NULL:
     cdef int i, best = -1
     cdef void* block
     cdef char* raw
-    with _lock:
-        for i in range(idle_count):
-            if size_of(idle[i])[0] >= size and (best < 0 or size_of(idle[i])[0] < size_of(idle[best])[0]):
-                best = i
-        # a block far too large stays for the calls that need it
-        if best >= 0 and size_of(idle[best])[0] <= 8 * size + 65536:
-            block = idle[best]
-            idle_count -= 1
-            idle[best] = idle[idle_count]
-            idle_bytes -= size_of(block)[0]
-            lend(block, size)
-            return block
+    for i in range(idle_count):
+        if size_of(idle[i])[0] >= size and (best < 0 or size_of(idle[i])[0] < size_of(idle[best])[0]):
+            best = i
+    # a block far too large stays for the calls that need it
+    if best >= 0 and size_of(idle[best])[0] <= 8 * size + 65536:
+        block = idle[best]
+        idle_count -= 1
+        idle[best] = idle[idle_count]
+        idle_bytes -= size_of(block)[0]
+        lend(block, size)
+        return block
     raw = <char*> malloc(size + 2 * HEADER)
     if raw == NULL:
         raise MemoryError(f"roicy: no memory for {size} bytes of scratch")
@@ -115,10 +113,9 @@ cdef void drop_oldest() noexcept:
 def keep(size_t size):
     """Set how many bytes may lie idle; with 0 each block comes from the system and goes back there."""
     global kept_bytes
-    with _lock:
-        kept_bytes = size
-        while idle_bytes > kept_bytes:
-            drop_oldest()
+    kept_bytes = size
+    while idle_bytes > kept_bytes:
+        drop_oldest()
 
 
 cdef void give_back(void* block) noexcept:
@@ -127,12 +124,11 @@ cdef void give_back(void* block) noexcept:
     if block == NULL:
         return
     fence(block, size_of(block)[0])
-    with _lock:
-        while idle_count and (idle_count == SLOTS or idle_bytes + size_of(block)[0] > kept_bytes):
-            drop_oldest()
-        if size_of(block)[0] <= kept_bytes:
-            idle[idle_count] = block
-            idle_count += 1
-            idle_bytes += size_of(block)[0]
-            return
-    release(block)
+    while idle_count and (idle_count == SLOTS or idle_bytes + size_of(block)[0] > kept_bytes):
+        drop_oldest()
+    if size_of(block)[0] <= kept_bytes:
+        idle[idle_count] = block
+        idle_count += 1
+        idle_bytes += size_of(block)[0]
+    else:
+        release(block)

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t
 ctypedef void (*Piece)(void* call, int64_t number, int thread) noexcept nogil
 
 
+cpdef bint helping() noexcept
 cdef int run_pieces(Piece piece, void* call, int64_t count, int threads) except -1
 
 

@@ -122,7 +122,7 @@ cdef double debt = -MOST_CREDIT
 cdef bint accounting = True
 
 
-def helping():
+cpdef bint helping() noexcept:
     """Return whether helpers are worth their while: whether a call is to use more than one thread.
 
     They are not where the machine is busy, and callers wait for helpers that took a piece and lost their processor.
@@ -169,7 +169,7 @@ cdef int run_pieces(Piece piece, void* call, int64_t count, int threads) except 
         if job.wanted:
             interrupted = lead(&job, listening)
         else:
-            interrupted = work(&job, 0, listening, NULL)
+            interrupted = work(&job, 0, listening, began, NULL)
     settle(job.lost, roicy_seconds() - began)
     if job.finished != NULL:
         free_lock(job.finished)
@@ -194,19 +194,16 @@ cdef bint signalled() noexcept with gil:
     return check_signals() != 0
 
 
-cdef bint work(Job* job, int thread, bint listening, int64_t* done) noexcept nogil:
+cdef bint work(Job* job, int thread, bint listening, double listened, int64_t* done) noexcept nogil:
     # Take pieces while there are any, and count them. Returns whether a signal handler has raised an error.
-    cdef int64_t number
-    cdef double listened = roicy_seconds() if listening else 0
+    cdef int64_t number = roicy_take(&job.following)
     cdef bint interrupted = False
-    while True:
-        number = roicy_take(&job.following)
-        if number >= job.count:
-            break
+    while number < job.count:
         job.piece(job.call, number, thread)
         if done != NULL:
             done[0] += 1
-        if listening and roicy_seconds() - listened > SIGNALS_EVERY:
+        number = roicy_take(&job.following)
+        if listening and number < job.count and roicy_seconds() - listened > SIGNALS_EVERY:
             interrupted = listen(job)
             listened = roicy_seconds()
     roicy_fence()
@@ -222,7 +219,7 @@ cdef bint lead(Job* job, bint listening) noexcept nogil:
     acquire(job.finished, WAIT_LOCK)
     call_helpers(job)
     called = roicy_seconds()
-    interrupted = work(job, 0, listening, &done)
+    interrupted = work(job, 0, listening, called, &done)
     worked = roicy_seconds()
     if forks != before:
         return interrupted      # in a child process, where no helper is
@@ -375,7 +372,7 @@ cdef void help(Helper* helper) noexcept nogil:
         job.working += 1
         release(lock)
         call_helpers(job)
-        work(job, thread, False, NULL)
+        work(job, thread, False, 0, NULL)
         acquire(lock, WAIT_LOCK)
         job.working -= 1
         if job.waited and job.working == 0:
