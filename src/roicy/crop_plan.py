@@ -78,7 +78,7 @@ class CropPlan(Generic[Array]):
         self._checked = False
         self._layout: Layout = layout
         self._images = images
-        self._invalid = settle.invalid(invalid)
+        self._invalid: Invalid = settle.invalid(invalid)
         self._finish = finish
         self._channels = images.shapes[0][1 if layout == "NCHW" else 3]
         shared, levels, invalid = self._rois, None, self._invalid

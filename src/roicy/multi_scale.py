@@ -22,7 +22,9 @@ from roicy._types import (
     Array,
     Indices,
     InputShape,
+    Invalid,
     Layout,
+    Merge,
     Ndarray,
     Out,
     OutputSize,
@@ -81,9 +83,9 @@ class MultiScalePlan(Generic[Array]):
         self._rois = settled
         self._layout: Layout = layout
         self._input_shapes = input_shapes
-        self._invalid = settle.invalid(invalid)
+        self._invalid: Invalid = settle.invalid(invalid)
         self._checked = False
-        self._merge = settle.merge(sharing.merge)
+        self._merge: Merge = settle.merge(sharing.merge)
         self._scales = settle.spatial_scales(sharing.spatial_scales, settled.boxes.dtype)
         self._levels: Ndarray | None = None
         self._nowhere: Ndarray | None = None

@@ -205,11 +205,12 @@ def _check_pixels(maps: tuple[Ndarray, ...], listed: bool) -> None:
 def _settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) -> settle.Rois:
     # eight numbers of each quadrangle, and its image, in memory of their own
     listed = isinstance(corners, tuple) and bool(corners or not images)
-    if isinstance(corners, tuple) and not listed:
-        corners = kernels.xp.empty(0, np.float32)
-    if not listed and corners.shape == (0,) and batch_indices is None:  # an empty list, of whatever images
+    given: tuple[Any, ...] = (corners,)
+    if isinstance(corners, tuple):
+        given = corners if listed else (kernels.xp.empty(0, np.float32),)
+    if not listed and given[0].shape == (0,) and batch_indices is None:  # an empty list, of whatever images
         batch_indices = kernels.xp.empty(0, np.int64)
-    for number, array in enumerate(corners if listed else (corners,)):
+    for number, array in enumerate(given):
         if array.shape != (0,) and (array.ndim != 3 or array.shape[1:] != (4, 2)):
             name, axis = (f"corners[{number}]", "L") if listed else ("corners", "K")
             raise ValueError(
@@ -219,7 +220,6 @@ def _settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) ->
         raise ValueError(
             f"batch_indices must say the image of each of the corners where N is {images}, got None"
         )
-    rows: Any = (
-        tuple(array.reshape(-1, 8) for array in corners) if listed else corners.reshape(-1, len(_NAMES))
-    )
+    flat = tuple(array.reshape(-1, len(_NAMES)) for array in given)
+    rows: Any = flat if listed else flat[0]
     return settle.rois(rows, batch_indices, images, kernels.xp, _NAMES, name="corners")

@@ -144,6 +144,23 @@ def test_a_reader_that_has_enough(arguments):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is full")
+@pytest.mark.parametrize("arguments", [["info"], ["bench", "--only", "one_box", "--rounds", "1"]], ids=str)
+def test_nowhere_to_write(arguments):
+    """`roicy info > /dev/full` ends in one line, `roicy info >&-` says nothing."""
+    command = [sys.executable, "-m", "roicy", *arguments]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("roicy: ")
+    assert done.stderr.count("\n") == 1
+    closed = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    done = subprocess.run(
+        [sys.executable, "-c", closed, *command[1:]], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "seconds, words",
     [

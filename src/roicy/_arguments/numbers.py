@@ -253,7 +253,8 @@ def integer(name: str, value: Any, expected: str = "an int") -> int:
         return int(value)
     try:
         if not isinstance(value, bool):
-            return operator.index(value)
+            whole: int = operator.index(value)  # pyright: ignore[reportArgumentType]
+            return whole
     except TypeError:
         pass
     raise TypeError(f"{name} must be {expected}, got {shown(value)}")

@@ -15,17 +15,28 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
+    if sys.stdout is None:  # `roicy info >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     chosen = _parser().parse_args(arguments)
     try:
         status: int = chosen.run(chosen)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has enough: `roicy info | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes yet
+        _write_no_more()
         return 141
+    except OSError as error:  # a full disk
+        print(f"roicy: {error}", file=sys.stderr)
+        _write_no_more()
+        return 1
     except KeyboardInterrupt:
         print("\nroicy: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _write_no_more() -> None:
+    # what the interpreter flushes yet goes nowhere
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

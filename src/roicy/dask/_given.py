@@ -131,7 +131,7 @@ class Given:
             found.append(TaskRef((array.name, *block)))
         return found
 
-    def _put_together(self, maps: Array, chunk: int, c: int, part: Part) -> Task:
+    def _put_together(self, maps: Array, chunk: int, c: int, part: Part) -> Any:
         tiles = Tiles.of(maps, self.axes)
         places = part.tiles
         source = _tasks.Source(self.operator.maps, maps.dtype, (self.axes.h, self.axes.w))

@@ -16,11 +16,11 @@ from roicy._types import DType, NumPyArray
 from roicy.dask import _tasks
 
 try:
-    from dask.task_spec import Alias, List, Task, TaskRef
+    from dask import task_spec
 except ImportError:
-    from dask._task_spec import Alias, List, Task, TaskRef
+    from dask import _task_spec as task_spec
 
-__all__ = ["List", "Task", "TaskRef", "array", "layer", "meta", "part_of", "taken"]
+Alias, List, Task, TaskRef = task_spec.Alias, task_spec.List, task_spec.Task, task_spec.TaskRef
 
 Chunks = tuple[tuple[int, ...], ...]
 

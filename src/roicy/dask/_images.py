@@ -98,7 +98,7 @@ def from_images(
     pixel = np.zeros(axes.ordered(1, like.shape[axes.c - 1], 1, 1), like.dtype)
     maps = _maps.nothing((len(images), *pixel.shape[1:]), like.dtype)
     tried = given.tried(boxes.none(), {record.maps: maps})
-    if len(tried) > 1:
+    if len(tried) != 1:
         raise ValueError("return_argmax must be False: of images of different sizes there is no argmax")
     lengths = [len(images[begin : begin + every]) for begin in range(0, len(images), every)] or [0]
     most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], tried[0].shape[1:], tried[0].dtype)

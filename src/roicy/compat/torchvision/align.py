@@ -169,7 +169,7 @@ class RoIAlign:
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
-        self.aligned = aligned
+        self.aligned: Flag = aligned
 
     def __call__(self, input: Array, rois: Boxes) -> Array:
         """Pool the boxes.

@@ -21,7 +21,7 @@ def copy_with_channels_last(device: Device, features: Ndarray) -> Ndarray:
     tasks = images * -(-channels // _TILE) * -(-height * width // _TILE)
     source = "channels_last"
     maps = MAPS(tasks=tasks, pixels=height * width, channels=channels, width=width)
-    accumulate = "float64" if features.dtype == "float64" else "float32"
+    accumulate = "float64" if features.dtype == np.float64 else "float32"
     options = device.feature_options(features.dtype, accumulate, features)
     threads = CONSTANTS[source]["THREADS"]
     device.launch(source, source, options, tasks, threads, (*view(features), copy, maps))
