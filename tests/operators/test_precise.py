@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference.precise
-from closeness import assert_close
+from closeness import assert_close, assert_sums_close
 
 import roicy
 
@@ -62,7 +62,7 @@ def test_small_boxes(corner, size):
     np.testing.assert_allclose(out, reference.precise.prroi_pool(FEATURES, rois, (2, 2)), rtol=1e-12)
     found = roicy.prroi_pool_backward_rois(grad_output, FEATURES, rois)
     expected, _ = reference.precise.prroi_pool_backward_rois(grad_output, FEATURES, rois)
-    np.testing.assert_allclose(found, expected, rtol=1e-9 / size if size < 1e-3 else 1e-9)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,33 @@ def test_scale():
     assert_close(
         roicy.prroi_pool(FEATURES, rois, 3, spatial_scale=0.5), roicy.prroi_pool(FEATURES, scaled, 3)
     )
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 14])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (-3e38, 1.5),
+        (-1e30, -1.0),
+        (-1e30, 1.25),
+        (-13.7, 2.0**31),
+        (2.5, 1e9),
+        (-2.61, -1.0),
+        (-(2.0**31), 8.999999),
+        (1.0, 1.0 + 2.0**-52),
+        (-5e5, 5e5),
+        (-3e38, 3e38),
+    ],
+)
+def test_enormous_boxes_and_boxes_that_end_at_the_border(low, high, pieces):
+    """Values and slopes are right to the last digits, however little of the box is on the map; else 0."""
+    rising = np.arange(1.0, 64).reshape(1, 1, 7, 9)
+    grad_output = RNG.random((1, 1, pieces, pieces))
+    for rois in (box(low, 1.3, high, 4.4), box(1.3, low, 4.4, high), box(low, low, high, high)):
+        out = roicy.prroi_pool(rising, rois, pieces)
+        assert_close(out, reference.precise.prroi_pool(rising, rois, (pieces, pieces)))
+        grad = roicy.prroi_pool_backward(grad_output, rois, rising.shape)
+        assert_close(grad, reference.precise.prroi_pool_backward(grad_output, rois, rising.shape))
+        found = roicy.prroi_pool_backward_rois(grad_output, rising, rois)
+        expected, terms = reference.precise.prroi_pool_backward_rois(grad_output, rising, rois)
+        assert_sums_close(found, expected, terms, "float64")

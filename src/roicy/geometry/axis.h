@@ -86,22 +86,51 @@ GEOMETRY void add_tap(Taps *taps, int pixel, double weight, double start, double
 /* ---- PRECISE ---- */
 
 typedef struct {
-    /* where a bin begins and ends, and what is between, exactly; and the first and last of the cells between two
-     * pixels that it meets, -1 before all pixels */
-    double begin, end, size;
+    /* a position as the sum of two numbers: what is left of it near a pixel, or of a side that begins far from the
+     * map, is right to the last digits */
+    double near, rest;
+} Position;
+
+typedef struct {
+    /* where a bin begins and ends, and what is between; and the first and last of the cells between two pixels
+     * that it meets, -1 before all pixels */
+    Position begin, end;
+    double size;
     int first, last;
 } Interval;
 
+/* Of the first bin's begin, and `p` bins on. */
+GEOMETRY Position position_of(Side side, double p) {
+    const double start = (double)side.start, size = (double)side.size, way = p * size, sum = start + way;
+    /* what the product lost, and the sum */
+    const double lost = fma(p, size, -way), added = sum - start;
+    const double rest = lost + ((start - (sum - added)) + (way - added)), near = sum + rest;
+    const Position position = {near, rest - (near - sum)};
+    return position;
+}
+
+/* How far a position lies behind a pixel. */
+GEOMETRY double behind(Position position, double pixel) { return (position.near - pixel) + position.rest; }
+
 GEOMETRY Interval interval_of(Side side, int p) {
     Interval bin;
-    bin.begin = (double)side.start + p * (double)side.size;
-    bin.end = (double)side.start + (p + 1.0) * (double)side.size;
-    bin.size = bin.end - bin.begin;
+    bin.begin = position_of(side, p);
+    bin.end = position_of(side, p + 1.0);
+    bin.size = (double)side.size;
     bin.first = 0;
     bin.last = -1;
-    if (isfinite(bin.size) && bin.size > 0 && bin.begin < side.length && bin.end > -1) {
-        bin.first = bin.begin > -1 ? (int)floor(bin.begin) : -1;
-        bin.last = bin.end < side.length ? (int)ceil(bin.end) - 1 : side.length - 1;
+    if (isfinite(bin.begin.near) && isfinite(bin.end.near) && bin.size > 0 &&
+        behind(bin.begin, side.length) < 0 && behind(bin.end, -1) > 0) {
+        bin.first = bin.last = -1;
+        if (behind(bin.begin, -1) > 0) {
+            bin.first = (int)floor(bin.begin.near);
+            bin.first -= behind(bin.begin, bin.first) < 0;
+        }
+        bin.last = side.length - 1;
+        if (behind(bin.end, side.length) < 0) {
+            bin.last = (int)ceil(bin.end.near) - 1;
+            bin.last += behind(bin.end, bin.last + 1.0) > 0;
+        }
     }
     return bin;
 }
@@ -114,27 +143,67 @@ GEOMETRY Stretch precise_stretch(Side side, int p) {
                         bin.last < side.length - 1 ? bin.last + 1 : side.length - 1);
 }
 
-/* Within a cell the map is linear: the integral over the part of a bin there is the part's width times the value
- * in its middle. And as what moves a value is the slope there,
+typedef struct {
+    /* a bin's part within a cell: its width, also as a share of the bin, and what is of the bin before it and
+     * behind it */
+    double width, share, before, behind;
+    /* how much the pixel below the cell and the one above it count in the bin's mean, and in the values at its
+     * begin and end, if these lie in the cell */
+    double weight[2], at_begin[2], at_end[2];
+} Part;
+
+/* Within a cell the map is linear: the integral over a part there is its width times the value in its middle. */
+GEOMETRY Part part_of(Interval bin, int cell) {
+    const double begin = behind(bin.begin, cell), begin_left = -behind(bin.begin, cell + 1.0),
+                 end = behind(bin.end, cell), end_left = -behind(bin.end, cell + 1.0);
+    const bool begins = begin >= 0, ends = end_left >= 0;
+    const double at_begin[2] = {begins ? begin_left : 1, begins ? begin : 0},
+                 at_end[2] = {ends ? end_left : 0, ends ? end : 1};
+    Part part;
+    part.width = begins ? ends ? bin.size : begin_left : ends ? end : 1;
+    part.share = part.width / bin.size;
+    part.before = begins ? 0 : -begin;
+    part.behind = ends ? 0 : -end_left;
+    for (int above = 0; above < 2; above++) {
+        part.weight[above] = part.share * ((at_begin[above] + at_end[above]) / 2);
+        part.at_begin[above] = begins ? at_begin[above] : 0;
+        part.at_end[above] = ends ? at_end[above] : 0;
+    }
+    return part;
+}
+
+/* What moves the mean can be written in two ways:
  *
- *     d mean / d begin = 1 / size^2 times the integral of slope * (end - t),
- *     d mean / d end   = 1 / size^2 times the integral of slope * (t - begin),
+ *     d mean / d begin = 1 / size^2 times the integral of slope * (end - t) = (mean - value at begin) / size,
+ *     d mean / d end   = 1 / size^2 times the integral of slope * (t - begin) = (value at end - mean) / size.
  *
- * the middle moves as a sample there does. */
+ * In bins of less than a pixel the values are nearly the mean, so the slopes tell: the middle of each part moves as
+ * a sample there does. In wider ones the slopes on both sides of a pixel nearly cancel, so the values tell. Of the
+ * size of the box, a bin's begin goes (bins - p) / bins with the first coordinate and p / bins with the second;
+ * its end, one bin on. */
 GEOMETRY void precise_taps(Side side, int p, double scale, Taps *taps) {
     const Interval bin = interval_of(side, p);
+    const double others = side.bins - 1.0 - p, unit = scale / side.bins, wide = unit / bin.size;
     for (int cell = bin.first; cell <= bin.last; cell++) {
-        const double from = bin.begin > cell ? bin.begin : cell,
-                     to = bin.end < cell + 1.0 ? bin.end : cell + 1.0;
-        const double middle = from + (to - from) / 2, part = (to - from) / bin.size, fraction = middle - cell;
-        /* both shares as sums: in a box that begins far before the map one rounds to 1, and the other is not 0 */
-        const double of_end = (p + (middle - bin.begin) / bin.size) / side.bins;
-        const double of_start = (side.bins - 1.0 - p + (bin.end - middle) / bin.size) / side.bins;
-        const double start = scale * of_start * part, end = scale * of_end * part;
-        if (cell >= 0)
-            add_tap(taps, cell, part * (1 - fraction), -start, -end);
-        if (cell < side.length - 1)
-            add_tap(taps, cell + 1, part * fraction, start, end);
+        const Part part = part_of(bin, cell);
+        double by_first[2], by_second[2];
+        if (bin.size < 1) {
+            /* both shares as sums: in a box that begins far before the map one rounds to 1, and the other is not
+             * 0 */
+            const double half = part.width / 2, slope = unit * part.share;
+            by_first[1] = slope * (others + (part.behind + half) / bin.size);
+            by_second[1] = slope * (p + (part.before + half) / bin.size);
+            by_first[0] = -by_first[1];
+            by_second[0] = -by_second[1];
+        } else
+            for (int above = 0; above < 2; above++) {
+                const double begin = part.at_begin[above], end = part.at_end[above];
+                by_first[above] = wide * (part.weight[above] - (others + 1) * begin + others * end);
+                by_second[above] = wide * ((p + 1.0) * end - p * begin - part.weight[above]);
+            }
+        for (int above = 0; above < 2; above++)
+            if (cell + above >= 0 && cell + above < side.length)
+                add_tap(taps, cell + above, part.weight[above], by_first[above], by_second[above]);
     }
 }
 
