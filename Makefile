@@ -13,7 +13,7 @@ SOURCES := pyproject.toml setup.py README.md LICENSE \
 CUDA_13 := 75 80 90 100
 CUDA_12 := 70
 
-.PHONY: help roicy demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-environments cuda-check sanitize sanitize-cuda device bench-cuda clean
+.PHONY: help roicy demo test peers parity fuzz test-parallel lint types docs docs-links bench wheel cuda-environments cuda-check sanitize sanitize-cuda device device-dry bench-cuda clean
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -102,6 +102,11 @@ sanitize-cuda: $(VENV)/test.stamp ## run CUDA kernels on the processor under gcc
 PY ?= python3
 device: ## build, check and measure on the GPU at hand within eight minutes; PY=python3, LIMIT=470, OUT=build/device
 	@PY="$(PY)" bash tests/cuda/device_session.sh
+
+# CuPy itself, and the kernels as NVRTC compiles them, run by NumPy: minutes, and every access and barrier is checked.
+device-dry: $(VENV)-cuda13/test.stamp ## run the tests of a GPU on a simulated one; needs PyPI; ARGS=tests/cuda/test_cuda_device.py
+	@PYTHONPATH=tests $(VENV)-cuda13/bin/python -m pytest -q -n auto -W default -p simulated.plugin \
+		$(or $(ARGS),tests/cuda/test_cuda_device.py)
 
 bench-cuda: $(VENV)/roicy.stamp ## race roicy on a GPU against torchvision; needs CuPy in .venv; ARGS=--help
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
@@ -198,6 +203,10 @@ $(VENV)-cuda%/made.stamp: pyproject.toml
 $(VENV)-cuda%/roicy.stamp: $(VENV)-cuda%/made.stamp $(VENV)/roicy.stamp
 	@$(VENV)-cuda$*/bin/python -m pip --quiet --disable-pip-version-check install \
 		--no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@touch $@
+
+$(VENV)-cuda%/test.stamp: $(VENV)-cuda%/roicy.stamp
+	@$(call install,test,$(VENV)-cuda$*)
 	@touch $@
 
 .PRECIOUS: $(VENV)-cuda%/made.stamp

@@ -28,7 +28,12 @@ import roicy
 from roicy import _backend
 
 #: Without tests or examples, and they import what may be missing or broken.
-collect_ignore = ["package/leak_check.py", "systems/peers_torch.py", "systems/peers_opencv.py"]
+collect_ignore = [
+    "package/leak_check.py",
+    "simulated/plugin.py",
+    "implementations/peers_torch.py",
+    "implementations/peers_opencv.py",
+]
 
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(

@@ -276,7 +276,8 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
         if (high <= low)
             low = high = 0;
         if (own == 0) {
-            rois.image[k] = at;
+            if (!along_x) /* else the other axis writes it */
+                rois.image[k] = at;
             rois.window[4 * k + 2 * along_x] = low;
             rois.window[4 * k + 2 * along_x + 1] = high;
         }
