@@ -74,7 +74,7 @@ def slide(arguments):
         for column in range(left // CHUNK, (right - 1) // CHUNK + 1)
     }
     blocks = maps.map_blocks(
-        lambda block: block[:1, :1],
+        lambda block: block[:1, :1].copy(),
         dtype=maps.dtype,
         chunks=((1,) * maps.numblocks[0], (1,) * maps.numblocks[1], (3,)),
     )
@@ -87,7 +87,7 @@ def slide(arguments):
     def crop():
         crops, _ = roicy.dask.crop_and_resize(maps, boxes, SIZE, dtype="uint8", order="image")
         return crops.map_blocks(
-            lambda block: block[:, :1, :1], dtype=crops.dtype, chunks=(crops.chunks[0], 1, 1, 3)
+            lambda block: block[:, :1, :1].copy(), dtype=crops.dtype, chunks=(crops.chunks[0], 1, 1, 3)
         ).compute()
 
     def loop():

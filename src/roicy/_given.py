@@ -26,6 +26,7 @@ class Sharing(NamedTuple):
     spatial_scales: Sequence[Real]
     levels: LevelRule | Indices
     merge: Merge
+    windows: Sequence[Window | None] | None = None
 
     def adopted(self, levels: Ndarray | None) -> Sharing:
         """Return the same with levels that are an array as the kernels take it."""

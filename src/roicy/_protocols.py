@@ -275,11 +275,12 @@ class Backend(Protocol):
         out: Ndarray,
         numbers: Ndarray | None,
         rule: tuple[int, bool],
+        window: tuple[int, int, int, int] | None = None,
     ) -> None:
         """Fill `out` (K, C, PH, PW) with crops of arrays of images (N, C, H, W), each of as many.
 
         `numbers` are rows of fill, mean and scale, or None; `rule` is a border, and whether the nearest pixel
-        is meant.
+        is meant. Images are whole, or the part of larger ones in a window.
         """
         ...
 

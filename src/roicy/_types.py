@@ -264,6 +264,7 @@ if TYPE_CHECKING:  # what overloads share, and calls that pass their options on
 
         levels: LevelRule | Indices
         merge: Merge
+        windows: Sequence[Window | None] | None
 
     class MultiScaleRoIAlignOptions(SharingOptions, total=False):
         """Options of `roicy.multi_scale_roi_align` and its gradients."""

@@ -33,8 +33,7 @@ from roicy._types import (
     Shape,
     Size,
 )
-from roicy.levels import levels_of_maps
-from roicy.plan import Plan
+from roicy.level_plan import LevelPlan, shared_out
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend
@@ -62,6 +61,7 @@ class MultiScalePlan(Generic[Array]):
         "_plans",
         "_rois",
         "_scales",
+        "_windows",
     )
 
     def __init__(
@@ -76,7 +76,7 @@ class MultiScalePlan(Generic[Array]):
     ) -> None:
         # arrays, layout, input_shapes and output_size come settled, the rest as the caller gave it
         rois, batch_indices, layout, invalid = given
-        images, xp = input_shapes[0][0], kernels.xp
+        of = images, xp = input_shapes[0][0], kernels.xp
         settled = settle.rois(rois, batch_indices, images, xp, kind.numbers)
         self._kind = kind
         self._kernels = kernels
@@ -87,32 +87,25 @@ class MultiScalePlan(Generic[Array]):
         self._checked = False
         self._merge: Merge = settle.merge(sharing.merge)
         self._scales = settle.spatial_scales(sharing.spatial_scales, settled.boxes.dtype)
-        self._levels: Ndarray | None = None
-        self._nowhere: Ndarray | None = None
-        shared, of_level = settled, None
-        if self._merge == "assigned":
-            self._levels = levels_of_maps(
-                sharing.levels, rois, settled, self._scales, self._invalid == "raise", xp
-            )
-            shared, of_level, self._nowhere = settle.shared_out(settled, self._levels, images, xp)
-        elif isinstance(sharing.levels, str):
-            settle.level_rule(sharing.levels, "levels")
-        else:
-            raise ValueError("levels must be the name of a rule for merge='sum', which looks at none")
-        self._plans: tuple[Plan[Any], ...] = tuple(
-            Plan(
+        self._windows = settle.windows(sharing.windows, input_shapes, layout)
+        shared, self._levels, of_level, self._nowhere = shared_out(
+            sharing.levels, self._merge, rois, settled, self._scales, self._invalid == "raise", of
+        )
+        self._plans: tuple[LevelPlan[Any], ...] = tuple(
+            LevelPlan(
                 kind,
                 kernels,
-                (shared, None, layout, "nan"),  # invalid rows are looked for in all of them
+                (shared, None, layout, "nan", None, None, window),  # invalid rows are looked for in all
                 shape,
                 output_size,
                 (scale, *options),
                 (of_level, level),
             )
-            for level, (shape, scale) in enumerate(zip(input_shapes, self._scales, strict=True))
+            for level, (shape, scale, window) in enumerate(
+                zip(input_shapes, self._scales, self._windows, strict=True)
+            )
         )
-        self._options = tuple(options)
-        self._output_shape = self._plans[0].output_shape
+        self._options, self._output_shape = tuple(options), self._plans[0].output_shape
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
@@ -247,7 +240,8 @@ class MultiScalePlan(Generic[Array]):
         return (
             f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} rois, "
             f"input_shapes={self._input_shapes}, output_size={self.output_size}, "
-            f"spatial_scales={self._scales}, merge={self._merge!r}, {options}layout={self._layout!r})"
+            f"spatial_scales={self._scales}, merge={self._merge!r}, {options}layout={self._layout!r}"
+            f"{f', windows={self._windows}' if any(self._windows) else ''})"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -257,7 +251,7 @@ class MultiScalePlan(Generic[Array]):
         levels: Any = "torchvision" if self._levels is None else self._levels
         arguments = {
             "given": Given(rois.as_given(rois.boxes), images, self._layout, self._invalid),
-            "sharing": Sharing(self._scales, levels, self._merge),
+            "sharing": Sharing(self._scales, levels, self._merge, self._windows),
             "input_shapes": self._input_shapes,
             "output_size": self.output_size,
             "options": self._options,
@@ -284,11 +278,13 @@ class MultiScalePlan(Generic[Array]):
                 plan._check_countable(table)
         if not out.size:
             return out if argmax is None else (out, argmax)
+        moved = argmax is not None and kind.argmax == "pixel" and any(self._windows)
         if self._merge == "assigned":
             maps = [settle.nchw(array, layout) for array in features]
             together = kernels.together(tables, "forward", maps[0].shape[1])
-            pooled = settle.written_to(out, given and together is None)
-            chosen = None if argmax is None else settle.written_to(argmax, given and together is None)
+            at_once = given and (together is None or moved)
+            pooled = settle.written_to(out, at_once)
+            chosen = None if argmax is None else settle.written_to(argmax, at_once)
             if together is None:
                 self._clear(pooled, chosen)
             kernel: Any = together or kernels
@@ -307,6 +303,8 @@ class MultiScalePlan(Generic[Array]):
         else:
             chosen = None if argmax is None else settle.written_to(argmax, given)
             pooled = self._sum(features, chosen, tables, accumulate)
+        if moved and chosen is not None:
+            chosen = settle.argmax_of_maps(chosen, [plan._regions for plan in self._plans])
         if pooled is not out:
             with np.errstate(all="ignore"):
                 out[...] = pooled
@@ -357,6 +355,8 @@ class MultiScalePlan(Generic[Array]):
         outs = settle.out_of_each(out, self._input_shapes, dtype, *inputs)
         tables = self._tables(accumulate, "backward")
         self._check_argmax(tables, argmaxes)
+        given = zip(argmaxes, self._plans, strict=True)
+        argmaxes = [plan._argmax_of_part(argmax, self._may_wait()) for argmax, plan in given]
         gradient = settle.nchw(grad_output, self._layout)
         together = None
         if tables[0] is not None:
@@ -412,11 +412,12 @@ class MultiScalePlan(Generic[Array]):
     def _pooling(self) -> str:
         return f"multi_scale_{self._kind.operator}"
 
+    def _may_wait(self) -> bool:
+        return self._invalid == "raise" or self._kernels.streams is None
+
     def _argmax_shape(self) -> tuple[int, ...]:
         # one for each box, or where each is pooled from all maps for each of these
-        if self._merge == "assigned":
-            return self._output_shape
-        return (len(self._plans), *self._output_shape)
+        return self._output_shape if self._merge == "assigned" else (len(self._plans), *self._output_shape)
 
     def _settled_argmax(
         self, argmax: Ndarray, *inputs: Ndarray
@@ -432,8 +433,7 @@ class MultiScalePlan(Generic[Array]):
 
     def _check_argmax(self, tables: Sequence[Any], argmaxes: Sequence[Ndarray]) -> None:
         find = self._kind.argmax_error
-        may_wait = self._invalid == "raise" or self._kernels.streams is None
-        if find is None or not argmaxes[0].size or not may_wait:
+        if find is None or not argmaxes[0].size or not self._may_wait():
             return
         found = [
             find(self._kernels, plan._regions, table, argmax)
@@ -451,7 +451,7 @@ class MultiScalePlan(Generic[Array]):
         # this is where invalid rows show
         if not self._checked and len(self._rois.boxes):
             rois, shape = self._rois, self._plans[0]._regions.input_shape
-            everything = Regions(rois.boxes, rois.images, shape, self.output_size)
+            everything = Regions(rois.boxes, rois.images, shape, self.output_size, window=self._windows[0])
             if self._invalid == "raise":
                 first = self._kernels.image_table(everything).first_invalid
                 if first >= 0:

@@ -25,6 +25,7 @@ from roicy._types import (
     Merge,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.multi_scale import MultiScalePlan, keep
 
@@ -47,6 +48,7 @@ def multi_scale_roi_align(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Pool each box from the map of its level in a feature pyramid, by averaging bilinear samples.
@@ -75,6 +77,10 @@ def multi_scale_roi_align(
         added; `levels` is not looked at.
     sampling_ratio, aligned, batch_indices, layout, invalid, out : optional
         As in `roi_align`. torchvision's and detectron2's older poolers have ``aligned=False``.
+    windows : list of tuple of 4 ints or None, optional
+        For each map ``(y, x, height, width)``, in pixels of that map, where `features` has a part of it only,
+        as `window` of `roi_align` does; None for a whole map. A map holds what the boxes of its level read;
+        `rois_window` finds that of every map.
 
     Returns
     -------
@@ -139,7 +145,8 @@ def multi_scale_roi_align(
     >>> roicy.multi_scale_roi_align(maps, boxes[:2], 1, levels=np.array([-1, 3]), **options)[:, 0, 0, 0]
     array([0., 5.], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned
     pooled: Array = once.pool_levels(AVERAGE, given, sharing, features, output_size, options, out)
     return pooled
@@ -158,6 +165,7 @@ def multi_scale_roi_align_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: Sequence[AnyArray] | None = None,
 ) -> list[Array]:
     """Gradients of `multi_scale_roi_align` with respect to the maps.
@@ -171,7 +179,7 @@ def multi_scale_roi_align_backward(
         Boxes, as in `roi_align`.
     input_shapes : list of tuple of 4 ints
         Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
-    spatial_scales, levels, merge, sampling_ratio, aligned, batch_indices, layout, invalid : optional
+    spatial_scales, levels, merge, sampling_ratio, aligned, batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_align`.
     out : list of ndarray, optional
         Where to write the results; overwritten, not added to.
@@ -211,7 +219,8 @@ def multi_scale_roi_align_backward(
     array([[0.25, 0.25],
            [0.25, 0.25]], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned
     grads: list[Array] = once.backward_levels(
         AVERAGE, given, sharing, grad_output, input_shapes, options, out
@@ -256,6 +265,7 @@ def multi_scale_roi_align_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `multi_scale_roi_align` with respect to the boxes.
@@ -268,7 +278,7 @@ def multi_scale_roi_align_backward_rois(
         The maps, as in `multi_scale_roi_align`.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_align`.
-    spatial_scales, levels, merge, sampling_ratio, aligned, batch_indices, layout, invalid : optional
+    spatial_scales, levels, merge, sampling_ratio, aligned, batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_align`.
     out : ndarray, optional
         Where to write the result; overwritten, not added to. Not for `rois` that are a sequence.
@@ -307,7 +317,8 @@ def multi_scale_roi_align_backward_rois(
     ... )
     array([[0.25, 1.  , 0.25, 1.  ]], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned
     grad_rois: Array | list[Array] = once.backward_rois_levels(
         AVERAGE, given, sharing, grad_output, features, options, out
@@ -328,6 +339,7 @@ def multi_scale_roi_align_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
 ) -> MultiScalePlan[Array]:
     """Settle once what `multi_scale_roi_align` derives from the boxes, for pyramids of the same shapes.
 
@@ -339,7 +351,7 @@ def multi_scale_roi_align_plan(
         Shapes of the maps, (N, C, H_l, W_l) or, with ``layout="NHWC"``, (N, H_l, W_l, C).
     output_size : int or (int, int)
         Rows and columns of bins.
-    spatial_scales, levels, merge, sampling_ratio, aligned, batch_indices, layout, invalid : optional
+    spatial_scales, levels, merge, sampling_ratio, aligned, batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_align`.
 
     Returns
@@ -371,7 +383,8 @@ def multi_scale_roi_align_plan(
     >>> plan([np.ones((1, 1, 64, 64), np.float32), np.zeros((1, 1, 32, 32), np.float32)])[:, 0, 0, 0]
     array([1., 0.], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned
     kept: MultiScalePlan[Array] = keep(AVERAGE, given, sharing, input_shapes, output_size, options)
     return kept

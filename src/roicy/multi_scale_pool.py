@@ -24,6 +24,7 @@ from roicy._types import (
     OutputSize,
     Real,
     Rounding,
+    Window,
 )
 from roicy.multi_scale import MultiScalePlan, keep
 
@@ -86,6 +87,7 @@ def multi_scale_roi_pool(
     layout: Layout = "NCHW",
     return_argmax: bool = False,
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: Out = None,
 ) -> Array | tuple[Array, Array]:
     """Pool each box from the map of its level in a pyramid, by the maximum or the mean of whole pixels.
@@ -96,7 +98,7 @@ def multi_scale_roi_pool(
         Maps, as in `multi_scale_roi_align`.
     rois : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
         Boxes, as in `roi_pool`, in pixels of the image where `levels` is the name of a rule.
-    output_size, spatial_scales, levels, merge : optional
+    output_size, spatial_scales, levels, merge, windows : optional
         As in `multi_scale_roi_align`.
     rounding, mode, batch_indices, layout, invalid : optional
         As in `roi_pool`.
@@ -144,7 +146,8 @@ def multi_scale_roi_pool(
     >>> argmax[:, 0, 0, 0]
     array([27,  0], dtype=int32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     pooled: Array | tuple[Array, Array] = once.pool_levels(
         of_roi_pool(mode), given, sharing, features, output_size, (rounding,), out, return_argmax
     )
@@ -165,6 +168,7 @@ def multi_scale_roi_pool_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: Sequence[AnyArray] | None = None,
 ) -> list[Array]:
     """Gradients of `multi_scale_roi_pool` with respect to the maps.
@@ -181,7 +185,7 @@ def multi_scale_roi_pool_backward(
         Boxes, as in `roi_pool`.
     input_shapes : list of tuple of 4 ints
         As in `multi_scale_roi_align_backward`.
-    spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid : optional
+    spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_pool`.
     out : list of ndarray, optional
         As in `multi_scale_roi_align_backward`.
@@ -223,7 +227,8 @@ def multi_scale_roi_pool_backward(
     >>> coarse[0, 0]
     array([[0., 0., 1., 0.]], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     grads: list[Array] = once.backward_levels(
         of_roi_pool(mode), given, sharing, grad_output, input_shapes, (rounding,), out, argmax
     )
@@ -243,6 +248,7 @@ def multi_scale_roi_pool_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
 ) -> MultiScalePlan[Array]:
     """Settle once what `multi_scale_roi_pool` derives from the boxes, for pyramids of the same shapes.
 
@@ -252,7 +258,9 @@ def multi_scale_roi_pool_plan(
         Boxes, as in `roi_pool`; the plan has a copy.
     input_shapes : list of tuple of 4 ints
         As in `multi_scale_roi_align_plan`.
-    output_size, spatial_scales, levels, merge, rounding, mode, batch_indices, layout, invalid : optional
+    output_size, spatial_scales, levels, merge, rounding, mode : optional
+        As in `multi_scale_roi_pool`.
+    batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_pool`.
 
     Returns
@@ -282,7 +290,8 @@ def multi_scale_roi_pool_plan(
     >>> plan([np.ones((1, 1, 64, 64), np.float32), np.zeros((1, 1, 32, 32), np.float32)])[:, 0, 0, 0]
     array([1., 0.], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     kept: MultiScalePlan[Array] = keep(
         of_roi_pool(mode), given, sharing, input_shapes, output_size, (rounding,)
     )

@@ -26,6 +26,7 @@ from roicy._types import (
     Merge,
     OutputSize,
     Real,
+    Window,
 )
 from roicy.multi_scale import MultiScalePlan, keep
 
@@ -50,6 +51,7 @@ def multi_scale_roi_align_rotated(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Pool each rotated box from the map of its level in a feature pyramid, by averaging bilinear samples.
@@ -62,7 +64,7 @@ def multi_scale_roi_align_rotated(
         Maps, as in `multi_scale_roi_align`.
     rois : ndarray, shape (K, 6) or (K, 5), or sequence of N ndarrays, shape (L_i, 5)
         Rotated boxes, as in `roi_align_rotated`, in pixels of the image where `levels` is a rule's name.
-    output_size, spatial_scales, levels, merge : optional
+    output_size, spatial_scales, levels, merge, windows : optional
         As in `multi_scale_roi_align`.
     sampling_ratio, aligned, angle_unit, clockwise, batch_indices, layout, invalid, out : optional
         As in `roi_align_rotated`.
@@ -102,7 +104,8 @@ def multi_scale_roi_align_rotated(
     >>> roicy.multi_scale_roi_align_rotated(maps, boxes, 1, **options)[:, 0, 0, 0]
     array([2., 3., 2.], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned, angle_unit, clockwise
     pooled: Array = once.pool_levels(ROTATED, given, sharing, features, output_size, options, out)
     return pooled
@@ -123,6 +126,7 @@ def multi_scale_roi_align_rotated_backward(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: Sequence[AnyArray] | None = None,
 ) -> list[Array]:
     """Gradients of `multi_scale_roi_align_rotated` with respect to the maps.
@@ -138,7 +142,7 @@ def multi_scale_roi_align_rotated_backward(
         As in `multi_scale_roi_align_backward`.
     spatial_scales, levels, merge, sampling_ratio, aligned, angle_unit, clockwise : optional
         As in `multi_scale_roi_align_rotated`.
-    batch_indices, layout, invalid : optional
+    batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_align_rotated`.
     out : list of ndarray, optional
         As in `multi_scale_roi_align_backward`.
@@ -177,7 +181,8 @@ def multi_scale_roi_align_rotated_backward(
     array([[0.25, 0.25],
            [0.25, 0.25]], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned, angle_unit, clockwise
     grads: list[Array] = once.backward_levels(
         ROTATED, given, sharing, grad_output, input_shapes, options, out
@@ -224,6 +229,7 @@ def multi_scale_roi_align_rotated_backward_rois(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `multi_scale_roi_align_rotated` with respect to the boxes.
@@ -238,7 +244,7 @@ def multi_scale_roi_align_rotated_backward_rois(
         Rotated boxes, as in `roi_align_rotated`.
     spatial_scales, levels, merge, sampling_ratio, aligned, angle_unit, clockwise : optional
         As in `multi_scale_roi_align_rotated`.
-    batch_indices, layout, invalid : optional
+    batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_align_rotated`.
     out : ndarray, optional
         As in `multi_scale_roi_align_backward_rois`.
@@ -276,7 +282,8 @@ def multi_scale_roi_align_rotated_backward_rois(
     ... )
     array([[0.5, 0. , 0. , 0. , 0. ]], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned, angle_unit, clockwise
     grad_rois: Array | list[Array] = once.backward_rois_levels(
         ROTATED, given, sharing, grad_output, features, options, out
@@ -299,6 +306,7 @@ def multi_scale_roi_align_rotated_plan(
     batch_indices: Indices | None = None,
     layout: Layout = "NCHW",
     invalid: Invalid = "raise",
+    windows: Sequence[Window | None] | None = None,
 ) -> MultiScalePlan[Array]:
     """Settle once what `multi_scale_roi_align_rotated` derives from the boxes, for pyramids of one shape.
 
@@ -310,7 +318,7 @@ def multi_scale_roi_align_rotated_plan(
         As in `multi_scale_roi_align_plan`.
     output_size, spatial_scales, levels, merge, sampling_ratio, aligned, angle_unit, clockwise : optional
         As in `multi_scale_roi_align_rotated`.
-    batch_indices, layout, invalid : optional
+    batch_indices, layout, invalid, windows : optional
         As in `multi_scale_roi_align_rotated`.
 
     Returns
@@ -339,7 +347,8 @@ def multi_scale_roi_align_rotated_plan(
     >>> plan([np.ones((1, 1, 64, 64), np.float32), np.zeros((1, 1, 32, 32), np.float32)])[:, 0, 0, 0]
     array([1., 0.], dtype=float32)
     """
-    given, sharing = Given(rois, batch_indices, layout, invalid), Sharing(spatial_scales, levels, merge)
+    given = Given(rois, batch_indices, layout, invalid)
+    sharing = Sharing(spatial_scales, levels, merge, windows)
     options = sampling_ratio, aligned, angle_unit, clockwise
     kept: MultiScalePlan[Array] = keep(ROTATED, given, sharing, input_shapes, output_size, options)
     return kept

@@ -61,6 +61,7 @@ class Plan(Generic[Array]):
         "_tables",
         "_window",
     )
+    _window_name = "window"
 
     def __init__(
         self,
@@ -285,8 +286,8 @@ class Plan(Generic[Array]):
                 settle.nchw(pooled, layout),
                 None if chosen is None else settle.nchw(chosen, layout),
             )
-            if moved and chosen is not None and self._window is not None:
-                chosen = settle.argmax_of_map(chosen, self._window, self._regions.input_shape[3])
+            if moved and chosen is not None:
+                chosen = settle.argmax_of_map(chosen, self._regions)
             if pooled is not out:
                 out[...] = pooled
             if chosen is not argmax and argmax is not None:
@@ -302,9 +303,9 @@ class Plan(Generic[Array]):
         out = settle.out(out, self._input_shape, dtype, *inputs)
         table = self._table(accumulate, "backward")
         self._check_argmax(table, argmax)
-        if self._kind.argmax == "pixel" and self._window is not None:
-            size, may_wait = self._regions.input_shape[2:], self._may_wait()
-            argmax = settle.argmax_of_part(argmax, self._window, size, self._layout, may_wait)
+        if self._kind.argmax == "pixel":
+            named = self._layout, self._may_wait(), self._window_name
+            argmax = settle.argmax_of_part(argmax, self._regions, *named)
         if table is None:
             out[...] = 0
         elif out.size:
@@ -385,7 +386,7 @@ class Plan(Generic[Array]):
 
     def _check_countable(self, table: Any) -> None:
         if self._kind.argmax == "pixel":
-            settle.pixel_count(self._input_shape, self._regions.map_size, self._window)
+            settle.pixel_count(self._input_shape, self._regions.map_size, self._window, self._window_name)
         elif self._may_wait() and table.first_too_fine >= 0:
             raise self._rois.too_fine_row(table.first_too_fine)
 
@@ -424,8 +425,7 @@ class Plan(Generic[Array]):
                 if self._invalid == "raise" and table.first_invalid >= 0:
                     raise self._rois.invalid_row(table.first_invalid, self._regions.input_shape[0])
                 if self._window is not None and table.beyond is not None:
-                    size = self._regions.input_shape[2:]
-                    raise settle.outside_error(self._rois, table.beyond, self._window, size)
+                    raise settle.outside_error(self._rois, table.beyond, self._regions, self._window_name)
                 if table.doubtful and purpose == "forward" and not self._looked_at:
                     _doubts.warn(kernels.doubts(self._regions, self._options[0]))
             if streams is not None:

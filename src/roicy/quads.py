@@ -10,6 +10,7 @@ import numpy as np
 from roicy import _arguments as settle
 from roicy import _doubts, _labels
 from roicy._backend import adopt
+from roicy._given import Given
 from roicy._images import check_alike, named, settled_images
 from roicy._types import (
     CONSTANT,
@@ -28,7 +29,10 @@ from roicy._types import (
     OutputSize,
     PerChannel,
     Quads,
+    Regions,
+    Shape,
     Size,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +59,7 @@ def crop_quads(
     out_layout: Layout | None = None,
     dtype: Any = None,
     invalid: Invalid = "raise",
+    window: Window | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Cut quadrangles out of images, each straightened into a rectangle, and normalise what is cut.
@@ -88,6 +93,8 @@ def crop_quads(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the crop is NaN, in integers 0.
+    window : tuple of 4 ints, optional
+        As in `crop_and_resize`: `images` are an array of parts of larger images, on which the corners lie.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, strided in any way.
 
@@ -141,15 +148,15 @@ def crop_quads(
     order = settle.layout(layout)
     shapes, sources = settled_images(tuple(arrays) if isinstance(images, (list, tuple)) else arrays[0], order)
     maps = tuple(settle.nchw(source, order) for source in sources)
-    _check_pixels(maps, shapes.listed)
+    if window is None:
+        _check_pixels(maps, shapes.listed)
+    elif shapes.listed:
+        raise ValueError("window must be None for a list of images, which are given as a whole")
+    part = settle.window(window, maps[0].shape, "NCHW")
     check_alike(maps)
     size: Size = settle.output_size(output_size)
     quads = _settled(kernels, corners, batch_indices, shapes.total)
-    nearest = settle.interpolation(interpolation) == "nearest"
-    ratio = settle.rotated_sampling_ratio(sampling_ratio, "quadrangles")
-    if nearest and ratio != 1:
-        raise ValueError(f"sampling_ratio must be 1 for interpolation='nearest', got {sampling_ratio}")
-    rule = _BORDERS[settle.border(border)], nearest
+    ratio, rule = _samples(interpolation, sampling_ratio, border)
     channels, dtype_in = maps[0].shape[1], maps[0].dtype
     finish = settle.finish(
         channels,
@@ -160,7 +167,7 @@ def crop_quads(
         reverse_channels=reverse_channels,
         dtype=dtype,
         out_layout=out_layout,
-        chosen=nearest,
+        chosen=rule[1],
     )
     labels = dtype_in in settle.WIDE_LABELS
     if not labels:
@@ -170,11 +177,15 @@ def crop_quads(
     k = len(quads.boxes)
     crop_shape = (k, channels, *size) if finish.layout == "NCHW" else (k, *size, channels)
     crops: Ndarray = settle.out(out, crop_shape, result, *sources, *quads.given)
-    image_size = max(array.shape[2] for array in maps), max(array.shape[3] for array in maps)
-    boxes = quads.boxes.astype(np.float64)
-    table = kernels.quad_table(boxes, quads.images, shapes.total, image_size, size, ratio)
+    sizes = [array.shape[2:] for array in maps] if part is None else [part[2:]]
+    image_size: Size = max(height for height, _ in sizes), max(width for _, width in sizes)
+    table = _table(kernels, quads, shapes.total, image_size, size, ratio)
     if raising and table.first_invalid >= 0:
         raise quads.invalid_row(table.first_invalid, shapes.total)
+    if part is not None:
+        regions = Regions(quads.boxes, quads.images, maps[0].shape, size, window=part)
+        read = table.touched(image_size, size, rule)
+        maps = (_of_part(kernels.xp, maps[0], read, quads, regions),)
     _doubts.warn(table.look, "corners")
     found: Array = crops
     if not crops.size:
@@ -184,15 +195,63 @@ def crop_quads(
     if labels:
         ordered = [finish.ordered(array) for array in maps]
         for parts, of_target, numbers in _labels.runs(ordered, target, finish, True, kernels.xp):
-            kernels.quad_forward(table, tuple(parts), of_target, numbers, rule)
+            kernels.quad_forward(table, tuple(parts), of_target, numbers, rule, part)
     else:
         numbers = finish.numbers("float32", True, kernels.xp)
         if numbers is not None and finish.reversed:  # here the target is, whose last channel comes first
             numbers[:, :channels] = numbers[:, :channels][:, ::-1].copy()
-        kernels.quad_forward(table, maps, finish.ordered(target), numbers, rule)
+        kernels.quad_forward(table, maps, finish.ordered(target), numbers, rule, part)
     if written is not crops:
         crops[...] = written
     return found
+
+
+def quads_windows(given: Given, shape: Shape, size: Size, options: Sequence[Any]) -> Ndarray:
+    """Return what quadrangles read of images of a shape, as `roicy.rois_windows` has it.
+
+    Options are those that say where samples lie: interpolation, sampling_ratio and border.
+    """
+    kernels, corners, batch_indices = adopt(corners=given.rois, batch_indices=given.batch_indices)
+    images = shape[0]
+    height, width = shape[2:] if given.layout == "NCHW" else shape[1:3]
+    if not (height and width):
+        raise ValueError(f"input_shape must have at least one pixel, got {height} rows and {width} columns")
+    quads = _settled(kernels, corners, batch_indices, images)
+    ratio, rule = _samples(*options)
+    table = _table(kernels, quads, images, (height, width), size, ratio)
+    if settle.invalid(given.invalid) == "raise" and table.first_invalid >= 0:
+        raise quads.invalid_row(table.first_invalid, images)
+    return table.touched((height, width), size, rule)
+
+
+def _samples(
+    interpolation: Interpolation, sampling_ratio: Integer, border: Border
+) -> tuple[int, tuple[int, bool]]:
+    # how many there are of a pixel, what lies outside, and whether one is the nearest pixel
+    nearest = settle.interpolation(interpolation) == "nearest"
+    ratio = settle.rotated_sampling_ratio(sampling_ratio, "quadrangles")
+    if nearest and ratio != 1:
+        raise ValueError(f"sampling_ratio must be 1 for interpolation='nearest', got {sampling_ratio}")
+    return ratio, (_BORDERS[settle.border(border)], nearest)
+
+
+def _table(
+    kernels: Backend, quads: settle.Rois, images: int, image_size: Size, size: Size, ratio: int
+) -> Any:
+    return kernels.quad_table(quads.boxes.astype(np.float64), quads.images, images, image_size, size, ratio)
+
+
+def _of_part(xp: Any, image: Ndarray, read: Ndarray, quads: settle.Rois, regions: Regions) -> Ndarray:
+    # the part of images that is given, which holds what is read of them; where that is nothing, some pixel
+    top, left, _, _ = regions.window or (0, 0, 0, 0)
+    n, channels, rows, columns = image.shape
+    reads = read[:, 2] > read[:, 0]
+    beyond = reads & ((read[:, 0] < top) | (read[:, 1] < left))
+    beyond |= reads & ((read[:, 2] > top + rows) | (read[:, 3] > left + columns))
+    if beyond.any():
+        row = int(settle.on_host(beyond).argmax())
+        raise settle.outside_error(quads, (row, tuple(read[row].tolist())), regions, "window")
+    return image if rows and columns else xp.zeros((n, channels, 1, 1), image.dtype)
 
 
 def _check_pixels(maps: tuple[Ndarray, ...], listed: bool) -> None:

@@ -88,14 +88,15 @@ REGIONS = {"scales": 3, "overlap": 0.4, "layout": "NCHW"}
 VECTORS = {**REGIONS, "whiten": None, "aggregate": "sum", "eps": 1e-12}
 INVALID, OUT = {"invalid": "raise"}, {"out": None}
 WINDOW = {**INVALID, "window": None}
+WINDOWS = {**INVALID, "windows": None}
 ROTATED = {**SAMPLES, **ANGLE, **BOXES, **WINDOW}
 MOVED, MASKED = {"spatial_scale": 1.0, "sampling_ratio": 0, "gamma": 0.1}, {"mask": None}
 PRECISE = {"spatial_scale": 1.0, **BOXES, **WINDOW}
 BY_POSITION = {**SAMPLES, **BOXES, **WINDOW}
 SHARING = {"spatial_scales": inspect.Parameter.empty, "levels": "torchvision", "merge": "assigned"}
 WHOLE = {"rounding": "round", "mode": "max"}
-LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **BOXES, **INVALID}
-TURNED_LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **ANGLE, **BOXES, **INVALID}
+LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **BOXES, **WINDOWS}
+TURNED_LEVELS = {**SHARING, "sampling_ratio": 0, "aligned": True, **ANGLE, **BOXES, **WINDOWS}
 GRADIENT = {**SAMPLES, "mode": "avg", "argmax": None, **BOXES, **WINDOW, **OUT}
 MAXIMUM = {"mode": "avg", "max_rule": "bilinear"}
 CROPS = {
@@ -155,11 +156,11 @@ OPTIONS = {
         **WHOLE,
         **BOXES,
         "return_argmax": False,
-        **INVALID,
+        **WINDOWS,
         **OUT,
     },
-    "multi_scale_roi_pool_backward": {**SHARING, **WHOLE, **BOXES, **INVALID, **OUT},
-    "multi_scale_roi_pool_plan": {**SHARING, **WHOLE, **BOXES, **INVALID},
+    "multi_scale_roi_pool_backward": {**SHARING, **WHOLE, **BOXES, **WINDOWS, **OUT},
+    "multi_scale_roi_pool_plan": {**SHARING, **WHOLE, **BOXES, **WINDOWS},
     "crop_and_resize": {
         **CROPS,
         "fill": 0.0,
@@ -182,7 +183,7 @@ OPTIONS = {
         "layout": "NHWC",
         "out_layout": None,
         "dtype": None,
-        **INVALID,
+        **WINDOW,
         **OUT,
     },
     "crop_and_resize_backward": {**CROPS, **NORMALISED, **WINDOW, **OUT},

@@ -93,7 +93,14 @@ from roicy._arguments.pyramids import (
     shared_out,
     spatial_scales,
 )
-from roicy._arguments.windows import argmax_of_map, argmax_of_part, outside_error, window
+from roicy._arguments.windows import (
+    argmax_of_map,
+    argmax_of_maps,
+    argmax_of_part,
+    outside_error,
+    window,
+    windows,
+)
 
 __all__ = [
     "CORNERS",
@@ -105,6 +112,7 @@ __all__ = [
     "argmax",
     "argmax_error",
     "argmax_of_map",
+    "argmax_of_maps",
     "argmax_of_part",
     "argmax_size",
     "as_many",
@@ -175,5 +183,6 @@ __all__ = [
     "thread_count",
     "threshold",
     "window",
+    "windows",
     "written_to",
 ]

@@ -176,12 +176,12 @@ def argmax(array: Ndarray, shape: tuple[int, ...]) -> None:
     same_shape("argmax", array, shape)
 
 
-def pixel_count(shape: tuple[int, ...], size: Size, window: object) -> None:
+def pixel_count(shape: tuple[int, ...], size: Size, window: object, name: str = "window") -> None:
     """Check that argmax can count the pixels of a whole map, of which features of a shape may be a part."""
     if size[0] * size[1] > INT32_MAX:
         if window is not None:
             raise ValueError(
-                f"window must be of a map with at most {INT32_MAX} pixels for argmax, got {window}"
+                f"{name} must be of a map with at most {INT32_MAX} pixels for argmax, got {window}"
             )
         raise ValueError(f"features must have at most {INT32_MAX} pixels for argmax, got shape {shape}")
 

@@ -54,11 +54,11 @@ def maps(arrays: Sequence[Ndarray], layout: Layout) -> tuple[Shape, ...]:
     return _alike("features", shapes, layout)
 
 
-def input_shapes(value: Any, layout: Layout) -> tuple[Shape, ...]:
+def input_shapes(value: Any, layout: Layout, name: str = "input_shapes") -> tuple[Shape, ...]:
     """Return the shapes of the maps of a pyramid, in the order of their layout."""
-    given = sequence("input_shapes", value, "shapes, one for each map")
-    shapes = [input_shape(shape, layout, f"input_shapes[{level}]") for level, shape in enumerate(given)]
-    return _alike("input_shapes", shapes, layout)
+    given = sequence(name, value, "shapes, one for each map")
+    shapes = [input_shape(shape, layout, f"{name}[{level}]") for level, shape in enumerate(given)]
+    return _alike(name, shapes, layout)
 
 
 def _alike(name: str, shapes: list[Shape], layout: Layout) -> tuple[Shape, ...]:
@@ -163,7 +163,7 @@ def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois,
         column[~((column > -1) & (column < images))] = -1
         numbers = column.astype(np.int64)
     if xp is np and levels.min(initial=0) >= 0:
-        return Rois(boxes, columns, numbers, None, rois.given), levels, None
+        return Rois(boxes, columns, numbers, rois.lengths, rois.given), levels, None
     valid = xp.isfinite(boxes).all(axis=1) & (numbers >= 0) & (numbers < images)
     boxes[levels == NO_SUCH_LEVEL] = np.nan
     nowhere = (levels == -1) & valid
@@ -171,4 +171,4 @@ def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois,
     levels[(levels < 0) & ~nowhere] = 0
     if xp is np:
         nowhere = np.flatnonzero(nowhere)
-    return Rois(boxes, columns, numbers, None, rois.given), levels, nowhere
+    return Rois(boxes, columns, numbers, rois.lengths, rois.given), levels, nowhere

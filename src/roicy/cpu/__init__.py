@@ -422,13 +422,14 @@ def quad_forward(
     out: Ndarray,
     numbers: Ndarray | None,
     rule: tuple[int, bool],
+    window: tuple[int, int, int, int] | None = None,
 ) -> None:
     """Fill `out` (K, C, PH, PW) with what the views show of arrays of images (N, C, H, W), each of as many.
 
     `numbers` are rows of fill, mean and scale of each channel, None for nothing; `rule` is what lies outside,
-    and whether a sample is the nearest pixel.
+    and whether a sample is the nearest pixel. Images are whole, or the part of larger ones in a `window`.
     """
     if numbers is None:
         numbers = np.zeros((3, out.shape[1] + 16), np.float32)
         numbers[2] = 1
-    _kernels("float32").quad_forward(table, images, out, numbers, rule, threads.for_call())
+    _kernels("float32").quad_forward(table, images, out, numbers, rule, window, threads.for_call())

@@ -25,6 +25,12 @@ typedef struct {
     bool next;
 } QuadPlace;
 
+typedef struct {
+    /* an image: its size, what lies outside of it, and whether a sample is the nearest pixel */
+    int height, width, border;
+    bool nearest;
+} QuadMap;
+
 /* How many samples a pixel has where `pixels` of them show two sides of a quadrangle. */
 GEOMETRY int quad_samples(double dx, double dy, double other_dx, double other_dy, int pixels) {
     const double side = sqrt(dx * dx + dy * dy), other = sqrt(other_dx * other_dx + other_dy * other_dy);
@@ -69,6 +75,12 @@ GEOMETRY QuadView quad_view(const double *corners, int64 image, int64 images, in
     return view;
 }
 
+/* Where samples so far `down` in the crop, and so far behind the middle of each column, begin along one of x, y and
+ * their divisor. */
+GEOMETRY float quad_row(const double *numbers, double down, double across) {
+    return (float)(numbers[1] * down + numbers[2] + numbers[0] * across);
+}
+
 /* A position along an axis of `length` pixels, seen or behind the horizon. */
 GEOMETRY QuadPlace quad_between(float at, bool seen, int length, int border, bool nearest) {
     QuadPlace place = {0, {0, 0}, false};
@@ -91,6 +103,40 @@ GEOMETRY QuadPlace quad_between(float at, bool seen, int length, int border, boo
     place.weight[1] = low < length - 1 ? fraction : 0;
     place.next = low >= 0 && low < length - 1;
     return place;
+}
+
+/* Between which pixels of the map sample `number` of pixel (p, q) lies; returns what part of it lies outside. */
+GEOMETRY float quad_sample(const QuadView *view, int number, int p, int q, QuadMap map, QuadPlace *y,
+                           QuadPlace *x) {
+    const double *const matrix = view->matrix;
+    const double down = p + (number / view->columns + 0.5) / view->rows, middle = q + 0.5,
+                 across = (number % view->columns + 0.5) / view->columns - 0.5;
+    const float w = quad_row(matrix + 6, down, across) + (float)(matrix[6] * middle), part = 1 / w;
+    const float at_y = (quad_row(matrix + 3, down, across) + (float)(matrix[3] * middle)) * part;
+    const float at_x = (quad_row(matrix, down, across) + (float)(matrix[0] * middle)) * part;
+    *y = quad_between(at_y, w > 0, map.height, map.border, map.nearest);
+    *x = quad_between(at_x, w > 0, map.width, map.border, map.nearest);
+    return 1 - (y->weight[0] + y->weight[1]) * (x->weight[0] + x->weight[1]);
+}
+
+/* What row p of a crop with so many columns reads of the map. */
+GEOMETRY Window quad_window(const QuadView *view, int p, int columns, QuadMap map) {
+    Window read = {0, 0, 0, 0};
+    const int samples = view->image < 0 ? 0 : view->rows * view->columns;
+    for (int q = 0; q < columns; q++)
+        for (int number = 0; number < samples; number++) {
+            QuadPlace y, x;
+            if (quad_sample(view, number, p, q, map, &y, &x) == 1)
+                continue;
+            const int bottom = y.low + 1 + (y.next && !map.nearest),
+                      right = x.low + 1 + (x.next && !map.nearest);
+            const bool none = read.bottom == read.top;
+            read.top = none || y.low < read.top ? y.low : read.top;
+            read.left = none || x.low < read.left ? x.low : read.left;
+            read.bottom = bottom > read.bottom ? bottom : read.bottom;
+            read.right = right > read.right ? right : read.right;
+        }
+    return read;
 }
 
 #endif

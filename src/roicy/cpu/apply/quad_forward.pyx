@@ -35,6 +35,8 @@ cdef struct QuadForwardCall:
     const real* numbers         # rows of fill, mean and scale, `more` apart
     ptrdiff_t more
     projected_rule rule
+    bint parted                 # images are a part of larger ones
+    int top, left, height, width
     bint plain                  # nothing becomes of values
     int64_t bands
     size_t room                 # items of a row, with some behind it
@@ -112,6 +114,10 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
         columns[2 * call.room + q] = <float> (matrix[6] * at)
     row.pixels.row, row.pixels.column, row.pixels.channel = map.row, map.column, map.channel
     row.pixels.height, row.pixels.width, row.pixels.dtype = <int> map.rows, <int> map.columns, map.dtype
+    row.pixels.parted = call.parted
+    if call.parted:
+        row.pixels.rows, row.pixels.columns, row.pixels.top = row.pixels.height, row.pixels.width, call.top
+        row.pixels.left, row.pixels.height, row.pixels.width = call.left, call.height, call.width
     to.column, to.channel, to.dtype = out.column, out.channel, out.dtype
     for block in range((out.channels + QUAD - 1) // QUAD):
         channel = block * QUAD
@@ -152,8 +158,12 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
             turned_store(row.sums, step, out.columns, &to)
 
 
-def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray numbers, tuple rule, int threads):
-    """Fill `out` (K, C, PH, PW) with what views show of arrays of images (N, C, H, W), each of as many."""
+def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray numbers, tuple rule, window,
+                 int threads):
+    """Fill `out` (K, C, PH, PW) with what views show of arrays of images (N, C, H, W), each of as many.
+
+    They are parts of larger ones where there is a window (y, x, height, width).
+    """
     cdef QuadForwardCall call
     cdef int64_t i
     cdef cnp.ndarray array
@@ -163,6 +173,9 @@ def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray num
     call.numbers = <const real*> cnp.PyArray_DATA(numbers)
     call.more = cnp.PyArray_DIM(numbers, 1)
     call.rule = projected_rule(border=rule[0], nearest=rule[1])
+    call.parted = window is not None
+    if call.parted:
+        call.top, call.left, call.height, call.width = window
     call.plain = not numbers[:2].any() and (numbers[2, :call.out.channels] == 1).all()
     call.room = (<size_t> call.out.columns + LANES - 1) // LANES * LANES
     call.each = bytes_of(4 + 2 * QUAD + 8 + TURNED_BYTES_FLOATS, call.room, sizeof(float))

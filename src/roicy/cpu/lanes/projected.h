@@ -59,6 +59,15 @@ ROICY_INLINE lane_ints projected_between(lanes at, lane_ints seen, int length, p
     return low & is_pixel;
 }
 
+/* Pixels of a part of the map with so many of them, of those of the map; whatever is not read lies on some. */
+ROICY_INLINE lane_ints projected_part(lane_ints pixel, int begin, int length, lane_ints *next) {
+    pixel -= begin;
+    pixel &= pixel >= 0;
+    const lane_ints has_next = pixel < length - 1;
+    *next &= has_next;
+    return (pixel & has_next) | ((length - 1) & ~has_next);
+}
+
 /* Where `count` samples lie, and what part of each lies outside; there is room for whole vectors, all of which are
  * filled. */
 ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const projected_line *line,
@@ -74,8 +83,12 @@ ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const proj
         const lane_ints seen = w > 0;
         lanes down[2], across[2];
         lane_ints below, right;
-        const lane_ints pixel_y = projected_between(y, seen, map->height, rule, down, &below);
-        const lane_ints pixel_x = projected_between(x, seen, map->width, rule, across, &right);
+        lane_ints pixel_y = projected_between(y, seen, map->height, rule, down, &below);
+        lane_ints pixel_x = projected_between(x, seen, map->width, rule, across, &right);
+        if (map->parted) {
+            pixel_y = projected_part(pixel_y, map->top, map->rows, &below);
+            pixel_x = projected_part(pixel_x, map->left, map->columns, &right);
+        }
         const lane_ints offset = pixel_y * row + pixel_x * column;
         const lanes outside = 1 - (down[0] + down[1]) * (across[0] + across[1]);
         below &= row;
@@ -119,6 +132,12 @@ ROICY_INLINE int projected_between(float at, int seen, int length, projected_rul
     return low < 0 ? 0 : low;
 }
 
+ROICY_INLINE int projected_part(int pixel, int begin, int length, int *next) {
+    pixel = pixel > begin ? pixel - begin : 0;
+    *next = *next && pixel < length - 1;
+    return pixel < length - 1 ? pixel : length - 1;
+}
+
 ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const projected_line *line,
                                                projected_rule rule, ptrdiff_t count,
                                                const turned_samples *to) {
@@ -127,10 +146,12 @@ ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const proj
         const float w = line->row_w + line->w[i], part = 1 / w;
         float down[2], across[2];
         int below, right;
-        const int y =
-            projected_between((line->row_y + line->y[i]) * part, w > 0, map->height, rule, down, &below);
-        const int x =
-            projected_between((line->row_x + line->x[i]) * part, w > 0, map->width, rule, across, &right);
+        int y = projected_between((line->row_y + line->y[i]) * part, w > 0, map->height, rule, down, &below);
+        int x = projected_between((line->row_x + line->x[i]) * part, w > 0, map->width, rule, across, &right);
+        if (map->parted) {
+            y = projected_part(y, map->top, map->rows, &below);
+            x = projected_part(x, map->left, map->columns, &right);
+        }
         to->offset[i] = (int32_t)(y * map->row + x * map->column);
         to->down[i] = below ? (int32_t)map->row : 0;
         to->right[i] = right ? (int32_t)map->column : 0;

@@ -23,6 +23,8 @@ typedef struct {
     const char *source; /* its first pixel */
     ptrdiff_t row, column, channel;
     int height, width, channels, dtype;
+    /* of perspective views: whether there is memory of a part of the map alone, where that begins, and its size */
+    int parted, top, left, rows, columns;
     int together; /* QUAD neighbouring elements can be read where a pixel is, its channels first */
 } turned_map;
 

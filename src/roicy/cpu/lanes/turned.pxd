@@ -12,6 +12,8 @@ cdef extern from "turned.h" nogil:
         const char* source
         ptrdiff_t row, column, channel
         int height, width, channels, dtype
+        bint parted
+        int top, left, rows, columns
         bint together
 
     ctypedef struct turned_samples:

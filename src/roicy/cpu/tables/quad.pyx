@@ -2,9 +2,12 @@
 
 from libc.stdint cimport int64_t
 
+import numpy as np
+
 cimport numpy as cnp
 
 from roicy.cpu.runtime.memory cimport allocate, deallocate
+from roicy.cpu.tables.rois cimport Window
 
 cnp.import_array()
 
@@ -12,6 +15,10 @@ cnp.import_array()
 cdef extern from "geometry/cpu.h" nogil:
     QuadView quad_view(const double* corners, int64_t image, int64_t images, int rows, int columns,
                        int sampling_ratio)
+    ctypedef struct QuadMap:
+        int height, width, border
+        bint nearest
+    Window quad_window(const QuadView* view, int p, int columns, QuadMap map)
 
 
 cdef enum:
@@ -67,6 +74,29 @@ cdef class QuadTable:
             self.look = "normalised"
         elif whole and outside and height > 0 and width > 0:
             self.look = "outside"
+
+    def touched(self, map_size, output_size, tuple rule):
+        """Return (K, 4), int64: from which row and column of a map to which crops are read, zeros for nothing.
+
+        `rule` is what lies outside, and whether a sample is the nearest pixel.
+        """
+        cdef cnp.ndarray found = np.zeros((self.quads, 4), np.int64)
+        cdef int64_t* read = <int64_t*> cnp.PyArray_DATA(found)
+        cdef QuadMap map = QuadMap(height=map_size[0], width=map_size[1], border=rule[0], nearest=rule[1])
+        cdef int rows = output_size[0], columns = output_size[1], p
+        cdef int64_t k
+        cdef Window window
+        with nogil:
+            for k in range(self.quads):
+                for p in range(rows):
+                    window = quad_window(self.view + k, p, columns, map)
+                    if window.bottom > window.top:
+                        read[0] = window.top if read[2] == 0 else min(read[0], <int64_t> window.top)
+                        read[1] = window.left if read[2] == 0 else min(read[1], <int64_t> window.left)
+                        read[2] = max(read[2], <int64_t> window.bottom)
+                        read[3] = max(read[3], <int64_t> window.right)
+                read += 4
+        return found
 
     def __dealloc__(self):
         deallocate(self.view)

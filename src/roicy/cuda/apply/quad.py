@@ -23,6 +23,8 @@ CROPS = Layout(
     columns=np.int32,
     height=np.int32,
     width=np.int32,
+    top=np.int32,
+    left=np.int32,
     border=np.int32,
     nearest=np.int32,
     dtype=np.int32,
@@ -53,13 +55,16 @@ class QuadKernels(Device):
         out: Ndarray,
         numbers: Ndarray | None,
         rule: tuple[int, bool],
+        window: tuple[int, int, int, int] | None = None,
     ) -> None:
         """Fill `out` (K, C, PH, PW) with what the views show of arrays (N, C, H, W) of as many images each.
 
         `numbers` are rows of fill, mean and scale of each channel, None for nothing; `rule` is what lies
-        outside, and whether a sample is the nearest pixel.
+        outside, and whether a sample is the nearest pixel. Images are whole, or the part of larger ones in a
+        `window`.
         """
         k, channels, rows, columns = out.shape
+        top, left, height, width = window or (0, 0, 0, 0)
         last, (border, nearest) = channels_last(out), rule
         result = name_of(out.dtype)
         constants = CONSTANTS["quad_forward"]
@@ -77,8 +82,10 @@ class QuadKernels(Device):
                 channels=channels,
                 rows=rows,
                 columns=columns,
-                height=array.shape[2],
-                width=array.shape[3],
+                height=height or array.shape[2],
+                width=width or array.shape[3],
+                top=top,
+                left=left,
                 border=border,
                 nearest=nearest,
                 dtype=_DTYPES.index(result),

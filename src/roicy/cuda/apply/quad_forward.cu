@@ -15,7 +15,8 @@ struct Crops {
         *numbers; /* of each channel: fill, and `step` numbers on the mean, and the scale; null: nothing */
     int64 step, count, first, images;
     int channels, rows, columns; /* of crops */
-    int height, width;           /* of images */
+    int height, width;           /* of images, of which */
+    int top, left;               /* is where those begin that are given */
     int border, nearest, dtype;
     int last; /* whether the channels of a crop lie side by side */
 };
@@ -56,11 +57,6 @@ INLINE void put(void *out, int64 at, REAL value, int dtype) {
     }
 }
 
-/* Where a row or column of samples begins: `down` rows of the crop and `across` columns from its corner. */
-INLINE float at_row(const double *numbers, double down, double across) {
-    return (float)(numbers[1] * down + numbers[2] + numbers[0] * across);
-}
-
 KERNEL __launch_bounds__(THREADS, 1)
     quad_forward(VIEW(const STORED, images), VIEW(void, out), const Crops crops) {
     const QuadView *__restrict__ views = crops.views;
@@ -76,26 +72,17 @@ KERNEL __launch_bounds__(THREADS, 1)
         if (own < 0 ? crops.first > 0 : image < 0 || image >= crops.images)
             continue;
         const int channels = min(QUAD, crops.channels - first);
-        const int down = views[k].rows, across = own < 0 ? 0 : views[k].columns;
-        const double *__restrict__ matrix = views[k].matrix;
+        const int samples = own < 0 ? 0 : views[k].rows * views[k].columns;
+        const QuadMap map = {crops.height, crops.width, crops.border, crops.nearest != 0};
         const STORED *__restrict__ source = own < 0 ? images : images + AT(images, image, first, 0, 0);
-        const double middle = q + 0.5;
         REAL sums[QUAD] = {}, outside = 0;
-        for (int sample = 0; sample < down * across; sample++) {
-            const double row = p + (sample / across + 0.5) / down,
-                         moved = (sample % across + 0.5) / across - 0.5;
-            const float w = at_row(matrix + 6, row, moved) + (float)(matrix[6] * middle), part = 1 / w;
-            const QuadPlace y =
-                quad_between((at_row(matrix + 3, row, moved) + (float)(matrix[3] * middle)) * part, w > 0,
-                             crops.height, crops.border, crops.nearest);
-            const QuadPlace x =
-                quad_between((at_row(matrix, row, moved) + (float)(matrix[0] * middle)) * part, w > 0,
-                             crops.width, crops.border, crops.nearest);
-            const REAL missing = 1 - (y.weight[0] + y.weight[1]) * (x.weight[0] + x.weight[1]);
+        for (int sample = 0; sample < samples; sample++) {
+            QuadPlace y, x;
+            const REAL missing = quad_sample(views + k, sample, p, q, map, &y, &x);
             outside += missing;
             if (missing == 1)
                 continue;
-            const STORED *const at = source + AT(images, 0, 0, y.low, x.low);
+            const STORED *const at = source + AT(images, 0, 0, y.low - crops.top, x.low - crops.left);
             const INDEX below = y.next ? (INDEX)images_step.y : 0, right = x.next ? (INDEX)images_step.x : 0;
 #pragma unroll
             for (int c = 0; c < QUAD; c++) {
@@ -118,8 +105,8 @@ KERNEL __launch_bounds__(THREADS, 1)
                 continue;
             REAL value = own < 0 ? not_a_number() : sums[c];
             REAL filled = outside;
-            if (down * across > 1) {
-                const REAL share = (REAL)(1.0 / (down * across));
+            if (samples > 1) {
+                const REAL share = (REAL)(1.0 / samples);
                 value *= share;
                 filled *= share;
             }

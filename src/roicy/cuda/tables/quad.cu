@@ -1,4 +1,4 @@
-/* Finds the views of quadrangles; a thread takes one. */
+/* Finds the views of quadrangles, a thread takes one; and what is read, a thread takes a row of a crop. */
 #include "tables/quad.cuh"
 
 KERNEL __launch_bounds__(THREADS) quad_views(const Quads quads, QuadView *views) {
@@ -6,4 +6,21 @@ KERNEL __launch_bounds__(THREADS) quad_views(const Quads quads, QuadView *views)
          k += gridDim.x * (int64)THREADS)
         views[k] = quad_view(quads.corners + 8 * k, quads.image[k], quads.images, quads.rows, quads.columns,
                              quads.sampling_ratio);
+}
+
+/* Of each quadrangle the first row and column that are read, which come as large numbers, and those after the last,
+ * which come as zeros. */
+KERNEL __launch_bounds__(THREADS) quad_windows(const QuadReads reads, int *windows) {
+    for (int64 i = blockIdx.x * (int64)THREADS + threadIdx.x; i < reads.count * reads.rows;
+         i += gridDim.x * (int64)THREADS) {
+        const int64 k = i / reads.rows;
+        const QuadMap map = {reads.height, reads.width, reads.border, reads.nearest != 0};
+        const Window part = quad_window(reads.views + k, (int)(i - k * reads.rows), reads.columns, map);
+        if (part.bottom > part.top) {
+            atomicMin(windows + 4 * k, part.top);
+            atomicMin(windows + 4 * k + 1, part.left);
+            atomicMax(windows + 4 * k + 2, part.bottom);
+            atomicMax(windows + 4 * k + 3, part.right);
+        }
+    }
 }

@@ -13,3 +13,12 @@ struct Quads {
     int64 count, images;
     int rows, columns, sampling_ratio; /* of a crop */
 };
+
+/* What their crops read is found from. */
+struct QuadReads {
+    const QuadView *views;
+    int64 count;
+    int rows, columns;   /* of a crop */
+    int height, width;   /* of an image */
+    int border, nearest; /* what lies outside, and whether a sample is one pixel */
+};

@@ -20,8 +20,20 @@ QUADS = Layout(
     columns=np.int32,
     sampling_ratio=np.int32,
 )
+READS = Layout(
+    views=POINTER,
+    count=np.int64,
+    rows=np.int32,
+    columns=np.int32,
+    height=np.int32,
+    width=np.int32,
+    border=np.int32,
+    nearest=np.int32,
+)
 #: Numbers of eight bytes of a struct QuadView, as in geometry/quad.h, and which one the image is.
 _VIEW, _IMAGE = 11, 9
+#: Larger than any row or column.
+_FAR = np.iinfo(np.int32).max
 
 
 class QuadTable:
@@ -61,6 +73,7 @@ class QuadTable:
         output_size: Size,
         sampling_ratio: int,
     ) -> None:
+        self.device = device
         self.quads = len(corners)
         self.views = device.xp.empty((self.quads, _VIEW), np.float64)
         rows, columns = output_size
@@ -81,3 +94,23 @@ class QuadTable:
         """First invalid row, -1 if all are valid; waits for the device."""
         invalid = settle.on_host(self.views.view(np.int64)[:, _IMAGE] < 0)
         return int(invalid.argmax()) if invalid.any() else -1
+
+    def touched(self, map_size: Size, output_size: Size, rule: tuple[int, bool]) -> Ndarray:
+        """As of `roicy.cpu.tables.quad.QuadTable`; one row for each quadrangle."""
+        xp, (rows, columns), (height, width) = self.device.xp, output_size, map_size
+        found = xp.zeros((self.quads, 4), np.int32)
+        found[:, :2] = _FAR
+        reads = READS(
+            views=self.views,
+            count=self.quads,
+            rows=rows,
+            columns=columns,
+            height=height,
+            width=width,
+            border=rule[0],
+            nearest=rule[1],
+        )
+        threads = CONSTANTS["quad"]["THREADS"]
+        blocks = -(-self.quads * rows // threads)
+        self.device.launch("quad", "quad_windows", (), blocks, threads, (reads, found))
+        return xp.where(found[:, 2:3] > 0, found, 0).astype(np.int64)

@@ -1,0 +1,50 @@
+"""The boxes on one map of a pyramid, and which these are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roicy import _arguments as settle
+from roicy._types import Array, Merge, Ndarray
+from roicy.levels import levels_of_maps
+from roicy.plan import Plan
+
+
+class LevelPlan(Plan[Array]):
+    """The boxes on one map of a pyramid, as a plan."""
+
+    __slots__ = ()
+
+    @property
+    def _window_name(self) -> str:  # type: ignore[override]
+        return f"windows[{self._regions.level}]"
+
+    def _argmax_of_part(self, argmax: Ndarray, may_wait: bool) -> Ndarray:
+        if self._kind.argmax == "pixel":
+            named = self._layout, may_wait, self._window_name
+            argmax = settle.argmax_of_part(argmax, self._regions, *named)
+        return argmax
+
+
+def shared_out(
+    levels: Any,
+    merge: Merge,
+    rois: Any,
+    settled: settle.Rois,
+    scales: tuple[float, ...],
+    checked: bool,
+    of: tuple[int, Any],
+) -> tuple[settle.Rois, Ndarray | None, Ndarray | None, Ndarray | None]:
+    """Share boxes out among maps of so many images of a library.
+
+    Returns them, the map of each as the caller or the rule has it, the map that each is pooled from, and
+    which are on none. The latter three are None where all boxes are on all maps, the last one where none is.
+    """
+    if merge == "assigned":
+        found = levels_of_maps(levels, rois, settled, scales, checked, of[1])
+        shared, of_level, nowhere = settle.shared_out(settled, found, *of)
+        return shared, found, of_level, nowhere
+    if not isinstance(levels, str):
+        raise ValueError("levels must be the name of a rule for merge='sum', which looks at none")
+    settle.level_rule(levels, "levels")
+    return settled, None, None, None
