@@ -189,6 +189,21 @@ def test_rounding_to_the_even_number():
     np.testing.assert_array_equal(whole.ravel(), [0, 0, 255, 0, 255, 255])
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("columns", [1, 5, 16, 37])
+def test_bytes_of_pixels_are_those_of_planes(columns, reverse):
+    """Also of values that no integer holds, and of those that are no numbers."""
+    image = np.random.default_rng(4).integers(0, 256, (9, 40, 3), np.uint8)
+    boxes = np.array([[0.3, 1, 39, 8], [-20, -3, 12, 4]], np.float32)
+    for mean, std in [(0, 1), (128, 0.25), (100, 1e-9), (100, 1e-36), (0, 1e-37)]:
+        options = {"mean": mean, "std": std, "reverse_channels": reverse, "dtype": "uint8", "fill": 7}
+        joined, planes = (
+            roicy.crop_and_resize(image, boxes, (6, columns), out_layout=layout, **options)
+            for layout in ("NHWC", "NCHW")
+        )
+        np.testing.assert_array_equal(joined, planes.transpose(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize("dtype", [*INTEGERS, *WIDE, *FLOAT_DTYPES], ids=str)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])

@@ -35,6 +35,21 @@ def test_both_ways_have_the_same_numbers(sides, ratio, dtype):
     assert_same_bits(plain, roicy.roi_align(tall, *call, **options))
 
 
+@pytest.mark.parametrize("sides", [(1e-3, 0.5), (0.5, 60)])
+@pytest.mark.parametrize("ratio", [1, 2, 0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_crops_have_the_same_numbers_both_ways(sides, ratio, dtype):
+    """What lies outside is filled up, or it is the edge's, or there is no crop of it."""
+    rng = np.random.default_rng(8)
+    tall = rng.integers(0, 255, (TALLEST + 1, 8, 1)).astype(np.uint8)
+    rows = 2, 40, TALLEST // 2, TALLEST - 70
+    boxes = np.concatenate([boxes_at(rng, row, 200, sides, dtype) for row in rows])[:, 1:]
+    for border in ("constant", "edge", "reject"):
+        options = {"sampling_ratio": ratio, "border": border, "fill": 9}
+        plain = roicy.crop_and_resize(tall[:-1], boxes, (7, 3), **options)
+        assert_same_bits(plain, roicy.crop_and_resize(tall, boxes, (7, 3), **options))
+
+
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])
 @pytest.mark.parametrize("length", [1, 2, 3, 9])
 def test_edges(length, ratio):

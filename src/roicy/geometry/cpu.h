@@ -105,6 +105,10 @@ static inline void add_taps(bool single, Side side, Stretch stretch, int p, Samp
         add_taps_d(side, stretch, p, sampling, taps);
 }
 
+static inline bool plain_within(bool single, Side side) {
+    return single ? plain_within_f(side) : plain_within_d(side);
+}
+
 static inline Reach plain_reach(bool single, Side side) {
     return single ? plain_reach_f(side) : plain_reach_d(side);
 }

@@ -47,6 +47,16 @@ GEOMETRY BOX OF(plain_shift)(Side side, int index) {
     return OF(position_at)((BOX)0, (BOX)side.size, span, index);
 }
 
+/* Whether all samples lie between the centres of the first and the last pixel, where those of crops are alike. */
+GEOMETRY bool OF(plain_within)(Side side) {
+    if (!OF(may_be_plain)(side))
+        return false;
+    const BOX start = (BOX)side.start, size = (BOX)side.size;
+    return OF(bin_base)(start, size, 0) + OF(plain_shift)(side, 0) >= 0 &&
+           OF(bin_base)(start, size, side.bins - 1) + OF(plain_shift)(side, (int)side.count - 1) <=
+               side.length - 1;
+}
+
 GEOMETRY Reach OF(plain_reach)(Side side) {
     Reach reach = {side.length, -1, 0};
     if (!OF(may_be_plain)(side))

@@ -11,7 +11,7 @@ first gathered plane by plane.
 """
 
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
@@ -80,13 +80,9 @@ cdef extern from "pairs.h" nogil:
         bint joined, reversed
         const crops_pixel* pixel
         const row_finish* finishes
-    ctypedef struct pair_bytes:
-        const char* row[2]
-        uint64_t* pixels[2]
 
     void pairs_floats(const pair_rows* rows, const pair_columns* columns, real* line, const pair_target* to) noexcept
-    void pairs_bytes(const pair_rows* rows, const pair_columns* columns, pair_bytes* bytes,
-                     const pair_target* to) noexcept
+    void pairs_bytes(const pair_rows* rows, const pair_columns* columns, const pair_target* to) noexcept
 
 
 cdef struct AxisForwardCropsCall:
@@ -234,7 +230,6 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef crops_taps columns
     cdef pair_columns pairs
     cdef pair_rows near
-    cdef pair_bytes bytes_
     cdef pair_target pair_to
     cdef real* across
     cdef real down
@@ -257,9 +252,6 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     pair_to.dtype, pair_to.joined, pair_to.reversed = call.out.dtype, call.joined, call.reversed
     pair_to.pixel, pair_to.finishes = &call.out_pixel, finishes
     pair_to.step = -call.chunk_step if call.reversed else call.chunk_step
-    bytes_.row[0] = bytes_.row[1] = NULL
-    bytes_.pixels[0] = <uint64_t*> lines
-    bytes_.pixels[1] = bytes_.pixels[0] + call.groups * LANES
     filled = call.finish.given and call.finish.numbers.filled
     reaches = filled and reaches_outside(x, k, across)
     overflow_forget()
@@ -325,13 +317,11 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                                                    scratch.tile + j * call.row_copy)
                     if j < near.taps:
                         near.weight[j] = (<const real*> y.tap_weight)[first + j]
-                    if near.row[j] == scratch.tile + j * call.row_copy:     # which is another row each time
-                        bytes_.row[0] = bytes_.row[1] = NULL
                 pair_to.data = to
                 if call.reversed and not call.joined:
                     pair_to.data += (call.together - 1) * call.chunk_step
                 if view.dtype == UINT8:
-                    pairs_bytes(&near, &pairs, &bytes_, &pair_to)
+                    pairs_bytes(&near, &pairs, &pair_to)
                 else:
                     pairs_floats(&near, &pairs, lines, &pair_to)
             elif call.joined:

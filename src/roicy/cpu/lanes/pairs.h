@@ -46,18 +46,51 @@ typedef struct {
     const row_finish *finishes;
 } pair_target;
 
-/* Bytes of columns: the pixels of two rows. */
-typedef struct {
-    const char *row[2];
-    uint64_t *pixels[2];
-} pair_bytes;
-
 ROICY_INLINE void pairs_fetch(const pair_rows *rows) {
     for (ptrdiff_t b = 0; b < rows->span; b += 64) {
         lanes_prefetch(rows->ahead[0] + b);
         lanes_prefetch(rows->ahead[1] + b);
     }
 }
+
+/* ---- pixels of three bytes: a whole vector is stored, of which they are three quarters ---- */
+
+#if defined(__AVX512BW__) && !defined(ROICY_DOUBLE)
+enum { BYTE_TRIPLES = 1 };
+
+ROICY_INLINE __m512i nearest_wholes(lanes x) {
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255), (__m512)x));
+}
+
+ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) {
+    const __m512i blue = nearest_wholes(x[2]), words = _mm512_packs_epi32(blue, blue);
+    const __m512i apart =
+        _mm512_packus_epi16(_mm512_packs_epi32(nearest_wholes(x[0]), nearest_wholes(x[1])), words);
+    const __m128i joined = _mm_setr_epi8(0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, -1, -1, -1, -1);
+    const __m512i pixels = _mm512_shuffle_epi8(apart, _mm512_broadcast_i32x4(joined));
+    const __m512i used = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 3, 3, 3);
+    _mm512_storeu_si512(target, _mm512_permutexvar_epi32(used, pixels));
+}
+#elif defined(__AVX2__) && !defined(__AVX512F__) && !defined(ROICY_DOUBLE)
+enum { BYTE_TRIPLES = 1 };
+
+ROICY_INLINE __m256i nearest_wholes(lanes x) {
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(255), (__m256)x));
+}
+
+ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) {
+    const __m256i blue = nearest_wholes(x[2]), words = _mm256_packs_epi32(blue, blue);
+    const __m256i apart =
+        _mm256_packus_epi16(_mm256_packs_epi32(nearest_wholes(x[0]), nearest_wholes(x[1])), words);
+    const __m128i joined = _mm_setr_epi8(0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, -1, -1, -1, -1);
+    const __m256i pixels = _mm256_shuffle_epi8(apart, _mm256_broadcastsi128_si256(joined));
+    const __m256i used = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 3);
+    _mm256_storeu_si256((__m256i *)target, _mm256_permutevar8x32_epi32(pixels, used));
+}
+#else
+enum { BYTE_TRIPLES = 0 };
+ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) { (void)x, (void)target; }
+#endif
 
 /* ---- what becomes of LANES columns from `q` on: a vector for each of so many channels ---- */
 
@@ -75,6 +108,10 @@ ROICY_INLINE char *pairs_put(lanes x[PIXEL], ptrdiff_t q, const pair_target *to,
         const lanes other = x[c];
         x[c] = x[channels - 1 - c];
         x[channels - 1 - c] = other;
+    }
+    if (BYTE_TRIPLES && dtype == UINT8 && channels == 3) {
+        store_byte_triples(x, target);
+        return target + 3 * LANES;
     }
     crops_join(x, to->pixel, channels);
     for (int c = 0; c < channels; c++)
@@ -210,41 +247,74 @@ ROICY_NOINLINE void pairs_floats(const pair_rows *rows, const pair_columns *colu
 
 typedef uint32_t lane_bits __attribute__((vector_size(ROICY_LANE_BYTES)));
 
-/* The pixels of all columns. */
-ROICY_INLINE void gather_bytes(const char *row, const pair_columns *columns, uint64_t *pixels) {
-    const int32_t *const offset = columns->offset;
-    const ptrdiff_t count = columns->count;
-    for (ptrdiff_t q = 0; q < count; q += 4) {
-        uint64_t four[4];
-        for (int i = 0; i < 4; i++)
-            memcpy(four + i, row + offset[q + i], sizeof *four);
-        for (int i = 0; i < 4; i++)
-            memcpy(pixels + q + i, four + i, sizeof *four);
+#if defined(ROICY_X86)
+/* The eight bytes at each of two offsets. */
+ROICY_INLINE __m128 two_eights(const char *source, const int32_t *offset) {
+    const __m128i first = _mm_loadl_epi64((const __m128i *)(source + offset[0]));
+    return _mm_loadh_pi(_mm_castsi128_ps(first), (const __m64 *)(source + offset[1]));
+}
+
+/* Those at the first two of every four offsets. */
+ROICY_INLINE lanes some_eights(const char *source, const int32_t *offset) {
+#if defined(__AVX512F__)
+    __m512 all = _mm512_castps128_ps512(two_eights(source, offset));
+    all = _mm512_insertf32x4(all, two_eights(source, offset + 4), 1);
+    all = _mm512_insertf32x4(all, two_eights(source, offset + 8), 2);
+    return (lanes)_mm512_insertf32x4(all, two_eights(source, offset + 12), 3);
+#elif defined(__AVX__)
+    const __m256 half = _mm256_castps128_ps256(two_eights(source, offset));
+    return (lanes)_mm256_insertf128_ps(half, two_eights(source, offset + 4), 1);
+#else
+    return (lanes)two_eights(source, offset);
+#endif
+}
+#endif
+
+/* The eight bytes at each of LANES offsets, in two vectors of four. */
+ROICY_INLINE void load_bytes(const char *source, const int32_t *offset, lane_bits four[2]) {
+#if defined(ROICY_X86)
+    const lanes first = some_eights(source, offset), second = some_eights(source, offset + 2);
+#if defined(__AVX512F__)
+    four[0] = (lane_bits)_mm512_shuffle_ps((__m512)first, (__m512)second, 0x88);
+    four[1] = (lane_bits)_mm512_shuffle_ps((__m512)first, (__m512)second, 0xdd);
+#elif defined(__AVX__)
+    four[0] = (lane_bits)_mm256_shuffle_ps((__m256)first, (__m256)second, 0x88);
+    four[1] = (lane_bits)_mm256_shuffle_ps((__m256)first, (__m256)second, 0xdd);
+#else
+    four[0] = (lane_bits)_mm_shuffle_ps((__m128)first, (__m128)second, 0x88);
+    four[1] = (lane_bits)_mm_shuffle_ps((__m128)first, (__m128)second, 0xdd);
+#endif
+#else
+    ROICY_EACH(l) {
+        uint32_t two[2];
+        memcpy(two, source + offset[l], sizeof two);
+        four[0][l] = two[0], four[1][l] = two[1];
     }
+#endif
 }
 
-/* Those of LANES columns, in two vectors of four elements each. */
-ROICY_INLINE void load_bytes(const uint64_t *pixels, lane_bits four[2]) {
-    lane_bits low, high;
-    lane_ints even, odd;
-    ROICY_EACH(l) even[l] = 2 * l, odd[l] = 2 * l + 1;
-    memcpy(&low, pixels, sizeof low);
-    memcpy(&high, pixels + LANES / 2, sizeof high);
-    four[0] = __builtin_shuffle(low, high, (lane_bits)even);
-    four[1] = __builtin_shuffle(low, high, (lane_bits)odd);
-}
-
+/* One of every four, as a number. */
 ROICY_INLINE lanes byte_of(const lane_bits four[2], int element) {
     const lane_bits some = element < 4 ? four[0] : four[1];
-    return __builtin_convertvector((lane_ints)(some >> element % 4 * 8 & 255), lanes);
+    const int at = element % 4;
+#if defined(__AVX2__)
+    const __m128i every = _mm_add_epi32(_mm_setr_epi32(-256, -252, -248, -244), _mm_set1_epi32(at));
+    if (at == 1 || at == 2) /* one instruction; another byte's index is negative, which makes it zero */
+#if defined(__AVX512BW__)
+        return (lanes)_mm512_cvtepi32_ps(_mm512_shuffle_epi8((__m512i)some, _mm512_broadcast_i32x4(every)));
+#else
+        return (lanes)_mm256_cvtepi32_ps(
+            _mm256_shuffle_epi8((__m256i)some, _mm256_broadcastsi128_si256(every)));
+#endif
+#endif
+    return __builtin_convertvector((lane_ints)(some >> at * 8 & 255), lanes);
 }
 
-ROICY_INLINE void pairs_bytes_as(const pair_bytes *bytes, const pair_rows *rows, const pair_columns *columns,
-                                 const pair_target *to, const int channels, const int elements,
-                                 const int dtype) {
+ROICY_INLINE void pairs_bytes_as(const pair_rows *rows, const pair_columns *columns, const pair_target *to,
+                                 const int channels, const int elements, const int dtype) {
     const pair_columns of = *columns;
     const real own = rows->weight[0], other = rows->weight[1];
-    const uint64_t *const upper = bytes->pixels[0], *const lower = bytes->pixels[1];
+    const char *const upper = rows->row[0], *const lower = rows->row[1];
     row_finish finishes[PIXEL];
     const pair_target target = pairs_target(to, channels, finishes);
     char *at = to->data;
@@ -253,8 +323,8 @@ ROICY_INLINE void pairs_bytes_as(const pair_bytes *bytes, const pair_rows *rows,
         lane_bits four[2][2];
         const lanes first = lanes_load_own((const char *)(of.weight[0] + q));
         const lanes second = lanes_load_own((const char *)(of.weight[1] + q));
-        load_bytes(upper + q, four[0]);
-        load_bytes(lower + q, four[1]);
+        load_bytes(upper, of.offset + q, four[0]);
+        load_bytes(lower, of.offset + q, four[1]);
         for (int c = 0; c < channels; c++) {
             lanes left = lanes_scale(own, byte_of(four[0], c));
             lanes right = lanes_scale(own, byte_of(four[0], elements + c));
@@ -266,32 +336,19 @@ ROICY_INLINE void pairs_bytes_as(const pair_bytes *bytes, const pair_rows *rows,
     }
 }
 
-ROICY_INLINE void pairs_bytes_of(const pair_bytes *bytes, const pair_rows *rows, const pair_columns *columns,
-                                 const pair_target *to, const int channels, const int dtype) {
+ROICY_INLINE void pairs_bytes_of(const pair_rows *rows, const pair_columns *columns, const pair_target *to,
+                                 const int channels, const int dtype) {
     if (columns->elements == 3)
-        pairs_bytes_as(bytes, rows, columns, to, channels, 3, dtype);
+        pairs_bytes_as(rows, columns, to, channels, 3, dtype);
     else
-        pairs_bytes_as(bytes, rows, columns, to, channels, columns->elements, dtype);
+        pairs_bytes_as(rows, columns, to, channels, columns->elements, dtype);
 }
 
-/* One output row of bytes. Pixels of rows that the last one had, too, are kept. */
-ROICY_NOINLINE void pairs_bytes(const pair_rows *rows, const pair_columns *columns, pair_bytes *bytes,
-                                const pair_target *to) {
+/* One output row of bytes. */
+ROICY_NOINLINE void pairs_bytes(const pair_rows *rows, const pair_columns *columns, const pair_target *to) {
     const int channels = columns->channels;
     pairs_fetch(rows);
-    if (rows->row[0] == bytes->row[1]) {
-        uint64_t *const pixels = bytes->pixels[0];
-        bytes->pixels[0] = bytes->pixels[1];
-        bytes->pixels[1] = pixels;
-        bytes->row[1] = bytes->row[0];
-        bytes->row[0] = rows->row[0];
-    }
-    for (int j = 0; j < 2; j++)
-        if (rows->row[j] != bytes->row[j]) {
-            gather_bytes(rows->row[j], columns, bytes->pixels[j]);
-            bytes->row[j] = rows->row[j];
-        }
-    ROICY_PAIRS_AS(to, channels, pairs_bytes_of, bytes, rows, columns, to)
+    ROICY_PAIRS_AS(to, channels, pairs_bytes_of, rows, columns, to)
 }
 #else
 ROICY_INLINE void pairs_floats(const pair_rows *rows, const pair_columns *columns, real *line,
@@ -299,9 +356,8 @@ ROICY_INLINE void pairs_floats(const pair_rows *rows, const pair_columns *column
     (void)rows, (void)columns, (void)line, (void)to;
 }
 
-ROICY_INLINE void pairs_bytes(const pair_rows *rows, const pair_columns *columns, pair_bytes *bytes,
-                              const pair_target *to) {
-    (void)rows, (void)columns, (void)bytes, (void)to;
+ROICY_INLINE void pairs_bytes(const pair_rows *rows, const pair_columns *columns, const pair_target *to) {
+    (void)rows, (void)columns, (void)to;
 }
 #endif
 

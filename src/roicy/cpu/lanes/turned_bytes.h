@@ -13,20 +13,17 @@
 typedef struct {
     crops_pixel pixel;
     row_finish finishes[PIXEL];
-    uint64_t *pixels[2]; /* upper and lower ones of each sample */
-    char *chunk;         /* the row as whole vectors */
-    ptrdiff_t room;      /* samples, in whole vectors */
-    int finished;        /* whether there are finishes */
+    char *chunk;    /* the row as whole vectors */
+    ptrdiff_t room; /* samples, in whole vectors */
+    int finished;   /* whether there are finishes */
 } turned_bytes;
 
 /* Floats of scratch memory for each sample of the room, which are followed by some. */
-enum { TURNED_BYTES_FLOATS = 2 * 2 + 2 * QUAD, TURNED_BYTES_MORE = 2 * QUAD * LANES };
+enum { TURNED_BYTES_FLOATS = 2 * QUAD, TURNED_BYTES_MORE = 2 * QUAD * LANES };
 
 ROICY_INLINE void turned_bytes_describe(turned_bytes *of, int channels, float *scratch, ptrdiff_t room) {
     crops_describe_pixel(&of->pixel, channels);
-    of->pixels[0] = (uint64_t *)scratch;
-    of->pixels[1] = of->pixels[0] + room;
-    of->chunk = (char *)(of->pixels[1] + room);
+    of->chunk = (char *)scratch;
     of->room = room;
     of->finished = 0;
 }
@@ -50,22 +47,6 @@ ROICY_INLINE int turned_bytes_can(const turned_map *map, ptrdiff_t further) {
 }
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
-ROICY_INLINE void bytes_at(const turned_map *map, ptrdiff_t channel, const turned_samples *samples,
-                           ptrdiff_t count, uint64_t *const pixels[2]) {
-    const char *const source = map->source + channel * map->channel;
-    const int32_t *const offset = samples->offset, *const down = samples->down;
-    uint64_t *const upper = pixels[0], *const lower = pixels[1];
-    for (ptrdiff_t i = 0; i < count; i += 2) {
-        uint64_t two[2], below[2];
-        for (int j = 0; j < 2; j++) {
-            memcpy(two + j, source + offset[i + j], sizeof *two);
-            memcpy(below + j, source + offset[i + j] + down[i + j], sizeof *two);
-        }
-        memcpy(upper + i, two, sizeof two);
-        memcpy(lower + i, below, sizeof below);
-    }
-}
-
 /* Two weights of pixels, the other of which has none where there is no next one. */
 ROICY_INLINE void load_weights(const turned_samples *samples, int row, ptrdiff_t i, lanes weight[2]) {
     const lane_ints none = (lane_ints)lanes_load_own((const char *)(samples->right + i)) == 0;
@@ -75,10 +56,9 @@ ROICY_INLINE void load_weights(const turned_samples *samples, int row, ptrdiff_t
     weight[1] = lanes_where(~none, weight[1]);
 }
 
-ROICY_INLINE void turned_bytes_as(const turned_bytes *of, const turned_samples *samples, ptrdiff_t count,
+ROICY_INLINE void turned_bytes_as(const char *source, const turned_samples *samples, ptrdiff_t count,
                                   const pair_target *to, const int channels, const int elements,
                                   const int dtype) {
-    const uint64_t *const upper = of->pixels[0], *const lower = of->pixels[1];
     row_finish finishes[PIXEL];
     const pair_target target = pairs_target(to, channels, finishes);
     char *at = to->data;
@@ -86,8 +66,10 @@ ROICY_INLINE void turned_bytes_as(const turned_bytes *of, const turned_samples *
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         lane_bits four[2][2];
         lanes weight[2][2];
+        int32_t below[LANES];
+        ROICY_EACH(l) below[l] = samples->offset[i + l] + samples->down[i + l];
         for (int row = 0; row < 2; row++) {
-            load_bytes((row ? lower : upper) + i, four[row]);
+            load_bytes(source, row ? below : samples->offset + i, four[row]);
             load_weights(samples, row, i, weight[row]);
         }
         for (int c = 0; c < channels; c++) {
@@ -100,12 +82,12 @@ ROICY_INLINE void turned_bytes_as(const turned_bytes *of, const turned_samples *
     }
 }
 
-ROICY_INLINE void turned_bytes_of(const turned_bytes *of, const turned_samples *samples, ptrdiff_t count,
+ROICY_INLINE void turned_bytes_of(const char *source, const turned_samples *samples, ptrdiff_t count,
                                   const pair_target *to, int elements, const int channels, const int dtype) {
     if (elements == 3)
-        turned_bytes_as(of, samples, count, to, channels, 3, dtype);
+        turned_bytes_as(source, samples, count, to, channels, 3, dtype);
     else
-        turned_bytes_as(of, samples, count, to, channels, elements, dtype);
+        turned_bytes_as(source, samples, count, to, channels, elements, dtype);
 }
 
 /* A row of samples, into its place in the output. Behind the last one whole vectors of them are there, which read
@@ -121,8 +103,8 @@ ROICY_NOINLINE void turned_bytes_row(const turned_bytes *of, const turned_map *m
     for (int plane = 0; plane < planes; plane++) {
         target.data = of->chunk + plane * target.step;
         target.finishes = of->finished ? of->finishes + plane : NULL;
-        bytes_at(map, plane, samples, of->room, of->pixels);
-        ROICY_PAIRS_AS(&target, each, turned_bytes_of, of, samples, count, &target, elements)
+        ROICY_PAIRS_AS(&target, each, turned_bytes_of, map->source + plane * map->channel, samples, count,
+                       &target, elements)
     }
     if (target.joined) {
         memcpy(to->data + (backwards ? (channels - 1) * to->channel : 0), of->chunk,

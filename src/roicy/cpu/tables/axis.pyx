@@ -17,7 +17,7 @@ from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport SortKey, Window
-from roicy.cpu.tables.samples cimport ALIGN, Sampling, Side, sampling_of
+from roicy.cpu.tables.samples cimport ALIGN, HALF_PIXEL, Sampling, Side, sampling_of
 from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD
 
 cnp.import_array()
@@ -65,15 +65,20 @@ cdef extern from "geometry/cpu.h" nogil:
     Taps taps_into(Lists lists)
     void add_taps(bint single, Side side, Stretch stretch, int p, Sampling sampling, Taps* taps)
     void put_rest(Taps* taps)
+    bint plain_within(bint single, Side side)
     Reach plain_reach(bint single, Side side)
     int plain_taps(bint single, Side side, PlainTaps taps)
+
+
+cdef inline bint is_plain(Side side, Filling* f) noexcept nogil:
+    return f.plain and (f.sampling.rule == ALIGN or plain_within(f.single, side))
 
 
 cdef Reach reach_of(Side side, Filling* f) noexcept nogil:
     cdef Reach reach = Reach(low=side.length, high=-1, room=0)
     cdef Stretch stretch
     cdef int p
-    if f.plain:
+    if is_plain(side, f):
         reach = plain_reach(f.single, side)
         if reach.room:
             return reach
@@ -98,7 +103,7 @@ cdef double get(void* source, bint double_, int64_t i) noexcept nogil:
 
 cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark) noexcept nogil:
     cdef int64_t last = (k + 1) * axis.bins - 1
-    if not (f.plain and fill_plain(axis, k, side, f)):
+    if not (is_plain(side, f) and fill_plain(axis, k, side, f)):
         fill_bins(axis, k, side, f, mark)
     if axis.bin != NULL:
         transpose_taps(axis, k, axis.pixel_start[k], axis.tap_start[last] + axis.tap_count[last], f.double_)
@@ -106,6 +111,9 @@ cdef void fill_axis(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark)
 
 cdef bint fill_plain(Axis* axis, int64_t k, Side side, Filling* f) noexcept nogil:
     cdef int64_t start = axis.pixel_start[k], row = k * axis.bins
+    cdef int p
+    for p in range(axis.bins if axis.outside != NULL else 0):
+        put(axis.outside, f.double_, row + p, 0)
     axis.pixel_count[k] = plain_taps(f.single, side, PlainTaps(
         at=start, start=axis.tap_start + row, count=axis.tap_count + row, position=axis.tap_position,
         pixel=axis.pixels + start, weight=axis.tap_weight, doubles=f.double_))
@@ -230,7 +238,9 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
         single=cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, step=columns * item, sampling=sampling, image=image,
         order=NULL, y=&table.y, x=&table.x, rois=count, height=table.map_height, width=table.map_width,
         by_first_row=purpose == "backward", double_=table.double,
-        plain=sampling.rule == ALIGN and purpose != "backward_rois", keys=keys, length=1, mark=NULL,
+        plain=(purpose != "backward_rois"
+               and (sampling.rule == ALIGN or sampling.rule == HALF_PIXEL and not sampling.nearest)),
+        keys=keys, length=1, mark=NULL,
     )
     run_pieces(note_keys, &filling, pieces, threads)
     table.arrange(keys)

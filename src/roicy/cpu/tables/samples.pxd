@@ -4,7 +4,9 @@ from cython cimport floating
 
 
 cdef extern from "geometry/cpu.h" nogil:
-    enum: ALIGN
+    enum:
+        ALIGN
+        HALF_PIXEL
 
     ctypedef struct Span:
         double count, first, last
