@@ -39,9 +39,12 @@ GCC_CHECKED = {
     "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", "-fstrict-overflow", *SANITIZERS],
 }
 CHECKED = {} if MSVC else GCC_CHECKED
+# "phases" is a release whose kernels tell what their parts take, which takes a few per cent itself.
+BUILDS = ["release", "phases", *CHECKED]
 BUILD = os.environ.get("ROICY_BUILD") or "release"
-if BUILD not in ("release", *CHECKED):
-    sys.exit(f"ROICY_BUILD={BUILD!r} is no build; known here are {', '.join(['release', *CHECKED])}")
+if BUILD not in BUILDS:
+    sys.exit(f"ROICY_BUILD={BUILD!r} is no build; known here are {', '.join(BUILDS)}")
+MACROS = ["ROICY_CHECKS"] if BUILD in CHECKED else ["ROICY_PHASES"] if BUILD == "phases" else []
 
 GCC_LEVELS = {
     "v3": ["-mavx2", "-mfma", "-mf16c", "-mbmi2"],
@@ -106,7 +109,7 @@ def extension(name, source, flags=(), macros=()):
         define_macros=[
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
-            *((macro, None) for macro in (*macros, *(["ROICY_CHECKS"] if BUILD in CHECKED else []))),
+            *((macro, None) for macro in (*macros, *MACROS)),
         ],
         # what a source includes, too: it is how that gets into a source distribution
         depends=[str(path) for pattern in ("*.pyx", "*.pxd", "*.h") for path in PACKAGE.rglob(pattern)],

@@ -16,12 +16,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import traffic
 from boxes import upright
 from clocks import Cpu, Gpu, Waits, bandwidth, handing_over
 from peers_torch import torchvision_pooler
 
-from roicy._cli import calls
+from roicy._cli import calls, traffic
 from roicy._cli.terminal import print_table
 from roicy._cli.workloads import select
 from roicy.cuda import state

@@ -48,7 +48,7 @@ def rows(*values):
 
 def test_pixels_that_samples_touch(gpu):
     """A box from 4 to 12 in two bins of one sample: samples at 5.5 and 9.5, each between two pixels."""
-    from traffic import touched_pixels
+    from roicy._cli.traffic import touched_pixels
 
     assert touched_pixels(workload(), rows([0, 4, 4, 12, 12])) == 4 * 4
     assert touched_pixels(workload(), rows([0, 4, 4, 12, 12], [0, 4, 4, 12, 12])) == 16
@@ -58,7 +58,7 @@ def test_pixels_that_samples_touch(gpu):
 
 
 def test_pixels_at_the_border(gpu):
-    from traffic import touched_pixels
+    from roicy._cli.traffic import touched_pixels
 
     assert touched_pixels(workload(), rows([0, 26, 16, 30, 20])) == 4 * 4
     assert touched_pixels(workload(operator="roi_pool"), rows([0, 28, 18, 40, 40])) == 2 * 2
@@ -66,7 +66,7 @@ def test_pixels_at_the_border(gpu):
 
 def test_pixels_of_bins_that_have_maps_of_their_own(gpu):
     """Four bins of 2 x 2 pixels each; of whole pixels 4 to 12, each of 5 x 5, some of them shared."""
-    from traffic import least_bytes, touched_pixels
+    from roicy._cli.traffic import least_bytes, touched_pixels
 
     box = rows([0, 4, 4, 12, 12])
     align = workload(operator="ps_roi_align", input_shape=(2, 12, 20, 30))
@@ -78,7 +78,7 @@ def test_pixels_of_bins_that_have_maps_of_their_own(gpu):
 
 def test_pixels_of_a_pyramid(gpu):
     """A box on each map, at 4.5 to 12.5 and at 0.5 to 15.5, which reaches beyond the ten rows of that."""
-    from traffic import least_bytes, touched_pixels
+    from roicy._cli.traffic import least_bytes, touched_pixels
 
     pyramid = workload(operator="multi_scale_roi_align", levels=2)
     boxes = rows([0, 18, 18, 50, 50], [1, 4, 4, 124, 124])
@@ -98,7 +98,7 @@ def test_maps_of_a_pyramid_are_parts_of_one_row():
 
 @pytest.mark.parametrize("angle", [0, 90, 180, -90])
 def test_rotated_boxes_at_right_angles_touch_as_many_as_upright_ones(gpu, angle):
-    from traffic import touched_pixels
+    from roicy._cli.traffic import touched_pixels
 
     upright = touched_pixels(workload(), rows([0, 4, 4, 12, 12]))
     rotated = workload(operator="roi_align_rotated")
@@ -106,7 +106,7 @@ def test_rotated_boxes_at_right_angles_touch_as_many_as_upright_ones(gpu, angle)
 
 
 def test_bytes_of_passes(gpu):
-    from traffic import least_bytes
+    from roicy._cli.traffic import least_bytes
 
     boxes, touched, maps, out = rows([0, 4, 4, 12, 12]), 16 * 3 * 4, 2 * 3 * 20 * 30 * 4, 3 * 2 * 2 * 4
     align, pool = workload(), workload(operator="roi_pool")
@@ -388,3 +388,20 @@ sys.argv = ["gpu.py", "--help"]
 gpu.main()
 """
     assert "--dry" in run_python(source)
+
+
+def test_multiply_adds_of_passes(gpu):
+    """Two rows and two columns of two taps each: four rows of four pixels, then two rows of four taps."""
+    from roicy._cli.traffic import multiply_adds
+
+    box = rows([0, 4, 4, 12, 12])
+    assert multiply_adds(workload(), "forward", box) == 3 * (4 * 4 + 2 * 4)
+    assert multiply_adds(workload(), "box gradient", box) == 3 * 3 * (4 * 4 + 2 * 4)
+    assert multiply_adds(workload(sampling_ratio=0), "forward", box) == 3 * (10 * 9 + 2 * 10)
+    pool = workload(operator="roi_pool")
+    assert multiply_adds(pool, "forward", box) == 3 * (10 * 9 + 2 * 10)
+    assert multiply_adds(pool, "backward", box) == 3 * 2 * 2
+    turned = workload(operator="roi_align_rotated")
+    assert multiply_adds(turned, "forward", rows([0, 8, 8, 8, 8, 1e-4])) == 3 * 4 * 4
+    pyramid = workload(operator="multi_scale_roi_align", levels=2)
+    assert multiply_adds(pyramid, "forward", rows([0, 18, 18, 50, 50])) == 3 * (4 * 4 + 2 * 4)

@@ -6,13 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import roicy
-from roicy import _cli
-from roicy._cli import bench, terminal
+from roicy import _cli, cpu
+from roicy._cli import bench, calls, phases, terminal
+from roicy._cli.workloads import select
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +83,52 @@ def test_the_bench_keeps_what_it_has(columns, on_terminal, timed):
     printed = shown.getvalue()
     assert printed.index("one_box") < printed.index("12.300") < printed.index("pool_7x7")
     assert "interrupted: 1 of 3 workloads" in printed
+
+
+class TellingKernels:
+    """What kernels of a build that tells phases have, without their kernels."""
+
+    def __init__(self):
+        self.asked = time.perf_counter()
+
+    def phases(self):
+        since, self.asked = self.asked, time.perf_counter()
+        elapsed = self.asked - since
+        return [0.5 * elapsed, 0.25 * elapsed, 0, 0, 0, 0.25 * elapsed]
+
+    def peak(self, rounds):
+        return rounds
+
+
+def test_the_parts_of_a_call_are_all_of_it(monkeypatch, capsys):
+    kernels = TellingKernels()
+    monkeypatch.setattr(phases, "_kernels", lambda: kernels)
+    functions = {name: getattr(cpu, name) for name in cpu.__all__}
+    assert _cli.main(["bench", "--phases", "--only", "one_box,pyramid_7x7_sr2", "--rounds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines if " forward " in line or " backward " in line]
+    assert len(rows) == 4
+    for _, _, *numbers in rows:
+        _, _, call, *parts = map(float, numbers)
+        assert sum(parts) == pytest.approx(call, abs=0.05)
+        assert parts[0] > 0 and parts[2] == pytest.approx(call / 4, abs=0.02)
+    assert functions == {name: getattr(cpu, name) for name in cpu.__all__}
+
+
+@pytest.mark.skipif(os.environ.get("ROICY_BUILD") == "phases", reason="of builds that do not tell")
+def test_a_release_tells_no_phases(capsys):
+    assert _cli.main(["bench", "--phases", "--only", "one_box"]) == 1
+    assert "ROICY_BUILD=phases" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.environ.get("ROICY_BUILD") != "phases", reason="for ROICY_BUILD=phases")
+def test_kernels_tell_their_phases(monkeypatch):
+    workload = next(iter(select(["pyramid_7x7_sr2"])))
+    rng = np.random.default_rng(1)
+    for make in calls.passes(workload).values():
+        call = make(workload)(workload.features(rng), workload.boxes(rng), workload.grad_output(rng))
+        parts = phases.timed_parts(call, 1)
+        assert all(parts[name] > 0 for name in ("arguments", "tables", "load", "rows", "columns"))
 
 
 def test_a_row_is_begun_before_it_is_known(capsys):

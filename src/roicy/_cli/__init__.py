@@ -73,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--threads", type=_threads, default=1, metavar="N", help="threads [%(default)s]")
     bench.add_argument("--rounds", type=_positive, default=7, metavar="N", help="timed rounds [%(default)s]")
     bench.add_argument("--only", type=_workloads, metavar="NAME[,NAME]", help="workloads to run [all]")
+    bench.add_argument(
+        "--phases",
+        action="store_true",
+        help="what parts of a call take, on one thread; needs a build that tells",
+    )
     bench.set_defaults(run=_bench)
     return parser
 
@@ -137,6 +142,9 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 def _bench(chosen: argparse.Namespace) -> int:
     from roicy._cli.bench import bench
+    from roicy._cli.phases import bench_phases
     from roicy._cli.workloads import select
 
+    if chosen.phases:
+        return bench_phases(chosen.only or select(None), chosen.rounds)
     return bench(chosen.only or select(None), chosen.threads, chosen.rounds)

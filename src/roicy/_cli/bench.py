@@ -22,7 +22,7 @@ COLUMNS = ("forward", "with argmax", "backward", "box gradient")
 def bench(workloads: Iterable[Workload], threads: int = 1, rounds: int = 7) -> int:
     """Time the passes of each workload, print each as it comes, and return the exit status."""
     workloads = list(workloads)
-    _print_wrapped(f"milliseconds per call, median of {rounds}; {describe(threads)}")
+    print_wrapped(f"milliseconds per call, median of {rounds}; {describe(threads)}")
     print()
     names = [workload.name for workload in workloads]
     lines = Lines(["workload", *(f">{name}" for name in COLUMNS)], [max(map(len, names)), 7, 7, 7, 7])
@@ -43,7 +43,7 @@ def bench(workloads: Iterable[Workload], threads: int = 1, rounds: int = 7) -> i
         print(f"\n\ninterrupted: {len(done)} of {len(workloads)} workloads were timed")
     print()
     for workload in done:
-        _print_wrapped(f"{workload.name}: {workload.about}")
+        print_wrapped(f"{workload.name}: {workload.about}")
     return 0 if len(done) == len(workloads) else 130
 
 
@@ -54,7 +54,8 @@ def describe(threads: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}, CPU level {cpu.level()}"
 
 
-def _print_wrapped(text: str) -> None:
+def print_wrapped(text: str) -> None:
+    """Print lines no longer than the terminal."""
     print(*textwrap.wrap(text, get_terminal_size().columns - 1, subsequent_indent="  "), sep="\n", flush=True)
 
 

@@ -28,6 +28,7 @@ from roicy.cpu.apply.term_runs cimport (
 from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, store_pixels, view_of, zero_row
 from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
+from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.work cimport CACHE_LINE, Scratch, Task, Team, Work
@@ -99,7 +100,9 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
             while p < call.ph:
                 group = min(GROUP, call.ph - p)
                 of_bins.first = bins + p * <ptrdiff_t> call.pw
+                phase_enter(PHASE_COLUMNS)
                 pass_columns(&of_bins, group, &pixels, across.count, blended + p * <ptrdiff_t> across.count, 0)
+                phase_enter(PHASE_OTHER)
                 p += group
         column = touched_columns(&across)
         for i in range(down.count):
@@ -111,8 +114,10 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
                         continue
                 check_inside(down.pixel[i], stored, cleared)
                 check_inside(cleared - stored, 0, call.ring + 1)
+                phase_enter(PHASE_ROWS)
                 pass_rows_back(blended, across.count, &bins_of_row, column, across.count, <const lanes**> scratch.tap,
                                tile + down.pixel[i] % call.ring * out.columns + across.pixel[0])
+                phase_enter(PHASE_OTHER)
     store_rows(call, out, task, tile, &pieces, &stored, cleared, task.bottom)
 
 

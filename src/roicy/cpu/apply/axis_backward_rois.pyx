@@ -24,6 +24,7 @@ from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
 from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, view_of
 from roicy.cpu.lanes.lanes cimport LANES, PIECE, lane_rows, lanes, lanes_join, lanes_restore, lanes_zero, real
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots, tap_list, tap_lists
+from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.lanes.piles cimport CHAIN, piles_add_products, piles_add_weighted
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
@@ -108,12 +109,16 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
             if task.bin >= 0:
                 spread_bin(x, k, at.q, &across, bins[0], spread)
             else:
+                phase_enter(PHASE_COLUMNS)
                 pass_columns(&of_bins, group, &pixels, count, spread, 0)
+                phase_enter(PHASE_OTHER)
             for r in range(group):
                 first = y.tap_start[k * call.ph + p + r]
                 bin = bin_at(y, k * call.ph + p + r)
+                phase_enter(PHASE_ROWS)
                 pass_rows_and_dots(scratch.row, &bin, column, count, spread + r * <ptrdiff_t> count,
                                    <const lanes**> scratch.tap, blended + across.first + r * <ptrdiff_t> count, dots)
+                phase_enter(PHASE_OTHER)
                 held += bin.count
                 if pieces and held > PIECE:
                     sums[1] = lanes_join(start, sums[1], lost + 1)
@@ -124,9 +129,13 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                                    lost + 1)
                 piles_add_weighted(<const real*> y.tap_slope_end + first, dots, bin.count, pieces, &end, sums + 3,
                                    lost + 3)
+            phase_enter(PHASE_COLUMNS)
             pass_columns(&of_blended, group, &from_start, at.columns, moved, 0)
+            phase_enter(PHASE_OTHER)
             piles_add_products(moved, bins + b, group * <int64_t> at.columns, pieces, sums, lost)
+            phase_enter(PHASE_COLUMNS)
             pass_columns(&of_blended, group, &from_end, at.columns, moved, 0)
+            phase_enter(PHASE_OTHER)
             piles_add_products(moved, bins + b, group * <int64_t> at.columns, pieces, sums + 2, lost + 2)
             p += group
         sums[1] = lanes_join(start, sums[1], lost + 1)

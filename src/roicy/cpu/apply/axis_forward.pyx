@@ -28,6 +28,7 @@ from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
 from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, planes_of, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, PIECE, lane_rows, lanes, lanes_blend_block, lanes_zero, planes, real
 from roicy.cpu.lanes.passes cimport GROUP, pass_bin, pass_columns, pass_rows, tap_list, tap_lists
+from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
@@ -98,12 +99,15 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
         if task.bin >= 0 and not call.direct:
             bin_rows, bin_columns = bin_at(y, k * call.ph + p), bin_at(x, k * call.pw + at.q)
             if bin_rows.count <= PIECE and bin_columns.count <= PIECE:
+                phase_enter(PHASE_ROWS)
                 pass_bin(scratch.row, &bin_rows, &bin_columns, across.pixel, across.first, depth,
                          <lanes*> scratch.bins, out.block)
+                phase_enter(PHASE_OTHER)
                 store_bins(&out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels, 0, 1)
                 p += 1
         while p < at.p + at.rows:
             group = min(call.group, at.p + at.rows - p)
+            phase_enter(PHASE_ROWS)
             if call.direct:
                 for r in range(group):
                     blend_planes(view, y, k * call.ph + p + r, &across, scratch, task.channels,
@@ -113,7 +117,9 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
                 pass_rows(scratch.row, group, &bins, column, depth, count * <ptrdiff_t> depth,
                           <const lanes**> scratch.tap, blended + across.first * depth)
             bins = bins_from(x, k * call.pw + at.q, x.tap_weight)
+            phase_enter(PHASE_COLUMNS)
             pass_columns(&rows, group, &bins, at.columns, <lanes*> scratch.bins + held * at.columns, out.block)
+            phase_enter(PHASE_OTHER)
             p += group
             held += group
             if held >= out.rows_at_once or p == at.p + at.rows:

@@ -6,6 +6,8 @@ most of the wheel, and of the time that it takes to build. Names are those of on
 
 cimport numpy as cnp
 
+from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_SUMS, PHASES, PHASES_TOLD, phase_enter, phase_peak, phase_ticks
+
 cnp.import_array()
 
 include "axis_forward.pyx"
@@ -26,3 +28,21 @@ include "range_backward.pyx"
 include "mask_paste.pyx"
 include "mask_runs.pyx"
 include "quad_forward.pyx"
+
+
+def phases():
+    """Return what each phase took since this was asked before, in ticks; see ``phases.h``. None in other builds."""
+    cdef int i
+    if not PHASES_TOLD:
+        return None
+    phase_enter(PHASE_OTHER)
+    ticks = [phase_ticks[i] for i in range(PHASES)]
+    for i in range(PHASES):
+        phase_ticks[i] = 0
+    return ticks
+
+
+def peak(rounds):
+    """Do multiply-adds as fast as they can be, in such a build, and return how many."""
+    phase_peak(rounds)
+    return rounds * PHASE_SUMS * LANES

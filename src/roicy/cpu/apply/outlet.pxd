@@ -8,6 +8,7 @@ cimport numpy as cnp
 
 from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes
+from roicy.cpu.lanes.phases cimport PHASE_STORE, PHASE_TURN, phase_enter
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.tuning cimport STREAM_BYTES, WHOLE_BINS
 
@@ -43,11 +44,12 @@ cdef inline void store_bins(Outlet* outlet, const lanes* bins, char* chunk, int6
     cdef View* out = &outlet.view
     cdef char* target = block_at(out, roi, channel) + p * out.row
     cdef int64_t count = rows * out.columns, r
-    cdef int first = 0, some
+    cdef int first = 0, some, before
     check_inside(p, 0, out.rows)
     check_inside(p + rows, 0, out.rows + 1)
     check_inside(rows, 0, outlet.rows_at_once + 1)
     cdef bint chunked = outlet.chunked and count > 1
+    before = phase_enter(PHASE_TURN if chunked else PHASE_STORE)
     while first < channels:
         some = min(LANES, channels - first)
         if count == 1:
@@ -62,9 +64,10 @@ cdef inline void store_bins(Outlet* outlet, const lanes* bins, char* chunk, int6
                              1, False)
         first += LANES
         bins += outlet.block
-    if not chunked:
-        return
-    if outlet.stream:
-        lanes_stream_bytes(target, chunk, channels * count * out.size)
-    else:
-        memcpy(target, chunk, channels * count * out.size)
+    if chunked:
+        phase_enter(PHASE_STORE)
+        if outlet.stream:
+            lanes_stream_bytes(target, chunk, channels * count * out.size)
+        else:
+            memcpy(target, chunk, channels * count * out.size)
+    phase_enter(before)

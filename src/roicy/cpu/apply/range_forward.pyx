@@ -23,6 +23,7 @@ from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_int, lane_ints, lane_rows,
 from roicy.cpu.lanes.maxima cimport (
     NOWHERE, argmax_out, ints_fill, max_rows, maxima, pass_max_columns, pass_max_rows, range_lists,
 )
+from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.range cimport Ranges, RangeTable
@@ -86,11 +87,14 @@ cdef void range_forward_task(void* settled, Task* task, Scratch* scratch) noexce
             group = min(call.group, call.ph - p)
             if width:
                 down = bins_of(call.y, k * call.ph + p)
+                phase_enter(PHASE_ROWS)
                 pass_max_rows(scratch.row, group, &down, <lane_int> (window.top * view.columns + window.left),
                               <lane_int> view.columns, width * depth, &rows)
                 along = bins_of(call.x, k * call.pw)
+                phase_enter(PHASE_COLUMNS)
                 pass_max_columns(&from_rows, group, &along, call.pw, bins + held * call.pw, argmax + held * call.pw,
                                  call.out.block)
+                phase_enter(PHASE_OTHER)
             if not whole:
                 empty_bins(call, k, p, group, depth, width == 0, bins + held * call.pw, argmax + held * call.pw)
             p += group

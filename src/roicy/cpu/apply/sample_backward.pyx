@@ -27,6 +27,7 @@ from roicy.cpu.apply.view cimport (
 )
 from roicy.cpu.lanes.gathering cimport bin_taps, offset_range, pass_spread, pass_spread_piles, pass_spread_within
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, OWN, lanes
+from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.lanes.piles cimport piles_finish
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.work cimport CACHE_LINE, Scratch, Task, Team, Work
@@ -92,6 +93,7 @@ cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noex
         within = offset_range(low=(top - window.top) * out.columns - window.left,
                               high=(bottom - window.top) * out.columns - window.left)
         corner = sheet_at(&sheet, scratch.tile, window.top, window.left)
+        phase_enter(PHASE_ROWS)
         if samples.ever_full[k - samples.first]:
             for row in range(top, bottom):
                 use_row(call, &sheet, scratch.tile, used, row)
@@ -101,6 +103,7 @@ cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noex
             pass_spread(corner, &taps, call.depth, bins, call.block)
         else:
             pass_spread_within(corner, &taps, call.depth, bins, call.block, &within)
+        phase_enter(PHASE_OTHER)
     finish_rows(call, task, &sheet, scratch.tile, used, &stored, task.bottom)
 
 

@@ -19,6 +19,7 @@ from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
 from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
 from roicy.cpu.lanes.gathering cimport pass_gather_bin_slopes, pass_gather_slopes
 from roicy.cpu.lanes.lanes cimport LANES, lanes, real
+from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.runtime.work cimport Scratch, Task, Work
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.rotated cimport Point
@@ -73,6 +74,7 @@ cdef void sample_backward_rois_task(void* settled, Task* task, Scratch* scratch)
         at = samples.tap_start[k - samples.first]
         taps = samples.tap_count + (k - samples.first) * count
         corner = sheet_at(&sheet, scratch.tile, window.top, window.left)
+        phase_enter(PHASE_ROWS)
         if call.slopes:
             slope = <const real*> (samples.slope if call.slopes == BIN_SLOPES else samples.weight) + at * call.slopes
             pass_gather_bin_slopes(corner, samples.offset + at, slope, taps, <int> count, bins,
@@ -81,6 +83,7 @@ cdef void sample_backward_rois_task(void* settled, Task* task, Scratch* scratch)
             pass_gather_slopes(corner, samples.offset + at, <const real*> samples.slope + at * SLOPES, taps,
                                <int> count, bins, total)
             note_part(&call.parts, k, task.channel, total, 1)
+        phase_enter(PHASE_OTHER)
 
 
 def sample_backward_rois(SampleTable table, cnp.ndarray grad_output, cnp.ndarray features, cnp.ndarray grad_boxes,

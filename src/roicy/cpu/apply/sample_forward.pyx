@@ -21,6 +21,7 @@ from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
 from roicy.cpu.apply.view cimport View, block_at, is_tile, view_of, write_invalid
 from roicy.cpu.lanes.gathering cimport bin_taps, pass_gather, pass_gather_runs
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
+from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.sample cimport MERGED_FROM, SampleChunk, Samples, SampleTable
@@ -74,8 +75,10 @@ cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexc
         while p < call.out.view.rows:
             rows = min(<int64_t> call.out.rows_at_once, call.out.view.rows - p)
             some = taps_from(samples, at, taps + p * columns, <int> (rows * columns))
+            phase_enter(PHASE_ROWS)
             at += pass_gather(sheet_at(&sheet, scratch.tile, window.top, window.left), &some, call.depth, bins,
                               call.out.block)
+            phase_enter(PHASE_OTHER)
             store_bins(&call.out, bins, scratch.chunk, call.order[k], task.channel, task.channels, p, rows)
             p += rows
         if overflow_noted():

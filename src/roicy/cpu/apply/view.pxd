@@ -10,6 +10,7 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
+from roicy.cpu.lanes.phases cimport PHASE_LOAD, PHASE_STORE, phase_enter
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.lanes.lanes cimport (
     BFLOAT16, BOOL, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, INT16, INT8, LANES, LINE_LANES, OWN, UINT16, UINT8,
@@ -104,10 +105,10 @@ cdef inline void load_pixels(View* view, const char* source, int channels, int64
     # vectors one
     cdef planes source_planes = planes_of(view, channels)
     cdef int64_t i = 0
-    cdef int c
+    cdef int c, before = phase_enter(PHASE_LOAD)
     if not view.pixels_joined:
         lanes_load_pixels(&source_planes, source, view.column, count, target, stride)
-        return
+        i = count
     while i < count:
         if i + LANES <= count and i * view.size % 64 == 0:
             for c in range(channels):
@@ -115,6 +116,7 @@ cdef inline void load_pixels(View* view, const char* source, int channels, int64
         lanes_load_block(&source_planes, source + i * view.size, <int> min(LANES, count - i), target + i * stride,
                          stride)
         i += LANES
+    phase_enter(before)
 
 
 cdef inline void store_pixels(View* view, char* target, int channels, int64_t count, const lanes* source, int stride,
@@ -122,11 +124,11 @@ cdef inline void store_pixels(View* view, char* target, int channels, int64_t co
     # The way back. To stream, the planes must lie whole cache lines apart and hold elements of type real.
     cdef planes target_planes = planes_of(view, channels)
     cdef int64_t i = 0
-    cdef int part
+    cdef int part, before = phase_enter(PHASE_STORE)
     if not view.pixels_joined:
         lanes_store_pixels(source, stride, &target_planes, target, view.column, count)
-        return
-    if stream:
+        i = count
+    elif stream:
         part = <int> min(count, ((64 - (<size_t> target & 63)) & 63) // view.size)
         while i < part:
             lanes_store_block(source + i * stride, stride, &target_planes, target + i * view.size,
@@ -140,17 +142,19 @@ cdef inline void store_pixels(View* view, char* target, int channels, int64_t co
         lanes_store_block(source + i * stride, stride, &target_planes, target + i * view.size,
                           <int> min(LANES, count - i))
         i += LANES
+    phase_enter(before)
 
 
 cdef inline void zero_row(View* view, char* target, int channels) noexcept nogil:
     cdef int64_t i
-    cdef int c
+    cdef int c, before = phase_enter(PHASE_STORE)
     for c in range(channels):
         if view.pixels_joined:
             memset(target + c * view.channel, 0, view.columns * view.size)
         else:
             for i in range(view.columns):
                 element_store(0, target + c * view.channel + i * view.column, view.dtype)
+    phase_enter(before)
 
 
 cdef inline void write_invalid(RoiTable table, View* out) noexcept nogil:
