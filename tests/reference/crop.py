@@ -195,19 +195,17 @@ def crop_and_resize_backward_boxes(
             box[1:], height, width, grad_output.shape[1:3], **geometry(**options)
         )
         grad = grad_output[k] / std
-        whole = surrounded(image, fill)
+        above = image - fill
         pairs = [(y, x_low), (y_low, x), (y, x_high), (y_high, x)]
-        # what is outside has the same value everywhere: its weights are what is left of 1, and move as such
+        # all that is outside has one value: its weight is what is left of 1, and moves as such
         for column, (down, along) in enumerate(pairs, 1):
-            moved = _with_outside(down, along, height, width)
-            grad_boxes[k, column] = np.einsum("pqyx,yxc,pqc->", moved, whole, grad)
-            terms[k, column] = np.einsum("pqyx,yxc,pqc->", abs(moved), abs(whole), abs(grad))
+            down, along = down[:, :height], along[:, :width]
+            grad_boxes[k, column] = _sum(down, above, along, grad)
+            outside = np.outer(down.sum(axis=1), along.sum(axis=1))
+            terms[k, column] = _sum(abs(down), abs(image), abs(along), abs(grad))
+            terms[k, column] += (abs(outside)[:, :, None] * np.abs(fill) * abs(grad)).sum()
     return grad_boxes, terms
 
 
-def _with_outside(down, along, height, width):
-    # what each pixel's weight in each bin is moved by: that of the outside, by as much the other way
-    moved = np.einsum("py,qx->pqyx", down, along)
-    moved[:, :, height, :] = moved[:, :, :, width] = 0
-    moved[:, :, height, width] = -moved[:, :, :height, :width].sum(axis=(2, 3))
-    return moved
+def _sum(down, image, along, grad):
+    return np.einsum("py,yxc,qx,pqc->", down, image, along, grad, optimize="optimal")
