@@ -87,6 +87,9 @@ cdef enum:
     MOST_BLOCKS_TOGETHER = 4
     # Bytes that the loader of a tile fetches planes ahead: four cache lines of each, in box and c4.
     PREFETCH_BYTES = 256
+    # Bytes of the next RoI's gradient, of a block of channels, up to which they are fetched while a RoI's is sent back:
+    # half the first-level cache. Those of box are 3 kB, of c4 12; box took 0.93 of the time that way, c4 0.98.
+    FETCHED_BINS_BYTES = 1 << 14
     # Bins of a RoI up to which they are stored at once, else a group of rows at a time: masks (14 x 14, 28 x 28) are
     # one piece, the lanes of 1024 bins are 64 kB.
     WHOLE_BINS = 1024

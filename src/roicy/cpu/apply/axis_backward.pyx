@@ -25,7 +25,7 @@ from roicy.cpu.apply.term_runs cimport (
     Pieces, Runs, begin_runs, count_window, end_runs, finish_row, free_runs, join_runs, no_runs, note_window,
     pieces_bytes, pieces_in, start_image,
 )
-from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, store_pixels, view_of, zero_row
+from roicy.cpu.apply.view cimport View, bins_apart, block_at, fetch_bins, load_bins, store_pixels, view_of, zero_row
 from roicy.cpu.lanes.lanes cimport LANES, OWN, PIECE, lane_rows, lanes
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_back, tap_list, tap_lists
 from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
@@ -92,6 +92,9 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
             continue
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel) + first_bin,
                   task.channels, <lanes*> scratch.bins)
+        if k + 1 < task.last:
+            fetch_bins(&call.grad_output, block_at(&call.grad_output, call.order[k + 1], task.channel) + first_bin,
+                       task.channels)
         if task.bin >= 0:
             spread_bin(x, k, at.q, &across, bins[0], blended + at.p * <ptrdiff_t> across.count)
         else:

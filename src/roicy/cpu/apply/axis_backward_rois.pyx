@@ -21,7 +21,7 @@ from roicy.cpu.apply.axis_taps cimport (
 )
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
-from roicy.cpu.apply.view cimport View, bins_apart, block_at, load_bins, view_of
+from roicy.cpu.apply.view cimport View, bins_apart, block_at, fetch_bins, load_bins, view_of
 from roicy.cpu.lanes.lanes cimport LANES, PIECE, lane_rows, lanes, lanes_join, lanes_restore, lanes_zero, real
 from roicy.cpu.lanes.passes cimport GROUP, pass_columns, pass_rows_and_dots, tap_list, tap_lists
 from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
@@ -91,6 +91,9 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                      sizeof(lanes), ring.rows, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel) + first_bin,
                   task.channels, bins)
+        if k + 1 < task.last:
+            fetch_bins(&call.grad_output, block_at(&call.grad_output, call.order[k + 1], task.channel) + first_bin,
+                       task.channels)
         for j in range(4):
             sums[j] = lost[j] = lanes_zero()
         start = end = lanes_zero()

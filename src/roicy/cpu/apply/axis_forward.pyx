@@ -22,7 +22,7 @@ from roicy.cpu.apply.axis_taps cimport (
     Bins, Touched, bin_at, bins_from, task_bins, touched_columns, touched_pixels, touched_rows,
 )
 from roicy.cpu.apply.finish cimport Finish, finish_channels, finish_of, finish_outside, outside_of
-from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
 from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, planes_of, view_of, write_invalid
@@ -94,6 +94,8 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             check_held(call.window + k, &ring)
             touched_rows(&down, &across, scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes),
                          ring.columns * depth * sizeof(lanes), depth * sizeof(lanes), ring.rows, scratch.row)
+        if k + 1 < task.last and task.bin < 0:
+            fetch_ends(&out, call.order[k + 1], task.channel, task.channels)
         held = 0
         p = at.p
         if task.bin >= 0 and not call.direct:

@@ -19,7 +19,7 @@ from roicy.cpu.apply.term_runs cimport (
     Pieces, Runs, begin_runs, end_runs, finish_row, free_runs, join_runs, no_runs, note_window, pieces_bytes, pieces_in,
     start_image, use_sums,
 )
-from roicy.cpu.apply.view cimport View, block_at, load_bins, store_pixels, view_of
+from roicy.cpu.apply.view cimport View, block_at, fetch_bins, load_bins, store_pixels, view_of
 from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, lane_int, lane_ints, lanes, lanes_join, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport NOWHERE, chosen_pixels, ints_fill, pass_chosen, sample_axis
 from roicy.cpu.runtime.checks cimport check_inside
@@ -139,6 +139,9 @@ cdef void grid_backward_task(void* settled, Task* task, Scratch* scratch) noexce
             continue
         load_bins(gradient, block_at(gradient, call.order[k], task.channel), task.channels, bins)
         load_argmax(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, argmax)
+        if k + 1 < task.last:
+            fetch_bins(gradient, block_at(gradient, call.order[k + 1], task.channel), task.channels)
+            fetch_bins(&call.argmax, block_at(&call.argmax, call.order[k + 1], task.channel), task.channels)
         to.top, to.bottom = task.top - window.top, task.bottom - window.top
         to.tile = tile + window.left - to.top * out.columns
         to.lost = NULL

@@ -15,7 +15,7 @@ import numpy as np
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.apply.grid_samples cimport samples_of
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
-from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
+from roicy.cpu.apply.view cimport View, block_at, fetch_bins, load_bins, view_of
 from roicy.cpu.lanes.lanes cimport LANES, lane_int, lane_ints, lanes, lanes_join, lanes_restore, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport NOWHERE, ints_fill, pass_chosen_slopes, sample_axis, sample_share
 from roicy.cpu.runtime.memory cimport bytes_of
@@ -80,6 +80,9 @@ cdef void grid_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
         window_rows(window, &ring, scratch.tile, scratch.row)
         load_bins(&call.grad_output, block_at(&call.grad_output, call.order[k], task.channel), task.channels, bins)
         load_argmax(&call.argmax, block_at(&call.argmax, call.order[k], task.channel), task.channels, argmax)
+        if k + 1 < task.last:
+            fetch_bins(&call.grad_output, block_at(&call.grad_output, call.order[k + 1], task.channel), task.channels)
+            fetch_bins(&call.argmax, block_at(&call.argmax, call.order[k + 1], task.channel), task.channels)
         for q in range(x.bins):
             along = samples_of(x, k * x.bins + q)
             for j in range(min(along.count, <int> ALL_SAMPLES)):

@@ -17,7 +17,7 @@ from libc.stdint cimport int32_t, int64_t
 cimport numpy as cnp
 
 from roicy.cpu.apply.grid_samples cimport samples_of
-from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_int, lane_ints, lane_rows, lanes, lanes_zero, real
@@ -66,6 +66,10 @@ cdef void grid_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
                 ring.depth = depth
             load_rows(view, source, task.channels, window.bottom, &ring, <lanes*> scratch.tile)
             window_rows(window, &ring, scratch.tile, scratch.row)
+        if k + 1 < task.last:
+            fetch_ends(&call.out, call.order[k + 1], task.channel, task.channels)
+            if call.with_argmax:
+                fetch_ends(&call.argmax, call.order[k + 1], task.channel, task.channels)
         held = 0
         for p in range(call.ph):
             row_of_bins(call, k, p, depth, scratch, bins + held * call.pw, argmax + held * call.pw)

@@ -7,7 +7,9 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
-from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes
+from roicy.cpu.lanes.lanes cimport (
+    LANES, lanes, lanes_prefetch, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes,
+)
 from roicy.cpu.lanes.phases cimport PHASE_STORE, PHASE_TURN, phase_enter
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.tuning cimport STREAM_BYTES, WHOLE_BINS
@@ -36,6 +38,20 @@ cdef inline Outlet outlet_for(cnp.ndarray out, int group):
 cdef inline size_t bins_bytes(Outlet* outlet, int depth) noexcept:
     # Bytes of the bins that are stored together, as lanes of `depth` blocks of channels.
     return depth * <size_t> outlet.block * sizeof(lanes)
+
+
+cdef inline void fetch_ends(Outlet* outlet, int64_t roi, int64_t channel, int channels) noexcept nogil:
+    # The cache lines come of which a RoI's chunk has a part: it is stored, not streamed, and a store that waits for
+    # memory holds up all that follow. NumPy's large arrays begin 16 bytes behind a line.
+    cdef View* out = &outlet.view
+    cdef int64_t size = channels * out.rows * out.columns * out.size
+    cdef const char* target = block_at(out, roi, channel)
+    if not outlet.stream or not outlet.chunked or size <= 64:
+        return
+    if <size_t> target % 64:
+        lanes_prefetch(target)
+    if <size_t> (target + size) % 64:
+        lanes_prefetch(target + size - 1)
 
 
 cdef inline void store_bins(Outlet* outlet, const lanes* bins, char* chunk, int64_t roi, int64_t channel, int channels,

@@ -16,7 +16,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_int, lane_ints, lane_rows, lanes, lanes_zero
@@ -82,6 +82,10 @@ cdef void range_forward_task(void* settled, Task* task, Scratch* scratch) noexce
             window_rows(window, &ring, scratch.tile, scratch.row)
         whole = (width > 0 and all_above_zero(call.y.length + k * call.ph, call.ph)
                  and all_above_zero(call.x.length + k * call.pw, call.pw))
+        if k + 1 < task.last:
+            fetch_ends(&call.out, call.order[k + 1], task.channel, task.channels)
+            if call.with_argmax:
+                fetch_ends(&call.argmax, call.order[k + 1], task.channel, task.channels)
         held = p = 0
         while p < call.ph:
             group = min(call.group, call.ph - p)

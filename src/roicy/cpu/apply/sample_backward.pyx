@@ -23,7 +23,7 @@ import numpy as np
 
 from roicy.cpu.apply.tile cimport Sheet, sheet_at, turn_sheet
 from roicy.cpu.apply.view cimport (
-    View, block_at, load_bins, load_pixels, store_pixels, view_of, zero_row,
+    View, block_at, fetch_bins, load_bins, load_pixels, store_pixels, view_of, zero_row,
 )
 from roicy.cpu.lanes.gathering cimport bin_taps, offset_range, pass_spread, pass_spread_piles, pass_spread_within
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, OWN, lanes
@@ -88,6 +88,8 @@ cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noex
         for v in range((task.channels + LANES - 1) // LANES):
             load_bins(gradient, block_at(gradient, call.order[k], task.channel + v * LANES),
                       min(LANES, task.channels - v * LANES), bins + v * call.block)
+        if k + 1 < task.last:
+            fetch_bins(gradient, block_at(gradient, call.order[k + 1], task.channel), task.channels)
         at = samples.tap_start[k - samples.first]
         taps = taps_from(samples, at, samples.tap_count + (k - samples.first) * count, <int> count)
         within = offset_range(low=(top - window.top) * out.columns - window.left,

@@ -16,7 +16,7 @@ import numpy as np
 
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, part_of, parts_for, parts_length
 from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
-from roicy.cpu.apply.view cimport View, block_at, load_bins, view_of
+from roicy.cpu.apply.view cimport View, block_at, fetch_bins, load_bins, view_of
 from roicy.cpu.lanes.gathering cimport pass_gather_bin_slopes, pass_gather_slopes
 from roicy.cpu.lanes.lanes cimport LANES, lanes, real
 from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_ROWS, phase_enter
@@ -71,6 +71,8 @@ cdef void sample_backward_rois_task(void* settled, Task* task, Scratch* scratch)
             sheet.first = sheet.filled = max(<int64_t> 0, window.bottom - call.span)
         load_sheet(view, source, task.channels, window, call.span, &sheet, scratch.tile)
         load_bins(gradient, block_at(gradient, call.order[k], task.channel), task.channels, bins)
+        if k + 1 < task.last:
+            fetch_bins(gradient, block_at(gradient, call.order[k + 1], task.channel), task.channels)
         at = samples.tap_start[k - samples.first]
         taps = samples.tap_count + (k - samples.first) * count
         corner = sheet_at(&sheet, scratch.tile, window.top, window.left)

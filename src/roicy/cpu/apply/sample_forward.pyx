@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cimport numpy as cnp
 
-from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
+from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_samples
 from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
 from roicy.cpu.apply.view cimport View, block_at, is_tile, view_of, write_invalid
@@ -71,6 +71,8 @@ cdef void sample_forward_task(void* settled, Task* task, Scratch* scratch) noexc
             load_sheet(view, source, task.channels, window, call.span, &sheet, scratch.tile)
         taps = samples.tap_count + (k - samples.first) * call.out.view.rows * columns
         at = samples.tap_start[k - samples.first]
+        if k + 1 < task.last:
+            fetch_ends(&call.out, call.order[k + 1], task.channel, task.channels)
         p = 0
         while p < call.out.view.rows:
             rows = min(<int64_t> call.out.rows_at_once, call.out.view.rows - p)

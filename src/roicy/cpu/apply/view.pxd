@@ -18,7 +18,7 @@ from roicy.cpu.lanes.lanes cimport (
     lanes_store_pixels, lanes_stream_block, planes, real,
 )
 from roicy.cpu.tables.rois cimport RoiTable
-from roicy.cpu.tuning cimport PREFETCH_BYTES
+from roicy.cpu.tuning cimport FETCHED_BINS_BYTES, PREFETCH_BYTES
 
 cdef struct View:
     # an array outside, shaped (image, channel, row, column); steps in bytes
@@ -189,3 +189,19 @@ cdef inline void load_bins(View* view, const char* source, int channels, lanes* 
         return
     for p in range(view.rows):
         load_pixels(view, source + p * view.row, channels, view.columns, bins + p * view.columns, 1)
+
+
+cdef inline void fetch_bins(View* view, const char* source, int channels) noexcept nogil:
+    # What `load_bins` will load next comes into the cache: it lies anywhere, and each plane's piece is short.
+    cdef int64_t size = view.rows * view.columns * view.size, i
+    cdef int c
+    if view.channel == size:
+        size *= channels
+        channels = 1
+    if not view.rows_joined or channels * size > FETCHED_BINS_BYTES:
+        return
+    for c in range(channels):
+        i = 0
+        while i < size:
+            lanes_prefetch(source + c * view.channel + i)
+            i += 64
