@@ -60,7 +60,7 @@ def _draw_photo(axes, photo, stopwatch):
     for words, ((x1, y1, x2, y2),), colour in named:
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.8))
         tag(axes, max(x1, 0) + 2, y2 - 3, words, colour)
-    tag(axes, MASKED[0, 0] + 30, MASKED[0, 3] + 30, "masks of 28 x 28, pasted", CYAN)
+    tag(axes, MASKED[0, 0] + 30, MASKED[0, 3] + 18, "masks of 28 x 28, pasted", CYAN)
     axes.set(xlim=(0, photo.shape[1]), ylim=(photo.shape[0], 0))
 
 
@@ -73,21 +73,20 @@ def _borders(photo, stopwatch):
 
 
 def _shrunken(photo, stopwatch):
+    def shrink(title, **options):
+        return stopwatch.time(title, roicy.crop_and_resize, photo, HEAD_AND_SHOULDERS, SMALL, **options)[0]
+
     for ratio, words in (1, "one sample"), (0, "all that it covers"):
-        crop = stopwatch.time(
-            f"sampling_ratio={ratio}",
-            roicy.crop_and_resize,
-            photo,
-            HEAD_AND_SHOULDERS,
-            SMALL,
-            sampling_ratio=ratio,
-        )
-        yield f"sampling_ratio={ratio}: {words}", crop[0], FRAMES[ratio]
+        title = f"sampling_ratio={ratio}"
+        yield f"{title}: {words}", shrink(title, sampling_ratio=ratio), FRAMES[ratio]
     if importlib.util.find_spec("cv2"):
         import cv2  # which the demo does without
 
         x1, y1, x2, y2 = HEAD_AND_SHOULDERS[0].astype(int)
         yield "OpenCV's resize, INTER_LINEAR", cv2.resize(photo[y1:y2, x1:x2], (SMALL, SMALL)), VIOLET
+    else:
+        title = "interpolation='nearest'"
+        yield f"{title}: a pixel", shrink(title, interpolation="nearest"), VIOLET
 
 
 def _poster(stopwatch):
