@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from roicy._protocols import Backend
 
 _BORDERS = {"edge": EDGE, "constant": CONSTANT, "reject": REJECT}
-_NAMES = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
+#: What the numbers of a quadrangle are.
+NUMBERS = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
 
 
 def crop_quads(
@@ -155,7 +156,7 @@ def crop_quads(
     part = settle.window(window, maps[0].shape, "NCHW")
     check_alike(maps)
     size: Size = settle.output_size(output_size)
-    quads = _settled(kernels, corners, batch_indices, shapes.total)
+    quads = settled(kernels, corners, batch_indices, shapes.total)
     ratio, rule = _samples(interpolation, sampling_ratio, border)
     channels, dtype_in = maps[0].shape[1], maps[0].dtype
     finish = settle.finish(
@@ -216,7 +217,7 @@ def quads_windows(given: Given, shape: Shape, size: Size, options: Sequence[Any]
     height, width = shape[2:] if given.layout == "NCHW" else shape[1:3]
     if not (height and width):
         raise ValueError(f"input_shape must have at least one pixel, got {height} rows and {width} columns")
-    quads = _settled(kernels, corners, batch_indices, images)
+    quads = settled(kernels, corners, batch_indices, images)
     ratio, rule = _samples(*options)
     table = _table(kernels, quads, images, (height, width), size, ratio)
     if settle.invalid(given.invalid) == "raise" and table.first_invalid >= 0:
@@ -261,8 +262,8 @@ def _check_pixels(maps: tuple[Ndarray, ...], listed: bool) -> None:
             raise ValueError(f"{name} must have at least one pixel, got shape {array.shape}")
 
 
-def _settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) -> settle.Rois:
-    # eight numbers of each quadrangle, and its image, in memory of their own
+def settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) -> settle.Rois:
+    """Return eight numbers of each quadrangle, and its image, in memory of their own."""
     listed = isinstance(corners, tuple) and bool(corners or not images)
     given: tuple[Any, ...] = (corners,)
     if isinstance(corners, tuple):
@@ -279,6 +280,6 @@ def _settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) ->
         raise ValueError(
             f"batch_indices must say the image of each of the corners where N is {images}, got None"
         )
-    flat = tuple(array.reshape(-1, len(_NAMES)) for array in given)
+    flat = tuple(array.reshape(-1, len(NUMBERS)) for array in given)
     rows: Any = flat if listed else flat[0]
-    return settle.rois(rows, batch_indices, images, kernels.xp, _NAMES, name="corners")
+    return settle.rois(rows, batch_indices, images, kernels.xp, NUMBERS, name="corners")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,32 +139,40 @@ def rois_windows(
            [14, 89, 19, 94],
            [ 0,  0,  0,  0]])
     """
-    function, choosing, kind_of = _OPERATORS[settle.choice("operator", operator, tuple(_OPERATORS))]
-    defaults = inspect.signature(function).parameters
-    kind = kind_of(*[options.get(name, defaults[name].default) for name in choosing])
-    of_maps = _OF_MAPS if operator.startswith("multi_scale") else ()
-    of_kind = _OF_QUADS if function is crop_quads else kind.options[bool(of_maps) :]
-    names = *choosing, *of_maps, *of_kind
-    chosen = {name: options.get(name, defaults[name].default) for name in names}
+    kind, chosen = options_of(settle.choice("operator", operator, tuple(_OPERATORS)), options)
     for name in options:
         if name not in chosen:
-            known = ", ".join(map(repr, names))
+            known = ", ".join(map(repr, chosen))
             raise TypeError(f"{operator} has the options {known} for where samples lie, got {name!r}")
-    values = tuple(chosen[name] for name in of_kind)
+    of_maps = [chosen.pop(name) for name in _OF_MAPS if name in chosen]
+    values = tuple(chosen[name] for name in chosen if name not in _OPERATORS[operator][1])
     if offsets is not None and kind is not DEFORMED:
         raise ValueError(f"offsets must be None for {operator}, whose bins are not moved")
     given = Given(rois, batch_indices, settle.layout(layout), invalid)
     size = settle.output_size(output_size)
     if of_maps:
-        sharing = Sharing(*[chosen[name] for name in of_maps])
-        return _windows_of_levels(kind, given, sharing, input_shape, size, values)
+        return _windows_of_levels(kind, given, Sharing(*of_maps), input_shape, size, values)
     shape = settle.input_shape(input_shape, given.layout)
-    if function is crop_quads:
+    if operator == "crop_quads":
         return quads_windows(given, shape, size, values)
     kernels, boxes, indices, moved = adopt(rois=rois, batch_indices=batch_indices, offsets=offsets)
     settled = boxes, indices, given.layout, invalid, moved, None, None
     plan: Plan[Any] = Plan(kind, kernels, settled, shape, size, values, lent=True)
     return _windows(plan, np.arange(len(plan._regions.boxes)))
+
+
+def options_of(operator: str, options: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]:
+    """Return the kind of an operator, and those of its options that say where samples lie, or their defaults.
+
+    Options that choose the kind come first, then those that say from which map of a pyramid a box is pooled.
+    """
+    function, choosing, kind_of = _OPERATORS[operator]
+    defaults = inspect.signature(function).parameters
+    kind = kind_of(*[options.get(name, defaults[name].default) for name in choosing])
+    of_maps = _OF_MAPS if operator.startswith("multi_scale") else ()
+    of_kind = _OF_QUADS if function is crop_quads else kind.options[bool(of_maps) :]
+    names = *choosing, *of_maps, *of_kind
+    return kind, {name: options.get(name, defaults[name].default) for name in names}
 
 
 def _windows_of_levels(

@@ -11,6 +11,8 @@ from operators import operator as operator_module
 
 import roicy.dask
 
+schedulers = st.sampled_from(["synchronous", "threads"])
+
 
 @st.composite
 def divided(draw, length):
@@ -29,8 +31,8 @@ def chunked(draw, array):
 
 
 @contextlib.contextmanager
-def on_dask(room="128 MiB"):
-    """The records call `roicy.dask`, with room for a chunk, and what is computed is computed here."""
-    settings = {"scheduler": "synchronous", "array.chunk-size": room}
+def on_dask(room="128 MiB", scheduler="synchronous"):
+    """The records call `roicy.dask`, with room for a chunk; results are computed here, or by threads."""
+    settings = {"scheduler": scheduler, "array.chunk-size": room}
     with mock.patch.object(operator_module, "roicy", roicy.dask), dask.config.set(settings):
         yield

@@ -144,7 +144,7 @@ def test_signatures_and_documentation(name):
     eager = inspect.signature(getattr(roicy, name)).parameters
     graph = inspect.signature(getattr(roicy.dask, name)).parameters
     added = {"order", "boxes_per_chunk", "num_threads", "chunks"}
-    kept = [other for other in eager if other not in ("out", "window")]
+    kept = [other for other in eager if other not in ("out", "window", "windows")]
     assert list(graph)[: len(kept)] == kept
     assert "num_threads" in graph and set(graph) - set(kept) <= added
     assert all(graph[other].default == eager[other].default for other in kept)

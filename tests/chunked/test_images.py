@@ -63,6 +63,36 @@ def test_other_operators_and_invalid_rows():
         assert_same_bits(found[[place]], wanted)
 
 
+def test_argmax_offsets_and_corners():
+    rows = np.column_stack([[3, 0, 2, 0], np.concatenate(BOXES)[:4]]).astype(np.float32)
+    offsets = np.random.default_rng(1).standard_normal((4, 2, 2, 2)).astype(np.float32)
+    more = {"images": range(5), "layout": "NHWC", "images_per_chunk": 2}
+    pooled, argmax = roicy.dask.from_images(read, rows, 2, operator="roi_pool", return_argmax=True, **more)
+    by_image = roicy.dask.from_images(
+        read, rows, 2, operator="roi_pool", return_argmax=True, order="image", **more
+    )
+    moved = roicy.dask.from_images(read, rows, 2, operator="deform_roi_pool", offsets=offsets, **more)
+    corners = rows[:, [1, 2, 3, 2, 3, 4, 1, 4]].reshape(-1, 4, 2)
+    quads = roicy.dask.from_images(
+        read, corners, 2, operator="crop_quads", batch_indices=[3, 0, 2, 0], **more
+    )
+    assert argmax.dtype == np.int32
+    for array, place in zip(by_image[:2], (pooled, argmax), strict=True):
+        assert_same_bits(array.compute(), place.compute()[by_image[2]])
+    for k, number in enumerate([3, 0, 2, 0]):
+        image, own = IMAGES[number][None], rows[[k], 1:]
+        wanted = roicy.roi_pool(image, own, 2, layout="NHWC", return_argmax=True)
+        assert_same_bits(pooled[k : k + 1].compute(), wanted[0])
+        assert_same_bits(argmax[k : k + 1].compute(), wanted[1])
+        wanted = roicy.deform_roi_pool(image, own, offsets[[k]], 2, layout="NHWC")
+        assert_same_bits(moved[k : k + 1].compute(), wanted)
+        assert_same_bits(quads[k : k + 1].compute(), roicy.crop_quads(image, corners[[k]], 2))
+    with pytest.raises(
+        ValueError, match="offsets must be an array in host memory with a row for each of the 4"
+    ):
+        roicy.dask.from_images(read, rows, 2, operator="deform_roi_pool", offsets=offsets[:2], **more)
+
+
 def test_invalid_rows_without_an_image():
     rows = np.zeros((2, 5), np.float32)
     expected = roicy.crop_and_resize(np.zeros((0, 8, 8, 3), np.uint8), rows, 3, invalid="nan")

@@ -25,6 +25,16 @@ def backward(grad_output=GRAD, rois=ROIS, input_shape=FEATURES.shape, **options)
     return roicy.dask.roi_align_backward(grad_output, rois, input_shape, **options)
 
 
+def slopes(grad_output=GRAD, features=MAPS, rois=ROIS, **options):
+    return roicy.dask.roi_align_backward_rois(grad_output, features, rois, **options)
+
+
+def quads(corners=None, images=MAPS, **options):
+    corners = OUTLINES if corners is None else corners
+    return roicy.dask.crop_quads(images, corners, 2, **{"batch_indices": [1, 0], "layout": "NCHW", **options})
+
+
+OUTLINES = np.array([[[0, 0], [6, 1], [5, 6], [1, 5]]] * 2, np.float32)
 LAZY = da.from_array(ROIS, chunks=1)
 OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
 
@@ -67,9 +77,44 @@ OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
         (lambda: backward(input_shape=(4, 3, 8)), ValueError, "input_shape must be 4 ints"),
         (lambda: backward(chunks=(1, 3, -8, 8)), ValueError, "chunks must be those of an array of shape"),
         (lambda: backward(chunks=(1, 3, 8)), ValueError, "chunks must be those of an array of shape"),
+        (lambda: backward(chunks=(-3, 3, 8, 8)), ValueError, "chunks must be those of an array of shape"),
+        (lambda: backward(chunks=(0, 3, 8, 8)), ValueError, "chunks must be those of an array of shape"),
         (lambda: align(rois=LAZY), ValueError, "order must be 'image' for rois that are a Dask array"),
         (lambda: align(rois=LAZY[0], order="image"), ValueError, "rois must have 2 axes"),
-        (lambda: backward(rois=LAZY), TypeError, "rois must be known when this graph is made"),
+        (lambda: backward(rois=LAZY), ValueError, "order must be 'image' for rois that are a Dask array"),
+        (lambda: backward(order="image"), ValueError, "order must be 'rois' for rois that are known"),
+        (
+            lambda: backward(rois=LAZY, order="image", chunks=(1, 3, 8, 8)),
+            ValueError,
+            "grad_output must have a chunk of rows for each of the 4 chunks of images",
+        ),
+        (
+            lambda: backward(rois=LAZY, order="image", chunks=(2, 3, 4, 8)),
+            ValueError,
+            "chunks must have all rows and columns of an image in one",
+        ),
+        (lambda: backward(FEATURES[:2], LAZY, order="image"), TypeError, "grad_output must be a dask.array"),
+        (lambda: slopes(rois=LAZY), ValueError, "order must be 'image' for rois that are a Dask array"),
+        (lambda: slopes(features=UNKNOWN), ValueError, "features must have chunks of known sizes"),
+        (lambda: slopes(rois=OUTSIDE), ValueError, "rois row 1, .* has batch index 4.0"),
+        (lambda: slopes(GRAD.astype("float64")), TypeError, "grad_output must be float32"),
+        (lambda: quads(OUTLINES + np.nan), ValueError, "corners row 0, .* is not finite"),
+        (
+            lambda: quads(OUTLINES, batch_indices=[1, 9]),
+            ValueError,
+            r"corners row 1, .* batch_indices\[1\] = 9",
+        ),
+        (lambda: quads(OUTLINES[:, :3]), ValueError, "corners must have shape"),
+        (lambda: quads(da.from_array(OUTLINES)), TypeError, "corners must be known when this graph is made"),
+        (lambda: quads(images=FEATURES), TypeError, "images must be a dask.array.Array"),
+        (lambda: quads(images=UNKNOWN), ValueError, "images must have chunks of known sizes"),
+        (lambda: quads(images=[]), ValueError, "images must be an array or a list of at least one array"),
+        (lambda: quads(images=[MAPS[0], FEATURES[0]]), TypeError, r"images\[1\] must be a dask.array.Array"),
+        (
+            lambda: quads(images=[MAPS[0], MAPS[0].astype("uint8")]),
+            TypeError,
+            r"images\[1\] must be float32, the dtype of images\[0\], got uint8",
+        ),
         (lambda: align(rois=LAZY[:, :3], order="image"), ValueError, "rois must have shape"),
         (lambda: roicy.dask.ps_roi_align(MAPS, ROIS, 2), ValueError, "features must have a multiple of 2"),
         (lambda: roicy.dask.rmac(FEATURES), TypeError, "features must be a dask.array.Array"),

@@ -14,7 +14,7 @@ from strategies import random_values
 
 import roicy
 import roicy.dask
-from chunked.chunks import chunked, divided, on_dask
+from chunked.chunks import chunked, divided, on_dask, schedulers
 
 SHARE = 0.15
 most = st.sampled_from(["auto", 1, 2, 3])
@@ -29,7 +29,7 @@ def test_pooling(operator, examples):
         expected = operator.both(features, rois, size, **options)
         more = {"boxes_per_chunk": data.draw(most), **options}
         maps = data.draw(chunked(features))
-        with on_dask(data.draw(rooms)):
+        with on_dask(data.draw(rooms), data.draw(schedulers)):
             found = operator.both(maps, rois, size, **more)
             by_image = operator.call("", features=maps, rois=rois, output_size=size, order="image", **more)
             for array, wanted in zip(found, expected, strict=True):
@@ -54,7 +54,7 @@ def test_gradient_of_maps(operator, examples):
         chunks = tuple(data.draw(divided(length)) for length in shape)
         given = data.draw(chunked(grad_output))
         chosen = None if argmax is None else data.draw(chunked(argmax))
-        with on_dask():
+        with on_dask(scheduler=data.draw(schedulers)):
             found = operator.backward(given, problem.rois, shape, chosen, chunks=chunks, **options)
             assert found.dtype == expected.dtype and found.shape == expected.shape
             assert_same_bits(found.compute(), expected)
@@ -69,7 +69,7 @@ def test_gradient_of_boxes(operator, examples):
         expected = operator.backward_rois(grad_output, features, rois, argmax, **options)
         given, maps = data.draw(chunked(grad_output)), data.draw(chunked(features))
         chosen = None if argmax is None else data.draw(chunked(argmax))
-        with on_dask(data.draw(rooms)):
+        with on_dask(data.draw(rooms), data.draw(schedulers)):
             found = operator.backward_rois(
                 given, maps, rois, chosen, boxes_per_chunk=data.draw(most), **options
             )
@@ -142,6 +142,77 @@ def test_crops(options, single, examples):
             found = roicy.dask.crop_and_resize_backward_boxes(grad, given, boxes, **backward, **more)
             wanted = roicy.crop_and_resize_backward_boxes(grad_output, images, boxes, **backward, **more)
             assert_same_bits(found.compute(), wanted)
+
+
+QUADS = np.array([[3, 2], [12, 5], [11, 14], [2, 12]]) + RNG.uniform(-4, 4, (5, 4, 2))
+QUAD_OPTIONS = [
+    {},
+    {"fill": [1, 2, 3], "mean": 4, "reverse_channels": True, "out_layout": "NCHW", "sampling_ratio": 2},
+    {"layout": "NCHW", "dtype": "uint8", "border": "edge"},
+]
+
+
+@pytest.mark.parametrize("options", QUAD_OPTIONS)
+def test_quadrangles(options, examples):
+    order = (0, 1, 2, 3) if options.get("layout") == "NCHW" else (0, 2, 3, 1)
+    images = RNG.integers(0, 256, (3, 3, 17, 13), dtype=np.uint8).transpose(order)
+    indices = np.array([2, 0, 2, 1, 0])
+    lists = [QUADS[indices == image] for image in range(3)]
+
+    @examples(st.data(), share=0.03)
+    def hold(data):
+        given, some = data.draw(chunked(images)), data.draw(most)
+        with dask.config.set({"scheduler": data.draw(schedulers), "array.chunk-size": data.draw(rooms)}):
+            for corners, more in ((QUADS, {"batch_indices": indices}), (lists, {})):
+                expected = roicy.crop_quads(images, corners, (4, 5), **more, **options)
+                more["boxes_per_chunk"] = some
+                found = roicy.dask.crop_quads(given, corners, (4, 5), **more, **options)
+                assert found.dtype == expected.dtype and found.shape == expected.shape
+                assert_same_bits(found.compute(), expected)
+            found, places = roicy.dask.crop_quads(given, lists, (4, 5), order="image", **options)
+            assert_same_bits(found.compute(), expected[places])
+
+
+@pytest.mark.parametrize("form", ["lists", "numbered", "apart"])
+def test_lists_of_images(form, examples):
+    """Each a Dask array of its own, in tiles of its own."""
+    sizes = [(17, 13), (9, 30), (25, 8), (4, 4)]
+    images = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    indices = np.array([2, 0, 2, 1, 0])
+    corners = np.column_stack([RNG.random((5, 2)) * 8, RNG.random((5, 2)) * 9 + 5])
+    boxes, more = {
+        "lists": ([corners[indices == image] for image in range(4)], {}),
+        "numbered": (np.column_stack([indices, corners]), {}),
+        "apart": (corners, {"batch_indices": indices}),
+    }[form]
+    options = {"mean": 3, "std": 2, "out_layout": "NCHW", **more}
+    expected = roicy.crop_and_resize(images, boxes, (4, 5), **options)
+    grad = RNG.random(expected.shape, np.float32)
+    backward = {key: value for key, value in options.items() if key != "mean"}
+    grads = roicy.crop_and_resize_backward(grad, boxes, [image.shape for image in images], **backward)
+    slopes = roicy.crop_and_resize_backward_boxes(grad, images, boxes, **backward)
+    slopes = slopes if form == "lists" else [slopes]
+
+    @examples(st.data(), share=0.03)
+    def hold(data):
+        given, of_grad = [data.draw(chunked(image)) for image in images], data.draw(chunked(grad))
+        with dask.config.set(scheduler=data.draw(schedulers)):
+            found = roicy.dask.crop_and_resize(given, boxes, (4, 5), **options)
+            assert found.dtype == expected.dtype and found.shape == expected.shape
+            assert_same_bits(found.compute(), expected)
+            found, order = roicy.dask.crop_and_resize(given, boxes, (4, 5), order="image", **options)
+            assert_same_bits(found.compute(), expected[order])
+            shapes = [image.shape for image in images]
+            found = roicy.dask.crop_and_resize_backward(of_grad, boxes, shapes, **backward)
+            for one, wanted in zip(found, grads, strict=True):
+                assert_same_bits(one.compute(), wanted)
+            found = roicy.dask.crop_and_resize_backward_boxes(of_grad, given, boxes, **backward)
+            for one, wanted in zip(found if form == "lists" else [found], slopes, strict=True):
+                assert_same_bits(one.compute(), wanted)
+
+    quads = {"batch_indices": indices}
+    found = roicy.dask.crop_quads(list(map(da.from_array, images)), QUADS, 4, **quads)
+    assert_same_bits(found.compute(), roicy.crop_quads(images, QUADS, 4, **quads))
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -251,6 +322,37 @@ def test_lazy_boxes(operator, examples):
             found, numbers = dask.compute(pooled, order)
         assert found.dtype == expected.dtype == pooled.dtype
         assert_same_bits(found, expected[numbers])
+
+
+@of_all
+def test_gradients_of_lazy_boxes(operator, examples):
+    """Rows are in the order of the images, as what was pooled has them."""
+    if operator.function == "deform_roi_pool":
+        return
+
+    @examples(operator.problems(most_channels=7), st.data(), share=SHARE * operator.share)
+    def hold(problem, data):
+        features, rois, size, options = problem
+        pooled, argmax = operator.both(features, rois, size, **options)
+        dtype = pooled.dtype
+        expected = operator.backward(pooled, rois, features.shape, argmax, **options)
+        boxes, maps = data.draw(chunked(rois)), data.draw(chunked(features)).rechunk({2: -1, 3: -1})
+        kept = boxes[boxes[:, 0] > -1]
+        with on_dask(scheduler=data.draw(schedulers)):
+            wanted = {"return_argmax": True} if operator.has_argmax else {}
+            given, *chosen, _ = operator.call(
+                "", features=maps, rois=kept, output_size=size, order="image", **wanted, **options
+            )
+            chosen = chosen[0] if chosen else None
+            more = {"order": "image", **options}
+            found = operator.backward(given, kept, features.shape, chosen, chunks=maps.chunks, **more)
+            assert found.dtype == dtype
+            assert_same_bits(found.compute(), expected)
+            if not operator.has_slopes:
+                return
+            slopes, order = dask.compute(*operator.backward_rois(given, maps, kept, chosen, **more))
+        expected = operator.backward_rois(pooled, features, rois, argmax, **options)
+        assert_same_bits(slopes, expected[order])
 
 
 def test_lazy_boxes_in_two_arrays():

@@ -50,27 +50,39 @@ deform_roi_pool_backward = public("deform_roi_pool_backward")
 deform_roi_pool_backward_offsets = public("deform_roi_pool_backward_offsets")
 deform_roi_pool_backward_mask = public("deform_roi_pool_backward_mask")
 multi_scale_roi_align = public("multi_scale_roi_align")
+multi_scale_roi_align_backward = public("multi_scale_roi_align_backward")
+multi_scale_roi_align_backward_rois = public("multi_scale_roi_align_backward_rois")
 multi_scale_roi_align_rotated = public("multi_scale_roi_align_rotated")
+multi_scale_roi_align_rotated_backward = public("multi_scale_roi_align_rotated_backward")
+multi_scale_roi_align_rotated_backward_rois = public("multi_scale_roi_align_rotated_backward_rois")
 multi_scale_roi_pool = public("multi_scale_roi_pool")
+multi_scale_roi_pool_backward = public("multi_scale_roi_pool_backward")
 rmac = public("rmac")
 rmac_backward = public("rmac_backward")
 paste_masks = public("paste_masks")
 crop_and_resize = public("crop_and_resize")
 crop_and_resize_backward = public("crop_and_resize_backward")
 crop_and_resize_backward_boxes = public("crop_and_resize_backward_boxes")
+crop_quads = public("crop_quads")
 
 __all__ = [
     "crop_and_resize",
     "crop_and_resize_backward",
     "crop_and_resize_backward_boxes",
+    "crop_quads",
     "deform_roi_pool",
     "deform_roi_pool_backward",
     "deform_roi_pool_backward_mask",
     "deform_roi_pool_backward_offsets",
     "from_images",
     "multi_scale_roi_align",
+    "multi_scale_roi_align_backward",
+    "multi_scale_roi_align_backward_rois",
     "multi_scale_roi_align_rotated",
+    "multi_scale_roi_align_rotated_backward",
+    "multi_scale_roi_align_rotated_backward_rois",
     "multi_scale_roi_pool",
+    "multi_scale_roi_pool_backward",
     "paste_masks",
     "prroi_pool",
     "prroi_pool_backward",

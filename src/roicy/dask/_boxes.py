@@ -9,7 +9,7 @@ import numpy as np
 from dask.array import Array
 
 from roicy import _arguments as settle
-from roicy import _doubts, cpu
+from roicy import _doubts, cpu, quads
 from roicy._backend import adopt
 from roicy._types import NumPyArray, Regions
 from roicy.dask._records import Operator
@@ -63,7 +63,10 @@ class Known:
                 f"cupy.asnumpy({operator.boxes})"
             )
         self.name = operator.boxes
-        self.rois = settle.rois(boxes, batch_indices, images, np, operator.numbers, name=operator.boxes)
+        if operator.boxes == "corners":
+            self.rois = quads.settled(cpu, boxes, batch_indices, images)
+        else:
+            self.rois = settle.rois(boxes, batch_indices, images, np, operator.numbers, name=operator.boxes)
         self.numbered = self.rois.images is None
         values = self.rois.boxes
         if self.numbered:
@@ -83,7 +86,14 @@ class Known:
 
     def warn(self, shape: tuple[int, int, int, int], scale: float) -> None:
         """Warn of boxes that were probably meant otherwise, of maps of a shape (N, C, H, W)."""
-        _doubts.warn(cpu.doubts(Regions(self.rois.boxes, self.rois.images, shape, (1, 1)), scale), self.name)
+        if self.name == "corners":
+            found = cpu.quad_table(
+                self.rois.boxes.astype(np.float64), self.images, *shape[:1], shape[2:], (1, 1), 1
+            )
+            _doubts.warn(found.look, self.name)
+        else:
+            regions = Regions(self.rois.boxes, self.rois.images, shape, (1, 1))
+            _doubts.warn(cpu.doubts(regions, scale), self.name)
 
     def chunk(self, lengths: Sequence[int]) -> NumPyArray:
         """Return the chunk of images that each box is of; the first one for an invalid batch index."""
@@ -116,15 +126,24 @@ class Known:
         ends = np.cumsum(groups.lengths)
         return [
             {
-                self.name: boxes[end - length : end],
+                self.name: self.shaped(boxes[end - length : end]),
                 "batch_indices": None if self.numbered else images[end - length : end],
             }
             for end, length in zip(ends.tolist(), groups.lengths.tolist(), strict=True)
         ]
 
+    def of_image(self, rows: NumPyArray) -> dict[str, Any]:
+        """Return the arguments that say some boxes, of one image; invalid ones stay invalid."""
+        boxes = self.rois.boxes[rows][:, -self.rois.columns :]
+        return {self.name: self.shaped(boxes), "batch_indices": np.where(self.images[rows] < 0, -1, 0)}
+
+    def shaped(self, boxes: NumPyArray) -> NumPyArray:
+        """Return rows of numbers as the function takes them."""
+        return boxes.reshape(-1, 4, 2) if self.name == "corners" else boxes
+
     def none(self) -> dict[str, Any]:
         """Return the arguments that say no boxes, of the same kind."""
         return {
-            self.name: self.rois.boxes[:0],
+            self.name: self.shaped(self.rois.boxes[:0]),
             "batch_indices": None if self.numbered else self.rois.images[:0],
         }

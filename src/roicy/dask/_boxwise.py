@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from dask.array import Array
-from dask.base import tokenize
 
-from roicy import _arguments as settle
 from roicy._types import DType
 from roicy.dask import _graph as graph
 from roicy.dask import _lazy, _maps, _tasks, _tiles
@@ -31,8 +29,8 @@ def pooled(given: Given) -> Any:
     """Return what is pooled from boxes, and with ``order="image"`` the order."""
     axes = given.axes
     operator, maps = given.operator, given.maps()
-    order = settle.choice("order", given.own["order"], ("rois", "image"))
-    if isinstance(given.arguments[operator.boxes], Array):
+    in_rows = given.in_order
+    if given.lazy and operator.boxes != "corners":
         return _lazy.pooled(given, maps)
     boxes = Known(operator, given.arguments, maps.shape[0])
     arrays = {operator.maps: maps, **_maps.rows(operator, given.arguments, len(boxes), given.out_axes)}
@@ -43,7 +41,7 @@ def pooled(given: Given) -> Any:
     most = _rows_of_a_chunk(given, results[0], max(channels, default=0))
     groups, parts = _grouped(given, boxes, maps, most)
     found = _computed(given, boxes, (groups, parts), arrays, [(result, channels) for result in results])
-    if order == "image":
+    if not in_rows:
         return *found, groups.order
     found = [in_order(operator.name, array, groups, most) for array in found]
     return found[0] if len(found) == 1 else tuple(found)
@@ -52,6 +50,8 @@ def pooled(given: Given) -> Any:
 def slopes(given: Given) -> Any:
     """Return the gradient with respect to what belongs to each box."""
     operator, maps = given.operator, given.maps()
+    if given.lazy or not given.in_order:
+        return _lazy.slopes(given, {operator.maps: maps})
     boxes = Known(operator, given.arguments, maps.shape[0])
     arrays = _maps.rows(operator, given.arguments, len(boxes), given.out_axes)
     if "grad_output" in arrays:
@@ -135,13 +135,7 @@ def _computed(
         if result.channels is not None:
             chunks[result.channels] = tuple(along)
         made.append((tuple(chunks), graph.meta(maps, len(chunks), result.dtype)))
-    whole = graph.array(layer, name, *made[0])
-    if len(made) == 1:
-        return [whole]
-    return [
-        graph.part_of(whole, number, f"{operator.name}-{number}-{tokenize(name)}", *one)
-        for number, one in enumerate(made)
-    ]
+    return graph.results(operator.name, layer, name, made)
 
 
 def _at(others: tuple[int, ...], axis: int | None, number: int) -> tuple[int, ...]:

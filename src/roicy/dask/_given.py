@@ -71,6 +71,22 @@ class Given:
         )
         return "window" in taken and known
 
+    @property
+    def lazy(self) -> bool:
+        """Whether boxes are computed with the rest."""
+        return isinstance(self.arguments[self.operator.boxes], Array)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether rows are in the order of the boxes, and not in that of the images."""
+        order = settle.choice("order", self.own["order"], ("rois", "image"))
+        if order == "image" and not self.lazy and self.operator.returns not in ("boxes", "levels"):
+            raise ValueError(
+                f"order must be 'rois' for {self.operator.boxes} that are known, as the rows of grad_output "
+                "are, got 'image': it is for boxes that are a Dask array"
+            )
+        return order == "rois"
+
     def maps(self) -> Array:
         """Return the maps, chunked as tasks take them."""
         bins = self.bins if self.operator.channels == "bins" else 1
@@ -80,16 +96,18 @@ class Given:
 
     def tried(self, nobody: Mapping[str, Any], arrays: Mapping[str, Array], **more: Any) -> tuple[Any, ...]:
         """Return what the function makes of no boxes: it checks all arguments, and says shapes and dtypes."""
-        maps = self.operator.maps
         nothing = {
-            name: _maps.nothing(array.shape if name == maps else (0, *array.shape[1:]), array.dtype)
+            name: _maps.nothing(array.shape if self._is_map(name) else (0, *array.shape[1:]), array.dtype)
             for name, array in arrays.items()
         }
         with _doubts.silence():
             found = getattr(roicy, self.operator.name)(
-                **nothing, **nobody, **self.options, **self.nones, **more
+                **_tasks.gathered(nothing), **nobody, **self.options, **self.nones, **more
             )
-        return found if isinstance(found, tuple) else (found,)
+        return tuple(map(_tasks.rows_first, found)) if isinstance(found, (tuple, list)) else (found,)
+
+    def _is_map(self, name: str) -> bool:
+        return name.partition("[")[0] == self.operator.maps
 
     def channels(self, maps: Array, result: Ndarray) -> tuple[int, ...]:
         """Return the chunks of channels of what is pooled from maps."""

@@ -40,6 +40,17 @@ def array(graph: HighLevelGraph, name: str, chunks: Chunks, empty: Any) -> Array
     return Array(graph, name, chunks, meta=empty)
 
 
+def results(operator: str, graph: HighLevelGraph, name: str, made: Sequence[tuple[Any, Any]]) -> list[Array]:
+    """Return an array of tasks, or where these have several items one for each ``(chunks, empty)``."""
+    whole = array(graph, name, *made[0])
+    if len(made) == 1:
+        return [whole]
+    return [
+        part_of(whole, number, f"{operator}-{number}-{tokenize(name)}", *one)
+        for number, one in enumerate(made)
+    ]
+
+
 def part_of(whole: Array, number: int, name: str, chunks: Chunks, empty: Any) -> Array:
     """Return the array of the items of a number in chunks that are tuples.
 

@@ -9,7 +9,9 @@ import numpy as np
 from dask.base import tokenize
 
 from roicy import _arguments as settle
-from roicy._types import Boxes, Ndarray, OutputSize
+from roicy import cpu
+from roicy._backend import adopt
+from roicy._types import Boxes, Ndarray, NumPyArray, OutputSize
 from roicy.dask import _graph as graph
 from roicy.dask import _maps, _tasks
 from roicy.dask._boxes import Known
@@ -50,7 +52,7 @@ def from_images(
         An array with the dtype and with as many channels as all images have, of any size; bytes in
         three colours unless it is given.
     operator : str, optional
-        Name of the function that pools.
+        Name of the function that pools; its `offsets` and `mask`, if it has any, are in host memory.
     images_per_chunk : int, optional
         So many images are read by a task, one after the other.
     **options
@@ -95,40 +97,60 @@ def from_images(
     if every < 1:
         raise ValueError(f"images_per_chunk must be at least 1, got {every}")
     boxes = Known(record, given.arguments, len(images))
+    of_rows = _rows(given, len(boxes))
     pixel = np.zeros(axes.ordered(1, like.shape[axes.c - 1], 1, 1), like.dtype)
     maps = _maps.nothing((len(images), *pixel.shape[1:]), like.dtype)
-    tried = given.tried(boxes.none(), {record.maps: maps})
-    if len(tried) != 1:
-        raise ValueError("return_argmax must be False: of images of different sizes there is no argmax")
+    tried = given.tried(boxes.none(), {record.maps: maps, **of_rows})
     lengths = [len(images[begin : begin + every]) for begin in range(0, len(images), every)] or [0]
     most = _maps.rows_of_a_chunk(given.own["boxes_per_chunk"], tried[0].shape[1:], tried[0].dtype)
     groups = boxes.groups(lengths, most)
-    call = _tasks.Call(operator, given.options, (record.maps,), (like.dtype,), given.threads)
-    name = (
-        f"{operator}-{tokenize(read, list(images), given.token(boxes, {}, groups), like.shape, like.dtype)}"
-    )
+    own_rows = {
+        name: np.split(array[groups.order], np.cumsum(groups.lengths)[:-1]) for name, array in of_rows.items()
+    }
+    options = {**given.options, **given.nones}
+    call = _tasks.Call(operator, options, (record.maps,), (like.dtype,), given.threads)
+    token = given.token(boxes, {}, groups)
+    name = f"{operator}-{tokenize(read, list(images), token, like.shape, like.dtype, of_rows)}"
     others = (0,) * (tried[0].ndim - 1)
     tasks = {}
     for g, (chunk, own) in enumerate(zip(groups.chunks, boxes.of_groups(groups, lengths), strict=True)):
         items = list(images[int(chunk) * every : (int(chunk) + 1) * every])
         key = (name, g, *others)
-        tasks[key] = Task(key, read_and_run, call, read, items, own, pixel, tried[0])
-    chunks = (tuple(groups.lengths.tolist()), *((length,) for length in tried[0].shape[1:]))
-    found = graph.array(graph.layer(name, tasks, []), name, chunks, tried[0])
+        some = {**own, **{name: parts[g] for name, parts in own_rows.items()}}
+        tasks[key] = Task(key, read_and_run, call, read, items, some, pixel, tried)
+    rows = tuple(groups.lengths.tolist())
+    made = [((rows, *((length,) for length in array.shape[1:])), array) for array in tried]
+    found = graph.results(operator, graph.layer(name, tasks, []), name, made)
     if order == "image":
-        return found, groups.order
-    return in_order(operator, found, groups, most)
+        return *found, groups.order
+    found = [in_order(operator, array, groups, most) for array in found]
+    return found[0] if len(found) == 1 else tuple(found)
 
 
-_OPERATORS = tuple(
-    name for name, record in OPERATORS.items() if record.returns == "boxes" and not record.rows
-)
+_OPERATORS = tuple(name for name, record in OPERATORS.items() if record.returns == "boxes")
 
 
 def _bound(operator: str, rois: Boxes, output_size: OutputSize, options: dict[str, Any]) -> dict[str, Any]:
-    bound = signature_of(operator).bind(None, rois, output_size, **options)
+    record = OPERATORS[operator]
+    named = {record.maps: None, record.boxes: rois, "output_size": output_size}
+    bound = signature_of(operator).bind(**named, **options)
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+def _rows(given: Given, count: int) -> dict[str, NumPyArray]:
+    # what else has a row for each box, in host memory
+    found = {}
+    for name in given.operator.rows:
+        if name not in given.nones:
+            kernels, array = adopt(**{name: given.arguments[name]})
+            if kernels is not cpu or array.shape[:1] != (count,):
+                raise ValueError(
+                    f"{name} must be an array in host memory with a row for each of the {count} rows of "
+                    f"{given.operator.boxes}, got shape {array.shape}"
+                )
+            found[name] = array
+    return found
 
 
 def read_and_run(
@@ -137,13 +159,14 @@ def read_and_run(
     items: Sequence[Any],
     own: dict[str, Any],
     pixel: Ndarray,
-    empty: Ndarray,
-) -> Ndarray:
+    empty: tuple[Ndarray, ...],
+) -> Any:
     """Read images that have boxes, one after the other, and pool these; without any image, from a pixel."""
     boxes_name = OPERATORS[call.function].boxes
     boxes = own[boxes_name]
     numbers = boxes[:, 0].astype(np.int64) if own["batch_indices"] is None else own["batch_indices"]
-    parts, places = [], []
+    parts: list[tuple[Ndarray, ...]] = []
+    places = []
     for number in np.unique(np.maximum(numbers, 0)).tolist():  # rows of no image are NaN of the first
         chosen = np.flatnonzero(np.maximum(numbers, 0) == number)
         image = _read(read, items[number], call, pixel) if items else pixel
@@ -154,12 +177,20 @@ def read_and_run(
             some[:, 0] = np.where(some[:, 0] == number, 0, -1)
         else:
             images = np.where(numbers[chosen] == number, 0, -1)
-        parts.append(_tasks.run(call, {boxes_name: some, "batch_indices": images}, image))
+        rows = {
+            name: value[chosen] for name, value in own.items() if name not in (boxes_name, "batch_indices")
+        }
+        pooled = _tasks.run(call, {boxes_name: some, "batch_indices": images, **rows}, image)
+        parts.append(pooled if isinstance(pooled, tuple) else (pooled,))
         places.append(chosen)
-    if not parts:
-        return empty
+    found = [_in_places(of_result, places, len(boxes)) for of_result in zip(*parts, strict=True)] or empty
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _in_places(parts: Sequence[Ndarray], places: Sequence[NumPyArray], count: int) -> Ndarray:
+    # rows of several arrays, each where it belongs
     xp = settle.library_of(parts[0])
-    found = xp.empty((len(boxes), *parts[0].shape[1:]), parts[0].dtype)
+    found = xp.empty((count, *parts[0].shape[1:]), parts[0].dtype)
     for part, chosen in zip(parts, places, strict=True):
         found[xp.asarray(chosen)] = part
     return found

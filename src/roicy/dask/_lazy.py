@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from dask.array import Array
@@ -13,7 +13,7 @@ from dask.base import tokenize
 from roicy import _arguments as settle
 from roicy._types import Ndarray, NumPyArray
 from roicy.dask import _graph as graph
-from roicy.dask import _tasks
+from roicy.dask import _maps, _tasks
 from roicy.dask._boxes import Known
 from roicy.dask._given import Given
 from roicy.dask._graph import List, Task, TaskRef
@@ -23,58 +23,125 @@ from roicy.dask._records import OPERATORS
 _UNKNOWN = float("nan")
 
 
-def pooled(given: Given, maps: Array) -> tuple[Array, ...]:
-    """Return what is pooled from boxes that are a Dask array, in the order of the images, and that order."""
-    operator, axes = given.operator, given.axes
+class Lazy(NamedTuple):
+    """Boxes that are a Dask array, shared out among chunks of images.
+
+    Attributes
+    ----------
+    own : Array
+        For each chunk of images, what its task is told of boxes.
+    order : Array
+        Which boxes these are.
+    """
+
+    own: Array
+    order: Array
+
+    def refs(self) -> list[Any]:
+        """Return for each chunk of images what its task is told."""
+        return [TaskRef((self.own.name, n)) for n in range(self.own.numblocks[0])]
+
+    def lengths(self) -> tuple[float, ...]:
+        """Return how many boxes a chunk has, as Dask says it."""
+        found: tuple[float, ...] = self.own.chunks[0]
+        return found
+
+
+def nobody(given: Given) -> dict[str, Any]:
+    """Return the arguments that say no boxes, once it is known that there can be some."""
+    operator = given.operator
     rois, indices = given.arguments[operator.boxes], given.arguments["batch_indices"]
-    if given.own["order"] != "image":
+    if given.in_order:
         raise ValueError(
             f"order must be 'image' for {operator.boxes} that are a Dask array, of which nobody knows yet "
-            f"how many are of which image, got {given.own['order']!r}"
+            "how many are of which image, got 'rois'"
         )
-    for name in operator.rows:
-        if name not in given.nones:
-            raise TypeError(f"{name} must be None for {operator.boxes} that are a Dask array")
     if rois.ndim != 2 or math.isnan(rois.shape[1]):
         raise ValueError(f"{operator.boxes} must have 2 axes and a known number of columns, got {rois.shape}")
     if indices is not None and not isinstance(indices, Array):
         raise TypeError(f"batch_indices must be a Dask array, as {operator.boxes} are")
-    nobody = {
+    return {
         operator.boxes: np.empty((0, rois.shape[1]), rois.dtype),
         "batch_indices": None if indices is None else np.empty(0, indices.dtype),
     }
-    tried = given.tried(nobody, {operator.maps: maps})
+
+
+def rows(given: Given, count: int | None = None) -> dict[str, Array]:
+    """Return what else has a row for each box, in the order of so many chunks of images."""
+    found = {}
+    for name in given.operator.rows:
+        if name in given.nones:
+            continue
+        if name not in ("grad_output", "argmax"):
+            raise TypeError(f"{name} must be None for {given.operator.boxes} that are a Dask array")
+        array = _tasks.rows_first(_maps.lazy(name, given.arguments[name]))
+        if count is not None and array.numblocks[0] != count:
+            raise ValueError(
+                f"{name} must have a chunk of rows for each of the {count} chunks of images, as "
+                f"what is pooled with order='image' has, got {array.numblocks[0]}"
+            )
+        apart = {0, given.out_axes.c} if array.ndim == 4 else {0}
+        merged = {axis: -1 for axis in range(1, array.ndim) if axis not in apart}
+        found[name] = array.rechunk(merged)
+    return found
+
+
+def pooled(given: Given, maps: Array) -> tuple[Array, ...]:
+    """Return what is pooled from boxes that are a Dask array, in the order of the images, and that order."""
+    operator, axes = given.operator, given.axes
+    none = nobody(given)
+    rows(given)
+    arrays = {operator.maps: maps}
+    tried = given.tried(none, arrays)
     images = maps.chunks[axes.n]
-    own, order = _own(given, images)
-    call = given.call({operator.maps: maps})
-    name = f"{operator.name}-{tokenize(own.name, maps.name, given.options, given.threads)}"
+    boxes = shared(given, images)
+    call = given.call(arrays)
+    name = f"{operator.name}-{tokenize(boxes.own.name, maps.name, given.options, given.threads)}"
     along = given.channels(maps, tried[0])
     tasks: dict[Any, Any] = {}
-    for n in range(len(images)):
+    for n, own in enumerate(boxes.refs()):
         for c in range(len(maps.chunks[axes.c])):
             key = (name, *given.out_axes.ordered(n, c, 0, 0))
-            tasks[key] = Task(
-                key, _tasks.run, call, TaskRef((own.name, n)), *given.blocks({operator.maps: maps}, n, n, c)
-            )
-    layer = graph.layer(name, tasks, [maps, own])
-    unknown = (_UNKNOWN,) * len(images)
+            tasks[key] = Task(key, _tasks.run, call, own, *given.blocks(arrays, n, n, c))
+    layer = graph.layer(name, tasks, [maps, boxes.own])
     made = []
     for array in tried:
-        chunks: list[Any] = [unknown, *((length,) for length in array.shape[1:])]
+        chunks: list[Any] = [boxes.lengths(), *((length,) for length in array.shape[1:])]
         chunks[given.out_axes.c] = along
         made.append((tuple(chunks), graph.meta(maps, array.ndim, array.dtype)))
-    whole = graph.array(layer, name, *made[0])
-    if len(made) == 1:
-        return whole, order
-    parts = [
-        graph.part_of(whole, number, f"{operator.name}-{number}-{tokenize(name)}", *one)
-        for number, one in enumerate(made)
-    ]
-    return *parts, order
+    return *graph.results(operator.name, layer, name, made), boxes.order
 
 
-def _own(given: Given, images: Sequence[int]) -> tuple[Array, Array]:
-    # for each chunk of images what its task is told of boxes, and which boxes these are
+def slopes(given: Given, maps: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Return the gradient with respect to boxes that are a Dask array, by image, and their order."""
+    operator = given.operator
+    none = nobody(given)
+    first = next(iter(maps.values()))
+    images = first.chunks[given.axes.n]
+    of_rows = {name: whole(array) for name, array in rows(given, len(images)).items()}
+    arrays = {**maps, **of_rows}
+    (tried,) = given.tried(none, arrays)
+    boxes = shared(given, images)
+    call = given.call(arrays)
+    names = [array.name for array in arrays.values()]
+    name = f"{operator.name}-{tokenize(boxes.own.name, names, given.options, given.threads)}"
+    tasks: dict[Any, Any] = {}
+    for n, own in enumerate(boxes.refs()):
+        refs = [TaskRef((array.name, n, *(0,) * (array.ndim - 1))) for array in arrays.values()]
+        tasks[(name, n, 0)] = Task((name, n, 0), _tasks.run, call, own, *refs)
+    layer = graph.layer(name, tasks, [*arrays.values(), boxes.own])
+    chunks: Any = (boxes.lengths(), (tried.shape[1],))
+    return graph.array(layer, name, chunks, graph.meta(first, 2, tried.dtype)), boxes.order
+
+
+def whole(array: Array) -> Array:
+    """Return an array in one piece along all axes but that of its rows."""
+    merged = {axis: -1 for axis in range(1, array.ndim) if len(array.chunks[axis]) > 1}
+    return array.rechunk(merged) if merged else array
+
+
+def shared(given: Given, images: Sequence[int]) -> Lazy:
+    """Share boxes out among chunks of so many images each."""
     operator = given.operator
     rois, indices = given.arguments[operator.boxes], given.arguments["batch_indices"]
     rois = rois.rechunk({1: -1})
@@ -86,21 +153,10 @@ def _own(given: Given, images: Sequence[int]) -> tuple[Array, Array]:
         List(*(TaskRef((array.name, i, *(0,) * (array.ndim - 1))) for i in range(array.numblocks[0])))
         for array in arrays
     ]
-    whole = graph.array(
-        graph.layer(
-            shared,
-            {
-                (shared, 0): Task(
-                    (shared, 0), by_image, operator.name, images, given.options["invalid"], *pieces
-                )
-            },
-            arrays,
-        ),
-        shared,
-        ((1,),),
-        np.empty(0, object),
-    )
-    return _chunks(whole, name, 0, len(images)), _chunks(whole, ordered, 1, len(images))
+    key = (shared, 0)
+    task = Task(key, by_image, operator.name, images, given.options["invalid"], *pieces)
+    found = graph.array(graph.layer(shared, {key: task}, arrays), shared, ((1,),), np.empty(0, object))
+    return Lazy(_chunks(found, name, 0, len(images)), _chunks(found, ordered, 1, len(images)))
 
 
 def _chunks(shared: Array, name: str, which: int, count: int) -> Array:

@@ -10,10 +10,12 @@ import dask
 import numpy as np
 from dask import array as da
 from dask.array import Array
+from dask.array.core import normalize_chunks
 from dask.utils import parse_bytes
 
 from roicy import _arguments as settle
 from roicy._types import DType, Layout, NumPyArray
+from roicy.dask import _tasks
 from roicy.dask._records import Operator
 
 #: More rows than any array has; sums of it and of their number are whole in float64, too.
@@ -40,14 +42,20 @@ class Axes(NamedTuple):
         return tuple(values)
 
 
-def known(name: str, value: Any) -> Array:
-    """Return a Dask array all chunks of which are known."""
+def lazy(name: str, value: Any) -> Array:
+    """Return a Dask array."""
     if not isinstance(value, Array):
         raise TypeError(
             f"{name} must be a dask.array.Array, got {type(value).__module__}.{type(value).__qualname__}: "
             f"dask.array.from_array({name}, chunks=...) makes one; of arrays that fit in memory, the "
             "functions of roicy need none"
         )
+    return value
+
+
+def known(name: str, value: Any) -> Array:
+    """Return a Dask array all chunks of which are known."""
+    value = lazy(name, value)
     if any(math.isnan(length) for length in value.shape):
         raise ValueError(
             f"{name} must have chunks of known sizes, got {value.chunks}: {name}.compute_chunk_sizes() "
@@ -90,7 +98,7 @@ def rows(operator: Operator, arguments: Mapping[str, Any], count: int, axes: Axe
             continue
         if isinstance(value, np.ndarray):
             value = da.from_array(value, chunks=-1)
-        array = known(name, value)
+        array = _tasks.rows_first(known(name, value))
         if array.shape[:1] != (count,):
             raise ValueError(
                 f"{name} must have a row for each of the {count} rows of {operator.boxes}, "
@@ -110,6 +118,20 @@ def has_channels(name: str) -> bool:
 def nothing(shape: Sequence[int], dtype: DType) -> NumPyArray:
     """Return an array of a shape that takes no memory, for a call that reads none of it."""
     return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+
+
+def chunks_of(
+    chunks: Any, shape: Sequence[int], dtype: DType, expected: str, wanted: Any
+) -> tuple[tuple[int, ...], ...]:
+    """Return chunks of an array of a shape, of what a caller `wanted`."""
+    try:
+        found: tuple[tuple[int, ...], ...] = normalize_chunks(chunks, shape, dtype=dtype)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"chunks must be {expected}, got {wanted!r}: {error}") from error
+    if any(length < 0 for lengths in found for length in lengths):  # of which Dask makes other numbers
+        raise ValueError(f"chunks must be {expected}, got {wanted!r}: they are negative")
+    return found
 
 
 def room() -> int:

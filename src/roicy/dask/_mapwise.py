@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from dask.array import Array
-from dask.array.core import normalize_chunks
+from dask.base import tokenize
 
 from roicy import _arguments as settle
 from roicy._types import DType, Shape
 from roicy.dask import _graph as graph
-from roicy.dask import _maps, _tasks, _tiles
+from roicy.dask import _lazy, _maps, _tasks, _tiles
 from roicy.dask._boxes import Known
 from roicy.dask._given import Given
 from roicy.dask._graph import Task
@@ -22,6 +22,8 @@ def gradient(given: Given) -> Any:
     """Return the gradient with respect to the maps."""
     operator, axes, out = given.operator, given.axes, given.out_axes
     shape, single = _shape(given)
+    if given.lazy or not given.in_order:
+        return _of_lazy_boxes(given, shape, single)
     boxes = Known(operator, given.arguments, shape[axes.n])
     arrays = _maps.rows(operator, given.arguments, len(boxes), out)
     of_nothing = axes.ordered(0, shape[axes.c], shape[axes.h], shape[axes.w])
@@ -65,6 +67,31 @@ def gradient(given: Given) -> Any:
     return found[0] if single else found
 
 
+def _of_lazy_boxes(given: Given, shape: Shape, single: bool) -> Array:
+    # rows of the gradient are those of the images, a chunk for each
+    operator, axes, out = given.operator, given.axes, given.out_axes
+    of_nothing = axes.ordered(0, shape[axes.c], shape[axes.h], shape[axes.w])
+    (tried,) = given.tried(_lazy.nobody(given), _lazy.rows(given), input_shape=of_nothing)
+    chunks = _chunks(given, shape, tried.dtype, single)
+    bins = given.bins if operator.channels == "bins" else 1
+    arrays = {
+        name: array.rechunk({out.c: tuple(length // bins for length in chunks[axes.c])})
+        for name, array in _lazy.rows(given, len(chunks[axes.n])).items()
+    }
+    boxes, calls = _lazy.shared(given, chunks[axes.n]), _Calls(given, arrays)
+    names = [array.name for array in arrays.values()]
+    name = f"{operator.name}-{tokenize(boxes.own.name, names, given.options, given.threads, chunks)}"
+    tasks: dict[Any, Any] = {}
+    for n, own in enumerate(boxes.refs()):
+        for c, channels in enumerate(chunks[axes.c]):
+            key = (name, *axes.ordered(n, c, 0, 0))
+            call = calls.of(axes.ordered(chunks[axes.n][n], channels, shape[axes.h], shape[axes.w]))
+            tasks[key] = Task(key, _tasks.run, call, own, *given.blocks(arrays, n, n, c))
+    layer = graph.layer(name, tasks, [*arrays.values(), boxes.own])
+    found = graph.array(layer, name, chunks, graph.meta(arrays["grad_output"], 4, tried.dtype))
+    return found[0] if single else found
+
+
 class _Calls:
     # what tasks whose maps have one shape have in common
     def __init__(self, given: Given, arrays: dict[str, Array]) -> None:
@@ -90,12 +117,10 @@ def _chunks(given: Given, shape: Shape, dtype: DType, single: bool) -> tuple[tup
     if isinstance(wanted, str) and wanted == "auto":
         wanted = axes.ordered("auto", -1, -1, -1)[single:]
     own = shape[single:]
-    try:
-        chunks = [*((1,),) * single, *normalize_chunks(wanted, own, dtype=dtype)]
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"chunks must be those of an array of shape {own}, got {wanted!r}: {error}"
-        ) from error
+    chunks = [
+        *((1,),) * single,
+        *_maps.chunks_of(wanted, own, dtype, f"those of an array of shape {own}", wanted),
+    ]
     if not given.windows and (len(chunks[axes.h]) > 1 or len(chunks[axes.w]) > 1):
         raise ValueError(f"chunks must have all rows and columns of an image in one, got {tuple(chunks)}")
     if given.operator.channels == "bins":

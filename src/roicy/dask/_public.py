@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import roicy
-from roicy.dask import _boxwise, _mapwise, _pyramids, _rowwise
+from roicy.dask import _boxwise, _lists, _mapwise, _pyramids, _rowwise
 from roicy.dask._given import Given
 from roicy.dask._records import OPERATORS, Operator
 
@@ -16,16 +16,29 @@ _BUILD: dict[str, Callable[[Given], Any]] = {
     "maps": _mapwise.gradient,
     "slopes": _boxwise.slopes,
     "levels": _pyramids.pooled,
+    "gradients of levels": _pyramids.gradients,
+    "slopes of levels": _pyramids.slopes,
     "vectors": _rowwise.made,
     "masks": _rowwise.made,
 }
 
-_ADDED = {
+_ADDED: dict[str, tuple[Any, str]] = {
     "order": (
         "rois",
         """order : {{"rois", "image"}}, optional
     In which order the rows of the result are. "rois": that of `{boxes}`. "image": that of the images, in
     which they are computed: nothing is moved between chunks, and the order is returned, too.""",
+    ),
+    "order of gradients": (
+        "rois",
+        """order : {{"rois", "image"}}, optional
+    In which order the rows of the gradient are that is given. "rois": that of `{boxes}`. "image" is for boxes
+    that are a Dask array: as what is pooled with ``order="image"``, a chunk for each chunk of images.""",
+    ),
+    "chunks of levels": (
+        "auto",
+        """chunks : int, tuple of int or "auto", optional
+    How many images the chunks of each result have; "auto": as many as fit.""",
     ),
     "chunks": (
         "auto",
@@ -48,9 +61,11 @@ _ADDED = {
 }
 _OWN = {
     "boxes": ("order", "boxes_per_chunk", "num_threads"),
-    "maps": ("chunks", "num_threads"),
-    "slopes": ("boxes_per_chunk", "num_threads"),
+    "maps": ("order of gradients", "chunks", "num_threads"),
+    "slopes": ("order of gradients", "boxes_per_chunk", "num_threads"),
     "levels": ("order", "boxes_per_chunk", "num_threads"),
+    "gradients of levels": ("order of gradients", "chunks of levels", "num_threads"),
+    "slopes of levels": ("order of gradients", "boxes_per_chunk", "num_threads"),
     "vectors": ("num_threads",),
     "masks": ("boxes_per_chunk", "num_threads"),
 }
@@ -66,7 +81,10 @@ def public(name: str) -> Callable[..., Any]:
     def function(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        return _BUILD[operator.returns](Given(operator, given.arguments))
+        build = _BUILD[operator.returns]
+        if _lists.is_list(operator, given.arguments):
+            return _lists.BUILD[operator.returns](operator, given.arguments, build)
+        return build(Given(operator, given.arguments))
 
     function.__name__ = function.__qualname__ = name
     function.__module__ = "roicy.dask"
@@ -83,22 +101,25 @@ def signature_of(name: str) -> inspect.Signature:
     kept = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in parameters
-        if parameter.name not in ("out", "window")
+        if parameter.name not in ("out", "window", "windows")
     ]
     return inspect.Signature(
-        [*kept, *(inspect.Parameter(name, keyword, default=_ADDED[name][0]) for name in own)]
+        [*kept, *(inspect.Parameter(name.split()[0], keyword, default=_ADDED[name][0]) for name in own)]
     )
 
 
 def _documentation(operator: Operator, eager: Callable[..., Any], own: tuple[str, ...]) -> str:
     summary = (eager.__doc__ or "").partition("\n")[0].rstrip(".")
-    arrays = [name for name in (operator.maps, *operator.rows) if name not in ("", "input_shape")]
-    lazy = LAZY if operator.returns == "boxes" else ""
+    shapes = "", "input_shape", "input_shapes"
+    arrays = [name for name in (operator.maps, *operator.rows) if name not in shapes]
+    lazy = LAZY if operator.boxes != "corners" else ""
     boxes = f"{operator.boxes}\n    As in `roicy.{operator.name}`, in host memory{lazy}.\n"
     boxes = boxes if operator.boxes else ""
     maps = OPERATORS[operator.pools].maps
     added = "\n".join(_ADDED[name][1].format(boxes=operator.boxes, maps=maps) for name in own)
     ordered = operator.returns in ("boxes", "levels")
+    listed = " or, of a list of images, a list of these" if operator.maps == "images" else ""
+    of_levels = operator.maps == "features" and "levels" in operator.returns
     return f"""{summary}, of Dask arrays.
 
 `roicy.{operator.name}` in chunks: the same arguments, less `out`, and the same result to the last bit.
@@ -106,7 +127,7 @@ Nothing is computed yet; what is wrong with known boxes, options, shapes and dty
 
 Parameters
 ----------
-{", ".join(arrays)} : {"list of " if operator.returns == "levels" else ""}dask.array.Array
+{", ".join(arrays)} : dask.array.Array{", maps a list of these" if of_levels else listed}
     As in `roicy.{operator.name}`, of chunks of known sizes, which may be NumPy's or CuPy's.
 {boxes}{added}
 

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from roicy import _arguments as settle
+from roicy import quads
+
+#: What a row of a function's result is.
+Returns = Literal[
+    "boxes", "maps", "slopes", "vectors", "masks", "levels", "gradients of levels", "slopes of levels"
+]
 
 
 class Operator(NamedTuple):
@@ -17,10 +23,10 @@ class Operator(NamedTuple):
         The function, in `roicy` and here.
     pools : str
         The function that it is, or of which it is a gradient.
-    returns : {"boxes", "maps", "slopes", "vectors", "masks", "levels"}
+    returns : Returns
         What a row of the result is: what is pooled from a box, an image of a gradient, the gradient of what
-        belongs to a box, which is a sum over all channels, what is made of a row of each argument in
-        `rows`, or what is pooled from a box of the maps of a pyramid.
+        belongs to a box, which is a sum over all channels, or what is made of a row of each argument in
+        `rows`; the first three of the maps of a pyramid, too.
     maps : str
         The argument with the maps, or with their shape.
     boxes : str
@@ -36,7 +42,7 @@ class Operator(NamedTuple):
 
     name: str
     pools: str
-    returns: Literal["boxes", "maps", "slopes", "vectors", "masks", "levels"]
+    returns: Returns
     maps: str = "features"
     boxes: str = "rois"
     numbers: Sequence[str] = settle.CORNERS
@@ -52,19 +58,26 @@ def _rowwise(name: str, returns: Literal["vectors", "masks"], rows: tuple[str, .
     return Operator(name, name, returns, maps="", boxes="", rows=rows)
 
 
+def _pyramid(name: str, **more: Any) -> Operator:
+    return Operator(name, name, "levels", **more)
+
+
 def _gradient(operator: Operator, *also: str) -> Operator:
     # that of the maps
+    of_levels = operator.returns == "levels"
     return operator._replace(
         name=f"{operator.name}_backward",
-        returns="maps",
-        maps="input_shape",
+        returns="gradients of levels" if of_levels else "maps",
+        maps="input_shapes" if of_levels else "input_shape",
         rows=("grad_output", *also, *operator.rows),
     )
 
 
 def _slopes(operator: Operator, of: str, *also: str) -> Operator:
     return operator._replace(
-        name=f"{operator.name}_backward_{of}", returns="slopes", rows=("grad_output", *also, *operator.rows)
+        name=f"{operator.name}_backward_{of}",
+        returns="slopes of levels" if operator.returns == "levels" else "slopes",
+        rows=("grad_output", *also, *operator.rows),
     )
 
 
@@ -76,6 +89,10 @@ _PS_ALIGN = _pooling("ps_roi_align", channels="bins")
 _PS_POOL = _pooling("ps_roi_pool", channels="bins")
 _DEFORM = _pooling("deform_roi_pool", rows=("offsets", "mask"))
 _CROP = _pooling("crop_and_resize", maps="images", boxes="boxes", channels="together")
+_QUADS = _pooling("crop_quads", maps="images", boxes="corners", numbers=quads.NUMBERS, channels="together")
+_LEVELS = _pyramid("multi_scale_roi_align")
+_ROTATED_LEVELS = _pyramid("multi_scale_roi_align_rotated", numbers=settle.ROTATED)
+_POOL_LEVELS = _pyramid("multi_scale_roi_pool")
 
 OPERATORS = {
     operator.name: operator
@@ -103,11 +120,15 @@ OPERATORS = {
         _CROP,
         _gradient(_CROP),
         _slopes(_CROP, "boxes"),
-        Operator("multi_scale_roi_align", "multi_scale_roi_align", "levels"),
-        Operator(
-            "multi_scale_roi_align_rotated", "multi_scale_roi_align_rotated", "levels", numbers=settle.ROTATED
-        ),
-        Operator("multi_scale_roi_pool", "multi_scale_roi_pool", "levels"),
+        _QUADS,
+        _LEVELS,
+        _gradient(_LEVELS),
+        _slopes(_LEVELS, "rois"),
+        _ROTATED_LEVELS,
+        _gradient(_ROTATED_LEVELS),
+        _slopes(_ROTATED_LEVELS, "rois"),
+        _POOL_LEVELS,
+        _gradient(_POOL_LEVELS, "argmax"),
         _rowwise("rmac", "vectors", ("features",)),
         _rowwise("rmac_backward", "vectors", ("grad_output", "features")),
         _rowwise("paste_masks", "masks", ("masks", "boxes")),

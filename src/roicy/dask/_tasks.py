@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dask.system
-import numpy as np
 
 import roicy
+from roicy import _arguments as settle
 from roicy import _doubts
 from roicy._arguments import library_of
 from roicy._types import DType, Ndarray, NumPyArray
@@ -46,30 +46,30 @@ def run(call: Call, own: Mapping[str, Any], *arrays: Ndarray) -> Any:
         if array.dtype != dtype:
             raise _wrong_dtype(name, dtype, array)
     xp = library_of(arrays[0])
-    given = {**own, **dict(zip(call.names, arrays, strict=True))}
-    if any(not isinstance(array, type(arrays[0])) for array in given.values() if hasattr(array, "dtype")):
+    given = {**own, **gathered(dict(zip(call.names, arrays, strict=True)))}
+    if not all(isinstance(value, type(arrays[0])) for value in given.values() if hasattr(value, "dtype")):
         given = {
             name: xp.asarray(value) if hasattr(value, "dtype") else value for name, value in given.items()
         }
     with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
-        return getattr(roicy, call.function)(**given, **call.options)
-
-
-def run_levels(call: Call, own: Mapping[str, Any], *maps: Ndarray) -> Any:
-    """Call the function on the maps of a pyramid, and on what is this task's own; rows come first."""
-    for name, level, dtype in zip(call.names, maps, call.dtypes, strict=True):
-        if level.dtype != dtype:
-            raise _wrong_dtype(name, dtype, level)
-    if not isinstance(maps[0], np.ndarray):
-        xp = library_of(maps[0])
-        own = {name: xp.asarray(value) if hasattr(value, "dtype") else value for name, value in own.items()}
-    with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
-        found = getattr(roicy, call.function)(list(maps), **own, **call.options)
+        found = getattr(roicy, call.function)(**given, **call.options)
     return tuple(map(rows_first, found)) if isinstance(found, tuple) else found
 
 
+def gathered(arrays: Mapping[str, Ndarray]) -> dict[str, Any]:
+    """Return arrays as a function takes them: those of a pyramid, such as ``features[1]``, are a list."""
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        of, _, level = name.partition("[")
+        if level:
+            found.setdefault(of, []).append(array)
+        else:
+            found[name] = rows_first(array) if name == "argmax" else array
+    return found
+
+
 def rows_first(array: Ndarray) -> Ndarray:
-    """Return what is pooled, rows first: the argmax of summed maps has an axis of these before them."""
+    """Return the argmax of summed maps, which has an axis of these before the rows, rows first, and back."""
     return array.swapaxes(0, 1) if array.ndim == 5 else array
 
 
@@ -95,7 +95,7 @@ def part(
         return first[_rectangle(source.axes, (top - y, bottom - y), (left - x, right - x))]
     shape = list(first.shape)
     shape[source.axes[0]], shape[source.axes[1]] = bottom - top, right - left
-    found = library_of(first).zeros(tuple(shape), first.dtype)
+    found = settle.new(source.name, tuple(shape), first.dtype, library_of(first))
     for (y, x), tile in zip(corners, tiles, strict=True):
         if tile.dtype != source.dtype:
             raise _wrong_dtype(source.name, source.dtype, tile)

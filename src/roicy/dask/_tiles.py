@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -175,13 +174,9 @@ def _bounds(windows: NumPyArray) -> tuple[int, int, int, int]:
 
 def read_by(operator: Any, arguments: Mapping[str, Any], boxes: Known, shape: Any, size: Any) -> NumPyArray:
     """Return what each box reads of its map, (K, 4), as `roicy.rois_windows` does."""
-    function, choosing, kind_of = eager._OPERATORS[operator.pools]
-    usual = inspect.signature(function).parameters  # of what a gradient is not asked
-    named = {name: arguments.get(name, usual[name].default) for name in choosing}
-    kind = kind_of(*named.values())
-    places = {**named, **{name: arguments[name] for name in kind.options}}
+    _, places = eager.options_of(operator.pools, arguments)
     found: NumPyArray = eager.rois_windows(
-        boxes.rois.boxes,
+        boxes.shaped(boxes.rois.boxes),
         shape,
         size,
         operator=operator.pools,
