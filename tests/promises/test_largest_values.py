@@ -23,6 +23,7 @@ PATHS = {
     "image, channels last": ("NHWC", 3, 20, (40, 5)),
     "channels last": ("NHWC", 37, 30, 7),
     "channels last, few boxes": ("NHWC", 37, 2, (3, 5)),
+    "few values": ("NCHW", 5, 40, (2, 3)),
 }
 DTYPES = [np.float32, np.float64]
 
@@ -54,7 +55,7 @@ def test_averages_of_the_largest_value(path, dtype, rotated):
     largest = np.finfo(dtype).max
     features = np.full((1, PATHS[path][1], 64, 64), largest, dtype)
     features[:, ::2] *= -1
-    for sampling_ratio in (0, 2):
+    for sampling_ratio in (0, 1, 2):
         pooled = pooled_by(features, path, rotated=rotated, sampling_ratio=sampling_ratio)
         assert np.isfinite(pooled).all()
         assert (pooled[:, ::2] / largest <= BOUND - 1).all()

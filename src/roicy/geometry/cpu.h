@@ -60,6 +60,7 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 
 #include "geometry/axis.h"
 #include "geometry/grid.h"
+#include "geometry/lone.h"
 #include "geometry/paste.h"
 #include "geometry/plain.h"
 #include "geometry/rotated.h"
@@ -77,6 +78,7 @@ GEOMETRY void put_tap(Lists *lists, int pixel, double weight, double start, doub
 
 #include "geometry/axis.h"
 #include "geometry/grid.h"
+#include "geometry/lone.h"
 #include "geometry/paste.h"
 #include "geometry/plain.h"
 #include "geometry/rotated.h"
@@ -115,6 +117,15 @@ static inline Reach plain_reach(bool single, Side side) {
 
 static inline int plain_taps(bool single, Side side, PlainTaps taps) {
     return single ? plain_taps_f(side, taps) : plain_taps_d(side, taps);
+}
+
+/* Of LONE boxes, whose rows are `columns` numbers and end with x1, y1, x2, y2. */
+static inline void lone_bins(const void *rows, bool single, int columns, int axis, Sampling sampling,
+                             int bins, int length, Lone *lone) {
+    if (single)
+        lone_bins_f((const float *)rows + columns - 4, columns, axis, sampling, bins, length, lone);
+    else
+        lone_bins_d((const double *)rows + columns - 4, columns, axis, sampling, bins, length, lone);
 }
 
 static inline int64 image_of(const void *row, bool single, int columns, bool given, int64 image,

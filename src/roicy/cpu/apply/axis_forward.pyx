@@ -192,7 +192,9 @@ def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.nda
     What becomes of the values on their way out, unless None, `finish` says: see `finish_of`.
     """
     cdef View view = view_of(features)
-    if view.channels != cnp.PyArray_DIM(out, 1):
+    if table.lone.rows != NULL:
+        axis_forward_lone(table, features, out, threads, team)
+    elif view.channels != cnp.PyArray_DIM(out, 1):
         axis_forward_blocks(table, features, out, finish, threads, team)
     elif view.channels <= FEW_CHANNELS:
         if share_pixels(table):

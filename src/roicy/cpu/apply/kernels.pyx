@@ -11,6 +11,7 @@ from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_SUMS, PHASES, PHASES_TOLD
 cnp.import_array()
 
 include "axis_forward.pyx"
+include "axis_forward_lone.pyx"
 include "axis_forward_pixels.pyx"
 include "axis_forward_crops.pyx"
 include "axis_backward.pyx"

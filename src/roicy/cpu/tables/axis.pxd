@@ -1,8 +1,22 @@
 """What the kernels see of an axis table: plain C arrays."""
 
+from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from roicy.cpu.tables.rois cimport RoiTable
+from roicy.cpu.tables.samples cimport Sampling
+
+cdef extern from "geometry/cpu.h" nogil:
+    enum: LONE
+
+    # one bin of each of LONE boxes
+    ctypedef struct Lone:
+        int low[LONE]
+        int taps[LONE]
+        double weight[2][LONE]
+
+    void lone_bins(const void* rows, bint single, int columns, int axis, Sampling sampling, int bins, int length,
+                   Lone* lone)
 
 
 cdef struct Axis:
@@ -27,5 +41,17 @@ cdef struct Axis:
     void* bin_weight
 
 
+cdef struct LoneBoxes:
+    # boxes whose bins have one sample each, as they were given; of such there are no axes
+    const char* rows            # NULL: there are
+    bint single                 # they are of floats
+    int columns                 # numbers of a row, the last four of which are the box
+    ptrdiff_t step              # bytes of a row
+    Sampling sampling
+    const int64_t* image
+
+
 cdef class AxisTable(RoiTable):
     cdef Axis y, x
+    cdef LoneBoxes lone
+    cdef object boxes           # whose memory lone ones are in

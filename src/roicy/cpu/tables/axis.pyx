@@ -18,7 +18,7 @@ from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport SortKey, Window
 from roicy.cpu.tables.samples cimport ALIGN, HALF_PIXEL, Sampling, Side, sampling_of
-from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD
+from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD, FEW_CHANNELS, LONE_VALUES, LONE_VALUES_OF_FEW
 
 cnp.import_array()
 
@@ -28,7 +28,9 @@ cdef enum:
 
 
 cdef extern from "geometry/cpu.h" nogil:
-    enum: EDGE
+    enum:
+        EDGE
+        PLAIN_LENGTH
 
     ctypedef struct Lists:
         int64_t at
@@ -193,12 +195,59 @@ cdef class AxisTable(RoiTable):
 
     def __cinit__(self, regions, sampling, str accumulate, str purpose, int threads):
         cdef cnp.ndarray boxes
+        cdef int64_t* image
+        cdef Sampling how
         boxes, images = self.choose(regions)
         self.describe(regions, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
-        fill(self, boxes, self.find_images(boxes, images),
-             sampling_of(sampling), purpose, threads)
+        image = self.find_images(boxes, images)
+        how = sampling_of(sampling)
+        if purpose == "forward" and are_lone(self, &how, regions.input_shape[1]):
+            note_lone(self, boxes, image, how)
+        else:
+            fill(self, boxes, image, how, purpose, threads)
+
+
+cdef bint are_lone(AxisTable table, Sampling* sampling, int64_t channels) noexcept:
+    # Whether bins of one sample each are so few that lists of their taps would not pay.
+    return (sampling.rule == ALIGN and sampling.sampling_ratio == 1 and not table.windowed
+            and 0 < table.height <= PLAIN_LENGTH and 0 < table.width <= PLAIN_LENGTH
+            and (table.rows * <double> table.columns * channels
+                 <= (LONE_VALUES_OF_FEW if channels <= FEW_CHANNELS else LONE_VALUES)))
+
+
+cdef int note_lone(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling sampling) except -1:
+    cdef LoneBoxes* lone = &table.lone
+    cdef Py_ssize_t columns = cnp.PyArray_DIM(boxes, 1), step = columns * cnp.PyArray_ITEMSIZE(boxes)
+    table.boxes = boxes
+    lone[0] = LoneBoxes(rows=<const char*> cnp.PyArray_DATA(boxes), single=cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32,
+                        columns=<int> columns, step=step, sampling=sampling, image=image)
+    table.doubtful = table.doubtful or not any_lone(table)
+    return 0
+
+
+cdef bint any_lone(AxisTable table) noexcept:
+    # Whether a box takes anything from the map.
+    cdef LoneBoxes* lone = &table.lone
+    cdef Stretch stretch
+    cdef Side side
+    cdef int64_t k
+    cdef int axis, hits, p
+    for k in range(table.rois):
+        hits = 0
+        for axis in range(2 if lone.image[k] >= 0 else 0):
+            side = axis_side(lone.rows + (k + 1) * lone.step - 4 * (lone.step // lone.columns), lone.single, axis,
+                             lone.sampling, table.rows if axis else table.columns,
+                             table.height if axis else table.width)
+            for p in range(side.bins):
+                stretch = stretch_of(lone.single, side, p, lone.sampling)
+                if stretch.low <= stretch.high:
+                    hits += 1
+                    break
+        if hits == 2:
+            return True
+    return False
 
 
 cdef struct Filling:
