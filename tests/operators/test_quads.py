@@ -53,11 +53,12 @@ def quads(draw, height, width):
     border=st.sampled_from(["constant", "edge", "reject"]),
     channels=st.integers(1, 6),
     ratio=st.sampled_from([1, 1, 2, 3, 0]),
+    dtype=st.sampled_from(["float32", "uint8"]),
 )
-def test_equals_the_reference(data, border, channels, ratio):
+def test_equals_the_reference(data, border, channels, ratio, dtype):
     height, width = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 24))
     size = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 40))
-    image = smooth(channels, height, width, channels)
+    image = smooth(channels, height, width, channels).astype(dtype)
     corners = data.draw(quads(height, width))
     layout = data.draw(st.sampled_from(["NCHW", "NHWC"]))
     given = image if layout == "NCHW" else np.ascontiguousarray(image.transpose(1, 2, 0))
@@ -69,6 +70,21 @@ def test_equals_the_reference(data, border, channels, ratio):
         assert (apart > 0.05).mean() < 0.2
     else:
         assert apart.max() < 0.05
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("border", ["constant", "edge"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_over_each_side(channels, border, dtype):
+    """Half of a sample may lie beside the image: its pixel there counts as much as it should."""
+    image = smooth(channels, 12, 30, 5).astype(dtype)
+    for x, y in (-0.7, 2), (22.6, 2), (5, -0.6), (5, 7.7), (-0.6, -0.7), (22.6, 7.7):
+        corners = np.array([[x, y], [x + 8, y], [x + 8, y + 5], [x, y + 5]])
+        for given, layout in (image, "NCHW"), (np.ascontiguousarray(image.transpose(1, 2, 0)), "NHWC"):
+            options = {"layout": layout, "out_layout": "NCHW", "border": border, "fill": 100.0}
+            found = roicy.crop_quads(given, corners[None], (5, 8), **options)[0]
+            wanted = reference.crop(image, corners, (5, 8), border=border, fill=100.0)
+            np.testing.assert_allclose(found, wanted, atol=0.01)
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
