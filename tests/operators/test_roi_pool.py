@@ -168,10 +168,10 @@ def test_without_rounding_a_bin_has_all_pixels_that_it_touches(low, high, scale,
     assert bins_of(low, high, spatial_scale=scale, rounding="none") == [pixels]
 
 
-@pytest.mark.parametrize("high", [2.0, 1.9, 1.0, -50.0])
-def test_without_rounding_boxes_may_have_no_size(high):
+@pytest.mark.parametrize(("low", "high"), [(3, 2.0), (2.5, 1.5), (3, 1.9), (3, 1.0), (3, -50.0)])
+def test_without_rounding_boxes_may_have_no_size(low, high):
     """x2 + 1 is not beyond x1: zeros, whichever bin."""
-    rois = np.array([[0, 3, 0, high, 3], [0, 0, 3, 3, high]], np.float32)
+    rois = np.array([[0, low, 0, high, 3], [0, 0, low, 3, high]], np.float32)
     features = np.full((1, 2, 5, 12), -7, np.float32)
     values, argmax = roicy.roi_pool(features, rois, 2, rounding="none", return_argmax=True)
     assert (values == 0).all()
