@@ -80,9 +80,9 @@ def test_over_each_side(channels, border, dtype):
     image = smooth(channels, 12, 30, 5).astype(dtype)
     for x, y in (-0.7, 2), (22.6, 2), (5, -0.6), (5, 7.7), (-0.6, -0.7), (22.6, 7.7):
         corners = np.array([[x, y], [x + 8, y], [x + 8, y + 5], [x, y + 5]])
-        for given, layout in (image, "NCHW"), (np.ascontiguousarray(image.transpose(1, 2, 0)), "NHWC"):
+        for own, layout in (image, "NCHW"), (np.ascontiguousarray(image.transpose(1, 2, 0)), "NHWC"):
             options = {"layout": layout, "out_layout": "NCHW", "border": border, "fill": 100.0}
-            found = roicy.crop_quads(given, corners[None], (5, 8), **options)[0]
+            found = roicy.crop_quads(own, corners[None], (5, 8), **options)[0]
             wanted = reference.crop(image, corners, (5, 8), border=border, fill=100.0)
             np.testing.assert_allclose(found, wanted, atol=0.01)
 
