@@ -10,42 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import roicy
+from operators.quads import IMAGE, QUADS, quads, smooth
 
 pytestmark = [
     pytest.mark.usefixtures("backend"),
     pytest.mark.filterwarnings("ignore::roicy.RoisWarning"),  # quadrangles beside the image
 ]
 
-RNG = np.random.default_rng(0)
-IMAGE = RNG.integers(0, 256, (20, 31, 3), dtype=np.uint8)
-QUADS = np.array(
-    [
-        [[3, 2], [25, 5], [22, 16], [5, 12]],
-        [[-4, 3], [15, -6], [35, 12], [8, 24]],
-        [[9, 9], [9, 1], [1, 1], [1, 9]],
-    ],
-    np.float32,
-)
 OPTIONS = {"fill": 7.0, "mean": (90, 100, 110), "std": (50, 60, 70)}
-
-
-def smooth(channels, height, width, seed):
-    """Images in which a sample that lies a little off is no other one."""
-    y, x = np.mgrid[:height, :width] / 7
-    phases = np.random.default_rng(seed).uniform(0, 6, (channels, 1, 1))
-    return (100 + 50 * np.sin(x + phases) * np.cos(y - phases)).astype(np.float32)
-
-
-@st.composite
-def quads(draw, height, width):
-    """Convex quadrangles in, over and beside an image, turned and mirrored."""
-    rng = np.random.default_rng(draw(st.integers(0, 999)))
-    angles = np.sort(rng.uniform(0, 2 * np.pi, 4) * 0.2 + np.arange(4) * np.pi / 2)
-    size = rng.uniform(2, 20)
-    points = rng.uniform(-5, (width + 5, height + 5)) + size * np.column_stack(
-        [np.cos(angles), np.sin(angles)]
-    )
-    return points[::-1] if draw(st.booleans()) else points
+RNG = np.random.default_rng(0)
 
 
 @given(
@@ -415,100 +388,3 @@ def test_what_is_not_in_a_quadrangle_does_not_count(border, mean, channels):
 
 
 # ---------------------------------------------------------------- parts of images
-
-
-@given(
-    data=st.data(),
-    border=st.sampled_from(["constant", "edge", "reject"]),
-    channels=st.integers(1, 6),
-    how=st.sampled_from([("bilinear", 1), ("bilinear", 2), ("bilinear", 0), ("nearest", 1)]),
-    dtype=st.sampled_from(["float32", "uint8", "uint8", "float64", "int64"]),
-)
-def test_a_part_of_an_image_gives_the_same_bits(data, border, channels, how, dtype):
-    """And one that is smaller by a pixel is an error, before anything is written."""
-    height, width = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 24))
-    size = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 40))
-    image = smooth(channels, height, width, channels).transpose(1, 2, 0).astype(dtype)
-    layout = data.draw(st.sampled_from(["NCHW", "NHWC"]))
-    corners = np.stack([data.draw(quads(height, width)) for _ in range(data.draw(st.integers(1, 3)))])
-    places = {"border": border, "interpolation": how[0], "sampling_ratio": how[1]}
-    if dtype == "int64":
-        places.update(interpolation="nearest", sampling_ratio=1)
-    whole = image[None] if layout == "NHWC" else np.ascontiguousarray(image.transpose(2, 0, 1))[None]
-    options = {"layout": layout, "fill": 7, **places}
-    rows = roicy.rois_windows(corners, whole.shape, size, operator="crop_quads", layout=layout, **places)
-    assert rows.shape == (len(corners), 4) and rows.dtype == np.int64
-    part = roicy.rois_window(corners, whole.shape, size, operator="crop_quads", layout=layout, **places)
-    expected = roicy.crop_quads(whole, corners, size, **options)
-    more = data.draw(st.sampled_from([0, 0, 1, 99]))
-    wider = max(0, part[0] - more), max(0, part[1] - more), min(height, part[2] + more), part[3]
-    for top, left, bottom, right in (part, wider):
-        axes = np.s_[:, top:bottom, left:right] if layout == "NHWC" else np.s_[:, :, top:bottom, left:right]
-        given, window = whole[axes].copy(), (top, left, height, width)
-        out = np.full_like(expected, 7)
-        roicy.crop_quads(given, corners, size, window=window, out=out, **options)
-        assert_same_bits(out, expected)
-    if not any(part):
-        return
-    for step in ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, -1, 0), (0, 0, 0, -1)):
-        top, left, bottom, right = np.add(part, step)
-        axes = np.s_[:, top:bottom, left:right] if layout == "NHWC" else np.s_[:, :, top:bottom, left:right]
-        out = np.full_like(expected, 7)
-        with pytest.raises(
-            ValueError, match=r"^window must hold all that corners read: corners row \d, .* reads rows "
-        ):
-            roicy.crop_quads(
-                whole[axes], corners, size, window=(top, left, height, width), out=out, **options
-            )
-        assert (out == 7).all()
-
-
-def test_a_part_of_images_that_no_memory_holds():
-    side = 300_000
-    row = RNG.integers(0, 256, (1, side, 1, 3), dtype=np.uint8)
-    slide = np.broadcast_to(row, (1, side, side, 3))
-    corners = QUADS + side - 500
-    options = {"border": "edge", "sampling_ratio": 2}
-    top, left, bottom, right = roicy.rois_window(
-        corners, slide.shape, (9, 33), operator="crop_quads", layout="NHWC", **options
-    )
-    assert bottom - top < 50 and right - left < 60
-    part = slide[:, top:bottom, left:right].copy()
-    found = roicy.crop_quads(part, corners, (9, 33), window=(top, left, side, side), **options)
-    near = slide[:, side - 700 :, side - 700 :].copy()
-    expected = roicy.crop_quads(
-        near, corners, (9, 33), window=(side - 700, side - 700, side, side), **options
-    )
-    assert_same_bits(found, expected)
-    assert found.any()
-
-
-@pytest.mark.parametrize(
-    ("images", "options", "words"),
-    [
-        ([IMAGE], {"window": (0, 0, 20, 31)}, "window must be None for a list of images"),
-        (IMAGE, {"window": (0, 1, 20, 31)}, "window must lie on the map"),
-        (IMAGE, {"window": (0, 31)}, "window must be 4 ints >= 0"),
-        (IMAGE[:0], {}, "images must have at least one pixel"),
-    ],
-)
-def test_what_a_window_may_be(images, options, words):
-    corners = [QUADS] if isinstance(images, list) else QUADS
-    with pytest.raises(ValueError, match=f"^{words}"):
-        roicy.crop_quads(images, corners, 3, **options)
-
-
-def test_what_is_asked_of_quadrangles():
-    shape = (1, 20, 31, 3)
-    with pytest.raises(
-        TypeError, match="crop_quads has the options 'interpolation', 'sampling_ratio', 'border'"
-    ):
-        roicy.rois_window(QUADS, shape, 3, operator="crop_quads", layout="NHWC", spatial_scale=1)
-    with pytest.raises(ValueError, match="corners must have shape"):
-        roicy.rois_window(QUADS[0], shape, 3, operator="crop_quads", layout="NHWC")
-    wrong = QUADS.copy()
-    wrong[1, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="corners row 1"):
-        roicy.rois_windows(wrong, shape, 3, operator="crop_quads", layout="NHWC")
-    rows = roicy.rois_windows(wrong, shape, 3, operator="crop_quads", layout="NHWC", invalid="nan")
-    assert not rows[1].any() and rows[0].any()

@@ -84,13 +84,25 @@ cdef inline void quad_line_at(projected_line* line, const double* matrix, double
     line.row_w = <float> (matrix[7] * down + matrix[8] + matrix[6] * across)
 
 
+cdef void quad_nowhere(View* out, int64_t k, int64_t begin, int64_t end) noexcept nogil:
+    # Rows of a crop of no image.
+    cdef int64_t channel, p, q
+    for channel in range(out.channels):
+        for p in range(begin, end):
+            for q in range(out.columns):
+                element_store(<real> NAN, block_at(out, k, channel) + p * out.row + q * out.column, out.dtype)
+
+
 cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept nogil:
     cdef QuadForwardCall* call = <QuadForwardCall*> settled
     cdef View* out = &call.out
     cdef int64_t k = number // call.bands, band = number % call.bands, p, q, c, block, channel
     cdef int64_t begin = out.rows * band // call.bands, end = out.rows * (band + 1) // call.bands
     cdef const QuadView* view = call.view + k
-    cdef int64_t per_array = max(<int64_t> 1, call.images.images), image = max(<int64_t> 0, view.image)
+    if view.image < 0:
+        quad_nowhere(out, k, begin, end)
+        return
+    cdef int64_t per_array = call.images.images, image = view.image
     cdef View* map = call.images + image // per_array
     cdef const double* matrix = view.matrix
     cdef int samples = view.rows * view.columns, j, step, row_of, column_of
@@ -133,11 +145,6 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
             turned_bytes_finish(&row.bytes_, &finish, row.samples.outside)
         for p in range(begin, end):
             to.data = block_at(out, k, channel) + p * out.row
-            if view.image < 0:
-                for c in range(to.channels):
-                    for q in range(out.columns):
-                        element_store(<real> NAN, to.data + c * out.channel + q * out.column, out.dtype)
-                continue
             step = turned_step(&to) if call.plain and samples == 1 else QUAD
             if samples == 1:
                 quad_line_at(&row.line, matrix, p + 0.5, 0)
