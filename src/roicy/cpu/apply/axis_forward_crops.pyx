@@ -6,8 +6,8 @@ One task is a RoI and a band of its output rows::
 
 Where the channels of a pixel are neighbours, the row pass takes them as they lie, and its line is split into one for
 each channel; of bytes and floats, columns of at most two pixels that are neighbours, too, take both of them from the
-rows, of which nothing else is read. Where a row's elements are no neighbours otherwise, the rows that a band needs are
-first gathered plane by plane.
+rows, of which nothing else is read; of bytes, they go straight to their places. Where a row's elements are no
+neighbours otherwise, the rows that a band needs are first gathered plane by plane.
 """
 
 from libc.stddef cimport ptrdiff_t, size_t
@@ -233,7 +233,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef pair_target pair_to
     cdef real* across
     cdef real down
-    cdef bint filled, reaches, paired
+    cdef bint filled, reaches, paired, straight
     cdef row_finish[PIXEL] finishing
     cdef const row_finish* finishes = finishing if call.finish.given else NULL
     cdef Pooled pooled = Pooled(features=view, out=&call.out, image=task.image, roi=call.order[k], channel=0,
@@ -251,7 +251,6 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     pairs.count, pairs.elements, pairs.channels = call.pw, call.pixel.elements, call.together
     pair_to.dtype, pair_to.joined, pair_to.reversed = call.out.dtype, call.joined, call.reversed
     pair_to.pixel, pair_to.finishes = &call.out_pixel, finishes
-    pair_to.step = -call.chunk_step if call.reversed else call.chunk_step
     filled = call.finish.given and call.finish.numbers.filled
     reaches = filled and reaches_outside(x, k, across)
     overflow_forget()
@@ -266,6 +265,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
             high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
             most = max(most, y.tap_count[k * call.ph + p])
     paired = most <= 2 and find_pairs(call, k, &pairs)
+    straight = paired and view.dtype == UINT8 and call.pixels_joined
     if not paired:
         lay_out(x, k, &columns)
     for part in range(view.channels // call.together):
@@ -317,9 +317,13 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                                                    scratch.tile + j * call.row_copy)
                     if j < near.taps:
                         near.weight[j] = (<const real*> y.tap_weight)[first + j]
-                pair_to.data = to
+                pair_to.data, pair_to.step = to, call.chunk_step
+                if straight:
+                    pair_to.data = block_at(&call.out, call.order[k], channel) + p * call.out.row
+                    pair_to.step = call.out.channel
                 if call.reversed and not call.joined:
-                    pair_to.data += (call.together - 1) * call.chunk_step
+                    pair_to.data += (call.together - 1) * pair_to.step
+                    pair_to.step = -pair_to.step
                 if view.dtype == UINT8:
                     pairs_bytes(&near, &pairs, &pair_to)
                 else:
@@ -331,7 +335,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                     crops_columns(lines + c * call.line_step, &columns, finishes + c if finishes != NULL else NULL,
                                   to + c * call.chunk_step, call.out.dtype)
             if held == call.rows_at_once - 1 or p == end - 1:
-                for c in range(1 if call.joined else call.together):
+                for c in range(0 if straight else 1 if call.joined else call.together):
                     write_rows(call, block_at(&call.out, call.order[k], channel + c), p - held, p + 1,
                                scratch.chunk + c * call.chunk_step)
                 if overflow_noted():

@@ -53,7 +53,7 @@ ROICY_INLINE void pairs_fetch(const pair_rows *rows) {
     }
 }
 
-/* ---- pixels of three bytes: a whole vector is stored, of which they are three quarters ---- */
+/* ---- pixels of three bytes ---- */
 
 #if defined(__AVX512BW__) && !defined(ROICY_DOUBLE)
 enum { BYTE_TRIPLES = 1 };
@@ -69,7 +69,7 @@ ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) {
     const __m128i joined = _mm_setr_epi8(0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, -1, -1, -1, -1);
     const __m512i pixels = _mm512_shuffle_epi8(apart, _mm512_broadcast_i32x4(joined));
     const __m512i used = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 3, 3, 3);
-    _mm512_storeu_si512(target, _mm512_permutexvar_epi32(used, pixels));
+    _mm512_mask_storeu_epi32(target, 0xfff, _mm512_permutexvar_epi32(used, pixels));
 }
 #elif defined(__AVX2__) && !defined(__AVX512F__) && !defined(ROICY_DOUBLE)
 enum { BYTE_TRIPLES = 1 };
@@ -85,7 +85,9 @@ ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) {
     const __m128i joined = _mm_setr_epi8(0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, -1, -1, -1, -1);
     const __m256i pixels = _mm256_shuffle_epi8(apart, _mm256_broadcastsi128_si256(joined));
     const __m256i used = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 3);
-    _mm256_storeu_si256((__m256i *)target, _mm256_permutevar8x32_epi32(pixels, used));
+    const __m256i together = _mm256_permutevar8x32_epi32(pixels, used);
+    _mm_storeu_si128((__m128i *)target, _mm256_castsi256_si128(together));
+    _mm_storel_epi64((__m128i *)(target + 16), _mm256_extracti128_si256(together, 1));
 }
 #else
 enum { BYTE_TRIPLES = 0 };
@@ -94,15 +96,13 @@ ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) { (void)x, 
 
 /* ---- what becomes of LANES columns from `q` on: a vector for each of so many channels ---- */
 
-ROICY_INLINE char *pairs_put(lanes x[PIXEL], ptrdiff_t q, const pair_target *to, char *target,
-                             const int channels, const int dtype) {
+ROICY_INLINE void pairs_store(lanes x[PIXEL], const pair_target *to, char *target, ptrdiff_t step,
+                              const int channels, const int dtype) {
     const ptrdiff_t size = LANES * (ptrdiff_t)element_size(dtype);
-    for (int c = 0; to->finishes && c < channels; c++)
-        x[c] = finish_columns(x[c], to->finishes + c, q);
     if (!to->joined) {
         for (int c = 0; c < channels; c++)
-            lanes_store(x[c], target + c * to->step, dtype);
-        return target + size;
+            lanes_store(x[c], target + c * step, dtype);
+        return;
     }
     for (int c = 0; to->reversed && c < channels / 2; c++) {
         const lanes other = x[c];
@@ -111,12 +111,28 @@ ROICY_INLINE char *pairs_put(lanes x[PIXEL], ptrdiff_t q, const pair_target *to,
     }
     if (BYTE_TRIPLES && dtype == UINT8 && channels == 3) {
         store_byte_triples(x, target);
-        return target + 3 * LANES;
+        return;
     }
     crops_join(x, to->pixel, channels);
     for (int c = 0; c < channels; c++)
         lanes_store(x[c], target + c * size, dtype);
-    return target + channels * size;
+}
+
+/* Of `count` columns; behind the last one nothing is written. Returns where the next ones go. */
+ROICY_INLINE char *pairs_put(lanes x[PIXEL], ptrdiff_t q, ptrdiff_t count, const pair_target *to,
+                             char *target, const int channels, const int dtype) {
+    const ptrdiff_t size = (ptrdiff_t)element_size(dtype), pixel = to->joined ? channels * size : size;
+    char whole[PIXEL * ROICY_LANE_BYTES * 2];
+    for (int c = 0; to->finishes && c < channels; c++)
+        x[c] = finish_columns(x[c], to->finishes + c, q);
+    if (count - q >= LANES) {
+        pairs_store(x, to, target, to->step, channels, dtype);
+        return target + LANES * pixel;
+    }
+    pairs_store(x, to, whole, LANES * size, channels, dtype);
+    for (int c = 0; c < (to->joined ? 1 : channels); c++)
+        memcpy(target + c * to->step, whole + c * LANES * size, (size_t)((count - q) * pixel));
+    return NULL;
 }
 
 /* The target of a row as it is used for each of its columns, with the finishes in `own`. */
@@ -217,7 +233,7 @@ ROICY_INLINE void pairs_part(const real *line, ptrdiff_t count, const pair_targe
     char *at = to->data;
     for (ptrdiff_t q = 0; q < count; q += LANES, line += LANES * channels) {
         crops_part(line, target.pixel, channels, channels, x);
-        at = pairs_put(x, q, &target, at, channels, dtype);
+        at = pairs_put(x, q, count, &target, at, channels, dtype);
     }
 }
 
@@ -332,7 +348,7 @@ ROICY_INLINE void pairs_bytes_as(const pair_rows *rows, const pair_columns *colu
             right = lanes_madd(other, byte_of(four[1], elements + c), right);
             x[c] = lanes_multiply_add(second, right, lanes_times(first, left));
         }
-        at = pairs_put(x, q, &target, at, channels, dtype);
+        at = pairs_put(x, q, of.count, &target, at, channels, dtype);
     }
 }
 

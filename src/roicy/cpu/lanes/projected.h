@@ -68,18 +68,68 @@ ROICY_INLINE lane_ints projected_part(lane_ints pixel, int begin, int length, la
     return (pixel & has_next) | ((length - 1) & ~has_next);
 }
 
+/* Whether all of some numbers are more than 0 and less than `end`. */
+ROICY_INLINE int projected_within(lanes x, float end) {
+#if defined(__AVX512F__)
+    const __mmask16 positive = _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return _mm512_mask_cmp_ps_mask(positive, (__m512)x, _mm512_set1_ps(end), _CMP_LT_OQ) == 0xffff;
+#else
+    const lane_ints within = (x > 0) & (x < end);
+#if defined(__AVX__)
+    return _mm256_movemask_ps((__m256)within) == 0xff;
+#elif defined(ROICY_X86)
+    return _mm_movemask_ps((__m128)within) == 0xf;
+#else
+    lane_int all = -1;
+    ROICY_EACH(l) all &= within[l];
+    return all;
+#endif
+#endif
+}
+
+/* Samples that all lie between the first and the last pixels, where no border is near: returns their offsets. */
+ROICY_INLINE lane_ints projected_inside(lanes y, lanes x, int32_t row, int32_t column, ptrdiff_t i,
+                                        const turned_samples *to) {
+    const lane_ints pixel_y = __builtin_convertvector(y, lane_ints),
+                    pixel_x = __builtin_convertvector(x, lane_ints);
+    const lanes part_y = y - __builtin_convertvector(pixel_y, lanes),
+                part_x = x - __builtin_convertvector(pixel_x, lanes);
+    const lanes down[2] = {1 - part_y, part_y}, across[2] = {1 - part_x, part_x};
+    const lanes outside = 1 - (down[0] + down[1]) * (across[0] + across[1]);
+    const lane_ints offset = pixel_y * row + pixel_x * column, below = row - (lane_ints){0},
+                    right = column - (lane_ints){0};
+    memcpy(to->offset + i, &offset, sizeof offset);
+    memcpy(to->down + i, &below, sizeof below);
+    memcpy(to->right + i, &right, sizeof right);
+    memcpy(to->outside + i, &outside, sizeof outside);
+    for (int corner = 0; corner < 4; corner++) {
+        const lanes weight = down[corner >> 1] * across[corner & 1];
+        memcpy(to->weight[corner] + i, &weight, sizeof weight);
+    }
+    return offset;
+}
+
 /* Where `count` samples lie, and what part of each lies outside; there is room for whole vectors, all of which are
  * filled. */
 ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const projected_line *line,
                                                projected_rule rule, ptrdiff_t count,
                                                const turned_samples *to) {
     const int32_t row = (int32_t)map->row, column = (int32_t)map->column;
+    const int plain = !rule.nearest && !map->parted;
+    const float bottom = (float)(map->height - 1), end = (float)(map->width - 1);
     projected_seen seen_of_row = {0, 0};
     lane_ints reach = {0}, missing = {0};
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         const lanes w = line->row_w + lanes_load_own((const char *)(line->w + i)), part = 1 / w;
         const lanes x = (line->row_x + lanes_load_own((const char *)(line->x + i))) * part;
         const lanes y = (line->row_y + lanes_load_own((const char *)(line->y + i))) * part;
+        if (plain && projected_within(w, INFINITY) && projected_within(y, bottom) &&
+            projected_within(x, end)) {
+            const lane_ints last = projected_inside(y, x, row, column, i, to) + (row + column),
+                            further = last > reach;
+            reach = (last & further) | (reach & ~further);
+            continue;
+        }
         const lane_ints seen = w > 0;
         lanes down[2], across[2];
         lane_ints below, right;

@@ -47,77 +47,90 @@ ROICY_INLINE int turned_bytes_can(const turned_map *map, ptrdiff_t further) {
 }
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
-/* Two weights of pixels, the other of which has none where there is no next one. */
-ROICY_INLINE void load_weights(const turned_samples *samples, int row, ptrdiff_t i, lanes weight[2]) {
-    const lane_ints none = (lane_ints)lanes_load_own((const char *)(samples->right + i)) == 0;
-    weight[0] = lanes_load_own((const char *)(samples->weight[2 * row] + i));
-    weight[1] = lanes_load_own((const char *)(samples->weight[2 * row + 1] + i));
-    weight[0] += lanes_where(none, weight[1]);
-    weight[1] = lanes_where(~none, weight[1]);
+/* Whether LANES numbers are the same one. */
+ROICY_INLINE int all_equal(const int32_t *numbers, int32_t number) {
+#if defined(__AVX512F__)
+    return _mm512_cmpneq_epi32_mask(_mm512_loadu_si512(numbers), _mm512_set1_epi32(number)) == 0;
+#else
+    int32_t different = 0;
+    ROICY_EACH(l) different |= numbers[l] ^ number;
+    return different == 0;
+#endif
 }
 
-ROICY_INLINE void turned_bytes_as(const char *source, const turned_samples *samples, ptrdiff_t count,
+/* Of planes, in which a pixel has one element, the pixels of each channel lie `plane` bytes behind those of the last.
+ * Where a sample has no next pixel to the right, the one that is read counts for nothing, and the own one for both. */
+ROICY_INLINE void turned_bytes_as(const turned_map *map, const turned_samples *samples, ptrdiff_t count,
                                   const pair_target *to, const int channels, const int elements,
                                   const int dtype) {
+    const char *const source = map->source;
+    const ptrdiff_t plane = map->channel;
     row_finish finishes[PIXEL];
     const pair_target target = pairs_target(to, channels, finishes);
     char *at = to->data;
     lanes x[PIXEL];
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         lane_bits four[2][2];
-        lanes weight[2][2];
+        lanes weight[4];
+        const int32_t *offset[2] = {samples->offset + i, samples->offset + i};
+        const char *from[2] = {source, source + map->row};
         int32_t below[LANES];
-        ROICY_EACH(l) below[l] = samples->offset[i + l] + samples->down[i + l];
-        for (int row = 0; row < 2; row++) {
-            load_bytes(source, row ? below : samples->offset + i, four[row]);
-            load_weights(samples, row, i, weight[row]);
+        for (int corner = 0; corner < 4; corner++)
+            weight[corner] = lanes_load_own((const char *)(samples->weight[corner] + i));
+        if (!all_equal(samples->down + i, (int32_t)map->row) ||
+            !all_equal(samples->right + i, (int32_t)map->column)) {
+            const lane_ints none = (lane_ints)lanes_load_own((const char *)(samples->right + i)) == 0;
+            for (int row = 0; row < 4; row += 2) {
+                weight[row] += lanes_where(none, weight[row + 1]);
+                weight[row + 1] = lanes_where(~none, weight[row + 1]);
+            }
+            ROICY_EACH(l) below[l] = offset[0][l] + samples->down[i + l];
+            offset[1] = below;
+            from[1] = source;
         }
         for (int c = 0; c < channels; c++) {
-            x[c] = lanes_times(weight[0][0], byte_of(four[0], c));
-            x[c] = lanes_multiply_add(weight[0][1], byte_of(four[0], elements + c), x[c]);
-            x[c] = lanes_multiply_add(weight[1][0], byte_of(four[1], c), x[c]);
-            x[c] = lanes_multiply_add(weight[1][1], byte_of(four[1], elements + c), x[c]);
+            const int element = elements == 1 ? 0 : c;
+            if (element == 0)
+                for (int row = 0; row < 2; row++)
+                    load_bytes(from[row] + c * plane, offset[row], four[row]);
+            x[c] = lanes_times(weight[0], byte_of(four[0], element));
+            x[c] = lanes_multiply_add(weight[1], byte_of(four[0], element + elements), x[c]);
+            x[c] = lanes_multiply_add(weight[2], byte_of(four[1], element), x[c]);
+            x[c] = lanes_multiply_add(weight[3], byte_of(four[1], element + elements), x[c]);
         }
-        at = pairs_put(x, i, &target, at, channels, dtype);
+        at = pairs_put(x, i, count, &target, at, channels, dtype);
     }
 }
 
-ROICY_INLINE void turned_bytes_of(const char *source, const turned_samples *samples, ptrdiff_t count,
-                                  const pair_target *to, int elements, const int channels, const int dtype) {
-    if (elements == 3)
-        turned_bytes_as(source, samples, count, to, channels, 3, dtype);
+ROICY_INLINE void turned_bytes_of(const turned_map *map, const turned_samples *samples, ptrdiff_t count,
+                                  const pair_target *to, const int channels, const int dtype) {
+    if (map->column == 3)
+        turned_bytes_as(map, samples, count, to, channels, 3, dtype);
+    else if (map->column == 1)
+        turned_bytes_as(map, samples, count, to, channels, 1, dtype);
     else
-        turned_bytes_as(source, samples, count, to, channels, elements, dtype);
+        turned_bytes_as(map, samples, count, to, channels, (int)map->column, dtype);
 }
 
-/* A row of samples, into its place in the output. Behind the last one whole vectors of them are there, which read
- * some pixel. */
+/* A row of samples, into its place in the output; where the columns of that are no neighbours, by way of the chunk.
+ * Behind the last sample whole vectors of them are there, which read some pixel. */
 ROICY_NOINLINE void turned_bytes_row(const turned_bytes *of, const turned_map *map,
                                      const turned_samples *samples, ptrdiff_t count, const turned_row *to) {
     const ptrdiff_t size = (ptrdiff_t)element_size(to->dtype);
-    const int channels = map->channels, elements = (int)map->column, planes = elements == 1 ? channels : 1;
-    const int each = channels / planes, backwards = to->channel < 0;
-    pair_target target = {of->chunk, of->room * size, to->dtype, 0, backwards, &of->pixel, NULL};
-    target.joined = planes == 1 && channels > 1 && to->column == channels * size &&
-                    to->channel == (backwards ? -size : size);
-    for (int plane = 0; plane < planes; plane++) {
-        target.data = of->chunk + plane * target.step;
-        target.finishes = of->finished ? of->finishes + plane : NULL;
-        ROICY_PAIRS_AS(&target, each, turned_bytes_of, map->source + plane * map->channel, samples, count,
-                       &target, elements)
-    }
-    if (target.joined) {
-        memcpy(to->data + (backwards ? (channels - 1) * to->channel : 0), of->chunk,
-               (size_t)(count * channels * size));
-        return;
-    }
-    for (int c = 0; c < channels; c++) {
-        const char *const row = of->chunk + c * target.step;
-        if (to->column == size)
-            memcpy(to->data + c * to->channel, row, (size_t)(count * size));
-        else
-            crops_scatter(row, size, count, to->data + c * to->channel, to->column);
-    }
+    const int channels = map->channels, backwards = to->channel < 0;
+    const int joined =
+        channels > 1 && to->column == channels * size && to->channel == (backwards ? -size : size);
+    const int straight = joined || to->column == size;
+    pair_target target = {to->data, to->channel, to->dtype, joined, backwards, &of->pixel, NULL};
+    if (!straight)
+        target.data = of->chunk, target.step = of->room * size;
+    else if (joined && backwards)
+        target.data += (channels - 1) * to->channel;
+    if (of->finished)
+        target.finishes = of->finishes;
+    ROICY_PAIRS_AS(&target, channels, turned_bytes_of, map, samples, count, &target)
+    for (int c = 0; c < channels && !straight; c++)
+        crops_scatter(of->chunk + c * target.step, size, count, to->data + c * to->channel, to->column);
 }
 
 /* Samples before `begin` and from `end` on are nowhere: they read the pixel at this offset. */
