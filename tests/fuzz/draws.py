@@ -136,6 +136,14 @@ def good_arguments(draw, name, scene):
         "return_argmax": lambda: scene.return_argmax,
         "invalid": any_of("raise", "nan"),
         "window": any_of(None, None, {"tuple": [0, 0, *scene.shape[2:]]}),  # the whole map
+        "windows": lambda: draw(
+            st.one_of(
+                st.none(),
+                st.tuples(
+                    *(st.sampled_from([None, {"tuple": [0, 0, *shape[2:]]}]) for shape in scene.maps)
+                ).map(list),
+            )
+        ),
         "angle_unit": any_of("degrees", "radians"),
         "clockwise": any_of(False, True),
         "rounding": any_of("round", "none", "whole"),

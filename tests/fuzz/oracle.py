@@ -41,8 +41,9 @@ def expected(call):
         return None
     if name in PLANS:
         name, given = _of_plan(name, given, call)
-    if getattr(given, "window", None) is not None and not call.good:
-        return None  # else it is the whole map
+    parts = [getattr(given, parameter, None) for parameter in ("window", "windows")]
+    if parts != [None, None] and not call.good:
+        return None  # else these are whole maps
     if name == "rmac_regions":
         return _regions(given)
     if name == "roi_align_argmax_positions":

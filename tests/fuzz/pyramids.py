@@ -24,7 +24,16 @@ from fuzz.arguments import (
 )
 from fuzz.pooling import Expected
 
-OF_ALL_MAPS = "features", "input_shapes", "spatial_scales", "levels", "merge", "batch_indices", "out"
+OF_ALL_MAPS = (
+    "features",
+    "input_shapes",
+    "spatial_scales",
+    "levels",
+    "merge",
+    "batch_indices",
+    "windows",
+    "out",
+)
 FLOAT32_RULES = "detectron2", "openvino", "tensorrt"
 
 

@@ -27,8 +27,9 @@ def quads(draw):
     images = draw(st.integers(1, 2))
     shape = [images, draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(0, 6))]
     layout = draw(st.sampled_from(["NHWC", "NCHW"]))
+    whole = shape[1:3]
     if layout == "NCHW":
-        shape = [shape[0], shape[3], *shape[1:3]]
+        shape = [shape[0], shape[3], *whole]
     count = draw(st.integers(0, 3))
     numbers = st.one_of(st.floats(-5, 15, width=16), st.integers(-2, 10).map(float))
     rows = [draw(numbers) for _ in range(8 * count)]
@@ -57,6 +58,7 @@ def quads(draw):
         "out_layout": draw(st.sampled_from([None, "NHWC", "NCHW"])),
         "dtype": draw(st.sampled_from([None, "float32", "float16", "uint8"])),
         "invalid": draw(st.sampled_from(["raise", "nan"])),
+        "window": draw(st.sampled_from([None, {"tuple": [0, 0, *whole]}])),
     }
     if arguments["interpolation"] == "nearest":
         arguments["sampling_ratio"] = 1
