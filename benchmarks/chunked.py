@@ -8,6 +8,7 @@ Needs ``dask[array]``, ``distributed``, ``zarr`` and OpenCV. A slide of 60 000 x
 """
 
 import argparse
+import multiprocessing
 import resource
 import tempfile
 import time
@@ -119,20 +120,49 @@ def slide(arguments):
 # ---------------------------------------------------------------- R-MAC on processes
 
 
-def rmac(arguments):
-    from distributed import Client, LocalCluster
+def plain(maps, count, start, found):
+    """R-MAC of maps in a process of its own, which begins with the others."""
+    roicy.set_num_threads(1)
+    features = np.random.default_rng(0).random((maps, 512, 24, 32), dtype="f4")
+    roicy.rmac(features[:10])
+    times = []
+    for _ in range(4):
+        start.wait()
+        times.append(seconds(lambda: [roicy.rmac(features) for _ in range(count)])[0])
+    found.put(min(times))
 
+
+def limit():
+    """What two processes without Dask reach that share the machine's memory, of two that share nothing."""
+    times = {}
+    for processes in (1, 2):
+        start, found = multiprocessing.Barrier(processes), multiprocessing.Queue()
+        workers = [
+            multiprocessing.Process(target=plain, args=(250, 4, start, found)) for _ in range(processes)
+        ]
+        for worker in workers:
+            worker.start()
+        times[processes] = max(found.get() for _ in workers)
+        for worker in workers:
+            worker.join()
+    return times[1] / times[2]
+
+
+def rmac(arguments):
+    from distributed import Client, LocalCluster, wait
+
+    print(f"two processes without Dask: efficiency {limit():.2f}")
     times = {}
     for workers in (1, 2):
         with (
             LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
             Client(cluster),
         ):
-            random = da.random.default_rng(0)
-            maps = random.random((arguments.maps, 512, 24, 32), dtype="f4", chunks=(100, -1, -1, -1))
+            random, chunk = da.random.default_rng(0), arguments.maps_per_chunk
+            maps = random.random((arguments.maps, 512, 24, 32), dtype="f4", chunks=(chunk, -1, -1, -1))
             maps = maps.persist()
+            wait(maps)
             vectors = roicy.dask.rmac(maps)
-            dask.compute(maps.sum())
             vectors[:50].compute()
             times[workers] = min(seconds(vectors.sum().compute)[0] for _ in range(arguments.repeat))
             print(
@@ -176,6 +206,7 @@ if __name__ == "__main__":
     parser.add_argument("--side", type=int, default=12_000)
     parser.add_argument("--crops", type=int, default=800, help="as densely as 20 000 on the large one")
     parser.add_argument("--maps", type=int, default=500)
+    parser.add_argument("--maps-per-chunk", type=int, default=250, help="1.6 MB each")
     parser.add_argument("--folder")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--loop", type=int, default=10, help="time one of so many crops as a loop; 0: none")
