@@ -25,9 +25,9 @@ roicy: $(VENV)/roicy.stamp ## build roicy and install it in .venv
 demo: $(VENV)/demo.stamp ## run the operators on a photo, draw what they make of it to roicy-demo/
 	@$(BIN)/roicy demo
 
-# In as many processes as there are processors; ARGS=-n0 for one.
+# In as many processes as there are processors, and who is done takes tests of another's; ARGS=-n0 for one.
 test: $(VENV)/test.stamp ## run all tests and the examples in the docstrings; ARGS="-k rotated"
-	@$(BIN)/python -m pytest -q -n auto --doctest-modules --doctest-ignore-import-errors --pyargs roicy tests $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal --doctest-modules --doctest-ignore-import-errors --pyargs roicy tests $(ARGS)
 
 peers: $(VENV)/test.stamp $(VENV)/peers.stamp ## install other implementations, with which make test compares then, too
 
@@ -159,12 +159,13 @@ $(VENV)/demo.stamp $(VENV)/test.stamp: $(VENV)/%.stamp: $(VENV)/roicy.stamp
 	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
 
-# What pyproject.toml's extra or group $(1) names, for an environment $(2), without building roicy.
+# What pyproject.toml's extra or group $(1) names, for an environment $(2), without building roicy. Python compiles
+# what of it is imported.
 define install
 echo "installing what roicy[$(1)] names" && \
 	$(2)/bin/python -c "import tomllib; given = tomllib.load(open('pyproject.toml', 'rb')); \
 		print(*(given['project']['optional-dependencies'] | given['dependency-groups'])['$(1)'], sep='\n')" > $(2)/$(1).txt && \
-	$(2)/bin/python -m pip --quiet --disable-pip-version-check install -r $(2)/$(1).txt
+	$(2)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile -r $(2)/$(1).txt
 endef
 
 $(VENV)/parallel.stamp $(VENV)/peers.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp: $(VENV)/roicy.stamp
