@@ -14,8 +14,8 @@ from roicy.cpu.lanes.phases cimport PHASE_LOAD, PHASE_STORE, phase_enter
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.lanes.lanes cimport (
     BFLOAT16, BOOL, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, INT16, INT8, LANES, LINE_LANES, OWN, UINT16, UINT8,
-    element_size, element_store, lanes, lanes_load_block, lanes_load_pixels, lanes_prefetch, lanes_store_block,
-    lanes_store_pixels, lanes_stream_block, planes, real,
+    element_size, element_store, lanes, lanes_load_block, lanes_load_pixels, lanes_prefetch, lanes_prefetch_far,
+    lanes_store_block, lanes_store_pixels, lanes_stream_block, planes, real,
 )
 from roicy.cpu.tables.rois cimport RoiTable
 from roicy.cpu.tuning cimport FETCHED_BINS_BYTES, PREFETCH_BYTES
@@ -192,7 +192,7 @@ cdef inline void load_bins(View* view, const char* source, int channels, lanes* 
 
 
 cdef inline void fetch_bins(View* view, const char* source, int channels) noexcept nogil:
-    # What `load_bins` will load next comes into the cache: it lies anywhere, and each plane's piece is short.
+    # What `load_bins` will load next comes into the second-level cache: it lies anywhere, in short pieces.
     cdef int64_t size = view.rows * view.columns * view.size, i
     cdef int c
     if view.channel == size:
@@ -203,5 +203,5 @@ cdef inline void fetch_bins(View* view, const char* source, int channels) noexce
     for c in range(channels):
         i = 0
         while i < size:
-            lanes_prefetch(source + c * view.channel + i)
+            lanes_prefetch_far(source + c * view.channel + i)
             i += 64

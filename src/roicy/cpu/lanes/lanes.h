@@ -156,10 +156,19 @@ ROICY_INLINE double lanes_sum(lanes x) {
     return sum;
 }
 
+/* gcc takes what only fetches for a function without effect, and drops its calls: the empty statement is one. */
 ROICY_INLINE void lanes_prefetch(const char *source) {
 #if defined(__GNUC__)
     __builtin_prefetch(source);
-    __asm__ volatile(""); /* gcc takes what only fetches for a function without effect, and drops its calls */
+    __asm__ volatile("");
+#endif
+}
+
+/* To the second-level cache, and no nearer. */
+ROICY_INLINE void lanes_prefetch_far(const char *source) {
+#if defined(__GNUC__)
+    __builtin_prefetch(source, 0, 2);
+    __asm__ volatile("");
 #endif
 }
 
