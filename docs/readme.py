@@ -6,7 +6,7 @@ import re
 def write_section(source, title, target):
     """Write a section of a Markdown file as reStructuredText, without its heading.
 
-    It knows paragraphs, tables, ``code`` and links; those within the project become their text.
+    It knows paragraphs, headings, tables, ``code`` and links; those within the project become their text.
     """
     text = source.read_text()
     start = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
@@ -23,6 +23,8 @@ def write_section(source, title, target):
 
 def _block(block):
     lines = block.splitlines()
+    if heading := re.fullmatch("#+ (.*)", block):
+        return f".. rubric:: {heading[1]}\n    :heading-level: 3"
     if lines[0].startswith("|"):
         return _table(lines)
     if lines[0].startswith("```"):

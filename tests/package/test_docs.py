@@ -36,6 +36,24 @@ def test_nobody_is_told_to_install_what_no_index_has():
         assert not re.search(r"""install (-\S+ )*['"]?roicy\b""", path.read_text(encoding="utf-8")), path
 
 
+@pytest.mark.parametrize(
+    "source, title",
+    [(DOCS / "measured.md", "Measured"), (README, "Beside other systems")],
+    ids=["measured", "others"],
+)
+def test_sections_of_markdown_leave_none_of_it(source, title, tmp_path, monkeypatch):
+    """Headings and links are the pages' own, and a style aligns each column of figures."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    from readme import write_section
+
+    write_section(source, title, tmp_path / "section.inc")
+    written = (tmp_path / "section.inc").read_text()
+    assert not re.search(r"^#|\]\(|^\|[ -]*\|", written, re.MULTILINE)
+    style = (DOCS / "_static" / "roicy.css").read_text()
+    for name in set(re.findall(r"\bright-\d+", written)):
+        assert f"table.{name} " in style, name
+
+
 def _front_page():
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     (block,) = (block for block in blocks if "backbone.run" in block)
