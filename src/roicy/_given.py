@@ -1,23 +1,31 @@
-"""What every operator is told about boxes, as the caller gave it."""
+"""What every operator is told about boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from roicy._types import AnyArray, Boxes, Indices, Invalid, Layout, LevelRule, Merge, Ndarray, Real, Window
 
+if TYPE_CHECKING:
+    from roicy._arguments import Rois
 
-class Given(NamedTuple):
-    """Boxes, and what every operator on boxes is told about them, as the caller gave it."""
 
-    rois: Boxes
+@dataclass(slots=True, eq=False)
+class Given:
+    """Boxes, and what every operator on boxes is told about them.
+
+    As the caller gave it; a call puts its arrays and its layout here as the kernels take them.
+    """
+
+    rois: Boxes | Rois
     batch_indices: Indices | None
     layout: Layout
     invalid: Invalid
+    window: Window | None = None
     offsets: AnyArray | None = None
     mask: AnyArray | None = None
-    window: Window | None = None
 
 
 class Sharing(NamedTuple):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from roicy import _arguments as settle
 from roicy._types import (
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from roicy._protocols import Backend, Table
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
     """What makes an operator.
 
     Attributes
@@ -170,7 +172,8 @@ AVERAGE = Kind(
     no_argmax="mode='avg', which chooses no sample",
 )
 
-PRECISE_AVERAGE = AVERAGE._replace(
+PRECISE_AVERAGE = replace(
+    AVERAGE,
     name="PRECISE_AVERAGE",
     operator="prroi_pool",
     options=("spatial_scale",),
@@ -181,7 +184,8 @@ PRECISE_AVERAGE = AVERAGE._replace(
     no_argmax="an average, which chooses no sample",
 )
 
-POSITION_SENSITIVE_AVERAGE = AVERAGE._replace(
+POSITION_SENSITIVE_AVERAGE = replace(
+    AVERAGE,
     name="POSITION_SENSITIVE_AVERAGE",
     operator="ps_roi_align",
     position_sensitive=True,
@@ -211,7 +215,8 @@ LARGEST_SAMPLE = Kind(
     argmax_from="mode='max'",
 )
 
-LARGEST_PRODUCT = LARGEST_SAMPLE._replace(
+LARGEST_PRODUCT = replace(
+    LARGEST_SAMPLE,
     name="LARGEST_PRODUCT",
     forward=lambda kernels, table, features, out, argmax: kernels.grid_forward(
         table, features, out, argmax, "onnx"
@@ -264,7 +269,8 @@ def _crop_table(
     )
 
 
-CROP = AVERAGE._replace(
+CROP = replace(
+    AVERAGE,
     name="CROP",
     operator="crop_and_resize",
     options=("sampling", "interpolation", "sampling_ratio", "border"),
@@ -274,7 +280,8 @@ CROP = AVERAGE._replace(
 )
 
 #: TensorFlow's, of boxes in which 1 is the centre of the last pixel.
-UNIT_CROP = CROP._replace(
+UNIT_CROP = replace(
+    CROP,
     name="UNIT_CROP",
     settle=lambda options, boxes, size: ("unit_corners", *_samples_of_crops(options)),
 )
@@ -330,7 +337,8 @@ def _moved_sampling(options: Sequence[Any], boxes: DType, size: Size) -> tuple[f
     )
 
 
-DEFORMED = ROTATED._replace(
+DEFORMED = replace(
+    ROTATED,
     name="DEFORMED",
     operator="deform_roi_pool",
     numbers=settle.CORNERS,
@@ -389,7 +397,8 @@ LARGEST_PIXEL = Kind(
     argmax_from="mode='max'",
 )
 
-PIXEL_AVERAGE = AVERAGE._replace(
+PIXEL_AVERAGE = replace(
+    AVERAGE,
     name="PIXEL_AVERAGE",
     operator="roi_pool",
     options=LARGEST_PIXEL.options,
@@ -403,7 +412,8 @@ PIXEL_AVERAGE = AVERAGE._replace(
 )
 
 
-POSITION_SENSITIVE_PIXELS = PIXEL_AVERAGE._replace(
+POSITION_SENSITIVE_PIXELS = replace(
+    PIXEL_AVERAGE,
     name="POSITION_SENSITIVE_PIXELS",
     operator="ps_roi_pool",
     options=PRECISE_AVERAGE.options,
@@ -418,7 +428,8 @@ POSITION_SENSITIVE_PIXELS = PIXEL_AVERAGE._replace(
 )
 
 #: torchvision's, whose forward pass alone leaves out the last row and column of the map.
-POSITION_SENSITIVE_CLIPPED = POSITION_SENSITIVE_PIXELS._replace(
+POSITION_SENSITIVE_CLIPPED = replace(
+    POSITION_SENSITIVE_PIXELS,
     name="POSITION_SENSITIVE_CLIPPED",
     table=lambda kernels, regions, options, accumulate, purpose: kernels.axis_table(
         regions,
@@ -437,7 +448,8 @@ def of_roi_pool(mode: object) -> Kind:
 # ---------------------------------------------------------------- MXNet's maximum of samples
 
 
-LARGEST_UNIT_STEP = LARGEST_SAMPLE._replace(
+LARGEST_UNIT_STEP = replace(
+    LARGEST_SAMPLE,
     name="LARGEST_UNIT_STEP",
     operator="MaxROIAlign",
     options=("spatial_scale",),

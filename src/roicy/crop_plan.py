@@ -14,6 +14,7 @@ import numpy as np
 from roicy import _arguments as settle
 from roicy import _doubts, _labels
 from roicy._backend import adopt
+from roicy._given import Given
 from roicy._images import Images, check_alike, named, named_outs, settled_images, settled_shapes
 from roicy._kinds import Kind
 from roicy._types import (
@@ -89,7 +90,7 @@ class CropPlan(Generic[Array]):
             Plan(
                 kind,
                 kernels,
-                (shared, None, layout, invalid, None, None, window),
+                Given(shared, None, layout, invalid, window),
                 shape,
                 output_size,
                 options,

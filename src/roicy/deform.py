@@ -160,7 +160,7 @@ def deform_roi_pool(
     >>> roicy.deform_roi_pool(features, rois, offsets, (1, 2), sampling_ratio=1, mask=mask)[0, 0]
     array([[2.25, 5.5 ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
+    given = Given(rois, batch_indices, layout, invalid, window, offsets, mask)
     options = spatial_scale, sampling_ratio, gamma
     pooled: Array = once.pool(DEFORMED, given, features, output_size, options, out)
     return pooled
@@ -247,7 +247,7 @@ def deform_roi_pool_backward(
     array([[0., 2., 0.],
            [0., 2., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
+    given = Given(rois, batch_indices, layout, invalid, window, offsets, mask)
     options = spatial_scale, sampling_ratio, gamma
     grad_features: Array = once.backward(DEFORMED, given, grad_output, input_shape, options, out)
     return grad_features
@@ -331,7 +331,7 @@ def deform_roi_pool_plan(
     <BLANKLINE>
            [[0.4, 0.4]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
+    given = Given(rois, batch_indices, layout, invalid, window, offsets, mask)
     options = spatial_scale, sampling_ratio, gamma
     kept: DeformRoIPoolPlan[Array] = keep(
         DeformRoIPoolPlan, DEFORMED, given, input_shape, output_size, options

@@ -109,7 +109,7 @@ def deform_roi_pool_backward_offsets(
     ... ).ravel()
     array([0.4, 0.8], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
+    given = Given(rois, batch_indices, layout, invalid, window, offsets, mask)
     options = spatial_scale, sampling_ratio, gamma
     grad_offsets: Array = once.backward_bins("offsets", DEFORMED, given, grad_output, features, options, out)
     return grad_offsets
@@ -191,7 +191,7 @@ def deform_roi_pool_backward_mask(
     >>> roicy.deform_roi_pool_backward_mask(grad_output, features, rois, None, mask, sampling_ratio=1)
     array([[[[4.5, 6.5]]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, offsets, mask, window)
+    given = Given(rois, batch_indices, layout, invalid, window, offsets, mask)
     options = spatial_scale, sampling_ratio, gamma
     grad_mask: Array = once.backward_bins("mask", DEFORMED, given, grad_output, features, options, out)
     return grad_mask

@@ -20,7 +20,6 @@ from roicy._types import (
     Accumulate,
     AnyArray,
     Array,
-    Indices,
     InputShape,
     Invalid,
     Layout,
@@ -68,22 +67,22 @@ class MultiScalePlan(Generic[Array]):
         self,
         kind: Kind,
         kernels: Backend,
-        given: tuple[Any, Indices | None, Layout, Any],
+        given: Given,
         sharing: Sharing,
         input_shapes: tuple[Shape, ...],
         output_size: Size,
         options: Sequence[Any],
     ) -> None:
         # arrays, layout, input_shapes and output_size come settled, the rest as the caller gave it
-        rois, batch_indices, layout, invalid = given
+        rois, layout = given.rois, given.layout
         of = images, xp = input_shapes[0][0], kernels.xp
-        settled = settle.rois(rois, batch_indices, images, xp, kind.numbers)
+        settled = settle.rois(rois, given.batch_indices, images, xp, kind.numbers)
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
         self._layout: Layout = layout
         self._input_shapes = input_shapes
-        self._invalid: Invalid = settle.invalid(invalid)
+        self._invalid: Invalid = settle.invalid(given.invalid)
         self._checked = False
         self._merge: Merge = settle.merge(sharing.merge)
         self._scales = settle.spatial_scales(sharing.spatial_scales, settled.boxes.dtype)
@@ -95,7 +94,7 @@ class MultiScalePlan(Generic[Array]):
             LevelPlan(
                 kind,
                 kernels,
-                (shared, None, layout, "nan", None, None, window),  # invalid rows are looked for in all
+                Given(shared, None, layout, "nan", window),  # invalid rows are looked for in all of them
                 shape,
                 output_size,
                 (scale, *options),
@@ -477,15 +476,14 @@ def keep(
     options: Sequence[Any],
 ) -> MultiScalePlan[Any]:
     """Return a plan, with its first tables, of arguments as a caller gives them."""
-    layout = settle.layout(given.layout)
-    kernels, rois, batch_indices, levels = adopt(
+    given.layout = layout = settle.layout(given.layout)
+    kernels, given.rois, given.batch_indices, levels = adopt(
         rois=given.rois, batch_indices=given.batch_indices, levels=settle.no_rule(sharing.levels)
     )
     shapes, size = settle.input_shapes(input_shapes, layout), settle.output_size(output_size)
     settle.as_many_scales("input_shapes", len(shapes), sharing.spatial_scales)
-    settled = rois, batch_indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+        kind, kernels, given, sharing.adopted(levels), shapes, size, options
     )
     plan._keep()
     return plan

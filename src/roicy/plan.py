@@ -22,7 +22,6 @@ from roicy._types import (
     AnyArray,
     Array,
     InputShape,
-    Invalid,
     Layout,
     Ndarray,
     Out,
@@ -67,7 +66,7 @@ class Plan(Generic[Array]):
         self,
         kind: Kind,
         kernels: Backend,
-        given: tuple[Any, ...],
+        given: Given,
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],
@@ -76,23 +75,22 @@ class Plan(Generic[Array]):
     ) -> None:
         # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it; boxes of a
         # pyramid are settled, too, and come with their levels and the one that this is the plan of
-        rois, batch_indices, layout, invalid, *more = given
-        offsets, mask, window = more or (None,) * 3
-        settled = rois
+        settled: Any = given.rois
+        layout, offsets, mask, window = given.layout, given.offsets, given.mask, given.window
         self._looked_at: bool = isinstance(settled, settle.Rois)  # by whoever has more plans of these boxes
         if not self._looked_at:
             n = input_shape[0]
-            settled = settle.rois(rois, batch_indices, n, kernels.xp, kind.numbers, lent)
+            settled = settle.rois(settled, given.batch_indices, n, kernels.xp, kind.numbers, lent)
         if offsets is not None or mask is not None:
             settled.put_bins(offsets, mask, output_size, lent)
         boxes = settled.boxes
-        numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, invalid, *options
-        settling: Callable[..., tuple[Shape, Shape, Invalid, tuple[Any, ...]]] = settled_kind
+        numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, given.invalid, *options
         try:
-            hash(numbers)
-        except (TypeError, ValueError):  # an option of a wrong type: settling it says so
-            settling = settled_kind.__wrapped__
-        in_planes, self._output_shape, self._invalid, self._options = settling(*numbers)
+            known = settled_kind(*numbers)
+        except (TypeError, ValueError):  # an option is wrong, or cannot even be hashed: settling it says so
+            known = None
+        known = known or settled_kind.__wrapped__(*numbers)
+        in_planes, self._output_shape, self._invalid, self._options = known
         self._kind = kind
         self._kernels = kernels
         self._rois = settled
@@ -261,7 +259,7 @@ class Plan(Generic[Array]):
 
     def _pool(self, features: Ndarray, out: Ndarray, return_argmax: bool) -> Any:
         kind = self._kind
-        if settle.flag("return_argmax", return_argmax) and not kind.argmax:
+        if return_argmax is not False and settle.flag("return_argmax", return_argmax) and not kind.argmax:
             raise ValueError(f"return_argmax must be False for {kind.no_argmax}, got True")
         accumulate, dtype = settle.features(features, self._input_shape)
         inputs = (features, *self._rois.given)
@@ -277,7 +275,7 @@ class Plan(Generic[Array]):
             layout = self._layout
             moved = argmax is not None and kind.argmax == "pixel" and self._window is not None
             at_once = given and (moved or self._kernels.in_pieces(table, "forward", dtype))
-            pooled = settle.written_to(out, at_once)
+            pooled = settle.written_to(out, at_once) if given else out
             chosen = None if argmax is None else settle.written_to(argmax, at_once)
             kind.forward(
                 self._kernels,
@@ -408,7 +406,7 @@ class Plan(Generic[Array]):
 
     def _table(self, accumulate: Accumulate, purpose: Purpose) -> Table | None:
         # Made when first asked for, and before anything is written: this is where invalid rows show.
-        if not len(self._rois.boxes):
+        if not len(self._regions.boxes):
             return None
         kernels, kind = self._kernels, self._kind
         streams = kernels.streams if self._kept else None
@@ -464,15 +462,13 @@ def keep(
     options: Sequence[Any],
 ) -> AnyPlan:
     """Return a plan of a class, with its first table, of arguments as a caller gives them."""
-    layout = settle.layout(given.layout)
-    kernels, rois, batch_indices, *of_bins = adopt(
+    given.layout = layout = settle.layout(given.layout)
+    kernels, given.rois, given.batch_indices, given.offsets, given.mask = adopt(
         rois=given.rois, batch_indices=given.batch_indices, offsets=given.offsets, mask=given.mask
     )
     shape, size = settle.input_shape(input_shape, layout), settle.output_size(output_size)
     if kind.position_sensitive:
         settle.channels_of_bins(shape, layout, size, "input_shape")
-    offsets, mask = of_bins
-    given = Given(rois, batch_indices, layout, given.invalid, offsets, mask, given.window)
     plan = made.__new__(made)  # whose initialiser may be one of a subclass
     Plan.__init__(plan, kind, kernels, given, shape, size, options)
     plan._keep()

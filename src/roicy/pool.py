@@ -233,7 +233,7 @@ def roi_pool(
     >>> roicy.roi_pool(features, whole, (1, 3), mode="avg", rounding="whole")[0, 0]
     array([[6.5, 7.5, 8.5]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, rounding
     pooled: Array | tuple[Array, Array] = once.pool(
         of_roi_pool(mode), given, features, output_size, options, out, return_argmax
@@ -329,7 +329,7 @@ def roi_pool_backward(
            [1., 1., 1., 0.],
            [1., 1., 1., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, rounding
     grad_features: Array = once.backward(
         of_roi_pool(mode), given, grad_output, input_shape, options, out, argmax
@@ -407,7 +407,7 @@ def roi_pool_plan(
            [ 0.,  0.,  0.,  0.],
            [ 0., 13.,  0., 15.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, rounding
     kept: Plan[Array] = keep(Plan, of_roi_pool(mode), given, input_shape, output_size, options)
     return kept

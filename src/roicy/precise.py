@@ -146,7 +146,7 @@ def prroi_pool(
     >>> roicy.prroi_pool(ones, np.array([[0, 1, 1, 4, 3]], np.float32), (1, 3))[0, 0]
     array([[1. , 1. , 0.5]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     pooled: Array = once.pool(PRECISE_AVERAGE, given, features, output_size, (spatial_scale,), out)
     return pooled
 
@@ -240,7 +240,7 @@ def prroi_pool_backward(
            [2., 4., 2., 0.],
            [1., 2., 1., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     grad_features: Array = once.backward(
         PRECISE_AVERAGE, given, grad_output, input_shape, (spatial_scale,), out
     )
@@ -371,7 +371,7 @@ def prroi_pool_backward_rois(
     >>> roicy.prroi_pool_backward_rois(grad_output, features, rois)
     array([[0. , 0.5, 2. , 0.5, 2. ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     grad_rois: Array | list[Array] = once.backward_rois(
         PRECISE_AVERAGE, given, grad_output, features, (spatial_scale,), out
     )
@@ -443,6 +443,6 @@ def prroi_pool_plan(
     >>> plan.backward(np.ones((1, 1, 2, 2), np.float32)).sum()
     np.float32(4.0)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     kept: Plan[Array] = keep(Plan, PRECISE_AVERAGE, given, input_shape, output_size, (spatial_scale,))
     return kept

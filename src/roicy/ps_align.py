@@ -113,7 +113,7 @@ def ps_roi_align(
     array([[0., 1.],
            [2., 3.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     pooled: Array = once.pool(POSITION_SENSITIVE_AVERAGE, given, features, output_size, options, out)
     return pooled
@@ -190,7 +190,7 @@ def ps_roi_align_backward(
     <BLANKLINE>
            [[0. , 0. , 1. , 1. ]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     grad_features: Array = once.backward(
         POSITION_SENSITIVE_AVERAGE, given, grad_output, input_shape, options, out
@@ -300,7 +300,7 @@ def ps_roi_align_backward_rois(
     >>> roicy.ps_roi_align_backward_rois(grad_output, features, rois, sampling_ratio=1)
     array([[0.  , 1.25, 0.  , 1.75, 0.  ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     grad_rois: Array | list[Array] = once.backward_rois(
         POSITION_SENSITIVE_AVERAGE, given, grad_output, features, options, out
@@ -363,7 +363,7 @@ def ps_roi_align_plan(
     >>> plan.output_shape
     (1, 2, 2, 2)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned
     kept: Plan[Array] = keep(Plan, POSITION_SENSITIVE_AVERAGE, given, input_shape, output_size, options)
     return kept

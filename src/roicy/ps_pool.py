@@ -111,7 +111,7 @@ def ps_roi_pool(
     array([[1.5, 1. ],
            [2. , 3. ]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     pooled: Array = once.pool(POSITION_SENSITIVE_PIXELS, given, features, output_size, (spatial_scale,), out)
     return pooled
 
@@ -184,7 +184,7 @@ def ps_roi_pool_backward(
     <BLANKLINE>
            [[0. , 0. , 1. , 1. ]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     grad_features: Array = once.backward(
         POSITION_SENSITIVE_PIXELS, given, grad_output, input_shape, (spatial_scale,), out
     )
@@ -244,7 +244,7 @@ def ps_roi_pool_plan(
     >>> plan.output_shape
     (1, 2, 2, 2)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     kept: Plan[Array] = keep(
         Plan, POSITION_SENSITIVE_PIXELS, given, input_shape, output_size, (spatial_scale,)
     )

@@ -182,7 +182,7 @@ def roi_align_rotated(
            [[10.5,  2.5],
             [12.5,  4.5]]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     pooled: Array = once.pool(ROTATED, given, features, output_size, options, out)
     return pooled
@@ -268,7 +268,7 @@ def roi_align_rotated_backward(
            [1., 1., 0., 0.],
            [1., 1., 0., 0.]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     grad_features: Array = once.backward(ROTATED, given, grad_output, input_shape, options, out)
     return grad_features
@@ -383,7 +383,7 @@ def roi_align_rotated_backward_rois(
     ... ) + 0.0
     array([[ 0. ,  0. ,  0. ,  0.5,  0. , -4. ]])
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     grad_rois: Array | list[Array] = once.backward_rois(ROTATED, given, grad_output, features, options, out)
     return grad_rois
@@ -462,7 +462,7 @@ def roi_align_rotated_plan(
     array([[10.5,  2.5],
            [12.5,  4.5]], dtype=float32)
     """
-    given = Given(rois, batch_indices, layout, invalid, window=window)
+    given = Given(rois, batch_indices, layout, invalid, window)
     options = spatial_scale, sampling_ratio, aligned, angle_unit, clockwise
     kept: RoIAlignRotatedPlan[Array] = keep(
         RoIAlignRotatedPlan, ROTATED, given, input_shape, output_size, options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,9 +156,10 @@ def rois_windows(
     shape = settle.input_shape(input_shape, given.layout)
     if operator == "crop_quads":
         return quads_windows(given, shape, size, values)
-    kernels, boxes, indices, moved = adopt(rois=rois, batch_indices=batch_indices, offsets=offsets)
-    settled = boxes, indices, given.layout, invalid, moved, None, None
-    plan: Plan[Any] = Plan(kind, kernels, settled, shape, size, values, lent=True)
+    kernels, given.rois, given.batch_indices, given.offsets = adopt(
+        rois=rois, batch_indices=batch_indices, offsets=offsets
+    )
+    plan: Plan[Any] = Plan(kind, kernels, given, shape, size, values, lent=True)
     return _windows(plan, np.arange(len(plan._regions.boxes)))
 
 
@@ -178,15 +180,13 @@ def options_of(operator: str, options: Mapping[str, Any]) -> tuple[Kind, dict[st
 def _windows_of_levels(
     kind: Kind, given: Given, sharing: Sharing, input_shapes: Any, size: Size, options: Sequence[Any]
 ) -> list[Ndarray]:
-    kernels, boxes, indices, levels = adopt(
+    kernels, given.rois, given.batch_indices, levels = adopt(
         rois=given.rois, batch_indices=given.batch_indices, levels=settle.no_rule(sharing.levels)
     )
-    layout = given.layout
-    shapes = settle.input_shapes(input_shapes, layout, "input_shape")
+    shapes = settle.input_shapes(input_shapes, given.layout, "input_shape")
     settle.as_many_scales("input_shape", len(shapes), sharing.spatial_scales)
-    settled = boxes, indices, layout, given.invalid
     plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, settled, sharing.adopted(levels), shapes, size, options
+        kind, kernels, given, sharing.adopted(levels), shapes, size, options
     )
     plan._check("backward")
     found = []
@@ -203,14 +203,14 @@ def _windows_of_levels(
 def _windows(plan: Plan[Any], rows: NumPyArray) -> Ndarray:
     # with a table of some boxes at a time, of a part that has no pixel: all that is read lies beyond it
     xp, (n, c, h, w) = plan._kernels.xp, plan._regions.input_shape
-    regions = plan._regions._replace(input_shape=(n, c, 0, 0), window=(0, 0, h, w), levels=None)
+    regions = replace(plan._regions, input_shape=(n, c, 0, 0), window=(0, 0, h, w), levels=None)
     at_once = max(1, _BINS_AT_ONCE // sum(regions.output_size))
     parts = [xp.zeros((0, 4), np.int64)]
     for first in range(0, len(rows), at_once):
         given = {name: getattr(regions, name) for name in ("boxes", "images", "offsets")}
         chosen = xp.asarray(rows[first : first + at_once])
         some = {name: array[chosen] for name, array in given.items() if array is not None}
-        own = regions._replace(**some)
+        own = replace(regions, **some)
         table = plan._kind.table(plan._kernels, own, plan._options, "float32", "forward")
         if plan._invalid == "raise" and table.first_invalid >= 0:
             raise plan._rois.invalid_row(first + table.first_invalid, n)

@@ -1,5 +1,7 @@
 """Rows of boxes: the forms in which they come, and those that no pooling can be done for."""
 
+from dataclasses import replace
+
 import battery
 import numpy as np
 import pytest
@@ -133,7 +135,7 @@ def test_tables_of_the_boxes_of_one_level(kind, layout, level):
     )
     regions = Regions(boxes, images, (3, 40, 12, 10), (2, 3))
     for out, chosen in ((whole, {}), (some, {"levels": levels, "level": level})):
-        table = kind.table(kernels, regions._replace(**chosen), OPTIONS[kind], "float32", "forward")
+        table = kind.table(kernels, replace(regions, **chosen), OPTIONS[kind], "float32", "forward")
         assert table.first_invalid == {0: 6, 1: 2, 2: -1}[level] if chosen else 2
         arrays = (battery.from_layout(array, layout) for array in (features, out))
         kind.forward(kernels, table, *arrays, None)

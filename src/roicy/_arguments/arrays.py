@@ -7,6 +7,7 @@ from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from roicy._arguments.numbers import FLOAT32, INT32_MAX, few_bins, integer, is_row, shown
 from roicy._types import Accumulate, ArgmaxError, DType, Layout, Ndarray, Shape, Size
@@ -75,6 +76,8 @@ def _size_of(name: str, array: Ndarray, layout: Layout) -> Size:
 
 
 def _bounded(name: str, shape: Shape, layout: Layout) -> Shape:
+    if max(shape) <= INT32_MAX:
+        return shape
     height, width = shape[2:] if layout == "NCHW" else shape[1:3]
     if height > INT32_MAX or width > INT32_MAX:
         raise ValueError(f"{name} must have at most {INT32_MAX} rows and columns, got shape {shape}")
@@ -97,8 +100,10 @@ def channels_of_bins(shape: Shape, layout: Layout, size: Size, name: str = "feat
 
 def features(array: Ndarray, shape: tuple[int, ...], name: str = "features") -> tuple[Accumulate, DType]:
     """Return what sums over a feature map are kept in and the dtype of what is pooled from it."""
-    same_shape(name, array, shape)
-    return _precision(name, array.dtype)
+    if array.shape != shape:
+        same_shape(name, array, shape)
+    dtype = array.dtype
+    return _PRECISIONS.get(dtype) or _precision(name, dtype)
 
 
 def grad_output(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
@@ -154,7 +159,7 @@ def is_bfloat16(dtype: DType) -> bool:
 
 def nchw(array: Ndarray, layout: Layout) -> Ndarray:
     """Return the array seen as (image or RoI, channel, row, column); a copy where its items are unaligned."""
-    if not is_aligned(array):
+    if isinstance(array, ndarray) and not array.flags.aligned:
         array = array.copy()
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
@@ -198,7 +203,7 @@ def argmax_error(found: ArgmaxError, layout: Layout) -> ValueError:
 
 def library_of(array: Ndarray) -> Any:
     """Return the library that an array comes from: `numpy`, or `cupy`, which made it."""
-    return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
+    return np if isinstance(array, ndarray) else sys.modules["cupy"]
 
 
 def on_host(array: Ndarray) -> Any:
@@ -209,4 +214,4 @@ def on_host(array: Ndarray) -> Any:
 def is_aligned(array: Ndarray) -> bool:
     """Return whether the items of an array lie where items can be read."""
     # those of a device are known to be (`roicy.cuda.Kernels.check_arrays`)
-    return array.flags.aligned if isinstance(array, np.ndarray) else True
+    return array.flags.aligned if isinstance(array, ndarray) else True

@@ -252,6 +252,8 @@ def box_dtype(name: str, dtype: DType) -> DType:
 
 def own(array: Ndarray, dtype: DType, lent: bool) -> Ndarray:
     """Return a plain C-contiguous copy of an array, or what is lent and like one."""
+    if type(array) is np.ndarray:
+        return array.copy() if array.dtype is dtype else array.astype(dtype, "C")
     if not isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous:
         return array if lent else array.copy()  # by the device, without a kernel
     return library_of(array).array(array, dtype, order="C")

@@ -98,7 +98,7 @@ def flag(name: str, value: object) -> bool:
 
 def output_size(value: Any) -> Size:
     """Return the output size as (rows, columns)."""
-    if is_row(value):
+    if type(value) is not int and is_row(value):
         value = tuple(value)
         if len(value) != 2:
             raise ValueError(f"output_size must be {_OUTPUT_SIZE}, got {short_repr(value)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +9,10 @@ import numpy as np
 
 from roicy._arguments.arrays import INT32, is_aligned, library_of
 from roicy._types import DType, Ndarray, NumPyArray
-from roicy.cpu.runtime.outputs import large_array, least_bytes
+from roicy.cpu.runtime.outputs import new_array
 
 # How hard to look for a shared element in arrays whose memory interlocks, before they count as overlapping.
 _OVERLAP_WORK: Any = 1_000_000  # NumPy's own types know its special values only
-_LARGE = least_bytes()
 
 
 def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name: str = "out") -> Ndarray:
@@ -43,11 +41,10 @@ def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name
 
 def new(name: str, shape: tuple[int, ...], dtype: DType, xp: Any = np, *, blank: bool = False) -> Ndarray:
     """Return a new array of the library `xp` for what is called `name`, of zeros or with any values."""
-    make = xp.zeros if blank else xp.empty
     try:
-        if xp is np and math.prod(shape) * dtype.itemsize >= _LARGE:
-            return large_array(make, shape, dtype)
-        return make(shape, dtype)
+        if xp is np:
+            return new_array(shape, dtype, blank)
+        return xp.zeros(shape, dtype) if blank else xp.empty(shape, dtype)
     except ValueError:
         raise ValueError(f"{name} would have shape {shape} of {dtype}, which no array can have") from None
 

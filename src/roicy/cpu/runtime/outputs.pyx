@@ -10,6 +10,7 @@ it last. Nothing here needs Python once an array is made, so that arrays may out
 
 import atexit
 
+from cpython.ref cimport Py_INCREF
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memmove, memset
@@ -69,12 +70,16 @@ cdef extern from "numpy/arrayobject.h":
         uint8_t version
         Allocator allocator
     object set_handler "PyDataMem_SetHandler"(object handler)
+    # These take a reference to the dtype.
+    cnp.ndarray empty_array "PyArray_Empty"(int axes, cnp.npy_intp* length, cnp.dtype dtype, int fortran)
+    cnp.ndarray zeros_array "PyArray_Zeros"(int axes, cnp.npy_intp* length, cnp.dtype dtype, int fortran)
 
 cdef enum:
     SLOTS = 64
     LINE = 64                   # bytes before a block, in which its size stands; blocks begin on a cache line
     LARGE_PAGE = 1 << 21        # bytes, from which blocks begin on such a page
     SPARE = 8                   # a block serves results that are at least all but this part of it
+    MOST_AXES = 8               # of a result
     LEAST_BYTES = 1 << 20       # of a result whose memory comes from here
 
 cdef struct Header:
@@ -207,18 +212,26 @@ handler.allocator = Allocator(ctx=NULL, malloc=lend, calloc=lend_zeros, realloc=
 cdef object _handler = PyCapsule_New(&handler, b"mem_handler", NULL)
 
 
-def large_array(make, shape, dtype):
-    """Return what `make` makes of a shape and a dtype, with memory from here where it is large."""
+def new_array(tuple shape, cnp.dtype dtype, bint blank):
+    """Return an array of zeros, or with any values, with memory from here where it is large."""
+    cdef double size = dtype.itemsize
+    cdef cnp.npy_intp[MOST_AXES] length
+    cdef int axis
+    for axis in range(len(shape)):
+        length[axis] = shape[axis]
+        size *= length[axis]
+    if size < LEAST_BYTES:
+        return made(len(shape), length, dtype, blank)
     before = set_handler(_handler)
     try:
-        return make(shape, dtype)
+        return made(len(shape), length, dtype, blank)
     finally:
         set_handler(before)
 
 
-def least_bytes():
-    """Return how large a result is at the least whose memory comes from here."""
-    return LEAST_BYTES
+cdef cnp.ndarray made(int axes, cnp.npy_intp* length, cnp.dtype dtype, bint blank):
+    Py_INCREF(dtype)
+    return zeros_array(axes, length, dtype, 0) if blank else empty_array(axes, length, dtype, 0)
 
 
 def set_most(size_t size):

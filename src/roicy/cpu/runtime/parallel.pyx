@@ -198,7 +198,7 @@ cdef bint work(Job* job, int thread, bint listening, double listened, int64_t* d
     # Take pieces while there are any, and count them. Returns whether a signal handler has raised an error.
     cdef int64_t number = roicy_take(&job.following)
     cdef bint interrupted = False
-    while number < job.count:
+    while number < job.count and not interrupted:
         job.piece(job.call, number, thread)
         if done != NULL:
             done[0] += 1

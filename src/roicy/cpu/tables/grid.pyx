@@ -9,6 +9,8 @@ Of a dense bin, one of many samples between the same two pixels, only those are 
 so that no number of samples costs more than the map.
 """
 
+from dataclasses import replace
+
 cimport numpy as cnp
 
 import numpy as np
@@ -338,22 +340,25 @@ cdef class GridTables:
 
     def __init__(self, regions, sampling, str accumulate):
         cdef Py_ssize_t first = 0, last, count = len(regions.boxes)
+        cdef cnp.ndarray listed = np.empty(count, np.int64)
+        cdef int64_t* of_row = <int64_t*> cnp.PyArray_DATA(listed)
+        cdef int64_t total
         self.regions = regions
         self.sampling = sampling
         self.accumulate = accumulate
         self.only = None
         self.runs = []
-        listed = np.empty(count, np.int64)
         try_memory(regions.output_size)
-        count_listed(regions, sampling, <int64_t*> cnp.PyArray_DATA(listed))
-        listed = np.cumsum(listed)
+        count_listed(regions, sampling, of_row)
         while first < count:
-            last = np.searchsorted(listed, (listed[first - 1] if first else 0) + samples_at_once, side="right")
-            last = max(last, first + 1)
+            last, total = first + 1, of_row[first]
+            while last < count and total + of_row[last] <= samples_at_once:
+                total += of_row[last]
+                last += 1
             self.runs.append(slice(first, last))
             first = last
         if len(self.runs) == 1:
-            self.only = self.table_of(self.runs[0])
+            self.only = GridTable(regions, sampling, accumulate)
         self.first_invalid = self.first_of("first_invalid")
         self.first_too_fine = self.first_of("first_too_fine")
         self.beyond = self.first_beyond() if regions.window is not None else None
@@ -361,7 +366,7 @@ cdef class GridTables:
 
     cdef GridTable table_of(self, run):
         images = None if self.regions.images is None else self.regions.images[run]
-        regions = self.regions._replace(boxes=self.regions.boxes[run], images=images)
+        regions = replace(self.regions, boxes=self.regions.boxes[run], images=images)
         return GridTable(regions, self.sampling, self.accumulate)
 
     cdef Py_ssize_t first_of(self, str attribute) except? -1:

@@ -90,7 +90,7 @@ class RoiTable:
     packed_rois: Struct
 
     def __init__(self, device: Device, regions: Regions, accumulate: str) -> None:
-        boxes, images, input_shape, output_size, levels, level = regions[:6]
+        boxes, images, input_shape = regions.boxes, regions.images, regions.input_shape
         if input_shape[1] > _INT32_MAX:
             raise ValueError(
                 f"features must have at most {_INT32_MAX} channels on a GPU, got {input_shape[1]}"
@@ -99,14 +99,14 @@ class RoiTable:
         self.boxes = boxes
         self.images = images
         self._given = 0 if images is None else 1
-        if levels is not None:
-            self.images = device.xp.where(levels == level, images, np.int64(ELSEWHERE))
+        if regions.levels is not None:
+            self.images = device.xp.where(regions.levels == regions.level, images, np.int64(ELSEWHERE))
             self._given = 2
         self.rois = len(boxes)
         self.input_shape = input_shape
         self.map_size = regions.map_size
         self.begin: Size | None = None if regions.window is None else regions.window[:2]
-        self.output_size = output_size
+        self.output_size = regions.output_size
         self.accumulate = accumulate
         self._options = table_options(name_of(boxes.dtype), accumulate)
         self._first_invalid: int | None = None
