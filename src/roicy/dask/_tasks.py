@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import dask.system
 
 import roicy
-from roicy import _arguments as settle
 from roicy import _doubts
 from roicy._arguments import library_of
 from roicy._types import DType, Ndarray, NumPyArray
@@ -95,7 +94,7 @@ def part(
         return first[_rectangle(source.axes, (top - y, bottom - y), (left - x, right - x))]
     shape = list(first.shape)
     shape[source.axes[0]], shape[source.axes[1]] = bottom - top, right - left
-    found = settle.new(source.name, tuple(shape), first.dtype, library_of(first))
+    found = library_of(first).zeros(tuple(shape), first.dtype)
     for (y, x), tile in zip(corners, tiles, strict=True):
         if tile.dtype != source.dtype:
             raise _wrong_dtype(source.name, source.dtype, tile)
