@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from roicy import _lists, cpu
+from roicy._arguments.outputs import check_apart
 from roicy._lists import Numbers
 from roicy._types import Ndarray
 
@@ -100,7 +101,9 @@ def _adopt(arrays: dict[str, Any]) -> tuple[Backend, *tuple[Any, ...]]:
         taken = [_as_cupy(name, array, device.xp) for name, array in found]
         device.check_arrays((name, array) for (name, _), array in zip(found, taken, strict=True))
     else:
-        taken = [_as_numpy(name, array) for name, array in found]
+        shared = [(name, _as_numpy(name, array)) for name, array in found]
+        outs = [(name, array) for name, array in shared if name.startswith("out")]
+        taken = [_in_native_order(name, array, outs) for name, array in shared]
     following = iter(taken)
     adopted: list[Any] = []
     for name, value in arrays.items():
@@ -193,8 +196,14 @@ def _as_numpy(name: str, array: Any) -> Ndarray:
             array = _by_dlpack(array, np) if hasattr(array, "__dlpack__") else np.asarray(memoryview(array))
         except Exception as error:
             raise _not_shared(name, array, error) from error
+    return array
+
+
+def _in_native_order(name: str, array: Ndarray, outs: list[tuple[str, Ndarray]]) -> Ndarray:
     if array.dtype.isnative or name.startswith("out"):  # which is written to
         return array
+    for out_name, out in outs:  # that of the copy is nobody's
+        check_apart(out_name, out, array)
     return array.astype(array.dtype.newbyteorder("="))
 
 

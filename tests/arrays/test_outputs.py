@@ -106,10 +106,11 @@ def test_out_that_overlaps_itself(function, kind):
         if isinstance(value, np.ndarray)
     ],
 )
-def test_out_that_overlaps_an_input(function, argument):
+@pytest.mark.parametrize("order", ["=", "S"], ids=["native", "foreign"])
+def test_out_that_overlaps_an_input(function, argument, order):
     arguments = good_arguments(function)
     result = result_of(function)
-    given = arguments[argument]
+    given = arguments[argument].astype(arguments[argument].dtype.newbyteorder(order))
     memory = np.zeros(4 * (given.size + result.size), np.uint8)
     for offset in (0, 8, 4 * (given.size - 1)):
         taken = as_array(memory, given.shape, given.dtype)

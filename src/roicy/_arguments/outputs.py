@@ -34,8 +34,7 @@ def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name
                 f"{name} must not overlap itself, got strides {value.strides} for shape {shape} of {dtype}"
             )
     for array in inputs:
-        if _overlap(value, array):
-            raise ValueError(f"{name} must not overlap an input array, got memory that both use")
+        check_apart(name, value, array)
     return value
 
 
@@ -77,10 +76,16 @@ def out_of_each(
     return found
 
 
+def check_apart(name: str, value: Ndarray, array: Ndarray) -> None:
+    """Raise where an output, called `name`, overlaps an input."""
+    if overlap(value, array):
+        raise ValueError(f"{name} must not overlap an input array, got memory that both use")
+
+
 def _check_apart(arrays: Sequence[Ndarray]) -> None:
     for second in range(len(arrays)):
         for first in range(second):
-            if _overlap(arrays[first], arrays[second]):
+            if overlap(arrays[first], arrays[second]):
                 raise ValueError(f"out[{first}] must not overlap out[{second}], got memory that both use")
 
 
@@ -104,7 +109,8 @@ def _overlaps_itself(array: Ndarray) -> bool:
     return False
 
 
-def _overlap(first: Ndarray, second: Ndarray) -> bool:
+def overlap(first: Ndarray, second: Ndarray) -> bool:
+    """Return whether some memory is in both arrays."""
     if not isinstance(first, np.ndarray):
         if not (first.size and second.size):
             return False
