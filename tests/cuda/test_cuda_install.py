@@ -23,7 +23,7 @@ TEXTS = {
     f"{folder}/{path.name}": path.read_text(encoding="utf-8")
     for folder, files in FOLDERS.items()
     for path in files.iterdir()
-    if path.name.endswith((".cu", ".cuh", ".h")) and path.name not in ("cpu.h", "plain.h")
+    if path.name.endswith((".cu", ".cuh", ".h")) and path.name not in ("cpu.h", "lone.h", "plain.h")
 }
 SOURCES = sorted(Path(name).stem for name in TEXTS if name.endswith(".cu"))
 HEADERS = sorted(name for name in TEXTS if not name.endswith(".cu"))

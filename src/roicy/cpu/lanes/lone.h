@@ -36,10 +36,11 @@ ROICY_INLINE real lone_madd(real weight, real x, real sum) {
 #endif
 }
 
-/* One bin, in each channel, whose sample takes so many rows and columns. */
+/* One bin, in each channel; `whole`: its sample takes two rows and two columns. */
 ROICY_INLINE void lone_bin_as(const lone_values *of, const lone_place *down, const lone_place *across,
-                              const char *source, char *target, const int rows, const int columns,
-                              const int dtype, const int to) {
+                              const char *source, char *target, const int whole, const int dtype,
+                              const int to) {
+    const int rows = whole ? 2 : down->taps, columns = whole ? 2 : across->taps;
     const ptrdiff_t step = of->channel, to_step = of->to_channel;
     const real top = down->weight[0], bottom = down->weight[1], left = across->weight[0],
                right = across->weight[1];
@@ -71,9 +72,9 @@ ROICY_INLINE void lone_box_as(const lone_values *values, const char *source, cha
             const lone_place down = of.down[p], across = of.across[q];
             char *const bin = target + q * of.to_column;
             if (down.taps == 2 && across.taps == 2)
-                lone_bin_as(&of, &down, &across, source, bin, 2, 2, dtype, to);
+                lone_bin_as(&of, &down, &across, source, bin, 1, dtype, to);
             else
-                lone_bin_as(&of, &down, &across, source, bin, down.taps, across.taps, dtype, to);
+                lone_bin_as(&of, &down, &across, source, bin, 0, dtype, to);
         }
 }
 
