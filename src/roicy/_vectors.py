@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Whiten: TypeAlias = Callable[[Any], Any] | Sequence[AnyArray] | None
 
+#: Vectors that are added one after the other; more are added in pieces.
+TERMS = 256
+
 
 class Recipe:
     """What is made of the maxima.
@@ -81,7 +84,7 @@ class Vectors:
         if self._whiten is not None:
             rows = self._unit(self._whitened(rows))
         d = rows.shape[1]
-        rows = rows.reshape(n, r * d) if self._joined else rows.reshape(n, r, d).sum(axis=1)
+        rows = rows.reshape(n, r * d) if self._joined else _in_pieces(rows.reshape(n, r, d))
         return self._unit(rows).astype(pooled.dtype, copy=False)
 
     @np.errstate(all="ignore")
@@ -136,6 +139,16 @@ def settled_whiten(value: Any, channels: int, dtype: DType) -> Any:
     if matrix.ndim != 2 or matrix.shape[1] != channels:
         raise ValueError(f"whiten[1] must be a matrix of shape (D, {channels}), got {matrix.shape}")
     return mean.astype(dtype), matrix.astype(dtype)
+
+
+def _in_pieces(rows: Ndarray) -> Ndarray:
+    # The sum over the second axis: one after the other, very many rows would lose digits.
+    n, count, d = rows.shape
+    if count <= TERMS:
+        return rows.sum(axis=1)
+    whole = count // TERMS * TERMS
+    sums = rows[:, :whole].reshape(n, -1, TERMS, d).sum(axis=2)
+    return _in_pieces(sums) + rows[:, whole:].sum(axis=1)
 
 
 def _checked(value: Any, rows: int, xp: Any = np) -> Ndarray:

@@ -165,6 +165,13 @@ def test_each_region_counts_alike():
     np.testing.assert_allclose(changed[:, :5], joined[:, :5], rtol=1e-13)
 
 
+def test_very_many_regions():
+    """Thousands of vectors are added in pieces: float32 has no more than its own rounding left to lose."""
+    features = random_values(np.random.default_rng(3), (2, 31, 10, 10), np.dtype("int8"))
+    found = roicy.rmac(features, scales=40)
+    assert_close(found, reference.pool.rmac(features.astype(np.float64), scales=40))
+
+
 def test_concat_is_in_the_order_of_the_regions():
     features = signed_maps(5)
     boxes = roicy.rmac_regions(features.shape)

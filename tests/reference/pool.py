@@ -4,8 +4,6 @@ RoIPool's bins are computed in the dtype of the boxes, one rounding per operatio
 features. Arrays are NCHW, boxes are rows ``[batch index, x1, y1, x2, y2]`` whose corners are both inside.
 """
 
-import math
-
 import numpy as np
 
 from reference.average import image_index
@@ -70,11 +68,12 @@ def unrounded_ranges(low, high, length, bins, spatial_scale):
     if size <= 0:
         return None
     bin_size = size / real(bins)
-    edges = [
-        (math.floor(real(p) * bin_size + start), math.ceil(real(p + 1) * bin_size + start))
-        for p in range(bins)
-    ]
-    return [(min(max(start, 0), length), min(max(end, 0), length)) for start, end in edges]
+
+    def at(p, rounded):
+        place = rounded(real(p) * bin_size + start)  # no number counts as 0
+        return int(min(place, length)) if place > 0 else 0
+
+    return [(at(p, np.floor), at(p + 1, np.ceil)) for p in range(bins)]
 
 
 RANGES = {"round": rounded_ranges, "none": unrounded_ranges, "whole": whole_ranges}
