@@ -120,7 +120,12 @@ def box_gradient(image, grad_bins, found):
     """
     share = grad_bins[:, *found.bin].T / found.divisor
     along = [share * slope for slope in slopes(image, found.y, found.x)]
-    terms = [[(a.T * move).T for a, move in zip(along, pair, strict=True)] for pair in found.moves]
+
+    def moved(slope, move):  # where there is no slope nothing changes, however far the sample goes
+        with np.errstate(invalid="ignore"):
+            return np.where(slope.T == 0, 0, slope.T * move).T
+
+    terms = [[moved(*both) for both in zip(along, pair, strict=True)] for pair in found.moves]
     sums = [sum(term.sum() for term in pair) for pair in terms]
     return sums, [sum(np.abs(term).sum() for term in pair) for pair in terms]
 
