@@ -28,6 +28,12 @@ def by_lists(function, features, *arguments, layout="NCHW", **options):
     return function(features, *arguments, window=(0, 0, height, width), layout=layout, **options)
 
 
+def one_nan(values):
+    """Values with one NaN for all: of two in a sum, the compiler's order of an addition chooses."""
+    values[np.isnan(values)] = np.nan
+    return values
+
+
 def lone(**options):
     """Problems of boxes with one sample a bin."""
     drawn = problems(output_sizes=SIZES, most_channels=9, **options)
@@ -52,8 +58,8 @@ def test_the_bits_of_lists(problem, layout, wrong):
         rois[len(rois) // 2, 1 + len(rois) % 4] = wrong
     options = {**options, "layout": layout, "invalid": "nan"}
     assert_same_bits(
-        roicy.roi_align(features, rois, size, **options),
-        by_lists(roicy.roi_align, features, rois, size, **options),
+        one_nan(roicy.roi_align(features, rois, size, **options)),
+        one_nan(by_lists(roicy.roi_align, features, rois, size, **options)),
     )
 
 

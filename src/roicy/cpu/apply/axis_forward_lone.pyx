@@ -4,7 +4,8 @@ One task is a run of boxes, LONE of which are looked at together::
 
     boxes ─▶ where the samples of each row and column of bins lie ─▶ for each box, channel and bin four pixels ─▶ output
 
-What lists, an order and a tile take would be most of such a call. The sums are the same, bit for bit.
+What lists, an order and a tile take would be most of such a call. The sums are the same, bit for bit, but for which NaN
+it is where two meet.
 """
 
 from libc.math cimport NAN, isfinite
