@@ -78,6 +78,22 @@ def test_names_of_gradients_follow_from_the_shape_of_the_maps_and_from_their_chu
     assert gradient(shapes[0], (2, -1, -1, -1)).name == gradient(shapes[0], ((2, 2, 2), 4, 9, 8)).name
 
 
+def test_names_of_gradients_of_pyramids_follow_from_their_chunks():
+    rois = np.array([[0, 1, 1, 6, 6], [3, 2, 2, 7, 7]], np.float32)
+    grad_output = da.ones((2, 2, 2, 2), dtype=np.float32)
+    # as many chunks, of the same sizes, with the same boxes in each
+    found = [
+        roicy.dask.multi_scale_roi_align_backward(
+            grad_output, rois, [(4, 2, 8, 8), (4, 2, 4, 4)], spatial_scales=[1.0, 0.5], chunks=chunks
+        )
+        for chunks in [(1, 2, 1), (1, 1, 2)]
+    ]
+    for one, other in zip(*found, strict=True):
+        assert one.chunks != other.chunks and one.name != other.name
+        assert [block.compute().shape[0] for block in one.blocks] == [1, 2, 1]
+        assert [block.shape[0] for block in dask.compute(*one.blocks, *other.blocks)] == [1, 2, 1, 1, 1, 2]
+
+
 def test_graphs_grow_with_groups_of_boxes():
     def tasks(count, order, images):
         rois = np.column_stack([images(count), np.tile([1, 1, 5, 6], (count, 1))]).astype(np.float32)

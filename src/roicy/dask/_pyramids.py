@@ -146,7 +146,7 @@ class _Boxes:
         if self.levels is not None:
             parts = np.split(self.levels[groups.order], np.cumsum(groups.lengths)[:-1])
             self.own = [{**own, "levels": part} for own, part in zip(self.own, parts, strict=True)]
-        self.token = self.given.token(self.known, {}, groups)
+        self.token = self.given.token(self.known, {}, groups, (tuple(images),))
 
 
 def _layer(
