@@ -150,7 +150,7 @@ def crop_quads(
     shapes, sources = settled_images(tuple(arrays) if isinstance(images, (list, tuple)) else arrays[0], order)
     maps = tuple(settle.nchw(source, order) for source in sources)
     if window is None:
-        _check_pixels(maps, shapes.listed)
+        check_pixels(maps, shapes.listed)
     elif shapes.listed:
         raise ValueError("window must be None for a list of images, which are given as a whole")
     part = settle.window(window, maps[0].shape, "NCHW")
@@ -255,7 +255,8 @@ def _of_part(xp: Any, image: Ndarray, read: Ndarray, quads: settle.Rois, regions
     return image if rows and columns else xp.zeros((n, channels, 1, 1), image.dtype)
 
 
-def _check_pixels(maps: tuple[Ndarray, ...], listed: bool) -> None:
+def check_pixels(maps: tuple[Ndarray, ...], listed: bool) -> None:
+    """Check that images (N, C, H, W) have pixels."""
     for number, array in enumerate(maps):
         if not (array.shape[2] and array.shape[3]):
             name = f"images[{number}]" if listed else "images"

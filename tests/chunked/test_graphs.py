@@ -41,6 +41,19 @@ def test_nothing_is_computed_early():
         pooled.compute(scheduler="synchronous")
 
 
+def test_what_the_caller_changes_later_changes_nothing():
+    def pooled(scales, mean):
+        levels = roicy.dask.multi_scale_roi_align([MAPS, MAPS], ROIS, 2, spatial_scales=scales)
+        return levels, roicy.dask.crop_and_resize(MAPS, ROIS, 2, layout="NCHW", mean=mean)
+
+    scales, mean = [1.0, 0.5], np.full(4, 1.0)
+    found = pooled(scales, mean)
+    scales[:], mean[:] = [0.25, 0.125], 7
+    expected = pooled([1.0, 0.5], np.full(4, 1.0))
+    for one, other in zip(dask.compute(*found), dask.compute(*expected), strict=True):
+        assert_same_bits(one, other)
+
+
 def test_names_follow_from_what_is_given():
     def name(features=MAPS, rois=ROIS, size=2, **options):
         return roicy.dask.roi_align(features, rois, size, **options).name

@@ -115,6 +115,11 @@ OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
             TypeError,
             r"images\[1\] must be float32, the dtype of images\[0\], got uint8",
         ),
+        (
+            lambda: quads(images=[MAPS[0], MAPS[0, :, :0]], batch_indices=[0, 0]),  # of which no box is
+            ValueError,
+            r"images\[1\] must have at least one pixel",
+        ),
         (lambda: align(rois=LAZY[:, :3], order="image"), ValueError, "rois must have shape"),
         (lambda: roicy.dask.ps_roi_align(MAPS, ROIS, 2), ValueError, "features must have a multiple of 2"),
         (lambda: roicy.dask.rmac(FEATURES), TypeError, "features must be a dask.array.Array"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Mapping
@@ -35,10 +36,9 @@ class Given:
         self.threads = settle.integer("num_threads", self.own["num_threads"])
         if self.threads < 1:
             raise ValueError(f"num_threads must be at least 1, got {self.threads}")
-        arrays = {operator.maps, operator.boxes, "batch_indices", *operator.rows}
-        self.options = {
-            name: value for name, value in arguments.items() if name not in arrays and name not in OWN
-        }
+        others = {operator.maps, operator.boxes, "batch_indices", *operator.rows, *OWN}
+        # a list that the caller changes before anything is computed changes nothing of that
+        self.options = {name: copy.copy(value) for name, value in arguments.items() if name not in others}
         for name, value in self.options.items():
             if isinstance(value, Array):
                 raise TypeError(f"{name} must not be a dask.array.Array: pass what {name}.compute() returns")

@@ -10,7 +10,7 @@ from dask import array as da
 from dask.array import Array
 
 from roicy import _arguments as settle
-from roicy import _doubts
+from roicy import _doubts, quads
 from roicy._images import Images, check_alike, settled_images, settled_shapes
 from roicy._types import NumPyArray
 from roicy.dask import _graph as graph
@@ -47,7 +47,9 @@ class _Listed:
             self.images = [_maps.known(f"images[{number}]", array) for number, array in enumerate(given)]
             nothing = tuple(_maps.nothing(array.shape, array.dtype) for array in self.images)
             check_alike(nothing)
-            self.shapes, _ = settled_images(nothing, layout)
+            self.shapes, whole = settled_images(nothing, layout)
+            if operator.boxes == "corners":
+                quads.check_pixels(tuple(settle.nchw(array, layout) for array in whole), True)
         self.boxes = Known(operator, arguments, len(self.images))
         numbers = np.maximum(self.boxes.images, 0)  # invalid rows are the first image's
         self.order = np.argsort(numbers, kind="stable")
