@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 import types
 from pathlib import Path
@@ -103,6 +104,22 @@ def test_rotated_boxes_at_right_angles_touch_as_many_as_upright_ones(gpu, angle)
     upright = touched_pixels(workload(), rows([0, 4, 4, 12, 12]))
     rotated = workload(operator="roi_align_rotated")
     assert touched_pixels(rotated, rows([0, 8, 8, 8, 8, angle + 1e-4])) == upright
+
+
+@pytest.mark.parametrize("output_size", [2, (2, 4)], ids=str)
+@pytest.mark.parametrize(
+    "operator, box",
+    [("roi_align_rotated", [0, 12, 12, 4, 4, 0]), ("deform_roi_pool", [0, 10, 10, 14, 14])],
+    ids=["rotated", "deform"],
+)
+def test_sums_of_the_pixels_of_bins(operator, box, output_size):
+    """Bins of one sample each, between four pixels, wherever the box lies and however many a row has."""
+    from roicy._cli.traffic import multiply_adds
+
+    bins = workload(operator=operator, output_size=output_size)
+    channels_and_bins = 3 * math.prod(bins.bins)
+    assert multiply_adds(bins, "forward", rows(box)) == 4 * channels_and_bins
+    assert multiply_adds(bins, "box gradient", rows(box)) == 3 * 4 * channels_and_bins
 
 
 def test_bytes_of_passes(gpu):

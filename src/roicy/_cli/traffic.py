@@ -77,10 +77,10 @@ def multiply_adds(workload: Workload, name: str, rois: Ndarray | None) -> int:
 def _pixels_of_bins(workload: Workload, box: Sequence[float], size: tuple[int, int]) -> int:
     # the pixels of each bin's samples, once for each bin
     y, x = _rotated_places(workload, box) if len(box) == 5 else _upright_places(workload, box)
-    bins = workload.bins[0]
-    bin_of = np.add.outer(
-        np.arange(y.shape[0]) // (y.shape[0] // bins) * bins, np.arange(y.shape[1]) // (y.shape[1] // bins)
+    down, across = (
+        np.repeat(np.arange(bins), n // bins) for n, bins in zip(y.shape, workload.bins, strict=True)
     )
+    bin_of = np.add.outer(down * workload.bins[1], across)
     inside = (y >= -1) & (y <= size[0]) & (x >= -1) & (x <= size[1])
     found = [
         (bin_of[inside] * size[0] + rows) * size[1] + columns
@@ -163,7 +163,7 @@ def _upright_places(workload: Workload, box: Sequence[float]) -> tuple[Ndarray, 
     across, down = np.meshgrid(
         x1 - 0.5 + _samples(workload, x2 - x1, 1), y1 - 0.5 + _samples(workload, y2 - y1, 0)
     )
-    return down + y1 - 0.5, across + x1 - 0.5
+    return down, across
 
 
 def _mark_rotated(seen: Ndarray, box: Sequence[float], workload: Workload) -> None:
