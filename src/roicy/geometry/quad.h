@@ -95,8 +95,8 @@ GEOMETRY QuadPlace quad_between(float at, bool seen, int length, int border, boo
         seen = seen && at >= 0 && at <= last;
     if (!seen)
         return place;
-    int low = (int)floorf(at);
-    low = low < length - 1 ? low : length - 1; /* floats of long axes may be rounded past the end */
+    /* the last pixel of a long axis may be rounded to a float past the end, and past what an int holds */
+    const int low = at < last ? (int)floorf(at) : length - 1;
     const float fraction = at - (float)low;
     place.low = low < 0 ? 0 : low;
     place.weight[0] = low >= 0 ? 1 - fraction : 0;
