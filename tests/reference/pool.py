@@ -52,7 +52,7 @@ def ranges_of_rounded(low, high, length, spatial_scale, bins, edge):
 
     def at(p, rounded):
         place = rounded(edge(size, p))
-        place = (int(place) if known else place) + first
+        place = (int(place) if known and np.isfinite(place) else place) + first
         return int(min(place, length)) if place > 0 else 0
 
     return [(at(p, np.floor), at(p + 1, np.ceil)) for p in range(bins)]
