@@ -81,6 +81,20 @@ def test_a_part_of_images_that_no_memory_holds():
     assert found.any()
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [2**31 - 1, 2**31 - 64, 2**31 - 65])
+def test_the_last_pixel_of_the_longest_images(side, channels, dtype):
+    """Which as a float is 2**31, and no int."""
+    beyond = [[[side, 0], [1.5 * side, 0], [1.5 * side, 4], [side, 4]]]
+    options = {"layout": "NHWC", "border": "edge"}
+    part = roicy.rois_window(beyond, (1, 4, side, channels), (4, 40), operator="crop_quads", **options)
+    assert part[0] == 0 and side - 200 < part[1] < part[3] <= side and part[2] == 4
+    image = np.full((1, 4, 300, channels), 9, dtype)
+    crops = roicy.crop_quads(image, beyond, (4, 40), window=(0, side - 300, 4, side), **options)
+    np.testing.assert_array_equal(crops, 9)
+
+
 @pytest.mark.parametrize(
     ("images", "options", "words"),
     [

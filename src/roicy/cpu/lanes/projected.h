@@ -48,10 +48,13 @@ ROICY_INLINE lane_ints projected_between(lanes at, lane_ints seen, int length, p
     else
         seen &= (at >= 0) & (at <= last);
     at = lanes_where(seen, at);
-    lane_ints low = __builtin_convertvector(at, lane_ints);
-    low += __builtin_convertvector(low, lanes) > at; /* a mask is -1 */
+    /* the last pixel of a long axis may be rounded to a float past the end, and past what an int holds */
+    const lane_ints before = at < last;
+    const lanes inner = lanes_where(before, at);
+    lane_ints low = __builtin_convertvector(inner, lane_ints);
+    low += __builtin_convertvector(low, lanes) > inner; /* a mask is -1 */
+    low = (low & before) | ((length - 1) & ~before);
     const lane_ints is_pixel = low >= 0, has_next = low < length - 1;
-    low = (low & has_next) | ((length - 1) & ~has_next); /* floats of long axes may be rounded past the end */
     const lanes fraction = at - __builtin_convertvector(low, lanes);
     weight[0] = lanes_where(seen & is_pixel, 1 - fraction);
     weight[1] = lanes_where(seen & has_next, fraction);
@@ -173,8 +176,7 @@ ROICY_INLINE int projected_between(float at, int seen, int length, projected_rul
         seen = seen && at > -1 && at < (float)length;
     else
         seen = seen && at >= 0 && at <= last;
-    int low = seen ? (int)floorf(at) : 0;
-    low = low < length - 1 ? low : length - 1; /* floats of long axes may be rounded past the end */
+    const int low = !seen ? 0 : at < last ? (int)floorf(at) : length - 1; /* as above */
     const float fraction = seen ? at - (float)low : 0;
     weight[0] = seen && low >= 0 ? 1 - fraction : 0;
     weight[1] = seen && low < length - 1 ? fraction : 0;
