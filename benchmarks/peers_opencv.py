@@ -50,54 +50,44 @@ def _opencv_crops(workload, threads, finish):
 
 def opencv(workload, threads):
     """``cv2.warpAffine`` per box on float32 images in its layout, HWC, at roi_align's sample positions."""
-    import cv2
+    rows, columns = workload.bins
 
-    cv2.setNumThreads(threads)
-    size = workload.output_size
-    out = np.empty((workload.rois, size, size, workload.input_shape[1]), np.float32)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    def matrix(x1, y1, x2, y2):
+        step_x, step_y = (x2 - x1) / columns, (y2 - y1) / rows
+        return np.array([[step_x, 0, x1 + 0.5 * step_x - 0.5], [0, step_y, y1 + 0.5 * step_y - 0.5]])
 
-    def prepare(features, rois, grad_output):
-        images = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
-        crops = []
-        for target, (image, x1, y1, x2, y2) in zip(out, rois.astype(np.float64), strict=True):
-            step_x, step_y = (x2 - x1) / size, (y2 - y1) / size
-            matrix = np.array([[step_x, 0, x1 + 0.5 * step_x - 0.5], [0, step_y, y1 + 0.5 * step_y - 0.5]])
-            crops.append((images[int(image)], matrix, target))
-
-        def call():
-            for image, matrix, target in crops:
-                cv2.warpAffine(image, matrix, (size, size), target, flags, cv2.BORDER_REPLICATE)
-            return out.transpose(0, 3, 1, 2)
-
-        return call
-
-    return prepare
+    return _opencv_affine(workload, threads, np.float32, matrix)
 
 
 def opencv_lines(workload, threads):
     """``cv2.warpAffine`` of each tilted box, to bytes, at roi_align_rotated's sample positions."""
+    rows, columns = workload.bins
+
+    def matrix(x, y, width, height, angle):
+        cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        # the steps of a column and of a row, counter-clockwise as displayed
+        steps = np.array([[cos, sin], [-sin, cos]]) * (width / columns, height / rows)
+        first = np.array([x, y]) - 0.5 - steps @ np.array([columns - 1, rows - 1]) / 2
+        return np.column_stack([steps, first])
+
+    return _opencv_affine(workload, threads, np.uint8, matrix)
+
+
+def _opencv_affine(workload, threads, dtype, matrix):
     import cv2
 
     cv2.setNumThreads(threads)
     rows, columns = workload.bins
-    out = np.empty((workload.rois, rows, columns, workload.input_shape[1]), np.uint8)
+    out = np.empty((workload.rois, rows, columns, workload.input_shape[1]), dtype)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
     def prepare(features, rois, grad_output):
         images = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
-        crops = []
-        for target, (image, *box) in zip(out, rois.astype(np.float64), strict=True):
-            centre, sizes, angle = np.array(box[:2]), np.array(box[2:4]), np.deg2rad(box[4])
-            # the steps of a column and of a row, counter-clockwise as displayed
-            steps = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-            steps *= sizes / (columns, rows)
-            first = centre - 0.5 - steps @ np.array([columns - 1, rows - 1]) / 2
-            crops.append((images[int(image)], np.column_stack([steps, first]), target))
+        boxes = [(images[int(image)], matrix(*box)) for image, *box in rois.astype(np.float64)]
 
         def call():
-            for image, matrix, target in crops:
-                cv2.warpAffine(image, matrix, (columns, rows), target, flags, cv2.BORDER_REPLICATE)
+            for target, (image, to_image) in zip(out, boxes, strict=True):
+                cv2.warpAffine(image, to_image, (columns, rows), target, flags, cv2.BORDER_REPLICATE)
             return out.transpose(0, 3, 1, 2)
 
         return call

@@ -87,10 +87,11 @@ def test_any_number_of_boxes(count, dtype, aligned):
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 3)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 3)])
 def test_a_channel_for_each_bin(size, layout):
+    """So few channels that the boxes are lone ones."""
     rng = np.random.default_rng(5)
-    shape = (2, 2 * size[0] * size[1], 8, 11)
+    shape = (2, size[0] * size[1], 8, 11)
     features = battery.to_layout(random_values(rng, shape, np.float32), layout)
     rois = np.column_stack(
         [rng.integers(0, 2, 50), np.sort(rng.uniform(-2, 12, (50, 2, 2)), 1).reshape(50, 4)]

@@ -90,6 +90,22 @@ ROICY_INLINE int projected_within(lanes x, float end) {
 #endif
 }
 
+/* Samples from the i-th on: where the pixel of each lies, what is added for the one below it and the one to its
+ * right, and what the rows and columns count. Returns what part of each lies outside. */
+ROICY_INLINE lanes projected_put(const lane_ints place[3], const lanes down[2], const lanes across[2],
+                                 ptrdiff_t i, const turned_samples *to) {
+    const lanes outside = 1 - (down[0] + down[1]) * (across[0] + across[1]);
+    memcpy(to->offset + i, place, sizeof *place);
+    memcpy(to->down + i, place + 1, sizeof *place);
+    memcpy(to->right + i, place + 2, sizeof *place);
+    memcpy(to->outside + i, &outside, sizeof outside);
+    for (int corner = 0; corner < 4; corner++) {
+        const lanes weight = down[corner >> 1] * across[corner & 1];
+        memcpy(to->weight[corner] + i, &weight, sizeof weight);
+    }
+    return outside;
+}
+
 /* Samples that all lie between the first and the last pixels, where no border is near: returns their offsets. */
 ROICY_INLINE lane_ints projected_inside(lanes y, lanes x, int32_t row, int32_t column, ptrdiff_t i,
                                         const turned_samples *to) {
@@ -98,18 +114,10 @@ ROICY_INLINE lane_ints projected_inside(lanes y, lanes x, int32_t row, int32_t c
     const lanes part_y = y - __builtin_convertvector(pixel_y, lanes),
                 part_x = x - __builtin_convertvector(pixel_x, lanes);
     const lanes down[2] = {1 - part_y, part_y}, across[2] = {1 - part_x, part_x};
-    const lanes outside = 1 - (down[0] + down[1]) * (across[0] + across[1]);
-    const lane_ints offset = pixel_y * row + pixel_x * column, below = row - (lane_ints){0},
-                    right = column - (lane_ints){0};
-    memcpy(to->offset + i, &offset, sizeof offset);
-    memcpy(to->down + i, &below, sizeof below);
-    memcpy(to->right + i, &right, sizeof right);
-    memcpy(to->outside + i, &outside, sizeof outside);
-    for (int corner = 0; corner < 4; corner++) {
-        const lanes weight = down[corner >> 1] * across[corner & 1];
-        memcpy(to->weight[corner] + i, &weight, sizeof weight);
-    }
-    return offset;
+    const lane_ints place[3] = {pixel_y * row + pixel_x * column, row - (lane_ints){0},
+                                column - (lane_ints){0}};
+    projected_put(place, down, across, i, to);
+    return place[0];
 }
 
 /* Where `count` samples lie, and what part of each lies outside; there is room for whole vectors, all of which are
@@ -142,21 +150,10 @@ ROICY_NOINLINE projected_seen projected_places(const turned_map *map, const proj
             pixel_y = projected_part(pixel_y, map->top, map->rows, &below);
             pixel_x = projected_part(pixel_x, map->left, map->columns, &right);
         }
-        const lane_ints offset = pixel_y * row + pixel_x * column;
-        const lanes outside = 1 - (down[0] + down[1]) * (across[0] + across[1]);
-        below &= row;
-        right &= column;
-        const lane_ints last = offset + below + right, further = last > reach;
+        const lane_ints place[3] = {pixel_y * row + pixel_x * column, below & row, right & column};
+        const lane_ints last = place[0] + place[1] + place[2], further = last > reach;
         reach = (last & further) | (reach & ~further);
-        missing |= outside == 1;
-        memcpy(to->offset + i, &offset, sizeof offset);
-        memcpy(to->down + i, &below, sizeof below);
-        memcpy(to->right + i, &right, sizeof right);
-        memcpy(to->outside + i, &outside, sizeof outside);
-        for (int corner = 0; corner < 4; corner++) {
-            const lanes weight = down[corner >> 1] * across[corner & 1];
-            memcpy(to->weight[corner] + i, &weight, sizeof weight);
-        }
+        missing |= projected_put(place, down, across, i, to) == 1;
     }
     for (int l = 0; l < LANES; l++) {
         seen_of_row.reach = reach[l] > seen_of_row.reach ? reach[l] : seen_of_row.reach;
