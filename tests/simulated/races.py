@@ -6,6 +6,9 @@ import numpy as np
 
 from .arithmetic import Array
 
+#: Accesses of a launch that are looked at; there is no memory for all of a large one.
+MOST = 1 << 23
+
 
 class Races:
     """What the threads of a grid access, and between which barriers.
@@ -19,6 +22,7 @@ class Races:
         self._warps = -(-threads // 32)
         self._block_age = np.zeros(blocks, np.int64)
         self._warp_age = np.zeros(blocks * self._warps, np.int64)
+        self._left = MOST
         self._seen: dict[str, list[tuple[Array, ...]]] = {"global": [], "shared": []}
 
     def warp_of(self, thread: Array) -> Array:
@@ -35,8 +39,9 @@ class Races:
 
     def note(self, space: str, store: bool, addresses: Array, size: int, thread: Array) -> None:
         """Note that threads read or write so many bytes."""
-        if space not in self._seen:
+        if space not in self._seen or self._left <= 0:
             return
+        self._left -= len(thread)
         block, warp = thread // self._threads, self.warp_of(thread)
         ages = self._block_age[block], self._warp_age[warp]
         where = addresses.astype(np.int64)
