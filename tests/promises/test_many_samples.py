@@ -1,11 +1,14 @@
 """Far more samples than pixels: what is made of them, and that calls end."""
 
+import math
+
 import numpy as np
 import pytest
 import reference.maxima
 import reference.rotated
 from closeness import RELATIVE_BOUND, assert_close, assert_same_bits, assert_sums_close
 from hypothesis import strategies as st
+from operators import AVERAGE, DEFORM, MAX, MEAN, POOL, ROTATED, those
 from strategies import FLOAT_DTYPES, Problem, given_some, problems, random_values, rising_values
 
 import roicy
@@ -207,6 +210,22 @@ def test_averages(ratio, dtype, aligned):
     assert_close(roicy.roi_align(features, rois, (2, 1), **options), out)
     assert_close(roicy.roi_align_backward(gradient, rois, features.shape, **options), to_features)
     assert_close(roicy.roi_align_backward_rois(gradient, features, rois, **options), by_box)
+
+
+@those([AVERAGE, MAX, ROTATED, POOL, MEAN, DEFORM])
+def test_gradients_of_boxes_at_one_point(operator):
+    """78 400 samples of equal bins fall on few pixels: neither result nor reference loses what bins hold."""
+    corners = np.array([[3.2, 3.7, 3.2, 3.7]])
+    rois = np.column_stack([[0.0], operator.boxes(np.random.default_rng(0), corners)])
+    problem = Problem(np.ones((1, 2, 6, 7)), rois, (14, 14), {"sampling_ratio": 20})
+    argmax = operator.both(*problem[:3], **problem.options)[1]
+    gradient = np.full((1, 2, 14, 14), 0.1)
+    call = rois, problem.features.shape
+    options = operator.geometry(problem, "_backward")
+    expected = operator.reference.backward(gradient, argmax, *call, **options)
+    whole = math.fsum(gradient[0, 0].ravel())
+    np.testing.assert_allclose([math.fsum(plane.ravel()) for plane in expected[0]], whole, rtol=4e-16)
+    assert_close(operator.backward(gradient, *call, argmax=argmax, **options), expected)
 
 
 def test_rotated_boxes_have_fewer():

@@ -6,7 +6,7 @@ original kernels (Caffe2, torchvision) sample by sample, with no attempt at spee
 - where a sample lies, how many samples a bin has and whether a sample misses the map is computed in the dtype
   of the boxes, one rounding per operation and in the order of the original kernels, because a last bit can
   move a sample across the border of the map;
-- everything after that (weights, sums, averages) is float64.
+- everything after that (weights, sums, averages) is float64, sums of samples more.
 
 Arrays are NCHW, boxes are rows ``[batch index, x1, y1, x2, y2]``. A row is invalid if its batch index,
 truncated toward zero, names no image or if one of its numbers is not finite: such a row gives NaN and takes
@@ -17,6 +17,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+
+#: What sums of samples are kept in: in thousands of terms float64 loses digits that a result is held to.
+SUM = np.longdouble
 
 
 class Sample(NamedTuple):
@@ -134,13 +137,13 @@ def slope_x(image, y, x):
 
 def average(image, ys, xs):
     """Mean over the samples of each bin; samples that miss the map count as zeros. Shape (C, PH, PW)."""
-    out = np.zeros((image.shape[2], len(ys.bins), len(xs.bins)))
+    out = np.zeros((image.shape[2], len(ys.bins), len(xs.bins)), SUM)
     for p, bin_y in enumerate(ys.bins):
         for q, bin_x in enumerate(xs.bins):
             for y in bin_y:
                 for x in bin_x:
                     out[:, p, q] += bilinear(image, y, x)
-    return out / max(ys.count * xs.count, 1)
+    return (out / max(ys.count * xs.count, 1)).astype(np.float64)
 
 
 def spread(grad_image, grad_bins, ys, xs):
@@ -158,7 +161,7 @@ def spread(grad_image, grad_bins, ys, xs):
 
 def box_gradient(image, grad_bins, ys, xs):
     """d sum(average * grad_bins) / d (x1, y1, x2, y2) with the number of samples held constant."""
-    grad = np.zeros(4)
+    grad = np.zeros(4, SUM)
     for p, bin_y in enumerate(ys.bins):
         for q, bin_x in enumerate(xs.bins):
             share = grad_bins[:, p, q] / max(ys.count * xs.count, 1)
@@ -167,7 +170,7 @@ def box_gradient(image, grad_bins, ys, xs):
                     along_y = share @ slope_y(image, y, x)
                     along_x = share @ slope_x(image, y, x)
                     grad += [along_x * x.by_low, along_y * y.by_low, along_x * x.by_high, along_y * y.by_high]
-    return grad
+    return grad.astype(np.float64)
 
 
 def images_of(features):
@@ -200,13 +203,13 @@ def roi_align_backward(grad_output, rois, input_shape, *, spatial_scale=1.0, sam
     options = {"spatial_scale": spatial_scale, "sampling_ratio": sampling_ratio, "aligned": aligned}
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
-    grad_images = np.zeros((n, h, w, c))
+    grad_images = np.zeros((n, h, w, c), SUM)
     for k, roi in enumerate(rois):
         index = image_index(roi, n)
         if index is not None:
             axes = box_axes(roi[1:], (h, w), grad_output.shape[2:], **options)
             spread(grad_images[index], grad_output[k], *axes)
-    return grad_images.transpose(0, 3, 1, 2)
+    return grad_images.transpose(0, 3, 1, 2).astype(np.float64)
 
 
 def roi_align_backward_rois(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reference.average import image_index, images_of
+from reference.average import SUM, image_index, images_of
 from reference.rotated import add_gradient, average
 from reference.samples import Places, places, samples, slopes
 
@@ -89,10 +89,10 @@ def deform_roi_pool_backward(grad_output, rois, input_shape, *, offsets=None, ma
     """Gradient with respect to the features: (K, C, PH, PW) to float64 (N, C, H, W)."""
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
-    grad_images = np.zeros((n, h, w, c))
+    grad_images = np.zeros((n, h, w, c), SUM)
     for k, index, found, factor in each(rois, offsets, mask, n, (h, w), grad_output.shape[2:], options):
         add_gradient(grad_images[index], grad_output[k] * factor, found)
-    return grad_images.transpose(0, 3, 1, 2)
+    return grad_images.transpose(0, 3, 1, 2).astype(np.float64)
 
 
 def deform_roi_pool_backward_offsets(grad_output, features, rois, *, offsets, mask=None, **options):
@@ -101,7 +101,7 @@ def deform_roi_pool_backward_offsets(grad_output, features, rois, *, offsets, ma
     images = images_of(features)
     n, h, w, _ = images.shape
     size = grad_output.shape[2:]
-    grad_offsets, terms = np.zeros((2, len(rois), 2, *size))
+    grad_offsets, terms = np.zeros((2, len(rois), 2, *size), SUM)
     for k, index, found, factor in each(rois, offsets, mask, n, (h, w), size, options):
         share = (grad_output[k] * factor)[:, *found.bin].T / found.divisor
         along_y, along_x = slopes(images[index], found.y, found.x)
@@ -109,7 +109,7 @@ def deform_roi_pool_backward_offsets(grad_output, features, rois, *, offsets, ma
             with np.errstate(invalid="ignore"):  # a box may be wider than the largest number: then NaN
                 np.add.at(grad_offsets[k, channel], found.bin, (share * slope).sum(axis=1) * reach)
                 np.add.at(terms[k, channel], found.bin, np.abs(share * slope).sum(axis=1) * abs(reach))
-    return grad_offsets, terms
+    return grad_offsets.astype(np.float64), terms.astype(np.float64)
 
 
 def deform_roi_pool_backward_mask(grad_output, features, rois, *, offsets=None, mask=None, **options):
@@ -118,10 +118,10 @@ def deform_roi_pool_backward_mask(grad_output, features, rois, *, offsets=None, 
     images = images_of(features)
     n, h, w, _ = images.shape
     size = grad_output.shape[2:]
-    grad_mask, terms = np.zeros((2, len(rois), *size))
+    grad_mask, terms = np.zeros((2, len(rois), *size), SUM)
     for k, index, found, _ in each(rois, offsets, mask, n, (h, w), size, options):
         share = grad_output[k][:, *found.bin].T / found.divisor
         values = share * samples(images[index], found.y, found.x)
         np.add.at(grad_mask[k], found.bin, values.sum(axis=1))
         np.add.at(terms[k], found.bin, np.abs(values).sum(axis=1))
-    return grad_mask, terms
+    return grad_mask.astype(np.float64), terms.astype(np.float64)

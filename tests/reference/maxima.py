@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reference.average import box_edge, image_index, images_of
+from reference.average import SUM, box_edge, image_index, images_of
 from reference.pool import first_largest
 from reference.samples import Places, corners, places, samples, slopes
 
@@ -228,13 +228,13 @@ def roi_align_max_backward(grad_output, argmax, rois, input_shape, **options):
     """Gradient with respect to the features: (K, C, PH, PW) to float64 (N, C, H, W)."""
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
-    grad_images = np.zeros((n, h, w, c))
+    grad_images = np.zeros((n, h, w, c), SUM)
     for k, roi in enumerate(rois):
         index = image_index(roi, n)
         if index is not None:
             ys, xs = axes(usual_axis, roi, (h, w), grad_output.shape[2:], **settled(options))
             spread_to_chosen(grad_images[index], grad_output[k], argmax[k], ys, xs)
-    return grad_images.transpose(0, 3, 1, 2)
+    return grad_images.transpose(0, 3, 1, 2).astype(np.float64)
 
 
 def roi_align_max_backward_rois(grad_output, argmax, features, rois, **options):
@@ -304,8 +304,8 @@ def max_roi_align_backward(grad_output, argmax, rois, input_shape, *, spatial_sc
     """Gradient with respect to the features."""
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
-    grad_faded = np.zeros((n, h + 1, w + 1, c))
+    grad_faded = np.zeros((n, h + 1, w + 1, c), SUM)
     for k, roi in enumerate(rois):
         ys, xs = axes(example_axis, roi, (h, w), grad_output.shape[2:], spatial_scale=spatial_scale)
         spread_to_chosen(grad_faded[int(roi[0])], grad_output[k], argmax[k], ys, xs)
-    return grad_faded[:, :h, :w].transpose(0, 3, 1, 2)
+    return grad_faded[:, :h, :w].transpose(0, 3, 1, 2).astype(np.float64)

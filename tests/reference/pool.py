@@ -6,7 +6,7 @@ features. Arrays are NCHW, boxes are rows ``[batch index, x1, y1, x2, y2]`` whos
 
 import numpy as np
 
-from reference.average import image_index
+from reference.average import SUM, image_index
 
 LOWEST = -float(np.finfo(np.float32).max)  # what a maximum starts from, whatever the dtype
 
@@ -128,13 +128,13 @@ def roi_pool_backward(grad_output, argmax, rois, input_shape):
     """Gradient with respect to the features: each bin's goes to the pixel that was chosen."""
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
-    grad = np.zeros((n, c, h * w))
+    grad = np.zeros((n, c, h * w), SUM)
     for k, roi in enumerate(rois):
         index = image_index(roi, n)
         if index is not None:
             channel, p, q = np.nonzero(argmax[k] >= 0)
             np.add.at(grad[index], (channel, argmax[k, channel, p, q]), grad_output[k, channel, p, q])
-    return grad.reshape(n, c, h, w)
+    return grad.reshape(n, c, h, w).astype(np.float64)
 
 
 def average(features, rois, output_size, *, spatial_scale=1.0, rounding="round"):
@@ -156,7 +156,7 @@ def average_backward(grad_output, rois, input_shape, *, spatial_scale=1.0, round
     """Gradient of the means with respect to the features: each bin's goes to all its pixels, evenly."""
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
-    grad = np.zeros((n, c, h, w))
+    grad = np.zeros((n, c, h, w), SUM)
     for k, roi in enumerate(rois):
         index = image_index(roi, n)
         if index is None:
@@ -165,7 +165,7 @@ def average_backward(grad_output, rois, input_shape, *, spatial_scale=1.0, round
         for p, q, top, bottom, left, right in bins:
             part = grad_output[k, :, p, q] / ((bottom - top) * (right - left))
             grad[index, :, top:bottom, left:right] += part[:, None, None]
-    return grad
+    return grad.astype(np.float64)
 
 
 # ---------------------------------------------------------------- R-MAC

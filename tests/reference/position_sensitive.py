@@ -10,13 +10,14 @@ import math
 
 import numpy as np
 
-from reference.average import box_axes, image_index, images_of
+from reference.average import SUM, box_axes, image_index, images_of
 from reference.pool import half_away
 
 
 def weights(axis, length):
     """What the pixels of an axis weigh in its bins, and how that moves with the box's low and high edge."""
-    mean, by_low, by_high = np.zeros((3, len(axis.bins), length))
+    found = np.zeros((3, len(axis.bins), length), SUM)
+    mean, by_low, by_high = found
     for p, samples in enumerate(axis.bins):
         for it in samples:
             for pixel, share, slope in ((it.lower, 1 - it.fraction, -1.0), (it.upper, it.fraction, 1.0)):
@@ -24,7 +25,7 @@ def weights(axis, length):
                 if it.sloped:
                     by_low[p, pixel] += slope * it.by_low / axis.count
                     by_high[p, pixel] += slope * it.by_high / axis.count
-    return mean, by_low, by_high
+    return tuple(found.astype(np.float64))
 
 
 def matrices(box, map_size, output_size, *, spatial_scale=1.0, sampling_ratio=0, aligned=True):
@@ -92,7 +93,7 @@ def ps_roi_align_backward(grad_output, rois, input_shape, *, matrices=matrices, 
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
     size = grad_output.shape[2:]
-    grad_images = np.zeros((n, h, w, c))
+    grad_images = np.zeros((n, h, w, c), SUM)
     for k, roi in enumerate(rois):
         index = image_index(roi, n)
         if index is not None:
@@ -101,7 +102,7 @@ def ps_roi_align_backward(grad_output, rois, input_shape, *, matrices=matrices, 
             own_channels(grad_images[index], size)[np.ix_(rows, columns)] += np.einsum(
                 "py,qx,cpq->yxcpq", y[0][:, rows], x[0][:, columns], grad_output[k], optimize=True
             )
-    return grad_images.transpose(0, 3, 1, 2)
+    return grad_images.transpose(0, 3, 1, 2).astype(np.float64)
 
 
 def ps_roi_align_backward_rois(grad_output, features, rois, **options):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reference.average import image_index, images_of
+from reference.average import SUM, image_index, images_of
 from reference.samples import Places, places, samples, slopes, spread
 
 
@@ -103,9 +103,9 @@ def sampled(row, map_size, output_size, *, indices=None, **options):
 
 def average(image, found, output_size):
     """Mean over the samples of each bin; samples that miss the map count as zeros. Shape (C, PH, PW)."""
-    out = np.zeros((*output_size, image.shape[2]))
+    out = np.zeros((*output_size, image.shape[2]), SUM)
     np.add.at(out, found.bin, samples(image, found.y, found.x))
-    return out.transpose(2, 0, 1) / found.divisor
+    return (out.transpose(2, 0, 1) / found.divisor).astype(np.float64)
 
 
 def add_gradient(grad_image, grad_bins, found):
@@ -153,13 +153,13 @@ def roi_align_rotated_backward(grad_output, rois, input_shape, **options):
     """Gradient with respect to the features: (K, C, PH, PW) to float64 (N, C, H, W)."""
     grad_output = np.asarray(grad_output).astype(np.float64)
     n, c, h, w = input_shape
-    grad_images = np.zeros((n, h, w, c))
+    grad_images = np.zeros((n, h, w, c), SUM)
     for k, roi in enumerate(rois):
         index = image_index(roi, n)
         if index is not None:
             found = sampled(roi[1:], (h, w), grad_output.shape[2:], **settled(options))
             add_gradient(grad_images[index], grad_output[k], found)
-    return grad_images.transpose(0, 3, 1, 2)
+    return grad_images.transpose(0, 3, 1, 2).astype(np.float64)
 
 
 def roi_align_rotated_backward_rois(grad_output, features, rois, **options):
