@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy import ndarray
 
 from roicy import _lists, cpu
 from roicy._arguments.outputs import check_apart
 from roicy._lists import Numbers
 from roicy._types import Ndarray
+from roicy.cpu.runtime.calls import are_plain
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend
@@ -56,13 +56,16 @@ def adopt(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
     ImportError, RuntimeError
         Where arrays on a GPU cannot be handled by this installation or on this machine.
     """
-    for name, array in arrays.items():
-        if type(array) is ndarray:
-            if not array.dtype.isnative:
-                return _adopt(arrays)
-        elif array is not None or name not in _OPTIONAL:
-            return _adopt(arrays)
-    return cpu, *arrays.values()
+    if are_plain(tuple(arrays), _OPTIONAL, *arrays.values()):
+        return cpu, *arrays.values()
+    return _adopt(arrays)
+
+
+def adopted(names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
+    """Return what `adopt` does, of arrays in the order of their names: a small call wants no dictionary."""
+    if are_plain(names, _OPTIONAL, *arrays):
+        return cpu, *arrays
+    return _adopt(dict(zip(names, arrays, strict=True)))
 
 
 def adopt_single(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:

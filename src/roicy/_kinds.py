@@ -5,10 +5,9 @@ An operator is a record here and its public functions, which hand both to `roicy
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from roicy import _arguments as settle
 from roicy._types import (
@@ -45,6 +44,7 @@ from roicy._types import (
     Size,
     Turn,
 )
+from roicy.cpu.runtime.calls import Known
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend, Table
@@ -112,7 +112,13 @@ class Kind:
         return self.name
 
 
-@functools.lru_cache(256, typed=True)
+#: What `settled_kind` returns.
+Settled: TypeAlias = tuple[Layout, Shape, Size, Shape, Shape, Invalid, tuple[Any, ...]]
+
+
+_known = Known(256)
+
+
 def settled_kind(
     kind: Kind,
     layout: Layout,
@@ -122,15 +128,20 @@ def settled_kind(
     boxes: DType,
     invalid: Invalid,
     *options: Any,
-) -> tuple[Shape, Shape, Invalid, tuple[Any, ...]]:
+) -> Settled:
     """Return what is the same for all boxes of one number and dtype, or raise what is wrong.
 
     Returns
     -------
     tuple
-        The shape (N, C, H, W) of the maps, that of the output, `invalid`, and the options as the table takes
+        The layout, the shape of the maps in its order, the rows and columns of bins, as they are given; the
+        shape (N, C, H, W) of the maps, that of the output, `invalid`, and the options as the table takes
         them.
     """
+    numbers = kind, layout, input_shape, output_size, rois, boxes, invalid, *options
+    known: Settled | None = _known.get(numbers)
+    if known is not None:
+        return known
     if layout == "NCHW":
         n, c, h, w = input_shape
     else:
@@ -138,7 +149,10 @@ def settled_kind(
     rows, columns = output_size
     pooled = settle.channels_of_bins(input_shape, layout, output_size) if kind.position_sensitive else c
     output_shape = (rois, pooled, rows, columns) if layout == "NCHW" else (rois, rows, columns, pooled)
-    return (n, c, h, w), output_shape, settle.invalid(invalid), kind.settle(options, boxes, output_size)
+    settled = settle.invalid(invalid), kind.settle(options, boxes, output_size)
+    known = layout, input_shape, output_size, (n, c, h, w), output_shape, *settled
+    _known.put(numbers, known)
+    return known
 
 
 # ---------------------------------------------------------------- RoIAlign
@@ -230,12 +244,20 @@ LARGEST_PRODUCT = replace(
 )
 
 
+_OF_ROI_ALIGN: dict[tuple[object, object], Kind] = {
+    ("avg", "bilinear"): AVERAGE,
+    ("avg", "onnx"): AVERAGE,
+    ("max", "bilinear"): LARGEST_SAMPLE,
+    ("max", "onnx"): LARGEST_PRODUCT,
+}
+
+
 def of_roi_align(mode: object, max_rule: object = "bilinear") -> Kind:
     """Return the kind that two options of `roicy.roi_align` choose."""
-    mode, max_rule = settle.mode(mode), settle.max_rule(max_rule)
-    if mode == "avg":
-        return AVERAGE
-    return LARGEST_SAMPLE if max_rule == "bilinear" else LARGEST_PRODUCT
+    try:
+        return _OF_ROI_ALIGN[mode, max_rule]
+    except (KeyError, TypeError):  # one is wrong, or cannot even be hashed
+        return _OF_ROI_ALIGN[settle.mode(mode), settle.max_rule(max_rule)]
 
 
 # ---------------------------------------------------------------- crops

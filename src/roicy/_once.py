@@ -1,18 +1,82 @@
-"""Plans that are used once: what the public functions do with their arguments."""
+"""Plans that are used once: what the public functions do with their arguments.
+
+What options come to depends on the shapes and dtypes of a call, not on its numbers. It is known from the last
+call that had the same. Of other calls arguments are settled one after the other, and the first that is wrong
+is named.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from roicy import _arguments as settle
-from roicy._backend import adopt
+from roicy._backend import adopt, adopted
 from roicy._given import Given, Sharing
 from roicy._kinds import Kind
-from roicy._types import AnyArray, Array, InputShape, Out, OutputSize
+from roicy._types import AnyArray, Array, InputShape, Layout, Ndarray, Out, OutputSize, Shape, Size
+from roicy.cpu.runtime.calls import Known
 from roicy.deform_plan import DeformRoIPoolPlan
 from roicy.multi_scale import MultiScalePlan
 from roicy.plan import Plan
+
+if TYPE_CHECKING:
+    from roicy._protocols import Backend
+
+_POOLED = "features", "rois", "batch_indices", "offsets", "mask", "out"
+_BACK = "grad_output", "rois", "argmax", "batch_indices", "offsets", "mask", "out"
+_BACK_TO_ROIS = "grad_output", "features", "rois", "argmax", "batch_indices", "out"
+_BACK_TO_BINS = "grad_output", "features", "rois", "batch_indices", "offsets", "mask", "out"
+
+#: Calls of which it is known what their options come to.
+_known = Known(256)
+
+
+def _plan(
+    kind: Kind,
+    kernels: Backend,
+    given: Given,
+    shapes: tuple[Any, Any],
+    options: Sequence[Any],
+    settle_shapes: Callable[..., tuple[Shape, Size]],
+    *arrays: Any,
+    made: type[Plan[Any]] = Plan,
+) -> Plan[Any]:
+    # `shapes`, those of arrays or as the caller gave them, say how large maps and outputs are; where they are
+    # new, `settle_shapes` returns the shape of the maps and the bins of a box
+    rois: Any = given.rois
+    offsets: Any = given.offsets
+    several = type(rois) is tuple
+    boxes = None if several else (rois.shape[:1], rois.dtype, None if offsets is None else offsets.dtype)
+    call = kind, given.layout, *shapes, boxes, given.invalid, *options
+    known = None if several else _known.get(call)
+    if known is not None:
+        given.layout = known[0]
+        return made(kind, kernels, given, known[1], known[2], options, (None, 0), True, known)
+    given.layout = layout = settle.layout(given.layout)
+    shape, size = settle_shapes(kind, layout, *arrays)
+    plan = made(kind, kernels, given, shape, size, options, (None, 0), True)
+    if not several:
+        _known.put(call, plan._settled)
+    return plan
+
+
+def _of_features(_: Kind, layout: Layout, features: Ndarray, output_size: OutputSize) -> tuple[Shape, Size]:
+    return settle.features_shape(features, layout), settle.output_size(output_size)
+
+
+def _of_gradient(
+    kind: Kind, layout: Layout, grad_output: Ndarray, input_shape: InputShape
+) -> tuple[Shape, Size]:
+    size = settle.grad_output_size(grad_output, layout)
+    shape = settle.input_shape(input_shape, layout)
+    if kind.position_sensitive:
+        settle.channels_of_bins(shape, layout, size, "input_shape")
+    return shape, size
+
+
+def _of_both(_: Kind, layout: Layout, features: Ndarray, grad_output: Ndarray) -> tuple[Shape, Size]:
+    return settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
 
 
 def pool(
@@ -25,17 +89,12 @@ def pool(
     return_argmax: bool = False,
 ) -> Any:
     """Pool a feature map, with arguments as a caller gives them."""
-    kernels, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopt(
-        features=features,
-        rois=given.rois,
-        batch_indices=given.batch_indices,
-        offsets=given.offsets,
-        mask=given.mask,
-        out=out,
+    kernels, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopted(
+        _POOLED, features, given.rois, given.batch_indices, given.offsets, given.mask, out
     )
-    given.layout = layout = settle.layout(given.layout)
-    shape, size = settle.features_shape(features, layout), settle.output_size(output_size)
-    return Plan(kind, kernels, given, shape, size, options, lent=True)._pool(features, out, return_argmax)
+    shapes = features.shape, output_size
+    plan = _plan(kind, kernels, given, shapes, options, _of_features, features, output_size)
+    return plan._pool(features, out, return_argmax)
 
 
 def backward(
@@ -48,46 +107,30 @@ def backward(
     argmax: AnyArray | None = None,
 ) -> Any:
     """Return the gradient with respect to the features."""
-    kernels, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out = adopt(
-        grad_output=grad_output,
-        rois=given.rois,
-        argmax=argmax,
-        batch_indices=given.batch_indices,
-        offsets=given.offsets,
-        mask=given.mask,
-        out=out,
+    kernels, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out = adopted(
+        _BACK, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out
     )
-    given.layout = layout = settle.layout(given.layout)
-    size = settle.grad_output_size(grad_output, layout)
-    shape = settle.input_shape(input_shape, layout)
-    if kind.position_sensitive:
-        settle.channels_of_bins(shape, layout, size, "input_shape")
-    return Plan(kind, kernels, given, shape, size, options, lent=True)._backward(grad_output, argmax, out)
+    shapes = input_shape, grad_output.shape
+    plan = _plan(kind, kernels, given, shapes, options, _of_gradient, grad_output, input_shape)
+    return plan._backward(grad_output, argmax, out)
 
 
 def backward_rois(
     kind: Kind,
     given: Given,
     grad_output: Array,
-    features: AnyArray,
+    features: Ndarray,
     options: Sequence[Any],
     out: AnyArray | None,
     argmax: AnyArray | None = None,
 ) -> Any:
     """Return the gradient with respect to the boxes."""
-    kernels, grad_output, features, given.rois, argmax, given.batch_indices, out = adopt(
-        grad_output=grad_output,
-        features=features,
-        rois=given.rois,
-        argmax=argmax,
-        batch_indices=given.batch_indices,
-        out=out,
+    kernels, grad_output, features, given.rois, argmax, given.batch_indices, out = adopted(
+        _BACK_TO_ROIS, grad_output, features, given.rois, argmax, given.batch_indices, out
     )
-    given.layout = layout = settle.layout(given.layout)
-    shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    return Plan(kind, kernels, given, shape, size, options, lent=True)._backward_rois(
-        grad_output, features, argmax, out
-    )
+    shapes = features.shape, grad_output.shape
+    plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output)
+    return plan._backward_rois(grad_output, features, argmax, out)
 
 
 def backward_bins(
@@ -95,24 +138,17 @@ def backward_bins(
     kind: Kind,
     given: Given,
     grad_output: Array,
-    features: AnyArray,
+    features: Ndarray,
     options: Sequence[Any],
     out: AnyArray | None,
 ) -> Any:
     """Return the gradient with respect to the offsets of bins, or to the mask."""
-    kernels, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopt(
-        grad_output=grad_output,
-        features=features,
-        rois=given.rois,
-        batch_indices=given.batch_indices,
-        offsets=given.offsets,
-        mask=given.mask,
-        out=out,
+    kernels, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopted(
+        _BACK_TO_BINS, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out
     )
-    given.layout = layout = settle.layout(given.layout)
-    shape, size = settle.features_shape(features, layout), settle.grad_output_size(grad_output, layout)
-    plan: DeformRoIPoolPlan[Any] = DeformRoIPoolPlan(kind, kernels, given, shape, size, options, lent=True)
-    return plan._backward_bins(of, grad_output, features, out)
+    shapes, of_plan = (features.shape, grad_output.shape), DeformRoIPoolPlan
+    plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output, made=of_plan)
+    return cast(Any, plan)._backward_bins(of, grad_output, features, out)
 
 
 # ---------------------------------------------------------------- pyramids

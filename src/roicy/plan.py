@@ -14,9 +14,9 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy import _doubts
-from roicy._backend import adopt
+from roicy._backend import adopt, adopted
 from roicy._given import Given
-from roicy._kinds import Kind, settled_kind
+from roicy._kinds import Kind, Settled, settled_kind
 from roicy._types import (
     Accumulate,
     AnyArray,
@@ -34,6 +34,11 @@ from roicy._types import (
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend, Table
+
+#: Arrays of the calls of a plan.
+_CALLED = "features", "rois", "out"
+_BACK = "grad_output", "argmax", "rois", "out"
+_BACK_TO_ROIS = "grad_output", "features", "argmax", "rois", "out"
 
 
 class Plan(Generic[Array]):
@@ -57,6 +62,7 @@ class Plan(Generic[Array]):
         "_output_shape",
         "_regions",
         "_rois",
+        "_settled",
         "_tables",
         "_window",
     )
@@ -72,37 +78,32 @@ class Plan(Generic[Array]):
         options: Sequence[Any],
         of_level: tuple[Ndarray | None, int] = (None, 0),
         lent: bool = False,
+        known: Settled | None = None,
     ) -> None:
-        # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it; boxes of a
-        # pyramid are settled, too, and come with their levels and the one that this is the plan of
+        # arrays, layout, input_shape and output_size come settled, the rest as the caller gave it or as it is
+        # `known`; boxes of a pyramid are settled, too, and come with their levels and that of this plan
         settled: Any = given.rois
-        layout, offsets, mask, window = given.layout, given.offsets, given.mask, given.window
+        offsets, mask, window = given.offsets, given.mask, given.window
         self._looked_at: bool = isinstance(settled, settle.Rois)  # by whoever has more plans of these boxes
         if not self._looked_at:
             n = input_shape[0]
             settled = settle.rois(settled, given.batch_indices, n, kernels.xp, kind.numbers, lent)
         if offsets is not None or mask is not None:
             settled.put_bins(offsets, mask, output_size, lent)
-        boxes = settled.boxes
-        numbers = kind, layout, input_shape, output_size, len(boxes), boxes.dtype, given.invalid, *options
-        try:
-            known = settled_kind(*numbers)
-        except (TypeError, ValueError):  # an option is wrong, or cannot even be hashed: settling it says so
-            known = None
-        known = known or settled_kind.__wrapped__(*numbers)
-        in_planes, self._output_shape, self._invalid, self._options = known
-        self._kind = kind
-        self._kernels = kernels
-        self._rois = settled
-        self._window = None if window is None else settle.window(window, input_shape, layout)
-        own = settled.offsets, settled.mask, self._window
-        self._regions = Regions(boxes, settled.images, in_planes, output_size, *of_level, *own)
-        self._layout: Layout = layout
-        self._input_shape = input_shape
+        boxes, offsets, mask, (levels, level) = settled.boxes, settled.offsets, settled.mask, of_level
+        if known is None:
+            numbers = len(boxes), boxes.dtype, given.invalid, *options
+            known = settled_kind(kind, given.layout, input_shape, output_size, *numbers)
+        self._settled = known
+        self._layout, self._input_shape, _, planes, self._output_shape, self._invalid, self._options = known
+        self._kind, self._kernels, self._rois = kind, kernels, settled
+        self._window = window = None if window is None else settle.window(window, input_shape, known[0])
+        own = offsets, mask, window
+        self._regions = Regions(boxes, settled.images, planes, output_size, levels, level, *own)
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
         self._kept = False
-        self._captured: list[Table] = []  # tables that are parts of CUDA graphs
-        self._events: list[Any] = []  # when other streams may use what this one made of the plan
+        self._captured: tuple[Table, ...] = ()  # tables that are parts of CUDA graphs
+        self._events: Any = ()  # when other streams may use what this one made of the plan
 
     @property
     def input_shape(self) -> Shape:
@@ -159,7 +160,7 @@ class Plan(Generic[Array]):
         ndarray, shape `output_shape`, or tuple of two
             As the plan's function returns it: `out` where that is given.
         """
-        _, features, _, out = adopt(features=features, rois=self._rois.boxes, out=out)
+        _, features, _, out = adopted(_CALLED, features, self._rois.boxes, out)
         pooled: Array | tuple[Array, Array] = self._pool(features, out, return_argmax)
         return pooled
 
@@ -182,9 +183,7 @@ class Plan(Generic[Array]):
         ndarray, shape `input_shape`, dtype of `grad_output`
             As the gradient of the plan's function returns it: `out` where that is given.
         """
-        _, grad_output, argmax, _, out = adopt(
-            grad_output=grad_output, argmax=argmax, rois=self._rois.boxes, out=out
-        )
+        _, grad_output, argmax, _, out = adopted(_BACK, grad_output, argmax, self._rois.boxes, out)
         grad_features: Array = self._backward(grad_output, argmax, out)
         return grad_features
 
@@ -214,8 +213,8 @@ class Plan(Generic[Array]):
         ndarray or list of ndarray
             As the gradient of the plan's function returns it: `out` where that is given.
         """
-        _, grad_output, features, argmax, _, out = adopt(
-            grad_output=grad_output, features=features, argmax=argmax, rois=self._rois.boxes, out=out
+        _, grad_output, features, argmax, _, out = adopted(
+            _BACK_TO_ROIS, grad_output, features, argmax, self._rois.boxes, out
         )
         grad_rois: Array | Any = self._backward_rois(grad_output, features, argmax, out)
         return grad_rois
@@ -262,12 +261,14 @@ class Plan(Generic[Array]):
         if return_argmax is not False and settle.flag("return_argmax", return_argmax) and not kind.argmax:
             raise ValueError(f"return_argmax must be False for {kind.no_argmax}, got True")
         accumulate, dtype = settle.features(features, self._input_shape)
-        inputs = (features, *self._rois.given)
         given = out is not None
+        argmax = None
         if return_argmax:
-            out, argmax = settle.outs(out, self._output_shape, dtype, *inputs)
+            out, argmax = settle.outs(out, self._output_shape, dtype, features, *self._rois.given)
+        elif given:
+            out = settle.out(out, self._output_shape, dtype, features, *self._rois.given)
         else:
-            out, argmax = settle.out(out, self._output_shape, dtype, *inputs), None
+            out = settle.new("out", self._output_shape, dtype, self._kernels.xp)
         table = self._table(accumulate, "forward")
         if return_argmax and table is not None:
             self._check_countable(table)
@@ -406,7 +407,7 @@ class Plan(Generic[Array]):
 
     def _table(self, accumulate: Accumulate, purpose: Purpose) -> Table | None:
         # Made when first asked for, and before anything is written: this is where invalid rows show.
-        if not len(self._regions.boxes):
+        if not self._output_shape[0]:
             return None
         kernels, kind = self._kernels, self._kind
         streams = kernels.streams if self._kept else None
@@ -430,7 +431,7 @@ class Plan(Generic[Array]):
                 streams.serve(table, purpose)
             if captured:
                 # the graph fills this table at each launch: other calls must not use it; its memory stays
-                self._captured.append(table)
+                self._captured += (table,)
                 return table
             self._tables[accumulate, made_for] = table
             if streams is not None:

@@ -1,0 +1,127 @@
+"""Small calls: what is known of the last call is right for the next one, and few functions are entered."""
+
+import gc
+import sys
+
+import numpy as np
+import pytest
+
+import roicy
+from roicy.cpu.runtime.calls import Known, are_plain
+
+FEATURES = np.random.default_rng(0).standard_normal((1, 8, 16, 16)).astype(np.float32)
+ROIS = np.array([[0, 2, 2, 9, 9]], np.float32)
+POOLED, ARGMAX = roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=True)
+PLAN = roicy.roi_align_plan(ROIS, FEATURES.shape, 7)
+TURNED = np.array([[0, 8, 8, 6, 9, 30]], np.float32)
+OFFSETS = np.zeros((1, 2, 7, 7), np.float32)
+SHAPE = FEATURES.shape
+
+#: A call, and how many of the package's functions in Python it may enter: each takes some fifty nanoseconds.
+CALLS = {
+    "roi_align": (lambda: roicy.roi_align(FEATURES, ROIS, 7), 24),
+    "roi_align, maximum": (lambda: roicy.roi_align(FEATURES, ROIS, 7, mode="max"), 26),
+    "plan": (lambda: PLAN(FEATURES), 11),
+    "roi_pool": (lambda: roicy.roi_pool(FEATURES, ROIS, 7), 26),
+    "roi_align_rotated": (lambda: roicy.roi_align_rotated(FEATURES, TURNED, 7), 25),
+    "deform_roi_pool": (lambda: roicy.deform_roi_pool(FEATURES, ROIS, OFFSETS, 7), 30),
+    "ps_roi_align": (lambda: roicy.ps_roi_align(FEATURES, ROIS, 2), 23),
+    "backward": (lambda: roicy.roi_align_backward(POOLED, ROIS, SHAPE), 36),
+    "backward_rois": (lambda: roicy.roi_align_backward_rois(POOLED, FEATURES, ROIS), 43),
+    "roi_pool_backward": (lambda: roicy.roi_pool_backward(POOLED, ARGMAX, ROIS, SHAPE), 46),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_few_functions_are_entered(name):
+    call, most = CALLS[name]
+    entered = []
+
+    def note(frame, event, _):
+        if event == "call" and "roicy" in frame.f_code.co_filename and frame.f_code is not call.__code__:
+            entered.append(frame.f_code.co_name)
+
+    call()
+    gc.disable()  # which may run what others left
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+    assert len(entered) <= most, entered
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ({"aligned": True}, {"aligned": 1.0}),
+        ({"sampling_ratio": 1}, {"sampling_ratio": True}),
+        ({"spatial_scale": 1.0}, {"spatial_scale": True}),
+        ({"output_size": (1, 7)}, {"output_size": (True, 7)}),
+        ({"output_size": 1}, {"output_size": True}),
+    ],
+)
+def test_what_equals_a_right_argument_is_wrong_as_ever(right, wrong):
+    options = {"features": FEATURES, "rois": ROIS, "output_size": 7}
+    roicy.roi_align(**(options | right))
+    for _ in range(2):
+        with pytest.raises(TypeError, match=next(iter(wrong))):
+            roicy.roi_align(**(options | wrong))
+
+
+def test_a_shape_that_equals_a_right_one_is_wrong_as_ever():
+    roicy.roi_align_backward(POOLED, ROIS, (1, 8, 16, 16))
+    with pytest.raises(TypeError, match="input_shape"):
+        roicy.roi_align_backward(POOLED, ROIS, (True, 8, 16, 16))
+
+
+def test_what_is_known_is_of_these_boxes():
+    # a scale that float32 does not hold is right for boxes in float64 alone, or with offsets that are
+    for boxes, offsets in ((np.float64, np.float32), (np.float32, np.float64)):
+        options = {"spatial_scale": 1e-300, "sampling_ratio": 1}
+        roicy.deform_roi_pool(FEATURES, ROIS.astype(boxes), OFFSETS.astype(offsets), 7, **options)
+    with pytest.raises(ValueError, match="spatial_scale"):
+        roicy.deform_roi_pool(FEATURES, ROIS, OFFSETS, 7, **options)
+
+
+def test_calls_of_other_numbers_of_boxes_have_their_own_results():
+    for count in (1, 3, 0, 2, 1):
+        assert roicy.roi_align(FEATURES, np.repeat(ROIS, count, axis=0), 7).shape == (count, 8, 7, 7)
+        boxes = [ROIS[:, 1:].repeat(count, axis=0)]
+        assert roicy.roi_align(FEATURES, boxes, 7).shape == (count, 8, 7, 7)
+
+
+def test_little_is_known():
+    known = Known(3)
+    for number in range(10):
+        known.put((number, "a"), number)
+        assert known.get((number, "a")) == number and known.get((number, "b")) is None
+    assert sum(known.get((number, "a")) is not None for number in range(10)) <= 3
+
+
+def test_what_cannot_be_hashed_is_not_known():
+    known = Known(3)
+    known.put(([],), 1)
+    assert known.get(([],)) is None
+
+
+def test_types_count():
+    known = Known(3)
+    known.put((1, (2, 3)), "found")
+    assert known.get((1, (2, 3))) == "found"
+    for other in ((1.0, (2, 3)), (True, (2, 3)), (1, (2.0, 3)), (np.int64(1), (2, 3))):
+        assert other == (1, (2, 3)) and known.get(other) is None
+
+
+def test_plain_arrays():
+    class Own(np.ndarray):
+        pass
+
+    names, optional = ("features", "out"), frozenset(("out",))
+    for array in (FEATURES, FEATURES[0, ::2], ARGMAX):
+        assert are_plain(names, optional, array, array) and are_plain(names, optional, array, None)
+    for other in (None, FEATURES.view(Own), FEATURES.astype(">f4"), [1.0], np.float32(1)):
+        assert not are_plain(names, optional, other, FEATURES)
+        assert other is None or not are_plain(names, optional, FEATURES, other)
