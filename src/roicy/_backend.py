@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roicy import _lists, cpu
+from roicy._arguments import instead
 from roicy._arguments.outputs import check_apart
 from roicy._lists import Numbers
 from roicy._types import Ndarray
@@ -174,26 +175,18 @@ def _is_on_gpu(name: str, array: Any) -> bool:
             return False
     raise TypeError(
         f"{name} must be a NumPy or CuPy array, or one that shares its memory by DLPack, the buffer protocol "
-        f"or __cuda_array_interface__, got {_type_name(array)}{_instead(name, array)}"
+        f"or __cuda_array_interface__, got {_type_name(array)}{instead.of_no_array(name, array)}"
     )
-
-
-def _instead(name: str, value: Any) -> str:
-    # what to write instead of what is no array
-    if isinstance(value, (list, tuple)):
-        if value and hasattr(value[0], "shape") and name == "features":
-            return ": the maps of a pyramid are for multi_scale_roi_align and its like"
-        return f": pass np.array({name}, np.float32)"
-    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-        return f": pass np.asarray({name})"
-    return ""
 
 
 def _as_numpy(name: str, array: Any) -> Ndarray:
     if isinstance(array, Numbers):
         return array.array
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a numpy.ndarray without a mask, got a masked array")
+        raise TypeError(
+            f"{name} must be a numpy.ndarray without a mask, got a masked array: pass {name}.filled(value) "
+            "with what stands for masked items"
+        )
     if not isinstance(array, np.ndarray):
         try:
             array = _by_dlpack(array, np) if hasattr(array, "__dlpack__") else np.asarray(memoryview(array))

@@ -32,20 +32,27 @@ _LOOKS = {
         "first two numbers to the others"
     ),
     "outside": (
-        "as if they were of another map: all lie outside of this one. spatial_scale is the map's pixels for "
-        "one of the boxes', 1 / 16 for a stride of 16; maps whose channels come last are layout='NHWC'"
+        "as if they were of another map: they lie outside of this one or reach far beyond it. spatial_scale "
+        "is the map's pixels for one of the boxes', 1 / 16 for a stride of 16; maps whose channels come last "
+        "are layout='NHWC'"
     ),
+}
+_OUTSIDE_OF_IMAGES = (
+    "as if they were of another image: they lie outside of this one or reach far beyond it. Images whose "
+    "channels come first are layout='NCHW', those whose channels come last layout='NHWC'; an image_size is "
+    "(height, width)"
+)
+_LOOKS_OF_BOXES = {look: text.replace("rois", "boxes") for look, text in _LOOKS.items()} | {
+    "outside": _OUTSIDE_OF_IMAGES
 }
 _LOOKS_OF_QUADS = {
     "normalised": (
         "normalised: all lie within 0 ... 1, which is one pixel. Corners are in pixels: multiply them by the "
         "width and the height of the image, corners * [width, height]"
     ),
-    "outside": (
-        "as if they were of another map: all lie outside of this image. Images whose channels come first are "
-        "layout='NCHW', those whose channels come last layout='NHWC'"
-    ),
+    "outside": _OUTSIDE_OF_IMAGES.partition("; an")[0],
 }
+_LOOKS_OF = {"boxes": _LOOKS_OF_BOXES, "corners": _LOOKS_OF_QUADS}
 _SILENCED = "If they are meant, warnings.filterwarnings('ignore', category=roicy.RoisWarning) silences this"
 
 
@@ -71,7 +78,7 @@ def warn(look: str | None, name: str = "rois") -> None:
     while caller.f_back is not None and _is_ours(caller.f_globals):
         caller = caller.f_back
     names = caller.f_globals
-    text = _LOOKS_OF_QUADS[look] if name == "corners" else _LOOKS[look].replace("rois", name)
+    text = _LOOKS_OF.get(name, _LOOKS)[look]
     warnings.warn_explicit(
         f"{name} look {text}. {_SILENCED}",
         RoisWarning,

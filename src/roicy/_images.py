@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from roicy import _arguments as settle
+from roicy._arguments import instead
 from roicy._types import Layout, Ndarray, Shape
 
 
@@ -40,7 +41,10 @@ def settled_images(images: Any, layout: Layout) -> tuple[Images, tuple[Ndarray, 
         if array.ndim == 3:
             whole = array[None]
         elif listed or array.ndim != 4:
-            raise ValueError(f"{name} must have {_axes(layout, listed)}, got shape {array.shape}")
+            raise ValueError(
+                f"{name} must have {_axes(layout, listed)}, got shape {array.shape}"
+                f"{instead.of_image(name, array.shape, layout)}"
+            )
         else:
             whole = array
         arrays.append(whole)

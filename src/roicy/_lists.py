@@ -14,6 +14,8 @@ import numpy as np
 from roicy._arguments.numbers import shown
 from roicy._types import NumPyArray
 
+_IN_A_ROW = "write all numbers of a box in a row"
+
 
 class Numbers:
     """An array made of a list, on its way to wherever the arrays of the call are."""
@@ -30,7 +32,7 @@ def boxes(name: str, value: list[Any] | tuple[Any, ...]) -> Any:
     if any(map(_is_number, items)):
         raise ValueError(
             f"{name} must be a list of boxes, each a list of numbers, got a list of numbers: "
-            f"write [[...]] for one box"
+            f"write [[...]] for one box{', its numbers in a row' if any(map(_is_row, items)) else ''}"
         )
     if items and all(map(_is_row, items)):
         return _array(name, items)
@@ -44,9 +46,12 @@ def quads(name: str, value: list[Any] | tuple[Any, ...]) -> Any:
     """Return quadrangles as `Numbers`, or as a tuple of arrays and `Numbers`, one for each image."""
     items = tuple(value)
     if any(_is_number(item) or _is_row(item) for item in items):
+        wrong = next(item for item in items if _is_number(item) or _is_row(item))
+        eight = f"np.reshape({name}, (-1, 4, 2)) takes them in pairs"
+        one = "write [[[x, y], ...]] for one quadrangle"
         raise ValueError(
             f"{name} must be a list of quadrangles, each a list of four corners [x, y], "
-            f"got a list of numbers or corners: write [[[x, y], ...]] for one quadrangle"
+            f"got a list of numbers or corners: {eight if _is_row(wrong) and len(wrong) == 8 else one}"
         )
     if items and all(map(_is_quad, items)):
         return _corners(name, items)
@@ -68,6 +73,12 @@ def _corners(name: str, value: list[Any] | tuple[Any, ...]) -> Numbers:
     try:
         found = np.asarray(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        for number, quad in enumerate(value):
+            if isinstance(quad, (list, tuple)) and len(quad) != 4:
+                others = ": cv2.minAreaRect finds a box around other polygons" if len(quad) > 4 else ""
+                raise ValueError(
+                    f"{name}[{number}] must be four corners [x, y], got {len(quad)}{others}"
+                ) from error
         raise ValueError(f"{name} must be four corners [x, y] each, of numbers: {error}") from error
     if found.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be four corners [x, y] each, of numbers, got {found.dtype}")
@@ -108,6 +119,8 @@ def _not_numbers(name: str, value: list[Any] | tuple[Any, ...], error: Exception
         if not isinstance(item, (list, tuple)):
             if not _is_plain(item):
                 return TypeError(f"{name}[{row}] must be a number, got {shown(item)}")
+            if isinstance(first, (list, tuple)):
+                return TypeError(f"{name} must be boxes, got numbers among lists: {_IN_A_ROW}")
             continue
         if isinstance(first, (list, tuple)) and len(item) != len(first):
             return ValueError(
@@ -115,7 +128,8 @@ def _not_numbers(name: str, value: list[Any] | tuple[Any, ...], error: Exception
             )
         for column, number in enumerate(item):
             if not _is_plain(number):
-                return TypeError(f"{name}[{row}][{column}] must be a number, got {shown(number)}")
+                flat = f": {_IN_A_ROW}" if isinstance(number, (list, tuple)) else ""
+                return TypeError(f"{name}[{row}][{column}] must be a number, got {shown(number)}{flat}")
     return TypeError(f"{name} must be numbers that an array can hold, got {error or 'others'}")
 
 

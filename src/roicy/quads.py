@@ -9,6 +9,7 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy import _doubts, _labels
+from roicy._arguments import instead
 from roicy._backend import adopt
 from roicy._given import Given
 from roicy._images import check_alike, named, settled_images
@@ -276,6 +277,7 @@ def settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) -> 
             name, axis = (f"corners[{number}]", "L") if listed else ("corners", "K")
             raise ValueError(
                 f"{name} must have shape ({axis}, 4, 2), x and y of four corners, got {array.shape}"
+                f"{instead.of_quads(name, array.shape)}"
             )
     if batch_indices is None and images != 1 and not listed:
         raise ValueError(

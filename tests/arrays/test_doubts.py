@@ -19,7 +19,7 @@ SHAPE = (1, 4, 64, 80)
 LOOKS = {
     "normalised": BOXES / 100,
     "x, y, width, height": np.hstack([CORNER, SIZE]).astype(np.float32),
-    "of another map": BOXES * 16,
+    "were of another": BOXES * 16,
     "no batch index": np.hstack([BOXES / 100, RNG.random((12, 1))]).astype(np.float32),
 }
 
@@ -74,7 +74,7 @@ def test_what_boxes_look_like(operator, look):
 @pytest.mark.parametrize("operator", OPERATORS, ids=str)
 def test_boxes_as_they_should_be(operator):
     some = BOXES.copy()
-    some[:5] = LOOKS["of another map"][:5]
+    some[:5] = LOOKS["were of another"][:5]
     few = BOXES.copy()
     few[:6, 2:] = 1  # half of them end before they begin
     invalid = np.where(np.arange(12)[:, None] < 11, np.nan, BOXES).astype(np.float32)
@@ -92,7 +92,7 @@ def test_boxes_as_they_should_be(operator):
 
 
 def test_the_scale_is_that_of_the_call():
-    features, far = np.ones(SHAPE, np.float32), LOOKS["of another map"]
+    features, far = np.ones(SHAPE, np.float32), LOOKS["were of another"]
     assert heard(roicy.roi_align, features, far, 2, spatial_scale=1 / 16)[1] == []
     assert len(heard(roicy.roi_align, features, BOXES, 2, spatial_scale=16)[1]) == 1
     assert len(heard(roicy.roi_align, features.transpose(0, 2, 3, 1), BOXES, 2)[1]) == 1  # a forgotten layout
@@ -123,6 +123,27 @@ def test_boxes_of_crops(look):
             assert str(warning.message).startswith("boxes look")
             assert look in str(warning.message)
             assert warning.filename == __file__
+
+
+def test_pictures_whose_channels_are_taken_for_rows():
+    """Some boxes begin within the first rows, and most end far beyond the last one."""
+    picture, quads = np.ones((64, 80, 3), np.uint8), BOXES[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    near = BOXES - [0, 33, 0, 0]
+    for first in (np.ascontiguousarray(picture.transpose(2, 0, 1)), picture.transpose(2, 0, 1)[None]):
+        for call in (
+            lambda boxes, first=first: roicy.crop_and_resize(first, boxes, 4),
+            lambda boxes, first=first: roicy.crop_and_resize_plan(boxes, first.shape, 4),
+        ):
+            _, (warning,) = heard(call, near)
+            assert "channels come first are layout='NCHW'" in str(warning.message)
+            assert "spatial_scale" not in str(warning.message)  # crops have none
+        assert len(heard(roicy.crop_quads, first, quads, 4)[1]) == 1
+        for call, boxes in ((roicy.crop_and_resize, near), (roicy.crop_quads, quads)):
+            assert heard(call, first, boxes, 4, layout="NCHW")[1] == []
+    # a map that is so flat, and boxes of it: a line, a signal
+    line = np.ones((1, 4, 1, 80), np.float32)
+    assert heard(roicy.roi_align, line, BOXES * [1, 0, 1, 0] + [0, 0, 0, 1], 2)[1] == []
+    assert heard(roicy.roi_align, line, near * 16, 2, spatial_scale=1 / 16)[1] != []
 
 
 @pytest.mark.parametrize("look", [look for look in LOOKS if look != "no batch index"])
@@ -187,7 +208,7 @@ def test_it_can_be_silenced_and_be_an_error():
 
 def test_gradients_do_not_warn():
     """Their boxes have been pooled; those of roi_pool do not even know a scale."""
-    boxes, grad = LOOKS["of another map"], np.ones((12, 4, 2, 2), np.float32)
+    boxes, grad = LOOKS["were of another"], np.ones((12, 4, 2, 2), np.float32)
     argmax = np.full(grad.shape, -1, np.int32)
     assert heard(roicy.roi_align_backward, grad, boxes, SHAPE)[1] == []
     assert heard(roicy.roi_align_backward_rois, grad, np.ones(SHAPE, np.float32), boxes)[1] == []

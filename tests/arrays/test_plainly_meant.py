@@ -216,3 +216,44 @@ def test_an_out_in_foreign_byte_order_is_not_converted():
     out = other_byte_order(np.zeros((4, 5, 3, 2), np.float32))
     with pytest.raises(ValueError, match="native byte order"):
         roicy.roi_align(FEATURES, ROIS, (3, 2), out=out)
+
+
+class Vector:
+    """Numbers of another library: an array of one axis, or of none."""
+
+    def __init__(self, numbers):
+        self._numbers = np.asarray(numbers)
+        self.ndim = self._numbers.ndim
+
+    def __len__(self):
+        return len(self._numbers)
+
+    def __iter__(self):
+        return map(Vector, self._numbers)
+
+    def item(self):
+        return self._numbers.item()
+
+
+@pytest.mark.parametrize("of", [np.array, Vector])
+def test_numbers_in_arrays(of):
+    """Without an axis they are one number, with one they are several: NumPy's, and any other library's."""
+    one = {"spatial_scale": 0.5, "sampling_ratio": 2, "aligned": False}
+    assert_same(
+        roicy.roi_align(FEATURES, ROIS, of([3, 2]), **{name: of(value) for name, value in one.items()}),
+        roicy.roi_align(FEATURES, ROIS, (3, 2), **one),
+    )
+    assert_same(roicy.roi_align(FEATURES, ROIS, of(3.0)), roicy.roi_align(FEATURES, ROIS, 3))
+    maps, scales = [FEATURES, FEATURES[:, :, ::2, ::2]], [1, 0.5]
+    assert_same(
+        roicy.multi_scale_roi_align(maps, ROIS, 3, spatial_scales=of(scales)),
+        roicy.multi_scale_roi_align(maps, ROIS, 3, spatial_scales=scales),
+    )
+    image, mean = FEATURES[0], [1, 2, 3, 4, 5]
+    boxes, options = ROIS[:, 1:], {"layout": "NCHW", "std": 2}
+    assert_same(
+        roicy.crop_and_resize(image, boxes, 3, mean=of(mean), **options),
+        roicy.crop_and_resize(image, boxes, 3, mean=mean, **options),
+    )
+    masks = np.ones((len(boxes), 5, 5), np.float32)
+    assert_same(roicy.paste_masks(masks, boxes, of([9, 8])), roicy.paste_masks(masks, boxes, (9, 8)))

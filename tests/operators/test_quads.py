@@ -270,7 +270,7 @@ def test_what_quadrangles_look_like():
     roicy.crop_quads(IMAGE, QUADS, 4)
     roicy.crop_quads(IMAGE, QUADS * 0, 4)
     roicy.crop_quads(large[:4, :4], QUADS / 100, 4)
-    for corners, look in ((QUADS / 100 + 0.1, "normalised"), (QUADS + 500, "of another map")):
+    for corners, look in ((QUADS / 100 + 0.1, "normalised"), (QUADS + 500, "were of another")):
         for pictures, of in ((large, corners), (images, [corners, corners])):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")

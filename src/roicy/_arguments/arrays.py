@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from roicy._arguments import instead
 from roicy._arguments.numbers import FLOAT32, INT32_MAX, few_bins, integer, is_row, shown
 from roicy._types import Accumulate, ArgmaxError, DType, Layout, Ndarray, Shape, Size
 
 INT32 = np.dtype(np.int32)
 FLOAT64: DType = np.dtype(np.float64)
 _INT64_MAX = 2**63 - 1
-_COLOURS = 4  # channels that an image has at most
 
 # dtype of a feature map: the type that its sums are kept in, and the dtype of what is pooled from it.
 # bfloat16 joins when the first such array arrives.
@@ -32,8 +32,8 @@ WIDE_LABELS = frozenset(np.dtype(name) for name in ("int32", "uint32", "int64", 
 def input_shape(value: Any, layout: Layout, name: str = "input_shape") -> Shape:
     """Return the shape of a feature map, in the order of its layout."""
     if not is_row(value):
-        instead = ": pass its shape" if hasattr(value, "shape") else ""
-        raise TypeError(f"{name} must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}{instead}")
+        of_map = ": pass its shape" if hasattr(value, "shape") else ""
+        raise TypeError(f"{name} must be a tuple of 4 ints {_axes(layout)}, got {shown(value)}{of_map}")
     shape = tuple([integer(f"{name}[{axis}]", length) for axis, length in enumerate(value)])
     if len(shape) != 4 or min(shape) < 0:
         raise ValueError(f"{name} must be 4 ints >= 0 {_axes(layout)}, got {short_repr(value)}")
@@ -44,11 +44,8 @@ def features_shape(features: Ndarray, layout: Layout, name: str = "features") ->
     """Return the shape of a feature map, in the order of its layout."""
     shape = features.shape
     if len(shape) != 4:
-        instead = {2: "boxes come after the maps", 3: f"{name}[None] is a batch of one"}.get(len(shape))
-        if len(shape) == 3 and layout == "NCHW" and shape[2] <= _COLOURS < shape[0]:
-            instead = f"{name}[None] is a batch of one, and layout='NHWC' says that channels come last"
         raise ValueError(
-            f"{name} must have 4 axes {_axes(layout)}, got shape {shape}{f': {instead}' if instead else ''}"
+            f"{name} must have 4 axes {_axes(layout)}, got shape {shape}{instead.of_map(name, shape, layout)}"
         )
     return _bounded(name, shape, layout)
 
@@ -68,7 +65,9 @@ def argmax_size(argmax: Ndarray, layout: Layout) -> Size:
 def _size_of(name: str, array: Ndarray, layout: Layout) -> Size:
     shape = array.shape
     if len(shape) != 4:
-        raise ValueError(f"{name} must have 4 axes {_output_axes(layout)}, got shape {shape}")
+        raise ValueError(
+            f"{name} must have 4 axes {_output_axes(layout)}, got shape {shape}{instead.of_pooled(shape)}"
+        )
     size: Size = shape[2:] if layout == "NCHW" else shape[1:3]
     if not (1 <= size[0] <= INT32_MAX and 1 <= size[1] <= INT32_MAX):
         raise ValueError(f"{name} must have 1 to {INT32_MAX} rows and columns of bins, got shape {shape}")
@@ -111,7 +110,10 @@ def grad_output(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DTy
     same_shape("grad_output", array, shape)
     accumulate, dtype = _precision("grad_output", array.dtype)
     if dtype != array.dtype:
-        raise TypeError(f"grad_output must be {_dtypes('grad_output')}, got {array.dtype}")
+        raise TypeError(
+            f"grad_output must be {_dtypes('grad_output')}, got {array.dtype}"
+            f"{instead.of_dtype('grad_output', array.dtype)}"
+        )
     return accumulate, dtype
 
 
@@ -136,8 +138,7 @@ def _precision(name: str, dtype: DType) -> tuple[Accumulate, DType]:
     found = _PRECISIONS.get(dtype)
     if found is None:
         if not is_bfloat16(dtype):
-            instead = f": pass {name}.astype('float32')" if dtype.kind in "iufb" else ""
-            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}{instead}")
+            raise TypeError(f"{name} must be {_dtypes(name)}, got {dtype}{instead.of_dtype(name, dtype)}")
         found = _PRECISIONS[dtype] = ("float32", dtype)
     return found
 
@@ -177,7 +178,8 @@ def argmax(array: Ndarray, shape: tuple[int, ...]) -> None:
     if array is None:
         raise TypeError(f"argmax must be an array of int32 and shape {shape}, got None")
     if array.dtype != INT32:
-        raise TypeError(f"argmax must be int32, got {array.dtype}")
+        whole = instead.of_dtype("argmax", array.dtype, "int32") if array.dtype.kind in "iu" else ""
+        raise TypeError(f"argmax must be int32, got {array.dtype}{whole}")
     same_shape("argmax", array, shape)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from roicy._arguments import instead
 from roicy._arguments.arrays import FLOAT64, is_bfloat16, library_of, on_host
 from roicy._arguments.numbers import FLOAT32, INT32_MAX
 from roicy._types import DType, Ndarray, Size
@@ -176,7 +177,7 @@ def rois(
         row = ", ".join(names)
         raise ValueError(
             f"{name} must have shape (K, {columns + 1}), rows [batch index, {row}], "
-            f"or (K, {columns}), rows [{row}], got {shape}"
+            f"or (K, {columns}), rows [{row}], got {shape}{instead.of_boxes(name, value, columns)}"
         )
     boxes = own(value, box_dtype(name, value.dtype), lent)
     if batch_indices is None:
@@ -193,12 +194,13 @@ def rois(
             f"batch_indices must be None for {name} of shape {shape}, which have the batch index in column 0"
         )
     if batch_indices.dtype.kind not in "iu":
-        instead = ": pass batch_indices.astype(int)" if batch_indices.dtype.kind in "fb" else ""
-        raise TypeError(f"batch_indices must have an integer dtype, got {batch_indices.dtype}{instead}")
+        whole = ": pass batch_indices.astype(int)" if batch_indices.dtype.kind in "fb" else ""
+        raise TypeError(f"batch_indices must have an integer dtype, got {batch_indices.dtype}{whole}")
     if batch_indices.shape != shape[:1]:
+        column = ": pass batch_indices[:, 0]" if batch_indices.shape == (*shape[:1], 1) else ""
         raise ValueError(
             f"batch_indices must have shape {shape[:1]}, one for each row of {name}, "
-            f"got {batch_indices.shape}"
+            f"got {batch_indices.shape}{column}"
         )
     # Unsigned numbers beyond int64 become negative ones: out of range as well.
     images = own(batch_indices, np.dtype(np.int64), lent)
@@ -213,21 +215,24 @@ def _rois_per_image(
     names: Sequence[str],
     name: str,
 ) -> Rois:
+    columns = len(names)
     if batch_indices is not None:
-        raise ValueError(f"batch_indices must be None for {name} that are one array of boxes per image")
+        raise ValueError(
+            f"batch_indices must be None for {name} that are one array of boxes per image"
+            f"{instead.of_rows(name, arrays, columns)}"
+        )
     if len(arrays) != images:
         raise ValueError(
             f"{name} must be one array for each of N = {images} images, got {len(arrays)} arrays"
+            f"{instead.of_rows(name, arrays, columns)}"
         )
     dtype = FLOAT32
-    columns = len(names)
     arrays = [array.reshape(0, columns) if array.shape == (0,) else array for array in arrays]
     for image, array in enumerate(arrays):
         if array.ndim != 2 or array.shape[1] != columns:
-            row = ", ".join(names)
-            raise ValueError(
-                f"{name}[{image}] must have shape (L, {columns}), rows [{row}], got {array.shape}"
-            )
+            row, item = ", ".join(names), f"{name}[{image}]"
+            write = instead.of_rows(name, arrays, columns) or instead.of_boxes(item, array, columns)
+            raise ValueError(f"{item} must have shape (L, {columns}), rows [{row}], got {array.shape}{write}")
         if box_dtype(f"{name}[{image}]", array.dtype) == FLOAT64:
             dtype = FLOAT64
     lengths = [len(array) for array in arrays]
@@ -247,7 +252,10 @@ def box_dtype(name: str, dtype: DType) -> DType:
         return FLOAT32 if dtype.itemsize <= 2 else FLOAT64
     if (dtype.kind == "f" and dtype.itemsize == 2) or is_bfloat16(dtype):
         return FLOAT32
-    raise TypeError(f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}")
+    raise TypeError(
+        f"{name} must be float32 or float64, or integers or smaller floats, got {dtype}"
+        f"{instead.of_dtype(name, dtype, 'float64')}"
+    )
 
 
 def own(array: Ndarray, dtype: DType, lent: bool) -> Ndarray:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from roicy._arguments.arrays import WIDE_LABELS, is_bfloat16
-from roicy._arguments.numbers import FLOAT32, flag, real, shown
+from roicy._arguments.numbers import FLOAT32, flag, is_row, real, shown
 from roicy._arguments.numbers import layout as settled_layout
 from roicy._types import Accumulate, DType, Layout, Ndarray, NumPyArray
 
@@ -119,21 +119,18 @@ def finish(
 
 def _per_channel(name: str, value: Any, channels: int) -> NumPyArray:
     # a number of each channel of the result
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
+    several = f"a number or {channels} numbers, one for each channel"
+    if is_row(value):
         if len(value) != channels:
-            raise ValueError(
-                f"{name} must be a number or {channels} numbers, one for each channel, got {len(value)}"
-            )
+            raise ValueError(f"{name} must be {several}, got {len(value)}")
         numbers = [_finite(f"{name}[{channel}]", number) for channel, number in enumerate(value)]
     else:
-        numbers = [_finite(name, value)] * channels
+        numbers = [_finite(name, value, several)] * channels
     return np.array(numbers, np.float64)
 
 
-def _finite(name: str, value: Any) -> float:
-    number = real(name, value)
+def _finite(name: str, value: Any, expected: str = "a real number") -> float:
+    number = real(name, value, expected)
     if not abs(number) <= _MOST:
         raise ValueError(f"{name} must be a number that is finite in float32, got {short_repr(value)}")
     return number

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from roicy._arguments import instead
 from roicy._arguments.arrays import is_aligned, is_bfloat16, on_host
 from roicy._arguments.boxes import CORNERS, box_dtype, own
 from roicy._arguments.numbers import FLOAT32, INT32_MAX, choice, real
@@ -22,14 +23,19 @@ def masks(array: Ndarray) -> Ndarray:
     if len(shape) == 4 and shape[1] == 1:
         array = array[:, 0]
     elif len(shape) != 3:
-        raise ValueError(f"masks must have shape (K, M, N) or (K, 1, M, N), got {shape}")
+        raise ValueError(
+            f"masks must have shape (K, M, N) or (K, 1, M, N), got {shape}{instead.of_masks(shape)}"
+        )
     if not (min(array.shape[1:]) >= 1 and max(array.shape[1:]) <= _MOST_PIXELS):
         raise ValueError(f"masks must have 1 to {_MOST_PIXELS} rows and columns, got shape {shape}")
     dtype = array.dtype
     if dtype == np.bool_:
         return array.view(np.uint8)
     if dtype not in _DTYPES and not is_bfloat16(dtype):
-        raise TypeError(f"masks must be bool, uint8, float16, bfloat16, float32 or float64, got {dtype}")
+        raise TypeError(
+            f"masks must be bool, uint8, float16, bfloat16, float32 or float64, got {dtype}"
+            f"{instead.of_dtype('masks', dtype)}"
+        )
     return array if is_aligned(array) else array.copy()
 
 
@@ -43,7 +49,7 @@ def mask_boxes(value: Any, count: int, xp: Any) -> Ndarray:
     if array.shape != (count, 4):
         raise ValueError(
             f"boxes must have shape {(count, 4)}, a row [{', '.join(CORNERS)}] for each mask, "
-            f"got {array.shape}"
+            f"got {array.shape}{': pass boxes[:, :4]' if array.shape == (count, 5) else ''}"
         )
     return own(array, box_dtype("boxes", array.dtype), False)
 

@@ -91,8 +91,9 @@ def flag(name: str, value: object) -> bool:
     """Return a switch, True or False, which may be said as 1 or 0."""
     if value is True or value is False:
         return value
-    if isinstance(value, (np.bool_, int, np.integer)) and value in (0, 1):
-        return bool(value)
+    whole = _number(value)
+    if isinstance(whole, (np.bool_, int, np.integer)) and whole in (0, 1):
+        return bool(whole)
     raise TypeError(f"{name} must be True or False, got {shown(value)}")
 
 
@@ -170,7 +171,8 @@ def level_rule(value: object, name: str = "rule") -> LevelRule:
 
 def num_levels(value: Any) -> int:
     """Return the number of maps of a pyramid."""
-    count = integer("num_levels", value)
+    number = ": pass len(num_levels)" if isinstance(value, (list, tuple)) else ""
+    count = integer("num_levels", value, instead=number)
     if not 1 <= count <= MOST_LEVELS:
         raise ValueError(f"num_levels must lie between 1 and {MOST_LEVELS}, got {count}")
     return count
@@ -205,7 +207,12 @@ def image_size_of_levels(value: Any, rule: LevelRule, rotated: bool) -> Size | N
 def image_size(value: Any) -> Size:
     """Return the rows and columns of an image."""
     if not is_row(value) or len(value) != 2:
-        raise TypeError(f"image_size must be a pair of ints (height, width), got {shown(value)}")
+        of_image = ""
+        if getattr(value, "ndim", 0) >= 2:
+            of_image = ": pass its shape, rows and columns"
+        elif is_row(value) and len(value) == 3:
+            of_image = ": pass image_size[:2]"
+        raise TypeError(f"image_size must be a pair of ints (height, width), got {shown(value)}{of_image}")
     rows, columns = (integer(f"image_size[{axis}]", length) for axis, length in enumerate(value))
     if not (1 <= rows <= INT32_MAX and 1 <= columns <= INT32_MAX):
         raise ValueError(f"image_size must lie between 1 and {INT32_MAX}, got {short_repr(value)}")
@@ -241,14 +248,22 @@ def choice(name: str, value: object, allowed: tuple[Word, ...]) -> Word:
 
 
 def is_row(value: object) -> bool:
-    """Return whether this is several numbers in a row: a tuple, a list or an array of one axis."""
-    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    """Return whether this is several numbers in a row: a tuple, a list or any library's array of one axis."""
+    return isinstance(value, (tuple, list)) or getattr(value, "ndim", None) == 1
 
 
-def integer(name: str, value: Any, expected: str = "an int") -> int:
+def _number(value: Any) -> Any:
+    # what an array without axes holds, of any library; everything else as it is
+    if getattr(value, "ndim", None) != 0 or isinstance(value, np.generic):
+        return value
+    return value[()] if isinstance(value, np.ndarray) else value.item()
+
+
+def integer(name: str, value: Any, expected: str = "an int", instead: str = "") -> int:
     """Return an int, which may be said as a float that is whole."""
     if type(value) is int:
         return value
+    given, value = value, _number(value)
     if isinstance(value, (float, np.floating)) and value.is_integer():
         return int(value)
     try:
@@ -257,15 +272,16 @@ def integer(name: str, value: Any, expected: str = "an int") -> int:
             return whole
     except TypeError:
         pass
-    raise TypeError(f"{name} must be {expected}, got {shown(value)}")
+    raise TypeError(f"{name} must be {expected}, got {shown(given)}{instead}")
 
 
-def real(name: str, value: Any) -> float:
+def real(name: str, value: Any, expected: str = "a real number") -> float:
     """Return a float, infinite where none is large enough."""
     if type(value) is float:
         return value
+    given, value = value, _number(value)
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a real number, got {shown(value)}")
+        raise TypeError(f"{name} must be {expected}, got {shown(given)}")
     try:
         return float(value)
     except OverflowError:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from roicy._arguments import instead
 from roicy._arguments.arrays import INT32, features, features_shape, input_shape, on_host, same_shape
 from roicy._arguments.boxes import Rois
-from roicy._arguments.numbers import MOST_LEVELS, choice, spatial_scale
+from roicy._arguments.numbers import MOST_LEVELS, choice, is_row, spatial_scale
 from roicy._types import Accumulate, DType, Layout, LevelRule, Merge, Ndarray, Shape
 
 #: What stands for a level that is neither that of a map nor -1.
@@ -42,7 +43,10 @@ def sequence(
     if value is None and or_none:
         return None
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{name} must be a list or tuple of {each}, got {type(value).__name__}")
+        raise TypeError(
+            f"{name} must be a list or tuple of {each}, got {type(value).__name__}"
+            f"{instead.of_several(name, value)}"
+        )
     if not 1 <= len(value) <= MOST_LEVELS:
         raise ValueError(f"{name} must be 1 to {MOST_LEVELS} {each}, got {len(value)}")
     return tuple(value)
@@ -99,7 +103,7 @@ def as_many_scales(name: str, maps: int, scales: Any) -> None:
 
 
 def _scales(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, np.ndarray) and value.ndim:
+    if is_row(value):
         value = tuple(value)
     found: tuple[Any, ...] = sequence("spatial_scales", value, "numbers, one for each map")
     return found
@@ -119,7 +123,7 @@ def level_of_first(rule: LevelRule, scales: Sequence[float]) -> int:
     if fraction != 0.5 or any(scale != math.ldexp(scales[0], -step) for step, scale in enumerate(scales)):
         raise ValueError(
             f"spatial_scales must be powers of two, each half of the one before, for levels={rule!r}, "
-            f"got {short_repr(tuple(scales))}: pass levels as an array"
+            f"got {short_repr(tuple(scales))}: {instead.of_scales(scales)}"
         )
     return 1 - exponent
 
@@ -127,7 +131,10 @@ def level_of_first(rule: LevelRule, scales: Sequence[float]) -> int:
 def level_array(levels: Ndarray, rois: int, count: int) -> Ndarray:
     """Return given levels as int32, -1 for no level and `NO_SUCH_LEVEL` for a wrong number."""
     if levels.dtype.kind not in "iu":
-        raise TypeError(f"levels must be the name of a rule or integers, got an array of {levels.dtype}")
+        whole = ": pass levels.astype(int)" if levels.dtype.kind in "fb" else ""
+        raise TypeError(
+            f"levels must be the name of a rule or integers, got an array of {levels.dtype}{whole}"
+        )
     if levels.shape != (rois,):
         raise ValueError(f"levels must have shape ({rois},), one for each row of rois, got {levels.shape}")
     found = levels.astype(INT32)

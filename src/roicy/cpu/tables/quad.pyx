@@ -23,6 +23,7 @@ cdef extern from "geometry/cpu.h" nogil:
 
 cdef enum:
     FEW_PIXELS = 4      # as of boxes
+    FAR = 4
 
 
 cdef class QuadTable:
@@ -46,7 +47,7 @@ cdef class QuadTable:
 
     def __cinit__(self, cnp.ndarray corners, cnp.ndarray images, int64_t count, image_size, output_size,
                   int sampling_ratio):
-        cdef int64_t k, whole = 0
+        cdef int64_t k, whole = 0, far = 0
         cdef int height = image_size[0], width = image_size[1], rows = output_size[0], columns = output_size[1], i
         cdef const double* corner = <const double*> cnp.PyArray_DATA(corners)
         cdef const int64_t* image = <const int64_t*> cnp.PyArray_DATA(images)
@@ -68,12 +69,14 @@ cdef class QuadTable:
                     most[i] = max(max(corner[i], corner[2 + i]), max(corner[4 + i], corner[6 + i]))
                     within_one = within_one and least[i] >= 0 and most[i] <= 1
                     empty = empty and least[i] == 0 and most[i] == 0
+                far += most[0] > <double> FAR * width or most[1] > <double> FAR * height
                 outside = outside and (most[0] < 0 or most[1] < 0 or least[0] > width or least[1] > height)
             corner += 8
         if whole and within_one and not empty and height > FEW_PIXELS and width > FEW_PIXELS:
             self.look = "normalised"
-        elif whole and outside and height > 0 and width > 0:
-            self.look = "outside"
+        elif whole and height > 0 and width > 0:
+            if outside or (min(height, width) <= FEW_PIXELS and 2 * far > whole):
+                self.look = "outside"
 
     def touched(self, map_size, output_size, tuple rule):
         """Return (K, 4), int64: from which row and column of a map to which crops are read, zeros for nothing.

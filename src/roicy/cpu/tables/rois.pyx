@@ -25,7 +25,8 @@ cdef enum:
     SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
     FEW_SORTED = 32             # RoIs up to which they are sorted without digits, of so many bits
     DIGIT = 8
-    FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about
+    FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about, but
+    FAR = 4                     # one that reaches so many times as far as the map is: are its channels rows?
 
 
 # What most boxes look like, as `roicy._doubts` has it.
@@ -37,7 +38,7 @@ WORDS = None, "fractions", "normalised", "reversed", "outside"
 
 cdef struct Looks:
     # how many rows are finite, and how many of them are not as boxes are
-    int64_t rows, fractions, reversed_, outside
+    int64_t rows, fractions, reversed_, outside, far
     bint within_one, empty
     int verdict
 
@@ -135,7 +136,8 @@ cdef class RoiTable:
             if image[k] < 0:
                 self.first_invalid = self.row_of[k] if self.row_of != NULL else k
                 break
-        self.doubtful = look_at(boxes, given == NULL, 0, self.map_height, self.map_width).verdict != PLAIN
+        self.doubtful = (min(self.map_height, self.map_width) <= FEW_PIXELS or
+                         look_at(boxes, given == NULL, 0, self.map_height, self.map_width).verdict != PLAIN)
         return image
 
     cdef int arrange(self, SortKey* keys) except -1:
@@ -427,8 +429,8 @@ cdef Looks look_at(cnp.ndarray boxes, bint numbered, double scale, double height
     cdef int64_t columns = cnp.PyArray_DIM(boxes, 1), step = columns * cnp.PyArray_ITEMSIZE(boxes), k
     cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, turned = columns - numbered == 5
     cdef const char* row = <const char*> cnp.PyArray_DATA(boxes)
-    cdef Looks looks = Looks(rows=0, fractions=0, reversed_=0, outside=0, within_one=scale <= 1, empty=True,
-                             verdict=PLAIN)
+    cdef Looks looks = Looks(rows=0, fractions=0, reversed_=0, outside=0, far=0, within_one=scale <= 1,
+                             empty=True, verdict=PLAIN)
     for k in range(cnp.PyArray_DIM(boxes, 0)):
         look_at_row(row + k * step, single, numbered, turned, scale, height, width, &looks)
     if 2 * looks.fractions > looks.rows:
@@ -437,8 +439,9 @@ cdef Looks look_at(cnp.ndarray boxes, bint numbered, double scale, double height
         looks.verdict = NORMALISED
     elif 2 * looks.reversed_ > looks.rows:
         looks.verdict = REVERSED
-    elif looks.rows > 0 and looks.outside == looks.rows and height > 0 and width > 0:
-        looks.verdict = OUTSIDE
+    elif height > 0 and width > 0 and looks.rows > 0:
+        if looks.outside == looks.rows or (min(height, width) <= FEW_PIXELS and 2 * looks.far > looks.rows):
+            looks.verdict = OUTSIDE
     return looks
 
 
@@ -457,4 +460,5 @@ cdef inline void look_at_row(const char* row, bint single, bint numbered, bint t
         radius = (abs(c) + abs(d)) / 2
         a, b, c, d = a - radius, b - radius, a + radius, b + radius
     looks.reversed_ += c < a or d < b
+    looks.far += max(a, c) * scale > FAR * width or max(b, d) * scale > FAR * height
     looks.outside += max(a, c) < 0 or max(b, d) < 0 or min(a, c) * scale > width or min(b, d) * scale > height
