@@ -147,7 +147,7 @@ def _in_pieces(rows: Ndarray) -> Ndarray:
     if count <= TERMS:
         return rows.sum(axis=1)
     whole = count // TERMS * TERMS
-    sums = rows[:, :whole].reshape(n, -1, TERMS, d).sum(axis=2)
+    sums = rows[:, :whole].reshape(n, whole // TERMS, TERMS, d).sum(axis=2)
     return _in_pieces(sums) + rows[:, whole:].sum(axis=1)
 
 

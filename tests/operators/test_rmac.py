@@ -172,6 +172,15 @@ def test_very_many_regions():
     assert_close(found, reference.pool.rmac(features.astype(np.float64), scales=40))
 
 
+@pytest.mark.parametrize("shape", [(0, 5, 10, 10), (2, 0, 10, 10), (0, 0, 10, 10)])
+def test_very_many_regions_of_nothing(shape):
+    """No images, or no channels: their vectors are as many, and as long."""
+    features = np.ones(shape, np.float32)
+    found = roicy.rmac(features, scales=40)
+    assert found.shape == shape[:2]
+    assert roicy.rmac_backward(found, features, scales=40).shape == shape
+
+
 def test_concat_is_in_the_order_of_the_regions():
     features = signed_maps(5)
     boxes = roicy.rmac_regions(features.shape)
