@@ -125,6 +125,34 @@ def test_rotated_boxes(size, ratio):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("channels, layout", [(1, "NHWC"), (3, "NHWC"), (4, "NHWC"), (3, "NCHW")])
+@pytest.mark.parametrize("size", [(9, 16), (7, 41)])
+def test_where_an_image_ends_changes_no_bit(channels, layout, size):
+    """Crops that lie inside are those of the image cut off behind them, of which nothing more can be read."""
+    rng = np.random.default_rng(channels)
+    image = rng.integers(0, 256, (60, 90, channels), dtype=np.uint8)
+    around = np.array([[12, 9], [50, 14], [47, 33], [15, 27]]) + rng.uniform(-4, 4, (20, 4, 2))
+    for corners in around:
+        right, bottom = np.ceil(corners.max(axis=0)).astype(int)
+        cut = image[: bottom + 1, : right + 1].copy()
+        for options in (
+            {},
+            {"mean": 3.0, "std": 2.0, "fill": 9.0},
+            {"dtype": "uint8", "reverse_channels": True},
+        ):
+            crops = [
+                roicy.crop_quads(
+                    each if layout == "NHWC" else np.ascontiguousarray(each.transpose(2, 0, 1)),
+                    corners[None],
+                    size,
+                    layout=layout,
+                    **options,
+                )
+                for each in (image, cut)
+            ]
+            assert_same_bits(*crops)
+
+
 def test_a_shrunken_crop_is_the_mean_of_what_it_covers():
     """Of an upright quadrangle, what `crop_and_resize` makes of the box; stripes of one pixel vanish."""
     stripes = np.zeros((48, 64, 1), np.float32)

@@ -295,6 +295,29 @@ def test_few_channels_go_where_they_belong(channels, layout, out_order, sampling
     np.testing.assert_allclose(out, wanted.transpose(axes), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "channels, layout", [(1, "NHWC"), (3, "NHWC"), (4, "NHWC"), (3, "NCHW"), (2, "NCHW")]
+)
+@pytest.mark.parametrize("size", [(9, 16), (7, 41)])
+def test_where_a_map_of_bytes_ends_changes_no_bit(channels, layout, size):
+    """Boxes inside of a map pool what they do where it is cut off behind them: no more of it can be read."""
+    rng = np.random.default_rng(channels)
+    image = rng.integers(0, 256, (60, 90, channels), dtype=np.uint8)
+    for box in rng.uniform([0, 30, 25, 2, 2, -180], [0, 50, 35, 34, 34, 180], (20, 6)).astype(np.float32):
+        right, bottom = np.ceil(roicy.rotated_corners(box[None])[0].max(axis=0)).astype(int)
+        pooled = [
+            roicy.roi_align_rotated(
+                (each if layout == "NHWC" else np.ascontiguousarray(each.transpose(2, 0, 1)))[None],
+                box[None],
+                size,
+                sampling_ratio=1,
+                layout=layout,
+            )
+            for each in (image, image[: bottom + 1, : right + 1].copy())
+        ]
+        assert_same_bits(*pooled)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_bytes_of_boxes_that_leave_the_map(channels, layout):

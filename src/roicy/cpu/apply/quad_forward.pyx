@@ -4,8 +4,8 @@ One piece is some rows of a crop::
 
     row p ──▶ where its samples lie, lanes along the row ──▶ sums [column][channel] ──▶ filled up, normalised ──▶ out
 
-Channels are taken four at a time; of bytes, a vector of columns is summed and finished at a time. Where a pixel has
-several samples, as many rows of samples are added up.
+Channels are taken four at a time; of bytes, a vector of columns is summed and finished at a time, and inside of the map
+its samples are found on the way. Where a pixel has several samples, as many rows of samples are added up.
 """
 
 from libc.math cimport NAN
@@ -17,16 +17,21 @@ cimport numpy as cnp
 from roicy.cpu.apply.view cimport View, block_at, view_of
 from roicy.cpu.lanes.lanes cimport LANES, element_store, real
 from roicy.cpu.lanes.turned cimport (
-    QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, projected_add, projected_clear, projected_line, projected_pick,
-    projected_places, projected_rule, projected_seen, projected_share, turned_bytes, turned_bytes_can,
-    turned_bytes_describe, turned_bytes_finish, turned_bytes_row, turned_finish, turned_finished, turned_map,
-    turned_row, turned_samples, turned_step, turned_store, turned_sum,
+    QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, projected_add, projected_clear, projected_inside_as_a_whole,
+    projected_line, projected_pick, projected_places, projected_rule, projected_seen, projected_share, turned_bytes,
+    turned_bytes_ahead, turned_bytes_can, turned_bytes_describe, turned_bytes_finish, turned_bytes_like,
+    turned_bytes_row, turned_finish, turned_finished, turned_map, turned_row, turned_samples, turned_step, turned_store,
+    turned_sum, turned_where,
 )
 from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.quad cimport QuadTable, QuadView
-from roicy.cpu.tuning cimport CROP_ROWS, SAMPLE_FORWARD_SERIAL_WORK
+from roicy.cpu.tuning cimport CROP_ROWS, CROP_ROWS_AHEAD, SAMPLE_FORWARD_SERIAL_WORK
 
+
+cdef extern from "pairs.h" nogil:
+    enum:
+        PAIR_ELEMENTS           # that are read from a pixel on
 
 cdef struct QuadForwardCall:
     const QuadView* view        # (K)
@@ -53,6 +58,7 @@ cdef struct QuadRow:
     float* part
     float* outside              # of each column, where there are several rows of samples
     turned_bytes bytes_
+    turned_where where
     bint whole                  # all channels are of this block
     bint done                   # it is in the output already
 
@@ -60,12 +66,21 @@ cdef struct QuadRow:
 cdef inline void quad_row_sum(QuadForwardCall* call, QuadRow* row, View* map, float* sums, int step,
                               const turned_row* to) noexcept nogil:
     # The sums of one row of samples; or they go to the output, unless that is NULL.
-    cdef projected_seen seen = projected_places(&row.pixels, &row.line, call.rule, call.out.columns, &row.samples)
-    cdef ptrdiff_t further = map.limit - row.pixels.source - seen.reach
-    row.done = (to != NULL and row.whole and not call.rule.nearest and turned_bytes_can(
-        &row.pixels, further - (row.pixels.channels - 1) * row.pixels.channel))
+    cdef bint bytes_ = to != NULL and row.whole and not call.rule.nearest and turned_bytes_like(&row.pixels)
+    cdef projected_seen seen
+    cdef ptrdiff_t further
+    row.where.projected = NULL
+    row.done = (bytes_ and not call.parted and map.row >= PAIR_ELEMENTS
+                and projected_inside_as_a_whole(&row.pixels, &row.line, call.out.columns))
     if row.done:
-        turned_bytes_row(&row.bytes_, &row.pixels, &row.samples, call.out.columns, to)
+        row.where.projected = &row.line
+    else:
+        seen = projected_places(&row.pixels, &row.line, call.rule, call.out.columns, &row.samples)
+        further = map.limit - row.pixels.source - seen.reach
+        row.done = bytes_ and turned_bytes_can(
+            &row.pixels, further - (row.pixels.channels - 1) * row.pixels.channel)
+    if row.done:
+        turned_bytes_row(&row.bytes_, &row.pixels, &row.samples, &row.where, call.out.columns, to)
         return
     row.pixels.together = ((map.channel == map.size or map.channels == 1) and map.row > 0 and map.column > 0
                            and further >= QUAD * map.size)
@@ -82,6 +97,19 @@ cdef inline void quad_line_at(projected_line* line, const double* matrix, double
     line.row_x = <float> (matrix[1] * down + matrix[2] + matrix[0] * across)
     line.row_y = <float> (matrix[4] * down + matrix[5] + matrix[3] * across)
     line.row_w = <float> (matrix[7] * down + matrix[8] + matrix[6] * across)
+
+
+cdef inline ptrdiff_t quad_ahead(const double* matrix, double down, double middle,
+                                 const turned_map* map) noexcept nogil:
+    # Bytes from where a sample lies to where one does some rows later, in the middle of the crop.
+    cdef double later = down + CROP_ROWS_AHEAD
+    cdef double w = matrix[6] * middle + matrix[7] * down + matrix[8]
+    cdef double other = matrix[6] * middle + matrix[7] * later + matrix[8]
+    cdef double x = ((matrix[0] * middle + matrix[1] * later + matrix[2]) / other
+                     - (matrix[0] * middle + matrix[1] * down + matrix[2]) / w)
+    cdef double y = ((matrix[3] * middle + matrix[4] * later + matrix[5]) / other
+                     - (matrix[3] * middle + matrix[4] * down + matrix[5]) / w)
+    return turned_bytes_ahead(map, y, x)
 
 
 cdef void quad_nowhere(View* out, int64_t k, int64_t begin, int64_t end) noexcept nogil:
@@ -120,13 +148,14 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
         row.samples.weight[j] = <float*> row.samples.offset + (4 + j) * call.room
     row.line.x, row.line.y, row.line.w = columns, columns + call.room, columns + 2 * call.room
     for q in range(<int64_t> call.room):
-        at = q + 0.5
+        at = min(q, out.columns - 1) + 0.5
         columns[q] = <float> (matrix[0] * at)
         columns[call.room + q] = <float> (matrix[3] * at)
         columns[2 * call.room + q] = <float> (matrix[6] * at)
     row.pixels.row, row.pixels.column, row.pixels.channel = map.row, map.column, map.channel
     row.pixels.height, row.pixels.width, row.pixels.dtype = <int> map.rows, <int> map.columns, map.dtype
     row.pixels.parted = call.parted
+    row.where.turned = NULL
     if call.parted:
         row.pixels.rows, row.pixels.columns, row.pixels.top = row.pixels.height, row.pixels.width, call.top
         row.pixels.left, row.pixels.height, row.pixels.width = call.left, call.height, call.width
@@ -148,6 +177,9 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
             step = turned_step(&to) if call.plain and samples == 1 else QUAD
             if samples == 1:
                 quad_line_at(&row.line, matrix, p + 0.5, 0)
+                row.where.ahead = 0
+                if p + CROP_ROWS_AHEAD < end:
+                    row.where.ahead = quad_ahead(matrix, p + 0.5, 0.5 * out.columns, &row.pixels)
                 quad_row_sum(call, &row, map, row.sums, step, &to)
                 if row.done:
                     continue

@@ -18,9 +18,9 @@ from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, overflow_
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, element_load
 from roicy.cpu.lanes.turned cimport (
-    QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, turned_bytes, turned_bytes_can, turned_bytes_clear,
-    turned_bytes_describe, turned_bytes_row, turned_first, turned_line, turned_map, turned_places, turned_row,
-    turned_samples, turned_step, turned_store, turned_sum,
+    QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, turned_bytes, turned_bytes_ahead, turned_bytes_can,
+    turned_bytes_clear, turned_bytes_describe, turned_bytes_row, turned_first, turned_inside, turned_line, turned_map,
+    turned_places, turned_row, turned_samples, turned_step, turned_store, turned_sum, turned_where,
 )
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
@@ -30,7 +30,7 @@ from roicy.cpu.tables.rotated cimport (
 )
 from roicy.cpu.tables.sample cimport SampleTable
 from roicy.cpu.tables.samples cimport Span, position_at_f
-from roicy.cpu.tuning cimport SAMPLE_FORWARD_SERIAL_WORK
+from roicy.cpu.tuning cimport CROP_ROWS_AHEAD, SAMPLE_FORWARD_SERIAL_WORK
 
 
 cdef struct SampleForwardTurnedCall:
@@ -55,6 +55,12 @@ cdef inline float along_column(const RotatedBox* box, int q, int i) noexcept nog
     return position_at_f(column_base_f(box, q), <float> box.bin_x, span, i)
 
 
+cdef inline ptrdiff_t rows_ahead(const RotatedBox* box, int p, Point turned, const turned_map* map) noexcept nogil:
+    # Bytes from the samples of row p, which is turned already, to those of one some rows later.
+    cdef Point later = row_turned_f(box, along_row(box, p + CROP_ROWS_AHEAD, 0))
+    return turned_bytes_ahead(map, later.y - turned.y, later.x - turned.x)
+
+
 cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef SampleForwardTurnedCall* call = <SampleForwardTurnedCall*> settled
     cdef View* view = &call.features
@@ -67,6 +73,7 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
     cdef turned_samples samples
     cdef turned_line line
     cdef turned_row to
+    cdef turned_where where
     cdef Point turned
     cdef int64_t k, q, i
     cdef ptrdiff_t begin, end
@@ -84,6 +91,7 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
     to.column, to.channel, to.channels, to.dtype = out.column, out.channel, <int> out.channels, out.dtype
     step = turned_step(&to) if call.ratio == 1 else QUAD
     turned_bytes_describe(&bytes_, to.channels, sums + QUAD * call.room, call.room)
+    where.projected = NULL
     for k in range(task.first, task.last):
         box = call.box + k
         to.data = block_at(out, call.order[k], 0)
@@ -99,8 +107,8 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
         pixels.together = reads_together(view, pixels.source + call.begin, call.window + k)
         overflow_forget()
         for i in range(call.ratio):
-            for q in range(out.columns):
-                turned = column_turned_f(box, along_column(box, <int> q, <int> i))
+            for q in range(<int64_t> call.room):
+                turned = column_turned_f(box, along_column(box, <int> min(q, out.columns - 1), <int> i))
                 columns[2 * i * call.room + q] = <float> turned.y
                 columns[(2 * i + 1) * call.room + q] = <float> turned.x
         line.cy, line.cx = <float> box.cy, <float> box.cx
@@ -113,6 +121,12 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
                 for i in range(call.ratio):
                     line.down = columns + 2 * i * call.room
                     line.along = columns + (2 * i + 1) * call.room
+                    where.ahead = rows_ahead(box, p, turned, &pixels) if p + CROP_ROWS_AHEAD < out.rows else 0
+                    where.turned = NULL
+                    if vectors and turned_inside(&pixels, &line, out.columns):
+                        where.turned = &line
+                        turned_bytes_row(&bytes_, &pixels, &samples, &where, out.columns, &to)
+                        continue
                     begin = turned_first(&pixels, &line, out.columns, &end)
                     turned_places(&pixels, &line, begin, end, share, &samples)
                     if call.ratio > 1:
@@ -120,7 +134,7 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
                         continue
                     if vectors:
                         turned_bytes_clear(&bytes_, &samples, begin, end, <int32_t> call.begin)
-                        turned_bytes_row(&bytes_, &pixels, &samples, out.columns, &to)
+                        turned_bytes_row(&bytes_, &pixels, &samples, &where, out.columns, &to)
                         continue
                     memset(sums, 0, begin * step * sizeof(float))
                     turned_sum(&pixels, &samples, begin, end, sums, step)

@@ -270,18 +270,23 @@ ROICY_INLINE __m128 two_eights(const char *source, const int32_t *offset) {
     return _mm_loadh_pi(_mm_castsi128_ps(first), (const __m64 *)(source + offset[1]));
 }
 
-/* Those at the first two of every four offsets. */
-ROICY_INLINE lanes some_eights(const char *source, const int32_t *offset) {
+/* The eight bytes of LANES columns in two vectors of four: of every four columns, `even` has those of the first two. */
+ROICY_INLINE void join_eights(const __m128 even[LANES / 4], const __m128 odd[LANES / 4], lane_bits four[2]) {
 #if defined(__AVX512F__)
-    __m512 all = _mm512_castps128_ps512(two_eights(source, offset));
-    all = _mm512_insertf32x4(all, two_eights(source, offset + 4), 1);
-    all = _mm512_insertf32x4(all, two_eights(source, offset + 8), 2);
-    return (lanes)_mm512_insertf32x4(all, two_eights(source, offset + 12), 3);
+    __m512 first = _mm512_castps128_ps512(even[0]), second = _mm512_castps128_ps512(odd[0]);
+    first = _mm512_insertf32x4(first, even[1], 1), second = _mm512_insertf32x4(second, odd[1], 1);
+    first = _mm512_insertf32x4(first, even[2], 2), second = _mm512_insertf32x4(second, odd[2], 2);
+    first = _mm512_insertf32x4(first, even[3], 3), second = _mm512_insertf32x4(second, odd[3], 3);
+    four[0] = (lane_bits)_mm512_shuffle_ps(first, second, 0x88);
+    four[1] = (lane_bits)_mm512_shuffle_ps(first, second, 0xdd);
 #elif defined(__AVX__)
-    const __m256 half = _mm256_castps128_ps256(two_eights(source, offset));
-    return (lanes)_mm256_insertf128_ps(half, two_eights(source, offset + 4), 1);
+    const __m256 first = _mm256_insertf128_ps(_mm256_castps128_ps256(even[0]), even[1], 1);
+    const __m256 second = _mm256_insertf128_ps(_mm256_castps128_ps256(odd[0]), odd[1], 1);
+    four[0] = (lane_bits)_mm256_shuffle_ps(first, second, 0x88);
+    four[1] = (lane_bits)_mm256_shuffle_ps(first, second, 0xdd);
 #else
-    return (lanes)two_eights(source, offset);
+    four[0] = (lane_bits)_mm_shuffle_ps(even[0], odd[0], 0x88);
+    four[1] = (lane_bits)_mm_shuffle_ps(even[0], odd[0], 0xdd);
 #endif
 }
 #endif
@@ -289,17 +294,12 @@ ROICY_INLINE lanes some_eights(const char *source, const int32_t *offset) {
 /* The eight bytes at each of LANES offsets, in two vectors of four. */
 ROICY_INLINE void load_bytes(const char *source, const int32_t *offset, lane_bits four[2]) {
 #if defined(ROICY_X86)
-    const lanes first = some_eights(source, offset), second = some_eights(source, offset + 2);
-#if defined(__AVX512F__)
-    four[0] = (lane_bits)_mm512_shuffle_ps((__m512)first, (__m512)second, 0x88);
-    four[1] = (lane_bits)_mm512_shuffle_ps((__m512)first, (__m512)second, 0xdd);
-#elif defined(__AVX__)
-    four[0] = (lane_bits)_mm256_shuffle_ps((__m256)first, (__m256)second, 0x88);
-    four[1] = (lane_bits)_mm256_shuffle_ps((__m256)first, (__m256)second, 0xdd);
-#else
-    four[0] = (lane_bits)_mm_shuffle_ps((__m128)first, (__m128)second, 0x88);
-    four[1] = (lane_bits)_mm_shuffle_ps((__m128)first, (__m128)second, 0xdd);
-#endif
+    __m128 even[LANES / 4], odd[LANES / 4];
+    for (int part = 0; part < LANES / 4; part++) {
+        even[part] = two_eights(source, offset + 4 * part);
+        odd[part] = two_eights(source, offset + 4 * part + 2);
+    }
+    join_eights(even, odd, four);
 #else
     ROICY_EACH(l) {
         uint32_t two[2];
@@ -323,7 +323,8 @@ ROICY_INLINE lanes byte_of(const lane_bits four[2], int element) {
             _mm256_shuffle_epi8((__m256i)some, _mm256_broadcastsi128_si256(every)));
 #endif
 #endif
-    return __builtin_convertvector((lane_ints)(some >> at * 8 & 255), lanes);
+    const lane_bits shifted = some >> at * 8;
+    return __builtin_convertvector((lane_ints)(at == 3 ? shifted : shifted & 255), lanes);
 }
 
 ROICY_INLINE void pairs_bytes_as(const pair_rows *rows, const pair_columns *columns, const pair_target *to,

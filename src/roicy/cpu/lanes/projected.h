@@ -26,6 +26,26 @@ typedef struct {
 
 enum { PROJECTED_EDGE, PROJECTED_CONSTANT, PROJECTED_REJECT };
 
+/* Whether all samples of a row lie inside of the map, and read nothing of its last row: its ends decide, as positions
+ * in perspective never turn back. Half a pixel is more than what rounding moves one by: the bounds of the sums that it
+ * comes from see to that. */
+ROICY_INLINE int projected_inside_as_a_whole(const turned_map *map, const projected_line *line,
+                                             ptrdiff_t count) {
+    const double row_x = line->row_x, row_y = line->row_y, row_w = line->row_w;
+    double least = INFINITY, most = 0, furthest = 0;
+    for (int last = 0; last < 2; last++) {
+        const ptrdiff_t i = last * (count - 1);
+        const double w = row_w + line->w[i], x = (row_x + line->x[i]) / w, y = (row_y + line->y[i]) / w;
+        if (!(w > 0 && y > 0.5 && y < map->height - 2.5 && x > 0.5 && x < map->width - 1.5))
+            return 0;
+        least = fmin(least, w);
+        most = fmax(most, fabs(row_w) + fabs(line->w[i]));
+        furthest = fmax(furthest, fabs(row_x) + fabs(line->x[i]));
+        furthest = fmax(furthest, fabs(row_y) + fabs(line->y[i]));
+    }
+    return most <= 16 * least && furthest <= 65536 * least;
+}
+
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
 /* Positions along an axis: returns the pixel below, or the first one; the weights of it and of the next one, and
  * whether there are both. */

@@ -61,6 +61,7 @@ cdef extern from "projected.h" nogil:
     ctypedef struct projected_seen:
         int reach, missing
 
+    bint projected_inside_as_a_whole(const turned_map* map, const projected_line* line, ptrdiff_t count) noexcept
     projected_seen projected_places(const turned_map* map, const projected_line* line, projected_rule rule,
                                     ptrdiff_t count, const turned_samples* to) noexcept
     void projected_pick(const turned_map* map, const turned_samples* samples, ptrdiff_t count, float* sums,
@@ -80,10 +81,18 @@ cdef extern from "turned_bytes.h" nogil:
     ctypedef struct turned_bytes:
         pass
 
+    ctypedef struct turned_where:
+        const projected_line* projected
+        const turned_line* turned
+        ptrdiff_t ahead
+
     void turned_bytes_describe(turned_bytes* of, int channels, float* scratch, ptrdiff_t room) noexcept
     void turned_bytes_finish(turned_bytes* of, const turned_finish* finish, const float* outside) noexcept
+    ptrdiff_t turned_bytes_ahead(const turned_map* map, double y, double x) noexcept
+    bint turned_bytes_like(const turned_map* map) noexcept
     bint turned_bytes_can(const turned_map* map, ptrdiff_t further) noexcept
+    bint turned_inside(const turned_map* map, const turned_line* line, ptrdiff_t count) noexcept
     void turned_bytes_row(const turned_bytes* of, const turned_map* map, const turned_samples* samples,
-                          ptrdiff_t count, const turned_row* to) noexcept
+                          const turned_where* where, ptrdiff_t count, const turned_row* to) noexcept
     void turned_bytes_clear(const turned_bytes* of, const turned_samples* samples, ptrdiff_t begin,
                             ptrdiff_t end, int32_t offset) noexcept
