@@ -6,7 +6,6 @@ It is a `roicy._backend.Backend`. A layout of arrays is just strides.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -391,12 +390,10 @@ def mask_paste(
 
 def mask_runs(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> list[list[int]]:
     """Return how long runs of equal pixels are in each pasted mask, down its columns; first of zeros."""
-    masks = masks.copy()  # they are gone through twice, in which time another thread may change them
     table = _mask_table(masks, boxes, pasting)
     given = masks[:, None], pasting.threshold, threads.for_call()
-    lengths, ends = _kernels(table.accumulate).mask_lengths(table, *given)
-    begins = [0, *ends.tolist()]
-    return [lengths[begin:end].tolist() for begin, end in itertools.pairwise(begins)]
+    lengths: list[list[int]] = _kernels(table.accumulate).mask_lengths(table, *given)
+    return lengths
 
 
 def _mask_table(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> MaskTable:

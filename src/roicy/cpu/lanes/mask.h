@@ -146,9 +146,9 @@ ROICY_INLINE uint32_t mask_bits(lanes x, lanes threshold) {
 #endif
 }
 
-ROICY_INLINE int lowest_bit(uint32_t bits) {
+ROICY_INLINE int lowest_bit(uint64_t bits) {
 #if defined(__GNUC__)
-    return __builtin_ctz(bits);
+    return __builtin_ctzll(bits);
 #else
     int bit = 0;
     while (!(bits >> bit & 1))
@@ -163,34 +163,31 @@ typedef struct {
     const int32_t *before, *begin; /* begin[count] is where the last one ends */
     const real *first, *last;
     int count;
+    int joined;           /* each one's row of the mask follows that of the one before */
     const real *fraction; /* of each row, and LANES - 1 more */
 } mask_stretches;
 
 /* Runs of equal pixels down one column after the other. */
 typedef struct {
-    int64_t *counts; /* NULL: they are only counted */
-    int64_t count;
-    int64_t begin; /* of the run that goes on */
-    int inside;    /* what its pixels are */
+    int64_t *counts;
+    int64_t count, room; /* that there are, and can be */
+    int64_t begin;       /* of the run that goes on */
+    int inside;          /* what its pixels are */
 } mask_runs;
 
+enum { STRETCHES = 64 }; /* that are looked at together */
+
 ROICY_INLINE void mask_change(mask_runs *runs, int64_t at) {
-    if (runs->counts != NULL)
-        runs->counts[runs->count] = at - runs->begin;
-    runs->count++;
+    runs->counts[runs->count++] = at - runs->begin;
     runs->begin = at;
     runs->inside = !runs->inside;
 }
 
-/* The first row of a stretch that is not on the side of the threshold that the first one is on. */
-ROICY_INLINE int mask_crossing(const mask_stretches *rows, int stretch, const real *line, real threshold) {
-    const real *pair = line + 1 + rows->before[stretch];
-    const lanes above = lanes_fill(pair[0]), below = lanes_fill(pair[1]), level = lanes_fill(threshold);
-    int row = rows->begin[stretch];
-    const uint32_t all = (uint32_t)(((uint64_t)1 << LANES) - 1);
-    const uint32_t first = mask_bits(mask_between(above, below, mask_lanes(rows->fraction + row)), level) & 1;
-    const uint32_t flip = first ? all : 0;
-    for (;; row += LANES) {
+/* The first row of a stretch that is not on the side of the threshold that its first one is on. */
+ROICY_INLINE int mask_crossing(const mask_stretches *rows, int stretch, lanes above, lanes below, lanes level,
+                               int inside) {
+    const uint32_t flip = inside ? (uint32_t)(((uint64_t)1 << LANES) - 1) : 0;
+    for (int row = rows->begin[stretch];; row += LANES) {
         const uint32_t other =
             mask_bits(mask_between(above, below, mask_lanes(rows->fraction + row)), level) ^ flip;
         if (other)
@@ -198,27 +195,42 @@ ROICY_INLINE int mask_crossing(const mask_stretches *rows, int stretch, const re
     }
 }
 
-/* One column of a window, which begins at pixel `at` of the image as its columns are counted through: `line` is
- * the mask's along it. */
-ROICY_NOINLINE void mask_column(const mask_stretches *rows, const real *line, real threshold, int64_t at,
-                                mask_runs *runs) {
-    const lanes level = lanes_fill(threshold);
-    for (int s = 0; s < rows->count; s += LANES) {
-        const int some = rows->count - s < LANES ? rows->count - s : LANES;
-        const lanes above = mask_pick(line + 1, rows->before + s),
-                    below = mask_pick(line + 2, rows->before + s);
-        const uint32_t first = mask_bits(mask_between(above, below, mask_lanes(rows->first + s)), level);
-        const uint32_t last = mask_bits(mask_between(above, below, mask_lanes(rows->last + s)), level);
-        const uint32_t mine = (uint32_t)(((uint64_t)1 << some) - 1);
-        uint32_t between = (first ^ (last << 1 | (uint32_t)runs->inside)) & mine,
-                 within = (first ^ last) & mine;
-        for (uint32_t left = between | within; left; left &= left - 1) {
-            const int one = lowest_bit(left);
+/* Elements of a line at stretches from the s-th on. */
+ROICY_INLINE lanes mask_at(const real *line, const mask_stretches *rows, int s) {
+    return rows->joined ? mask_lanes(line + rows->before[s]) : mask_pick(line, rows->before + s);
+}
+
+/* One column of a window, which begins at pixel `at` of the image as its columns are counted through and lies
+ * `fraction` of the way from one of the mask's to the next. There is room for two runs of each stretch. */
+ROICY_NOINLINE void mask_column(const mask_stretches *rows, const real *left, const real *right,
+                                real fraction, real threshold, int64_t at, mask_runs *runs) {
+    const lanes part = lanes_fill(fraction), level = lanes_fill(threshold);
+    real above[STRETCHES], below[STRETCHES];
+    for (int s = 0; s < rows->count; s += STRETCHES) {
+        const int some = rows->count - s < STRETCHES ? rows->count - s : STRETCHES;
+        uint64_t first = 0, last = 0;
+        for (int i = 0; i < some; i += LANES) {
+            const lanes upper =
+                mask_between(mask_at(left + 1, rows, s + i), mask_at(right + 1, rows, s + i), part);
+            const lanes lower =
+                mask_between(mask_at(left + 2, rows, s + i), mask_at(right + 2, rows, s + i), part);
+            first |= (uint64_t)mask_bits(mask_between(upper, lower, mask_lanes(rows->first + s + i)), level)
+                     << i;
+            last |= (uint64_t)mask_bits(mask_between(upper, lower, mask_lanes(rows->last + s + i)), level)
+                    << i;
+            memcpy(above + i, &upper, sizeof upper);
+            memcpy(below + i, &lower, sizeof lower);
+        }
+        const uint64_t mine = ~(uint64_t)0 >> (STRETCHES - some);
+        const uint64_t between = (first ^ (last << 1 | (uint64_t)runs->inside)) & mine,
+                       within = (first ^ last) & mine;
+        for (uint64_t left_over = between | within; left_over; left_over &= left_over - 1) {
+            const int one = lowest_bit(left_over);
             if (between >> one & 1)
                 mask_change(runs, at + rows->begin[s + one]);
             if (within >> one & 1)
-                mask_change(runs,
-                            runs->counts == NULL ? 0 : at + mask_crossing(rows, s + one, line, threshold));
+                mask_change(runs, at + mask_crossing(rows, s + one, lanes_fill(above[one]),
+                                                     lanes_fill(below[one]), level, runs->inside));
         }
     }
 }

@@ -20,11 +20,12 @@ cdef extern from "mask.h" nogil:
         const real* first
         const real* last
         int count
+        bint joined
         const real* fraction
 
     ctypedef struct mask_runs:
         int64_t* counts
-        int64_t count, begin
+        int64_t count, room, begin
         bint inside
 
     void mask_load "mask_load_as"(const char* source, ptrdiff_t step, int length, int dtype, real* line) noexcept
@@ -33,6 +34,6 @@ cdef extern from "mask.h" nogil:
     void mask_mix(const real* above, const real* below, real fraction, ptrdiff_t count, real* target) noexcept
     void mask_reach(const real* above, const real* below, real fraction, real threshold, ptrdiff_t count,
                     uint8_t* target) noexcept
-    void mask_column(const mask_stretches* rows, const real* line, real threshold, int64_t at,
-                     mask_runs* runs) noexcept
+    void mask_column(const mask_stretches* rows, const real* left, const real* right, real fraction, real threshold,
+                     int64_t at, mask_runs* runs) noexcept
     void mask_change(mask_runs* runs, int64_t at) noexcept

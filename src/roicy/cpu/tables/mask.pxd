@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t
 cdef extern from "geometry/cpu.h" nogil:
     ctypedef struct PasteSide:
         int low, high       # pixels of the image
+        int length          # of the mask
 
 
 cdef struct MaskWindow:
