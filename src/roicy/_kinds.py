@@ -255,9 +255,10 @@ _OF_ROI_ALIGN: dict[tuple[object, object], Kind] = {
 def of_roi_align(mode: object, max_rule: object = "bilinear") -> Kind:
     """Return the kind that two options of `roicy.roi_align` choose."""
     try:
-        return _OF_ROI_ALIGN[mode, max_rule]
-    except (KeyError, TypeError):  # one is wrong, or cannot even be hashed
-        return _OF_ROI_ALIGN[settle.mode(mode), settle.max_rule(max_rule)]
+        kind = _OF_ROI_ALIGN.get((mode, max_rule))
+    except Exception:  # one cannot be hashed, whatever its hash raises
+        kind = None
+    return kind or _OF_ROI_ALIGN[settle.mode(mode), settle.max_rule(max_rule)]
 
 
 # ---------------------------------------------------------------- crops

@@ -107,6 +107,27 @@ def test_what_cannot_be_hashed_is_not_known():
     assert known.get(([],)) is None
 
 
+class Unhashable:
+    def __hash__(self):
+        raise RuntimeError("not this one")
+
+
+@pytest.mark.parametrize(
+    "word", [[], memoryview(bytearray(3)), Unhashable()], ids=lambda word: type(word).__name__
+)
+@pytest.mark.parametrize("name", ["mode", "max_rule"])
+def test_words_that_cannot_be_hashed_are_named(name, word):
+    with pytest.raises(ValueError, match=rf"^{name} must be ") as caught:
+        roicy.roi_align(FEATURES, ROIS, 7, **{name: word})
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("dtype", [[("a",)], ("f4", -1), "i8;"])
+def test_what_is_no_dtype_is_named(dtype):
+    with pytest.raises(TypeError, match=r"^dtype must be a dtype or its name"):
+        roicy.crop_and_resize(np.ones((1, 8, 8, 3), np.uint8), ROIS, 7, dtype=dtype)
+
+
 def test_types_count():
     known = Known(3)
     known.put((1, (2, 3)), "found")

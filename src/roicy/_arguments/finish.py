@@ -143,7 +143,7 @@ def _dtype(value: Any) -> DType:
         value = ml_dtypes.bfloat16
     try:
         dtype: DType = np.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError):
         raise TypeError(f"dtype must be a dtype or its name, got {shown(value)}") from None
     if not dtype.isnative:  # whose name is the same
         raise TypeError(f"dtype must be in native byte order, got {dtype.str}")
