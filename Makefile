@@ -18,7 +18,7 @@ CUDA_12 := 70
 
 help: ## say what the targets do
 	@echo "roicy: make <target> [PYTHON=python3.12]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 17
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 roicy: $(VENV)/roicy.stamp ## build roicy and install it in .venv
 

@@ -20,6 +20,7 @@ LOOKS = {
     "normalised": BOXES / 100,
     "x, y, width, height": np.hstack([CORNER, SIZE]).astype(np.float32),
     "were of another": BOXES * 16,
+    "reach far beyond": np.where(np.arange(4) < 2, BOXES / 4, BOXES * 16).astype(np.float32),
     "no batch index": np.hstack([BOXES / 100, RNG.random((12, 1))]).astype(np.float32),
 }
 

@@ -288,7 +288,7 @@ def test_invalid_rows(listed):
         ({"std": [1, 1e-39, 1]}, ValueError, r"std must be at least 2.9e-39, got \[1, 1e-39, 1\]"),
         ({"mean": (1, 2)}, ValueError, "mean must be a number or 3 numbers, one for each channel, got 2"),
         ({"fill": np.nan}, ValueError, "fill must be a number that is finite in float32"),
-        ({"fill": "black"}, TypeError, "fill must be a real number"),
+        ({"fill": "black"}, TypeError, "fill must be a number or 3 numbers"),
         ({"border": "mirror"}, ValueError, "border must be 'constant' or 'edge' or 'reject', got 'mirror'"),
         ({"sampling": "centre"}, ValueError, "sampling must be 'half_pixel' or 'corners'"),
         ({"interpolation": "cubic"}, ValueError, "interpolation must be 'bilinear' or 'nearest'"),

@@ -83,6 +83,7 @@ def test_the_bench_keeps_what_it_has(columns, on_terminal, timed):
     printed = shown.getvalue()
     assert printed.index("one_box") < printed.index("12.300") < printed.index("pool_7x7")
     assert "interrupted: 1 of 3 workloads" in printed
+    assert max(map(len, printed.splitlines())) < columns
 
 
 class TellingKernels:

@@ -40,7 +40,8 @@ def bench(workloads: Iterable[Workload], threads: int = 1, rounds: int = 7) -> i
                 lines.end([timings.get(name, "") for name in COLUMNS])
                 done.append(workload)
     except KeyboardInterrupt:
-        print(f"\n\ninterrupted: {len(done)} of {len(workloads)} workloads were timed")
+        print("\n")
+        print_wrapped(f"interrupted: {len(done)} of {len(workloads)} workloads were timed")
     print()
     for workload in done:
         print_wrapped(f"{workload.name}: {workload.about}")

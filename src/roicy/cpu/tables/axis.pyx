@@ -201,8 +201,9 @@ cdef class AxisTable(RoiTable):
         self.describe(regions, accumulate, boxes)
         self.y.bins = self.rows
         self.x.bins = self.columns
-        image = self.find_images(boxes, images)
         how = sampling_of(sampling)
+        self.scale = how.spatial_scale
+        image = self.find_images(boxes, images)
         if purpose == "forward" and are_lone(self, &how, regions.input_shape[1]):
             note_lone(self, boxes, image, how)
         else:

@@ -205,6 +205,7 @@ cdef class GridTable(RoiTable):
         cdef Filling filling = filling_of(regions, sampling)
         self.describe(regions, accumulate, boxes)
         self.sampling = filling.sampling
+        self.scale = filling.sampling.spatial_scale
         self.first_too_fine = -1
         self.y.bins = self.rows
         self.x.bins = self.columns

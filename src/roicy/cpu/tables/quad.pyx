@@ -75,7 +75,7 @@ cdef class QuadTable:
         if whole and within_one and not empty and height > FEW_PIXELS and width > FEW_PIXELS:
             self.look = "normalised"
         elif whole and height > 0 and width > 0:
-            if outside or (min(height, width) <= FEW_PIXELS and 2 * far > whole):
+            if outside or 2 * far > whole:
                 self.look = "outside"
 
     def touched(self, map_size, output_size, tuple rule):

@@ -93,8 +93,8 @@ cdef class RangeTable(RoiTable):
         filling.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         filling.step = cnp.PyArray_DIM(boxes, 1) * cnp.PyArray_ITEMSIZE(boxes)
         filling.boxes = <const char*> cnp.PyArray_DATA(boxes) + filling.step - 4 * cnp.PyArray_ITEMSIZE(boxes)
+        self.scale = filling.spatial_scale = spatial_scale
         filling.image = self.find_images(boxes, images)
-        filling.spatial_scale = spatial_scale
         filling.ear = listener()
         filling.interrupted = False
         filling.rule = rule

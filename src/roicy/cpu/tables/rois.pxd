@@ -45,6 +45,7 @@ cdef class RoiTable:
     cdef readonly Py_ssize_t images
     cdef readonly int height, width     # of the maps as they are given: all of them, or a part
     cdef int map_height, map_width      # of whole maps, on which samples lie
+    cdef double scale                   # their pixels for one of the boxes'; 0 where nobody asks
     cdef Window part                    # of them that is given
     cdef bint windowed                  # it is not all
     cdef readonly bint double

@@ -25,8 +25,8 @@ cdef enum:
     SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
     FEW_SORTED = 32             # RoIs up to which they are sorted without digits, of so many bits
     DIGIT = 8
-    FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about, but
-    FAR = 4                     # one that reaches so many times as far as the map is: are its channels rows?
+    FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about
+    FAR = 4                     # maps, which no box reaches that is meant
 
 
 # What most boxes look like, as `roicy._doubts` has it.
@@ -136,8 +136,7 @@ cdef class RoiTable:
             if image[k] < 0:
                 self.first_invalid = self.row_of[k] if self.row_of != NULL else k
                 break
-        self.doubtful = (min(self.map_height, self.map_width) <= FEW_PIXELS or
-                         look_at(boxes, given == NULL, 0, self.map_height, self.map_width).verdict != PLAIN)
+        self.doubtful = look_at(boxes, given == NULL, self.scale, self.map_height, self.map_width).verdict != PLAIN
         return image
 
     cdef int arrange(self, SortKey* keys) except -1:
@@ -440,7 +439,7 @@ cdef Looks look_at(cnp.ndarray boxes, bint numbered, double scale, double height
     elif 2 * looks.reversed_ > looks.rows:
         looks.verdict = REVERSED
     elif height > 0 and width > 0 and looks.rows > 0:
-        if looks.outside == looks.rows or (min(height, width) <= FEW_PIXELS and 2 * looks.far > looks.rows):
+        if looks.outside == looks.rows or 2 * looks.far > looks.rows:
             looks.verdict = OUTSIDE
     return looks
 

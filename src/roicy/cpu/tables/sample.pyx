@@ -79,6 +79,7 @@ cdef class SampleTable(RoiTable):
         self.spreading = purpose == "backward"
         self.single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         self.sampling = sampling_of(sampling)
+        self.scale = self.sampling.spatial_scale
         self.upright = isinstance(how, Moving)
         if self.upright:
             noting.gamma = how.gamma
