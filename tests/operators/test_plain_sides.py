@@ -6,6 +6,7 @@ import reference.average
 from closeness import assert_close, assert_same_bits
 
 import roicy
+from roicy.compat import torchvision
 
 pytestmark = pytest.mark.cpu_only(reason="about tables that CPUs fill")
 
@@ -48,6 +49,26 @@ def test_crops_have_the_same_numbers_both_ways(sides, ratio, dtype):
         options = {"sampling_ratio": ratio, "border": border, "fill": 9}
         plain = roicy.crop_and_resize(tall[:-1], boxes, (7, 3), **options)
         assert_same_bits(plain, roicy.crop_and_resize(tall, boxes, (7, 3), **options))
+
+
+@pytest.mark.parametrize("sides", [(1e-3, 0.5), (0.5, 60), (60, 2e3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_pixels_have_the_same_numbers_both_ways(sides, dtype):
+    """By each of the rules of RoIPool; boxes end far outside of the map, too."""
+    rng = np.random.default_rng(9)
+    tall = rng.integers(0, 255, (1, 2, TALLEST + 1, 8)).astype(np.uint8)
+    rows = 2, 40, TALLEST // 2, TALLEST - 2000
+    rois = np.concatenate([boxes_at(rng, row, 20, sides, dtype) for row in rows])
+    rois[:2, 2] -= np.float32(2**21)
+    maps = tall[:, :, :-1], tall
+    for rounding in ("round", "none", "whole"):
+        options = {"mode": "avg", "rounding": rounding}
+        plain, other = (roicy.roi_pool(features, rois, (7, 3), **options) for features in maps)
+        assert_same_bits(plain, other)
+    plain, other = (roicy.ps_roi_pool(features, rois, (2, 1), spatial_scale=0.7) for features in maps)
+    assert_same_bits(plain, other)
+    plain, other = (torchvision.ps_roi_pool(features.astype(np.float32), rois, (2, 1)) for features in maps)
+    assert_same_bits(plain, other)
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])

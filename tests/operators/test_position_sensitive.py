@@ -59,6 +59,22 @@ def test_bits_are_those_of_roi_align(output_size, channels, layout, ratio):
     np.testing.assert_allclose(slopes, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", [5, 21, 70])
+def test_small_boxes_all_over_a_tall_map(channels, layout):
+    """Some of whose rows are held at a time."""
+    rng = np.random.default_rng(channels)
+    first = rng.uniform(-4, (9, 70), (300, 2))
+    rois = np.column_stack([np.zeros(300), first, first + rng.uniform(0.3, 12, (300, 2))]).astype(np.float32)
+    features = rng.random((1, channels * 6, 70, 9), np.float32)
+    axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+    maps = np.ascontiguousarray(features.transpose(axes))
+    out = roicy.ps_roi_align(maps, rois, (2, 3), layout=layout)
+    full = roicy.roi_align(features, rois, (2, 3))
+    same = assert_same_bits if _backend.cpu is roicy.cpu else assert_same_sums
+    same(out if layout == "NCHW" else out.transpose(0, 3, 1, 2), own_bins(full, (2, 3)))
+
+
 def test_other_channels_are_not_looked_at():
     """Not even where they are no numbers."""
     features = RNG.random((1, 12, 9, 9), np.float32)

@@ -111,11 +111,15 @@ static inline bool plain_within(bool single, Side side) {
     return single ? plain_within_f(side) : plain_within_d(side);
 }
 
-static inline Reach plain_reach(bool single, Side side) {
+static inline Reach plain_reach(bool single, Side side, int rule) {
+    if (is_range(rule))
+        return single ? plain_range_reach_f(side, rule) : plain_range_reach_d(side, rule);
     return single ? plain_reach_f(side) : plain_reach_d(side);
 }
 
-static inline int plain_taps(bool single, Side side, PlainTaps taps) {
+static inline int plain_taps(bool single, Side side, int rule, PlainTaps taps) {
+    if (is_range(rule))
+        return single ? plain_range_taps_f(side, rule, taps) : plain_range_taps_d(side, rule, taps);
     return single ? plain_taps_f(side, taps) : plain_taps_d(side, taps);
 }
 

@@ -34,6 +34,8 @@ GEOMETRY void put_plain(PlainTaps *taps, int place, double weight) {
         ((float *)taps->weight)[taps->at] = (float)weight;
 }
 
+GEOMETRY int plain_clipped(int value, int length) { return value < 0 ? 0 : value > length ? length : value; }
+
 #endif
 
 GEOMETRY bool OF(may_be_plain)(Side side) {
@@ -139,4 +141,64 @@ GEOMETRY int OF(plain_taps)(Side side, PlainTaps taps) {
     default:
         return OF(plain_taps_of)(side, (int)side.count, taps);
     }
+}
+
+/* ---- those of RoIPool ---- */
+
+/* Whether all ends are whole numbers that an int holds. */
+GEOMETRY bool OF(may_be_plain_range)(RangeSide side) {
+    return side.size > 0 && side.size <= PLAIN_LENGTH && side.start >= -PLAIN_LENGTH &&
+           side.start <= PLAIN_LENGTH && side.bins > 0 && side.length > 0 && side.length <= PLAIN_LENGTH;
+}
+
+/* `range_of`, of such a side. */
+GEOMETRY Range OF(plain_range)(RangeSide side, int p) {
+    const BOX size = (BOX)side.size, bin_size = size / (BOX)side.bins;
+    const int length = side.rule == SHORT ? side.length - 1 : side.length;
+    const bool whole = side.rule == WHOLE, exact = side.rule == EXACT || side.rule == SCALED;
+    const BOX shift = exact ? (BOX)side.start : 0;
+    const double first = whole ? (double)p * (double)size / side.bins : (BOX)p * bin_size + shift,
+                 last = whole ? (p + 1.0) * (double)size / side.bins : (BOX)(p + 1) * bin_size + shift;
+    const int start = exact ? 0 : (int)side.start, below = (int)first, under = (int)last;
+    const int low = plain_clipped(start + below - (below > first), length),
+              high = plain_clipped(start + under + (under < last), length);
+    const Range range = {low, high > low ? high : low};
+    return range;
+}
+
+GEOMETRY Reach OF(plain_range_reach)(Side side, int rule) {
+    const RangeSide whole = {side.start, side.size, side.bins, side.length, rule};
+    Reach reach = {side.length, -1, 0};
+    if (!OF(may_be_plain_range)(whole))
+        return reach;
+    for (int p = 0; p < side.bins; p++) {
+        const Range range = OF(plain_range)(whole, p);
+        if (range.low == range.high)
+            continue;
+        reach.low = range.low < reach.low ? range.low : reach.low;
+        reach.high = range.high - 1;
+        reach.room += range.high - range.low;
+    }
+    return reach;
+}
+
+/* Bins ascend, and each begins where the one before ends, or at the pixel before: the list has no gaps. */
+GEOMETRY int OF(plain_range_taps)(Side side, int rule, PlainTaps taps) {
+    const RangeSide whole = {side.start, side.size, side.bins, side.length, rule};
+    int first = -1, listed = 0;
+    if (!OF(may_be_plain_range)(whole))
+        return -1;
+    for (int p = 0; p < side.bins; p++) {
+        const Range range = OF(plain_range)(whole, p);
+        const int count = range.high - range.low;
+        const double weight = 1.0 / count;
+        taps.start[p] = taps.at;
+        taps.count[p] = count;
+        first = first < 0 && count > 0 ? range.low : first;
+        for (int i = 0; i < count; i++, taps.at++)
+            put_plain(&taps, range.low - first + i, weight);
+        for (; count > 0 && listed < range.high - first; listed++)
+            taps.pixel[listed] = first + listed;
+    }
+    return listed;
 }

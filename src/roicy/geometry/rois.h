@@ -22,6 +22,9 @@ enum {
     UNIT_SLOPES   /* the same, with the other order of operations that its gradient of boxes has */
 };
 
+/* Whether it is one of RoIPool's, whose bins are ranges of pixels. */
+GEOMETRY bool is_range(int rule) { return rule >= ROUNDED && rule <= SHORT; }
+
 /* What crops have outside of the map. */
 enum {
     EDGE,     /* its outermost pixels go on */

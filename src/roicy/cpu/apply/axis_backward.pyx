@@ -118,7 +118,7 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
                 check_inside(down.pixel[i], stored, cleared)
                 check_inside(cleared - stored, 0, call.ring + 1)
                 phase_enter(PHASE_ROWS)
-                pass_rows_back(blended, across.count, &bins_of_row, column, across.count, <const lanes**> scratch.tap,
+                pass_rows_back(blended, across.count, &bins_of_row, column, across.count, scratch.tap,
                                tile + down.pixel[i] % call.ring * out.columns + across.pixel[0])
                 phase_enter(PHASE_OTHER)
     store_rows(call, out, task, tile, &pieces, &stored, cleared, task.bottom)

@@ -120,7 +120,7 @@ cdef void axis_backward_rois_task(void* settled, Task* task, Scratch* scratch) n
                 bin = bin_at(y, k * call.ph + p + r)
                 phase_enter(PHASE_ROWS)
                 pass_rows_and_dots(scratch.row, &bin, column, count, spread + r * <ptrdiff_t> count,
-                                   <const lanes**> scratch.tap, blended + across.first + r * <ptrdiff_t> count, dots)
+                                   scratch.tap, blended + across.first + r * <ptrdiff_t> count, dots)
                 phase_enter(PHASE_OTHER)
                 held += bin.count
                 if pieces and held > PIECE:

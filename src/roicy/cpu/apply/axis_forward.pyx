@@ -69,7 +69,6 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
     cdef lanes* blended = <lanes*> scratch.blended
     cdef Touched down, across
     cdef tap_lists bins
-    cdef tap_list bin_rows, bin_columns
     cdef lane_rows rows = lane_rows(first=blended, stride=0, depth=(task.channels + LANES - 1) // LANES)
     cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
                                 channels=task.channels, finish=&call.finish)
@@ -98,15 +97,6 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             fetch_ends(&out, call.order[k + 1], task.channel, task.channels)
         held = 0
         p = at.p
-        if task.bin >= 0 and not call.direct:
-            bin_rows, bin_columns = bin_at(y, k * call.ph + p), bin_at(x, k * call.pw + at.q)
-            if bin_rows.count <= PIECE and bin_columns.count <= PIECE:
-                phase_enter(PHASE_ROWS)
-                pass_bin(scratch.row, &bin_rows, &bin_columns, across.pixel, across.first, depth,
-                         <lanes*> scratch.bins, out.block)
-                phase_enter(PHASE_OTHER)
-                store_bins(&out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels, 0, 1)
-                p += 1
         while p < at.p + at.rows:
             group = min(call.group, at.p + at.rows - p)
             phase_enter(PHASE_ROWS)
@@ -117,7 +107,7 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
             else:
                 bins = bins_from(y, k * call.ph + p, y.tap_weight)
                 pass_rows(scratch.row, group, &bins, column, depth, count * <ptrdiff_t> depth,
-                          <const lanes**> scratch.tap, blended + across.first * depth)
+                          scratch.tap, blended + across.first * depth)
             bins = bins_from(x, k * call.pw + at.q, x.tap_weight)
             phase_enter(PHASE_COLUMNS)
             pass_columns(&rows, group, &bins, at.columns, <lanes*> scratch.bins + held * at.columns, out.block)
@@ -130,6 +120,56 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
                 store_bins(&out, <lanes*> scratch.bins, scratch.chunk, call.order[k], task.channel, task.channels,
                            p - held - at.p, held)
                 held = 0
+        if k + 1 == task.last or k + 1 - settled_to == SETTLED_ROIS:
+            if overflow_noted():
+                settle_rois(call, &at, &pooled, settled_to, k + 1)
+            settled_to = k + 1
+
+
+cdef void axis_forward_bin_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
+    # About one bin of each RoI, as position-sensitive maps have it, and with a tile. It has few pixels, so that what it
+    # takes beside its sums counts.
+    cdef AxisForwardCall* call = <AxisForwardCall*> settled
+    cdef Axis* y = call.y
+    cdef Axis* x = call.x
+    cdef Bins at = task_bins(task, call.ph, call.pw)
+    cdef View features = call.features
+    cdef View* view = &features
+    cdef Outlet out = call.out
+    cdef const char* source
+    cdef const int32_t* pixel
+    cdef tap_list down, across
+    cdef lanes* bins = <lanes*> scratch.bins
+    cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
+                                channels=task.channels, finish=&call.finish)
+    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
+    cdef int depth = (task.channels + LANES - 1) // LANES, j, v
+    cdef ptrdiff_t row_step = ring.columns * depth * <ptrdiff_t> sizeof(lanes)
+    cdef const char* origin = scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes)
+    cdef int64_t k, slot, turn = 0, settled_to = task.first
+    ring.depth = depth
+    features.data += task.bin * call.step
+    out.view.data += at.p * out.view.row + at.q * out.view.column
+    source = block_at(view, task.image, task.channel)
+    overflow_forget()
+    for k in range(task.first, task.last):
+        down, across = bin_at(y, k * call.ph + at.p), bin_at(x, k * call.pw + at.q)
+        phase_enter(PHASE_ROWS)
+        if down.count and across.count:
+            if call.window[k].bottom > ring.filled:
+                load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
+                turn = ring.filled - ring.filled % ring.rows    # from this row on, the ring begins anew
+            check_held(call.window + k, &ring)
+            pixel = y.pixels + y.pixel_start[k]
+            for j in range(down.count):
+                slot = pixel[down.position[j]] - turn
+                scratch.tap[j] = origin + (slot if slot >= 0 else slot + ring.rows) * row_step
+            pass_bin(scratch.tap, &down, &across, x.pixels + x.pixel_start[k], depth, bins, out.block)
+        else:
+            for v in range(depth):
+                bins[v * out.block] = lanes_zero()
+        phase_enter(PHASE_OTHER)
+        store_bins(&out, bins, scratch.chunk, call.order[k], task.channel, task.channels, 0, 1)
         if k + 1 == task.last or k + 1 - settled_to == SETTLED_ROIS:
             if overflow_noted():
                 settle_rois(call, &at, &pooled, settled_to, k + 1)
@@ -269,4 +309,4 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
     work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), bins, spare,
                  bins if call.out.chunked else 0)
-    return work.do(axis_forward_task, &call, sizeof(call), axis_forward_open, NULL)
+    return work.do(axis_forward_bin_task if work.bins and not call.direct else axis_forward_task, &call, sizeof(call), axis_forward_open, NULL)

@@ -386,6 +386,13 @@ ROICY_INLINE void lanes_store_pixel(lanes x, char *target, ptrdiff_t step, int c
             lanes_store_part(x, target, count, dtype);
         return;
     }
+    if (dtype == OWN) {
+        real copy[ROICY_LANE_COUNT];
+        memcpy(copy, &x, sizeof x);
+        for (int l = 0; l < count; l++, target += step)
+            memcpy(target, copy + l, sizeof(real));
+        return;
+    }
     for (int l = 0; l < count; l++)
         element_store(ROICY_LANE(x, l), target + l * step, dtype);
 }

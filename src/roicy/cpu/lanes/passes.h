@@ -36,7 +36,7 @@ ROICY_INLINE tap_list taps_of(const tap_lists *lists, ptrdiff_t i) {
  * from / to: the pixels that the i-th pixel is in the rows and in the target, NULL where they are neighbours.
  * add: to what the target holds. All but the pointers are constants where functions are given one. */
 typedef struct {
-    const lanes *const *row;
+    const char *const *row;
     const real *weight;
     const int32_t *from, *to;
     int depth, add;
@@ -47,6 +47,9 @@ ROICY_INLINE ptrdiff_t vector_of(const int32_t *pixels, const int depth, int v) 
     return pixels ? pixels[v / depth] * (ptrdiff_t)depth + v % depth : v;
 }
 
+/* Vectors that are summed at once, at the most: where weights come from memory, more share them. */
+enum { ROWS_AT_ONCE = ROICY_LANE_BYTES == 64 ? 16 : 8 };
+
 /* target[i] (+)= sum over taps j of weight[j] * row[j][i], for `width` vectors from i on, which are whole
  * pixels. `taps` and `width` are constants at every call below, so that the loops unroll and the weights stay
  * in registers too. */
@@ -54,8 +57,8 @@ ROICY_INLINE void rows_at(const row_sums how, const int taps, ptrdiff_t i, lanes
     const int32_t *const from = how.from ? how.from + i / how.depth : NULL;
     const int32_t *const to = how.to ? how.to + i / how.depth : NULL;
     const ptrdiff_t first = from ? 0 : i;
-    const lanes *source = how.row[0] + first;
-    lanes sum[8];
+    const lanes *source = (const lanes *)how.row[0] + first;
+    lanes sum[ROWS_AT_ONCE];
     target += to ? 0 : i;
     for (int v = 0; v < width; v++) {
         const lanes x = source[vector_of(from, how.depth, v)];
@@ -63,7 +66,7 @@ ROICY_INLINE void rows_at(const row_sums how, const int taps, ptrdiff_t i, lanes
                          : lanes_scale(how.weight[0], x);
     }
     for (int j = 1; j < taps; j++) {
-        source = how.row[j] + first;
+        source = (const lanes *)how.row[j] + first;
         for (int v = 0; v < width; v++)
             sum[v] = lanes_madd(how.weight[j], source[vector_of(from, how.depth, v)], sum[v]);
     }
@@ -71,8 +74,11 @@ ROICY_INLINE void rows_at(const row_sums how, const int taps, ptrdiff_t i, lanes
         target[vector_of(to, how.depth, v)] = sum[v];
 }
 
-ROICY_INLINE void rows_as(const row_sums how, const int taps, ptrdiff_t count, lanes *target) {
+ROICY_INLINE void rows_as(const row_sums how, const int taps, ptrdiff_t count, lanes *target,
+                          const int most) {
     ptrdiff_t i = 0;
+    for (; most > 8 && i + most <= count; i += most)
+        rows_at(how, taps, i, target, most);
     for (; i + 8 <= count; i += 8)
         rows_at(how, taps, i, target, 8);
     if (i == count)
@@ -92,16 +98,16 @@ ROICY_INLINE void rows_as(const row_sums how, const int taps, ptrdiff_t count, l
         rows_at(how, taps, i, target, 1);
 }
 
-ROICY_INLINE void rows_long_at(const lanes *const *row, const real *weight, int taps, ptrdiff_t at,
+ROICY_INLINE void rows_long_at(const char *const *row, const real *weight, int taps, ptrdiff_t at,
                                lanes *target, const int width) {
     lanes sum[8];
-    ROICY_LONG_SUM(sum, weight, taps, width, row[j][at + v]);
+    ROICY_LONG_SUM(sum, weight, taps, width, ((const lanes *)row[j])[at + v]);
     for (int v = 0; v < width; v++)
         target[v] = sum[v];
 }
 
 /* The same for more taps than a chain has terms, where pixels come from anywhere and go side by side. */
-ROICY_NOINLINE void rows_long(const lanes *const *row, const real *weight, int taps, const int32_t *from,
+ROICY_NOINLINE void rows_long(const char *const *row, const real *weight, int taps, const int32_t *from,
                               int depth, ptrdiff_t count, lanes *target) {
     ptrdiff_t i = 0;
     for (; !from && i + 8 <= count; i += 8)
@@ -114,44 +120,53 @@ ROICY_NOINLINE void rows_long(const lanes *const *row, const real *weight, int t
 ROICY_INLINE void rows_by_taps(const row_sums how, int taps, ptrdiff_t count, lanes *target) {
     switch (taps) {
     case 1:
-        rows_as(how, 1, count, target);
+        rows_as(how, 1, count, target, 8);
         break;
     case 2:
-        rows_as(how, 2, count, target);
+        rows_as(how, 2, count, target, 8);
         break;
     case 3:
-        rows_as(how, 3, count, target);
+        rows_as(how, 3, count, target, 8);
         break;
     case 4:
-        rows_as(how, 4, count, target);
+        rows_as(how, 4, count, target, 8);
         break;
     case 5:
-        rows_as(how, 5, count, target);
+        rows_as(how, 5, count, target, 8);
         break;
     default:
-        rows_as(how, taps, count, target);
+        rows_as(how, taps, count, target, ROWS_AT_ONCE);
     }
+}
+
+/* Where the rows of a bin's taps begin: at the first pixel in use where these are neighbours, else at pixel 0. */
+ROICY_INLINE const char *const *rows_of(const char *const *row, const tap_list *bin, const int32_t *column,
+                                        int depth, const char **tap) {
+    const ptrdiff_t first = column ? column[0] * (ptrdiff_t)depth * (ptrdiff_t)sizeof(lanes) : 0;
+    if (!column && bin->count && bin->position[bin->count - 1] - bin->position[0] == bin->count - 1)
+        return row + bin->position[0]; /* one after the other, as taps nearly always are */
+    for (int j = 0; j < bin->count; j++)
+        tap[j] = row[bin->position[j]] - first;
+    return tap;
 }
 
 /* `group` output rows before their columns, `count` vectors each, `depth` a pixel: the bins' rows of the
  * tile. `row` holds the rows in use, from the first pixel in use on; `column` the pixels, NULL where they are
  * neighbours; `tap` is scratch. */
 ROICY_NOINLINE void pass_rows(const char *const *row, int group, const tap_lists *bins, const int32_t *column,
-                              int depth, ptrdiff_t count, const lanes **tap, lanes *target) {
-    const ptrdiff_t first = column ? column[0] * (ptrdiff_t)depth * (ptrdiff_t)sizeof(lanes) : 0;
+                              int depth, ptrdiff_t count, const char **tap, lanes *target) {
     for (int r = 0; r < group; r++, target += count) {
         const tap_list bin = taps_of(bins, r);
         const int n = bin.count;
-        for (int j = 0; j < n; j++)
-            tap[j] = (const lanes *)(row[bin.position[j]] - first);
-        const row_sums neighbours = {tap, bin.weight, NULL, NULL, 1, 0};
-        const row_sums each = {tap, bin.weight, column, NULL, 1, 0};
-        const row_sums several = {tap, bin.weight, column, NULL, DEPTH, 0};
+        const char *const *const rows = rows_of(row, &bin, column, depth, tap);
+        const row_sums neighbours = {rows, bin.weight, NULL, NULL, 1, 0};
+        const row_sums each = {rows, bin.weight, column, NULL, 1, 0};
+        const row_sums several = {rows, bin.weight, column, NULL, DEPTH, 0};
         if (n == 0)
             for (ptrdiff_t i = 0; i < count; i++)
                 target[i] = lanes_zero();
         else if (n > PIECE)
-            rows_long(tap, bin.weight, n, column, depth, count, target);
+            rows_long(rows, bin.weight, n, column, depth, count, target);
         else if (!column)
             rows_by_taps(neighbours, n, count, target);
         else if (depth == 1)
@@ -160,16 +175,16 @@ ROICY_NOINLINE void pass_rows(const char *const *row, int group, const tap_lists
             rows_by_taps(several, n, count, target);
         else /* the last channels: pixel by pixel */
             for (ptrdiff_t i = 0, at = 0; i < count; i += depth) {
-                const ptrdiff_t step = (column[i / depth] - at) * (ptrdiff_t)depth;
+                const ptrdiff_t step = (column[i / depth] - at) * (ptrdiff_t)depth * (ptrdiff_t)sizeof(lanes);
                 for (int j = 0; j < n; j++)
                     tap[j] += step;
-                rows_as(neighbours, n, depth, target + i);
+                rows_as(neighbours, n, depth, target + i, 8);
                 at = column[i / depth];
             }
     }
 }
 
-ROICY_NOINLINE void rows_long_back(const lanes *const *row, const real *weight, int taps,
+ROICY_NOINLINE void rows_long_back(const char *const *row, const real *weight, int taps,
                                    const int32_t *column, int count, lanes *target) {
     int i = 0;
     for (; !column && i + 8 <= count; i += 8) {
@@ -189,16 +204,16 @@ ROICY_NOINLINE void rows_long_back(const lanes *const *row, const real *weight, 
 /* The way back: one row of the tile receives the blended rows of the bins that touch it, `stride` vectors
  * apart; `target` is the first pixel in use there. */
 ROICY_NOINLINE void pass_rows_back(const lanes *blended, ptrdiff_t stride, const tap_list *bins,
-                                   const int32_t *column, int count, const lanes **tap, lanes *target) {
+                                   const int32_t *column, int count, const char **tap, lanes *target) {
     const int n = bins->count;
     for (int j = 0; j < n; j++)
-        tap[j] = blended + bins->position[j] * stride;
+        tap[j] = (const char *)(blended + bins->position[j] * stride);
     const row_sums neighbours = {tap, bins->weight, NULL, NULL, 1, 1};
     const row_sums each = {tap, bins->weight, NULL, column, 1, 1};
     if (n > PIECE)
         rows_long_back(tap, bins->weight, n, column, count, target);
     else if (column)
-        rows_as(each, n, count, target - column[0]);
+        rows_as(each, n, count, target - column[0], 8);
     else
         rows_by_taps(neighbours, n, count, target);
 }
@@ -214,7 +229,7 @@ ROICY_INLINE void rows_and_dots_as(const row_sums how, int taps, ptrdiff_t i, co
         sum[v] = lanes_zero();
     }
     for (int j = 0; j < taps; j++) {
-        const lanes *source = how.row[j] + (how.from ? 0 : i);
+        const lanes *source = (const lanes *)how.row[j] + (how.from ? 0 : i);
         lanes even = lanes_zero(), odd = lanes_zero();
         for (int v = 0; v < width; v++) {
             lanes x = source[how.from ? how.from[i + v] : v];
@@ -261,16 +276,14 @@ ROICY_NOINLINE void rows_and_dots_long(const row_sums how, int taps, int count, 
 
 /* `dots` has room for three times the rows. */
 ROICY_NOINLINE void pass_rows_and_dots(const char *const *row, const tap_list *bin, const int32_t *column,
-                                       int count, const lanes *other, const lanes **tap, lanes *target,
+                                       int count, const lanes *other, const char **tap, lanes *target,
                                        lanes *dots) {
-    const ptrdiff_t first = column ? column[0] * (ptrdiff_t)sizeof(lanes) : 0;
     const int n = bin->count;
-    for (int j = 0; j < n; j++) {
-        tap[j] = (const lanes *)(row[bin->position[j]] - first);
+    const char *const *const rows = rows_of(row, bin, column, 1, tap);
+    const row_sums neighbours = {rows, bin->weight, NULL, NULL, 1, 0};
+    const row_sums each = {rows, bin->weight, column, NULL, 1, 0};
+    for (int j = 0; j < n; j++)
         dots[j] = lanes_zero();
-    }
-    const row_sums neighbours = {tap, bin->weight, NULL, NULL, 1, 0};
-    const row_sums each = {tap, bin->weight, column, NULL, 1, 0};
     if (n == 0)
         for (int i = 0; i < count; i++)
             target[i] = lanes_zero();
@@ -386,23 +399,93 @@ ROICY_NOINLINE void pass_columns(const lane_rows *blended, int group, const tap_
     }
 }
 
-/* Both passes of a single bin, with nothing kept between: target[v] for every vector v of a pixel, `block` vectors
- * apart. `row` is as in pass_rows; tap i of the columns is pixel number position[i] - first of those in use. */
-ROICY_NOINLINE void pass_bin(const char *const *row, const tap_list *rows, const tap_list *columns,
-                             const int32_t *pixel, int first, int depth, lanes *target, ptrdiff_t block) {
+ROICY_INLINE lanes bin_line(const char *const *row, const real *down, const int rows, ptrdiff_t at) {
+    lanes line = lanes_scale(down[0], lanes_load_own(row[0] + at));
+    for (int j = 1; j < rows; j++)
+        line = lanes_madd(down[j], lanes_load_own(row[j] + at), line);
+    return line;
+}
+
+/* Both passes of a bin for `width` vectors of a pixel, a line of its rows after the other. */
+ROICY_INLINE void bin_as(const char *const *row, const real *down, const int rows, const tap_list along,
+                         const int32_t *pixel, ptrdiff_t step, lanes *target, ptrdiff_t block,
+                         const int width) {
+    const ptrdiff_t size = sizeof(lanes);
+    lanes sum[2];
+    ptrdiff_t at = pixel[along.position[0]] * step;
+    for (int v = 0; v < width; v++)
+        sum[v] = lanes_scale(along.weight[0], bin_line(row, down, rows, at + v * size));
+    for (int i = 1; i < along.count; i++) {
+        at = pixel[along.position[i]] * step;
+        for (int v = 0; v < width; v++)
+            sum[v] = lanes_madd(along.weight[i], bin_line(row, down, rows, at + v * size), sum[v]);
+    }
+    for (int v = 0; v < width; v++)
+        target[v * block] = sum[v];
+}
+
+ROICY_INLINE void bin_by_rows(const char *const *row, const real *down, int rows, const tap_list along,
+                              const int32_t *pixel, ptrdiff_t step, lanes *target, ptrdiff_t block,
+                              const int width) {
+    switch (rows) {
+    case 1:
+        bin_as(row, down, 1, along, pixel, step, target, block, width);
+        break;
+    case 2:
+        bin_as(row, down, 2, along, pixel, step, target, block, width);
+        break;
+    case 3:
+        bin_as(row, down, 3, along, pixel, step, target, block, width);
+        break;
+    case 4:
+        bin_as(row, down, 4, along, pixel, step, target, block, width);
+        break;
+    default:
+        bin_as(row, down, rows, along, pixel, step, target, block, width);
+    }
+}
+
+ROICY_INLINE lanes bin_line_long(const char *const *row, const real *down, int rows, ptrdiff_t at) {
+    lanes line;
+    if (rows <= PIECE)
+        return bin_line(row, down, rows, at);
+    ROICY_LONG_SUM(&line, down, rows, 1, lanes_load_own(row[j] + at + v));
+    return line;
+}
+
+/* The same for more rows or columns than a chain has terms. */
+ROICY_NOINLINE void bin_long(const char *const *row, const tap_list down, const tap_list along,
+                             const int32_t *pixel, ptrdiff_t step, lanes *target) {
+    if (along.count <= PIECE) {
+        *target = lanes_scale(along.weight[0],
+                              bin_line_long(row, down.weight, down.count, pixel[along.position[0]] * step));
+        for (int i = 1; i < along.count; i++)
+            *target = lanes_madd(along.weight[i],
+                                 bin_line_long(row, down.weight, down.count, pixel[along.position[i]] * step),
+                                 *target);
+        return;
+    }
+    ROICY_LONG_SUM(target, along.weight, along.count, 1,
+                   bin_line_long(row, down.weight, down.count, pixel[along.position[j]] * step + v));
+}
+
+/* Both passes of a single bin that has pixels: target[v] for every vector v of a pixel, `block` vectors apart. Row j
+ * of the bin has pixel 0 at row[j], which is scratch; tap i of the columns is pixel[position[i]]. */
+ROICY_NOINLINE void pass_bin(const char **row, const tap_list *rows, const tap_list *columns,
+                             const int32_t *pixel, int depth, lanes *target, ptrdiff_t block) {
     const tap_list down = *rows, along = *columns;
-    for (int v = 0; v < depth; v++) {
-        lanes sum = lanes_zero();
-        for (int i = 0; i < along.count; i++) {
-            const ptrdiff_t at = (pixel[along.position[i] - first] - pixel[0]) * (ptrdiff_t)depth + v;
-            lanes line = lanes_zero();
-            for (int j = 0; j < down.count; j++) {
-                const lanes x = ((const lanes *)row[down.position[j]])[at];
-                line = j ? lanes_madd(down.weight[j], x, line) : lanes_scale(down.weight[0], x);
-            }
-            sum = i ? lanes_madd(along.weight[i], line, sum) : lanes_scale(along.weight[0], line);
-        }
-        target[v * block] = sum;
+    const ptrdiff_t step = depth * (ptrdiff_t)sizeof(lanes);
+    const int together = down.count <= PIECE && along.count <= PIECE ? 2 : 1;
+    for (int v = 0, width; v < depth; v += width, target += width * block) {
+        width = v + together <= depth ? together : 1;
+        if (down.count > PIECE || along.count > PIECE)
+            bin_long(row, down, along, pixel, step, target);
+        else if (width == 2)
+            bin_by_rows(row, down.weight, down.count, along, pixel, step, target, block, 2);
+        else
+            bin_by_rows(row, down.weight, down.count, along, pixel, step, target, block, 1);
+        for (int j = 0; v + width < depth && j < down.count; j++)
+            row[j] += width * sizeof(lanes);
     }
 }
 

@@ -24,13 +24,13 @@ cdef extern from "passes.h" nogil:
     tap_list taps_of(const tap_lists* lists, ptrdiff_t i) noexcept
 
     void pass_rows(const char* const* row, int group, const tap_lists* bins, const int32_t* column, int depth,
-                   ptrdiff_t count, const lanes** tap, lanes* target) noexcept
+                   ptrdiff_t count, const char** tap, lanes* target) noexcept
     void pass_rows_back(const lanes* blended, ptrdiff_t stride, const tap_list* bins, const int32_t* column, int count,
-                        const lanes** tap, lanes* target) noexcept
+                        const char** tap, lanes* target) noexcept
     void pass_rows_and_dots(const char* const* row, const tap_list* bin, const int32_t* column, int count,
-                            const lanes* other, const lanes** tap, lanes* target, lanes* dots) noexcept
-    void pass_bin(const char** row, const tap_list* rows, const tap_list* columns, const int32_t* pixel, int first,
-                  int depth, lanes* target, ptrdiff_t block) noexcept
+                            const lanes* other, const char** tap, lanes* target, lanes* dots) noexcept
+    void pass_bin(const char** row, const tap_list* rows, const tap_list* columns, const int32_t* pixel, int depth,
+                  lanes* target, ptrdiff_t block) noexcept
     void pass_columns(const lane_rows* blended, int group, const tap_lists* bins, int count, lanes* target,
                       ptrdiff_t block) noexcept
 

@@ -67,13 +67,14 @@ cdef extern from "geometry/cpu.h" nogil:
     Taps taps_into(Lists lists)
     void add_taps(bint single, Side side, Stretch stretch, int p, Sampling sampling, Taps* taps)
     void put_rest(Taps* taps)
+    bint is_range(int rule)
     bint plain_within(bint single, Side side)
-    Reach plain_reach(bint single, Side side)
-    int plain_taps(bint single, Side side, PlainTaps taps)
+    Reach plain_reach(bint single, Side side, int rule)
+    int plain_taps(bint single, Side side, int rule, PlainTaps taps)
 
 
 cdef inline bint is_plain(Side side, Filling* f) noexcept nogil:
-    return f.plain and (f.sampling.rule == ALIGN or plain_within(f.single, side))
+    return f.plain and (f.sampling.rule != HALF_PIXEL or plain_within(f.single, side))
 
 
 cdef Reach reach_of(Side side, Filling* f) noexcept nogil:
@@ -81,7 +82,7 @@ cdef Reach reach_of(Side side, Filling* f) noexcept nogil:
     cdef Stretch stretch
     cdef int p
     if is_plain(side, f):
-        reach = plain_reach(f.single, side)
+        reach = plain_reach(f.single, side, f.sampling.rule)
         if reach.room:
             return reach
     for p in range(side.bins):
@@ -116,7 +117,7 @@ cdef bint fill_plain(Axis* axis, int64_t k, Side side, Filling* f) noexcept nogi
     cdef int p
     for p in range(axis.bins if axis.outside != NULL else 0):
         put(axis.outside, f.double_, row + p, 0)
-    axis.pixel_count[k] = plain_taps(f.single, side, PlainTaps(
+    axis.pixel_count[k] = plain_taps(f.single, side, f.sampling.rule, PlainTaps(
         at=start, start=axis.tap_start + row, count=axis.tap_count + row, position=axis.tap_position,
         pixel=axis.pixels + start, weight=axis.tap_weight, doubles=f.double_))
     return axis.pixel_count[k] >= 0
@@ -289,7 +290,8 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
         order=NULL, y=&table.y, x=&table.x, rois=count, height=table.map_height, width=table.map_width,
         by_first_row=purpose == "backward", double_=table.double,
         plain=(purpose != "backward_rois"
-               and (sampling.rule == ALIGN or sampling.rule == HALF_PIXEL and not sampling.nearest)),
+               and (sampling.rule == ALIGN or is_range(sampling.rule)
+                    or sampling.rule == HALF_PIXEL and not sampling.nearest)),
         keys=keys, length=1, mark=NULL,
     )
     run_pieces(note_keys, &filling, pieces, threads)
