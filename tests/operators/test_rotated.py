@@ -295,6 +295,26 @@ def test_few_channels_go_where_they_belong(channels, layout, out_order, sampling
     np.testing.assert_allclose(out, wanted.transpose(axes), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.cpu_only(reason="a device has one way for all layouts")
+@pytest.mark.parametrize("shape", [(90, 140), (300, 11), (12, 200)])
+def test_planes_of_bytes_pool_what_pixels_do(shape):
+    """To the bit, in boxes of any size and angle, wherever they lie."""
+    rng = np.random.default_rng(0)
+    height, width = shape
+    image = rng.integers(0, 256, (1, *shape, 3), dtype=np.uint8)
+    planes = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+    boxes = rng.uniform([0, 0, 0, 1, 1, -180], [0, width, height, 60, 25, 180], (150, 6))
+    boxes[::3, 5] = rng.choice([0, 90, 180, -90, 1e-4, 89.999, 0.3], 50)
+    boxes[::4, 3:5] = 0.5 + boxes[::4, 3:5] * 0.1
+    boxes[1::4, 1:3] = np.array([width, height]) / 2
+    for size in ((40, 50), (9, 33)):
+        found, wanted = (
+            roicy.roi_align_rotated(features, boxes.astype(np.float32), size, sampling_ratio=1, layout=layout)
+            for features, layout in ((planes, "NCHW"), (image, "NHWC"))
+        )
+        assert_same_bits(found, np.ascontiguousarray(wanted.transpose(0, 3, 1, 2)))
+
+
 @pytest.mark.parametrize(
     "channels, layout", [(1, "NHWC"), (3, "NHWC"), (4, "NHWC"), (3, "NCHW"), (2, "NCHW")]
 )

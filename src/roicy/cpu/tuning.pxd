@@ -109,6 +109,9 @@ cdef enum:
     CROP_CHUNK_BYTES = 1 << 13
     # Output rows from the one in work to the one whose rows are fetched, in crops.
     CROP_ROWS_AHEAD = 4
+    # Bytes of a rotated box's part of the map up to which the pixels that it reads are joined from planes; of the
+    # memory for the part, these alone are touched.
+    JOINED_BYTES = 1 << 22
     # Planes whose gradient is summed together in place (range_backward): more share a look at the RoI's list, fewer
     # fit the cache; pool_7x7 has 512 planes of 38 x 63, of 9.6 kB each.
     PLANES_TOGETHER = 4

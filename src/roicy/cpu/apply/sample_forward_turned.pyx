@@ -4,6 +4,8 @@ One task is some RoIs of an image::
 
     row p of the bins ──▶ where its samples lie, lanes along the row ──▶ sums [bin][channel] ──▶ output
 
+Of three planes of bytes, the pixels that a box reads are laid side by side before.
+
 The positions, and so the decisions, are those of the lists (sample_taps), rounding by rounding.
 """
 
@@ -16,11 +18,12 @@ cimport numpy as cnp
 
 from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, overflow_store
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
-from roicy.cpu.lanes.lanes cimport LANES, element_load
+from roicy.cpu.lanes.lanes cimport LANES, UINT8, element_load
 from roicy.cpu.lanes.turned cimport (
     QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, turned_bytes, turned_bytes_ahead, turned_bytes_can,
-    turned_bytes_clear, turned_bytes_describe, turned_bytes_row, turned_first, turned_inside, turned_line, turned_map,
-    turned_places, turned_row, turned_samples, turned_step, turned_store, turned_sum, turned_where,
+    turned_bytes_clear, turned_bytes_describe, turned_bytes_row, turned_corners, turned_first, turned_inside,
+    turned_join, turned_joins, turned_line, turned_map, turned_patch, turned_patch_bytes, turned_places, turned_row,
+    turned_samples, turned_step, turned_store, turned_sum, turned_where, turned_x, turned_y,
 )
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work, parts_of
@@ -30,7 +33,7 @@ from roicy.cpu.tables.rotated cimport (
 )
 from roicy.cpu.tables.sample cimport SampleTable
 from roicy.cpu.tables.samples cimport Span, position_at_f
-from roicy.cpu.tuning cimport CROP_ROWS_AHEAD, SAMPLE_FORWARD_SERIAL_WORK
+from roicy.cpu.tuning cimport CROP_ROWS_AHEAD, JOINED_BYTES, SAMPLE_FORWARD_SERIAL_WORK
 
 
 cdef struct SampleForwardTurnedCall:
@@ -42,6 +45,7 @@ cdef struct SampleForwardTurnedCall:
     ptrdiff_t begin         # of which the features begin so many bytes behind the first pixel
     int ratio               # samples of a bin along an axis
     size_t room             # items of a row, with some behind it
+    size_t patch            # bytes of joined pixels; 0: none are
 
 
 cdef inline float along_row(const RotatedBox* box, int p, int i) noexcept nogil:
@@ -53,6 +57,21 @@ cdef inline float along_row(const RotatedBox* box, int p, int i) noexcept nogil:
 cdef inline float along_column(const RotatedBox* box, int q, int i) noexcept nogil:
     cdef Span span = Span(count=box.count_x, first=0, last=0, mirrored=False)
     return position_at_f(column_base_f(box, q), <float> box.bin_x, span, i)
+
+
+cdef inline turned_corners corners_of(SampleForwardTurnedCall* call, const RotatedBox* box,
+                                      turned_line line) noexcept nogil:
+    # Of the samples of a box: one to each bin.
+    cdef turned_corners corners
+    cdef Point turned
+    cdef int number, row, column
+    for number in range(4):
+        row = <int> call.out.rows - 1 if number >= 2 else 0
+        column = <int> call.out.columns - 1 if number == 1 or number == 2 else 0
+        turned = row_turned_f(box, along_row(box, row, 0))
+        line.y, line.x = <float> turned.y, <float> turned.x
+        corners.y[number], corners.x[number] = turned_y(&line, column), turned_x(&line, column)
+    return corners
 
 
 cdef inline ptrdiff_t rows_ahead(const RotatedBox* box, int p, Point turned, const turned_map* map) noexcept nogil:
@@ -69,7 +88,9 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
     cdef float* sums = <float*> scratch.bins
     cdef float* columns = <float*> scratch.blended
     cdef float share = 1 / <float> (call.ratio * call.ratio)
-    cdef turned_map pixels
+    cdef turned_map whole, pixels
+    cdef turned_corners corners
+    cdef turned_patch patch
     cdef turned_samples samples
     cdef turned_line line
     cdef turned_row to
@@ -84,14 +105,15 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
     samples.right, samples.down = samples.offset + call.room, samples.offset + 2 * call.room
     for j in range(4):
         samples.weight[j] = <float*> samples.offset + (3 + j) * call.room
-    pixels.source = block_at(view, task.image, 0) - call.begin
-    pixels.row, pixels.column, pixels.channel = view.row, view.column, view.channel
-    pixels.height, pixels.width = call.height, call.width
-    pixels.channels, pixels.dtype = <int> view.channels, view.dtype
+    whole.source = block_at(view, task.image, 0) - call.begin
+    whole.row, whole.column, whole.channel = view.row, view.column, view.channel
+    whole.height, whole.width = call.height, call.width
+    whole.channels, whole.dtype = <int> view.channels, view.dtype
     to.column, to.channel, to.channels, to.dtype = out.column, out.channel, <int> out.channels, out.dtype
     step = turned_step(&to) if call.ratio == 1 else QUAD
     turned_bytes_describe(&bytes_, to.channels, sums + QUAD * call.room, call.room)
     where.projected = NULL
+    patch.memory, patch.room = scratch.chunk, call.patch
     for k in range(task.first, task.last):
         box = call.box + k
         to.data = block_at(out, call.order[k], 0)
@@ -101,6 +123,7 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
                 turned_store(sums, step, out.columns, &to)
                 to.data += out.row
             continue
+        pixels = whole
         vectors = call.ratio == 1 and view.row > 0 and turned_bytes_can(
             &pixels, view.limit - (pixels.source + call.begin) - reach_of_window(view, call.window + k)
             - (view.channels - 1) * view.channel)
@@ -112,6 +135,12 @@ cdef void sample_forward_turned_task(void* settled, Task* task, Scratch* scratch
                 columns[2 * i * call.room + q] = <float> turned.y
                 columns[(2 * i + 1) * call.room + q] = <float> turned.x
         line.cy, line.cx = <float> box.cy, <float> box.cx
+        if call.patch:
+            line.down, line.along = columns, columns + call.room
+            corners = corners_of(call, box, line)
+            if turned_joins(&whole, &corners, <double> out.rows * out.columns, &patch):
+                pixels = turned_join(&whole, &corners, &patch)
+                vectors = True
         for p in range(out.rows):
             if call.ratio > 1:
                 memset(sums, 0, out.columns * step * sizeof(float))
@@ -207,6 +236,24 @@ cdef inline double reach_of(View* view) noexcept:
     return reach_over(view, view.rows, view.columns)
 
 
+cdef size_t patch_of(SampleForwardTurnedCall* call, SampleTable table) noexcept nogil:
+    # Bytes for the pixels of the largest box of which they can be joined: of three planes of bytes, where all of the
+    # map is there, as some beside those of a box are read.
+    cdef size_t most = 0, bytes_
+    cdef View* view = &call.features
+    cdef int64_t k
+    if view.dtype != UINT8 or view.channels != 3 or view.column != 1:
+        return 0
+    if view.rows != table.map_height or view.columns != table.map_width:
+        return 0
+    for k in range(table.rois):
+        bytes_ = turned_patch_bytes(call.window[k].bottom - call.window[k].top,
+                                    call.window[k].right - call.window[k].left)
+        if most < bytes_ <= JOINED_BYTES:
+            most = bytes_
+    return most
+
+
 cdef void sample_forward_turned_open(RoiTable table, void* settled) noexcept nogil:
     write_invalid(table, &(<SampleForwardTurnedCall*> settled).out)
 
@@ -230,10 +277,11 @@ cdef int sample_forward_turned(SampleTable table, cnp.ndarray features, cnp.ndar
     call.begin = table.part.top * call.features.row + table.part.left * call.features.column
     call.ratio = ratio
     call.room = (<size_t> table.columns + LANES - 1) // LANES * LANES
+    call.patch = patch_of(&call, table) if ratio == 1 else 0
     if taps * call.features.channels < SAMPLE_FORWARD_SERIAL_WORK:
         threads = 1
     work.divide(table, 0, table.rois, 1, 1, max(parts_of(taps * QUAD), 1 if threads == 1 else 4 * threads), 0)
     work.provide(table, threads, 0, bytes_of(2 * ratio, call.room, sizeof(float)),
                  bytes_of(QUAD + TURNED_BYTES_FLOATS, call.room, sizeof(float)) + TURNED_BYTES_MORE * sizeof(float),
-                 bytes_of(7, call.room, sizeof(float)), 0)
+                 bytes_of(7, call.room, sizeof(float)), call.patch)
     return work.do(sample_forward_turned_task, &call, sizeof(call), sample_forward_turned_open, NULL)

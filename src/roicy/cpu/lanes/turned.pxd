@@ -96,3 +96,18 @@ cdef extern from "turned_bytes.h" nogil:
                           const turned_where* where, ptrdiff_t count, const turned_row* to) noexcept
     void turned_bytes_clear(const turned_bytes* of, const turned_samples* samples, ptrdiff_t begin,
                             ptrdiff_t end, int32_t offset) noexcept
+
+
+cdef extern from "turned_join.h" nogil:
+    ctypedef struct turned_corners:
+        float[4] y, x
+
+    ctypedef struct turned_patch:
+        char* memory
+        size_t room
+
+    float turned_y(const turned_line* line, ptrdiff_t i) noexcept
+    float turned_x(const turned_line* line, ptrdiff_t i) noexcept
+    size_t turned_patch_bytes(ptrdiff_t rows, ptrdiff_t columns) noexcept
+    bint turned_joins(const turned_map* map, const turned_corners* at, double samples, turned_patch* patch) noexcept
+    turned_map turned_join(const turned_map* map, const turned_corners* at, const turned_patch* patch) noexcept
