@@ -122,6 +122,14 @@ def test_a_release_tells_no_phases(capsys):
     assert "ROICY_BUILD=phases" in capsys.readouterr().out
 
 
+def test_phases_of_several_threads_are_an_error(capsys):
+    with pytest.raises(SystemExit) as ended:
+        _cli.main(["bench", "--phases", "--only", "one_box", "--threads", "2"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("roicy bench: argument --phases: ") and "--threads 2" in error
+
+
 @pytest.mark.skipif(os.environ.get("ROICY_BUILD") != "phases", reason="for ROICY_BUILD=phases")
 def test_kernels_tell_their_phases(monkeypatch):
     workload = next(iter(select(["pyramid_7x7_sr2"])))

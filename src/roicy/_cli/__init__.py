@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     bench = commands.add_parser("bench", help="time this installation on this machine")
-    bench.add_argument("--threads", type=_threads, default=1, metavar="N", help="threads [%(default)s]")
+    bench.add_argument("--threads", type=_threads, metavar="N", help="threads [1]")
     bench.add_argument("--rounds", type=_positive, default=7, metavar="N", help="timed rounds [%(default)s]")
     bench.add_argument("--only", type=_workloads, metavar="NAME[,NAME]", help="workloads to run [all]")
     bench.add_argument(
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="what parts of a call take, on one thread; needs a build that tells",
     )
-    bench.set_defaults(run=_bench)
+    bench.set_defaults(run=_bench, refuse=bench.error)
     return parser
 
 
@@ -145,6 +145,9 @@ def _bench(chosen: argparse.Namespace) -> int:
     from roicy._cli.phases import bench_phases
     from roicy._cli.workloads import select
 
+    threads = chosen.threads or 1
     if chosen.phases:
+        if threads > 1:
+            chosen.refuse(f"argument --phases: parts are told apart on one thread, got --threads {threads}")
         return bench_phases(chosen.only or select(None), chosen.rounds)
-    return bench(chosen.only or select(None), chosen.threads, chosen.rounds)
+    return bench(chosen.only or select(None), threads, chosen.rounds)

@@ -133,9 +133,6 @@ xp = np
 #: Nothing is left to do when a call returns.
 streams = None
 
-#: Terms of a sum that are added one to the other.
-DOT_TERMS = 256
-
 _level = selection.choose()
 
 
@@ -207,35 +204,22 @@ def put_rows(rows: Ndarray, out: Ndarray) -> None:
     out[:, :-columns] = 0
 
 
-def _row_dots(rows: Ndarray, others: Ndarray) -> Ndarray:
-    """Return the product of each row with the other, (rows, 1), in float64."""
-    # without a copy in float64, which would take longer than the sum; a long sum in pieces: rounding adds up
-    pieces = rows.shape[1] // DOT_TERMS
-    if pieces < 8:
-        return np.einsum("ij,ij->i", rows, others, dtype=np.float64)[:, None]
-    whole, shape = pieces * DOT_TERMS, (len(rows), pieces, DOT_TERMS)
-    split = rows[:, :whole].reshape(shape), others[:, :whole].reshape(shape)
-    rest = np.einsum("ij,ij->i", rows[:, whole:], others[:, whole:], dtype=np.float64)
-    return (np.einsum("ijk,ijk->ij", *split, dtype=np.float64).sum(axis=1) + rest)[:, None]
-
-
-@np.errstate(all="ignore")
 def unit_rows(rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:
     """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64."""
     # in which squares of float32 do not overflow
-    lengths = np.sqrt(_row_dots(rows, rows))
-    divisors = np.maximum(lengths, eps)
-    units = np.divide(rows, divisors, np.empty_like(rows), dtype=np.float64, casting="same_kind")
+    rows = np.ascontiguousarray(rows)
+    units, lengths = np.empty_like(rows), np.empty((len(rows), 1))
+    _kernels(rows.dtype.name).unit_rows(None, rows, lengths, eps, units, threads.for_call())
     return units, lengths
 
 
-@np.errstate(all="ignore")
 def unit_rows_backward(grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float) -> Ndarray:
     """Return the gradient with respect to the rows that were made `units`."""
-    # a unit only turns: what lies along it is taken away; a shorter row was divided by a constant
-    along = _row_dots(grad_units, units)
-    across = grad_units - np.where(lengths > eps, along, 0) * units
-    return (across / np.maximum(lengths, eps)).astype(units.dtype)
+    gradient = np.empty_like(units)
+    grad_units = np.ascontiguousarray(grad_units, units.dtype)
+    kernel = _kernels(units.dtype.name).unit_rows
+    kernel(grad_units, units, lengths, eps, gradient, threads.for_call())
+    return gradient
 
 
 def range_table(regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> RangeTable:

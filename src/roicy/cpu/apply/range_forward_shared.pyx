@@ -18,7 +18,7 @@ cimport numpy as cnp
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lanes, lanes_zero
-from roicy.cpu.lanes.planes cimport pass_max_of_lines, pass_max_of_plane, pass_max_of_strips
+from roicy.cpu.lanes.planes cimport pass_max_of_lines, pass_max_of_plane, pass_max_of_strips, row_runs
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.range cimport SharedRanges, Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
@@ -78,15 +78,11 @@ cdef inline void fill_lines(RangeForwardSharedCall* call, const SharedRanges* fo
     # One plane: the largest of each strip of rows, then of the strips of each range.
     cdef View* view = &call.features
     cdef int64_t columns = found.right - found.left
-    cdef int i
-    source += found.left * view.column
-    for i in range(found.strips):
-        if found.used[i]:
-            pass_max_of_plane(source + found.edge[i] * view.row, view.row, found.edge[i + 1] - found.edge[i], columns,
-                              view.limit, strips + i * call.room, view.dtype)
-    for i in range(found.ranges):
-        pass_max_of_strips(strips + found.first[i] * call.room, call.room, found.last[i] - found.first[i], columns,
-                           lines + i * call.room)
+    cdef row_runs of_rows = row_runs(first=&found.edge[0], last=&found.end[0], count=found.strips)
+    cdef row_runs of_strips = row_runs(first=&found.first[0], last=&found.last[0], count=found.ranges)
+    pass_max_of_plane(source + found.left * view.column, view.row, &of_rows, columns, view.limit, strips, call.room,
+                      view.dtype)
+    pass_max_of_strips(strips, found.strips, &of_strips, columns, lines, call.room)
 
 
 cdef void range_forward_shared_open(RoiTable table, void* settled) noexcept nogil:

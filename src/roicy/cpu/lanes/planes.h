@@ -5,25 +5,35 @@
 #include "blocks.h"
 #include "maxima.h"
 
-enum { PLANE_AHEAD = 16384 }; /* how many bytes ahead of the loads planes are fetched */
+enum { PLANE_AHEAD = 4096 }; /* how many bytes ahead of the loads planes are fetched */
+
+/* `width` vectors of each row. */
+ROICY_INLINE void max_rows_of_vectors(const char *source, ptrdiff_t step, int rows, lanes *target,
+                                      const int ahead, const int dtype, const int width) {
+    const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
+    lanes best[4];
+    for (int v = 0; v < width; v++)
+        best[v] = lanes_lowest();
+    for (int j = 0; j < rows; j++) {
+        const char *from = source + j * step;
+        if (ahead)
+            for (int b = 0; b < width * LANES * size; b += 64)
+                lanes_prefetch(from + ahead + b);
+        for (int v = 0; v < width; v++)
+            best[v] = lanes_greater(lanes_load(from + v * LANES * size, dtype), best[v]);
+    }
+    for (int v = 0; v < width; v++)
+        target[v] = best[v];
+}
 
 ROICY_INLINE void max_rows_of_plane(const char *source, ptrdiff_t step, int rows, ptrdiff_t count,
                                     const char *limit, lanes *target, const int ahead, const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
     ptrdiff_t i = 0;
-    for (; i + 4 * LANES <= count; i += 4 * LANES, target += 4) {
-        lanes best[4] = {lanes_lowest(), lanes_lowest(), lanes_lowest(), lanes_lowest()};
-        for (int j = 0; j < rows; j++) {
-            const char *from = source + j * step + i * size;
-            if (ahead)
-                for (int b = 0; b < 4 * LANES * size; b += 64)
-                    lanes_prefetch(from + ahead + b);
-            for (int v = 0; v < 4; v++)
-                best[v] = lanes_greater(lanes_load(from + v * LANES * size, dtype), best[v]);
-        }
-        for (int v = 0; v < 4; v++)
-            target[v] = best[v];
-    }
+    for (; i + 4 * LANES <= count; i += 4 * LANES, target += 4)
+        max_rows_of_vectors(source + i * size, step, rows, target, ahead, dtype, 4);
+    for (; i + 2 * LANES <= count; i += 2 * LANES, target += 2)
+        max_rows_of_vectors(source + i * size, step, rows, target, ahead, dtype, 2);
     for (; i < count; i += LANES, target++) {
         const int some = (int)(count - i < LANES ? count - i : LANES);
         lanes best = lanes_lowest();
@@ -38,18 +48,35 @@ ROICY_INLINE void max_rows_of_plane(const char *source, ptrdiff_t step, int rows
     }
 }
 
-/* target = the largest of `rows` rows, which begin `step` bytes apart and hold `count` elements each. The
- * last vector goes on with anything. Nothing is read from `limit` on. */
-ROICY_NOINLINE void pass_max_of_plane(const char *source, ptrdiff_t step, int rows, ptrdiff_t count,
-                                      const char *limit, lanes *target, int dtype){
-    ROICY_READ_AS(dtype, max_rows_of_plane, source, step, rows, count, limit, target, PLANE_AHEAD)}
+/* `count` runs of a plane's rows: the i-th one has the rows first[i] to last[i], if those are any. */
+typedef struct {
+    const int32_t *first, *last;
+    int count;
+} row_runs;
 
-/* The same for rows of vectors in the cache, `stride` apart. */
-ROICY_NOINLINE
-    void pass_max_of_strips(const lanes *source, ptrdiff_t stride, int rows, ptrdiff_t count, lanes *target) {
-    const ptrdiff_t step = stride * (ptrdiff_t)sizeof(lanes);
-    max_rows_of_plane((const char *)source, step, rows, count, (const char *)(source + rows * stride), target,
-                      0, OWN);
+ROICY_INLINE void max_runs_of_plane(const char *source, ptrdiff_t step, const row_runs *runs, ptrdiff_t count,
+                                    const char *limit, lanes *target, ptrdiff_t stride, const int ahead,
+                                    const int dtype) {
+    for (int i = 0; i < runs->count; i++) {
+        const int32_t first = runs->first[i], rows = runs->last[i] - first;
+        if (rows)
+            max_rows_of_plane(source + first * step, step, rows, count, limit, target + i * stride, ahead,
+                              dtype);
+    }
+}
+
+/* The largest of the rows of each run, which begin `step` bytes apart and hold `count` elements each, goes to
+ * target + i * stride. The last vector goes on with anything. Nothing is read from `limit` on. */
+ROICY_NOINLINE void pass_max_of_plane(const char *source, ptrdiff_t step, const row_runs *runs,
+                                      ptrdiff_t count, const char *limit, lanes *target, ptrdiff_t stride,
+                                      int dtype){
+    ROICY_READ_AS(dtype, max_runs_of_plane, source, step, runs, count, limit, target, stride, PLANE_AHEAD)}
+
+/* The same for rows of vectors in the cache, `stride` apart, of which there are `rows`. */
+ROICY_NOINLINE void pass_max_of_strips(const lanes *source, int rows, const row_runs *runs, ptrdiff_t count,
+                                       lanes *target, ptrdiff_t stride) {
+    max_runs_of_plane((const char *)source, stride * (ptrdiff_t)sizeof(lanes), runs, count,
+                      (const char *)(source + rows * stride), target, stride, 0, OWN);
 }
 
 /* The first `count` lanes, the lowest number in the others. */

@@ -20,7 +20,7 @@ cdef struct SharedRanges:
     # The ranges of rows that an image's bins have, each once, and the strips of rows that these are made of.
     int ranges, strips
     int32_t edge[2 * MOST_RANGES]       # rows where strips begin and end
-    bint used[2 * MOST_RANGES]          # strips that are part of a range
+    int32_t end[2 * MOST_RANGES]        # where each strip ends, if it is part of a range; else where it begins
     int32_t first[MOST_RANGES]          # strips of each range: [first, last)
     int32_t last[MOST_RANGES]
     int32_t left, right                 # columns of all bins

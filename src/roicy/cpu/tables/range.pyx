@@ -224,7 +224,7 @@ cdef bint find_shared_ranges(RangeTable table, int64_t image, SharedRanges* foun
         s = with_edge(found.edge, s, bottom[j])
     found.strips = max(0, s - 1)
     for s in range(found.strips):
-        found.used[s] = False
+        found.end[s] = found.edge[s]
     for j in range(found.ranges):
         found.first[j] = found.last[j] = 0
         while found.edge[found.first[j]] < top[j]:
@@ -232,7 +232,7 @@ cdef bint find_shared_ranges(RangeTable table, int64_t image, SharedRanges* foun
         while found.edge[found.last[j]] < bottom[j]:
             found.last[j] += 1
         for s in range(found.first[j], found.last[j]):
-            found.used[s] = True
+            found.end[s] = found.edge[s + 1]
     return True
 
 
@@ -254,8 +254,7 @@ cdef double work_of_ranges(RangeTable table, int64_t image, const SharedRanges* 
     cdef int64_t k, bin
     cdef int j
     for j in range(found.strips):
-        if found.used[j]:
-            strips += found.edge[j + 1] - found.edge[j]
+        strips += found.end[j] - found.edge[j]
     for j in range(found.ranges):
         strips += found.last[j] - found.first[j]
     for k in range(table.image_start[image], table.image_start[image + 1]):
