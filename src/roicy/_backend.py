@@ -80,12 +80,12 @@ def adopt_single(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
 
 
 def _adopt(arrays: dict[str, Any]) -> tuple[Backend, *tuple[Any, ...]]:
-    given = [array for name, array in arrays.items() if array is not None or name not in _OPTIONAL]
-    if given and all(map(_is_plain_cupy, given)):
+    found = list(_each(arrays))
+    if found and all(_is_plain_cupy(array) for _, array in found):
         from roicy import cuda  # an array on a GPU has arrived
 
         own = cuda.kernels()
-        own.check_arrays((name, array) for name, array in arrays.items() if array is not None)
+        own.check_arrays(found)
         return own, *arrays.values()
     arrays = {name: _made_of_lists(name, value) for name, value in arrays.items()}
     found = list(_each(arrays))

@@ -463,10 +463,11 @@ class RMACPlan(Generic[Array]):
         device = kernels, getattr(getattr(features, "device", None), "id", None)  # CuPy's cannot be hashed
         plan = self._plans.get(device)
         if plan is None:
-            (n, r, _), xp = self._counts, kernels.xp
-            boxes = xp.asarray(np.tile(self._regions, (n, 1)))
-            given = Given(boxes, xp.asarray(np.repeat(np.arange(n), r)), self._layout, "nan")
-            plan = Plan(LARGEST_PIXEL, kernels, given, self._input_shape, (1, 1), (1.0, "round"))
+            n, r, _ = self._counts
+            rows = np.column_stack([np.repeat(np.arange(n), r), np.tile(self._regions, (n, 1))])
+            given = Given(kernels.xp.asarray(rows), None, self._layout, "nan")
+            shape, options = self._input_shape, (1.0, "round")
+            plan = Plan(LARGEST_PIXEL, kernels, given, shape, (1, 1), options, lent=True)  # of its own boxes
             if self._kept:
                 plan._keep()
             self._plans[device] = plan

@@ -23,6 +23,10 @@ CALLS = {
     "roi_align, maximum": (lambda: roicy.roi_align(FEATURES, ROIS, 7, mode="max"), 26),
     "plan": (lambda: PLAN(FEATURES), 11),
     "roi_pool": (lambda: roicy.roi_pool(FEATURES, ROIS, 7), 26),
+    "roi_pool, into two": (
+        lambda: roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=True, out=(POOLED.copy(), ARGMAX.copy())),
+        40,
+    ),
     "roi_align_rotated": (lambda: roicy.roi_align_rotated(FEATURES, TURNED, 7), 25),
     "deform_roi_pool": (lambda: roicy.deform_roi_pool(FEATURES, ROIS, OFFSETS, 7), 30),
     "ps_roi_align": (lambda: roicy.ps_roi_align(FEATURES, ROIS, 2), 23),
@@ -146,3 +150,6 @@ def test_plain_arrays():
     for other in (None, FEATURES.view(Own), FEATURES.astype(">f4"), [1.0], np.float32(1)):
         assert not are_plain(names, optional, other, FEATURES)
         assert other is None or not are_plain(names, optional, FEATURES, other)
+        assert not are_plain(names, optional, FEATURES, (FEATURES, other))
+        assert not are_plain(names, optional, (FEATURES, ARGMAX), other)
+    assert are_plain(names, optional, FEATURES, (FEATURES, ARGMAX))

@@ -9,16 +9,25 @@ cnp.import_array()
 
 
 def are_plain(tuple names, frozenset optional, *arrays):
-    """Return whether arrays are NumPy's own in native byte order, or None where their names are optional."""
+    """Return whether arrays are NumPy's own in native byte order, or None where their names are optional.
+
+    ``out`` may be a tuple of such arrays.
+    """
     cdef Py_ssize_t i = 0
     for array in arrays:
-        if cnp.PyArray_CheckExact(array):
-            if not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> array):
+        if not is_plain(array):
+            if type(array) is tuple and names[i] == "out":
+                for one in <tuple> array:
+                    if not is_plain(one):
+                        return False
+            elif array is not None or names[i] not in optional:
                 return False
-        elif array is not None or names[i] not in optional:
-            return False
         i += 1
     return True
+
+
+cdef inline bint is_plain(array) noexcept:
+    return cnp.PyArray_CheckExact(array) and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> array)
 
 
 cdef class Known:

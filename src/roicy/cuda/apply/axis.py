@@ -97,21 +97,8 @@ class AxisKernels(Device):
             arguments = *arguments, np.int32(channels)
             self.launch(source, source, options + COUNT[packed], blocks, threads, arguments)
             return
-        constants = CONSTANTS["axis_forward"]
-        columns_at_once = 1 if apart else min(columns, WARP)
-        most_rows = 1 if apart else -(-rows // -(-rows // constants["ROWS"]))
-        tasks = table.rois * -(-columns // columns_at_once)
-        # few RoIs are divided further: a sum is the same, whichever warp makes it
-        group = constants["GROUP"]
-        if -(-channels // group) * tasks * -(-rows // most_rows) < FEW_WARPS:
-            group //= 2
-        tasks *= -(-channels // group)
-        rows_at_once = min(most_rows, 1 + tasks * rows // BUSY_WARPS)
-        blocks = -(-tasks * -(-rows // rows_at_once) // constants["WARPS"])
-        division = DIVISION(
-            apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once
-        )
-        threads = WARP * constants["WARPS"]
+        blocks, division = _division(table.rois, channels, rows, columns, apart)
+        threads = WARP * CONSTANTS["axis_forward"]["WARPS"]
         self.launch("axis_forward", "axis_forward", options, blocks, threads, (*arguments, division))
 
     def _finish(self, table: AxisTable, features: Ndarray, out: Ndarray, numbers: Ndarray | None) -> None:
@@ -169,12 +156,8 @@ class AxisKernels(Device):
         features, apart, _ = by_bins(features, grad_output)
         channels, across = features.shape[1], channels_last(features)
         source, constants = "axis_backward_rois", CONSTANTS["axis_backward_rois"]
-        rows, columns = table.output_size
         # the parts of a sum, the same on any device and for any boxes
-        group = max(constants["ACROSS" if across else "GROUP"], -(-channels // constants["GROUPS"]))
-        groups, columns_at_once = -(-channels // group), min(columns, WARP)
-        rows_at_once = 1 if apart else -(-rows // -(-rows // constants["ROWS"]))
-        parts = -(-rows // rows_at_once) * -(-columns // columns_at_once)
+        groups, parts, division = _parts(channels, *table.output_size, apart, across)
         several = groups * parts > 1
         partial = self.xp.empty((groups, table.rois, parts, 4)) if several else grad_boxes
         slopes = SLOPES(
@@ -183,15 +166,44 @@ class AxisKernels(Device):
             partial=partial,
             across=across,
         )
-        division = DIVISION(
-            apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once
-        )
         arguments: Arguments = (*view(grad_output), *view(features), table.packed, division, slopes)
         blocks, threads = -(-groups * table.rois * parts // constants["WARPS"]), constants["THREADS"]
         self.launch(source, source, options, blocks, WARP * constants["WARPS"], arguments)
         if several:
             arguments = partial, np.int64(table.rois), np.int32(groups), np.int32(parts), grad_boxes
             self.launch(source, "add_parts", options, -(-4 * table.rois // threads), threads, arguments)
+
+
+@functools.lru_cache(64)
+def _division(rois: int, channels: int, rows: int, columns: int, apart: int) -> tuple[int, Struct]:
+    # how averages are divided among warps: how many blocks these make, and a struct Division
+    constants = CONSTANTS["axis_forward"]
+    columns_at_once = 1 if apart else min(columns, WARP)
+    most_rows = 1 if apart else -(-rows // -(-rows // constants["ROWS"]))
+    tasks = rois * -(-columns // columns_at_once)
+    # few RoIs are divided further: a sum is the same, whichever warp makes it
+    group = constants["GROUP"]
+    if -(-channels // group) * tasks * -(-rows // most_rows) < FEW_WARPS:
+        group //= 2
+    tasks *= -(-channels // group)
+    rows_at_once = min(most_rows, 1 + tasks * rows // BUSY_WARPS)
+    blocks = -(-tasks * -(-rows // rows_at_once) // constants["WARPS"])
+    return blocks, DIVISION(
+        apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once
+    )
+
+
+@functools.lru_cache(64)
+def _parts(channels: int, rows: int, columns: int, apart: int, across: bool) -> tuple[int, int, Struct]:
+    # how sums over bins and channels are divided: groups of channels, parts of the bins, a struct Division
+    constants = CONSTANTS["axis_backward_rois"]
+    group = max(constants["ACROSS" if across else "GROUP"], -(-channels // constants["GROUPS"]))
+    columns_at_once = min(columns, WARP)
+    rows_at_once = 1 if apart else -(-rows // -(-rows // constants["ROWS"]))
+    division = DIVISION(
+        apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once
+    )
+    return -(-channels // group), -(-rows // rows_at_once) * -(-columns // columns_at_once), division
 
 
 @functools.lru_cache(64)

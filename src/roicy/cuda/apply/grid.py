@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from roicy._types import Accumulate, ArgmaxError, Ndarray, Regions, Sampling
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import TARGET, Owned, chunk_of
 from roicy.cuda.device import Device
-from roicy.cuda.structs import POINTER, Layout, view
+from roicy.cuda.structs import POINTER, Layout, Struct, view
 from roicy.cuda.tables.grid import GridTable
 from roicy.cuda.tuning import CONSTANTS
 
@@ -54,21 +56,8 @@ class GridKernels(Device):
         channels = features.shape[1]
         rows, columns = tables.output_size
         arrays = (features, out) if argmax is None else (features, out, argmax)
-        chunk = chunk_of(channels, tables.rois)
-        run_y, run_x = min(rows, _RUN), min(columns, _RUN)
-        runs = -(-rows // run_y) * -(-columns // run_x)
-        tasks = -(-channels // chunk) * tables.rois * runs
-        division = DIVISION(
-            tasks=tasks,
-            channels=channels,
-            chunk=chunk,
-            run_y=run_y,
-            run_x=run_x,
-            by_channel=channels_closer(features),
-            with_argmax=argmax is not None,
-            by_corner=rule == "onnx",
-            group=0 if channels_closer(features) else _group(run_y, run_x),
-        )
+        how = channels_closer(features), argmax is not None, rule == "onnx"
+        tasks, division = _division(tables.rois, channels, rows, columns, *how)
         arguments = (
             *view(features),
             *view(out),
@@ -133,6 +122,27 @@ class GridKernels(Device):
         image, total = (tables.memory.parts[name] for name in ("image", "total"))
         survey(self, argmax, "survey_of_samples", image, total, wrong)
         return first_wrong(self, argmax, wrong, total=total)
+
+
+@functools.lru_cache(64)
+def _division(
+    rois: int, channels: int, rows: int, columns: int, by_channel: bool, with_argmax: bool, by_corner: bool
+) -> tuple[int, Struct]:
+    # how maxima are divided among blocks: tasks, and a struct Division
+    chunk = chunk_of(channels, rois)
+    run_y, run_x = min(rows, _RUN), min(columns, _RUN)
+    tasks = -(-channels // chunk) * rois * -(-rows // run_y) * -(-columns // run_x)
+    return tasks, DIVISION(
+        tasks=tasks,
+        channels=channels,
+        chunk=chunk,
+        run_y=run_y,
+        run_x=run_x,
+        by_channel=by_channel,
+        with_argmax=with_argmax,
+        by_corner=by_corner,
+        group=0 if by_channel else _group(run_y, run_x),
+    )
 
 
 def _group(rows: int, columns: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from roicy._types import Accumulate, DType, Ndarray, Regions
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
 from roicy.cuda.device import COUNT, WITH_ARGMAX, Device, packs
-from roicy.cuda.structs import POINTER, Layout, view
+from roicy.cuda.structs import POINTER, Layout, Struct, view
 from roicy.cuda.tables.range import RangeTable
 from roicy.cuda.tables.rois import ROIS, ImageTable
 from roicy.cuda.tuning import CONSTANTS
@@ -59,15 +61,8 @@ class RangeKernels(Device):
             division = DIVISION_OF_PIXELS(tasks=tasks, channels=channels, split=split)
             self.launch(source, source, options + COUNT[packed], tasks, 32 * warps, (*arguments, division))
             return
-        constants = CONSTANTS["range_forward"]
-        run = min(columns, 32)
-        group = min(rows, 32 // run, constants["GROUP"])
-        group = -(-rows // -(-rows // group))
-        share = 1 << (32 // (group * run)).bit_length() - 1
-        chunk = chunk_of(channels, table.rois)
-        tasks = -(-channels // chunk) * table.rois
-        division = DIVISION(tasks=tasks, channels=channels, chunk=chunk, group=group, run=run, share=share)
-        threads = 32 * constants["WARPS"]
+        tasks, division = _division(table.rois, channels, rows, columns)
+        threads = 32 * CONSTANTS["range_forward"]["WARPS"]
         self.launch("range_forward", "range_forward", options, tasks, threads, (*arguments, division))
 
     def image_table(self, regions: Regions) -> ImageTable:
@@ -113,3 +108,15 @@ class RangeKernels(Device):
         survey(self, argmax, "survey", np.int64(limit), table.memory.parts["image"], wrong)
         found = first_wrong(self, argmax, wrong, limit)
         return found and found[:2]
+
+
+@functools.lru_cache(64)
+def _division(rois: int, channels: int, rows: int, columns: int) -> tuple[int, Struct]:
+    # how maxima are divided among blocks: tasks, and a struct Division
+    run = min(columns, 32)
+    group = min(rows, 32 // run, CONSTANTS["range_forward"]["GROUP"])
+    group = -(-rows // -(-rows // group))
+    share = 1 << (32 // (group * run)).bit_length() - 1
+    chunk = chunk_of(channels, rois)
+    tasks = -(-channels // chunk) * rois
+    return tasks, DIVISION(tasks=tasks, channels=channels, chunk=chunk, group=group, run=run, share=share)

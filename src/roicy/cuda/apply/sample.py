@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from roicy._types import Accumulate, Moving, Ndarray, Purpose, Regions, Sampling, Turn
 from roicy.cuda.apply.argmax import channels_closer
 from roicy.cuda.apply.channels_last import copy_with_channels_last
 from roicy.cuda.device import ACROSS, PIXELS, PIXELS_ACROSS, SEVERAL, Arguments, Device, channels_last, packs
-from roicy.cuda.structs import POINTER, Layout, view
+from roicy.cuda.structs import POINTER, Layout, Struct, view
 from roicy.cuda.tables.sample import SampleTable
 from roicy.cuda.tuning import CONSTANTS
 
@@ -58,17 +60,9 @@ class SampleKernels(Device):
         across = next(
             (count for count in (4, 2) if channels >= count * WARP // 2 and packs(features, count)), 0
         )
-        part, run = _divided(channels, rows * columns, table.rois, across)
-        groups = -(-rows * columns // run)
-        tasks = -(-channels // part) * table.rois * groups if out.size else 0
-        division = BINS_OF_TASK(
-            tasks=tasks,
-            groups=groups,
-            channels=channels,
-            bins_at_once=run,
-            channels_at_once=part,
-            packed=across > 0 and packs(out, across),
-        )
+        packed = across > 0 and packs(out, across)
+        tasks, division = _bins_of_task(channels, rows * columns, table.rois, across, packed)
+        tasks = tasks if out.size else 0
         arguments = *view(features), *view(out), table.packed, division
         options = self.feature_options(features.dtype, table.accumulate, features, out) + table.box_options
         source = "sample_forward"
@@ -144,6 +138,22 @@ def _repays_copy(table: SampleTable, features: Ndarray) -> bool:
     samples = table.sampling_ratio**2 if table.sampling_ratio > 0 else _SAMPLES
     rows, columns = table.output_size
     return bool(table.rois * rows * columns * samples >= 4 * images * height * width)
+
+
+@functools.lru_cache(64)
+def _bins_of_task(channels: int, bins: int, rois: int, across: int, packed: bool) -> tuple[int, Struct]:
+    # how bins and channels are divided among blocks: tasks, and a struct BinsOfTask
+    part, run = _divided(channels, bins, rois, across)
+    groups = -(-bins // run)
+    tasks = -(-channels // part) * rois * groups
+    return tasks, BINS_OF_TASK(
+        tasks=tasks,
+        groups=groups,
+        channels=channels,
+        bins_at_once=run,
+        channels_at_once=part,
+        packed=packed,
+    )
 
 
 def _divided(channels: int, bins: int, rois: int, across: int) -> tuple[int, int]:
