@@ -55,7 +55,7 @@ def crop_backward(
     )
     settled = finish_of(finish, shapes, layout, given)
     size = settle.grad_output_size(grad_output, settled.layout)
-    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
+    given = GivenCrops(boxes, batch_indices, layout, *given[3:])
     grads = CropPlan(kind, kernels, given, shapes, size, settled)._backward(grad_output, arrays or None)
     return grads if shapes.listed else grads[0]
 
@@ -100,5 +100,5 @@ def _planned(
     shapes, sources = settled_images(tuple(arrays) if isinstance(asked, (list, tuple)) else arrays[0], layout)
     settled = finish_of(finish, shapes, layout, given)
     output_size = size(settled.layout)
-    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
+    given = GivenCrops(boxes, batch_indices, layout, *given[3:])
     return CropPlan(kind, kernels, given, shapes, output_size, settled), sources

@@ -40,7 +40,8 @@ def _fill(finish: settle.Finish, run: slice, dtype: DType, bordered: bool, xp: A
         raise ValueError(f"fill must be whole numbers of {dtype} for images of it, got {fill.tolist()}")
     if not (bordered and whole.any()):
         return None
-    parts = settle.Finish(whole.view(np.uint16).astype(np.float64), None, None, False, None, "NHWC")
+    numbers = whole.view(np.uint16).astype(np.float64)
+    parts = settle.Finish(numbers, None, None, False, None, "NHWC", False, bool(numbers.any()))
     return parts.numbers("float32", True, xp)
 
 

@@ -312,7 +312,7 @@ class CropPlan(Generic[Array]):
         gradient = finish.gradient(settle.nchw(grad_output, finish.layout), xp)
         gradient = gradient.astype(accumulate, copy=False)
         total = xp.zeros((len(rois.boxes), rois.columns))
-        if self._plans[0]._options[3] == "constant" and finish.fill.any():
+        if self._plans[0]._options[3] == "constant" and finish.filled:
             fill = xp.asarray(finish.fill.astype(accumulate))[:, None, None]
         else:
             fill = None
@@ -349,12 +349,13 @@ class CropPlan(Generic[Array]):
 
     def _tables(self, accumulate: Accumulate, purpose: Purpose) -> list[Any]:
         # all of them before anything is written: this is where invalid rows show
-        everything = self._everything()
-        if not self._checked:
-            self._check_rows(everything)
+        if self._checked:
+            return [plan._table(accumulate, purpose) for plan in self._plans]
+        if self._images.listed:
+            self._check_rows()
         tables = [plan._table(accumulate, purpose) for plan in self._plans]
-        if purpose == "forward" and not self._checked:
-            self._look_at(everything)
+        if purpose == "forward":
+            self._look_at(tables)
         return tables
 
     def _everything(self) -> Regions:
@@ -362,24 +363,25 @@ class CropPlan(Generic[Array]):
         h, w = map(max, zip(*sizes, strict=True))
         return Regions(rois.boxes, rois.images, (self._images.total, self._channels, h, w), (1, 1))
 
-    def _check_rows(self, everything: Regions) -> None:
+    def _check_rows(self) -> None:
         # those of a list, of which no plan says that a row is invalid
         if self._images.listed and self._invalid == "raise" and len(self._rois.boxes):
-            first = self._kernels.image_table(everything).first_invalid
+            first = self._kernels.image_table(self._everything()).first_invalid
             if first >= 0:
                 raise self._rois.invalid_row(first, self._images.total)
 
-    def _look_at(self, everything: Regions) -> None:
-        if self._plans[0]._options[0] != "unit_corners":  # those are normalised
-            _doubts.warn(self._kernels.doubts(everything, 1.0), "boxes")
+    def _look_at(self, tables: Sequence[Any]) -> None:
+        # the tables of a list are of the boxes of one image each
+        doubtful = self._images.listed or (tables[0] is not None and tables[0].doubtful)
+        if doubtful and self._plans[0]._options[0] != "unit_corners":  # those are normalised
+            _doubts.warn(self._kernels.doubts(self._everything(), 1.0), "boxes")
 
     def _keep(self) -> None:
         # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
-        everything = self._everything()
-        self._check_rows(everything)
+        self._check_rows()
         for plan in self._plans:
             plan._keep()
-        self._look_at(everything)
+        self._look_at([plan._tables.get(("float32", "forward")) for plan in self._plans])
         self._checked = True
         self._rois.given = ()
 
@@ -416,7 +418,7 @@ def keep(
     kernels, boxes, batch_indices = adopt(boxes=given.boxes, batch_indices=given.batch_indices)
     shapes, size = settled_shapes(input_shape, layout), settle.output_size(output_size)
     settled = finish_of(finish, shapes, layout, given)
-    given = given._replace(boxes=boxes, batch_indices=batch_indices, layout=layout)
+    given = GivenCrops(boxes, batch_indices, layout, *given[3:])
     plan: CropPlan[Any] = CropPlan(kind, kernels, given, shapes, size, settled, lent=False)
     plan._keep()
     return plan

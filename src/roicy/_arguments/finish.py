@@ -11,11 +11,12 @@ from roicy._arguments.arrays import WIDE_LABELS, is_bfloat16
 from roicy._arguments.numbers import FLOAT32, flag, is_row, real, shown
 from roicy._arguments.numbers import layout as settled_layout
 from roicy._types import Accumulate, DType, Layout, Ndarray, NumPyArray
+from roicy.cpu.runtime.calls import Known
 
 #: Numbers behind those of the channels: kernels read whole vectors of them.
 _MORE = 16
 _MOST = float(np.finfo(np.float32).max)
-_NAMED = ("float32", "float16", "uint8")
+_NAMED = frozenset((FLOAT32, np.dtype(np.float16), np.dtype(np.uint8)))
 
 
 class Finish(NamedTuple):
@@ -33,6 +34,8 @@ class Finish(NamedTuple):
         Order of the axes of the result.
     chosen : bool
         Whether values are single pixels, which stay in their own dtype.
+    filled : bool
+        Whether a channel has another fill than 0.
     """
 
     fill: NumPyArray
@@ -41,7 +44,8 @@ class Finish(NamedTuple):
     reversed: bool
     dtype: DType | None
     layout: Layout
-    chosen: bool = False
+    chosen: bool
+    filled: bool
 
     def result_dtype(self, images: DType) -> DType:
         """Return the dtype of what is cut from images of a dtype."""
@@ -54,7 +58,7 @@ class Finish(NamedTuple):
                 )
             if dtype != images or self.mean is not None or self.std is not None:
                 raise ValueError(f"dtype must be {images} for images of {images}, without mean and std")
-        elif dtype.name not in _NAMED and not is_bfloat16(dtype) and dtype != images:
+        elif dtype not in _NAMED and not is_bfloat16(dtype) and dtype != images:
             raise TypeError(
                 "dtype must be float32, float16, bfloat16, uint8 or that of the images, "
                 f"{images}, got {dtype}"
@@ -66,7 +70,7 @@ class Finish(NamedTuple):
 
         `bordered` says whether something outside of the image has the value of `fill`.
         """
-        if self.mean is None and self.std is None and not (bordered and self.fill.any()):
+        if self.mean is None and self.std is None and not (bordered and self.filled):
             return None
         numbers = np.zeros((3, len(self.fill) + _MORE), accumulate)
         channels = slice(len(self.fill))
@@ -88,6 +92,9 @@ class Finish(NamedTuple):
             return (grad_output * scale).astype(np.float64 if grad_output.dtype == np.float64 else np.float32)
 
 
+_known = Known(256)
+
+
 def finish(
     channels: int,
     layout: Layout,
@@ -101,19 +108,40 @@ def finish(
     chosen: bool = False,
 ) -> Finish:
     """Return these options of a call on images with this many channels."""
+    arguments = channels, layout, fill, mean, std, reverse_channels, dtype, out_layout, chosen
+    known: Finish | None = _known.get(arguments)
+    if known is None:
+        known = _settled(*arguments)
+        _known.put(arguments, known)
+    return known
+
+
+def _settled(
+    channels: int,
+    layout: Layout,
+    fill: Any,
+    mean: Any,
+    std: Any,
+    reverse_channels: Any,
+    dtype: Any,
+    out_layout: Any,
+    chosen: bool,
+) -> Finish:
     stds = None if std is None else _per_channel("std", std, channels)
     if stds is not None and (stds <= 0).any():
         raise ValueError(f"std must be greater than 0, got {short_repr(std)}")
     if stds is not None and (stds < 1 / _MOST).any():  # whose inverse float32 does not hold
         raise ValueError(f"std must be at least {1 / _MOST:.2g}, got {short_repr(std)}")
+    fills = _per_channel("fill", fill, channels)
     return Finish(
-        _per_channel("fill", fill, channels),
+        fills,
         None if mean is None else _per_channel("mean", mean, channels),
         stds,
         flag("reverse_channels", reverse_channels),
         None if dtype is None else _dtype(dtype),
         layout if out_layout is None else settled_layout(out_layout, "out_layout"),
         chosen,
+        bool(fills.any()),
     )
 
 
@@ -126,7 +154,9 @@ def _per_channel(name: str, value: Any, channels: int) -> NumPyArray:
         numbers = [_finite(f"{name}[{channel}]", number) for channel, number in enumerate(value)]
     else:
         numbers = [_finite(name, value, several)] * channels
-    return np.array(numbers, np.float64)
+    array = np.array(numbers, np.float64)
+    array.flags.writeable = False  # other calls have the same
+    return array
 
 
 def _finite(name: str, value: Any, expected: str = "a real number") -> float:
