@@ -25,7 +25,7 @@ CALLS = {
     "roi_pool": (lambda: roicy.roi_pool(FEATURES, ROIS, 7), 26),
     "roi_pool, into two": (
         lambda: roicy.roi_pool(FEATURES, ROIS, 7, return_argmax=True, out=(POOLED.copy(), ARGMAX.copy())),
-        40,
+        46,
     ),
     "roi_align_rotated": (lambda: roicy.roi_align_rotated(FEATURES, TURNED, 7), 25),
     "deform_roi_pool": (lambda: roicy.deform_roi_pool(FEATURES, ROIS, OFFSETS, 7), 30),
