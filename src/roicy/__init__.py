@@ -27,7 +27,7 @@
 `deform_roi_pool`                 pool boxes by samples of bins that are moved by offsets
 `deform_roi_pool_backward`        its gradient with respect to the features
 ``..._backward_offsets``          that with respect to the offsets
-``..._backward_mask``             that with respect to what bins are multiplied by
+``..._backward_mask``             that with respect to the mask that multiplies bins
 `deform_roi_pool_plan`            the same for several feature maps of one shape
 `multi_scale_roi_align`           pool each box from the map of its level in a pyramid
 `multi_scale_roi_align_rotated`   the same for rotated boxes

@@ -162,8 +162,8 @@ def roi_align(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True where no
@@ -204,10 +204,10 @@ def roi_align(
     argmax -1. A bin without samples has value 0 and argmax -1. With ``max_rule="onnx"`` a NaN may hide other
     pixels of its samples.
 
-    Of very many samples, more along an axis than 16 for each pixel that the bin reaches, the maximum looks at
-    the first and the last one between two pixels: between these it is linear. The value is that of all
-    samples to the rounding of a product, and argmax names one of those that were looked at. The average takes
-    their middle, counted for all of them, where they are more than 256 for each pixel.
+    Where a bin has more than 16 samples along an axis for each pixel that it reaches, the maximum looks only
+    at the first and the last sample between two pixels: in between, the map is linear. The value is that of
+    all samples to the rounding of a product, and argmax names one of those that were looked at. The average
+    takes their middle, counted for all of them, where there are more than 256 for each pixel.
 
     These systems agree, to the rounding of a sum:
 
@@ -286,7 +286,7 @@ def roi_align_plan(
     invalid: Invalid = "raise",
     window: Window | None = None,
 ) -> RoIAlignPlan[Array]:
-    """Settle once what `roi_align` derives from the boxes, for several feature maps of one shape.
+    """Compute once what `roi_align` derives from the boxes, for several feature maps of one shape.
 
     The tables that say which pixels each bin averages depend on the boxes and on the shape of the map, not on
     its values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass
@@ -322,15 +322,15 @@ def roi_align_plan(
 
     See Also
     --------
-    roi_align : The function of which this is the part that depends on the boxes.
+    roi_align : Computes the same without a plan.
     roi_align_rotated_plan : The same for rotated boxes.
 
     Notes
     -----
     The table for pooling float16, bfloat16, float32 and integer maps is made with the plan, those for float64
     maps and for the gradients when they are first asked for. All are kept as long as the plan. With
-    ``mode="max"`` one table serves pooling and gradients. What is copied or pickled are the boxes and
-    options: tables are made again.
+    ``mode="max"`` one table serves pooling and gradients. Copies and pickles hold the boxes and options, and
+    make the tables again.
 
     Examples
     --------

@@ -92,10 +92,10 @@ def roi_align_backward(
     Notes
     -----
     A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
-    float64 for float64 gradients, over the boxes of an image in a fixed order, on the CPU that of their
-    places on the map: the result is the same, to the last bit, for any number of threads. The systems that
-    `roi_align` agrees with agree here too, mmcv for the maximum (but that a sample at -1 exactly has no
-    gradient there); ONNX has no gradients.
+    float64 for float64 gradients, over the boxes of an image in a fixed order (on the CPU by their places on
+    the map): the result is the same, to the last bit, for any number of threads. The systems that `roi_align`
+    agrees with agree here too, mmcv for the maximum (but that a sample at -1 exactly has no gradient there);
+    ONNX has no gradients.
 
     References
     ----------

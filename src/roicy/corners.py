@@ -42,8 +42,8 @@ def rotated_corners(rois: Boxes, *, angle_unit: AngleUnit = "degrees", clockwise
     ``rotated_corners([[cx + 0.5, cy + 0.5, w, h, angle]], clockwise=True)``, and less 0.5 those are the
     corners of ``cv2.boxPoints``, which has another one first. Which of its sides is the width depends on the
     angle, which is from -90 to 0 in OpenCV 5 and from 0 to 90 in OpenCV 4. A line of text is wider than high:
-    where ``h > w``, its box is ``[cx + 0.5, cy + 0.5, h, w, angle + 90]``, and an angle of 90 or more is one
-    of 180 less, or the text is upside down.
+    where ``h > w``, its box is ``[cx + 0.5, cy + 0.5, h, w, angle + 90]``, and 180 is to be subtracted from
+    an angle of 90 or more, or the text is upside down.
 
     Examples
     --------

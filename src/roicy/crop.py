@@ -61,7 +61,7 @@ def crop_and_resize(
         uint8, int8, uint16, int16 or bool in native byte order, strided in any way; with
         ``interpolation="nearest"`` also int32, uint32, int64 or uint64.
     boxes : ndarray, shape (K, 5) or (K, 4), or sequence of N ndarrays, shape (L_i, 4)
-        Boxes in one of these forms, of which coordinates are pixels of the image:
+        Boxes in one of these forms, in pixels of the image:
 
         - (K, 5): rows ``[batch index, x1, y1, x2, y2]``, the batch index truncated toward zero;
         - (K, 4): rows ``[x1, y1, x2, y2]``, with `batch_indices`, or without where there is one image;
@@ -84,8 +84,8 @@ def crop_and_resize(
         What a sample is: a mean of the four pixels around it, or the pixel that it lies in: the one to the
         right of, or below, the border between two. "nearest" is for labels.
     sampling_ratio : int, optional
-        Samples for each pixel of a crop, along either axis, of which it is the mean. 0 is for as many as it
-        covers pixels of the image: a crop that is smaller than its box has no aliasing then. 1 with
+        Samples along either axis for each pixel of a crop, which is their mean. 0 is for as many as it covers
+        pixels of the image: a crop that is smaller than its box has no aliasing then. 1 with
         ``interpolation="nearest"``.
     border : {"constant", "edge", "reject"}, optional
         What lies outside of the image. "constant": pixels of `fill`, with which those at the border are
@@ -94,8 +94,8 @@ def crop_and_resize(
     fill : float or sequence of C floats, optional
         The value of what is outside, in units of the image; one for each channel of the result.
     mean, std : float or sequence of C floats, optional
-        What is taken from the values, and what they are divided by then: one for each channel of the result,
-        in units of the image.
+        What is subtracted from the values, and what they are then divided by: one for each channel of the
+        result, in units of the image.
     reverse_channels : bool, optional
         Whether the first channel of the result is the last one of the image: BGR to RGB.
     layout : {"NHWC", "NCHW"}, optional
@@ -104,8 +104,8 @@ def crop_and_resize(
         Order of the axes of the result, `layout` unless it is given.
     dtype : dtype, optional
         Of the result: float32, float16, bfloat16 or uint8, or that of the images. Integers are rounded, ties
-        to the even one, and what is beyond their range becomes its end. float32 unless it is given; that of
-        the images with ``interpolation="nearest"`` without `mean` and `std`.
+        to the even one, and clipped to their range. float32 unless it is given; that of the images with
+        ``interpolation="nearest"`` without `mean` and `std`.
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the crop is NaN, in integers 0.
@@ -127,8 +127,8 @@ def crop_and_resize(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `boxes` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -288,8 +288,8 @@ def crop_and_resize_backward(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `boxes` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -380,8 +380,8 @@ def crop_and_resize_backward_boxes(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `boxes` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.

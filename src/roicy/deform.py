@@ -100,8 +100,8 @@ def deform_roi_pool(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row is invalid and
         ``invalid="raise"``, or `out` cannot be written to.
@@ -224,8 +224,8 @@ def deform_roi_pool_backward(
     Notes
     -----
     A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
-    float64 for float64 gradients, over the boxes of an image in a fixed order, on the CPU that of their
-    places on the map: the result is the same, to the last bit, for any number of threads.
+    float64 for float64 gradients, over the boxes of an image in a fixed order (on the CPU by their places on
+    the map): the result is the same, to the last bit, for any number of threads.
 
     References
     ----------
@@ -268,7 +268,7 @@ def deform_roi_pool_plan(
     invalid: Invalid = "raise",
     window: Window | None = None,
 ) -> DeformRoIPoolPlan[Array]:
-    """Settle once what `deform_roi_pool` derives from boxes and offsets, for several maps of one shape.
+    """Compute once what `deform_roi_pool` derives from boxes and offsets, for several maps of one shape.
 
     The samples of each bin and their weights depend on the boxes, the offsets, the mask and the shape of the
     map, not on its values. A plan keeps them: for the maps of several models or frames, and for the gradients
@@ -307,14 +307,14 @@ def deform_roi_pool_plan(
 
     See Also
     --------
-    deform_roi_pool : The function of which this is the part that does not depend on the map.
+    deform_roi_pool : Computes the same without a plan.
     roi_align_plan : The same for bins that stay where they are.
 
     Notes
     -----
     The table for pooling float16, bfloat16, float32 and integer maps is made with the plan, those for float64
-    maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
-    or pickled are the arrays and options: tables are made again.
+    maps and for the gradients when they are first asked for. All are kept as long as the plan. Copies and
+    pickles hold the arrays and options, and make the tables again.
 
     Examples
     --------

@@ -62,8 +62,8 @@ def fpn_levels(
     finest_level : int, optional
         Number of the first map, the finest one: 2 for a map with a quarter of the image's rows.
     image_size : (int, int), optional
-        Rows and columns of the image, for the rule "tensorrt" alone: boxes are clamped to it and areas are
-        compared as parts of it, with the roundings that this has. Without it, areas are in pixels.
+        Rows and columns of the image, for the rule "tensorrt" alone: boxes are clamped to it, and areas are
+        compared as fractions of its area, rounded as such. Without it, areas are in pixels.
     rotated : bool, optional
         Whether `rois` are rotated boxes, as in `roi_align_rotated`; their area is width times height.
 

@@ -198,7 +198,7 @@ def multi_scale_roi_align_backward(
     See Also
     --------
     multi_scale_roi_align : The function that these are the gradients of.
-    roi_align_backward : The gradient on one map, which the bits of each are.
+    roi_align_backward : The gradient on one map; each map's gradient has its bits.
 
     Examples
     --------
@@ -341,7 +341,7 @@ def multi_scale_roi_align_plan(
     invalid: Invalid = "raise",
     windows: Sequence[Window | None] | None = None,
 ) -> MultiScalePlan[Array]:
-    """Settle once what `multi_scale_roi_align` derives from the boxes, for pyramids of the same shapes.
+    """Compute once what `multi_scale_roi_align` derives from the boxes, for pyramids of the same shapes.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def multi_scale_roi_align_plan(
 
     See Also
     --------
-    multi_scale_roi_align : The function of which this is the part that depends on the boxes.
+    multi_scale_roi_align : Computes the same without a plan.
     roi_align_plan : The same for one map.
 
     Examples

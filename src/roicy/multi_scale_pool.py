@@ -204,7 +204,7 @@ def multi_scale_roi_pool_backward(
     See Also
     --------
     multi_scale_roi_pool : The function that these are the gradients of.
-    roi_pool_backward : The gradient on one map, which the bits of each are.
+    roi_pool_backward : The gradient on one map; each map's gradient has its bits.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def multi_scale_roi_pool_plan(
     invalid: Invalid = "raise",
     windows: Sequence[Window | None] | None = None,
 ) -> MultiScalePlan[Array]:
-    """Settle once what `multi_scale_roi_pool` derives from the boxes, for pyramids of the same shapes.
+    """Compute once what `multi_scale_roi_pool` derives from the boxes, for pyramids of the same shapes.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def multi_scale_roi_pool_plan(
 
     See Also
     --------
-    multi_scale_roi_pool : The function of which this is the part that depends on the boxes.
+    multi_scale_roi_pool : Computes the same without a plan.
     roi_pool_plan : The same for one map.
 
     Examples

@@ -160,7 +160,7 @@ def multi_scale_roi_align_rotated_backward(
     See Also
     --------
     multi_scale_roi_align_rotated : The function that these are the gradients of.
-    roi_align_rotated_backward : The gradient on one map, which the bits of each are.
+    roi_align_rotated_backward : The gradient on one map; each map's gradient has its bits.
 
     Examples
     --------
@@ -308,7 +308,7 @@ def multi_scale_roi_align_rotated_plan(
     invalid: Invalid = "raise",
     windows: Sequence[Window | None] | None = None,
 ) -> MultiScalePlan[Array]:
-    """Settle once what `multi_scale_roi_align_rotated` derives from the boxes, for pyramids of one shape.
+    """Compute once what `multi_scale_roi_align_rotated` derives from the boxes, for pyramids of one shape.
 
     Parameters
     ----------
@@ -333,7 +333,7 @@ def multi_scale_roi_align_rotated_plan(
 
     See Also
     --------
-    multi_scale_roi_align_rotated : The function of which this is the part that depends on the boxes.
+    multi_scale_roi_align_rotated : Computes the same without a plan.
     roi_align_rotated_plan : The same for one map.
 
     Examples

@@ -84,8 +84,8 @@ def paste_masks(
 ) -> Any:
     """Lay the masks of boxes, each stretched over its box, over an image.
 
-    What a mask head predicts, 28 x 28 values for each box, becomes masks of the image: as whole images, as
-    the parts of it that the masks reach, or as run lengths. The latter two never hold whole images.
+    A mask head predicts 28 x 28 values, say, for each box. They become masks of the image: as whole images,
+    as the parts of it that the masks reach, or as run lengths. The latter two never hold whole images.
 
     Parameters
     ----------

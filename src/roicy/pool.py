@@ -150,8 +150,8 @@ def roi_pool(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, `out` cannot be written to, or `return_argmax` is True for a mean or
@@ -350,7 +350,7 @@ def roi_pool_plan(
     invalid: Invalid = "raise",
     window: Window | None = None,
 ) -> Plan[Array]:
-    """Settle once what `roi_pool` derives from the boxes, for several feature maps of one shape.
+    """Compute once what `roi_pool` derives from the boxes, for several feature maps of one shape.
 
     The tables that say which pixels each bin takes depend on the boxes and on the shape of the
     map, not on its values. A plan keeps them: for the maps of several models or frames. The results are the
@@ -381,14 +381,14 @@ def roi_pool_plan(
 
     See Also
     --------
-    roi_pool : The function of which this is the part that depends on the boxes.
+    roi_pool : Computes the same without a plan.
     rmac_plan : The same for the regions of R-MAC.
 
     Notes
     -----
     The table for pooling float16, bfloat16, float32 and integer maps is made with the plan, those for float64
-    maps and for the gradient when they are first asked for. All are kept as long as the plan. What is copied
-    or pickled are the boxes and options: tables are made again.
+    maps and for the gradient when they are first asked for. All are kept as long as the plan. Copies and
+    pickles hold the boxes and options, and make the tables again.
 
     Examples
     --------

@@ -66,8 +66,8 @@ def roi_align_argmax_positions(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `argmax` holds a number that is neither -1 nor that of a sample of

@@ -93,8 +93,8 @@ def prroi_pool(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -202,8 +202,8 @@ def prroi_pool_backward(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -217,8 +217,8 @@ def prroi_pool_backward(
     Notes
     -----
     Sums are accumulated in float32, in float64 for float64 gradients, over the boxes of an image in a fixed
-    order, on the CPU that of their places on the map: the result is the same, to the last bit, for any number
-    of threads.
+    order (on the CPU by their places on the map): the result is the same, to the last bit, for any number of
+    threads.
 
     References
     ----------
@@ -330,8 +330,8 @@ def prroi_pool_backward_rois(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -389,7 +389,7 @@ def prroi_pool_plan(
     invalid: Invalid = "raise",
     window: Window | None = None,
 ) -> Plan[Array]:
-    """Settle once what `prroi_pool` derives from the boxes, for several feature maps of one shape.
+    """Compute once what `prroi_pool` derives from the boxes, for several feature maps of one shape.
 
     The tables that say which pixels each bin averages depend on the boxes and on the shape of the map, not on
     its values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass
@@ -422,14 +422,13 @@ def prroi_pool_plan(
 
     See Also
     --------
-    prroi_pool : The function of which this is the part that depends on the boxes.
+    prroi_pool : Computes the same without a plan.
 
     Notes
     -----
     The tables for pooling float16, bfloat16, float32 and integer maps are made with the plan, those for
-    float64 maps and for the gradients when they are first asked for. All are kept as long as the plan. What
-    is copied
-    or pickled are the boxes and options: tables are made again.
+    float64 maps and for the gradients when they are first asked for. All are kept as long as the plan. Copies
+    and pickles hold the boxes and options, and make the tables again.
 
     Examples
     --------

@@ -174,8 +174,8 @@ def ps_roi_align_backward(
     Notes
     -----
     Sums are accumulated in float32, in float64 for float64 gradients, over the boxes of an image in a fixed
-    order, on the CPU that of their places on the map: the result is the same, to the last bit, for any number
-    of threads.
+    order (on the CPU by their places on the map): the result is the same, to the last bit, for any number of
+    threads.
 
     Examples
     --------
@@ -321,7 +321,7 @@ def ps_roi_align_plan(
     invalid: Invalid = "raise",
     window: Window | None = None,
 ) -> Plan[Array]:
-    """Settle once what `ps_roi_align` derives from the boxes, for several feature maps of one shape.
+    """Compute once what `ps_roi_align` derives from the boxes, for several feature maps of one shape.
 
     The tables are those of `roi_align_plan`. The results are the same, bit for bit, as those of
     `ps_roi_align`, `ps_roi_align_backward` and `ps_roi_align_backward_rois`.
@@ -352,7 +352,7 @@ def ps_roi_align_plan(
 
     See Also
     --------
-    ps_roi_align : The function of which this is the part that depends on the boxes.
+    ps_roi_align : Computes the same without a plan.
 
     Examples
     --------

@@ -168,8 +168,8 @@ def ps_roi_pool_backward(
     Notes
     -----
     Sums are accumulated in float32, in float64 for float64 gradients, over the boxes of an image in a fixed
-    order, on the CPU that of their places on the map: the result is the same, to the last bit, for any number
-    of threads. As boxes are rounded to pixels, there is no gradient with respect to them.
+    order (on the CPU by their places on the map): the result is the same, to the last bit, for any number of
+    threads. As boxes are rounded to pixels, there is no gradient with respect to them.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def ps_roi_pool_plan(
     invalid: Invalid = "raise",
     window: Window | None = None,
 ) -> Plan[Array]:
-    """Settle once what `ps_roi_pool` derives from the boxes, for several feature maps of one shape.
+    """Compute once what `ps_roi_pool` derives from the boxes, for several feature maps of one shape.
 
     A plan keeps the tables that say which pixels each bin averages, for the maps of several models or frames,
     and for the gradient. The results are the same, bit for bit, as those of `ps_roi_pool` and
@@ -233,7 +233,7 @@ def ps_roi_pool_plan(
 
     See Also
     --------
-    ps_roi_pool : The function of which this is the part that depends on the boxes.
+    ps_roi_pool : Computes the same without a plan.
 
     Examples
     --------

@@ -66,8 +66,8 @@ def crop_quads(
 ) -> Array:
     """Cut quadrangles out of images, each straightened into a rectangle, and normalise what is cut.
 
-    What four corners show in perspective, a line of text on a poster or a number plate, becomes a crop as it
-    would look from before it, made what the next model takes in one pass over the pixels.
+    A line of text on a poster, or a number plate, is seen in perspective. Its crop shows it as it looks from
+    straight ahead, and is made ready for the next model in one pass over the pixels.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def crop_quads(
         Images of at least one pixel, as in `crop_and_resize`: an array, or a list or tuple of images of
         different sizes, all of one dtype. With ``layout="NCHW"`` the channels come before the rows.
     corners : ndarray, shape (K, 4, 2), or sequence of N ndarrays, shape (L_i, 4, 2)
-        x and y of the corners that become top left, top right, bottom right and bottom left, in pixels of
-        the image, where pixel ``i`` reaches from ``i`` to ``i + 1``; a list or tuple has those of image 0, 1,
-        ... Of rotated boxes, and of OpenCV's rectangles, `rotated_corners` says where they are; corners for
-        OpenCV's functions are these less 0.5.
+        x and y of the corners that become top left, top right, bottom right and bottom left, in pixels of the
+        image, where pixel ``i`` reaches from ``i`` to ``i + 1``; a list or tuple has those of image 0, 1, ...
+        `rotated_corners` finds those of rotated boxes and of OpenCV's rectangles; for OpenCV's own functions,
+        subtract 0.5.
     output_size : int or (int, int)
         Rows and columns of a crop (PH, PW); an int is both.
     batch_indices : ndarray, shape (K,), any integer dtype, or list of int, optional
@@ -87,9 +87,9 @@ def crop_quads(
         What a sample is: a mean of the four pixels around it, or the pixel that it lies in. "nearest" is for
         labels.
     sampling_ratio : int, optional
-        Samples for each pixel of a crop, along either axis, of which it is the mean; 128 at the most. 0 is
-        for as many as it covers pixels of the image along the quadrangle's longer sides, up to 128: a crop
-        that is smaller than its quadrangle has no aliasing then. 1 with ``interpolation="nearest"``.
+        Samples along either axis for each pixel of a crop, which is their mean; 128 at the most. 0 is for as
+        many as it covers pixels of the image along the quadrangle's longer sides, up to 128: a crop that is
+        smaller than its quadrangle has no aliasing then. 1 with ``interpolation="nearest"``.
     border, fill, mean, std, reverse_channels, layout, out_layout, dtype : optional
         As in `crop_and_resize`.
     invalid : {"raise", "nan"}, optional

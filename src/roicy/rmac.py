@@ -152,8 +152,8 @@ def rmac(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or an argument is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or an argument is of another type.
     ValueError
         Where an array has the wrong shape, or a number or word is not one of those listed.
 
@@ -290,7 +290,7 @@ def rmac_plan(
     aggregate: Aggregate = "sum",
     eps: Real = 1e-12,
 ) -> RMACPlan[Any]:
-    """Settle once what `rmac` derives from the shape of the maps.
+    """Compute once what `rmac` derives from the shape of the maps.
 
     Regions depend on the shape alone, and so do the tables that say which pixels they are. A plan keeps them.
     The results are the same, bit for bit, as those of `rmac` and `rmac_backward`.
@@ -316,7 +316,7 @@ def rmac_plan(
 
     See Also
     --------
-    rmac : The function of which this is the part that depends on the shape.
+    rmac : Computes the same without a plan.
     roi_pool_plan : The same for any boxes.
 
     Examples

@@ -116,8 +116,8 @@ def roi_align_rotated(
     Raises
     ------
     TypeError
-        Where an array is none, or of another dtype than listed, some arrays are in host memory and others on
-        a GPU, or a number is of another type.
+        Where an argument is no array, an array has a dtype that is not listed, some arrays are in host memory
+        and others on a GPU, or a number is of another type.
     ValueError
         Where an array has the wrong shape, a number or word is not one of those listed, a row of `rois` is
         invalid and ``invalid="raise"``, or `out` cannot be written to.
@@ -244,8 +244,8 @@ def roi_align_rotated_backward(
     Notes
     -----
     A sample outside the map has no gradient, but counts in the average. Sums are accumulated in float32, in
-    float64 for float64 gradients, over the boxes of an image in a fixed order, on the CPU that of their
-    places on the map: the result is the same, to the last bit, for any number of threads. The systems that
+    float64 for float64 gradients, over the boxes of an image in a fixed order (on the CPU by their places on
+    the map): the result is the same, to the last bit, for any number of threads. The systems that
     `roi_align_rotated` agrees with agree here too, but for MXNet and OpenVINO, which have no gradient.
 
     References
@@ -404,7 +404,7 @@ def roi_align_rotated_plan(
     invalid: Invalid = "raise",
     window: Window | None = None,
 ) -> RoIAlignRotatedPlan[Array]:
-    """Settle once what `roi_align_rotated` derives from the boxes, for several feature maps of one shape.
+    """Compute once what `roi_align_rotated` derives from the boxes, for several feature maps of one shape.
 
     The samples of each box and their weights depend on the boxes and on the shape of the map, not on its
     values. A plan keeps them: for the maps of several models or frames, and for the gradients of a pass that
@@ -440,14 +440,14 @@ def roi_align_rotated_plan(
 
     See Also
     --------
-    roi_align_rotated : The function of which this is the part that depends on the boxes.
+    roi_align_rotated : Computes the same without a plan.
     roi_align_plan : The same for boxes along the axes.
 
     Notes
     -----
     The table for pooling float16, bfloat16, float32 and integer maps is made with the plan, those for float64
-    maps and for the gradients when they are first asked for. All are kept as long as the plan. What is copied
-    or pickled are the boxes and options: tables are made again.
+    maps and for the gradients when they are first asked for. All are kept as long as the plan. Copies and
+    pickles hold the boxes and options, and make the tables again.
 
     Examples
     --------
