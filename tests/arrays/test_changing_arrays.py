@@ -10,7 +10,7 @@ from closeness import assert_same_bits
 from operators import AVERAGE, OPERATORS
 
 import roicy
-from arrays.array_calls import FEATURES, GRAD, ROIS, TURNED, argmax_of
+from arrays.array_calls import FEATURES, GRAD, IMAGES, LEVELS, MASKS, QUADS, ROIS, SHAPES, TURNED, argmax_of
 from roicy import _backend
 from roicy.compat import caffe2, mxnet
 
@@ -89,6 +89,42 @@ CASES["mxnet_largest"] = of_columns, ROIS, mxnet_largest
 CASES["caffe2_aligned"] = of_columns, ROIS, caffe2_aligned
 
 
+def of_quads(call):
+    corners, images = QUADS.copy(), np.array([1, 0])
+    return (corners, images), lambda: call(corners, batch_indices=images)
+
+
+def of_levels(call):
+    boxes, images, levels = *first_column(ROIS), LEVELS.copy()
+    boxes = np.ascontiguousarray(boxes)
+    options = {"batch_indices": images, "levels": levels, "spatial_scales": (1, 0.5)}
+    return (boxes, images, levels), lambda: call(boxes, options)
+
+
+def of_masks(call):
+    boxes = ROIS[:, 1:].copy()
+    return (boxes,), lambda: call(boxes)
+
+
+MAPS = [FEATURES, FEATURES[:, :, ::2, ::2].copy()]
+#: Boxes in other forms, and what else says where samples lie: with the calls, arrays that may change.
+OTHERS = {
+    "quads": lambda: of_quads(lambda corners, **more: roicy.crop_quads(IMAGES, corners, 5, **more)),
+    "quads of a list": lambda: of_quads(
+        lambda corners, **more: roicy.crop_quads([IMAGES[0], IMAGES[1, 2:]], corners, 5, **more)
+    ),
+    "masks": lambda: of_masks(lambda boxes: roicy.paste_masks(MASKS, boxes, (12, 17))),
+    "levels": lambda: of_levels(lambda boxes, o: roicy.multi_scale_roi_align(MAPS, boxes, (3, 2), **o)),
+    "levels, backward": lambda: of_levels(
+        lambda boxes, o: roicy.multi_scale_roi_align_backward(GRAD, boxes, SHAPES, **o)
+    ),
+    "levels, backward_rois": lambda: of_levels(
+        lambda boxes, o: roicy.multi_scale_roi_align_backward_rois(GRAD, MAPS, boxes, **o)
+    ),
+    "levels, largest": lambda: of_levels(lambda boxes, o: roicy.multi_scale_roi_pool(MAPS, boxes, 3, **o)),
+}
+
+
 class Meddled:
     """A backend, and somebody who writes into the caller's arrays before tables and gradients are made."""
 
@@ -97,12 +133,12 @@ class Meddled:
 
     def __getattr__(self, name):
         value = getattr(self._kernels, name)
-        if not name.endswith(("_table", "_backward", "_backward_rois")):
+        if not name.endswith(("_table", "_backward", "_backward_rois", "mask_paste")):
             return value
 
-        def meddled(*arguments):
+        def meddled(*arguments, **options):
             self._change(name)
-            return value(*arguments)
+            return value(*arguments, **options)
 
         return meddled
 
@@ -132,6 +168,22 @@ def test_boxes_are_read_once(meddle, given, boxes, call):
     def change(_):
         for array in arrays:
             array[...] = 0 if array.ndim == 1 else 1e4 * np.arange(array.size).reshape(array.shape)
+
+    meddle(change)
+    for found, wanted in zip(results(disturbed()), results(expected), strict=True):
+        assert_same_bits(found, wanted)
+    assert arrays[0].max() >= 1e4
+
+
+@pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
+def test_what_else_says_where_samples_lie_is_read_once(meddle, given):
+    _, undisturbed = given()
+    expected = undisturbed()
+    arrays, disturbed = given()
+
+    def change(_):
+        for array in arrays:
+            array[...] = 1 if array.ndim == 1 else 1e4 * np.arange(array.size).reshape(array.shape)
 
     meddle(change)
     for found, wanted in zip(results(disturbed()), results(expected), strict=True):
@@ -224,6 +276,12 @@ large = np.tile([[0, -5, -5, 80, 70]], (400, 1)).astype(np.float32)
 turned = [np.tile(box, (400, 1)).astype(np.float32) for box in ([1, 3, 3, 1, 1, 4], [0, 30, 30, 85, 75, 70])]
 rois, rotated = large.copy(), turned[1].copy()
 offsets, mask = np.zeros((400, 2, 2, 2), np.float32), np.ones((400, 1, 2, 2), np.float32)
+images, levels = np.zeros((2, 400), np.int64)
+views = [roicy.rotated_corners(boxes[:, 1:]) for boxes in turned]
+corners = views[1].copy()
+pictures, masks = np.ascontiguousarray(maps.transpose(0, 2, 3, 1)), rng.random((400, 5, 6), np.float32)
+several = [pictures[0, :40], pictures[1]]
+pyramid, scaled = [maps, maps], {"spatial_scales": (1, 0.5), "batch_indices": images, "levels": levels}
 pooled, pixels = roicy.roi_pool(maps, rois, 2, return_argmax=True)
 _, samples = roicy.roi_align(maps, rois, 2, mode="max", return_argmax=True)
 chosen = [pixels.copy(), samples.copy()]
@@ -236,6 +294,9 @@ def write():
         rotated[...] = turned[i % 2]
         offsets[...] = 8 * (i % 3 - 1)
         mask[...] = i % 2
+        images[...] = i % 2
+        levels[...] = i // 2 % 2
+        corners[...] = views[i % 2]
         for array in chosen:
             array[...] = rng.integers(-(2**31), 2**31, array.shape) if i % 4 == 3 else -1
         time.sleep(0)
@@ -265,7 +326,21 @@ calls = [
     lambda: roicy.ps_roi_align_backward_rois(pooled, of_bins, rois),
     lambda: roicy.ps_roi_pool(of_bins, rois, 2),
     lambda: roicy.ps_roi_pool_backward(pooled, rois, of_bins.shape),
-    lambda: roicy.multi_scale_roi_align([maps, maps], rois, 2, spatial_scales=(0.25, 0.125)),
+    lambda: roicy.multi_scale_roi_align(pyramid, rois, 2, spatial_scales=(0.25, 0.125)),
+    lambda: roicy.multi_scale_roi_align(pyramid, rois[:, 1:], 2, **scaled),
+    lambda: roicy.multi_scale_roi_align_backward(pooled, rois[:, 1:], [maps.shape] * 2, **scaled),
+    lambda: roicy.multi_scale_roi_pool(pyramid, rois[:, 1:], 2, **scaled),
+    lambda: roicy.crop_and_resize(pictures, rois, 9),
+    lambda: roicy.crop_and_resize(several, rois[:, 1:], 9, batch_indices=images, border="edge"),
+    lambda: roicy.crop_and_resize_backward(pooled, rois, maps.shape, layout="NCHW"),
+    lambda: roicy.crop_and_resize_backward_boxes(pooled, maps, rois, layout="NCHW"),
+    lambda: roicy.crop_quads(pictures, corners, 9, batch_indices=images),
+    lambda: roicy.crop_quads(several, corners, 9, batch_indices=images, border="edge"),
+    lambda: roicy.paste_masks(masks, rois[:, 1:], (60, 70)),
+    lambda: roicy.paste_masks(masks, rois[:, 1:], (60, 70), to="windows"),
+    lambda: roicy.paste_masks(masks, rois[:, 1:], (60, 70), to="rle"),
+    lambda: roicy.roi_align(maps[:, :, :6, :6], rois, 2, window=(0, 0, 60, 70)),
+    lambda: roicy.crop_quads(pictures[:, :9, :9], corners, 2, batch_indices=images, window=(0, 0, 60, 70)),
     lambda: roicy.roi_pool(maps, rois, 2),
     lambda: roicy.roi_pool_backward(pooled, chosen[0], rois, maps.shape),
     lambda: roicy.roi_pool(maps, rois, 2, mode="avg"),
@@ -274,12 +349,12 @@ calls = [
 writer = threading.Thread(target=write)
 writer.start()
 for call in calls:
-    end = time.perf_counter() + 0.1
+    end = time.perf_counter() + 0.08
     while time.perf_counter() < end:
         try:
             call()
         except ValueError as error:
-            assert "argmax[" in str(error), error
+            assert str(error).startswith(("argmax[", "window must hold all that ")), error
 done = True
 writer.join()
 print("unharmed")

@@ -160,6 +160,27 @@ def calls(layout, dtype, channels, given, times):
         lambda: roicy.multi_scale_roi_align_backward(grad, boxes, sizes, out=several, **leveled)[0],
         several or [],
     )
+    last, many = layout == "NHWC", ("NHWC" if layout == "NCHW" else "NCHW")
+    other = (len(boxes), 3, 2, channels) if many == "NHWC" else (len(boxes), channels, 3, 2)
+    cut = {"mean": 0.5, "std": 2.0, "out_layout": many, **words}
+    yield one("crop_and_resize", maps, boxes, (3, 2), to=(other, "float32"), **cut)
+    yield one("crop_and_resize", maps, boxes, (3, 2), to=(other, dtype), dtype=dtype, **cut)
+    nearest = {"interpolation": "nearest", "border": "edge", **words}
+    yield one("crop_and_resize", maps, boxes, (3, 2), to=(out, dtype), dtype=dtype, **nearest)
+    different = [maps[0], maps[1, 2:] if last else maps[1, :, 2:]]
+    yield one("crop_and_resize", different, boxes, (3, 2), to=(other, "float32"), **cut)
+    yield one("crop_and_resize_backward", grad, boxes, maps.shape, to=whole, **words)
+    of_boxes = boxes.shape, boxes.dtype
+    yield one("crop_and_resize_backward_boxes", grad, maps, boxes, to=of_boxes, **words)
+    quads = roicy.rotated_corners(turned[:, 1:])
+    seen = {"batch_indices": turned[:, 0].astype(np.int64) % 2, **cut}
+    of_quads = (len(turned), *other[1:])
+    for images in (maps, different):
+        yield one("crop_quads", images, quads, (3, 2), to=(of_quads, "float32"), **seen)
+    yield one("crop_quads", maps, quads, (3, 2), to=(of_quads, dtype), dtype=dtype, sampling_ratio=2, **seen)
+    part = {"window": (0, 0, 40, 60), **words}  # of a map that is larger: boxes reach no further
+    yield one("roi_align", maps, boxes[:1], (3, 2), to=((1, *out[1:]), dtype), **part)
+    yield one("crop_and_resize", maps, boxes[:1], (3, 2), to=((1, *out[1:]), "float32"), **part)
     masks = RNG.random((len(boxes), 7, 9)).astype(dtype)
     pasted, corners = (len(boxes), 20, 26), boxes[:, 1:]
     yield one("paste_masks", masks, corners, (20, 26), to=(pasted, bool), invalid="nan")
@@ -205,8 +226,9 @@ def main(library, threads, pieces):
         sample.hold(20_000)
     for case in PIECES if pieces == "pieces" else WHOLE:
         for name, call, outs in calls(*case):
-            # NumPy's arithmetic, in R-MAC, levels and windows, crashes without memory for its buffers
-            failing.fail_only(b"roicy/cpu" if name.startswith(("rmac", "multi_scale", "paste")) else b"")
+            # NumPy's arithmetic, in R-MAC, levels, windows and numbers of channels, crashes without memory
+            arithmetic = "rmac", "multi_scale", "paste", "crop"
+            failing.fail_only(b"roicy/cpu" if name.startswith(arithmetic) else b"")
             fail_in_turn(failing, name, call, outs)  # what is kept from then on is kept
             gc.collect()
             before = held(system)

@@ -43,6 +43,22 @@ def gradients(shape):
     yield lambda: roicy.roi_align_rotated_backward(grad, ONE_TURNED, SMALL, sampling_ratio=64)
     yield lambda: roicy.roi_align_rotated_backward_rois(grad, maps, ONE_TURNED, sampling_ratio=64)
     yield lambda: roicy.roi_pool_backward(grad, argmax, ONE_BOX, SMALL)
+    yield lambda: roicy.roi_pool_backward(grad, None, ONE_BOX, SMALL, mode="avg")
+    yield lambda: roicy.prroi_pool_backward(grad, ONE_BOX, SMALL)
+    yield lambda: roicy.prroi_pool_backward_rois(grad, maps, ONE_BOX)
+    yield lambda: roicy.deform_roi_pool_backward(grad, ONE_BOX, None, SMALL, sampling_ratio=64)
+    yield lambda: roicy.ps_roi_align_backward(grad, ONE_BOX, (1, math.prod(shape), 8, 8))
+    yield lambda: roicy.ps_roi_pool_backward(grad, ONE_BOX, (1, math.prod(shape), 8, 8))
+    yield lambda: roicy.multi_scale_roi_align_backward(grad, ONE_BOX, [SMALL], spatial_scales=(1,))
+    yield lambda: roicy.multi_scale_roi_align_backward_rois(grad, [maps], ONE_BOX, spatial_scales=(1,))
+    crops, images = np.moveaxis(grad, 1, 3), np.moveaxis(maps, 1, 3)
+    yield lambda: roicy.crop_and_resize_backward(crops, ONE_BOX, images.shape)
+    yield lambda: roicy.crop_and_resize_backward_boxes(crops, images, ONE_BOX)
+    if math.prod(shape) < 2**60:
+        offsets = spread(0, (1, 2, *shape[2:]))
+        mask = spread(1, (1, 1, *shape[2:]))
+        yield lambda: roicy.deform_roi_pool_backward_offsets(grad, maps, ONE_BOX, offsets)
+        yield lambda: roicy.deform_roi_pool_backward_mask(grad, maps, ONE_BOX, None, mask)
     yield lambda: mxnet.ROIAlign_backward(grad, ONE_BOX, SMALL, 1.0)
 
 
@@ -54,9 +70,11 @@ def test_a_gradient_of_more_bins_than_a_call_can_hold(either, size):
 
 
 @pytest.mark.parametrize("size", MANY_BINS)
-def test_a_rotated_box_of_more_bins_than_a_call_can_hold(either, size):
+def test_rotated_and_moved_boxes_of_more_bins_than_a_call_can_hold(either, size):
     maps = spread(1, SMALL)
     for call in (
+        lambda: roicy.deform_roi_pool(maps, ONE_BOX, None, size, sampling_ratio=64),
+        lambda: roicy.deform_roi_pool_plan(ONE_BOX, None, SMALL, size, sampling_ratio=64),
         lambda: roicy.roi_align_rotated(maps, ONE_TURNED, size, sampling_ratio=64),
         lambda: roicy.roi_align_rotated_plan(ONE_TURNED, SMALL, size, sampling_ratio=64),
     ):
@@ -101,11 +119,18 @@ def test_maps_of_more_pixels_than_int32_can_count(either, height, width):
         lambda maps, boxes: roicy.roi_align(maps, boxes, 2),
         lambda maps, boxes: roicy.roi_align(maps, boxes, 2, mode="max"),
         lambda maps, boxes: roicy.roi_pool(maps, boxes, 2),
+        lambda maps, boxes: roicy.roi_pool(maps, boxes, 2, mode="avg"),
+        lambda maps, boxes: roicy.prroi_pool(maps, boxes, 2),
+        lambda maps, boxes: roicy.crop_and_resize(maps, boxes, 2, layout="NCHW"),
+        lambda maps, boxes: roicy.multi_scale_roi_align([maps], boxes, 2, spatial_scales=(1,)),
         lambda maps, boxes: roicy.roi_align_backward_rois(grad, maps, boxes),
+        lambda maps, boxes: roicy.prroi_pool_backward_rois(grad, maps, boxes),
     ):
         assert_close(pool(maps, last), pool(small, boxes))
     with pytest.raises(ValueError, match="at most 2147483647 pixels"):
         roicy.roi_align_rotated(maps, ONE_TURNED, 2)
+    with pytest.raises(ValueError, match="at most 2147483647 pixels"):
+        roicy.deform_roi_pool(maps, ONE_BOX, None, 2)
     with pytest.raises(ValueError, match="at most 2147483647 pixels"):
         roicy.roi_pool(maps, last, 2, return_argmax=True)
 
