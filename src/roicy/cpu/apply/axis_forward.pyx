@@ -25,7 +25,7 @@ from roicy.cpu.apply.finish cimport Finish, finish_channels, finish_of, finish_o
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
-from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, planes_of, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, open_view, planes_of, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_zero, planes, real
 from roicy.cpu.lanes.passes cimport GROUP, pass_bin, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
@@ -309,5 +309,6 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
     work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), bins, spare,
                  bins if call.out.chunked else 0)
+    open_view(&call.out.view, threads)
     return work.do(axis_forward_bin_task if work.bins and not call.direct else axis_forward_task, &call, sizeof(call),
                    axis_forward_open, NULL)

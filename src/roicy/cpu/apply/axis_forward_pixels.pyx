@@ -13,7 +13,7 @@ cimport numpy as cnp
 from roicy.cpu.apply.axis_taps cimport Touched, bin_at, touched_pixels, touched_rows
 from roicy.cpu.apply.finish cimport Finish, finish_channels, finish_of, finish_outside, outside_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
-from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, open_view, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, OWN, lanes, lanes_store_pixel, lanes_stream_bytes, real
 from roicy.cpu.lanes.passes cimport pass_pixels, pass_vectors, tap_list
 from roicy.cpu.runtime.memory cimport bytes_of
@@ -130,4 +130,5 @@ cdef int axis_forward_pixels(AxisTable table, cnp.ndarray features, cnp.ndarray 
                 max(parts_of(table.work * channels), 1 if threads == 1 else 16 * threads), 0)
     work.provide(table, threads, 0, bytes_of(table.widest, vectors, sizeof(lanes)), vectors * sizeof(lanes), 0,
                  size if call.chunked else 0)
+    open_view(&call.out, threads)
     return work.do(axis_forward_pixels_task, &call, sizeof(call), axis_forward_pixels_open, NULL)

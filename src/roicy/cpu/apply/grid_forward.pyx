@@ -19,7 +19,7 @@ cimport numpy as cnp
 from roicy.cpu.apply.grid_samples cimport samples_of
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
-from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, open_view, view_of, write_index, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_int, lane_ints, lane_rows, lanes, lanes_zero, real
 from roicy.cpu.lanes.maxima cimport (
     NOWHERE, SAMPLE_ROWS, argmax_out, ints_fill, lanes_lowest, lanes_take_first, maxima, pass_sample_row, pass_samples,
@@ -189,6 +189,9 @@ cdef int grid_forward_run(GridTable table, cnp.ndarray features, cnp.ndarray out
                  SAMPLE_ROWS * <size_t> table.widest * call.depth * sizeof(lanes), bins,
                  bins if call.with_argmax else 0,
                  bins if call.out.chunked or (call.with_argmax and call.argmax.chunked) else 0)
+    open_view(&call.out.view, threads)
+    if call.with_argmax:
+        open_view(&call.argmax.view, threads)
     with nogil:
         write_invalid(table, &call.out.view)
         if call.with_argmax:

@@ -18,7 +18,7 @@ cimport numpy as cnp
 
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
-from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, open_view, view_of, write_index, write_invalid
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_int, lane_ints, lane_rows, lanes, lanes_zero
 from roicy.cpu.lanes.maxima cimport (
     NOWHERE, argmax_out, ints_fill, max_rows, maxima, pass_max_columns, pass_max_rows, range_lists,
@@ -193,4 +193,7 @@ cdef int range_forward_blocks(RangeTable table, cnp.ndarray features, cnp.ndarra
                  BIN_ROWS * <size_t> table.widest * call.depth * (2 if call.with_argmax else 1) * sizeof(lanes), bins,
                  bins if call.with_argmax else 0,
                  bins if call.out.chunked or (call.with_argmax and call.argmax.chunked) else 0)
+    open_view(&call.out.view, threads)
+    if call.with_argmax:
+        open_view(&call.argmax.view, threads)
     return work.do(range_forward_task, &call, sizeof(call), range_forward_open, NULL)

@@ -18,7 +18,7 @@ cimport numpy as cnp
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_samples
 from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
-from roicy.cpu.apply.view cimport View, block_at, is_tile, view_of, write_invalid
+from roicy.cpu.apply.view cimport View, block_at, is_tile, open_view, view_of, write_invalid
 from roicy.cpu.lanes.gathering cimport bin_taps, pass_gather, pass_gather_runs
 from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lanes, lanes_store_pixel, real
 from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_ROWS, phase_enter
@@ -189,6 +189,7 @@ def sample_forward(SampleTable table, cnp.ndarray features, cnp.ndarray out, int
     else:
         work.provide(table, entered, call.rows * (table.widest if table.alone else columns) * call.depth
                      * sizeof(lanes), 0, bins, 0, bins if call.out.chunked else 0)
+    open_view(&call.out.view, entered)
     if table.chunks == 1:
         call.samples = &table.samples
         work.do(sample_forward_pixels_task if channels_last else sample_forward_task, &call, sizeof(call),

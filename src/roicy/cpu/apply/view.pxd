@@ -12,6 +12,7 @@ cimport numpy as cnp
 
 from roicy.cpu.lanes.phases cimport PHASE_LOAD, PHASE_STORE, phase_enter
 from roicy.cpu.runtime.checks cimport check_inside
+from roicy.cpu.runtime.outputs cimport touch_pages
 from roicy.cpu.lanes.lanes cimport (
     BFLOAT16, BOOL, BURST, FLOAT16, FLOAT32, FLOAT64, INDEX, INT16, INT8, LANES, LINE_LANES, OWN, UINT16, UINT8,
     element_size, element_store, lanes, lanes_load_block, lanes_load_pixels, lanes_prefetch, lanes_prefetch_far,
@@ -68,6 +69,12 @@ cdef inline View view_of(cnp.ndarray array):
     view.pixels_joined = view.column == view.size or view.columns <= 1
     view.rows_joined = view.pixels_joined and (view.row == view.columns * view.size or view.rows <= 1)
     return view
+
+
+cdef inline int open_view(View* view, int threads) except -1:
+    # Before the first write to an array: its pages come, if all that lies between its ends is its own.
+    cdef int64_t size = view.images * view.channels * view.rows * view.columns * view.size
+    return touch_pages(view.data, size, threads) if view.limit - view.data == size else 0
 
 
 cdef inline int64_t bins_apart(View* features, View* bins) noexcept nogil:

@@ -12,12 +12,13 @@ import atexit
 
 from cpython.ref cimport Py_INCREF
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memmove, memset
 
 cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport CHECKED
+from roicy.cpu.runtime.parallel cimport run_pieces
 
 cnp.import_array()
 
@@ -49,6 +50,10 @@ cdef extern from *:
     #else
     #define roicy_large_pages(start, size) ((void) 0)
     #endif
+    static void roicy_touch(char* start) {
+        volatile char* byte = start;
+        *byte = *byte;
+    }
     """
     # Whether nobody else is in; who is leaves after a few instructions.
     bint roicy_enter() noexcept nogil
@@ -57,6 +62,7 @@ cdef extern from *:
     void* roicy_map(size_t size) noexcept nogil
     void roicy_unmap(void* start, size_t size) noexcept nogil
     void roicy_large_pages(void* start, size_t size) noexcept nogil
+    void roicy_touch(char* start) noexcept nogil    # writes what stands there
 
 cdef extern from "numpy/arrayobject.h":
     ctypedef struct Allocator "PyDataMemAllocator":
@@ -81,6 +87,8 @@ cdef enum:
     SPARE = 8                   # a block serves results that are at least all but this part of it
     MOST_AXES = 8               # of a result
     LEAST_BYTES = 1 << 20       # of a result whose memory comes from here
+    TOUCHED_BYTES = 1 << 28     # of a result whose pages come before anything is written to it: a quarter of a second
+    TOUCHED_AT_ONCE = 1 << 24
 
 cdef struct Header:
     size_t size                 # of the block
@@ -232,6 +240,32 @@ def new_array(tuple shape, cnp.dtype dtype, bint blank):
 cdef cnp.ndarray made(int axes, cnp.npy_intp* length, cnp.dtype dtype, bint blank):
     Py_INCREF(dtype)
     return zeros_array(axes, length, dtype, 0) if blank else empty_array(axes, length, dtype, 0)
+
+
+cdef struct Touched:
+    char* start
+    size_t size
+
+
+cdef void touch_piece(void* settled, int64_t number, int thread) noexcept nogil:
+    cdef Touched* touched = <Touched*> settled
+    cdef size_t at = <size_t> number * TOUCHED_AT_ONCE, end = min(at + TOUCHED_AT_ONCE, touched.size)
+    while at < end:
+        roicy_touch(touched.start + at)
+        at += LARGE_PAGE
+
+
+cdef int touch_pages(char* start, size_t size, int threads) except -1:
+    """Have the system give the large pages of a result, whose values stay, between looks for signals.
+
+    Boxes are pooled in the order of the map: the first piece of a call may write to each page of a new result, and the
+    system clears two million bytes for each. A gigabyte took 1.2 seconds of a virtual machine. Pages that are there
+    take nothing; new ones took 2 to 7 % of a call more than where they come as they are written to.
+    """
+    cdef Touched touched = Touched(start=start, size=size)
+    if size < TOUCHED_BYTES:
+        return 0
+    return run_pieces(touch_piece, &touched, <int64_t> ((size - 1) // TOUCHED_AT_ONCE + 1), threads)
 
 
 def set_most(size_t size):
