@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import tomllib
-from collections import defaultdict
 from pathlib import Path
 
 import numpy
@@ -84,7 +83,7 @@ ONCE_A_CALL = [
 ]
 
 # What Python calls of the kernels' C text, once a call: gcc makes it short, and the loops as fast as ever.
-KERNELS = "roicy.cpu.apply.kernels"
+KERNELS = PACKAGE / "cpu" / "apply" / "kernels.pyx"
 ENTRY = re.compile(r"^static (?=PyObject \*__pyx_p[wf]_)", re.MULTILINE)
 
 # Where C headers are; those of geometry are named with their folder.
@@ -125,8 +124,8 @@ class BuildKernels(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
-        self.translating = defaultdict(threading.Lock)
-        self.done = set()
+        self.translating = {True: threading.Lock(), False: threading.Lock()}
+        self.translated = {}
 
     def build_extensions(self):
         command = getattr(self.compiler, "compiler", None)  # MSVC has none, and finds itself
@@ -148,7 +147,7 @@ class BuildKernels(build_ext):
         source = Path(ext.sources[0])
         generated = Path(self.build_temp) / f"{ext.name}.c"
         generated.parent.mkdir(parents=True, exist_ok=True)
-        generated.write_text(self.translated(source))
+        generated.write_text(self.text_of(source))
         ext.sources = [str(generated)]
         super().build_extension(ext)
         ext.sources = [str(source)]
@@ -157,24 +156,29 @@ class BuildKernels(build_ext):
         # the C text exports what makes the module, which has the name of its source
         return []
 
-    def translated(self, source):
+    def text_of(self, source):
         """Return the C text of a source, which all its extensions share: files of one module."""
-        module = ".".join(source.with_suffix("").relative_to(PACKAGE.parent).parts)
-        with self.translating[module]:
-            target = Path(self.build_temp) / f"{module}-text.c"
-            if module not in self.done:
-                cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
-                checks = BUILD in CHECKED
-                directives = f"boundscheck={checks},initializedcheck={checks},wraparound=False,cdivision=True"
-                # nobody asks a compiled function for its signature or its docstring: the .pyi files say them
-                directives += ",binding=False"
-                options = ["--module-name", module, "--no-docstrings", "-X", directives]
-                options += ["--line-directives"] if checks else []  # reports name lines of the .pyx files
-                subprocess.run([*cython, *options, "-o", str(target), str(source)], check=True)
-                if module == KERNELS and not MSVC:
-                    target.write_text(ENTRY.sub("static __attribute__((cold)) ", target.read_text()))
-                self.done.add(module)
-            return target.read_text()
+        kernels = source == KERNELS
+        with self.translating[kernels]:
+            if source not in self.translated:
+                self.translate([other for other in SOURCES_OF_MODULES if (other == KERNELS) == kernels])
+            return self.translated[source]
+
+    def translate(self, sources):
+        """Translate sources in one process, which reads what they share once."""
+        checks = BUILD in CHECKED
+        folder = Path(self.build_temp)
+        cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
+        directives = f"boundscheck={checks},initializedcheck={checks},wraparound=False,cdivision=True"
+        # nobody asks a compiled function for its signature or its docstring: the .pyi files say them
+        directives += ",binding=False"
+        options = ["--no-docstrings", "-X", directives]
+        options += ["--line-directives"] if checks else []  # reports name lines of the .pyx files
+        subprocess.run([*cython, *options, "-o", str(folder), *map(str, sources)], check=True)
+        for source in sources:
+            text = (folder / f"{source.stem}.c").read_text()
+            cold = source == KERNELS and not MSVC
+            self.translated[source] = ENTRY.sub("static __attribute__((cold)) ", text) if cold else text
 
     def openmp_flags(self):
         """Return the flags for OpenMP if a program built with them runs, else nothing."""
@@ -203,13 +207,15 @@ class BuildKernels(build_ext):
         return True
 
 
-extensions = [extension(name, name, PLAIN if name in PLAIN_TABLES else ()) for name in TABLES]
-extensions += [extension(name, name, SHORT) for name in ONCE_A_CALL]
-extensions += [
+# What takes longest comes first: nothing is left to wait for at the end.
+extensions = [
     extension(f"cpu._kernels_{precision}_{level}", "cpu.apply.kernels", flags, macros)
     for precision, macros in PRECISIONS.items()
     for level, flags in LEVELS.items()
 ]
+extensions += [extension(name, name, PLAIN if name in PLAIN_TABLES else ()) for name in TABLES]
+extensions += [extension(name, name, SHORT) for name in ONCE_A_CALL]
+SOURCES_OF_MODULES = sorted({Path(ext.sources[0]) for ext in extensions})
 
 
 def front_page(sources):
