@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# Nothing is compiled that nobody imports, where roicy is built neither: 0 says so to pip.
+export PIP_NO_COMPILE := 0
+
 # What an installed roicy is made of: a change in any of it installs roicy anew.
 SOURCES := pyproject.toml setup.py README.md LICENSE \
 	$(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
@@ -159,13 +162,12 @@ $(VENV)/demo.stamp $(VENV)/test.stamp: $(VENV)/%.stamp: $(VENV)/roicy.stamp
 	@$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
 
-# What pyproject.toml's extra or group $(1) names, for an environment $(2), without building roicy. Python compiles
-# what of it is imported.
+# What pyproject.toml's extra or group $(1) names, for an environment $(2), without building roicy.
 define install
 echo "installing what roicy[$(1)] names" && \
 	$(2)/bin/python -c "import tomllib; given = tomllib.load(open('pyproject.toml', 'rb')); \
 		print(*(given['project']['optional-dependencies'] | given['dependency-groups'])['$(1)'], sep='\n')" > $(2)/$(1).txt && \
-	$(2)/bin/python -m pip --quiet --disable-pip-version-check install --no-compile -r $(2)/$(1).txt
+	$(PIP) --python $(2)/bin/python install -r $(2)/$(1).txt $(3)
 endef
 
 $(VENV)/parallel.stamp $(VENV)/peers.stamp $(VENV)/bench.stamp $(VENV)/docs.stamp: $(VENV)/roicy.stamp
@@ -174,8 +176,9 @@ $(VENV)/parallel.stamp $(VENV)/peers.stamp $(VENV)/bench.stamp $(VENV)/docs.stam
 	@$(call install,$*,$(VENV))
 	@touch $@
 
-$(VENV)-lint/lint.stamp: pyproject.toml
-	@$(PYTHON) -m venv $(VENV)-lint
+# Environments beside .venv need no pip of their own.
+$(VENV)-lint/lint.stamp: pyproject.toml | $(VENV)/made.stamp
+	@$(PYTHON) -m venv --without-pip $(VENV)-lint
 	@$(call install,lint,$(VENV)-lint)
 	@touch $@
 
@@ -193,17 +196,15 @@ $(VENV)-sanitize/roicy.stamp: $(SOURCES)
 	@touch $@
 
 # Environments with CuPy, by the extras; and the same wheel in them, when it is built.
-$(VENV)-cuda%/made.stamp: pyproject.toml
-	@$(check)
+$(VENV)-cuda%/made.stamp: pyproject.toml | $(VENV)/made.stamp
 	@echo "making $(VENV)-cuda$* with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)-cuda$*
-	@{ $(call install,cuda$*,$(VENV)-cuda$*) && $(VENV)-cuda$*/bin/python -m pip --quiet install rich; } || \
+	@$(PYTHON) -m venv --without-pip $(VENV)-cuda$*
+	@{ $(call install,cuda$*,$(VENV)-cuda$*,rich); } || \
 		{ echo "CuPy could not be installed; where PyPI is out of reach, ROICY_OFFLINE=1 leaves this out"; exit 1; }
 	@touch $@
 
 $(VENV)-cuda%/roicy.stamp: $(VENV)-cuda%/made.stamp $(VENV)/roicy.stamp
-	@$(VENV)-cuda$*/bin/python -m pip --quiet --disable-pip-version-check install \
-		--no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@$(PIP) --python $(VENV)-cuda$*/bin/python install --no-deps --force-reinstall $(VENV)/wheel/*.whl
 	@touch $@
 
 $(VENV)-cuda%/test.stamp: $(VENV)-cuda%/roicy.stamp

@@ -5,13 +5,11 @@ draws a fifth. The default draws the same ones each time, so that a failure is a
 """
 
 import collections
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import types
 import zlib
 from pathlib import Path
@@ -49,9 +47,6 @@ settings.load_profile("short")
 EXAMPLES_ON_CUDA, CASES_ON_CUDA, MANY_CASES = 1 / 10, 1 / 5, 8
 #: How many times as long a process may take: the sanitizers slow it down.
 PATIENCE = 5 if os.environ.get("ROICY_BUILD") == "sanitize" else 1
-#: From so many tests on, most of the kernels will be needed.
-MANY_TESTS = 300
-STOP_COMPILING = pytest.StashKey[threading.Event]()
 SHARED = pytest.StashKey[str]()
 
 
@@ -94,43 +89,6 @@ def pytest_collection_modifyitems(config, items):
     if rest:
         config.hook.pytest_deselected(items=rest)
         items[:] = chosen
-
-
-def pytest_collection_finish(session):
-    """Where most kernels will be needed, begin to compile them, while the CPU backend's tests run."""
-    tests = map(_on_cuda, session.items)
-    if sum(test is not None and test[-1] == "cuda" for test in tests) < MANY_TESTS:
-        return
-    worker = getattr(session.config, "workerinput", None)
-    if worker is not None and worker["workerid"] != "gw0":
-        return  # one of several processes compiles for all of them
-    from cuda_host import module
-
-    from roicy.cuda import device
-
-    if module.compiler() is None:
-        return
-    stop = session.config.stash[STOP_COMPILING] = threading.Event()
-
-    def compile_all():
-        for source, options in device.specialisations():
-            if stop.is_set():
-                return
-            if "-DINDEX=int64" in options:
-                continue  # which few tests need
-            # a mistake shows in the tests
-            with contextlib.suppress(module.CompileError):
-                module.HostModule(
-                    code=device.source_text(source), options=(*device.OPTIONS, *options)
-                ).compile()
-
-    threading.Thread(target=compile_all, daemon=True).start()
-
-
-def pytest_sessionfinish(session):
-    """Compile no more."""
-    if STOP_COMPILING in session.config.stash:
-        session.config.stash[STOP_COMPILING].set()
 
 
 def _on_cuda(item):

@@ -160,7 +160,7 @@ def crop_and_resize(
         if reverse_channels:
             image = image[:, :, ::-1]
         (y, _, _), (x, _, _) = box_axes(box[1:], *image.shape[:2], output_size, **geometry(**options))
-        out[k] = np.einsum("py,yxc,qx->pqc", y, surrounded(image, fill), x, optimize=True)
+        out[k] = (y @ surrounded(image, fill).transpose(2, 0, 1) @ x.T).transpose(1, 2, 0)
     return (out - mean) / std
 
 
@@ -173,7 +173,7 @@ def crop_and_resize_backward(grad_output, boxes, shapes, *, std=1.0, reverse_cha
             continue
         height, width, _ = shapes[index]
         (y, _, _), (x, _, _) = box_axes(box[1:], height, width, grad_output.shape[1:3], **geometry(**options))
-        grad = np.einsum("py,pqc,qx->yxc", y, grad_output[k] / std, x, optimize=True)[:height, :width]
+        grad = (y.T @ (grad_output[k] / std).transpose(2, 0, 1) @ x).transpose(1, 2, 0)[:height, :width]
         grads[index] += grad[:, :, ::-1] if reverse_channels else grad
     return grads
 
@@ -208,4 +208,4 @@ def crop_and_resize_backward_boxes(
 
 
 def _sum(down, image, along, grad):
-    return np.einsum("py,yxc,qx,pqc->", down, image, along, grad, optimize="optimal")
+    return np.sum(down @ image.transpose(2, 0, 1) @ along.T * grad.transpose(2, 0, 1))

@@ -72,7 +72,7 @@ def pooled(own, y, x):
     """The sum over pixels with the weights of both axes: (C, PH, PW)."""
     rows, columns = y.any(axis=0), x.any(axis=0)
     window = own[np.ix_(rows, columns)]
-    return np.einsum("py,qx,yxcpq->cpq", y[:, rows], x[:, columns], window, optimize=True)
+    return np.einsum("py,ycpq->cpq", y[:, rows], np.einsum("qx,yxcpq->ycpq", x[:, columns], window))
 
 
 def ps_roi_align(features, rois, output_size, *, matrices=matrices, **options):
@@ -99,9 +99,9 @@ def ps_roi_align_backward(grad_output, rois, input_shape, *, matrices=matrices, 
         if index is not None:
             y, x = matrices(roi[1:], (h, w), size, **options)
             rows, columns = y[0].any(axis=0), x[0].any(axis=0)
-            own_channels(grad_images[index], size)[np.ix_(rows, columns)] += np.einsum(
-                "py,qx,cpq->yxcpq", y[0][:, rows], x[0][:, columns], grad_output[k], optimize=True
-            )
+            along_x = np.einsum("qx,cpq->xcpq", x[0][:, columns], grad_output[k])
+            grad = np.einsum("py,xcpq->yxcpq", y[0][:, rows], along_x)
+            own_channels(grad_images[index], size)[np.ix_(rows, columns)] += grad
     return grad_images.transpose(0, 3, 1, 2).astype(np.float64)
 
 

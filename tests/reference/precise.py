@@ -64,13 +64,11 @@ def _axis(low, high, length, bins, spatial_scale):
     start, size, scale = Decimal(float(start)), Decimal(float(size)), Decimal(spatial_scale)
     for p in range(bins):
         a, b = start + p * size, start + (p + 1) * size
+        # a lies p / bins of the way from the first coordinate to the second, b lies (p + 1) / bins
+        low_a, low_b, high_a, high_b = (scale * n / bins / size for n in (bins - p, bins - p - 1, p, p + 1))
         for pixel in range(max(math.floor(max(a, -1)), 0), min(math.ceil(min(b, length)) + 1, length)):
             weight = (hat_below(b - pixel) - hat_below(a - pixel)) / size
             at_a, at_b = hat(a - pixel), hat(b - pixel)
-            # a lies p / bins of the way from the first coordinate to the second, b lies (p + 1) / bins
-            low_a, low_b, high_a, high_b = (
-                scale * n / bins / size for n in (bins - p, bins - p - 1, p, p + 1)
-            )
             found.weight[p, pixel] = weight
             found.by_low[p, pixel] = (weight - at_a) * low_a + (at_b - weight) * low_b
             found.by_high[p, pixel] = (weight - at_a) * high_a + (at_b - weight) * high_b
@@ -90,7 +88,7 @@ def box_axes(box, map_size, output_size, spatial_scale):
 
 def pooled(image, weights_y, weights_x):
     """An (H, W, C) image, summed with the weights of both axes: (C, PH, PW)."""
-    return np.einsum("py,yxc,qx->cpq", weights_y, image, weights_x, optimize=True)
+    return weights_y @ image.transpose(2, 0, 1) @ weights_x.T
 
 
 def prroi_pool(features, rois, output_size, *, spatial_scale=1.0):
@@ -115,9 +113,7 @@ def prroi_pool_backward(grad_output, rois, input_shape, *, spatial_scale=1.0):
         index = image_index(roi, n)
         if index is not None:
             y, x = box_axes(roi[1:], (h, w), grad_output.shape[2:], spatial_scale)
-            grad_features[index] += np.einsum(
-                "py,cpq,qx->cyx", y.weight, grad_output[k], x.weight, optimize=True
-            )
+            grad_features[index] += y.weight.T @ grad_output[k] @ x.weight
     return grad_features
 
 
