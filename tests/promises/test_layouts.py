@@ -86,6 +86,8 @@ def test_battery(operator, case, layout):
 @pytest.mark.parametrize("channels", [1, 3, 8, 16, 17, 40])
 @pytest.mark.parametrize("boxes", [2, 150])
 def test_nhwc_equals_nchw(operator, dtype, channels, boxes):
+    if _backend.cpu is not roicy.cpu:
+        boxes = min(boxes, 40)  # beyond a block's already
     rng = np.random.default_rng(channels)
     size = (2, 3) if operator.position_sensitive else (3, 5)  # channels of the maps are as many times more
     features = random_values(rng, operator.map_shape((2, channels, 13, 17), size), dtype)
