@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from operators import operator as operator_module
 
 import roicy.dask
+from roicy.dask import _tiles
 
 schedulers = st.sampled_from(["synchronous", "threads"])
+calls = st.sampled_from([0, 100, _tiles._CALL])
 
 
 @st.composite
@@ -31,8 +33,15 @@ def chunked(draw, array):
 
 
 @contextlib.contextmanager
-def on_dask(room="128 MiB", scheduler="synchronous"):
-    """The records call `roicy.dask`, with room for a chunk; results are computed here, or by threads."""
+def on_dask(room="128 MiB", scheduler="synchronous", call=_tiles._CALL):
+    """The records call `roicy.dask`, with room for a chunk; results are computed here, or by threads.
+
+    A call costs as much as copying so many bytes.
+    """
     settings = {"scheduler": scheduler, "array.chunk-size": room}
-    with mock.patch.object(operator_module, "roicy", roicy.dask), dask.config.set(settings):
+    patches = (
+        mock.patch.object(operator_module, "roicy", roicy.dask),
+        mock.patch.object(_tiles, "_CALL", call),
+    )
+    with patches[0], patches[1], dask.config.set(settings):
         yield

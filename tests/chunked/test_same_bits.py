@@ -14,7 +14,7 @@ from strategies import random_values
 
 import roicy
 import roicy.dask
-from chunked.chunks import chunked, divided, on_dask, schedulers
+from chunked.chunks import calls, chunked, divided, on_dask, schedulers
 
 SHARE = 0.15
 most = st.sampled_from(["auto", 1, 2, 3])
@@ -29,7 +29,7 @@ def test_pooling(operator, examples):
         expected = operator.both(features, rois, size, **options)
         more = {"boxes_per_chunk": data.draw(most), **options}
         maps = data.draw(chunked(features))
-        with on_dask(data.draw(rooms), data.draw(schedulers)):
+        with on_dask(data.draw(rooms), data.draw(schedulers), data.draw(calls)):
             found = operator.both(maps, rois, size, **more)
             by_image = operator.call("", features=maps, rois=rois, output_size=size, order="image", **more)
             for array, wanted in zip(found, expected, strict=True):
@@ -69,7 +69,7 @@ def test_gradient_of_boxes(operator, examples):
         expected = operator.backward_rois(grad_output, features, rois, argmax, **options)
         given, maps = data.draw(chunked(grad_output)), data.draw(chunked(features))
         chosen = None if argmax is None else data.draw(chunked(argmax))
-        with on_dask(data.draw(rooms), data.draw(schedulers)):
+        with on_dask(data.draw(rooms), data.draw(schedulers), data.draw(calls)):
             found = operator.backward_rois(
                 given, maps, rois, chosen, boxes_per_chunk=data.draw(most), **options
             )
@@ -162,7 +162,7 @@ def test_quadrangles(options, examples):
     @examples(st.data(), share=0.03)
     def hold(data):
         given, some = data.draw(chunked(images)), data.draw(most)
-        with dask.config.set({"scheduler": data.draw(schedulers), "array.chunk-size": data.draw(rooms)}):
+        with on_dask(data.draw(rooms), data.draw(schedulers), data.draw(calls)):
             for corners, more in ((QUADS, {"batch_indices": indices}), (lists, {})):
                 expected = roicy.crop_quads(images, corners, (4, 5), **more, **options)
                 more["boxes_per_chunk"] = some

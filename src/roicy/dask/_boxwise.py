@@ -13,8 +13,9 @@ from roicy.dask import _graph as graph
 from roicy.dask import _lazy, _maps, _tasks, _tiles
 from roicy.dask._boxes import Groups, Known
 from roicy.dask._given import Given
-from roicy.dask._graph import Task
-from roicy.dask._tiles import Part, Tiles
+from roicy.dask._graph import List, Task, TaskRef
+from roicy.dask._parts import Parts
+from roicy.dask._tiles import Tiles
 
 
 class Result(NamedTuple):
@@ -69,8 +70,8 @@ def slopes(given: Given) -> Any:
     return boxes.rois.as_given(found)
 
 
-def _grouped(given: Given, boxes: Known, maps: Array, most: int) -> tuple[Groups, list[Part] | None]:
-    # groups of boxes, and which part of a map each reads where maps are in tiles
+def _grouped(given: Given, boxes: Known, maps: Array, most: int) -> tuple[Groups, list[Parts] | None]:
+    # groups of boxes, and which parts of a map each reads where maps are in tiles
     axes = given.axes
     if len(maps.chunks[axes.h]) == len(maps.chunks[axes.w]) == 1:
         return boxes.groups(maps.chunks[axes.n], most), None
@@ -92,7 +93,7 @@ def _rows_of_a_chunk(given: Given, result: Result, channels: int) -> int:
 def _computed(
     given: Given,
     boxes: Known,
-    grouped: tuple[Groups, list[Part] | None],
+    grouped: tuple[Groups, list[Parts] | None],
     arrays: dict[str, Array],
     results: Sequence[tuple[Result, Sequence[int]]],
 ) -> list[Array]:
@@ -109,25 +110,20 @@ def _computed(
     name = f"{operator.name}-{given.token(boxes, arrays, groups)}"
     lengths = tuple(groups.lengths.tolist())
     own = boxes.of_groups(groups, maps.chunks[axes.n])
-    if parts is not None:
-        height, width = maps.shape[axes.h], maps.shape[axes.w]
-        own = [
-            {**some, "window": (*part.window[:2], height, width)}
-            for some, part in zip(own, parts, strict=True)
-        ]
     tasks: dict[Any, Any] = {}
-    blocks = len(maps.chunks[axes.c])
     others = (0,) * (len(first.row))
     for g, (chunk, some) in enumerate(zip(groups.chunks.tolist(), own, strict=True)):
-        for c in range(blocks):
+        for c in range(len(maps.chunks[axes.c])):
             key = (name, g, *_at(others, first.channels, c))
-            tasks[key] = Task(
-                key,
-                _tasks.run,
-                call,
-                some,
-                *given.blocks(arrays, chunk, g, c, None if parts is None else parts[g]),
-            )
+            blocks = given.blocks(arrays, chunk, g, c)
+            if parts is None:
+                tasks[key] = Task(key, _tasks.run, call, some, *blocks)
+            else:
+                tiles = given.tiles(maps, chunk, c, parts[g], (f"cut-{name}", g, c))
+                tasks |= {key: task for key, task in tiles.items() if task is not None}
+                refs = List(*map(TaskRef, tiles))
+                tiled = given.tiled(maps, parts[g])
+                tasks[key] = Task(key, _tasks.run_on_tiles, call, some, tiled, refs, *blocks[1:])
     layer = graph.layer(name, tasks, list(arrays.values()))
     made = []
     for result, along in results:

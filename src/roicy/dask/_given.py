@@ -17,10 +17,10 @@ from roicy import _doubts
 from roicy._types import Ndarray
 from roicy.dask import _maps, _tasks
 from roicy.dask._boxes import Groups, Known
-from roicy.dask._graph import Chunks, List, Task, TaskRef
+from roicy.dask._graph import Chunks, Task, TaskRef
 from roicy.dask._maps import Axes
+from roicy.dask._parts import Parts
 from roicy.dask._records import Operator
-from roicy.dask._tiles import Part, Tiles
 
 #: Arguments that the functions here have and those of `roicy` do not.
 OWN = ("order", "boxes_per_chunk", "num_threads", "chunks")
@@ -128,18 +128,10 @@ class Given:
             self.threads,
         )
 
-    def blocks(
-        self, arrays: Mapping[str, Array], chunk: int, group: int, c: int, part: Part | None = None
-    ) -> list[Any]:
-        """Return which chunks belong to a chunk of images, a group of boxes and a chunk of channels.
-
-        Of maps in tiles, those of a part, and the task that puts it together.
-        """
+    def blocks(self, arrays: Mapping[str, Array], chunk: int, group: int, c: int) -> list[Any]:
+        """Return which chunks belong to a chunk of images, a group of boxes and a chunk of channels."""
         found = []
         for name, array in arrays.items():
-            if name == self.operator.maps and part is not None:
-                found.append(self._put_together(array, chunk, c, part))
-                continue
             if name == self.operator.maps:
                 block = self.axes.ordered(chunk, c, 0, 0)
             elif _maps.has_channels(name):
@@ -149,13 +141,28 @@ class Given:
             found.append(TaskRef((array.name, *block)))
         return found
 
-    def _put_together(self, maps: Array, chunk: int, c: int, part: Part) -> Any:
-        tiles = Tiles.of(maps, self.axes)
-        places = part.tiles
-        source = _tasks.Source(self.operator.maps, maps.dtype, (self.axes.h, self.axes.w))
-        refs = [TaskRef((maps.name, *self.axes.ordered(chunk, c, row, column))) for row, column in places]
-        corners = [tiles.corner(row, column) for row, column in places]
-        return Task(None, _tasks.part, source, part.window, corners, List(*refs))
+    def tiled(self, maps: Array, parts: Parts) -> _tasks.Tiled:
+        """Return how a group of boxes reads a map in tiles."""
+        h, w = self.axes.h, self.axes.w
+        size = maps.shape[h], maps.shape[w]
+        made_of = parts.corners, parts.windows, parts.pieces, parts.ends
+        return _tasks.Tiled(self.operator.maps, maps.dtype, (h, w), size, *made_of)
+
+    def tiles(self, maps: Array, chunk: int, c: int, parts: Parts, key: Any) -> dict[Any, Any]:
+        """Return what a group of boxes is given of the tiles of a chunk of images and of channels.
+
+        These are the keys of tiles, or of tasks named by a `key`, and these tasks.
+        """
+        axes = self.axes
+        found: dict[Any, Any] = {}
+        for number, (row, column) in enumerate(parts.tiles):
+            tile = (maps.name, *axes.ordered(chunk, c, row, column))
+            if parts.cuts is None:
+                found[tile] = None
+            else:
+                own = (*key, number)
+                found[own] = Task(own, _tasks.cuts, TaskRef(tile), (axes.h, axes.w), parts.cuts[number])
+        return found
 
     def token(
         self, boxes: Known, arrays: Mapping[str, Array], groups: Groups, chunks: Chunks | None = None

@@ -30,13 +30,13 @@ def gradient(given: Given) -> Any:
     (tried,) = given.tried(boxes.none(), arrays, input_shape=of_nothing)
     chunks = _chunks(given, shape, tried.dtype, single)
     bins = given.bins if operator.channels == "bins" else 1
-    tiles = Tiles(chunks[axes.n], chunks[axes.h], chunks[axes.w], 0)
-    parts = None
+    tiles = Tiles(chunks[axes.n], chunks[axes.h], chunks[axes.w])
+    windows = None
     if len(tiles.rows) == len(tiles.columns) == 1:
         groups = boxes.groups(tiles.images, None)
     else:
         read = _tiles.read_by(operator, given.arguments, boxes, shape, given.size)
-        groups, parts = tiles.readers(boxes, read)
+        groups, windows = tiles.readers(boxes, read)
     taken = {}
     for name, array in arrays.items():
         if _maps.has_channels(name):
@@ -51,11 +51,11 @@ def gradient(given: Given) -> Any:
         for c, channels in enumerate(chunks[axes.c]):
             key = (name, *axes.ordered(n, c, row, column))
             blocks = given.blocks(taken, n, g, c)
-            if parts is None:
+            if windows is None:
                 whole = axes.ordered(tiles.images[n], channels, shape[axes.h], shape[axes.w])
                 tasks[key] = Task(key, _tasks.run, calls.of(whole), some, *blocks)
                 continue
-            top, left, bottom, right = parts[g].window
+            top, left, bottom, right = windows[g]
             part = axes.ordered(tiles.images[n], channels, bottom - top, right - left)
             windowed = {**some, "window": (top, left, shape[axes.h], shape[axes.w])}
             y, x = tiles.corner(row, column)

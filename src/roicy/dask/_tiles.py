@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,40 +12,37 @@ from roicy import windows as eager
 from roicy._types import NumPyArray
 from roicy.dask._boxes import Groups, Known
 from roicy.dask._maps import Axes
+from roicy.dask._parts import Parts, bounds, counted, divided
 
 #: How many times as large as what its chunks hold the part of a map may be that a group of boxes reads from:
 #: most of it may be read by nobody.
 _SPARSE = 2
 
+#: How many bytes are copied in the time that a call takes for itself, in host memory and on a device.
+_CALL, _DEVICE_CALL = 1 << 18, 1 << 27
 
-class Part(NamedTuple):
-    """The part of a map that a group of boxes reads.
-
-    Attributes
-    ----------
-    window : tuple of int
-        Its first row and column, and those after the last.
-    tiles : list of (int, int)
-        Which tiles hold what is read of it, by rows and by columns.
-    """
-
-    window: tuple[int, int, int, int]
-    tiles: list[tuple[int, int]]
+#: The first row and column, and those after the last.
+Rectangle = tuple[int, int, int, int]
 
 
 class Tiles(NamedTuple):
-    """Lengths of chunks along images, rows and columns, and the bytes of a pixel in a chunk's channels."""
+    """Lengths of chunks along images, rows and columns.
+
+    And the bytes of a pixel in a chunk's channels, and those that are copied while a call begins.
+    """
 
     images: Sequence[int]
     rows: Sequence[int]
     columns: Sequence[int]
-    pixel: int
+    pixel: int = 0
+    call: int = 0
 
     @classmethod
     def of(cls, maps: Array, axes: Axes) -> Tiles:
         """Return those of an array of maps."""
         images, channels, rows, columns = (maps.chunks[axis] for axis in axes)
-        return cls(images, rows, columns, max(channels, default=0) * maps.dtype.itemsize)
+        call = _CALL if isinstance(maps._meta, np.ndarray) else _DEVICE_CALL
+        return cls(images, rows, columns, max(channels, default=0) * maps.dtype.itemsize, call)
 
     def corner(self, row: Any, column: Any) -> tuple[int, int]:
         """Return the first row and column of a tile."""
@@ -62,7 +59,7 @@ class Tiles(NamedTuple):
         (top, bottom), (left, right) = found
         return np.column_stack([top, left]), np.column_stack([bottom, right])
 
-    def groups(self, boxes: Known, windows: NumPyArray, most: int, room: int) -> tuple[Groups, list[Part]]:
+    def groups(self, boxes: Known, windows: NumPyArray, most: int, room: int) -> tuple[Groups, list[Parts]]:
         """Return groups of at most so many boxes that lie together, of one chunk of images.
 
         They read at most so many bytes, but for one box that reads more. Boxes follow a Hilbert curve through
@@ -72,30 +69,60 @@ class Tiles(NamedTuple):
         chunk = boxes.chunk(self.images)
         curve = hilbert(first, max(len(self.rows), len(self.columns)))
         order = np.lexsort((curve, chunk))
-        steps = np.diff(chunk[order], prepend=-1), np.diff(curve[order], prepend=-1)
-        cells = np.flatnonzero((steps[0] != 0) | (steps[1] != 0))
         growing = _Growing(self, most, room)
-        ends = np.append(cells[1:], len(order)) if len(order) else cells
-        for begin, end in zip(cells.tolist(), ends.tolist(), strict=True):
-            for start in range(begin, end, most):
-                some = order[start : min(start + most, end)]
-                growing.add(int(chunk[some[0]]), windows[some], np.hstack([first[some], last[some]]))
+        for cell in self._cells(order, chunk, curve, most, windows, np.hstack([first, last])):
+            growing.add(*cell)
         growing.close()
-        if not growing.parts:
-            growing.add(0, np.zeros((0, 4), np.int64), np.zeros((1, 4), np.int64))
+        if not growing.tiles:
+            growing.add(0, 0, (0, 0, 0, 0), [(0, 0, 0, 0)])
             growing.close()
-        return Groups(order, np.array(growing.lengths), np.array(growing.chunks)), growing.parts
+        found, begin = [], 0
+        for chunk, length, tiles in zip(growing.chunks, growing.lengths, growing.tiles, strict=True):
+            some = order[begin : begin + length]
+            places, parts = divided(self, chunk, tiles, windows[some])
+            order[begin : begin + length] = some[places]
+            found.append(parts)
+            begin += length
+        return Groups(order, np.array(growing.lengths), np.array(growing.chunks)), found
 
-    def readers(self, boxes: Known, windows: NumPyArray) -> tuple[Groups, list[Part]]:
+    def _cells(
+        self,
+        order: NumPyArray,
+        chunk: NumPyArray,
+        curve: NumPyArray,
+        most: int,
+        windows: NumPyArray,
+        reach: NumPyArray,
+    ) -> Iterator[tuple[int, int, Rectangle, list[Rectangle]]]:
+        # boxes that begin in the same tile, at most so many: their chunk, how many, what they read, and of
+        # which tiles
+        if not len(order):
+            return
+        changes = (np.diff(chunk[order]) != 0) | (np.diff(curve[order]) != 0)
+        lengths = np.diff(np.flatnonzero(changes) + 1, prepend=0, append=len(order))
+        cell, number = counted(-(-lengths // most))
+        begins = (np.cumsum(lengths) - lengths)[cell] + number * most
+        counts = np.diff(begins, append=len(order))
+        read = bounds(windows[order], begins).tolist()
+        of, columns = np.repeat(np.arange(len(begins)), counts), len(self.columns)
+        # all begin in the same tile, and a few end in another one than most
+        of, ends = np.divmod(
+            np.unique(of * len(self.rows) * columns + reach[order, 2] * columns + reach[order, 3]),
+            len(self.rows) * columns,
+        )
+        reached = np.column_stack([reach[order[begins[of]], :2], *np.divmod(ends, columns)]).tolist()
+        limits = np.searchsorted(of, np.arange(len(begins) + 1)).tolist()
+        for c, (count, begin) in enumerate(zip(counts.tolist(), begins.tolist(), strict=True)):
+            yield int(chunk[order[begin]]), count, tuple(read[c]), reached[limits[c] : limits[c + 1]]
+
+    def readers(self, boxes: Known, windows: NumPyArray) -> tuple[Groups, list[tuple[int, int, int, int]]]:
         """Return for each tile of each chunk of images the boxes that read it, and all that these read.
 
         That is more than the tile where boxes reach beyond it. Boxes are in their order.
         """
         first, last = self.reached(windows)
         extent = (last - first + 1) * (windows[:, 2:] > windows[:, :2]).all(axis=1, keepdims=True)
-        counts = extent.prod(axis=1)
-        box = np.repeat(np.arange(len(windows)), counts)
-        number = np.arange(len(box)) - np.repeat(np.cumsum(counts) - counts, counts)
+        box, number = counted(extent.prod(axis=1))
         tile = first[box] + np.column_stack(np.divmod(number, np.maximum(extent[box, 1], 1)))
         filled = (np.array(self.rows)[tile[:, 0]] > 0) & (np.array(self.columns)[tile[:, 1]] > 0)
         box, tile = box[filled], tile[filled]
@@ -104,7 +131,7 @@ class Tiles(NamedTuple):
         order = np.argsort(place, kind="stable")
         lengths = np.bincount(place, minlength=int(np.prod(grid)))
         groups = Groups(box[order], lengths, np.repeat(np.arange(grid[0]), grid[1] * grid[2]))
-        parts, begin = [], 0
+        found, begin = [], 0
         for number, length in enumerate(lengths.tolist()):
             _, row, column = np.unravel_index(number, grid)
             (top, left), rows, columns = (
@@ -114,10 +141,10 @@ class Tiles(NamedTuple):
             )
             own = np.array([[top, left, top + rows, left + columns]])
             read = np.concatenate([own, windows[groups.order[begin : begin + length]]])
-            window = _bounds(read) if rows and columns else (top, left, top + rows, left + columns)
-            parts.append(Part(window, [(int(row), int(column))]))
+            window = bounds(read, np.zeros(1, np.int64))[0].tolist() if rows and columns else own[0].tolist()
+            found.append(window)
             begin += length
-        return groups, parts
+        return groups, found
 
 
 class _Growing:
@@ -126,50 +153,47 @@ class _Growing:
         self.of, self.most, self.room = tiles, most, room
         self.lengths: list[int] = []
         self.chunks: list[int] = []
-        self.parts: list[Part] = []
-        self.open: tuple[int, int, NumPyArray, set[tuple[int, int]]] | None = None
+        self.tiles: list[list[tuple[int, int]]] = []
+        self.open: tuple[int, int, Rectangle, set[tuple[int, int]], int] | None = None
 
-    def add(self, chunk: int, windows: NumPyArray, reach: NumPyArray) -> None:
-        read = windows[(windows[:, 2:] > windows[:, :2]).all(axis=1)]
+    def add(self, chunk: int, count: int, read: Rectangle, reach: Iterable[Rectangle]) -> None:
         needed = {
             (row, column)
-            for top, left, bottom, right in np.unique(reach, axis=0).tolist()
+            for top, left, bottom, right in reach
             for row in range(top, bottom + 1)
             for column in range(left, right + 1)
         }
-        count = len(windows)
-        if self.open is not None:
-            old, length, before, tiles = self.open
-            joined = np.concatenate([before, read])
-            if old == chunk and length + count <= self.most and self._fits(chunk, joined, tiles | needed):
-                self.open = chunk, length + count, np.array([_bounds(joined)]), tiles | needed
+        if self.open is not None and self.open[0] == chunk:
+            _, length, before, tiles, held = self.open
+            joined, held = _joined(before, read), held + self._pixels(needed - tiles)
+            if length + count <= self.most and self._fits(chunk, joined, held):
+                self.open = chunk, length + count, joined, tiles | needed, held
                 return
         self.close()
-        self.open = chunk, count, read, needed
+        self.open = chunk, count, read, needed, self._pixels(needed)
 
     def close(self) -> None:
         if self.open is not None:
-            chunk, length, read, tiles = self.open
+            chunk, length, _, tiles, _ = self.open
             self.chunks.append(chunk)
             self.lengths.append(length)
-            self.parts.append(Part(_bounds(read), sorted(tiles)))
+            self.tiles.append(sorted(tiles))
             self.open = None
 
-    def _fits(self, chunk: int, windows: NumPyArray, tiles: set[tuple[int, int]]) -> bool:
+    def _pixels(self, tiles: Iterable[tuple[int, int]]) -> int:
+        return sum(self.of.rows[row] * self.of.columns[column] for row, column in tiles)
+
+    def _fits(self, chunk: int, read: Rectangle, held: int) -> bool:
         pixel = self.of.pixel * self.of.images[chunk]
-        held = sum(self.of.rows[row] * self.of.columns[column] for row, column in tiles)
-        top, left, bottom, right = _bounds(windows)
+        top, left, bottom, right = read
         return pixel * held <= self.room and pixel * (bottom - top) * (right - left) <= _SPARSE * self.room
 
 
-def _bounds(windows: NumPyArray) -> tuple[int, int, int, int]:
-    # the part that holds all of these, of which those without pixels say nothing
-    windows = windows[(windows[:, 2:] > windows[:, :2]).all(axis=1)]
-    if not len(windows):
-        return 0, 0, 0, 0
-    top, left = windows[:, :2].min(axis=0).tolist()
-    bottom, right = windows[:, 2:].max(axis=0).tolist()
-    return top, left, bottom, right
+def _joined(one: Rectangle, other: Rectangle) -> Rectangle:
+    # what holds both, of which one without pixels says nothing
+    if one[2] <= one[0] or other[2] <= other[0]:
+        return other if one[2] <= one[0] else one
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
 
 
 def read_by(operator: Any, arguments: Mapping[str, Any], boxes: Known, shape: Any, size: Any) -> NumPyArray:
