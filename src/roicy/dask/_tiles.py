@@ -77,9 +77,9 @@ class Tiles(NamedTuple):
             growing.add(0, 0, (0, 0, 0, 0), [(0, 0, 0, 0)])
             growing.close()
         found, begin = [], 0
-        for chunk, length, tiles in zip(growing.chunks, growing.lengths, growing.tiles, strict=True):
+        for of_images, length, tiles in zip(growing.chunks, growing.lengths, growing.tiles, strict=True):
             some = order[begin : begin + length]
-            places, parts = divided(self, chunk, tiles, windows[some])
+            places, parts = divided(self, of_images, tiles, windows[some])
             order[begin : begin + length] = some[places]
             found.append(parts)
             begin += length
@@ -132,8 +132,8 @@ class Tiles(NamedTuple):
         lengths = np.bincount(place, minlength=int(np.prod(grid)))
         groups = Groups(box[order], lengths, np.repeat(np.arange(grid[0]), grid[1] * grid[2]))
         found, begin = [], 0
-        for number, length in enumerate(lengths.tolist()):
-            _, row, column = np.unravel_index(number, grid)
+        for at, length in enumerate(lengths.tolist()):
+            _, row, column = np.unravel_index(at, grid)
             (top, left), rows, columns = (
                 self.corner(row, column),
                 self.rows[int(row)],
