@@ -143,6 +143,7 @@ def against_itself(workloads, threads):
     )
     comparisons = (
         ("new output", partial(forward, fresh=True), "reused output", (BOX, C4, POOL_BOX)),
+        ("new gradient", partial(backward, fresh=True), "reused gradient", (BOX, C4, POOL_BOX)),
         ("NHWC", partial(forward, layout="NHWC"), "NCHW", (BOX, CROPS, PS)),
         ("level by level", calls.level_by_level, "one call", (PYRAMID, PYRAMID_SR2)),
         ("float16", partial(forward, dtype="float16"), "float32", (BOX, C4)),
@@ -152,7 +153,8 @@ def against_itself(workloads, threads):
         ("box gradient", box_gradient, "forward", (BOX, C4, MAX, ROTATED_SR2, ROTATED, PS, PYRAMID)),
     )
     for label, make, reference, names in comparisons:
-        pair = {label: of_roicy(make), reference: of_roicy(forward, alike=reference != "forward")}
+        base = backward if reference == "reused gradient" else forward
+        pair = {label: of_roicy(make), reference: of_roicy(base, alike=reference != "forward")}
         for workload in workloads:
             if workload.name in names:
                 name = f"itself, {label} {workload.name}"

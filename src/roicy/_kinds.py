@@ -113,7 +113,7 @@ class Kind:
 
 
 #: What `settled_kind` returns.
-Settled: TypeAlias = tuple[Layout, Shape, Size, Shape, Shape, Invalid, tuple[Any, ...]]
+Settled: TypeAlias = tuple[Layout, Shape, Size, Shape, tuple[int, int, int], Invalid, tuple[Any, ...]]
 
 
 _known = Known(256)
@@ -124,21 +124,20 @@ def settled_kind(
     layout: Layout,
     input_shape: Shape,
     output_size: Size,
-    rois: int,
     boxes: DType,
     invalid: Invalid,
     *options: Any,
 ) -> Settled:
-    """Return what is the same for all boxes of one number and dtype, or raise what is wrong.
+    """Return what is the same for all boxes of a dtype, or raise what is wrong.
 
     Returns
     -------
     tuple
         The layout, the shape of the maps in its order, the rows and columns of bins, as they are given; the
-        shape (N, C, H, W) of the maps, that of the output, `invalid`, and the options as the table takes
+        shape (N, C, H, W) of the maps, that of a box's output, `invalid`, and the options as the table takes
         them.
     """
-    numbers = kind, layout, input_shape, output_size, rois, boxes, invalid, *options
+    numbers = kind, layout, input_shape, output_size, boxes, invalid, *options
     known: Settled | None = _known.get(numbers)
     if known is not None:
         return known
@@ -148,9 +147,9 @@ def settled_kind(
         n, h, w, c = input_shape
     rows, columns = output_size
     pooled = settle.channels_of_bins(input_shape, layout, output_size) if kind.position_sensitive else c
-    output_shape = (rois, pooled, rows, columns) if layout == "NCHW" else (rois, rows, columns, pooled)
+    of_box = (pooled, rows, columns) if layout == "NCHW" else (rows, columns, pooled)
     settled = settle.invalid(invalid), kind.settle(options, boxes, output_size)
-    known = layout, input_shape, output_size, (n, c, h, w), output_shape, *settled
+    known = layout, input_shape, output_size, (n, c, h, w), of_box, *settled
     _known.put(numbers, known)
     return known
 

@@ -1,8 +1,8 @@
 """Plans that are used once: what the public functions do with their arguments.
 
-What options come to depends on the shapes and dtypes of a call, not on its numbers. It is known from the last
-call that had the same. Of other calls arguments are settled one after the other, and the first that is wrong
-is named.
+What options come to depends on the shapes of maps and bins and on dtypes, not on the boxes and how many there
+are. It is known from the last call that had the same. Of other calls arguments are settled one by one,
+and the first that is wrong is named.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def _plan(
     rois: Any = given.rois
     offsets: Any = given.offsets
     several = type(rois) is tuple
-    boxes = None if several else (rois.shape[:1], rois.dtype, None if offsets is None else offsets.dtype)
-    call = kind, given.layout, *shapes, boxes, given.invalid, *options
+    dtypes = None if several else (rois.dtype, None if offsets is None else offsets.dtype)
+    call = kind, given.layout, *shapes, dtypes, given.invalid, *options
     known = None if several else _known.get(call)
     if known is not None:
         given.layout = known[0]
@@ -110,7 +110,7 @@ def backward(
     kernels, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out = adopted(
         _BACK, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out
     )
-    shapes = input_shape, grad_output.shape
+    shapes = input_shape, grad_output.shape[1:]
     plan = _plan(kind, kernels, given, shapes, options, _of_gradient, grad_output, input_shape)
     return plan._backward(grad_output, argmax, out)
 
@@ -128,7 +128,7 @@ def backward_rois(
     kernels, grad_output, features, given.rois, argmax, given.batch_indices, out = adopted(
         _BACK_TO_ROIS, grad_output, features, given.rois, argmax, given.batch_indices, out
     )
-    shapes = features.shape, grad_output.shape
+    shapes = features.shape, grad_output.shape[1:]
     plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output)
     return plan._backward_rois(grad_output, features, argmax, out)
 
@@ -146,7 +146,7 @@ def backward_bins(
     kernels, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopted(
         _BACK_TO_BINS, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out
     )
-    shapes, of_plan = (features.shape, grad_output.shape), DeformRoIPoolPlan
+    shapes, of_plan = (features.shape, grad_output.shape[1:]), DeformRoIPoolPlan
     plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output, made=of_plan)
     return cast(Any, plan)._backward_bins(of, grad_output, features, out)
 

@@ -92,10 +92,11 @@ class Plan(Generic[Array]):
             settled.put_bins(offsets, mask, output_size, lent)
         boxes, offsets, mask, (levels, level) = settled.boxes, settled.offsets, settled.mask, of_level
         if known is None:
-            numbers = len(boxes), boxes.dtype, given.invalid, *options
-            known = settled_kind(kind, given.layout, input_shape, output_size, *numbers)
+            shapes = given.layout, input_shape, output_size
+            known = settled_kind(kind, *shapes, boxes.dtype, given.invalid, *options)
         self._settled = known
-        self._layout, self._input_shape, _, planes, self._output_shape, self._invalid, self._options = known
+        self._layout, self._input_shape, _, planes, of_box, self._invalid, self._options = known
+        self._output_shape: Shape = len(boxes), of_box[0], of_box[1], of_box[2]
         self._kind, self._kernels, self._rois = kind, kernels, settled
         self._window = window = None if window is None else settle.window(window, input_shape, known[0])
         own = offsets, mask, window

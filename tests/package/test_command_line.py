@@ -14,7 +14,7 @@ import pytest
 
 import roicy
 from roicy import _cli, cpu
-from roicy._cli import bench, calls, phases, terminal
+from roicy._cli import bench, calls, phases, race, terminal
 from roicy._cli.workloads import select
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +138,24 @@ def test_kernels_tell_their_phases(monkeypatch):
         call = make(workload)(workload.features(rng), workload.boxes(rng), workload.grad_output(rng))
         parts = phases.timed_parts(call, 1)
         assert all(parts[name] > 0 for name in ("arguments", "tables", "load", "rows", "columns"))
+
+
+def test_a_slow_first_call_is_no_slow_contestant(monkeypatch):
+    """It may be the one that new memory was mapped for."""
+    now, calls_of = [0.0], {"new": 0, "slow": 0}
+    monkeypatch.setattr(race.time, "perf_counter", lambda: now[0])
+
+    def contestant(name, first, others):
+        def call():
+            now[0] += others if calls_of[name] else first
+            calls_of[name] += 1
+
+        return lambda *_: call
+
+    contestants = {"new": contestant("new", 0.6, 0.01), "slow": contestant("slow", 2, 2)}
+    medians = race.race(contestants, lambda number: (), 9)
+    assert medians == {"new": pytest.approx(0.01), "slow": pytest.approx(2)}
+    assert calls_of == {"new": 11, "slow": 4}
 
 
 def test_a_row_is_begun_before_it_is_known(capsys):

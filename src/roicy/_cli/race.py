@@ -55,7 +55,7 @@ def race(
         if inspect:
             inspect(name, result)
         del result
-        if seconds < SLOW:  # the first call also paid for lazy set-up and for touching new memory
+        if seconds < 4 * SLOW:  # the first call also paid for lazy set-up and for touching new memory
             seconds, _ = _timed(call)
         repeats[name] = max(1, math.ceil(SHORTEST / seconds))
         every[name] = math.ceil(rounds / SLOW_ROUNDS) if seconds > SLOW else 1
