@@ -10,6 +10,7 @@ import numpy as np
 import roicy
 from closeness import assert_same_bits
 from operators import MAX, OPERATORS
+from roicy._arguments import boxes as arguments
 from strategies import FEATURE_DTYPES, random_values, result_dtype
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -17,6 +18,7 @@ libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 PAGE = mmap.PAGESIZE
+own_copy = arguments.own
 idle = {}  # by size: memory that no array is in any more
 
 
@@ -48,14 +50,24 @@ class Guarded:
 
 
 def call(function, arrays, result, **options):
-    '''Run with every array, the results included, against a fence; compare with the unfenced results.'''
+    '''Run with every array, the results and the library's own copy of the boxes included, against a fence;
+    compare with the unfenced results.
+    '''
     results = result if isinstance(result, tuple) else (result,)
     blank = [np.frombuffer(b"U" * array.nbytes, array.dtype).reshape(array.shape) for array in results]
     for side in ("front", "back"):
         fences = [Guarded(array.nbytes) for array in (*arrays, *results)]
         held = [fence.hold(array, side) for fence, array in zip(fences, (*arrays, *blank))]
         outs = tuple(held[len(arrays):])
+
+        def own(*given):
+            copy = own_copy(*given)
+            fences.append(Guarded(copy.nbytes))
+            return fences[-1].hold(copy, side)
+
+        arguments.own = own
         function(*held[: len(arrays)], out=outs if isinstance(result, tuple) else outs[0], **options)
+        arguments.own = own_copy
         for out, wanted in zip(outs, results):
             assert_same_bits(out, wanted)
         for fence in fences:
@@ -81,8 +93,10 @@ def check(operator, shape, count, output_size, dtype, layout):
     def pool(f, r, **o):
         return operator.forward(f, r, output_size, **o)
 
-    values = operator.forward(*inputs, output_size, **options)
-    call(pool, inputs, values, **options)
+    for ratio in (1, 2):
+        options["sampling_ratio"] = ratio
+        values = operator.forward(*inputs, output_size, **options)
+        call(pool, inputs, values, **options)
     chosen = ()
     if operator.has_argmax:
         expected = operator.both(*inputs, output_size, **options)

@@ -10,6 +10,9 @@ from closeness import assert_same_bits
 from operators import of_all
 
 import roicy
+from roicy import cpu
+from roicy._types import Regions, Sampling
+from roicy.cpu.tables import grid
 
 PEAK = """
 import sys
@@ -56,6 +59,25 @@ print(peak() - before)
 def test_memory_does_not_grow_with_the_boxes(operator, run_python):
     """3000 boxes of 14 x 14 x 9 samples, whose pixels and weights would fill 170 MB: at most 64 MB."""
     assert int(run_python(PEAK, operator.name)) < 64 * 2**20
+
+
+def test_a_run_of_boxes_lists_as_many_samples_as_are_held():
+    """The most that fit, and not one box more; a box that does not fit alone is a run."""
+    boxes = np.tile(np.float32([1, 1, 9, 7]), (7, 1))
+    regions = Regions(boxes, np.zeros(7, np.int64), (1, 4, 12, 10), (2, 3))
+
+    def runs(samples):
+        grid.hold(samples)
+        table = cpu.grid_table(regions, Sampling(1.0, 2, True), "float32")
+        return [run.stop - run.start for run, _ in table]
+
+    try:
+        listed = next(count for count in range(1, 1000) if runs(7 * count) == [7])
+        assert runs(7 * listed - 1) == [6, 1]
+        assert runs(2 * listed) == runs(3 * listed - 1) == [2, 2, 2, 1]
+        assert runs(2 * listed - 1) == runs(listed) == runs(1) == [1] * 7
+    finally:
+        grid.hold(2**20)
 
 
 AGAIN = """
