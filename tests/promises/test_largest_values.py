@@ -48,6 +48,30 @@ def pooled_by(features, path, *, rotated, **options):
     return pooled.transpose(0, 3, 1, 2) if layout == "NHWC" else pooled
 
 
+@pytest.mark.parametrize(("layout", "channels"), [("NCHW", 1), ("NCHW", 5), ("NHWC", 3)])
+@pytest.mark.parametrize("samples", [1, 2, 3, 9])
+def test_quadrangles_of_the_largest_value(layout, channels, samples):
+    """Whole ones, ones that are filled up with it, and what becomes of it; NaN and infinity stay."""
+    largest = np.finfo(np.float32).max
+    signs = np.where(np.arange(channels) % 2, np.float32(-1), np.float32(1))
+    features = np.broadcast_to(largest * signs, (2, 40, 50, channels)).copy()
+    features[1, 20, 25, 0], features[1, 10, 10, -1] = np.inf, np.nan
+    if layout == "NCHW":
+        features = np.ascontiguousarray(features.transpose(0, 3, 1, 2))
+    boxes = np.array([[25, 20, 18.5, 17.25, 33], [25, 20, 30, 25, -8], [0, 5, 20, 20, 10]], np.float32)
+    options = {"layout": layout, "out_layout": "NHWC", "sampling_ratio": samples, "fill": largest * signs}
+    corners = roicy.rotated_corners(boxes)
+    cut = roicy.crop_quads(features, corners, (9, 7), batch_indices=[0, 0, 0], **options)
+    assert (np.abs(cut / (largest * signs) - 1) <= BOUND).all()
+    finished = {"mean": largest * signs / 2, "std": 4}
+    moved = roicy.crop_quads(features, corners, (9, 7), batch_indices=[0, 0, 0], **options, **finished)
+    assert (np.abs(moved / (largest * signs / 8) - 1) <= 4 * BOUND).all()
+    whole = roicy.rotated_corners(np.array([[25, 20, 50, 40, 0]], np.float32))
+    spoiled = roicy.crop_quads(features, whole, (40, 50), batch_indices=[1], **options)[0]
+    assert not np.isfinite(spoiled[20, 25, 0]) and np.isnan(spoiled[10, 10, -1])
+    assert np.isfinite(spoiled[:9]).all()
+
+
 @pytest.mark.parametrize("rotated", [False, True], ids=["upright", "rotated"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("path", PATHS)

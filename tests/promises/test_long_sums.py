@@ -65,6 +65,19 @@ def test_averages_of_equal_values_in_rotated_boxes(layout, channels, side):
     assert off_by(pooled, values, layout) <= BOUND
 
 
+@pytest.mark.parametrize("samples", [7, 8, 30, 61, 128])
+@pytest.mark.parametrize(("layout", "channels"), [("NCHW", 3), ("NHWC", 5)])
+def test_averages_of_equal_values_in_quadrangles(layout, channels, samples):
+    """A pixel of the crop has this many samples along each axis; some of them lie outside."""
+    features, values = constants((1, channels, 300, 300), layout)
+    corners = roicy.rotated_corners(np.array([[150, 150, 180, 180, 30], [0, 90, 60, 90, 10]], np.float32))
+    options = {"batch_indices": [0, 0], "layout": layout, "sampling_ratio": samples}
+    inside = roicy.crop_quads(features, corners[:1], (2, 5), **{**options, "batch_indices": [0]})
+    assert off_by(inside, values, layout) <= BOUND
+    cut = roicy.crop_quads(features, corners, (2, 5), fill=values, **options)
+    assert off_by(cut, values, layout) <= BOUND
+
+
 @pytest.mark.cpu_only("of other layouts a GPU sums in another order")
 @pytest.mark.parametrize("sides", [(60, 45), (23, 300), (300, 23), (130, 1)])
 def test_the_bits_of_a_long_sum_do_not_depend_on_the_path(sides):

@@ -8,24 +8,26 @@ Channels are taken four at a time; of bytes, a vector of columns is summed and f
 its samples are found on the way. Where a pixel has several samples, as many rows of samples are added up.
 """
 
-from libc.math cimport NAN
+from libc.math cimport NAN, isfinite
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport INT32_MAX, int32_t, int64_t
 
 cimport numpy as cnp
 
+from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, overflow_store
 from roicy.cpu.apply.view cimport View, block_at, view_of
-from roicy.cpu.lanes.lanes cimport LANES, element_store, real
+from roicy.cpu.lanes.lanes cimport LANES, element_load, element_store, real
 from roicy.cpu.lanes.turned cimport (
     QUAD, TURNED_BYTES_FLOATS, TURNED_BYTES_MORE, projected_add, projected_clear, projected_inside_as_a_whole,
-    projected_line, projected_pick, projected_places, projected_rule, projected_seen, projected_share, turned_bytes,
-    turned_bytes_ahead, turned_bytes_can, turned_bytes_describe, turned_bytes_finish, turned_bytes_like,
-    turned_bytes_row, turned_finish, turned_finished, turned_map, turned_row, turned_samples, turned_step, turned_store,
-    turned_sum, turned_where,
+    projected_join, projected_joined, projected_line, projected_pick, projected_places, projected_rule,
+    projected_seen, projected_share, turned_bytes, turned_bytes_ahead, turned_bytes_can, turned_bytes_describe,
+    turned_bytes_finish, turned_bytes_like, turned_bytes_row, turned_finish, turned_finished, turned_map, turned_row,
+    turned_samples, turned_step, turned_store, turned_sum, turned_where,
 )
 from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.tables.quad cimport QuadTable, QuadView
+from roicy.cpu.tables.quad cimport QuadMap, QuadPlace, QuadTable, QuadView, quad_sample
+from roicy.cpu.tables.rois cimport PILE
 from roicy.cpu.tuning cimport CROP_ROWS, CROP_ROWS_AHEAD, SAMPLE_FORWARD_SERIAL_WORK
 
 
@@ -121,6 +123,50 @@ cdef void quad_nowhere(View* out, int64_t k, int64_t begin, int64_t end) noexcep
                 element_store(<real> NAN, block_at(out, k, channel) + p * out.row + q * out.column, out.dtype)
 
 
+cdef double half_of_pixel(QuadForwardCall* call, const QuadView* view, View* map, const char* source, int p, int q,
+                          double fill) noexcept nogil:
+    # Half of what samples of a pixel show, filled up; each is asked.
+    cdef QuadMap whole = QuadMap(height=call.height if call.parted else <int> map.rows,
+                                 width=call.width if call.parted else <int> map.columns,
+                                 border=call.rule.border, nearest=call.rule.nearest)
+    cdef QuadPlace y, x
+    cdef double total = 0, outside = 0, missing, value
+    cdef int number, corner, samples = view.rows * view.columns
+    for number in range(samples):
+        missing = quad_sample(view, number, p, q, whole, &y, &x)
+        outside += missing
+        if missing == 1:
+            continue
+        for corner in range(4):
+            value = element_load(source + (y.low - call.top + (corner >> 1 if y.next else 0)) * map.row
+                                 + (x.low - call.left + (corner & 1 if x.next else 0)) * map.column, map.dtype)
+            if value != value:
+                return NAN
+            total += 0.5 * y.weight[corner >> 1] * x.weight[corner & 1] * value
+    return (total + 0.5 * outside * fill) / samples
+
+
+cdef void settle_quad(QuadForwardCall* call, int64_t k, View* map, const char* source, int64_t channel, int channels,
+                      int64_t p) noexcept nogil:
+    # Averages that have overflowed: see overflow.pxd.
+    cdef View* out = &call.out
+    cdef const real* numbers = call.numbers + channel
+    cdef char* target
+    cdef double half
+    cdef int64_t q
+    cdef int c
+    overflow_forget()
+    for c in range(channels):
+        target = block_at(out, k, channel + c) + p * out.row
+        for q in range(out.columns):
+            if not isfinite(element_load(target, out.dtype)):
+                half = half_of_pixel(call, call.view + k, map, source + c * map.channel, <int> p, <int> q, numbers[c])
+                if not call.plain:
+                    half = (half - 0.5 * numbers[call.more + c]) * numbers[2 * call.more + c]
+                overflow_store(half, target, out.dtype)
+            target += out.column
+
+
 cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept nogil:
     cdef QuadForwardCall* call = <QuadForwardCall*> settled
     cdef View* out = &call.out
@@ -133,8 +179,9 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
     cdef int64_t per_array = call.images.images, image = view.image
     cdef View* map = call.images + image // per_array
     cdef const double* matrix = view.matrix
-    cdef int samples = view.rows * view.columns, j, step, row_of, column_of
-    cdef float* columns = <float*> (call.scratch + thread * call.each)
+    cdef int samples = view.rows * view.columns, j, step, row_of, column_of, sample
+    cdef double* totals = <double*> (call.scratch + thread * call.each)
+    cdef float* columns = <float*> (totals + (QUAD + 1) * call.room)
     cdef double at
     cdef turned_finish finish
     cdef turned_row to
@@ -160,6 +207,7 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
         row.pixels.rows, row.pixels.columns, row.pixels.top = row.pixels.height, row.pixels.width, call.top
         row.pixels.left, row.pixels.height, row.pixels.width = call.left, call.height, call.width
     to.column, to.channel, to.dtype = out.column, out.channel, out.dtype
+    overflow_forget()
     for block in range((out.channels + QUAD - 1) // QUAD):
         channel = block * QUAD
         row.pixels.channels = to.channels = <int> min(<int64_t> QUAD, out.channels - channel)
@@ -189,12 +237,19 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
                         quad_line_at(&row.line, matrix, p + (row_of + 0.5) / view.rows,
                                      (column_of + 0.5) / view.columns - 0.5)
                         quad_row_sum(call, &row, map, row.part, QUAD, NULL)
+                        sample = row_of * view.columns + column_of
                         projected_add(row.part, row.samples.outside, out.columns, row.sums, row.outside,
-                                      row_of == 0 and column_of == 0)
+                                      sample % PILE == 0)
+                        if samples > PILE and (sample % PILE == PILE - 1 or sample == samples - 1):
+                            projected_join(row.sums, row.outside, out.columns, totals, sample < PILE)
+                if samples > PILE:
+                    projected_joined(totals, out.columns, row.sums, row.outside)
                 projected_share(<float> (1.0 / samples), out.columns, row.sums, row.outside)
             if not call.plain:
                 turned_finished(&finish, row.samples.outside if samples == 1 else row.outside, out.columns, row.sums)
             turned_store(row.sums, step, out.columns, &to)
+            if overflow_noted():
+                settle_quad(call, k, map, row.pixels.source, channel, to.channels, p)
 
 
 def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray numbers, tuple rule, window,
@@ -213,12 +268,13 @@ def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray num
     call.more = cnp.PyArray_DIM(numbers, 1)
     call.rule = projected_rule(border=rule[0], nearest=rule[1])
     call.parted = window is not None
+    call.top = call.left = 0
     if call.parted:
         call.top, call.left, call.height, call.width = window
     call.plain = not numbers[:2].any() and (numbers[2, :call.out.channels] == 1).all()
     call.room = (<size_t> call.out.columns + LANES - 1) // LANES * LANES
     call.each = bytes_of(4 + 2 * QUAD + 8 + TURNED_BYTES_FLOATS, call.room, sizeof(float))
-    call.each += TURNED_BYTES_MORE * sizeof(float)
+    call.each += TURNED_BYTES_MORE * sizeof(float) + bytes_of(QUAD + 1, call.room, sizeof(double))
     if call.each >= most_bytes():
         raise MemoryError("roicy: no memory for a row of this many pixels")
     if 4.0 * table.samples * call.out.channels < SAMPLE_FORWARD_SERIAL_WORK:

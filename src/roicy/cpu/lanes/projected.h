@@ -268,6 +268,25 @@ ROICY_NOINLINE void projected_add(const float *part, const float *missing, ptrdi
         outside[i] = missing[i] + (first ? 0 : outside[i]);
 }
 
+/* Sums of some samples join those of others, or begin them: very many would lose digits. */
+ROICY_NOINLINE void projected_join(const float *sums, const float *outside, ptrdiff_t count, double *totals,
+                                   int first) {
+    for (ptrdiff_t i = 0; i < QUAD * count; i++)
+        totals[i] = sums[i] + (first ? 0 : totals[i]);
+    totals += QUAD * count;
+    for (ptrdiff_t i = 0; i < count; i++)
+        totals[i] = outside[i] + (first ? 0 : totals[i]);
+}
+
+/* What has been joined. */
+ROICY_NOINLINE void projected_joined(const double *totals, ptrdiff_t count, float *sums, float *outside) {
+    for (ptrdiff_t i = 0; i < QUAD * count; i++)
+        sums[i] = (float)totals[i];
+    totals += QUAD * count;
+    for (ptrdiff_t i = 0; i < count; i++)
+        outside[i] = (float)totals[i];
+}
+
 /* Means of sums: each is one of so many samples, of which one is `share`. */
 ROICY_NOINLINE void projected_share(float share, ptrdiff_t count, float *sums, float *outside) {
     for (ptrdiff_t i = 0; i < QUAD * count; i++)

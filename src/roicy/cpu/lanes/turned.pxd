@@ -68,6 +68,8 @@ cdef extern from "projected.h" nogil:
                         int step) noexcept
     void projected_add(const float* part, const float* missing, ptrdiff_t count, float* sums, float* outside,
                        bint first) noexcept
+    void projected_join(const float* sums, const float* outside, ptrdiff_t count, double* totals, bint first) noexcept
+    void projected_joined(const double* totals, ptrdiff_t count, float* sums, float* outside) noexcept
     void projected_share(float share, ptrdiff_t count, float* sums, float* outside) noexcept
     void projected_clear(const float* outside, ptrdiff_t count, int step, float* sums) noexcept
     void turned_finished(const turned_finish* of, const float* outside, ptrdiff_t count, float* sums) noexcept

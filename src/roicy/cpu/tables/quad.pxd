@@ -8,6 +8,14 @@ cdef extern from "geometry/cpu.h" nogil:
         double matrix[9]        # from a crop's columns and rows to the map
         int64_t image           # -1: the row is invalid
         int rows, columns       # samples of a pixel
+    ctypedef struct QuadMap:
+        int height, width, border
+        bint nearest
+    ctypedef struct QuadPlace:
+        int low
+        float[2] weight
+        bint next
+    float quad_sample(const QuadView* view, int number, int p, int q, QuadMap map, QuadPlace* y, QuadPlace* x)
 
 
 cdef class QuadTable:

@@ -15,9 +15,6 @@ cnp.import_array()
 cdef extern from "geometry/cpu.h" nogil:
     QuadView quad_view(const double* corners, int64_t image, int64_t images, int rows, int columns,
                        int sampling_ratio)
-    ctypedef struct QuadMap:
-        int height, width, border
-        bint nearest
     Window quad_window(const QuadView* view, int p, int columns, QuadMap map)
 
 

@@ -2,6 +2,8 @@
  * other. Samples are placed as on the CPU, and mixed in its order.
  *
  * Crops go out in any type that there is: which one is an argument, that a source is not compiled for each. */
+#include "lanes/overflow.cuh"
+#include "lanes/piles.cuh"
 #include "lanes/whole.cuh"
 #include "tables/quad.cuh"
 
@@ -57,6 +59,36 @@ INLINE void put(void *out, int64 at, REAL value, int dtype) {
     }
 }
 
+/* What one channel of a pixel shows where that has overflowed: summed once more, by halves and in double precision. */
+INLINE REAL settled(REAL value, const QuadView *view, int p, int q, const QuadMap &map, const Crops &crops,
+                    const STORED *source, INDEX row_step, INDEX column_step, int64 channel) {
+    const int samples = view->rows * view->columns;
+    const double most = largest() / 2;
+    double half = 0, away = 0;
+    for (int sample = 0; sample < samples; sample++) {
+        QuadPlace y, x;
+        const REAL missing = quad_sample(view, sample, p, q, map, &y, &x);
+        away += missing;
+        if (missing == 1)
+            continue;
+        for (int corner = 0; corner < 4; corner++) {
+            const int row = y.low - crops.top + (corner > 1 && y.next),
+                      column = x.low - crops.left + (corner % 2 && x.next);
+            overflow_add(half, (double)y.weight[corner / 2] * x.weight[corner % 2],
+                         source[row_step * row + column_step * column]);
+        }
+    }
+    if (crops.numbers) {
+        const REAL *const numbers = crops.numbers + channel;
+        half = ((half + 0.5 * away * numbers[0]) / samples - 0.5 * numbers[crops.step]) *
+               numbers[2 * crops.step];
+    } else
+        half /= samples;
+    if (fabs(half) <= most * (1 + ROUNDING))
+        return (REAL)(2 * (fabs(half) < most ? half : copysign(most, half)));
+    return isinf(half) ? (REAL)half : value;
+}
+
 KERNEL __launch_bounds__(THREADS, 1)
     quad_forward(VIEW(const STORED, images), VIEW(void, out), const Crops crops) {
     const QuadView *__restrict__ views = crops.views;
@@ -76,7 +108,17 @@ KERNEL __launch_bounds__(THREADS, 1)
         const QuadMap map = {crops.height, crops.width, crops.border, crops.nearest != 0};
         const STORED *__restrict__ source = own < 0 ? images : images + AT(images, image, first, 0, 0);
         REAL sums[QUAD] = {}, outside = 0;
+        double totals[QUAD] = {}, away = 0; /* of pieces */
         for (int sample = 0; sample < samples; sample++) {
+            if (sample > 0 && sample % PILE == 0) {
+                away += outside;
+                outside = 0;
+#pragma unroll
+                for (int c = 0; c < QUAD; c++) {
+                    totals[c] += sums[c];
+                    sums[c] = 0;
+                }
+            }
             QuadPlace y, x;
             const REAL missing = quad_sample(views + k, sample, p, q, map, &y, &x);
             outside += missing;
@@ -103,8 +145,8 @@ KERNEL __launch_bounds__(THREADS, 1)
         for (int c = 0; c < QUAD; c++) {
             if (c >= channels)
                 continue;
-            REAL value = own < 0 ? not_a_number() : sums[c];
-            REAL filled = outside;
+            REAL value = own < 0 ? not_a_number() : samples > PILE ? (REAL)(totals[c] + sums[c]) : sums[c];
+            REAL filled = samples > PILE ? (REAL)(away + outside) : outside;
             if (samples > 1) {
                 const REAL share = (REAL)(1.0 / samples);
                 value *= share;
@@ -115,6 +157,9 @@ KERNEL __launch_bounds__(THREADS, 1)
                 value = madd(filled, numbers[channel], value);
                 value = (value - numbers[crops.step + channel]) * numbers[2 * crops.step + channel];
             }
+            if (samples > 0 && overflowed(value))
+                value = settled(value, views + k, p, q, map, crops, source + (INDEX)images_step.c * c,
+                                (INDEX)images_step.y, (INDEX)images_step.x, first + c);
             put(out, AT(out, k, first + c, p, q), value, crops.dtype);
         }
     }
