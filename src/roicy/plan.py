@@ -84,7 +84,7 @@ class Plan(Generic[Array]):
         # `known`; boxes of a pyramid are settled, too, and come with their levels and that of this plan
         settled: Any = given.rois
         offsets, mask, window = given.offsets, given.mask, given.window
-        self._looked_at: bool = isinstance(settled, settle.Rois)  # by whoever has more plans of these boxes
+        self._looked_at: bool = isinstance(settled, settle.Rois)  # by a plan of several maps
         if not self._looked_at:
             n = input_shape[0]
             settled = settle.rois(settled, given.batch_indices, n, kernels.xp, kind.numbers, lent)

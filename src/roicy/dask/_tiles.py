@@ -49,7 +49,7 @@ class Tiles(NamedTuple):
         return sum(self.rows[:row]), sum(self.columns[:column])
 
     def reached(self, windows: NumPyArray) -> tuple[NumPyArray, NumPyArray]:
-        """Return the first and the last tile, (K, 2), that boxes read; where there is none, the first."""
+        """Return the first and the last tile, (K, 2), that boxes read; the first one where they read none."""
         found = []
         for axis, lengths in enumerate((self.rows, self.columns)):
             ends = np.cumsum(lengths)

@@ -82,7 +82,7 @@ ROICY_INLINE lane_ints projected_between(lanes at, lane_ints seen, int length, p
     return low & is_pixel;
 }
 
-/* Pixels of a part of the map with so many of them, of those of the map; whatever is not read lies on some. */
+/* Turns pixels of the map into pixels of a part of it, which has `length`; those that are not read lie on any. */
 ROICY_INLINE lane_ints projected_part(lane_ints pixel, int begin, int length, lane_ints *next) {
     pixel -= begin;
     pixel &= pixel >= 0;

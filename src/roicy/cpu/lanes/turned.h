@@ -28,8 +28,8 @@ typedef struct {
     int together; /* QUAD neighbouring elements can be read where a pixel is, its channels first */
 } turned_map;
 
-/* A row of samples: where the pixel below each is, how far it is from there to the next one of the row and to the
- * row above, 0 where there is none, in bytes; and the weights of the four. */
+/* A row of samples. Of each: where its first pixel is, how many bytes further the next one of the row and the one
+ * of the next row are, or 0 at the edge; and the weights of the four. */
 typedef struct {
     int32_t *offset, *right, *down;
     float *weight[4];

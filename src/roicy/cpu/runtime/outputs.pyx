@@ -4,8 +4,8 @@ A large array's memory comes from the system page by page, cleared, as it is fir
 takes longer than pooling. So NumPy asks here for the memory of large results, and gives it back here when the array and
 its views are gone. The last blocks are kept, up to a bound.
 
-NumPy's handler of an array's memory is what makes this unseen: the array owns its data as any other does, whoever holds
-it last. Nothing here needs Python once an array is made, so that arrays may outlive the interpreter's modules.
+Callers see no difference: NumPy's handler of an array's memory does it, and the array owns its data as any other does.
+Nothing here needs Python once an array is made, so that arrays may outlive the interpreter's modules.
 """
 
 import atexit

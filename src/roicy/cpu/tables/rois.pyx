@@ -424,7 +424,7 @@ def doubts(regions, double scale):
 
 
 cdef Looks look_at(cnp.ndarray boxes, bint numbered, double scale, double height, double width) noexcept:
-    """Return what boxes look like that are `numbered` by images; `scale` is the map's pixels for one of theirs."""
+    """Return what boxes look like; `numbered`: with batch indices. `scale` is feature pixels per unit of theirs."""
     cdef int64_t columns = cnp.PyArray_DIM(boxes, 1), step = columns * cnp.PyArray_ITEMSIZE(boxes), k
     cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, turned = columns - numbered == 5
     cdef const char* row = <const char*> cnp.PyArray_DATA(boxes)

@@ -68,7 +68,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4) fill(const Boxes boxes, const Sampling s
 }
 
 /* first[0] = the first RoI of no image, first[1] = the first one with more than MOST_SAMPLES samples in a
- * bin, their number where there is none. One block. */
+ * bin, or the number of RoIs. One block. */
 KERNEL __launch_bounds__(256) first_bad(const Grid table, int64 *first) {
     __shared__ int64 room[256];
     const Rois rois = table.rois;
