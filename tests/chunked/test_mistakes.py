@@ -105,7 +105,21 @@ OUTSIDE = np.array([[1, 0, 0, 6, 5], [4, 1, 2, 7, 8]], np.float32)
             r"corners row 1, .* batch_indices\[1\] = 9",
         ),
         (lambda: quads(OUTLINES[:, :3]), ValueError, "corners must have shape"),
-        (lambda: quads(da.from_array(OUTLINES)), TypeError, "corners must be known when this graph is made"),
+        (
+            lambda: quads(da.from_array(OUTLINES)),
+            ValueError,
+            "order must be 'image' for corners that are a Dask",
+        ),
+        (
+            lambda: quads(da.from_array(OUTLINES[:, 0]), order="image", batch_indices=None),
+            ValueError,
+            r"corners must have 3 axes and shape \(K, 4, 2\), got \(2, 2\)",
+        ),
+        (
+            lambda: quads(da.from_array(OUTLINES), [MAPS[0], MAPS[1]], order="image"),
+            TypeError,
+            "corners must be known when this graph is made",
+        ),
         (lambda: quads(images=FEATURES), TypeError, "images must be a dask.array.Array"),
         (lambda: quads(images=UNKNOWN), ValueError, "images must have chunks of known sizes"),
         (lambda: quads(images=[]), ValueError, "images must be an array or a list of at least one array"),

@@ -171,6 +171,12 @@ def test_quadrangles(options, examples):
                 assert_same_bits(found.compute(), expected)
             found, places = roicy.dask.crop_quads(given, lists, (4, 5), order="image", **options)
             assert_same_bits(found.compute(), expected[places])
+            expected = roicy.crop_quads(images, QUADS, (4, 5), batch_indices=indices, **options)
+            corners, of = data.draw(chunked(QUADS)), data.draw(chunked(indices))
+            lazy = roicy.dask.crop_quads(given, corners, (4, 5), batch_indices=of, order="image", **options)
+            assert lazy[0].dtype == expected.dtype and lazy[0].shape[1:] == expected.shape[1:]
+            found, places = dask.compute(*lazy)
+            assert_same_bits(found, expected[places])
 
 
 @pytest.mark.parametrize("form", ["lists", "numbered", "apart"])

@@ -31,7 +31,7 @@ def pooled(given: Given) -> Any:
     axes = given.axes
     operator, maps = given.operator, given.maps()
     in_rows = given.in_order
-    if given.lazy and operator.boxes != "corners":
+    if given.lazy:
         return _lazy.pooled(given, maps)
     boxes = Known(operator, given.arguments, maps.shape[0])
     arrays = {operator.maps: maps, **_maps.rows(operator, given.arguments, len(boxes), given.out_axes)}

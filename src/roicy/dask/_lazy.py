@@ -56,12 +56,15 @@ def nobody(given: Given) -> dict[str, Any]:
             f"order must be 'image' for {operator.boxes} that are a Dask array, of which nobody knows yet "
             "how many are of which image, got 'rois'"
         )
-    if rois.ndim != 2 or math.isnan(rois.shape[1]):
-        raise ValueError(f"{operator.boxes} must have 2 axes and a known number of columns, got {rois.shape}")
+    axes, columns = (
+        (3, "shape (K, 4, 2)") if operator.boxes == "corners" else (2, "a known number of columns")
+    )
+    if rois.ndim != axes or any(map(math.isnan, rois.shape[1:])):
+        raise ValueError(f"{operator.boxes} must have {axes} axes and {columns}, got {rois.shape}")
     if indices is not None and not isinstance(indices, Array):
         raise TypeError(f"batch_indices must be a Dask array, as {operator.boxes} are")
     return {
-        operator.boxes: np.empty((0, rois.shape[1]), rois.dtype),
+        operator.boxes: np.empty((0, *rois.shape[1:]), rois.dtype),
         "batch_indices": None if indices is None else np.empty(0, indices.dtype),
     }
 
@@ -144,7 +147,7 @@ def shared(given: Given, images: Sequence[int]) -> Lazy:
     """Share boxes out among chunks of so many images each."""
     operator = given.operator
     rois, indices = given.arguments[operator.boxes], given.arguments["batch_indices"]
-    rois = rois.rechunk({1: -1})
+    rois = whole(rois)
     arrays = [rois] if indices is None else [rois, indices]
     names = [array.name for array in arrays]
     base = tokenize(names, operator.name, images, given.options["invalid"])

@@ -112,8 +112,7 @@ def _documentation(operator: Operator, eager: Callable[..., Any], own: tuple[str
     summary = (eager.__doc__ or "").partition("\n")[0].rstrip(".")
     shapes = "", "input_shape", "input_shapes"
     arrays = [name for name in (operator.maps, *operator.rows) if name not in shapes]
-    lazy = LAZY if operator.boxes != "corners" else ""
-    boxes = f"{operator.boxes}\n    As in `roicy.{operator.name}`, in host memory{lazy}.\n"
+    boxes = f"{operator.boxes}\n    As in `roicy.{operator.name}`, in host memory{LAZY}.\n"
     boxes = boxes if operator.boxes else ""
     maps = OPERATORS[operator.pools].maps
     added = "\n".join(_ADDED[name][1].format(boxes=operator.boxes, maps=maps) for name in own)
