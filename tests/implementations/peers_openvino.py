@@ -84,8 +84,25 @@ def psroi_pooling(features, rois, group_size, *, spatial_scale):
     )
 
 
-def run(operator, *arrays, **attributes):
-    """The result of one of its operators, by opset and name."""
+def deformable_psroi_pooling(features, rois, offsets, group_size, *, samples, spatial_scale, gamma):
+    """DeformablePSROIPooling of one class, whose bins are as many as the parts that offsets are of."""
+    return run(
+        "opset1.deformable_psroi_pooling",
+        features,
+        rois,
+        offsets=offsets,
+        output_dim=features.shape[1] // group_size**2,
+        group_size=group_size,
+        part_size=group_size,
+        spatial_scale=spatial_scale,
+        spatial_bins_x=samples,
+        spatial_bins_y=samples,
+        trans_std=gamma,
+    )
+
+
+def run(operator, *arrays, offsets=None, **attributes):
+    """The result of one of its operators, by opset and name, some of which take offsets last."""
     opset, name = operator.split(".")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -93,7 +110,11 @@ def run(operator, *arrays, **attributes):
 
         operators = importlib.import_module(f"openvino.{opset}")
         parameters = [operators.parameter(array.shape, array.dtype) for array in arrays]
+        if offsets is not None:
+            attributes["offsets"] = operators.parameter(offsets.shape, offsets.dtype)
         result = getattr(operators, name)(*parameters, **attributes)
+        if offsets is not None:
+            parameters, arrays = [*parameters, attributes["offsets"]], (*arrays, offsets)
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         compiled = Core().compile_model(Model([result], parameters), "CPU", settings)
         return compiled(list(arrays))[0]

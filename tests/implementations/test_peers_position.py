@@ -65,3 +65,25 @@ def test_pool_as_openvino(seed, parity):
     ours = roicy.ps_roi_pool(features, rois, output_size, spatial_scale=scale)
     theirs = peers_openvino.psroi_pooling(features, rois, output_size[0], spatial_scale=scale)
     parity.close("ps_roi_pool: forward", "openvino", ours, theirs)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_moved_bins_as_openvino(seed, parity):
+    """Whose samples begin with the bin, half a step before ours, and lie on the map; each bin keeps its own channels."""
+    parity.needs("openvino")
+    rng = np.random.default_rng(seed)
+    size, channels, samples = [(2, 3, 2), (3, 2, 4), (7, 1, 3)][seed % 3]
+    features = rng.random((2, channels * size**2, 40, 50), np.float32)
+    first, sides = rng.integers(40, 90, (20, 2)), rng.integers(10, 60, (20, 2))
+    rois = np.column_stack([rng.integers(2, size=20), first, first + sides - 1]).astype(np.float32)
+    offsets = rng.uniform(-1, 1, (20, 2, size, size)).astype(np.float32)
+    step = sides / (size * samples)
+    boxes = np.column_stack([rois[:, :1], first - step / 2, first + sides - step / 2]).astype(np.float32)
+    options = {"spatial_scale": 0.25, "gamma": 0.1}
+    ours = roicy.deform_roi_pool(features, boxes, offsets, size, sampling_ratio=samples, **options)
+    p, q = np.ogrid[:size, :size]
+    ours = ours.reshape(20, channels, size, size, size, size)[:, :, p, q, p, q]
+    theirs = peers_openvino.deformable_psroi_pooling(
+        features, rois, offsets, size, samples=samples, **options
+    )
+    parity.close("deform_roi_pool: forward", "openvino", ours, theirs)
