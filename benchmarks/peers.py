@@ -21,6 +21,7 @@ from peers_opencv import (
     opencv_quads_normalised,
     opencv_resize,
 )
+from peers_openvino import openvino, openvino_pool, openvino_ps_pool, openvino_pyramid
 from peers_tensorflow import tensorflow
 from peers_torch import (
     detectron2_paste,
@@ -118,7 +119,11 @@ def _for_ps_pool(workload, name):
 
 def _for_pyramid(workload, name):
     chosen = "boxes are assigned to maps beforehand"
-    return {"torchvision": Peer(torchvision_pyramid), "MNN": Peer(mnn_pyramid, chosen)}
+    return {
+        "torchvision": Peer(torchvision_pyramid),
+        "openvino": Peer(openvino_pyramid, "a call for each image"),
+        "MNN": Peer(mnn_pyramid, chosen),
+    }
 
 
 def _for_crops(workload, name):
@@ -232,68 +237,6 @@ def _onnxruntime_binder(workload, threads, node, inputs):
         def call():
             session.run_with_iobinding(binding)
             return out
-
-        return call
-
-    return bind
-
-
-# ---------------------------------------------------------------- OpenVINO
-
-
-def openvino(workload, threads):
-    """A model of a single ROIAlign-9 node; "half_pixel_for_nn" is what others call half pixel or aligned."""
-    from openvino import opset9
-
-    features = opset9.parameter(workload.input_shape, np.float32)
-    rois = opset9.parameter((workload.rois, 4), np.float32)
-    images = opset9.parameter((workload.rois,), np.int64)
-    size, ratio, rule = workload.output_size, workload.sampling_ratio, "half_pixel_for_nn"
-    pooled = opset9.roi_align(features, rois, images, size, size, ratio, 1.0, workload.mode, rule)
-    bind = _openvino_binder(threads, pooled, [features, rois, images])
-    return lambda features, rois, grad_output: bind(features, *split(rois))
-
-
-def openvino_pool(workload, threads):
-    """A model of a single ROIPooling node."""
-    from openvino import opset2
-
-    features = opset2.parameter(workload.input_shape, np.float32)
-    rois = opset2.parameter((workload.rois, 5), np.float32)
-    pooled = opset2.roi_pooling(features, rois, [workload.output_size] * 2, 1.0, "max")
-    bind = _openvino_binder(threads, pooled, [features, rois])
-    return lambda features, rois, grad_output: bind(features, rois)
-
-
-def openvino_ps_pool(workload, threads):
-    """A model of a single PSROIPooling node."""
-    from openvino import opset1
-
-    features = opset1.parameter(workload.input_shape, np.float32)
-    rois = opset1.parameter((workload.rois, 5), np.float32)
-    channels, size = workload.output_shape[1:3]
-    pooled = opset1.psroi_pooling(features, rois, channels, size, 1.0, 1, 1, "average")
-    bind = _openvino_binder(threads, pooled, [features, rois])
-    return lambda features, rois, grad_output: bind(features, rois)
-
-
-def _openvino_binder(threads, pooled, inputs):
-    """Compile the model; input arrays are shared with it, and its output is its own, always the same one."""
-    import openvino as ov
-
-    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    model = ov.Core().compile_model(ov.Model([pooled], inputs), "CPU", options)
-    request = model.create_infer_request()
-    bound = []  # a shared tensor does not keep its array alive
-
-    def bind(*arrays):
-        bound[:] = arrays
-        for index, array in enumerate(arrays):
-            request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
-
-        def call():
-            request.infer()
-            return request.get_output_tensor().data
 
         return call
 

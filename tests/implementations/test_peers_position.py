@@ -69,7 +69,7 @@ def test_pool_as_openvino(seed, parity):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_moved_bins_as_openvino(seed, parity):
-    """Whose samples begin with the bin, half a step before ours, and lie on the map; each bin keeps its own channels."""
+    """Whose samples begin with the bin, half a step before ours; each bin keeps its own channels."""
     parity.needs("openvino")
     rng = np.random.default_rng(seed)
     size, channels, samples = [(2, 3, 2), (3, 2, 4), (7, 1, 3)][seed % 3]

@@ -47,9 +47,6 @@ ROICY_INLINE ptrdiff_t vector_of(const int32_t *pixels, const int depth, int v) 
     return pixels ? pixels[v / depth] * (ptrdiff_t)depth + v % depth : v;
 }
 
-/* Vectors that are summed at once, at the most: where weights come from memory, more share them. */
-enum { ROWS_AT_ONCE = ROICY_LANE_BYTES == 64 ? 16 : 8 };
-
 /* target[i] (+)= sum over taps j of weight[j] * row[j][i], for `width` vectors from i on, which are whole
  * pixels. `taps` and `width` are constants at every call below, so that the loops unroll and the weights stay
  * in registers too. */
@@ -58,7 +55,7 @@ ROICY_INLINE void rows_at(const row_sums how, const int taps, ptrdiff_t i, lanes
     const int32_t *const to = how.to ? how.to + i / how.depth : NULL;
     const ptrdiff_t first = from ? 0 : i;
     const lanes *source = (const lanes *)how.row[0] + first;
-    lanes sum[ROWS_AT_ONCE];
+    lanes sum[8];
     target += to ? 0 : i;
     for (int v = 0; v < width; v++) {
         const lanes x = source[vector_of(from, how.depth, v)];
@@ -74,11 +71,8 @@ ROICY_INLINE void rows_at(const row_sums how, const int taps, ptrdiff_t i, lanes
         target[vector_of(to, how.depth, v)] = sum[v];
 }
 
-ROICY_INLINE void rows_as(const row_sums how, const int taps, ptrdiff_t count, lanes *target,
-                          const int most) {
+ROICY_INLINE void rows_as(const row_sums how, const int taps, ptrdiff_t count, lanes *target) {
     ptrdiff_t i = 0;
-    for (; most > 8 && i + most <= count; i += most)
-        rows_at(how, taps, i, target, most);
     for (; i + 8 <= count; i += 8)
         rows_at(how, taps, i, target, 8);
     if (i == count)
@@ -120,22 +114,22 @@ ROICY_NOINLINE void rows_long(const char *const *row, const real *weight, int ta
 ROICY_INLINE void rows_by_taps(const row_sums how, int taps, ptrdiff_t count, lanes *target) {
     switch (taps) {
     case 1:
-        rows_as(how, 1, count, target, 8);
+        rows_as(how, 1, count, target);
         break;
     case 2:
-        rows_as(how, 2, count, target, 8);
+        rows_as(how, 2, count, target);
         break;
     case 3:
-        rows_as(how, 3, count, target, 8);
+        rows_as(how, 3, count, target);
         break;
     case 4:
-        rows_as(how, 4, count, target, 8);
+        rows_as(how, 4, count, target);
         break;
     case 5:
-        rows_as(how, 5, count, target, 8);
+        rows_as(how, 5, count, target);
         break;
     default:
-        rows_as(how, taps, count, target, ROWS_AT_ONCE);
+        rows_as(how, taps, count, target);
     }
 }
 
@@ -178,7 +172,7 @@ ROICY_NOINLINE void pass_rows(const char *const *row, int group, const tap_lists
                 const ptrdiff_t step = (column[i / depth] - at) * (ptrdiff_t)depth * (ptrdiff_t)sizeof(lanes);
                 for (int j = 0; j < n; j++)
                     tap[j] += step;
-                rows_as(neighbours, n, depth, target + i, 8);
+                rows_as(neighbours, n, depth, target + i);
                 at = column[i / depth];
             }
     }
@@ -213,7 +207,7 @@ ROICY_NOINLINE void pass_rows_back(const lanes *blended, ptrdiff_t stride, const
     if (n > PIECE)
         rows_long_back(tap, bins->weight, n, column, count, target);
     else if (column)
-        rows_as(each, n, count, target - column[0], 8);
+        rows_as(each, n, count, target - column[0]);
     else
         rows_by_taps(neighbours, n, count, target);
 }
