@@ -155,6 +155,36 @@ def test_runs_of_whole_images():
     assert [run["counts"] for run in runs] == counts
 
 
+@pytest.mark.parametrize("rows", [63, 64, 65, 200])
+@pytest.mark.parametrize("height", [190, 400])
+def test_runs_between_many_rows_of_a_mask(rows, height):
+    """Of masks with noise, which change within a pixel of theirs and between two, larger and smaller than a box."""
+    noise = RNG.random((4, rows, 3), np.float32)
+    noise[2:] = noise[2:].round()
+    boxes = np.array(
+        [[1, 2, 8, 2 + height], [-2, -9, 11, 1.5 * height], [0, 0, 9, 97], [3, 5, 9, 5.5 + rows]]
+    )
+    runs = roicy.paste_masks(noise, boxes, (height, 9), to="rle")
+    pasted = roicy.paste_masks(noise, boxes, (height, 9))
+    assert [run["counts"] for run in runs] == [reference.run_lengths(image) for image in pasted]
+
+
+def test_images_that_nobody_could_hold():
+    """Windows and run lengths hold none."""
+    side = 2**31 - 1
+    masks, boxes = (
+        np.ones((2, 28, 28), bool),
+        np.array([[5, 5, 30, 40], [2**20, 2**20, 2**20 + 9, 2**20 + 60]]),
+    )
+    (_, _, first), (y, x, second) = roicy.paste_masks(masks, boxes, (side, side), to="windows")
+    assert (y, x) == (2**20 - 1, 2**20 - 1)
+    for part, run in zip(
+        (first, second), roicy.paste_masks(masks, boxes, (side, side), to="rle"), strict=True
+    ):
+        counts = run["counts"]
+        assert sum(counts) == side**2 and sum(counts[1::2]) == part.sum()
+
+
 @pytest.mark.parametrize("to", ["masks", "windows", "rle"])
 def test_no_masks(to):
     found = roicy.paste_masks(MASKS[:0], BOXES[:0], SIZE, to=to)

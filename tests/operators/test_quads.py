@@ -116,9 +116,10 @@ def test_layouts_and_dtypes(channels, dtype):
 
 @pytest.mark.parametrize("ratio", [1, 2, 0])
 @pytest.mark.parametrize("size", [(16, 40), (5, 7), (40, 90)])
-def test_rotated_boxes(size, ratio):
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_rotated_boxes(size, ratio, dtype):
     """Of the corners of a rotated box, inside of the image, the crop is that of `roi_align_rotated`."""
-    image = smooth(3, 60, 80, 0).transpose(1, 2, 0).copy()
+    image = smooth(3, 60, 80, 0).transpose(1, 2, 0).astype(dtype)
     boxes = np.array([[0, 40, 30, 40, 16, 25], [0, 35.5, 28.25, 16, 33, -130]], np.float32)
     wanted = roicy.roi_align_rotated(image[None], boxes, size, sampling_ratio=ratio, layout="NHWC")
     found = roicy.crop_quads(image, roicy.rotated_corners(boxes), size, sampling_ratio=ratio)

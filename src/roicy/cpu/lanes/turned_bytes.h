@@ -202,11 +202,11 @@ ROICY_INLINE void turned_bytes_as(const turned_map *from, const turned_samples *
                 turned_bytes_find(&map, where, next, elements, found);
             else
                 turned_bytes_take(&map, samples, next, found);
-            for (int l = LANES / 8; where->ahead && l < LANES; l += LANES / 4)
-                lanes_prefetch(map.source + found->offset[l] + where->ahead);
         }
         if (i < 0)
             continue;
+        for (int l = LANES / 8; where->ahead && l < LANES; l += LANES / 4)
+            lanes_prefetch(map.source + group->offset[l] + where->ahead);
         lane_bits four[2][2];
         turned_bytes_load(map.source, map.row, group, four);
         x[0] = turned_bytes_sum(group, four, 0, elements);
