@@ -158,7 +158,7 @@ def test_runs_of_whole_images():
 @pytest.mark.parametrize("rows", [63, 64, 65, 200])
 @pytest.mark.parametrize("height", [190, 400])
 def test_runs_between_many_rows_of_a_mask(rows, height):
-    """Of masks with noise, which change within a pixel of theirs and between two, larger and smaller than a box."""
+    """Of masks with noise, which change within a pixel of theirs and between two, larger and smaller ones."""
     noise = RNG.random((4, rows, 3), np.float32)
     noise[2:] = noise[2:].round()
     boxes = np.array(
