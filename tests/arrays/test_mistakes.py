@@ -47,6 +47,10 @@ class Tensor:
         raise BufferError(self._problem)
 
 
+class DynamicJaxprTracer(Picture):
+    """What stands for an array of JAX's while a function is compiled."""
+
+
 def array_of(items):
     """An array whose items are objects."""
     array = np.empty(len(items), object)
@@ -225,6 +229,7 @@ MISTAKES = [
     # images and maps of other kinds
     Mistake("a path", lambda: crop(Path("photo.jpg"), BOXES, 7), T, "read the file first"),
     Mistake("no file", lambda: crop(None, BOXES, 7), T, "cv2.imread returns None"),
+    Mistake("inside of jit", lambda: align(DynamicJaxprTracer(FEATURES), BOXES, 7), T, "jax.pure_callback"),
     Mistake("grey", lambda: align(IMAGE[..., 0], BOXES, 7), V, r"features\[None, None\]"),
     Mistake(
         "grey, NHWC", lambda: crop(IMAGE[..., 0], BOXES, 7), V, r"images\[\.\.\., None\] has one channel"

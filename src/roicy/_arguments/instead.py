@@ -38,6 +38,8 @@ def of_no_array(name: str, value: Any) -> str:
         return ": [[...]] is one box" if of in _BOXES else ""
     if isinstance(value, (list, tuple)):
         return _of_list(name, of, value)
+    if type(value).__name__.endswith("Tracer"):
+        return ": jax.pure_callback calls roicy inside of jit"
     if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
         return f": pass np.asarray({name})"
     if isinstance(value, Iterable):
