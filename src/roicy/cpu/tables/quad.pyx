@@ -7,6 +7,7 @@ import numpy as np
 cimport numpy as cnp
 
 from roicy.cpu.runtime.memory cimport allocate, deallocate
+from roicy.cpu.runtime.parallel cimport Listener, hears, listener
 from roicy.cpu.tables.rois cimport Window
 
 cnp.import_array()
@@ -21,6 +22,27 @@ cdef extern from "geometry/cpu.h" nogil:
 cdef enum:
     FEW_PIXELS = 4      # as of boxes
     FAR = 4
+
+
+cdef int read_of(const QuadView* view, int64_t quads, int rows, int columns, QuadMap map, int64_t* read) except -1:
+    # What crops read of the map; raises what a signal handler raises.
+    cdef Window window
+    cdef int64_t k
+    cdef int p
+    cdef Listener ear = listener()
+    with nogil:
+        for k in range(quads):
+            for p in range(rows):
+                window = quad_window(view + k, p, columns, map)
+                if window.bottom > window.top:
+                    read[0] = window.top if read[2] == 0 else min(read[0], <int64_t> window.top)
+                    read[1] = window.left if read[2] == 0 else min(read[1], <int64_t> window.left)
+                    read[2] = max(read[2], <int64_t> window.bottom)
+                    read[3] = max(read[3], <int64_t> window.right)
+                if hears(&ear, columns * <int64_t> view[k].rows * view[k].columns):
+                    return -1
+            read += 4
+    return 0
 
 
 cdef class QuadTable:
@@ -81,21 +103,8 @@ cdef class QuadTable:
         `rule` is what lies outside, and whether a sample is the nearest pixel.
         """
         cdef cnp.ndarray found = np.zeros((self.quads, 4), np.int64)
-        cdef int64_t* read = <int64_t*> cnp.PyArray_DATA(found)
         cdef QuadMap map = QuadMap(height=map_size[0], width=map_size[1], border=rule[0], nearest=rule[1])
-        cdef int rows = output_size[0], columns = output_size[1], p
-        cdef int64_t k
-        cdef Window window
-        with nogil:
-            for k in range(self.quads):
-                for p in range(rows):
-                    window = quad_window(self.view + k, p, columns, map)
-                    if window.bottom > window.top:
-                        read[0] = window.top if read[2] == 0 else min(read[0], <int64_t> window.top)
-                        read[1] = window.left if read[2] == 0 else min(read[1], <int64_t> window.left)
-                        read[2] = max(read[2], <int64_t> window.bottom)
-                        read[3] = max(read[3], <int64_t> window.right)
-                read += 4
+        read_of(self.view, self.quads, output_size[0], output_size[1], map, <int64_t*> cnp.PyArray_DATA(found))
         return found
 
     def __dealloc__(self):
