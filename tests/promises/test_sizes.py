@@ -106,6 +106,17 @@ def test_more_channels_than_a_kernel_on_a_gpu_counts(on_cuda):
         roicy.roi_align_rotated_backward_rois(grad, maps, ONE_TURNED)
 
 
+def test_images_of_more_channels_than_numbers_can_be_kept_for(either):
+    images = spread(1, (1, 4, 4, 2**56), np.uint8)
+    corners = np.array([[[0, 0], [3, 0], [3, 3], [0, 3]]])
+    for call in (
+        lambda: roicy.crop_and_resize(images, ONE_BOX, 2, dtype="uint8"),
+        lambda: roicy.crop_quads(images, corners, 2, batch_indices=[0], dtype="uint8"),
+    ):
+        with pytest.raises(MemoryError, match="no memory for fill of 72057594037927936 channels"):
+            call()
+
+
 @pytest.mark.parametrize("height, width", [(2**21, 2**11), (2**31 - 1, 3)])
 def test_maps_of_more_pixels_than_int32_can_count(either, height, width):
     """All rows are the same, and so is what boxes at the map's end and at its beginning are pooled to."""

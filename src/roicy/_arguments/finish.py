@@ -153,8 +153,11 @@ def _per_channel(name: str, value: Any, channels: int) -> NumPyArray:
             raise ValueError(f"{name} must be {several}, got {len(value)}")
         numbers = [_finite(f"{name}[{channel}]", number) for channel, number in enumerate(value)]
     else:
-        numbers = [_finite(name, value, several)] * channels
-    array = np.array(numbers, np.float64)
+        numbers = [_finite(name, value, several)]
+    try:
+        array = np.array(numbers if is_row(value) else numbers * channels, np.float64)
+    except MemoryError:
+        raise MemoryError(f"roicy: no memory for {name} of {channels} channels") from None
     array.flags.writeable = False  # other calls have the same
     return array
 
