@@ -204,6 +204,42 @@ def test_bytes_of_pixels_are_those_of_planes(columns, reverse):
         np.testing.assert_array_equal(joined, planes.transpose(0, 2, 3, 1))
 
 
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("stretch", [0.3, 1, 1.9, 2.6, 4.9, 7.3])
+def test_bytes_have_the_sums_of_floats(stretch, channels):
+    """However far columns are from each other: those that are near are picked from few vectors."""
+    image = np.random.default_rng(5).integers(0, 256, (6, 300, channels), np.uint8)
+    side = 37 * stretch
+    boxes = np.array(
+        [[9.3, 0.2, 9.3 + side, 5], [300 - side, -1, 300, 6], [-5, 1, side - 5, 9], [side, 5, 0.4, 1]]
+    )
+    for options in ({}, {"mean": 100, "std": 50, "fill": 7, "reverse_channels": True}):
+        for layout in ("NHWC", "NCHW"):
+            crops = (
+                roicy.crop_and_resize(x, boxes, (5, 37), out_layout=layout, dtype="float32", **options)
+                for x in (image, image.astype(np.float32))
+            )
+            assert_same_bits(*crops)
+
+
+@pytest.mark.parametrize("offset", [0, 16])
+@pytest.mark.parametrize("side", [3.0, 9.5, 27.0])
+@pytest.mark.parametrize("channels", [48, 64, 70])
+def test_large_results_of_many_channels_are_those_of_planes(channels, side, offset):
+    """Wherever in a cache line they begin; boxes of few pixels share columns, others have none in common."""
+    rng = np.random.default_rng(6)
+    image = random_values(rng, (40, 50, channels), np.dtype("float32"))
+    first = rng.uniform(-2, [52 - side, 42 - side], (40, 2))
+    boxes = np.concatenate([first, first + side], 1)
+    for options in ({}, {"mean": 0.5, "std": 0.3, "fill": 7}, {"dtype": "float16"}, {"sampling_ratio": 2}):
+        planes = roicy.crop_and_resize(image, boxes, (11, 14), out_layout="NCHW", **options)
+        memory = np.empty(planes.nbytes + 64 + offset, np.uint8)
+        begin = -memory.ctypes.data % 64 + offset
+        out = memory[begin : begin + planes.nbytes].view(planes.dtype).reshape(40, 11, 14, channels)
+        roicy.crop_and_resize(image, boxes, (11, 14), out=out, **options)
+        assert_same_bits(out, planes.transpose(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize("dtype", [*INTEGERS, *WIDE, *FLOAT_DTYPES], ids=str)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])

@@ -134,6 +134,18 @@ def check_flipped(dtype):
             call(pool, (features, rois), pool(features, rois))
 
 
+def check_wide_images():
+    '''Columns of bytes that are picked from a few vectors, in rows that may end before these do.'''
+    for width in (43, 60, 80):
+        image = random_values(np.random.default_rng(width), (3, width, 3), np.dtype("uint8"))
+        boxes = np.array([[0, 0, width, 3], [width, 3, 0, 0], [width - 20, 1, width + 1, 3]], np.float32)
+
+        def crop(image, boxes, **options):
+            return roicy.crop_and_resize(image, boxes, (5, 16), **options)
+
+        call(crop, (image, boxes), crop(image, boxes))
+
+
 def check_images(dtype, channels):
     rng = np.random.default_rng(channels)
     images = random_values(rng, (1, 14, 9, channels), dtype)
@@ -164,6 +176,7 @@ def check_masks(dtype):
         call(paste, (masks, boxes), paste(masks, boxes))
 
 
+check_wide_images()
 for dtype in FEATURE_DTYPES:
     for channels in (1, 3, 4, 5):
         check_images(dtype, channels)

@@ -109,6 +109,8 @@ cdef enum:
     CROP_CHUNK_BYTES = 1 << 13
     # Output rows from the one in work to the one whose rows are fetched, in crops.
     CROP_ROWS_AHEAD = 4
+    # Bytes of rows of bins that axis_forward_pixels writes together: the same, but a row of cropped_14 has 14 kB.
+    PIXELS_CHUNK_BYTES = 1 << 14
     # Bytes of a rotated box's part of the map up to which the pixels that it reads are joined from planes; of the
     # memory for the part, these alone are touched.
     JOINED_BYTES = 1 << 22

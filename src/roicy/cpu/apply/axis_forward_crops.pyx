@@ -59,14 +59,19 @@ cdef extern from "crops.h" nogil:
 
 cdef extern from "pairs.h" nogil:
     enum:
+        NEAR_PAIR
         PAIRS
         PAIR_ELEMENTS
+    ctypedef struct near_group:
+        int32_t base
     ctypedef struct pair_columns:
         int32_t* offset
         int32_t* taps
         real* weight[2]
         ptrdiff_t count
         int elements, channels
+        near_group* picked
+        ptrdiff_t reach
     ctypedef struct pair_rows:
         const char* row[2]
         const char* ahead[2]
@@ -81,6 +86,7 @@ cdef extern from "pairs.h" nogil:
         const crops_pixel* pixel
         const row_finish* finishes
 
+    void pairs_settle(pair_columns* columns, int dtype, ptrdiff_t span) noexcept
     void pairs_floats(const pair_rows* rows, const pair_columns* columns, real* line, const pair_target* to) noexcept
     void pairs_bytes(const pair_rows* rows, const pair_columns* columns, const pair_target* to) noexcept
 
@@ -160,8 +166,9 @@ cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
         columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
 
 
-cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, pair_columns* columns) noexcept nogil:
-    # Whether all columns of the RoI have at most two pixels, which are neighbours; what they take, then.
+cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, ptrdiff_t size, pair_columns* columns) noexcept nogil:
+    # Whether all columns of the RoI have at most two pixels, which are neighbours; what they take, then, from `size`
+    # bytes of a row.
     cdef Axis* x = call.x
     cdef View* view = &call.features
     cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
@@ -188,12 +195,13 @@ cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, pair_columns* column
         columns.weight[0][q] = weight[0]
         if taps == 2:
             columns.weight[1][q] = weight[1]
+    pairs_settle(columns, view.dtype, size)
     return True
 
 
-cdef const char* readable_row(View* view, const char* row, size_t size, char* copy) noexcept nogil:
-    # A row behind whose `size` bytes PAIR_ELEMENTS can be read: itself, or a copy.
-    if row + size + PAIR_ELEMENTS * view.size <= view.limit:
+cdef const char* readable_row(View* view, const char* row, size_t size, ptrdiff_t reach, char* copy) noexcept nogil:
+    # A row of `size` bytes, from whose beginning `reach` can be read: itself, or a copy.
+    if row + reach <= view.limit:
         return row
     memcpy(copy, row, size)
     return copy
@@ -248,6 +256,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     pairs.weight[1] = pairs.weight[0] + call.groups * LANES
     pairs.offset = <int32_t*> (pairs.weight[1] + call.groups * LANES)
     pairs.taps = pairs.offset + call.groups * LANES
+    pairs.picked = <near_group*> (pairs.taps + call.groups * LANES)
     pairs.count, pairs.elements, pairs.channels = call.pw, call.pixel.elements, call.together
     pair_to.dtype, pair_to.joined, pair_to.reversed = call.out.dtype, call.joined, call.reversed
     pair_to.pixel, pair_to.finishes = &call.out_pixel, finishes
@@ -264,7 +273,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
             low = position if low < 0 else min(low, position)
             high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
             most = max(most, y.tap_count[k * call.ph + p])
-    paired = most <= 2 and find_pairs(call, k, &pairs)
+    paired = most <= 2 and find_pairs(call, k, count * view.size, &pairs)
     straight = paired and view.dtype == UINT8 and call.pixels_joined
     if not paired:
         lay_out(x, k, &columns)
@@ -313,7 +322,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                 for j in range(2):
                     near.row[j], near.weight[j], near.ahead[j] = scratch.tile, 0, ahead[j]
                     if near.taps:
-                        near.row[j] = readable_row(view, scratch.tap[min(j, taps - 1)], near.span,
+                        near.row[j] = readable_row(view, scratch.tap[min(j, taps - 1)], near.span, pairs.reach,
                                                    scratch.tile + j * call.row_copy)
                     if j < near.taps:
                         near.weight[j] = (<const real*> y.tap_weight)[first + j]
@@ -417,7 +426,7 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     lines = call.together * call.line_step
     if call.split:
         lines += max(view.columns * call.pixel.elements, (call.groups * LANES + 1) * PIXEL) + LANES + WINDOW
-        call.row_copy = (view.columns * call.pixel.elements + PAIR_ELEMENTS) * view.size
+        call.row_copy = max(2 * NEAR_PAIR, (view.columns * call.pixel.elements + PAIR_ELEMENTS) * view.size)
         tile = 2 * call.row_copy if call.paired else 0
     elif not view.pixels_joined:
         tile = bytes_of(table.tallest, view.columns + WINDOW, sizeof(real))
@@ -440,6 +449,6 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     list_bands(work, table, view.channels, bands)
     work.provide(table, threads, tile, lines * sizeof(real), 0,
                  call.groups * sizeof(crops_group) + (2 * call.room + 2 * call.groups) * sizeof(lanes)
-                 + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t)),
+                 + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t)) + call.groups * sizeof(near_group),
                  (1 if call.joined else call.together) * call.chunk_step)
     return work.do(axis_forward_crop, &call, sizeof(call), axis_forward_crops_open, NULL)

@@ -9,6 +9,7 @@
 #define ROICY_PAIRS_H
 
 #include "crops.h"
+#include "near_bytes.h"
 #include "turned.h"
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
@@ -26,6 +27,9 @@ typedef struct {
     real *weight[2]; /* zero where there are fewer */
     ptrdiff_t count;
     int elements, channels; /* from one pixel to the next, and those in use */
+    near_group *picked;     /* of bytes: LANES columns each */
+    int picked_pairs;       /* of vectors that these need; 0: they are too far apart */
+    ptrdiff_t reach;        /* bytes of a row that may be read */
 } pair_columns;
 
 /* Some rows, two at most; those that are `ahead` are fetched meanwhile. */
@@ -261,8 +265,6 @@ ROICY_NOINLINE void pairs_floats(const pair_rows *rows, const pair_columns *colu
 
 /* ---- bytes ---- */
 
-typedef uint32_t lane_bits __attribute__((vector_size(ROICY_LANE_BYTES)));
-
 #if defined(ROICY_X86)
 /* The eight bytes at each of two offsets. */
 ROICY_INLINE __m128 two_eights(const char *source, const int32_t *offset) {
@@ -327,29 +329,37 @@ ROICY_INLINE lanes byte_of(const lane_bits four[2], int element) {
     return __builtin_convertvector((lane_ints)(at == 3 ? shifted : shifted & 255), lanes);
 }
 
+/* The sums of LANES columns: two pixels each of two rows. */
+ROICY_INLINE void pairs_sums(lane_bits four[2][2], real own, real other, lanes first, lanes second,
+                             const int channels, const int elements, lanes x[PIXEL]) {
+    for (int c = 0; c < channels; c++) {
+        lanes left = lanes_scale(own, byte_of(four[0], c));
+        lanes right = lanes_scale(own, byte_of(four[0], elements + c));
+        left = lanes_madd(other, byte_of(four[1], c), left);
+        right = lanes_madd(other, byte_of(four[1], elements + c), right);
+        x[c] = lanes_multiply_add(second, right, lanes_times(first, left));
+    }
+}
+
 ROICY_INLINE void pairs_bytes_as(const pair_rows *rows, const pair_columns *columns, const pair_target *to,
                                  const int channels, const int elements, const int dtype) {
-    const pair_columns of = *columns;
+    const int32_t *const offset = columns->offset;
+    const real *const left = columns->weight[0], *const right = columns->weight[1];
+    const ptrdiff_t count = columns->count;
     const real own = rows->weight[0], other = rows->weight[1];
     const char *const upper = rows->row[0], *const lower = rows->row[1];
     row_finish finishes[PIXEL];
     const pair_target target = pairs_target(to, channels, finishes);
     char *at = to->data;
     lanes x[PIXEL];
-    for (ptrdiff_t q = 0; q < of.count; q += LANES) {
+    for (ptrdiff_t q = 0; q < count; q += LANES) {
         lane_bits four[2][2];
-        const lanes first = lanes_load_own((const char *)(of.weight[0] + q));
-        const lanes second = lanes_load_own((const char *)(of.weight[1] + q));
-        load_bytes(upper, of.offset + q, four[0]);
-        load_bytes(lower, of.offset + q, four[1]);
-        for (int c = 0; c < channels; c++) {
-            lanes left = lanes_scale(own, byte_of(four[0], c));
-            lanes right = lanes_scale(own, byte_of(four[0], elements + c));
-            left = lanes_madd(other, byte_of(four[1], c), left);
-            right = lanes_madd(other, byte_of(four[1], elements + c), right);
-            x[c] = lanes_multiply_add(second, right, lanes_times(first, left));
-        }
-        at = pairs_put(x, q, of.count, &target, at, channels, dtype);
+        const lanes first = lanes_load_own((const char *)(left + q));
+        const lanes second = lanes_load_own((const char *)(right + q));
+        load_bytes(upper, offset + q, four[0]);
+        load_bytes(lower, offset + q, four[1]);
+        pairs_sums(four, own, other, first, second, channels, elements, x);
+        at = pairs_put(x, q, count, &target, at, channels, dtype);
     }
 }
 
@@ -361,13 +371,76 @@ ROICY_INLINE void pairs_bytes_of(const pair_rows *rows, const pair_columns *colu
         pairs_bytes_as(rows, columns, to, channels, columns->elements, dtype);
 }
 
+#if defined(ROICY_NEAR)
+/* The same for columns that are near each other, of three channels of three elements. */
+ROICY_NEAR ROICY_INLINE void pairs_near_as(const pair_rows *rows, const pair_columns *columns,
+                                           const pair_target *to, const int pairs, const int dtype) {
+    const pair_columns of = *columns;
+    const real own = rows->weight[0], other = rows->weight[1];
+    const char *const upper = rows->row[0], *const lower = rows->row[1];
+    row_finish finishes[PIXEL];
+    const pair_target target = pairs_target(to, 3, finishes);
+    char *at = to->data;
+    lanes x[PIXEL];
+    for (ptrdiff_t q = 0; q < of.count; q += LANES) {
+        lane_bits four[2][2];
+        const lanes first = lanes_load_own((const char *)(of.weight[0] + q));
+        const lanes second = lanes_load_own((const char *)(of.weight[1] + q));
+        near_load(upper, of.picked + q / LANES, pairs, four[0]);
+        near_load(lower, of.picked + q / LANES, pairs, four[1]);
+        pairs_sums(four, own, other, first, second, 3, 3, x);
+        at = pairs_put(x, q, of.count, &target, at, 3, dtype);
+    }
+}
+
+#define ROICY_NEAR_AS(dtype)                                                                                 \
+    if (columns->picked_pairs == 1)                                                                          \
+        pairs_near_as(rows, columns, to, 1, dtype);                                                          \
+    else                                                                                                     \
+        pairs_near_as(rows, columns, to, 2, dtype);
+
+ROICY_NEAR ROICY_NOINLINE void pairs_near(const pair_rows *rows, const pair_columns *columns,
+                                          const pair_target *to) {
+    if (to->dtype == OWN) {
+        ROICY_NEAR_AS(OWN)
+    } else if (to->dtype == UINT8) {
+        ROICY_NEAR_AS(UINT8)
+    } else {
+        ROICY_NEAR_AS(to->dtype)
+    }
+}
+#else
+ROICY_INLINE void pairs_near(const pair_rows *rows, const pair_columns *columns, const pair_target *to) {
+    (void)rows, (void)columns, (void)to;
+}
+#endif
+
+/* Settles how the columns are read, of rows of `span` bytes that are used. */
+ROICY_NOINLINE void pairs_settle(pair_columns *columns, int dtype, ptrdiff_t span) {
+    columns->picked_pairs = 0;
+    columns->reach = span + PAIR_ELEMENTS * (ptrdiff_t)element_size(dtype);
+    if (dtype == UINT8 && columns->elements == 3 && columns->channels == 3)
+        columns->picked_pairs =
+            near_describe(columns->picked, columns->offset, columns->taps, columns->count, span);
+    if (columns->picked_pairs && columns->reach < columns->picked_pairs * NEAR_PAIR)
+        columns->reach = columns->picked_pairs * NEAR_PAIR;
+}
+
 /* One output row of bytes. */
 ROICY_NOINLINE void pairs_bytes(const pair_rows *rows, const pair_columns *columns, const pair_target *to) {
     const int channels = columns->channels;
     pairs_fetch(rows);
+    if (columns->picked_pairs) {
+        pairs_near(rows, columns, to);
+        return;
+    }
     ROICY_PAIRS_AS(to, channels, pairs_bytes_of, rows, columns, to)
 }
 #else
+ROICY_INLINE void pairs_settle(pair_columns *columns, int dtype, ptrdiff_t span) {
+    (void)columns, (void)dtype, (void)span;
+}
+
 ROICY_INLINE void pairs_floats(const pair_rows *rows, const pair_columns *columns, real *line,
                                const pair_target *to) {
     (void)rows, (void)columns, (void)line, (void)to;

@@ -38,4 +38,6 @@ cdef extern from "passes.h" nogil:
 cdef extern from "pixels.h" nogil:
     void pass_pixels(const char* const* row, const tap_list* rows, ptrdiff_t offset, ptrdiff_t channels,
                      lanes* target) noexcept
+    void pass_both(const char* const* row, const tap_list* rows, const tap_lists* columns, int count,
+                   const ptrdiff_t* offset, ptrdiff_t vectors, char* target, ptrdiff_t step, int stream) noexcept
     void pass_vectors(const lanes* blended, const tap_list* columns, ptrdiff_t vectors, lanes* target) noexcept

@@ -1,7 +1,9 @@
-/* The two passes of channels-last arrays: a pixel is a run of vectors, whose elements are of type real. */
+/* The two passes of channels-last arrays: a pixel is a run of vectors, whose elements are of type real. Bins of at most
+ * two pixels an axis go through both at once: a column's sum stays in registers until the next columns are done with. */
 #ifndef ROICY_PIXELS_H
 #define ROICY_PIXELS_H
 
+#include "blocks.h"
 #include "elements.h"
 #include "passes.h"
 
@@ -119,6 +121,81 @@ ROICY_NOINLINE void pass_vectors(const lanes *blended, const tap_list *columns, 
         vectors_as(blended + v, bin, vectors, target + v, 4);
     for (; v < vectors; v++)
         vectors_as(blended + v, bin, vectors, target + v, 1);
+}
+
+/* ---- both at once ---- */
+
+enum { TOGETHER = 4 }; /* vectors of a pixel; those of two pixels fit the registers of every level */
+
+/* The row pass of `width` vectors of a pixel, `offset` bytes from the start of the rows. */
+ROICY_INLINE void both_rows(const char *const *row, const tap_list rows, ptrdiff_t offset, lanes *sum,
+                            const int width) {
+    for (int v = 0; v < width; v++)
+        sum[v] = lanes_zero();
+    if (rows.count) {
+        const char *const source = row[rows.position[0]] + offset;
+        for (int v = 0; v < width; v++)
+            sum[v] = lanes_scale(rows.weight[0], lanes_load_own(source + v * (ptrdiff_t)sizeof(lanes)));
+    }
+    if (rows.count == 2) {
+        const char *const source = row[rows.position[1]] + offset;
+        for (int v = 0; v < width; v++)
+            sum[v] =
+                lanes_madd(rows.weight[1], lanes_load_own(source + v * (ptrdiff_t)sizeof(lanes)), sum[v]);
+    }
+}
+
+ROICY_INLINE void both_as(const char *const *row, const tap_list rows, const tap_lists *columns, int count,
+                          const ptrdiff_t *offset, ptrdiff_t at, char *target, ptrdiff_t step,
+                          const int width, const int stream) {
+    const tap_lists bins = *columns;
+    lanes left[TOGETHER], right[TOGETHER];
+    int32_t left_of = -1, right_of = -1; /* the pixels whose sums these are */
+    for (int v = 0; v < width; v++)
+        left[v] = right[v] = lanes_zero();
+    for (int q = 0; q < count; q++, target += step) {
+        const tap_list bin = taps_of(&bins, q);
+        lanes sum[TOGETHER];
+        if (bin.count && bin.position[0] != left_of) {
+            left_of = bin.position[0];
+            if (left_of == right_of)
+                for (int v = 0; v < width; v++)
+                    left[v] = right[v];
+            else
+                both_rows(row, rows, offset[left_of] + at, left, width);
+        }
+        if (bin.count == 2 && bin.position[1] != right_of) {
+            right_of = bin.position[1];
+            both_rows(row, rows, offset[right_of] + at, right, width);
+        }
+        for (int v = 0; v < width; v++) {
+            sum[v] = bin.count ? lanes_scale(bin.weight[0], left[v]) : lanes_zero();
+            if (bin.count == 2)
+                sum[v] = lanes_madd(bin.weight[1], right[v], sum[v]);
+            if (stream)
+                lanes_stream(sum[v], target + v * (ptrdiff_t)sizeof(lanes));
+            else
+                memcpy(target + v * (ptrdiff_t)sizeof(lanes), sum + v, sizeof *sum);
+        }
+    }
+}
+
+/* Both passes of a row of `count` bins of at most two taps an axis, for so many whole vectors of channels. Column i of
+ * the lists lies `offset[i]` bytes from the start of the rows; bins are `step` bytes apart in the target, to which they
+ * are streamed where its place allows it. */
+ROICY_NOINLINE void pass_both(const char *const *row, const tap_list *rows, const tap_lists *columns,
+                              int count, const ptrdiff_t *offset, ptrdiff_t vectors, char *target,
+                              ptrdiff_t step, int stream) {
+    const ptrdiff_t size = sizeof(lanes);
+    ptrdiff_t v = 0;
+    if (stream)
+        for (; v + TOGETHER <= vectors; v += TOGETHER)
+            both_as(row, *rows, columns, count, offset, v * size, target + v * size, step, TOGETHER, 1);
+    else
+        for (; v + TOGETHER <= vectors; v += TOGETHER)
+            both_as(row, *rows, columns, count, offset, v * size, target + v * size, step, TOGETHER, 0);
+    for (; v < vectors; v++)
+        both_as(row, *rows, columns, count, offset, v * size, target + v * size, step, 1, 0);
 }
 
 #endif
