@@ -271,6 +271,14 @@ def max_roi_align(features, rois, output_size, *, spatial_scale=1.0):
     return out, argmax
 
 
+def countable_edge(low, high, bins, **options):
+    """A box of no finite size has more samples than any argmax names."""
+    try:
+        return box_edge(low, high, bins, **options)
+    except OverflowError:
+        return box_edge(low, high, bins, **{**options, "sampling_ratio": 1})._replace(count=np.inf)
+
+
 def positions(argmax, rois, **options):
     """Where the samples lie that an argmax of `roi_align` names: y and x, NaN where it or the box is none."""
     found = np.full((2, *argmax.shape), np.nan, rois.dtype)
@@ -279,9 +287,9 @@ def positions(argmax, rois, **options):
             continue
         with np.errstate(all="ignore"):
             try:
-                y_edge = box_edge(y1, y2, argmax.shape[2], **options)
-                x_edge = box_edge(x1, x2, argmax.shape[3], **options)
-            except (OverflowError, ValueError):  # more samples than can be counted
+                y_edge = countable_edge(y1, y2, argmax.shape[2], **options)
+                x_edge = countable_edge(x1, x2, argmax.shape[3], **options)
+            except ValueError:  # a side that is no number
                 continue
             for c, p, q in np.argwhere(argmax[k] >= 0):
                 iy, ix = divmod(int(argmax[k, c, p, q]), x_edge.count)
