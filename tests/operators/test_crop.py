@@ -229,10 +229,11 @@ def test_large_results_of_many_channels_are_those_of_planes(channels, side, offs
     """Wherever in a cache line they begin; boxes of few pixels share columns, others have none in common."""
     rng = np.random.default_rng(6)
     image = random_values(rng, (40, 50, channels), np.dtype("float32"))
+    apart = np.ascontiguousarray(image.transpose(2, 0, 1))
     first = rng.uniform(-2, [52 - side, 42 - side], (40, 2))
     boxes = np.concatenate([first, first + side], 1)
     for options in ({}, {"mean": 0.5, "std": 0.3, "fill": 7}, {"dtype": "float16"}, {"sampling_ratio": 2}):
-        planes = roicy.crop_and_resize(image, boxes, (11, 14), out_layout="NCHW", **options)
+        planes = roicy.crop_and_resize(apart, boxes, (11, 14), layout="NCHW", **options)
         memory = np.empty(planes.nbytes + 64 + offset, np.uint8)
         begin = -memory.ctypes.data % 64 + offset
         out = memory[begin : begin + planes.nbytes].view(planes.dtype).reshape(40, 11, 14, channels)
