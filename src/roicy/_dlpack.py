@@ -11,6 +11,9 @@ from roicy._types import Ndarray
 # what does it at once.
 _PUT_OFF = (("is_neg", "resolve_neg"), ("is_conj", "resolve_conj"), ("_is_zerotensor", "clone"))
 
+# Dtypes of TensorFlow whose items are no numbers: asked for their memory, it ends the process.
+_NO_NUMBERS = frozenset(("string", "resource", "variant"))
+
 # DLPack's codes of types, and the version whose structures are the ones below.
 _UINT, _BFLOAT, _VERSION = 1, 4, 1
 
@@ -87,6 +90,9 @@ def taken(array: Any, xp: Any) -> Ndarray:
 
     Raises what the libraries raise, and BufferError where the memory does not show what the array is.
     """
+    dtype = getattr(getattr(array, "dtype", None), "name", "")
+    if isinstance(dtype, str) and dtype in _NO_NUMBERS:
+        raise BufferError(f"its dtype {dtype} is none of numbers")
     for question, answer in _PUT_OFF:
         if getattr(array, question, bool)():
             raise BufferError(f"{question}() is True, and its memory is not what it shows: pass .{answer}()")

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -371,3 +372,13 @@ def test_bfloat16_without_its_dtype(monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(TypeError, match="python -m pip install ml_dtypes"):
         align(Bfloat16(np.zeros((1, 8, 60, 80), np.uint16)), BOXES, 7)
+
+
+def test_the_memory_of_what_is_no_number_is_not_asked_for():
+    """TensorFlow ends the process where a tensor of strings is asked for it."""
+    strings = Tensor("it was asked for")
+    strings.dtype = SimpleNamespace(name="string")
+    with pytest.raises(
+        TypeError, match=r"rois must share its memory, .*: its dtype string is none of numbers"
+    ):
+        roicy.roi_align(FEATURES, strings, 7)
