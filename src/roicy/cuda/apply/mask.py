@@ -60,7 +60,7 @@ class MaskKernels(Device):
         if starts is None and not blank:
             out[...] = 0
         rows = CONSTANTS["mask"]["ROWS"]
-        groups = -(-pasting.image_size[0] // rows)
+        groups = -(-min(pasting.image_size[0], out.size) // rows)  # no window has more rows than items
         options = self._mask_options(masks.dtype, boxes, pasting, masks[:, None], images)
         arguments = (
             *view(masks[:, None]),
