@@ -111,22 +111,14 @@ def finish(
     arguments = channels, layout, fill, mean, std, reverse_channels, dtype, out_layout, chosen
     known: Finish | None = _known.get(arguments)
     if known is None:
-        known = _settled(*arguments)
+        known = _settled(arguments)
         _known.put(arguments, known)
     return known
 
 
-def _settled(
-    channels: int,
-    layout: Layout,
-    fill: Any,
-    mean: Any,
-    std: Any,
-    reverse_channels: Any,
-    dtype: Any,
-    out_layout: Any,
-    chosen: bool,
-) -> Finish:
+def _settled(arguments: tuple[Any, ...]) -> Finish:
+    # those of `finish`, in its order
+    channels, layout, fill, mean, std, reverse_channels, dtype, out_layout, chosen = arguments
     stds = None if std is None else _per_channel("std", std, channels)
     if stds is not None and (stds <= 0).any():
         raise ValueError(f"std must be greater than 0, got {short_repr(std)}")

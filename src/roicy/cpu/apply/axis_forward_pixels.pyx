@@ -129,7 +129,7 @@ cdef void axis_forward_pixels_task(void* settled, Task* task, Scratch* scratch) 
             bin = <lanes*> scratch.bins + held * call.pw * vectors
             if both:
                 pass_both(scratch.row, &rows, &bins, call.pw, offset, vectors,
-                          target + p * out.row if direct else <char*> bin, vectors * sizeof(lanes), direct)
+                          target + p * out.row if direct else <char*> bin, direct)
             else:
                 for i in range(across.count):
                     pass_pixels(scratch.row, &rows, offset[i], view.channels, blended + i * vectors)

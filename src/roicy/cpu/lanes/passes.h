@@ -400,42 +400,49 @@ ROICY_INLINE lanes bin_line(const char *const *row, const real *down, const int 
     return line;
 }
 
+/* A bin's rows and columns, the pixels that the latter name, from pixel to pixel of a row and from vector to vector of
+ * the target. */
+typedef struct {
+    tap_list down, along;
+    const int32_t *pixel;
+    ptrdiff_t step, block;
+} bin_taps;
+
 /* Both passes of a bin for `width` vectors of a pixel, a line of its rows after the other. */
-ROICY_INLINE void bin_as(const char *const *row, const real *down, const int rows, const tap_list along,
-                         const int32_t *pixel, ptrdiff_t step, lanes *target, ptrdiff_t block,
+ROICY_INLINE void bin_as(const char *const *row, const bin_taps *of, const int rows, lanes *target,
                          const int width) {
     const ptrdiff_t size = sizeof(lanes);
+    const real *const down = of->down.weight;
+    const tap_list along = of->along;
     lanes sum[2];
-    ptrdiff_t at = pixel[along.position[0]] * step;
+    ptrdiff_t at = of->pixel[along.position[0]] * of->step;
     for (int v = 0; v < width; v++)
         sum[v] = lanes_scale(along.weight[0], bin_line(row, down, rows, at + v * size));
     for (int i = 1; i < along.count; i++) {
-        at = pixel[along.position[i]] * step;
+        at = of->pixel[along.position[i]] * of->step;
         for (int v = 0; v < width; v++)
             sum[v] = lanes_madd(along.weight[i], bin_line(row, down, rows, at + v * size), sum[v]);
     }
     for (int v = 0; v < width; v++)
-        target[v * block] = sum[v];
+        target[v * of->block] = sum[v];
 }
 
-ROICY_INLINE void bin_by_rows(const char *const *row, const real *down, int rows, const tap_list along,
-                              const int32_t *pixel, ptrdiff_t step, lanes *target, ptrdiff_t block,
-                              const int width) {
-    switch (rows) {
+ROICY_INLINE void bin_by_rows(const char *const *row, const bin_taps *of, lanes *target, const int width) {
+    switch (of->down.count) {
     case 1:
-        bin_as(row, down, 1, along, pixel, step, target, block, width);
+        bin_as(row, of, 1, target, width);
         break;
     case 2:
-        bin_as(row, down, 2, along, pixel, step, target, block, width);
+        bin_as(row, of, 2, target, width);
         break;
     case 3:
-        bin_as(row, down, 3, along, pixel, step, target, block, width);
+        bin_as(row, of, 3, target, width);
         break;
     case 4:
-        bin_as(row, down, 4, along, pixel, step, target, block, width);
+        bin_as(row, of, 4, target, width);
         break;
     default:
-        bin_as(row, down, rows, along, pixel, step, target, block, width);
+        bin_as(row, of, of->down.count, target, width);
     }
 }
 
@@ -469,15 +476,16 @@ ROICY_NOINLINE void pass_bin(const char **row, const tap_list *rows, const tap_l
                              const int32_t *pixel, int depth, lanes *target, ptrdiff_t block) {
     const tap_list down = *rows, along = *columns;
     const ptrdiff_t step = depth * (ptrdiff_t)sizeof(lanes);
+    const bin_taps of = {down, along, pixel, step, block};
     const int together = down.count <= PIECE && along.count <= PIECE ? 2 : 1;
     for (int v = 0, width; v < depth; v += width, target += width * block) {
         width = v + together <= depth ? together : 1;
         if (down.count > PIECE || along.count > PIECE)
             bin_long(row, down, along, pixel, step, target);
         else if (width == 2)
-            bin_by_rows(row, down.weight, down.count, along, pixel, step, target, block, 2);
+            bin_by_rows(row, &of, target, 2);
         else
-            bin_by_rows(row, down.weight, down.count, along, pixel, step, target, block, 1);
+            bin_by_rows(row, &of, target, 1);
         for (int j = 0; v + width < depth && j < down.count; j++)
             row[j] += width * sizeof(lanes);
     }

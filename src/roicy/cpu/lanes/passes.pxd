@@ -39,5 +39,5 @@ cdef extern from "pixels.h" nogil:
     void pass_pixels(const char* const* row, const tap_list* rows, ptrdiff_t offset, ptrdiff_t channels,
                      lanes* target) noexcept
     void pass_both(const char* const* row, const tap_list* rows, const tap_lists* columns, int count,
-                   const ptrdiff_t* offset, ptrdiff_t vectors, char* target, ptrdiff_t step, int stream) noexcept
+                   const ptrdiff_t* offset, ptrdiff_t vectors, char* target, int stream) noexcept
     void pass_vectors(const lanes* blended, const tap_list* columns, ptrdiff_t vectors, lanes* target) noexcept

@@ -145,15 +145,26 @@ ROICY_INLINE void both_rows(const char *const *row, const tap_list rows, ptrdiff
     }
 }
 
-ROICY_INLINE void both_as(const char *const *row, const tap_list rows, const tap_lists *columns, int count,
-                          const ptrdiff_t *offset, ptrdiff_t at, char *target, ptrdiff_t step,
-                          const int width, const int stream) {
-    const tap_lists bins = *columns;
+/* A row of bins: what its rows are, and the columns of each. */
+typedef struct {
+    const char *const *row;
+    tap_list rows;
+    tap_lists bins;
+    int count;
+    const ptrdiff_t *offset; /* of each column from the start of the rows */
+    ptrdiff_t step;          /* from bin to bin of the target */
+} bin_row;
+
+ROICY_INLINE void both_as(const bin_row *of, ptrdiff_t at, char *target, const int width, const int stream) {
+    const char *const *const row = of->row;
+    const tap_list rows = of->rows;
+    const tap_lists bins = of->bins;
+    const ptrdiff_t *const offset = of->offset;
     lanes left[TOGETHER], right[TOGETHER];
     int32_t left_of = -1, right_of = -1; /* the pixels whose sums these are */
     for (int v = 0; v < width; v++)
         left[v] = right[v] = lanes_zero();
-    for (int q = 0; q < count; q++, target += step) {
+    for (int q = 0; q < of->count; q++, target += of->step) {
         const tap_list bin = taps_of(&bins, q);
         lanes sum[TOGETHER];
         if (bin.count && bin.position[0] != left_of) {
@@ -181,21 +192,22 @@ ROICY_INLINE void both_as(const char *const *row, const tap_list rows, const tap
 }
 
 /* Both passes of a row of `count` bins of at most two taps an axis, for so many whole vectors of channels. Column i of
- * the lists lies `offset[i]` bytes from the start of the rows; bins are `step` bytes apart in the target, to which they
- * are streamed where its place allows it. */
+ * the lists lies `offset[i]` bytes from the start of the rows; bins lie side by side in the target, to which they are
+ * streamed where its place allows it. */
 ROICY_NOINLINE void pass_both(const char *const *row, const tap_list *rows, const tap_lists *columns,
                               int count, const ptrdiff_t *offset, ptrdiff_t vectors, char *target,
-                              ptrdiff_t step, int stream) {
+                              int stream) {
     const ptrdiff_t size = sizeof(lanes);
+    const bin_row of = {row, *rows, *columns, count, offset, vectors * size};
     ptrdiff_t v = 0;
     if (stream)
         for (; v + TOGETHER <= vectors; v += TOGETHER)
-            both_as(row, *rows, columns, count, offset, v * size, target + v * size, step, TOGETHER, 1);
+            both_as(&of, v * size, target + v * size, TOGETHER, 1);
     else
         for (; v + TOGETHER <= vectors; v += TOGETHER)
-            both_as(row, *rows, columns, count, offset, v * size, target + v * size, step, TOGETHER, 0);
+            both_as(&of, v * size, target + v * size, TOGETHER, 0);
     for (; v < vectors; v++)
-        both_as(row, *rows, columns, count, offset, v * size, target + v * size, step, 1, 0);
+        both_as(&of, v * size, target + v * size, 1, 0);
 }
 
 #endif

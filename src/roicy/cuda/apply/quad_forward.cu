@@ -60,8 +60,9 @@ INLINE void put(void *out, int64 at, REAL value, int dtype) {
 }
 
 /* What one channel of a pixel shows where that has overflowed: summed once more, by halves and in double precision. */
-INLINE REAL settled(REAL value, const QuadView *view, int p, int q, const QuadMap &map, const Crops &crops,
-                    const STORED *source, INDEX row_step, INDEX column_step, int64 channel) {
+INLINE REAL settled(REAL value, const QuadView *view, int p, int q, const Crops &crops, const STORED *source,
+                    const Strides &step, int64 channel) {
+    const QuadMap map = {crops.height, crops.width, crops.border, crops.nearest != 0};
     const int samples = view->rows * view->columns;
     const double most = largest() / 2;
     double half = 0, away = 0;
@@ -75,7 +76,7 @@ INLINE REAL settled(REAL value, const QuadView *view, int p, int q, const QuadMa
             const int row = y.low - crops.top + (corner > 1 && y.next),
                       column = x.low - crops.left + (corner % 2 && x.next);
             overflow_add(half, (double)y.weight[corner / 2] * x.weight[corner % 2],
-                         source[row_step * row + column_step * column]);
+                         source[(INDEX)step.y * row + (INDEX)step.x * column]);
         }
     }
     if (crops.numbers) {
@@ -158,8 +159,8 @@ KERNEL __launch_bounds__(THREADS, 1)
                 value = (value - numbers[crops.step + channel]) * numbers[2 * crops.step + channel];
             }
             if (samples > 0 && overflowed(value))
-                value = settled(value, views + k, p, q, map, crops, source + (INDEX)images_step.c * c,
-                                (INDEX)images_step.y, (INDEX)images_step.x, first + c);
+                value = settled(value, views + k, p, q, crops, source + (INDEX)images_step.c * c, images_step,
+                                first + c);
             put(out, AT(out, k, first + c, p, q), value, crops.dtype);
         }
     }
