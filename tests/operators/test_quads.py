@@ -60,6 +60,22 @@ def test_over_each_side(channels, border, dtype):
             np.testing.assert_allclose(found, wanted, atol=0.01)
 
 
+@pytest.mark.parametrize("border", ["constant", "edge", "reject"])
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_over_each_side_of_the_largest_values(border, ratio):
+    """Less the mean they overflow, and by std they do not: samples are weighed once more, one by one."""
+    image = smooth(3, 12, 30, 5).astype(np.float32) * np.float32(2.0**120)
+    finish = {"fill": 100 * 2.0**120, "mean": -200 * 2.0**120, "std": 4.0}
+    for x, y in (-0.7, 2), (22.6, 2), (5, -0.6), (5, 7.7), (-0.6, -0.7), (22.6, 7.7):
+        corners = np.array([[x, y], [x + 8, y], [x + 8, y + 5], [x, y + 5]])
+        options = {"layout": "NCHW", "border": border, "sampling_ratio": ratio}
+        found = roicy.crop_quads(image, corners[None], (5, 8), **options, **finish)[0]
+        wanted = reference.crop(image, corners, (5, 8), border=border, fill=finish["fill"], ratio=ratio)
+        assert wanted.max() - finish["mean"] > np.finfo(np.float32).max
+        wanted = (wanted - finish["mean"]) / finish["std"]
+        np.testing.assert_allclose(found / 2.0**120, wanted / 2.0**120, rtol=0, atol=0.01)
+
+
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("out_layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
