@@ -125,6 +125,7 @@ class BuildKernels(build_ext):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
         self.translating = {True: threading.Lock(), False: threading.Lock()}
+        self.tried = set()
         self.translated = {}
 
     def build_extensions(self):
@@ -160,8 +161,11 @@ class BuildKernels(build_ext):
         """Return the C text of a source, which all its extensions share: files of one module."""
         kernels = source == KERNELS
         with self.translating[kernels]:
-            if source not in self.translated:
+            if kernels not in self.tried:
+                self.tried.add(kernels)
                 self.translate([other for other in SOURCES_OF_MODULES if (other == KERNELS) == kernels])
+            if source not in self.translated:
+                sys.exit(f"{source} is not translated, nor is what shares its process")  # which has said why
             return self.translated[source]
 
     def translate(self, sources):
