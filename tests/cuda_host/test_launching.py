@@ -1,9 +1,7 @@
 """What the host build of the CUDA kernels takes: arguments, limits, sources; and what its numbers are."""
 
 import os
-import types
 
-import conftest
 import numpy as np
 import pytest
 
@@ -338,31 +336,3 @@ def test_conversions_to_integers_saturate():
         [0, 0, 0, 0],
     ]
     np.testing.assert_array_equal(out.reshape(6, 4), expected)
-
-
-# ---------------------------------------------------------------- ahead of the tests
-
-
-@pytest.mark.parametrize(("backend", "ahead"), [("cuda", True), ("device", False)])
-def test_kernels_are_compiled_ahead_for_many_tests_of_theirs(monkeypatch, backend, ahead):
-    """Not for a device's, which has a compiler of its own."""
-    asked = []
-    monkeypatch.setattr(module, "compiler", lambda: asked.append("for a compiler"))
-    case = types.SimpleNamespace(params={"backend": backend})
-    item = types.SimpleNamespace(path="test_x.py", originalname="test_x", callspec=case)
-    session = types.SimpleNamespace(items=[item] * conftest.MANY_TESTS, config=types.SimpleNamespace())
-    conftest.pytest_collection_finish(session)
-    assert bool(asked) == ahead
-
-
-def test_one_of_several_processes_compiles_ahead(monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "compiler", lambda: asked.append("for a compiler"))
-    case = types.SimpleNamespace(params={"backend": "cuda"})
-    item = types.SimpleNamespace(path="test_x.py", originalname="test_x", callspec=case)
-    for worker in ("gw1", "gw0"):
-        assert not asked
-        config = types.SimpleNamespace(workerinput={"workerid": worker})
-        session = types.SimpleNamespace(items=[item] * conftest.MANY_TESTS, config=config)
-        conftest.pytest_collection_finish(session)
-    assert asked
