@@ -315,6 +315,18 @@ def test_planes_of_bytes_pool_what_pixels_do(shape):
         assert_same_bits(found, np.ascontiguousarray(wanted.transpose(0, 3, 1, 2)))
 
 
+@pytest.mark.cpu_only(reason="a device has one way for all layouts")
+def test_planes_of_bytes_where_an_edge_is_rounded_past_its_corner():
+    """Its left corner is all but 1/8 pixel behind one, and its right one a row above."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 200, 1720, 3), dtype=np.uint8)
+    box = np.array([[0, 933.4968872, 14.3141003, 1520.2770996, 1.7371203, 0.027559796]], np.float32)
+    pixels = roicy.roi_align_rotated(image, box, (3, 600), sampling_ratio=1, layout="NHWC")
+    planes = roicy.roi_align_rotated(
+        np.ascontiguousarray(image.transpose(0, 3, 1, 2)), box, (3, 600), sampling_ratio=1
+    )
+    assert_same_bits(planes, np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+
 @pytest.mark.parametrize(
     "channels, layout", [(1, "NHWC"), (3, "NHWC"), (4, "NHWC"), (3, "NCHW"), (2, "NCHW")]
 )

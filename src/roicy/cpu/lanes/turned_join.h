@@ -118,8 +118,10 @@ ROICY_NOINLINE turned_map turned_join(const turned_map *map, const turned_corner
     turned_patch_spans(patch, at, low, high);
     for (int y = 0; y < patch->rows; y++) {
         const char *const source = map->source + (patch->top + y) * map->row;
-        int x = (int)(low[y] - JOIN_MARGIN);
-        const int end = (int)(high[y] + JOIN_MARGIN) + 2;
+        /* rounding may take the end of an edge a little further than its corner */
+        const int begin = (int)(low[y] - JOIN_MARGIN), behind = (int)(high[y] + JOIN_MARGIN) + 2;
+        const int right = patch->left + patch->columns, end = behind < right ? behind : right;
+        int x = begin > patch->left ? begin : patch->left;
         for (int ahead = x; y + 4 < patch->rows && ahead < end; ahead += 64)
             for (int c = 0; c < 3; c++)
                 lanes_prefetch(source + 4 * map->row + c * map->channel + ahead);
