@@ -100,6 +100,15 @@ def test_the_scale_is_that_of_the_call():
     assert heard(roicy.roi_align, features.transpose(0, 2, 3, 1), BOXES, 2, layout="NHWC")[1] == []
 
 
+def test_lines_of_long_and_low_maps():
+    """A turned box that lies along the map is none that reaches beyond it."""
+    for angle in (0, 90):
+        features = np.ones((1, 1, 20, 400) if angle == 0 else (1, 1, 400, 20), np.float32)
+        line = np.array([[0, 200, 10, 300, 8, 0] if angle == 0 else [0, 10, 200, 300, 8, 90]], np.float32)
+        assert heard(roicy.roi_align_rotated, features, line, 2)[1] == []
+        assert len(heard(roicy.roi_align_rotated, features.transpose(0, 1, 3, 2), line, 2)[1]) == 1
+
+
 @pytest.mark.parametrize("merge", ["assigned", "sum"])
 @pytest.mark.parametrize("look", LOOKS)
 def test_boxes_of_a_pyramid(look, merge):

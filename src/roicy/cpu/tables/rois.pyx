@@ -449,6 +449,7 @@ cdef inline void look_at_row(const char* row, bint single, bint numbered, bint t
     cdef double a = coordinate(row, single, numbered), b = coordinate(row, single, numbered + 1)
     cdef double c = coordinate(row, single, numbered + 2), d = coordinate(row, single, numbered + 3)
     cdef double first = coordinate(row, single, 0) if numbered else 0, radius
+    cdef double right = max(a, c), bottom = max(b, d)
     if not isfinite(a + b + c + d + first):
         return
     looks.rows += 1
@@ -456,8 +457,10 @@ cdef inline void look_at_row(const char* row, bint single, bint numbered, bint t
     looks.within_one = looks.within_one and min(min(a, b), min(c, d)) >= 0 and max(max(a, b), max(c, d)) <= 1
     looks.empty = looks.empty and a == 0 and b == 0 and c == 0 and d == 0
     if turned:      # centre and sides: corners of a square that it lies in
+        radius = min(abs(c), abs(d)) / 2
+        right, bottom = a + radius, b + radius  # a long side may lie along the other axis
         radius = (abs(c) + abs(d)) / 2
         a, b, c, d = a - radius, b - radius, a + radius, b + radius
     looks.reversed_ += c < a or d < b
-    looks.far += max(a, c) * scale > FAR * width or max(b, d) * scale > FAR * height
+    looks.far += right * scale > FAR * width or bottom * scale > FAR * height
     looks.outside += max(a, c) < 0 or max(b, d) < 0 or min(a, c) * scale > width or min(b, d) * scale > height
