@@ -116,7 +116,7 @@ class Kind:
 Settled: TypeAlias = tuple[Layout, Shape, Size, Shape, tuple[int, int, int], Invalid, tuple[Any, ...]]
 
 
-_known = Known(256)
+_known = Known(256, Kind)
 
 
 def settled_kind(

@@ -29,7 +29,7 @@ _BACK_TO_ROIS = "grad_output", "features", "rois", "argmax", "batch_indices", "o
 _BACK_TO_BINS = "grad_output", "features", "rois", "batch_indices", "offsets", "mask", "out"
 
 #: Calls of which it is known what their options come to.
-_known = Known(256)
+_known = Known(256, Kind)
 
 
 def _plan(

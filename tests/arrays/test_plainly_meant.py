@@ -257,3 +257,36 @@ def test_numbers_in_arrays(of):
     )
     masks = np.ones((len(boxes), 5, 5), np.float32)
     assert_same(roicy.paste_masks(masks, boxes, of([9, 8])), roicy.paste_masks(masks, boxes, (9, 8)))
+
+
+class Eager(Vector):
+    """Numbers of a library whose arrays are asked for no item, as TensorFlow's."""
+
+    item = property()
+
+    def __iter__(self):
+        return map(Eager, self._numbers)
+
+    def __array__(self, *_, **__):
+        return self._numbers
+
+
+class Symbol:
+    """A number of a library that does not know it yet."""
+
+    ndim = 0
+
+    def item(self):
+        raise RuntimeError("no number yet")
+
+    __array__ = item
+
+
+def test_numbers_without_items():
+    assert_same(
+        roicy.roi_align(FEATURES, ROIS, Eager([3, 2]), spatial_scale=Eager(0.5), sampling_ratio=Eager(2)),
+        roicy.roi_align(FEATURES, ROIS, (3, 2), spatial_scale=0.5, sampling_ratio=2),
+    )
+    for name in ("spatial_scale", "sampling_ratio", "aligned"):
+        with pytest.raises(TypeError, match=f"^{name} must be"):
+            roicy.roi_align(FEATURES, ROIS, 3, **{name: Symbol()})

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -154,6 +155,75 @@ def test_types_count():
     assert known.get((1, (2, 3))) == "found"
     for other in ((1.0, (2, 3)), (True, (2, 3)), (1, (2.0, 3)), (np.int64(1), (2, 3))):
         assert other == (1, (2, 3)) and known.get(other) is None
+
+
+def test_signs_of_zeros_count():
+    known = Known(3)
+    for zero in (0.0, np.float64(0), np.float32(0)):
+        for arguments, other in (((zero,), (-zero,)), (((1, zero),), ((1, -zero),))):
+            known.put(arguments, "found")
+            assert other == arguments and known.get(other) is None
+    known.put((0.0,), "found")
+    assert known.get((0.0,)) == "found"
+    picture = np.full((8, 8, 1), -0.0, np.float32)
+    for mean in (0.0, -0.0, 0.0):
+        found = roicy.crop_and_resize(picture, np.array([[1, 1, 3, 3]], np.float32), 1, mean=mean, fill=1)
+        assert np.signbit(found).item() == np.signbit(np.float32(-0.0) - np.float32(mean))
+
+
+class Size(NamedTuple):
+    rows: int
+    columns: int
+
+
+def test_types_in_tuples_of_a_class_count():
+    for _ in range(2):
+        assert roicy.roi_align(FEATURES, ROIS, Size(1, 7)).shape == (1, 8, 1, 7)
+        with pytest.raises(TypeError, match="output_size"):
+            roicy.roi_align(FEATURES, ROIS, Size(True, 7))
+
+
+class Changing:
+    """A number that may be another one later, as a tensor may: it is hashed by what it is."""
+
+    ndim = 0
+
+    def __init__(self, value):
+        self.value = value
+
+    def item(self):
+        return self.value
+
+
+class Row:
+    ndim = 1
+
+    def __init__(self, *values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __iter__(self):
+        return iter(self.values)
+
+
+def test_numbers_that_change_are_read_again():
+    scale, size, mean = Changing(1.0), Changing(3), Row(1.0, 2.0, 3.0)
+    for number, length, means in ((1.0, 3, (1.0, 2.0, 3.0)), (0.5, 2, (4.0, 5.0, 6.0))):
+        scale.value, size.value, mean.values = number, length, means
+        np.testing.assert_array_equal(
+            roicy.roi_align(FEATURES, ROIS, size, spatial_scale=scale),
+            roicy.roi_align(FEATURES, ROIS, length, spatial_scale=number),
+        )
+        np.testing.assert_array_equal(
+            roicy.roi_align_backward(POOLED, ROIS, SHAPE, spatial_scale=scale),
+            roicy.roi_align_backward(POOLED, ROIS, SHAPE, spatial_scale=number),
+        )
+        np.testing.assert_array_equal(
+            roicy.crop_and_resize(PICTURE, ROIS[:, 1:], 4, mean=mean),
+            roicy.crop_and_resize(PICTURE, ROIS[:, 1:], 4, mean=list(means)),
+        )
 
 
 def test_plain_arrays():

@@ -256,7 +256,10 @@ def _number(value: Any) -> Any:
     # what an array without axes holds, of any library; everything else as it is
     if getattr(value, "ndim", None) != 0 or isinstance(value, np.generic):
         return value
-    return value[()] if isinstance(value, np.ndarray) else value.item()
+    try:
+        return value.item() if hasattr(value, "item") else np.asarray(value)[()]
+    except Exception:  # a library's own, of an array that has no number yet
+        return value
 
 
 def integer(name: str, value: Any, expected: str = "an int", instead: str = "") -> int:

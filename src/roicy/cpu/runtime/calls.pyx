@@ -4,8 +4,13 @@ cimport numpy as cnp
 
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
+from libc.math cimport signbit
+
+from numpy import bool_, floating, integer
 
 cnp.import_array()
+
+cdef frozenset LASTING = frozenset((bool, int, float, str, type))
 
 
 def are_plain(tuple names, frozenset optional, *arrays):
@@ -37,14 +42,18 @@ cdef class Known:
     ----------
     most : int
         How many may be known; then all are forgotten.
+    *types : type
+        Those of arguments that never change, beside numbers, strings, dtypes and tuples of them.
     """
 
     cdef dict found
     cdef Py_ssize_t most
+    cdef tuple types
 
-    def __init__(self, Py_ssize_t most):
+    def __init__(self, Py_ssize_t most, *types):
         self.found = {}
         self.most = most
+        self.types = types
 
     def get(self, tuple arguments):
         """Return what is known of arguments, or None."""
@@ -58,7 +67,9 @@ cdef class Known:
         return (<tuple> <object> entry)[1]
 
     def put(self, tuple arguments, known):
-        """Remember what is known of arguments, unless one of them cannot be hashed."""
+        """Remember what is known of arguments, unless one of them may change or cannot be hashed."""
+        if not are_lasting(arguments, self.types):
+            return
         if len(self.found) >= self.most:
             self.found.clear()
         try:
@@ -68,11 +79,28 @@ cdef class Known:
 
 
 cdef bint are_alike(tuple first, tuple second) noexcept:
-    # Whether values that are equal are so as they are: True is no 1, and 1.0 neither.
+    # Whether values that are equal are so as they are: True is no 1, and 1.0 neither; -0.0 is no 0.0.
     cdef Py_ssize_t i
     for i in range(len(first)):
         if type(first[i]) is not type(second[i]):
             return False
-        if type(first[i]) is tuple and not are_alike(<tuple> first[i], <tuple> second[i]):
+        if isinstance(first[i], tuple) and not are_alike(<tuple> first[i], <tuple> second[i]):
+            return False
+        if type(first[i]) is float and signbit(<double> first[i]) != signbit(<double> second[i]):
+            return False
+    return True
+
+
+cdef bint are_lasting(tuple arguments, tuple types):
+    # Whether what equals one of them always will: a tensor equals itself, whatever is written to it meanwhile.
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            if not are_lasting(<tuple> argument, types):
+                return False
+        elif isinstance(argument, floating):    # of whose zeros `are_alike` does not know the sign
+            if argument == 0:
+                return False
+        elif not (argument is None or type(argument) in LASTING
+                  or isinstance(argument, (cnp.dtype, integer, bool_)) or isinstance(argument, types)):
             return False
     return True
