@@ -52,10 +52,10 @@ def _plan(
     known = None if several else _known.get(call)
     if known is not None:
         given.layout = known[0]
-        return made(kind, kernels, given, known[1], known[2], options, (None, 0), True, known)
+        return made(kind, kernels, given, known[1], known[2], options, lent=True, known=known)
     given.layout = layout = settle.layout(given.layout)
     shape, size = settle_shapes(kind, layout, *arrays)
-    plan = made(kind, kernels, given, shape, size, options, (None, 0), True)
+    plan = made(kind, kernels, given, shape, size, options, lent=True)
     if not several:
         _known.put(call, plan._settled)
     return plan

@@ -95,7 +95,7 @@ class CropPlan(Generic[Array]):
                 output_size,
                 options,
                 (levels, number),
-                True,
+                lent=True,
             )
             for number, shape in enumerate(images.shapes)
         )

@@ -77,6 +77,7 @@ class Plan(Generic[Array]):
         output_size: Size,
         options: Sequence[Any],
         of_level: tuple[Ndarray | None, int] = (None, 0),
+        *,
         lent: bool = False,
         known: Settled | None = None,
     ) -> None:

@@ -406,10 +406,10 @@ typedef struct {
     tap_list down, along;
     const int32_t *pixel;
     ptrdiff_t step, block;
-} bin_taps;
+} pixels_of_bin;
 
 /* Both passes of a bin for `width` vectors of a pixel, a line of its rows after the other. */
-ROICY_INLINE void bin_as(const char *const *row, const bin_taps *of, const int rows, lanes *target,
+ROICY_INLINE void bin_as(const char *const *row, const pixels_of_bin *of, const int rows, lanes *target,
                          const int width) {
     const ptrdiff_t size = sizeof(lanes);
     const real *const down = of->down.weight;
@@ -427,7 +427,8 @@ ROICY_INLINE void bin_as(const char *const *row, const bin_taps *of, const int r
         target[v * of->block] = sum[v];
 }
 
-ROICY_INLINE void bin_by_rows(const char *const *row, const bin_taps *of, lanes *target, const int width) {
+ROICY_INLINE void bin_by_rows(const char *const *row, const pixels_of_bin *of, lanes *target,
+                              const int width) {
     switch (of->down.count) {
     case 1:
         bin_as(row, of, 1, target, width);
@@ -476,7 +477,7 @@ ROICY_NOINLINE void pass_bin(const char **row, const tap_list *rows, const tap_l
                              const int32_t *pixel, int depth, lanes *target, ptrdiff_t block) {
     const tap_list down = *rows, along = *columns;
     const ptrdiff_t step = depth * (ptrdiff_t)sizeof(lanes);
-    const bin_taps of = {down, along, pixel, step, block};
+    const pixels_of_bin of = {down, along, pixel, step, block};
     const int together = down.count <= PIECE && along.count <= PIECE ? 2 : 1;
     for (int v = 0, width; v < depth; v += width, target += width * block) {
         width = v + together <= depth ? together : 1;

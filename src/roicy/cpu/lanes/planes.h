@@ -51,17 +51,16 @@ ROICY_INLINE void max_rows_of_plane(const char *source, ptrdiff_t step, int rows
 /* `count` runs of a plane's rows: the i-th one has the rows first[i] to last[i], if those are any. */
 typedef struct {
     const int32_t *first, *last;
-    int count;
+    int count, ahead; /* rows of a plane that are fetched before they are read */
 } row_runs;
 
 ROICY_INLINE void max_runs_of_plane(const char *source, ptrdiff_t step, const row_runs *runs, ptrdiff_t count,
-                                    const char *limit, lanes *target, ptrdiff_t stride, const int ahead,
-                                    const int dtype) {
+                                    const char *limit, lanes *target, ptrdiff_t stride, const int dtype) {
     for (int i = 0; i < runs->count; i++) {
         const int32_t first = runs->first[i], rows = runs->last[i] - first;
         if (rows)
-            max_rows_of_plane(source + first * step, step, rows, count, limit, target + i * stride, ahead,
-                              dtype);
+            max_rows_of_plane(source + first * step, step, rows, count, limit, target + i * stride,
+                              runs->ahead, dtype);
     }
 }
 
@@ -69,14 +68,17 @@ ROICY_INLINE void max_runs_of_plane(const char *source, ptrdiff_t step, const ro
  * target + i * stride. The last vector goes on with anything. Nothing is read from `limit` on. */
 ROICY_NOINLINE void pass_max_of_plane(const char *source, ptrdiff_t step, const row_runs *runs,
                                       ptrdiff_t count, const char *limit, lanes *target, ptrdiff_t stride,
-                                      int dtype){
-    ROICY_READ_AS(dtype, max_runs_of_plane, source, step, runs, count, limit, target, stride, PLANE_AHEAD)}
+                                      int dtype) {
+    const row_runs of = {runs->first, runs->last, runs->count, PLANE_AHEAD};
+    ROICY_READ_AS(dtype, max_runs_of_plane, source, step, &of, count, limit, target, stride)
+}
 
 /* The same for rows of vectors in the cache, `stride` apart, of which there are `rows`. */
 ROICY_NOINLINE void pass_max_of_strips(const lanes *source, int rows, const row_runs *runs, ptrdiff_t count,
                                        lanes *target, ptrdiff_t stride) {
-    max_runs_of_plane((const char *)source, stride * (ptrdiff_t)sizeof(lanes), runs, count,
-                      (const char *)(source + rows * stride), target, stride, 0, OWN);
+    const row_runs of = {runs->first, runs->last, runs->count, 0};
+    max_runs_of_plane((const char *)source, stride * (ptrdiff_t)sizeof(lanes), &of, count,
+                      (const char *)(source + rows * stride), target, stride, OWN);
 }
 
 /* The first `count` lanes, the lowest number in the others. */
