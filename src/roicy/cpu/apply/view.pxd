@@ -72,9 +72,12 @@ cdef inline View view_of(cnp.ndarray array):
 
 
 cdef inline int open_view(View* view, int threads) except -1:
-    # Before the first write to an array: its pages come, if all that lies between its ends is its own.
+    # Before the first write to an array: its pages come, if all that lies between its ends is its own. Where no step is
+    # backwards, that is so where its elements, none of which overlap, fill it.
     cdef int64_t size = view.images * view.channels * view.rows * view.columns * view.size
-    return touch_pages(view.data, size, threads) if view.limit - view.data == size else 0
+    if min(min(view.image, view.channel), min(view.row, view.column)) < 0 or view.limit - view.data != size:
+        return 0
+    return touch_pages(view.data, size, threads)
 
 
 cdef inline int64_t bins_apart(View* features, View* bins) noexcept nogil:

@@ -1,4 +1,4 @@
-"""The inner loops of ``passes.h`` and, for channels last, of ``pixels.h``."""
+"""The inner loops of ``passes.h``, of ``bins.h`` and, for channels last, of ``pixels.h``."""
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
@@ -29,10 +29,13 @@ cdef extern from "passes.h" nogil:
                         const char** tap, lanes* target) noexcept
     void pass_rows_and_dots(const char* const* row, const tap_list* bin, const int32_t* column, int count,
                             const lanes* other, const char** tap, lanes* target, lanes* dots) noexcept
-    void pass_bin(const char** row, const tap_list* rows, const tap_list* columns, const int32_t* pixel, int depth,
-                  lanes* target, ptrdiff_t block) noexcept
     void pass_columns(const lane_rows* blended, int group, const tap_lists* bins, int count, lanes* target,
                       ptrdiff_t block) noexcept
+
+
+cdef extern from "bins.h" nogil:
+    void pass_bin(const char** row, const tap_list* rows, const tap_list* columns, const int32_t* pixel, int depth,
+                  lanes* target, ptrdiff_t block) noexcept
 
 
 cdef extern from "pixels.h" nogil:
