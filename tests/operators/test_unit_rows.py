@@ -12,12 +12,14 @@ from roicy import cpu
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("columns", [1, 15, 16, 37, 5000, 100_000])
 def test_rows_are_divided_by_their_lengths(dtype, columns):
-    # long sums stay exact, squares of float32 do not overflow, what is no number stays none
+    # long sums stay exact, squares of float32 do not overflow, what is no number stays none; a row that a
+    # constant has divided has a gradient along itself
     rows = np.random.default_rng(columns).standard_normal((9, columns)).astype(dtype)
     rows[1] *= dtype(1e30)
     rows[2] = 0
     rows[3] = 1e-20
     rows[4, columns // 2] = np.nan
+    rows[5] *= 0.5e-10 / math.sqrt(columns)  # shorter than the least divisor, and not much
     grad = np.random.default_rng(1).standard_normal(rows.shape).astype(dtype)
     units, lengths = cpu.unit_rows(rows[::-1][::-1], 1e-10)
     found = cpu.unit_rows_backward(grad, units, lengths, 1e-10)

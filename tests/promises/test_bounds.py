@@ -136,14 +136,36 @@ def check_flipped(dtype):
 
 def check_wide_images():
     '''Columns of bytes that are picked from a few vectors, in rows that may end before these do.'''
-    for width in (43, 60, 80):
+    for width, size in ((43, 16), (60, 16), (80, 16), (100, 64)):
         image = random_values(np.random.default_rng(width), (3, width, 3), np.dtype("uint8"))
-        boxes = np.array([[0, 0, width, 3], [width, 3, 0, 0], [width - 20, 1, width + 1, 3]], np.float32)
+        boxes = [[0, 0, width, 3], [width, 3, 0, 0], [width - 20, 1, width + 1, 3]]
+        # which end a few pixels before the image
+        boxes += [[width - 1.1 * size - end, 1, width - end, 3] for end in range(20)]
+        boxes = np.array(boxes, np.float32)
 
         def crop(image, boxes, **options):
-            return roicy.crop_and_resize(image, boxes, (5, 16), **options)
+            return roicy.crop_and_resize(image, boxes, (5, size), **options)
 
         call(crop, (image, boxes), crop(image, boxes))
+
+
+def check_tilted_planes():
+    '''Planes of bytes whose pixels are joined first, of boxes that end near the last pixel of each.'''
+    height, width = 24, 40
+    planes = random_values(np.random.default_rng(3), (1, 3, height, width), np.dtype("uint8"))
+    boxes = []
+    for angle in np.linspace(-80, 80, 17):
+        turn = np.deg2rad(angle)
+        along, across = np.cos(turn), abs(np.sin(turn))
+        right, down = 6 * along + 3 * across, 6 * across + 3 * along    # from a centre to corners
+        for end in range(8):
+            boxes.append([0, width - 1.1 - end - right, height - 1.1 - down, 12, 6, angle])
+
+    def pool(planes, boxes, **options):
+        return roicy.roi_align_rotated(planes, boxes, (8, 16), sampling_ratio=1, **options)
+
+    boxes = np.array(boxes, np.float32)
+    call(pool, (planes, boxes), pool(planes, boxes))
 
 
 def check_images(dtype, channels):
@@ -177,6 +199,7 @@ def check_masks(dtype):
 
 
 check_wide_images()
+check_tilted_planes()
 for dtype in FEATURE_DTYPES:
     for channels in (1, 3, 4, 5):
         check_images(dtype, channels)
