@@ -18,7 +18,12 @@ def word(value, *allowed):
     return value
 
 
+def number(value):
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
 def integer(value):
+    value = number(value)
     if isinstance(value, (bool, np.bool_)):
         raise Meaningless("a switch for a number")
     if isinstance(value, (float, np.floating)) and value.is_integer():
@@ -30,6 +35,7 @@ def integer(value):
 
 
 def flag(value):
+    value = number(value)
     if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1):
         raise Meaningless("no switch")
     return bool(value)
