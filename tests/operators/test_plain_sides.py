@@ -72,6 +72,37 @@ def test_whole_pixels_have_the_same_numbers_both_ways(sides, dtype):
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 33])
+def test_boxes_of_all_kinds_have_the_same_numbers_both_ways(count, ratio):
+    """In pieces that are full or not, some boxes not finite, reversed, empty, or partly outside of the map."""
+    rng = np.random.default_rng(count)
+    tall = rng.integers(0, 255, (1, 1, TALLEST + 1, 8)).astype(np.uint8)
+    rois = boxes_at(rng, 20, count, (0.5, 60), "float32")
+    for i in rng.permutation(count)[: (count + 1) // 2]:
+        kind = rng.integers(5)
+        if kind == 0:
+            rois[i, rng.integers(5)] = np.nan
+        elif kind == 1:
+            rois[i, 1:] = rois[i, [3, 4, 1, 2]]
+        elif kind == 2:
+            rois[i, 3:] = rois[i, 1:3]
+        elif kind == 3:
+            rois[i, [2, 4]] -= 30
+        else:
+            rois[i, 0] = 1  # no image
+    call = rois, (19, 3)  # more rows of bins than are looked at together
+    options = {"sampling_ratio": ratio, "invalid": "nan"}
+    plain = roicy.roi_align(tall[:, :, :-1], *call, **options)
+    assert_same_bits(plain, roicy.roi_align(tall, *call, **options))
+    grad_output = rng.standard_normal(plain.shape).astype(np.float32)
+    plain, other = (
+        roicy.roi_align_backward(grad_output, rois, (1, 1, rows, 8), **options)[:, :, :99]
+        for rows in (TALLEST, TALLEST + 1)
+    )
+    assert_same_bits(plain, other)
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 3, 0])
 @pytest.mark.parametrize("length", [1, 2, 3, 9])
 def test_edges(length, ratio):
     """Sides that reach just as far as the map does, or just not."""
@@ -87,21 +118,37 @@ def test_edges(length, ratio):
             assert_close(roicy.roi_align(features, rois, (2, 3), **options), expected, scale=4)
 
 
-def test_order_of_many_boxes():
+@pytest.mark.parametrize("count", [30, 3000, 9000])
+def test_order_of_many_boxes(count):
     """A gradient adds up by image, band of rows, column and row of the array."""
     rng = np.random.default_rng(5)
-    corners = rng.integers(0, 90, (3000, 2))
-    sides = rng.integers(1, 9, (3000, 2))
-    rois = np.concatenate([rng.integers(0, 3, (3000, 1)), corners, corners + sides], axis=1)
-    grad_output = rng.standard_normal((3000, 2, 1, 1)).astype(np.float32)
+    corners = rng.integers(0, 90, (count, 2))
+    sides = rng.integers(1, 9, (count, 2))
+    rois = np.concatenate([rng.integers(0, 3, (count, 1)), corners, corners + sides], axis=1)
+    grad_output = rng.standard_normal((count, 2, 1, 1)).astype(np.float32)
     columns, rows = (corners + sides // 2).T  # where the samples lie
     rows //= 32
     columns = np.where(rows % 2, -columns, columns)
-    order = np.lexsort((np.arange(3000), columns, rows, rois[:, 0]))
+    order = np.lexsort((np.arange(count), columns, rows, rois[:, 0]))
     call = (3, 2, 100, 100), {"sampling_ratio": 1, "aligned": False}
     given = roicy.roi_align_backward(grad_output, rois.astype(np.float32), call[0], **call[1])
     sorted_ = roicy.roi_align_backward(grad_output[order], rois[order].astype(np.float32), call[0], **call[1])
     assert_same_bits(given, sorted_)
+
+
+@pytest.mark.parametrize("count", [30, 3000])
+def test_order_of_boxes_all_over_the_largest_map(count):
+    """Of many images: their places are too many for one number to sort by."""
+    rng = np.random.default_rng(6)
+    limit, images = 2**31 - 1, 2**12
+    corners = rng.integers(0, 30, (count, 2)).astype(np.float64)
+    rois = np.concatenate([rng.choice([0, images - 1], (count, 1)), corners, corners + 3], axis=1)
+    rois[count // 2, 1:] -= 99  # misses the map, and its place is the other end of it
+    grad_output = rng.standard_normal((count, 1, 2, 2)).astype(np.float32)
+    call, options = (images, 1, 40, 40), {"window": (0, 0, limit, limit), "sampling_ratio": 2}
+    given = roicy.roi_align_backward(grad_output, rois, call, **options)
+    others = np.arange(count) != count // 2
+    assert_same_bits(given, roicy.roi_align_backward(grad_output[others], rois[others], call, **options))
 
 
 def test_boxes_all_over_the_largest_map():

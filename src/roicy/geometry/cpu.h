@@ -107,20 +107,35 @@ static inline void add_taps(bool single, Side side, Stretch stretch, int p, Samp
         add_taps_d(side, stretch, p, sampling, taps);
 }
 
-static inline bool plain_within(bool single, Side side) {
-    return single ? plain_within_f(side) : plain_within_d(side);
+static inline void plain_sides(const void *const *box, bool single, int axis, Sampling sampling, int bins,
+                               int length, Sides *sides) {
+    if (single)
+        plain_sides_f(box, axis, sampling, bins, length, sides);
+    else
+        plain_sides_d(box, axis, sampling, bins, length, sides);
 }
 
-static inline Reach plain_reach(bool single, Side side, int rule) {
-    if (is_range(rule))
-        return single ? plain_range_reach_f(side, rule) : plain_range_reach_d(side, rule);
-    return single ? plain_reach_f(side) : plain_reach_d(side);
+static inline void plain_reaches(bool single, const Sides *sides, Sampling sampling, Reaches *reaches) {
+    if (single)
+        plain_reaches_f(sides, sampling, reaches);
+    else
+        plain_reaches_d(sides, sampling, reaches);
 }
 
-static inline int plain_taps(bool single, Side side, int rule, PlainTaps taps) {
-    if (is_range(rule))
-        return single ? plain_range_taps_f(side, rule, taps) : plain_range_taps_d(side, rule, taps);
-    return single ? plain_taps_f(side, taps) : plain_taps_d(side, taps);
+static inline void plain_lists(bool single, const Sides *sides, const int *plain, int samples,
+                               const PlainLists *lists, int64_t k) {
+    if (single)
+        plain_lists_f(sides, plain, samples, lists, k);
+    else
+        plain_lists_d(sides, plain, samples, lists, k);
+}
+
+static inline Reach plain_range_reach(bool single, Side side, int rule) {
+    return single ? plain_range_reach_f(side, rule) : plain_range_reach_d(side, rule);
+}
+
+static inline int plain_range_taps(bool single, Side side, int rule, PlainTaps taps) {
+    return single ? plain_range_taps_f(side, rule, taps) : plain_range_taps_d(side, rule, taps);
 }
 
 /* Of LONE boxes, whose rows are `columns` numbers and end with x1, y1, x2, y2. */

@@ -7,7 +7,13 @@
 
 #define PLAIN_SAMPLES DENSE_AVERAGE /* of a bin: so many are never dense */
 #define PLAIN_LENGTH                                                                                         \
-    (1 << 20) /* pixels of the map, at the most: positions of floats are right to a quarter */
+    (1 << 20) /* pixels of the map, and bins, at the most: positions of floats are right to a quarter */
+
+enum {
+    SIDES = 16,    /* boxes that are looked at together */
+    FEW_SIDES = 4, /* up to so many are filled alone */
+    PLAIN_BINS = 8 /* bins of each of them, at the most */
+};
 
 typedef struct {
     /* the pixels that a side's bins touch, from `low` to `high`, and how many taps it can have at the most; none in a
@@ -17,14 +23,53 @@ typedef struct {
 } Reach;
 
 typedef struct {
+    /* One axis of some boxes: where each begins, the size of its bins, in the boxes' own dtype, and the samples of
+     * one. */
+    union {
+        float start_f[SIDES];
+        double start_d[SIDES];
+    };
+    union {
+        float size_f[SIDES];
+        double size_d[SIDES];
+    };
+    int samples[SIDES];
+    int bins, length;
+} Sides;
+
+typedef struct {
+    /* of each, whether it is plain; the pixels that it touches, from `low` to `high`, and how many taps it can have at
+     * the most */
+    int plain[SIDES], low[SIDES], high[SIDES], room[SIDES];
+} Reaches;
+
+typedef struct {
+    /* A bin of one sample or two of each: its taps, the last of which may count for nothing, and how many count. The
+     * second one's pixel is the next to the first one's, the fourth one's to the third one's, `gap` pixels further.
+     * `newest` is the last pixel. */
+    double weight[4][SIDES];
+    int first[SIDES], third[SIDES], count[SIDES], gap[SIDES], newest[SIDES];
+} PlainBin;
+
+typedef struct {
     /* where the taps of a side go, from `at` on, and the pixels that they name; `start` and `count` are of its first
      * bin. Room behind the last tap is for one that counts for nothing. */
-    int64 at;
+    int64_t at;
     int64_t *start;
     int32_t *count, *position, *pixel;
     void *weight; /* of doubles or of floats */
     bool doubles;
 } PlainTaps;
+
+typedef struct {
+    /* the lists of an axis table */
+    const int64_t *pixel_start;
+    int32_t *pixels, *pixel_count;
+    int64_t *tap_start;
+    int32_t *tap_count, *tap_position;
+    void *tap_weight; /* of doubles or of floats */
+    bool doubles;
+} PlainLists;
 
 GEOMETRY void put_plain(PlainTaps *taps, int place, double weight) {
     taps->position[taps->at] = place;
@@ -38,72 +83,93 @@ GEOMETRY int plain_clipped(int value, int length) { return value < 0 ? 0 : value
 
 #endif
 
-GEOMETRY bool OF(may_be_plain)(Side side) {
-    return side.size >= 0 && side.count >= 1 && side.count <= PLAIN_SAMPLES && side.bins > 0 &&
-           side.length > 0 && side.length <= PLAIN_LENGTH;
-}
-
 /* From the start of a bin to a sample of it. */
-GEOMETRY BOX OF(plain_shift)(Side side, int index) {
-    const Span span = {side.count, 0, side.count - 1, false};
-    return OF(position_at)((BOX)0, (BOX)side.size, span, index);
+GEOMETRY BOX OF(plain_shift)(BOX size, int samples, int index) {
+    return ((BOX)index + (BOX)0.5) * size / (BOX)samples;
 }
 
-/* Whether all samples lie between the centres of the first and the last pixel, where those of crops are alike. */
-GEOMETRY bool OF(plain_within)(Side side) {
-    if (!OF(may_be_plain)(side))
-        return false;
-    const BOX start = (BOX)side.start, size = (BOX)side.size;
-    return OF(bin_base)(start, size, 0) + OF(plain_shift)(side, 0) >= 0 &&
-           OF(bin_base)(start, size, side.bins - 1) + OF(plain_shift)(side, (int)side.count - 1) <=
-               side.length - 1;
+/* As `pixel_below`; `edge` is the last pixel. */
+GEOMETRY BOX OF(plain_held)(BOX position, BOX edge) {
+    const BOX behind = position > 0 ? position : 0;
+    return behind < edge ? behind : edge;
 }
 
-GEOMETRY Reach OF(plain_reach)(Side side) {
-    Reach reach = {side.length, -1, 0};
-    if (!OF(may_be_plain)(side))
-        return reach;
-    const BOX start = (BOX)side.start, size = (BOX)side.size,
-              first = OF(bin_base)(start, size, 0) + OF(plain_shift)(side, 0),
-              last = OF(bin_base)(start, size, side.bins - 1) + OF(plain_shift)(side, (int)side.count - 1);
-    if (first >= -1 && last <= side.length) {
-        const int below = OF(pixel_below)(last, side.length);
-        const double samples = 2 * side.count * side.bins;
-        reach.low = OF(pixel_below)(first, side.length);
-        reach.high = below < side.length - 1 ? below + 1 : below;
-        reach.room = (int64)reach.high - reach.low +
-                     3 * (int64)side.bins; /* three pixels may be those of the next, too */
-        reach.room = 1 + (reach.room < samples ? reach.room : (int64)samples);
+GEOMETRY int OF(plain_below)(BOX position, BOX edge) { return (int)OF(plain_held)(position, edge); }
+
+/* Those of the boxes x1, y1, x2, y2, along an axis: 0 is x. */
+GEOMETRY void OF(plain_sides)(const void *const *box, int axis, Sampling sampling, int bins, int length,
+                              Sides *sides) {
+    const BOX scale = (BOX)sampling.spatial_scale, offset = sampling.aligned ? (BOX)0.5 : (BOX)0,
+              least_size = sampling.aligned ? (BOX)-INFINITY : (BOX)1, parts = (BOX)bins;
+    const int given = sampling.sampling_ratio, fewest = sampling.rule == HALF_PIXEL;
+    BOX first[SIDES], second[SIDES];
+    for (int i = 0; i < SIDES; i++) {
+        const BOX *corner = (const BOX *)box[i] + axis;
+        first[i] = corner[0];
+        second[i] = corner[2];
     }
-    return reach;
+    for (int i = 0; i < SIDES; i++) {
+        const BOX start = OF(scaled)(first[i], scale, offset), end = OF(scaled)(second[i], scale, offset),
+                  whole = end - start, size = (whole < least_size ? least_size : whole) / parts;
+        sides->OF(start)[i] = start;
+        sides->OF(size)[i] = size;
+        sides->samples[i] = given;
+    }
+    for (int i = 0; i < SIDES && given <= 0; i++) {
+        const BOX size = sides->OF(size)[i],
+                  held = size > 0 ? (size <= PLAIN_SAMPLES ? size : PLAIN_SAMPLES + 1) : 0;
+        const int below = (int)held, samples = below + ((BOX)below < held);
+        sides->samples[i] = samples > fewest ? samples : fewest;
+    }
+    sides->bins = bins;
+    sides->length = length;
 }
 
-/* Fills the lists of a side of so many samples a bin, a constant where they are few, and returns how many pixels it
- * touches; -1 where it is not plain. */
-GEOMETRY int OF(plain_taps_of)(Side side, const int samples, PlainTaps taps) {
-    const BOX start = (BOX)side.start, size = (BOX)side.size;
-    const int length = side.length, edge = length - 1;
+/* The samples of crops are those of others between the centres of the first and the last pixel. */
+GEOMETRY void OF(plain_reaches)(const Sides *sides, Sampling sampling, Reaches *reaches) {
+    const int bins = sides->bins, length = sides->length;
+    const BOX edge = (BOX)(length - 1), least = (BOX)(sampling.rule == HALF_PIXEL ? 0 : -1),
+              most = (BOX)(sampling.rule == HALF_PIXEL ? length - 1 : length);
+    for (int i = 0; i < SIDES; i++) {
+        const BOX start = sides->OF(start)[i], size = sides->OF(size)[i];
+        const int samples = sides->samples[i];
+        const BOX from = start + OF(plain_shift)(size, samples, 0),
+                  to = OF(bin_base)(start, size, bins - 1) + OF(plain_shift)(size, samples, samples - 1);
+        const int low = OF(plain_below)(from, edge), below = OF(plain_below)(to, edge),
+                  high = below + (below < length - 1);
+        /* three pixels of a bin may be those of the next, too; taps that count for nothing may be behind the last */
+        const int taps = high - low + 3 * bins, most_taps = 2 * samples * bins;
+        reaches->plain[i] =
+            (size >= 0) & (samples >= 1) & (samples <= PLAIN_SAMPLES) & (from >= least) & (to <= most);
+        reaches->low[i] = low;
+        reaches->high[i] = high;
+        reaches->room[i] = 3 + (taps < most_taps ? taps : most_taps);
+    }
+}
+
+/* Fills the lists of a plain side and returns how many pixels it touches. */
+GEOMETRY int OF(plain_taps)(const Sides *sides, int side, PlainTaps taps) {
+    const BOX start = sides->OF(start)[side], size = sides->OF(size)[side];
+    const int bins = sides->bins, edge = sides->length - 1;
+    const BOX end = (BOX)edge;
+    const int samples = sides->samples[side];
     const double part = 1 / (double)samples;
     BOX shift[PLAIN_SAMPLES];
     for (int i = 0; i < samples; i++)
-        shift[i] = OF(plain_shift)(side, i);
-    const BOX first = OF(bin_base)(start, size, 0) + shift[0],
-              last = OF(bin_base)(start, size, side.bins - 1) + shift[samples - 1];
-    if (!(first >= -1 && last <= length))
-        return -1;
+        shift[i] = OF(plain_shift)(size, samples, i);
     /* the pixels of the list end with `newest`, below which `passed` are not in it; where positions are so coarse
      * that a bin begins before the last one ends, it has no gaps */
-    int passed = OF(pixel_below)(first, length), newest = passed - 1;
-    for (int p = 0; p < side.bins; p++) {
+    int passed = 0, newest = -1;
+    for (int p = 0; p < bins; p++) {
         const BOX base = OF(bin_base)(start, size, p);
         const int64_t begin = taps.at;
         /* the pixel before the last sample and the one behind: their weights so far */
         double older = 0, newer = 0;
-        int pixel = OF(pixel_below)(base + shift[0], length);
+        int pixel = 0;
         for (int i = 0; i < samples; i++) {
-            const BOX position = base + shift[i];
-            const int below = OF(pixel_below)(position, length), step = below - pixel;
-            const double fraction = position > 0 && below < edge ? (double)(position - below) : 0.0;
+            const BOX held = OF(plain_held)(base + shift[i], end);
+            const int below = (int)held, step = below - pixel;
+            const double fraction = (double)(held - (BOX)below);
             if (i > 0) {
                 put_plain(&taps, pixel - passed, older);
                 taps.at += step > 0;
@@ -130,17 +196,123 @@ GEOMETRY int OF(plain_taps_of)(Side side, const int samples, PlainTaps taps) {
     return newest + 1 - passed;
 }
 
-GEOMETRY int OF(plain_taps)(Side side, PlainTaps taps) {
-    if (!OF(may_be_plain)(side))
-        return -1;
-    switch ((int)side.count) {
-    case 1:
-        return OF(plain_taps_of)(side, 1, taps);
-    case 2:
-        return OF(plain_taps_of)(side, 2, taps);
-    default:
-        return OF(plain_taps_of)(side, (int)side.count, taps);
+/* The same of many sides, whose bins have one sample or two: bin p of each. Compilers make vectors of the loops. */
+GEOMETRY void OF(plain_bin)(const Sides *sides, const int samples, int p, PlainBin *bin) {
+    const int edge = sides->length - 1;
+    const BOX end = (BOX)edge;
+    const double part = 1 / (double)samples;
+    BOX fraction[SIDES], next[SIDES];
+    int step[SIDES];
+    for (int i = 0; i < SIDES; i++) {
+        const BOX size = sides->OF(size)[i], base = OF(bin_base)(sides->OF(start)[i], size, p),
+                  first = OF(plain_held)(base + OF(plain_shift)(size, samples, 0), end),
+                  second = OF(plain_held)(base + OF(plain_shift)(size, samples, samples - 1), end);
+        const int below = (int)first, last = (int)second, apart = last - below;
+        fraction[i] = first - (BOX)below;
+        next[i] = second - (BOX)last;
+        step[i] = apart;
+        bin->first[i] = below;
+        bin->third[i] = apart > 2 ? last : below + 2;
+        bin->gap[i] = apart > 2 ? apart - 2 : 0;
+        bin->count[i] = 1 + (last < edge) + (apart < 2 ? apart : 2);
+        bin->newest[i] = last < edge ? last + 1 : edge;
     }
+    for (int i = 0; i < SIDES; i++) {
+        const double at = (double)fraction[i], weight = part * (1 - at), above = part * at;
+        bin->weight[0][i] = weight;
+        bin->weight[1][i] = above;
+    }
+    for (int i = 0; i < SIDES && samples == 2; i++) {
+        const double at = (double)next[i], apart = (double)step[i], weight = bin->weight[0][i],
+                     above = bin->weight[1][i], third = part * (1 - at), fourth = part * at,
+                     first = weight + third, second = above + fourth, joined = above + third;
+        bin->weight[0][i] = apart < 1 ? first : weight;
+        bin->weight[1][i] = apart < 1 ? second : apart < 2 ? joined : above;
+        bin->weight[2][i] = apart < 2 ? fourth : third;
+        bin->weight[3][i] = fourth;
+    }
+}
+
+GEOMETRY void OF(plain_lists_of)(const Sides *sides, const int *plain, const int samples,
+                                 const PlainLists *lists, int64_t k) {
+    const int bins = sides->bins, most = samples == 1 ? 2 : 4;
+    PlainBin bin[PLAIN_BINS];
+    int64_t from[SIDES];
+    int passed_by[SIDES], newest_of[SIDES];
+    for (int i = 0; i < SIDES; i++) {
+        from[i] = plain[i] ? lists->pixel_start[k + i] : 0;
+        passed_by[i] = 0;
+        newest_of[i] = -1;
+    }
+    for (int first = 0; first < bins; first += PLAIN_BINS) {
+        const int held = bins - first < PLAIN_BINS ? bins - first : PLAIN_BINS;
+        for (int p = 0; p < held; p++)
+            OF(plain_bin)(sides, samples, first + p, bin + p);
+        for (int i = 0; i < SIDES; i++) {
+            if (!plain[i])
+                continue;
+            int64_t at = from[i], row = (k + i) * bins + first;
+            int32_t *pixels = lists->pixels + lists->pixel_start[k + i];
+            int passed = passed_by[i], newest = newest_of[i];
+            for (int p = 0; p < held; p++) {
+                const int pixel = bin[p].first[i];
+                passed += pixel > newest + 1 ? pixel - newest - 1 : 0;
+                const int place = pixel - passed;
+                pixels[place] = pixel;
+                pixels[place + 1] = pixel + 1;
+                if (samples == 2) {
+                    pixels[place + 2] = bin[p].third[i];
+                    pixels[place + 3] = bin[p].third[i] + 1;
+                    passed += bin[p].gap[i];
+                }
+                newest = bin[p].newest[i];
+                for (int j = 0; j < most; j++)
+                    lists->tap_position[at + j] = place + j;
+                if (lists->doubles)
+                    for (int j = 0; j < most; j++)
+                        ((double *)lists->tap_weight)[at + j] = bin[p].weight[j][i];
+                else
+                    for (int j = 0; j < most; j++)
+                        ((float *)lists->tap_weight)[at + j] = (float)bin[p].weight[j][i];
+                lists->tap_start[row + p] = at;
+                lists->tap_count[row + p] = bin[p].count[i];
+                at += bin[p].count[i];
+            }
+            from[i] = at;
+            passed_by[i] = passed;
+            newest_of[i] = newest;
+            lists->pixel_count[k + i] = newest + 1 - passed;
+        }
+    }
+}
+
+/* The lists of all sides that are plain; RoI k is the first one's. */
+GEOMETRY void OF(plain_lists)(const Sides *sides, const int *plain, int samples, const PlainLists *lists,
+                              int64_t k) {
+    int count = 0;
+    for (int i = 0; i < SIDES; i++)
+        count += plain[i] != 0;
+    if (count <= FEW_SIDES)
+        samples = 0;
+    if (samples == 1)
+        OF(plain_lists_of)(sides, plain, 1, lists, k);
+    else if (samples == 2)
+        OF(plain_lists_of)(sides, plain, 2, lists, k);
+    else
+        for (int i = 0; i < SIDES; i++)
+            if (plain[i]) {
+                const int64_t at = lists->pixel_start[k + i], row = (k + i) * sides->bins;
+                PlainTaps taps = {at,
+                                  NULL,
+                                  NULL,
+                                  lists->tap_position,
+                                  lists->pixels + at,
+                                  lists->tap_weight,
+                                  lists->doubles};
+                taps.start = lists->tap_start + row;
+                taps.count = lists->tap_count + row;
+                lists->pixel_count[k + i] = OF(plain_taps)(sides, i, taps);
+            }
 }
 
 /* ---- those of RoIPool ---- */

@@ -18,7 +18,7 @@ import numpy as np
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.memory cimport bytes_of, try_bytes
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
-from roicy.cpu.tables.rois cimport SortKey, Range, Window, clipped, coordinate
+from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate
 from roicy.cpu.tables.samples cimport Sampling, Side, sampling_of
 
 cnp.import_array()
@@ -222,7 +222,7 @@ cdef int fill(GridTable table, const int64_t* image, Filling* f) except -1:
     cdef int64_t count = table.rois, k, roi
     cdef Room room, y, x
     cdef Next next_y = Next(at=0, dense=0), next_x = Next(at=0, dense=0)
-    cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
+    cdef Place* place = <Place*> table.reserve(count, sizeof(Place))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
     cdef Range rows, columns
     cdef Side down, along
@@ -235,21 +235,21 @@ cdef int fill(GridTable table, const int64_t* image, Filling* f) except -1:
         for k in range(count):
             if f.interrupted:
                 break
-            keys[k] = SortKey(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            place[k] = Place(row=0, column=0)
             if image[k] >= 0:
                 room = room_of(side_of_box(f, k, 1), f)
                 y.listed += room.listed
                 y.dense += room.dense
-                keys[k].row = room.last
+                place[k].row = room.last
                 room = room_of(side_of_box(f, k, 0), f)
                 x.listed += room.listed
                 x.dense += room.dense
-                keys[k].column = clipped(
+                place[k].column = clipped(
                     coordinate(f.boxes + k * f.step, f.single, 0) * f.sampling.spatial_scale, 0, table.map_width,
                 )
     if f.interrupted:
         return -1       # the error is set
-    table.arrange(keys)
+    table.arrange(image, place)
     lay_out_samples(table, &table.y, y.listed, y.dense)
     lay_out_samples(table, &table.x, x.listed, x.dense)
     table.window = <Window*> table.reserve(count, sizeof(Window))

@@ -11,7 +11,7 @@ cimport numpy as cnp
 
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
-from roicy.cpu.tables.rois cimport SortKey, Range, Window, clipped, coordinate
+from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate
 from roicy.cpu.tuning cimport (
     SHARED_JOIN_COLUMNS, SHARED_MOST_PIXELS, SHARED_MUST_PAY, SHARED_PIXEL_TO_TILE,
 )
@@ -111,7 +111,7 @@ cdef Range fill_side(RangeTable table, Filling* f, int axis, int64_t roi, int64_
 
 cdef int fill(RangeTable table, Filling* f) except -1:
     cdef int64_t count = table.rois, k, roi
-    cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
+    cdef Place* place = <Place*> table.reserve(count, sizeof(Place))
     cdef Window* window = <Window*> table.reserve(count, sizeof(Window))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
     cdef Range down, along
@@ -125,14 +125,14 @@ cdef int fill(RangeTable table, Filling* f) except -1:
         for k in range(count):
             if f.interrupted:
                 break
-            keys[k] = SortKey(image=f.image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            place[k] = Place(row=0, column=0)
             if f.image[k] >= 0:
-                keys[k].row = fill_side(table, f, 1, k, 0).high
-                keys[k].column = clipped(coordinate(f.boxes + k * f.step, f.single, 0) * f.spatial_scale, 0,
-                                         table.map_width)
+                place[k].row = fill_side(table, f, 1, k, 0).high
+                place[k].column = clipped(coordinate(f.boxes + k * f.step, f.single, 0) * f.spatial_scale, 0,
+                                          table.map_width)
     if f.interrupted:
         return -1       # the error is set
-    table.arrange(keys)
+    table.arrange(f.image, place)
     table.widest = table.tallest = 0
     with nogil:
         for k in range(count):

@@ -27,9 +27,9 @@ cdef enum:
     BAND = 32               # rows of a band: RoIs are visited band by band, in turn left to right and right to left
 
 
-cdef struct SortKey:
-    # where a RoI stands in the order, and how much room its lists need
-    int64_t image, row, column, roi, room_y, room_x, extent
+cdef struct Place:
+    # by what RoIs of an image are sorted: a row, which tells the band, and a column
+    int32_t row, column
 
 
 cdef inline int64_t band_of(int64_t row, int64_t top) noexcept nogil:
@@ -75,7 +75,7 @@ cdef class RoiTable:
     cdef void* reserve(self, size_t count, size_t size) except NULL
     cdef int describe(self, regions, str accumulate, cnp.ndarray boxes) except -1
     cdef int64_t* find_images(self, cnp.ndarray boxes, images, of_bins=*) except NULL
-    cdef int arrange(self, SortKey* keys) except -1
+    cdef int arrange(self, const int64_t* image, Place* place) except -1
     cdef int summarise(self, const int64_t* image, const double* cost) except -1
     cdef int move_windows(self) except -1
 

@@ -2,8 +2,7 @@
 
 from libc.math cimport floor, isfinite
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport qsort
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 cimport cython
 import numpy as np
@@ -23,8 +22,10 @@ cdef enum:
     FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
     GROWN_BLOCK = 1 << 23       # what they grow to: of larger ones few could lie idle until the next call
     SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
-    FEW_SORTED = 32             # RoIs up to which they are sorted without digits, of so many bits
-    DIGIT = 8
+    FEW_SORTED = 32             # RoIs up to which they are sorted without digits
+    DIGIT = 8                   # bits of one, and of so many RoIs
+    MANY_DIGIT = 11
+    MANY_SORTED = 4096
     FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about
     FAR = 4                     # maps, which no box reaches that is meant
 
@@ -126,11 +127,10 @@ cdef class RoiTable:
         cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         if images is not None:
             given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
-        if self.rois <= FEW_SORTED:     # Python's lock, given back, may not come again for long
-            put_images(image, row, step, single, <int> columns, given, self.rois, self.images)
-        else:
-            with nogil:
-                put_images(image, row, step, single, <int> columns, given, self.rois, self.images)
+        with nogil:
+            for k in range(self.rois):
+                image[k] = image_of(row + k * step, single, <int> columns, given != NULL,
+                                    given[k] if given != NULL else 0, self.images)
         for array in of_bins:
             find_finite(array, self.rois, image)
         for k in range(self.rois):
@@ -140,18 +140,15 @@ cdef class RoiTable:
         self.doubtful = look_at(boxes, given == NULL, self.scale, self.map_height, self.map_width).verdict != PLAIN
         return image
 
-    cdef int arrange(self, SortKey* keys) except -1:
-        """Sort the keys and note the order."""
+    cdef int arrange(self, const int64_t* image, Place* place) except -1:
+        """Note the order of RoIs with these images and places, which it changes."""
         cdef int64_t k
         for k in range(self.rois):
-            keys[k].row //= BAND
-            if keys[k].row % 2:
-                keys[k].column = -keys[k].column
-        sort(keys, self.rois)
+            place[k].row //= BAND
+            if place[k].row % 2:
+                place[k].column = -place[k].column
         self.order = <int64_t*> self.reserve(self.rois, sizeof(int64_t))
-        for k in range(self.rois):
-            self.order[k] = keys[k].roi
-        return 0
+        return sort(image, place, self.rois, self.order)
 
     cdef int summarise(self, const int64_t* image, const double* cost) except -1:
         """Note where each image's RoIs are and how much work they are, given the windows and (K) their own work."""
@@ -236,13 +233,6 @@ cdef class RoiTable:
         return found
 
 
-cdef void put_images(int64_t* image, const char* row, int64_t step, bint single, int columns, const int64_t* given,
-                     int64_t rois, int64_t images) noexcept nogil:
-    cdef int64_t k
-    for k in range(rois):
-        image[k] = image_of(row + k * step, single, columns, given != NULL, given[k] if given != NULL else 0, images)
-
-
 cdef int find_finite(cnp.ndarray array, int64_t rows, int64_t* image) except -1:
     # Rows of an array with numbers that are not finite have no image.
     cdef const void* numbers = cnp.PyArray_DATA(array)
@@ -255,83 +245,123 @@ cdef int find_finite(cnp.ndarray array, int64_t rows, int64_t* image) except -1:
     return 0
 
 
-cdef struct Digits:
-    # a key as one number, and which of the keys it is
-    uint64_t number
-    int64_t key
+cdef struct Sorting:
+    # RoIs to be sorted, and numbers that begin with what they are sorted by and end with which RoI it is
+    const int64_t* image
+    const Place* place
+    int64_t count
+    int64_t* order
+    int64_t images, rows, columns   # the least ones
+    int image_bits, row_bits, column_bits, roi_bits
+    uint64_t* numbers
+    uint64_t* spare
+    Listener ear
 
 
-cdef int sort(SortKey* keys, int64_t count) except -1:
-    # So many at a time, and then runs of them are merged, two by two: between, there is time to look for signals.
-    cdef SortKey* spare
-    if count <= FEW_SORTED:
-        qsort(keys, count, sizeof(SortKey), by_key)
-        return 0
-    spare = <SortKey*> borrow(count * sizeof(SortKey) + 2 * min(count, <int64_t> SORTED_AT_ONCE) * sizeof(Digits))
-    try:
-        sort_and_merge(keys, spare, count)
-    finally:        # which sets an error aside: what is given back is so under Python's lock
-        give_back(spare)
-    return 0
-
-
-cdef int sort_and_merge(SortKey* keys, SortKey* spare, int64_t count) except -1:
-    cdef Listener ear = listener()
+cdef int sort(const int64_t* image, const Place* place, int64_t count, int64_t* order) except -1:
+    cdef uint64_t[2 * FEW_SORTED] few
+    cdef Sorting s
     cdef bint ended
-    with nogil:
-        ended = sort_runs(keys, spare, count, &ear) and merge_runs(keys, spare, count, &ear)
+    s.image, s.place, s.count, s.order, s.ear = image, place, count, order, listener()
+    find_bits(&s)
+    if count <= FEW_SORTED:
+        s.numbers, s.spare = few, few + FEW_SORTED
+        sort_places(&s)
+        return 0
+    s.numbers = <uint64_t*> borrow(2 * count * sizeof(uint64_t))
+    s.spare = s.numbers + count
+    try:
+        with nogil:
+            ended = sort_places(&s)
+    finally:        # which sets an error aside: what is given back is so under Python's lock
+        give_back(min(s.numbers, s.spare))
     return 0 if ended else -1       # the error is set
 
 
-cdef bint sort_runs(SortKey* keys, SortKey* spare, int64_t count, Listener* ear) noexcept nogil:
-    cdef int64_t begin = 0
-    while begin < count:
-        sort_run(keys + begin, spare, <Digits*> (spare + count), min(<int64_t> SORTED_AT_ONCE, count - begin))
-        if count > SORTED_AT_ONCE and hears(ear, SORTED_AT_ONCE):
-            return False
-        begin += SORTED_AT_ONCE
+cdef void find_bits(Sorting* s) noexcept nogil:
+    cdef int64_t image = 0, row = 0, column = 0, k
+    for k in range(s.count):
+        if k == 0:
+            image, row, column = s.image[0], s.place[0].row, s.place[0].column
+            s.images, s.rows, s.columns = image, row, column
+        image, s.images = max(image, s.image[k]), min(s.images, s.image[k])
+        row, s.rows = max(row, <int64_t> s.place[k].row), min(s.rows, <int64_t> s.place[k].row)
+        column, s.columns = max(column, <int64_t> s.place[k].column), min(s.columns, <int64_t> s.place[k].column)
+    s.image_bits, s.row_bits = bits_of(image - s.images), bits_of(row - s.rows)
+    s.column_bits, s.roi_bits = bits_of(column - s.columns), bits_of(s.count)
+
+
+cdef bint sort_places(Sorting* s) noexcept nogil:
+    # Where a number cannot hold all: by what counts least, and then those that are alike stay as they are.
+    cdef int64_t k
+    for k in range(s.count):
+        s.order[k] = k
+    if s.image_bits + s.row_bits + s.column_bits + s.roi_bits <= 64:
+        return sort_by(s, True, True, True)
+    return sort_by(s, False, False, True) and sort_by(s, False, True, False) and sort_by(s, True, False, False)
+
+
+cdef bint sort_by(Sorting* s, bint images, bint rows, bint columns) noexcept nogil:
+    cdef int64_t k, roi
+    cdef uint64_t number
+    for k in range(s.count):
+        roi, number = s.order[k], 0
+        if images:
+            number = <uint64_t> (s.image[roi] - s.images)
+        if rows:
+            number = number << s.row_bits | <uint64_t> (s.place[roi].row - s.rows)
+        if columns:
+            number = number << s.column_bits | <uint64_t> (s.place[roi].column - s.columns)
+        s.numbers[k] = number << s.roi_bits | <uint64_t> roi
+    if s.count <= FEW_SORTED:
+        insert_numbers(s)
+    elif not sort_numbers(s, images * s.image_bits + rows * s.row_bits + columns * s.column_bits):
+        return False
+    for k in range(s.count):
+        s.order[k] = s.numbers[k] & ((<uint64_t> 1 << s.roi_bits) - 1)
     return True
 
 
-cdef void sort_run(SortKey* keys, SortKey* spare, Digits* digits, int64_t count) noexcept nogil:
-    # By digits, the last one first; `spare` has room for the keys, `digits` for twice as many.
-    cdef SortKey low = keys[0], high = keys[0]
-    cdef Digits* source = digits
-    cdef Digits* target = digits + count
-    cdef int64_t[1 << DIGIT] begin
-    cdef int64_t k, at, total
-    cdef int columns, rows, images, shift = 0, digit
-    for k in range(count):
-        low.image, high.image = min(low.image, keys[k].image), max(high.image, keys[k].image)
-        low.row, high.row = min(low.row, keys[k].row), max(high.row, keys[k].row)
-        low.column, high.column = min(low.column, keys[k].column), max(high.column, keys[k].column)
-    columns, rows = bits_of(high.column - low.column), bits_of(high.row - low.row)
-    images = bits_of(high.image - low.image)
-    if columns + rows + images > 64:
-        qsort(keys, count, sizeof(SortKey), by_key)
-        return
-    for k in range(count):
-        digits[k].key = k       # those of one number stay in the order of their RoIs
-        digits[k].number = ((<uint64_t> (keys[k].image - low.image) << rows | <uint64_t> (keys[k].row - low.row))
-                            << columns | <uint64_t> (keys[k].column - low.column))
-    while shift < columns + rows + images:
-        memset(begin, 0, sizeof(begin))
-        for k in range(count):
-            begin[source[k].number >> shift & ((1 << DIGIT) - 1)] += 1
+cdef void insert_numbers(Sorting* s) noexcept nogil:
+    cdef int64_t k, at
+    cdef uint64_t number
+    for k in range(1, s.count):
+        number, at = s.numbers[k], k
+        while at > 0 and s.numbers[at - 1] >> s.roi_bits > number >> s.roi_bits:
+            s.numbers[at] = s.numbers[at - 1]
+            at -= 1
+        s.numbers[at] = number
+
+
+cdef bint sort_numbers(Sorting* s, int bits) noexcept nogil:
+    # By digits, the last one first. Between pieces there is time to look for signals.
+    cdef int most = MANY_DIGIT if s.count >= MANY_SORTED else DIGIT, passes = (bits + most - 1) // most, i, shift
+    cdef int64_t[1 << MANY_DIGIT] begin
+    cdef int64_t at = 0, digits, k, run, total
+    for i in range(passes):
+        shift = bits * i // passes
+        digits = <int64_t> 1 << bits * (i + 1) // passes - shift
+        shift += s.roi_bits
+        memset(begin, 0, digits * sizeof(int64_t))
+        for run in range((s.count - 1) // SORTED_AT_ONCE + 1):
+            for k in range(run * SORTED_AT_ONCE, min(s.count, (run + 1) * SORTED_AT_ONCE)):
+                begin[s.numbers[k] >> shift & (digits - 1)] += 1
+            if s.count > SORTED_AT_ONCE and hears(&s.ear, SORTED_AT_ONCE):
+                return False
         at = 0
-        for digit in range(1 << DIGIT):
-            total = begin[digit]
-            begin[digit] = at
+        for k in range(digits):
+            total = begin[k]
+            begin[k] = at
             at += total
-        for k in range(count):
-            digit = source[k].number >> shift & ((1 << DIGIT) - 1)
-            target[begin[digit]] = source[k]
-            begin[digit] += 1
-        source, target = target, source
-        shift += DIGIT
-    for k in range(count):
-        spare[k] = keys[source[k].key]
-    memcpy(keys, spare, count * sizeof(SortKey))
+        for run in range((s.count - 1) // SORTED_AT_ONCE + 1):
+            for k in range(run * SORTED_AT_ONCE, min(s.count, (run + 1) * SORTED_AT_ONCE)):
+                total = s.numbers[k] >> shift & (digits - 1)
+                s.spare[begin[total]] = s.numbers[k]
+                begin[total] += 1
+            if s.count > SORTED_AT_ONCE and hears(&s.ear, SORTED_AT_ONCE):
+                return False
+        s.numbers, s.spare = s.spare, s.numbers
+    return True
 
 
 cdef inline int bits_of(int64_t number) noexcept nogil:
@@ -339,32 +369,6 @@ cdef inline int bits_of(int64_t number) noexcept nogil:
     while bits < 63 and number >> bits:
         bits += 1
     return bits
-
-
-cdef bint merge_runs(SortKey* keys, SortKey* spare, int64_t count, Listener* ear) noexcept nogil:
-    cdef SortKey* source = keys
-    cdef SortKey* target = spare
-    cdef int64_t length = SORTED_AT_ONCE, begin, i, j, k, middle, end
-    while length < count:
-        begin = 0
-        while begin < count:
-            middle, end = min(count, begin + length), min(count, begin + 2 * length)
-            i, j = begin, middle
-            for k in range(begin, end):
-                if j == end or (i < middle and by_key(source + i, source + j) < 0):
-                    target[k] = source[i]
-                    i += 1
-                else:
-                    target[k] = source[j]
-                    j += 1
-                if hears(ear, 1):
-                    return False
-            begin = end
-        source, target = target, source
-        length *= 2
-    if source != keys:
-        memcpy(keys, source, count * sizeof(SortKey))
-    return True
 
 
 cdef void check_windows(RoiTable table, const int64_t* image) noexcept:
@@ -382,18 +386,6 @@ cdef void check_windows(RoiTable table, const int64_t* image) noexcept:
             check_inside(window.right, 0, <int64_t> table.width + 1)
 
 
-cdef int by_key(const void* a, const void* b) noexcept nogil:
-    cdef const SortKey* p = <const SortKey*> a
-    cdef const SortKey* q = <const SortKey*> b
-    if p.image != q.image:
-        return -1 if p.image < q.image else 1
-    if p.row != q.row:
-        return -1 if p.row < q.row else 1
-    if p.column != q.column:
-        return -1 if p.column < q.column else 1
-    return -1 if p.roi < q.roi else 1
-
-
 cdef class ImageTable(RoiTable):
     """Which image each RoI belongs to, and nothing else: RoIs by image, then as they were given.
 
@@ -407,19 +399,19 @@ cdef class ImageTable(RoiTable):
         cdef cnp.ndarray boxes
         cdef int64_t k
         cdef int64_t* image
-        cdef SortKey* keys
+        cdef Place* place
         cdef double* cost
         boxes, images = self.choose(regions)
         self.describe(regions, "float32", boxes)
         image = self.find_images(boxes, images)
-        keys = <SortKey*> self.reserve(self.rois, sizeof(SortKey))
+        place = <Place*> self.reserve(self.rois, sizeof(Place))
         cost = <double*> self.reserve(self.rois, sizeof(double))
         self.window = <Window*> self.reserve(self.rois, sizeof(Window))
         for k in range(self.rois):
-            keys[k] = SortKey(image=image[k], row=0, column=0, roi=k, room_y=0, room_x=0, extent=0)
+            place[k] = Place(row=0, column=0)
             self.window[k] = self.part
             cost[k] = <double> self.rows * self.columns
-        self.arrange(keys)
+        self.arrange(image, place)
         self.summarise(image, cost)
 
 

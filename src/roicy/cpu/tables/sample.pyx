@@ -18,7 +18,7 @@ from roicy._types import Moving
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes, try_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.tables.rois cimport SortKey, Window
+from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.rotated cimport Point, RotatedBox, Turn, reach_of, rotated_box, upright_box
 from roicy.cpu.tables.samples cimport Sampling, sampling_of
 from roicy.cpu.tuning cimport SAMPLE_ALONE_SHARE, SAMPLE_TABLE_ROIS_OF_A_THREAD
@@ -180,15 +180,18 @@ cdef struct Noting:
     # (K) in the order given
     RotatedBox* box
     Window* window
-    SortKey* keys
+    Place* place
+    Room* room
 
 
 cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
-    cdef int64_t count = table.rois, k, i
-    cdef SortKey* keys = <SortKey*> table.reserve(count, sizeof(SortKey))
+    cdef int64_t count = table.rois, k, i, roi
+    cdef Place* place = <Place*> table.reserve(count, sizeof(Place))
+    cdef Room* room = <Room*> table.reserve(count, sizeof(Room))
     cdef double* cost = <double*> table.reserve(count, sizeof(double))
     cdef Window* window
-    noting.keys = keys
+    noting.place = place
+    noting.room = room
     noting.window = <Window*> table.reserve(count, sizeof(Window))
     noting.box = <RotatedBox*> table.reserve(count, sizeof(RotatedBox))
     noting.rois = rotated_rois(table)
@@ -199,18 +202,19 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
     table.room = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     run_pieces(note_piece, noting, (count + ROIS_OF_A_PIECE - 1) // ROIS_OF_A_PIECE,
                <int> min(threads, count // SAMPLE_TABLE_ROIS_OF_A_THREAD + 1))
-    table.arrange(keys)
+    table.arrange(noting.image, place)
     table.room[0] = 0
     table.widest = table.tallest = 0
     for k in range(count):
-        table.box[k] = noting.box[keys[k].roi]
-        table.window[k] = noting.window[keys[k].roi]
-        if keys[k].room_y > MOST_TAPS - table.room[k]:
+        roi = table.order[k]
+        table.box[k] = noting.box[roi]
+        table.window[k] = noting.window[roi]
+        if room[roi].taps > MOST_TAPS - table.room[k]:
             raise MemoryError("roicy: no memory for the taps of this many bins")
-        table.room[k + 1] = table.room[k] + keys[k].room_y
+        table.room[k + 1] = table.room[k] + room[roi].taps
         if table.upright:
-            table.given[k] = keys[k].roi
-        table.most_pixels = max(table.most_pixels, keys[k].extent)
+            table.given[k] = roi
+        table.most_pixels = max(table.most_pixels, room[roi].pixels)
         window = table.window + k
         cost[k] = (window.bottom - window.top) * <double> (window.right - window.left)
         table.tallest = max(table.tallest, window.bottom - window.top)
@@ -280,18 +284,17 @@ cdef void note_box(Noting* n, int64_t roi) noexcept nogil:
     cdef RotatedBox* box = n.box + roi
     cdef const char* row = n.boxes + roi * n.step
     cdef Window window = Window(top=0, bottom=0, left=0, right=0)
-    cdef SortKey key = SortKey(image=n.image[roi], row=0, column=0, roi=roi, room_y=0, room_x=0, extent=0)
+    cdef Room room = Room(taps=0, pixels=0)
     if n.upright:
         box[0] = upright_box(row, n.rois.single, n.rois.sampling, n.rois.rows, n.rois.columns)
         n.reach[roi] = reach_of(row, n.rois.single, n.rois.sampling, n.gamma)
     else:
         box[0] = rotated_box(row, n.rois.single, n.rois.sampling, n.turn, n.rois.rows, n.rois.columns)
-    if key.image >= 0:
-        window = give_room(&n.rois, box, &key)
-    key.row = window.top if n.by_first_row else window.bottom
-    key.column = window.left
+    if n.image[roi] >= 0:
+        window = give_room(&n.rois, box, roi, &room)
     n.window[roi] = window
-    n.keys[roi] = key
+    n.place[roi] = Place(row=window.top if n.by_first_row else window.bottom, column=window.left)
+    n.room[roi] = room
 
 
 cdef inline size_t tap_bytes(SampleTable table) noexcept:

@@ -10,7 +10,7 @@ from cython cimport floating
 from libc.math cimport INFINITY, isfinite, signbit
 from libc.stdint cimport int32_t, int64_t
 
-from roicy.cpu.tables.rois cimport SortKey, Window
+from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tables.rotated cimport (
     Extent, Landed, Point, RotatedBox, Run, column_base_d, column_base_f, column_run, column_turned, find_reach,
     finite_box, landed, moved_base, run_at, number_at, row_base_d, row_base_f, row_run, row_turned, window_of,
@@ -40,6 +40,11 @@ cdef struct RotatedRois:
     const void* factor
     bint single_factor
     const int64_t* given
+
+
+cdef struct Room:
+    # for the taps of a RoI, and for the pixels around the largest of its bins that needs them
+    int64_t taps, pixels
 
 
 cdef struct Turned:
@@ -102,17 +107,17 @@ cdef inline Window joined(Window all, Window part) noexcept nogil:
 
 
 cdef inline void give_bin_room(const RotatedRois* rois, const RotatedBox* box, Run down, Run along, Window* part,
-                               SortKey* key) noexcept nogil:
+                               Room* room) noexcept nogil:
     # Room for the taps of a bin whose samples can reach the map, and the pixels around it.
     cdef double area, most = 4 * samples_in(down.span) * samples_in(along.span)
     part[0] = window_of(box, down.extent, along.extent, box.error, rois.height, rois.width)
     if merged(box):
         area = (part.bottom - part.top) * <double> (part.right - part.left)
-        key.extent = max(key.extent, <int64_t> area)
+        room.pixels = max(room.pixels, <int64_t> area)
         most = min(area, most)
     elif part.bottom == part.top:
         return
-    key.room_y += <int64_t> most
+    room.taps += <int64_t> most
 
 
 cdef inline Point begin_of(const RotatedRois* rois, const RotatedBox* box, int64_t roi, int p, int q) noexcept nogil:
@@ -121,7 +126,7 @@ cdef inline Point begin_of(const RotatedRois* rois, const RotatedBox* box, int64
     return moved_base(rois.single, box, rois.reach[roi], rois.offsets, 2 * bins * roi + bin, bins, p, q)
 
 
-cdef Window give_moved_room(const RotatedRois* rois, const RotatedBox* box, SortKey* key) noexcept nogil:
+cdef Window give_moved_room(const RotatedRois* rois, const RotatedBox* box, int64_t roi, Room* room) noexcept nogil:
     # As `give_room`, of bins that are moved.
     cdef Window window = Window(top=0, bottom=0, left=0, right=0), part
     cdef Run down, along
@@ -129,22 +134,21 @@ cdef Window give_moved_room(const RotatedRois* rois, const RotatedBox* box, Sort
     cdef int p, q
     for p in range(rois.rows):
         for q in range(rois.columns):
-            begin = begin_of(rois, box, key.roi, p, q)
+            begin = begin_of(rois, box, roi, p, q)
             down = run_at(rois.single, box, begin.y, False)
             if down.span.first > down.span.last:
                 continue
             along = run_at(rois.single, box, begin.x, True)
             if along.span.first > along.span.last:
                 continue
-            give_bin_room(rois, box, down, along, &part, key)
+            give_bin_room(rois, box, down, along, &part, room)
             if part.bottom > part.top:
                 window = joined(window, part)
     return window
 
 
-cdef Window give_room(const RotatedRois* rois, RotatedBox* box, SortKey* key) noexcept nogil:
-    # Notes from where on a RoI, which has an image, the map can be reached. The key gets room for its taps. Returns
-    # the window.
+cdef Window give_room(const RotatedRois* rois, RotatedBox* box, int64_t roi, Room* room) noexcept nogil:
+    # Notes from where on a RoI, which has an image, the map can be reached. Gives it room. Returns its window.
     cdef Window window = Window(top=0, bottom=0, left=0, right=0), part
     cdef Extent all_y = Extent(low=INFINITY, high=-INFINITY), all_x = Extent(low=INFINITY, high=-INFINITY)
     cdef Run down, along
@@ -153,7 +157,7 @@ cdef Window give_room(const RotatedRois* rois, RotatedBox* box, SortKey* key) no
     if not finite_box(box) or not isfinite(error):
         return window
     if rois.offsets != NULL:
-        return give_moved_room(rois, box, key)
+        return give_moved_room(rois, box, roi, room)
     for p in range(rois.rows):
         join(&all_y, row_run(rois.single, box, p), &most_y)
     for q in range(rois.columns):
@@ -164,7 +168,7 @@ cdef Window give_room(const RotatedRois* rois, RotatedBox* box, SortKey* key) no
     if window.bottom == window.top:
         return window
     if not merged(box):
-        key.room_y = <int64_t> (4 * most_y * most_x) * rois.rows * rois.columns
+        room.taps = <int64_t> (4 * most_y * most_x) * rois.rows * rois.columns
         return window
     for p in range(rois.rows):
         down = row_run(rois.single, box, p)
@@ -173,7 +177,7 @@ cdef Window give_room(const RotatedRois* rois, RotatedBox* box, SortKey* key) no
         for q in range(rois.columns):
             along = column_run(rois.single, box, q)
             if along.span.first <= along.span.last:
-                give_bin_room(rois, box, down, along, &part, key)
+                give_bin_room(rois, box, down, along, &part, room)
     return window
 
 
