@@ -74,7 +74,7 @@ def test_whole_pixels_have_the_same_numbers_both_ways(sides, dtype):
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 33])
 def test_boxes_of_all_kinds_have_the_same_numbers_both_ways(count, ratio):
-    """In pieces that are full or not, some boxes not finite, reversed, empty, or partly outside of the map."""
+    """In pieces that are full or not, some boxes not finite, reversed, empty, or partly outside of it."""
     rng = np.random.default_rng(count)
     tall = rng.integers(0, 255, (1, 1, TALLEST + 1, 8)).astype(np.uint8)
     rois = boxes_at(rng, 20, count, (0.5, 60), "float32")
