@@ -6,6 +6,7 @@ What is copied are lists of numbers, and arrays in a foreign byte order.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,15 @@ def adopted(names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, 
     """Return what `adopt` does, of arrays in the order of their names: a small call wants no dictionary."""
     if are_plain(names, _OPTIONAL, *arrays):
         return cpu, *arrays
-    return _adopt(dict(zip(names, arrays, strict=True)))
+    found = []
+    for name, array in zip(names, arrays, strict=True):
+        if _is_plain_cupy(array):
+            found.append((name, array))
+        elif array is not None or name not in _OPTIONAL:
+            return _adopt(dict(zip(names, arrays, strict=True)))
+    own = _cuda().kernels()
+    own.check_arrays(found)
+    return own, *arrays
 
 
 def adopt_single(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
@@ -79,12 +88,18 @@ def adopt_single(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
     return adopt(**arrays)
 
 
+@functools.cache
+def _cuda() -> Any:
+    # an array on a GPU has arrived
+    from roicy import cuda
+
+    return cuda
+
+
 def _adopt(arrays: dict[str, Any]) -> tuple[Backend, *tuple[Any, ...]]:
     found = list(_each(arrays))
     if found and all(_is_plain_cupy(array) for _, array in found):
-        from roicy import cuda  # an array on a GPU has arrived
-
-        own = cuda.kernels()
+        own = _cuda().kernels()
         own.check_arrays(found)
         return own, *arrays.values()
     arrays = {name: _made_of_lists(name, value) for name, value in arrays.items()}
@@ -99,9 +114,7 @@ def _adopt(arrays: dict[str, Any]) -> tuple[Backend, *tuple[Any, ...]]:
         )
     kernels: Backend = cpu
     if True in places:
-        from roicy import cuda  # an array on a GPU has arrived
-
-        kernels = device = cuda.kernels()
+        kernels = device = _cuda().kernels()
         taken = [_as_cupy(name, array, device.xp) for name, array in found]
         device.check_arrays((name, array) for (name, _), array in zip(found, taken, strict=True))
     else:

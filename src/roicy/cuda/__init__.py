@@ -89,16 +89,16 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, 
         """
         current = self._current_device()
         for name, array in arrays:
+            memory, size = array.data, array.itemsize
             if array.device.id != current:
                 raise ValueError(
                     f"{name} must be on the device in use, {current}, as all arrays of a call, got one on "
                     f"device {array.device.id}: choose that with cupy.cuda.Device({array.device.id})"
                 )
-            size = array.itemsize
-            if array.data.ptr % size or not _are_multiples(array.strides, size):
+            if memory.ptr % size or not _are_multiples(array.strides, size):
                 raise ValueError(
                     f"{name} must have items at multiples of their size of {size} bytes, got address "
-                    f"{array.data.ptr:#x} and strides {array.strides}"
+                    f"{memory.ptr:#x} and strides {array.strides}"
                 )
 
 

@@ -48,7 +48,8 @@ OPTIONS = ("--std=c++17", "--fmad=false")
 MOST_BLOCKS = 2**31 - 1
 
 _INCLUDE = re.compile(r'^#include "((?:geometry/\w+\.h)|(?:\w+/\w+\.cuh))"\n', re.MULTILINE)
-_INT32_ITEMS = 2**31 - 1
+#: Up to so many items of an array offsets are 32 bits.
+INT32_ITEMS = 2**31 - 1
 
 _AXIS_RULES = (
     *(ALIGN, PRECISE, ROUNDED, EXACT, WHOLE, SCALED, OPEN, SHORT),
@@ -152,7 +153,11 @@ class Device:
                 module = self._module(code=source_text(source), options=OPTIONS + options + constants(source))
                 self._modules[device, source, options] = module
             function = self._functions[key] = module.get_function(kernel)
-        function((min(blocks, self.most_blocks),), (threads,), arguments, shared_mem=shared)
+        grid = (min(blocks, self.most_blocks),)
+        if shared:
+            function(grid, (threads,), arguments, shared_mem=shared)
+        else:  # a small call feels even the word
+            function(grid, (threads,), arguments)
 
     def note(self, events: list[StreamEvent]) -> list[StreamEvent]:
         """Return the events, and one after all work that the current stream has now."""
@@ -269,11 +274,11 @@ name_of = functools.lru_cache(64)(operator.attrgetter("name"))
 def index_type(*arrays: Ndarray) -> str:
     """Return the type in which every offset into the arrays fits."""
     for array in arrays:
-        if array.flags.c_contiguous and array.size <= _INT32_ITEMS:
+        if array.flags.c_contiguous and array.size <= INT32_ITEMS:
             continue
         pairs = zip(array.shape, array.strides, strict=True)
         reach = sum((length - 1) * abs(stride) for length, stride in pairs if length > 1)
-        if reach // array.itemsize > _INT32_ITEMS:
+        if reach // array.itemsize > INT32_ITEMS:
             return "int64"
     return "int"
 

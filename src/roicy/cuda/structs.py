@@ -98,9 +98,10 @@ STRIDES = Layout(n=np.int64, c=np.int64, y=np.int64, x=np.int64)
 def view(array: Ndarray) -> tuple[Ndarray, Struct]:
     """Return an array as the kernels take it: its first item and its strides, in items."""
     first = array if array.flags.c_contiguous else array[:1, :1, :1, :1]
-    return first, _strides(array.strides, array.itemsize)
+    return first, strides_of(array.strides, array.itemsize)
 
 
 @functools.lru_cache(256)
-def _strides(strides: tuple[int, ...], size: int) -> Struct:
+def strides_of(strides: tuple[int, ...], size: int) -> Struct:
+    """Return strides in bytes as the kernels take them."""
     return STRIDES(**dict(zip("ncyx", (stride // size for stride in strides), strict=True)))

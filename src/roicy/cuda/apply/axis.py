@@ -6,18 +6,21 @@ import functools
 
 import numpy as np
 
-from roicy._types import Accumulate, Ndarray, Purpose, Regions, Sampling
+from roicy._types import Accumulate, DType, Ndarray, Purpose, Regions, Sampling, Shape
 from roicy.cuda.device import (
     COUNT,
+    INT32_ITEMS,
     Arguments,
     Device,
+    Options,
     channels_last,
+    feature_options,
     finish_options,
     index_type,
     name_of,
     packs,
 )
-from roicy.cuda.structs import POINTER, Layout, Struct, view
+from roicy.cuda.structs import POINTER, Layout, Struct, strides_of, view
 from roicy.cuda.tables.axis import AxisTable
 from roicy.cuda.tuning import CONSTANTS
 
@@ -78,6 +81,15 @@ class AxisKernels(Device):
         self, table: AxisTable, features: Ndarray, out: Ndarray, finish: Ndarray | None = None
     ) -> None:
         """Fill `out` with the features pooled under the table."""
+        threads = WARP * CONSTANTS["axis_forward"]["WARPS"]
+        if finish is None and self.index is None:
+            maps = features.shape, features.strides, features.dtype
+            plain = _plain(*maps, out.shape, out.strides, out.dtype, table.accumulate)
+            if plain is not None:
+                options, of_maps, of_out, blocks, division = plain
+                given: Arguments = features, of_maps, out, of_out, table.packed, division
+                self.launch("axis_forward", "axis_forward", options, blocks, threads, given)
+                return
         features = self.readable(features)
         direct = FLOAT32 if features.dtype.kind == "u" else features.dtype
         if finish is not None or out.dtype != direct:
@@ -98,7 +110,6 @@ class AxisKernels(Device):
             self.launch(source, source, options + COUNT[packed], blocks, threads, arguments)
             return
         blocks, division = _division(table.rois, channels, rows, columns, apart)
-        threads = WARP * CONSTANTS["axis_forward"]["WARPS"]
         self.launch("axis_forward", "axis_forward", options, blocks, threads, (*arguments, division))
 
     def _finish(self, table: AxisTable, features: Ndarray, out: Ndarray, numbers: Ndarray | None) -> None:
@@ -191,6 +202,32 @@ def _division(rois: int, channels: int, rows: int, columns: int, apart: int) -> 
     return blocks, DIVISION(
         apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once
     )
+
+
+@functools.lru_cache(256)
+def _plain(
+    shape: Shape,
+    strides: Shape,
+    dtype: DType,
+    out_shape: Shape,
+    out_strides: Shape,
+    out_dtype: DType,
+    accumulate: Accumulate,
+) -> tuple[Options, Struct, Struct, int, Struct] | None:
+    # What a launch is told of maps and averages of one dtype, in memory as C has it: all but where they are.
+    # None for others, and for maps of a pixel, whose channels lie side by side.
+    item, (k, channels, rows, columns) = dtype.itemsize, out_shape
+    if out_dtype != dtype or dtype.kind in "uib" or shape[1] != channels:
+        return None
+    for lengths, steps in ((shape, strides), (out_shape, out_strides)):
+        n, c, h, w = lengths
+        if steps != (c * h * w * item, h * w * item, w * item, item) or n * c * h * w > INT32_ITEMS:
+            return None
+    if shape[2] * shape[3] <= 1 or rows * columns <= 1:
+        return None
+    blocks, division = _division(k, channels, rows, columns, 0)
+    options = feature_options(name_of(dtype), accumulate, "int")
+    return options, strides_of(strides, item), strides_of(out_strides, item), blocks, division
 
 
 @functools.lru_cache(64)

@@ -14,9 +14,9 @@ import numpy as np
 
 from roicy._types import EDGE, Accumulate, Ndarray, Purpose, Regions, Sampling, Size
 from roicy.cuda.device import Device, rule_options
-from roicy.cuda.memory import Wanted
+from roicy.cuda.memory import Memory, Wanted
 from roicy.cuda.structs import POINTER, Layout, Struct
-from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_sampling
+from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_numbers, packed_sampling
 from roicy.cuda.tuning import CONSTANTS
 
 #: Bytes of tables that are set aside without asking what the boxes need.
@@ -49,6 +49,8 @@ FILLED_AXES = Layout(rois=ROIS, warps=np.int32, y=FILLED, x=FILLED)
 
 #: Taps and pixels of either axis, of each RoI or of all.
 _Rooms: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+#: Whether slopes, lists of pixels and weights outside are kept.
+_Purposes: TypeAlias = tuple[bool, bool, bool]
 #: Arrays of where the lists of either axis begin, or None where each RoI has the same room.
 _Begins: TypeAlias = tuple[tuple[Any, Any], tuple[Any, Any]]
 #: Each RoI has its own, as the arrays say.
@@ -75,21 +77,14 @@ class AxisTable(RoiTable):
         purpose: Purpose,
     ) -> None:
         super().__init__(device, regions, accumulate)
-        self._specialised = self._options + rule_options(sampling.rule)
-        self._sampling = packed_sampling(sampling)
-        of_lists = self.rois, self.map_size, self.output_size, sampling.sampling_ratio
-        rooms, purposes = (
-            _rooms(*of_lists),
-            (
-                purpose == "backward_rois",
-                purpose == "backward",
-                purpose == "forward" and sampling.border != EDGE,
-            ),
-        )
-        wanted = _wanted(self.rois, self.output_size, _totals(self.rois, rooms), accumulate, *purposes)
-        if wanted.size <= UNASKED_BYTES:
-            self.keep(wanted)
-            filled, self.packed = self.memory.packed(_structs, self.packed_rois, rooms, *purposes)
+        bordered = purpose == "forward" and sampling.border != EDGE
+        purposes = purpose == "backward_rois", purpose == "backward", bordered
+        settled = _settled(self._shapes(), sampling, accumulate, purposes)
+        self._specialised = self._options + settled.rule
+        self._sampling = settled.sampling
+        if settled.wanted.size <= UNASKED_BYTES:
+            self.memory = Memory(device.xp, device.allocate, settled.wanted)
+            self.packed_rois, filled, self.packed = self.memory.packed(_all_structs, settled)
         else:
             begins, totals = self._measured()
             self.keep(_wanted(self.rois, self.output_size, totals, accumulate, *purposes))
@@ -136,6 +131,29 @@ def _rooms(rois: int, lengths: Size, bins: Size, sampling_ratio: int) -> _Rooms:
 
     (height, width), (rows, columns) = lengths, bins
     return (room(height, rows), height + 1), (room(width, columns), width + 1)
+
+
+class _Settled:
+    # What all tables have in common that are of so many boxes on maps of one size, but for where they are.
+    def __init__(
+        self, shapes: tuple[Any, ...], sampling: Sampling, accumulate: Accumulate, purposes: _Purposes
+    ) -> None:
+        rois, _, map_size, _, output_size = self.shapes = shapes
+        self.purposes = purposes
+        self.rule = rule_options(sampling.rule)
+        self.sampling = packed_sampling(sampling)
+        self.rooms = _rooms(rois, map_size, output_size, sampling.sampling_ratio)
+        totals = _totals(rois, self.rooms)
+        self.wanted = _wanted(rois, output_size, totals, accumulate, *purposes)
+
+
+_settled = functools.lru_cache(256)(_Settled)
+
+
+def _all_structs(parts: Mapping[str, Any], settled: _Settled) -> tuple[Struct, Struct, Struct]:
+    # what all kernels are told of the RoIs, and those that fill and apply the table
+    rois = packed_numbers(parts, *settled.shapes)
+    return rois, *_structs(parts, rois, settled.rooms, *settled.purposes)
 
 
 def _totals(rois: int, rooms: _Rooms) -> _Rooms:

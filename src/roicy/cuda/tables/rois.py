@@ -115,11 +115,11 @@ class RoiTable:
     def keep(self, wanted: Wanted) -> None:
         """Take memory for what the table keeps."""
         self.memory = Memory(self.device.xp, self.device.allocate, wanted)
-        self.packed_rois = self.memory.packed(_rois, *self._shapes())
+        self.packed_rois = self.memory.packed(packed_numbers, *self._shapes())
 
     def numbers(self) -> Struct:
         """Return what kernels are told of the RoIs without memory: a struct Rois that points nowhere."""
-        return _rois({"image": None, "window": None}, *self._shapes())
+        return packed_numbers({"image": None, "window": None}, *self._shapes())
 
     def _shapes(self) -> tuple[int, Shape, Size, Size, Size]:
         return self.rois, self.input_shape, self.map_size, self.begin or (0, 0), self.output_size
@@ -218,9 +218,10 @@ def wanted_of_rois(rois: int) -> Wanted:
     return Wanted(**of_rois(rois))
 
 
-def _rois(
+def packed_numbers(
     parts: Mapping[str, Any], rois: int, input_shape: Shape, map_size: Size, begin: Size, output_size: Size
 ) -> Struct:
+    """Return what kernels are told of the RoIs: a struct Rois."""
     images, _, height, width = input_shape
     rows, columns = output_size
     return ROIS(
