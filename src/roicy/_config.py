@@ -105,8 +105,8 @@ def set_output_cache(size: Integer) -> None:
     """Set how many bytes of memory of earlier results are held for new ones.
 
     A large array's memory comes from the system page by page, as it is first written; for a result of 50 MB
-    that can take longer than the call. So the memory of a result from 1 MB on is held when the array and
-    all its views are gone, and the next result of about its size takes it. Where too much would be held,
+    that can take longer than the call. So the memory of a result from 128 KiB on is held when the array
+    and all its views are gone, and the next result of about its size takes it. Where too much would be held,
     what has been there longest goes back to the system.
 
     Parameters

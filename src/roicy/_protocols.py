@@ -311,7 +311,7 @@ class Backend(Protocol):
     def unit_rows_backward(
         self, grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float
     ) -> Ndarray:
-        """Return the gradient with respect to the rows that were made `units`."""
+        """Return the gradient with respect to the rows that were made `units`, which may share gradients."""
         ...
 
 

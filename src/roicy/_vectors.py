@@ -93,8 +93,6 @@ class Vectors:
         grad_rows = self._unit_adjoint(grad.astype(self._accumulate, copy=False))
         if self._joined:
             grad_rows = grad_rows.reshape(self._units[-1][0].shape)
-        else:
-            grad_rows = self._kernels.xp.repeat(grad_rows, self._counts[1], axis=0)
         if self._whiten is not None:
             grad_rows = self._kernels.product(self._unit_adjoint(grad_rows), self._whiten[1])
         return self._unit_adjoint(grad_rows).astype(grad.dtype, copy=False)

@@ -26,6 +26,7 @@ from roicy._types import (
     Turn,
 )
 from roicy.cpu import selection, threads
+from roicy.cpu.runtime.outputs import new_array
 from roicy.cpu.runtime.work import Team
 from roicy.cpu.tables.axis import AxisTable
 from roicy.cpu.tables.grid import GridTables
@@ -208,14 +209,14 @@ def unit_rows(rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:
     """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64."""
     # in which squares of float32 do not overflow
     rows = np.ascontiguousarray(rows)
-    units, lengths = np.empty_like(rows), np.empty((len(rows), 1))
+    units, lengths = new_array(rows.shape, rows.dtype, False), np.empty((len(rows), 1))
     _kernels(rows.dtype.name).unit_rows(None, rows, lengths, eps, units, threads.for_call())
     return units, lengths
 
 
 def unit_rows_backward(grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float) -> Ndarray:
-    """Return the gradient with respect to the rows that were made `units`."""
-    gradient = np.empty_like(units)
+    """Return the gradient with respect to the rows that were made `units`, which may share gradients."""
+    gradient = new_array(units.shape, units.dtype, False)
     grad_units = np.ascontiguousarray(grad_units, units.dtype)
     kernel = _kernels(units.dtype.name).unit_rows
     kernel(grad_units, units, lengths, eps, gradient, threads.for_call())

@@ -6,6 +6,7 @@ A pixel sums its RoIs in ascending order and their bins in row-major order, with
 number of threads. Where an image has very many RoIs a sum in floats counts its terms, and is in pieces.
 """
 
+from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -13,21 +14,30 @@ cimport numpy as cnp
 
 from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
 from roicy.cpu.lanes.counted cimport (
-    COUNTED, counted_add, counted_add_bins, counted_begin, counted_bins, counted_finish, counted_pile, counted_sums,
+    COUNTED, copy_line, counted_add, counted_add_bins, counted_begin, counted_bins, counted_finish, counted_pile,
+    counted_sums,
 )
-from roicy.cpu.lanes.lanes cimport LANES, OWN, element_load, lanes, real
+from roicy.cpu.lanes.lanes cimport (
+    LANES, LINE_LANES, OWN, element_load, lanes, lanes_prefetch, lanes_stream_bytes, real,
+)
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Team, Work
+from roicy.cpu.runtime.work cimport CACHE_LINE, SURVEYED, Scratch, Task, Team, Work
 from roicy.cpu.tables.rois cimport MANY, ImageTable
-from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK
+from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK, STREAM_BYTES, STREAMED_PLANE_BYTES
 
 
 cdef struct RangeBackwardCall:
     const int64_t* order
     View grad_output, argmax, grad_features
     bint in_place
+    bint side_by_side       # RoIs have one bin each, and channels are neighbours
+    bint stream             # and RoIs are few, planes short, but many
     bint counted            # whether a pixel may get more terms than a piece has
     int64_t slots           # number of the sums of one plane, or of the tile
+
+
+cdef enum:
+    ROIS_AT_ONCE = 32       # whose gradients are laid side by side
 
 
 cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,
@@ -43,6 +53,15 @@ cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t co
 
 cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef RangeBackwardCall* call = <RangeBackwardCall*> settled
+    if call.stream:
+        stream_neighbours(call, task, scratch.tile)
+    elif call.side_by_side:
+        sum_neighbours(call, task)
+    else:
+        sum_bins(call, task, scratch)
+
+
+cdef void sum_bins(RangeBackwardCall* call, Task* task, Scratch* scratch) noexcept nogil:
     cdef View* out = &call.grad_features
     cdef counted_sums sums[PLANES_TOGETHER]     # each plane's, or all of the tile's
     cdef int64_t pixels = (task.bottom - task.top) * out.columns, i, y
@@ -94,6 +113,73 @@ cdef void sum_planes(RangeBackwardCall* call, Task* task, counted_sums* sums) no
                      sums[c].piece)
 
 
+cdef inline void lay_side_by_side(RangeBackwardCall* call, Task* task, int64_t first, int64_t count, real* value,
+                                  int32_t* index) noexcept nogil:
+    # A cache line has the bins of all channels of the block, but those of a channel lie so far apart that few fit the
+    # cache.
+    cdef int64_t i, k
+    for i in range(count):
+        k = call.order[first + i]
+        copy_line(value + i * LINE_LANES, block_at(&call.grad_output, k, task.channel), task.channels * sizeof(real))
+        copy_line(index + i * LINE_LANES, block_at(&call.argmax, k, task.channel), task.channels * sizeof(int32_t))
+
+
+cdef inline void add_neighbours(const real* value, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,
+                                real* plane) noexcept nogil:
+    # As `add_bins`, of what lies a block apart.
+    cdef uint64_t at
+    cdef int64_t i
+    for i in range(count):
+        at = <uint64_t> (index[i * LINE_LANES] - first)
+        if at < pixels:
+            plane[at] += value[i * LINE_LANES]
+
+
+cdef void sum_neighbours(RangeBackwardCall* call, Task* task) noexcept nogil:
+    cdef View* out = &call.grad_features
+    cdef real value[ROIS_AT_ONCE * LINE_LANES]
+    cdef int32_t index[ROIS_AT_ONCE * LINE_LANES]
+    cdef int64_t pixels = (task.bottom - task.top) * out.columns, first = task.top * out.columns
+    cdef int64_t k = task.first, some, c
+    cdef real* plane
+    while True:
+        some = min(<int64_t> ROIS_AT_ONCE, task.last - k)
+        lay_side_by_side(call, task, k, some, value, index)
+        for c in range(task.channels):
+            plane = <real*> (block_at(out, task.image, task.channel + c) + task.top * out.row)
+            if k == task.first:
+                memset(plane, 0, pixels * sizeof(real))
+            add_neighbours(value + c, index + c, some, first, <uint64_t> pixels, plane)
+        k += some
+        if k >= task.last:
+            return
+
+
+cdef void stream_neighbours(RangeBackwardCall* call, Task* task, char* room) noexcept nogil:
+    # Planes that pass by the cache: each is summed in one of zeros, which are zeros again behind it. It begins as many
+    # bytes behind a cache line as the plane outside.
+    cdef View* out = &call.grad_features
+    cdef real value[ROIS_AT_ONCE * LINE_LANES]
+    cdef int32_t index[ROIS_AT_ONCE * LINE_LANES]
+    cdef int64_t pixels = (task.bottom - task.top) * out.columns, first = task.top * out.columns
+    cdef int64_t count = task.last - task.first, i, c
+    cdef uint64_t at
+    cdef char* target
+    cdef real* plane
+    lay_side_by_side(call, task, task.first, count, value, index)
+    memset(room, 0, pixels * sizeof(real) + CACHE_LINE)
+    for c in range(task.channels):
+        target = block_at(out, task.image, task.channel + c) + task.top * out.row
+        plane = <real*> (room + (<size_t> target & (CACHE_LINE - 1)))
+        lanes_prefetch(target + out.channel)    # its end is stored, with the beginning of the plane after it
+        add_neighbours(value + c, index + c, count, first, <uint64_t> pixels, plane)
+        lanes_stream_bytes(target, <const char*> plane, pixels * sizeof(real))
+        for i in range(count):
+            at = <uint64_t> (index[i * LINE_LANES + c] - first)
+            if at < <uint64_t> pixels:
+                plane[at] = 0
+
+
 cdef void sum_tile(RangeBackwardCall* call, Task* task, counted_sums* sums) noexcept nogil:
     cdef View* gradient = &call.grad_output
     cdef View* index = &call.argmax
@@ -132,7 +218,15 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     call.grad_features = view_of(grad_features)
     call.in_place = (out.dtype == OWN and call.grad_output.dtype == OWN and out.rows_joined
                      and call.grad_output.rows_joined and call.argmax.rows_joined)
-    block = PLANES_TOGETHER if call.in_place else LANES
+    for image in range(table.images):
+        most = max(most, table.image_start[image + 1] - table.image_start[image])
+    call.counted = sizeof(real) == 4 and (
+        most > MANY or call.grad_output.rows * <double> call.grad_output.columns > MANY)
+    call.side_by_side = (call.in_place and not call.counted and call.grad_output.rows * call.grad_output.columns == 1
+                         and call.grad_output.channel == sizeof(real) and call.argmax.channel == sizeof(int32_t))
+    call.stream = (call.side_by_side and most <= ROIS_AT_ONCE and pixels * sizeof(real) >= STREAM_BYTES
+                   and out.rows * out.columns * <int64_t> sizeof(real) <= STREAMED_PLANE_BYTES)
+    block = LINE_LANES if call.side_by_side else PLANES_TOGETHER if call.in_place else LANES
     pixels = <double> out.images * out.channels * out.rows * out.columns
     if table.work * out.channels + pixels / 8 < RANGE_BACKWARD_SERIAL_WORK:
         threads = 1
@@ -145,15 +239,13 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
         bands = max(1, min(out.rows, 4 * threads // max(1, blocks * out.images)))
     work.divide(table, 0, table.rois, out.channels, block, 0, bands)
     planes = min(block, out.channels) if call.in_place else LANES
-    for image in range(table.images):
-        most = max(most, table.image_start[image + 1] - table.image_start[image])
-    call.counted = sizeof(real) == 4 and (
-        most > MANY or call.grad_output.rows * <double> call.grad_output.columns > MANY)
     most *= call.grad_output.rows * call.grad_output.columns    # terms of a plane
     call.slots = 2
     while call.slots <= 2 * min(most // COUNTED, out.rows * out.columns) * (1 if call.in_place else LANES):
         call.slots *= 2
-    work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
+    work.provide(table, threads,
+                 out.rows * out.columns * sizeof(real) + CACHE_LINE if call.stream
+                 else 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
                  (planes if call.in_place else 1) * call.slots * sizeof(counted_pile) if call.counted else 0, 0,
                  out.rows * out.columns * planes if call.counted else 0, 0)
     work.do(range_backward_task, &call, sizeof(call), NULL, NULL)

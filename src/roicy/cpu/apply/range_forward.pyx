@@ -141,8 +141,8 @@ cdef inline void empty_bins(RangeForwardCall* call, int64_t k, int p, int group,
 def range_forward(RangeTable table, cnp.ndarray features, cnp.ndarray out, argmax, int threads, Team team=None):
     """Pool `features` under `table` into `out` and `argmax` (or None), shaped (image or RoI, channel, row, column)."""
     cdef View view = view_of(features)
-    if argmax is None and table.shared and view.column == view.size:
-        range_forward_shared(table, features, out, threads, team)
+    if table.shared and view.column == view.size:
+        range_forward_shared(table, features, out, argmax, threads, team)
     else:
         range_forward_blocks(table, features, out, argmax, threads, team)
 

@@ -23,11 +23,11 @@ cdef enum:
 
 
 cdef struct UnitRowsCall:
-    const real* grad        # NULL: rows are made units
+    const real* grad        # NULL: rows are made units; else each row of it is that of `share` rows
     const real* rows        # or the units that they were made
     real* target
     double* length
-    int64_t count, columns
+    int64_t count, columns, share
     double eps
 
 
@@ -39,18 +39,22 @@ cdef void unit_rows_piece(void* settled, int64_t number, int thread) noexcept no
         if call.grad == NULL:
             call.length[k] = unit_row(call.rows + at, call.columns, call.eps, call.target + at)
         else:
-            unit_row_backward(call.grad + at, call.rows + at, call.columns, call.length[k], call.eps, call.target + at)
+            unit_row_backward(call.grad + k // call.share * call.columns, call.rows + at, call.columns, call.length[k],
+                              call.eps, call.target + at)
 
 
 def unit_rows(cnp.ndarray grad, cnp.ndarray rows, cnp.ndarray lengths, double eps, cnp.ndarray target, int threads):
     """Fill `target` with `rows` over their lengths, and `lengths`; or, of units, with the gradient of the rows.
 
-    All are C-contiguous and of the type of accumulation, `lengths` are float64; `grad` is None for the former.
+    All are C-contiguous and of the type of accumulation, `lengths` are float64; `grad` is None for the former. A row of
+    it may be the gradient of several that follow each other.
     """
     cdef UnitRowsCall call
     call.grad = NULL
-    if grad is not None:
+    call.share = 1
+    if grad is not None and cnp.PyArray_DIM(grad, 0):
         call.grad = <const real*> cnp.PyArray_DATA(grad)
+        call.share = cnp.PyArray_DIM(rows, 0) // cnp.PyArray_DIM(grad, 0)
     call.rows = <const real*> cnp.PyArray_DATA(rows)
     call.target = <real*> cnp.PyArray_DATA(target)
     call.length = <double*> cnp.PyArray_DATA(lengths)

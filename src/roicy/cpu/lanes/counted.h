@@ -106,6 +106,14 @@ ROICY_NOINLINE void counted_add_bins(counted_sums *sums, const counted_bins *bin
     }
 }
 
+/* So many bytes, which mostly are a cache line: a call would take longer. */
+ROICY_INLINE void copy_line(void *target, const void *source, size_t bytes) {
+    if (bytes == 64)
+        memcpy(target, source, 64);
+    else
+        memcpy(target, source, bytes);
+}
+
 /* The pieces become the sums. */
 ROICY_INLINE void counted_finish(counted_sums *sums) {
     for (int64_t i = 0; sums->piled && i < sums->slots; i++) {

@@ -1,6 +1,6 @@
 """Sums that count their terms: ``counted.h``."""
 
-from libc.stddef cimport ptrdiff_t
+from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t, uint8_t
 
 from roicy.cpu.lanes.lanes cimport real
@@ -31,3 +31,4 @@ cdef extern from "counted.h" nogil:
     void counted_add(counted_sums* sums, int64_t at, real value) noexcept
     void counted_add_bins(counted_sums* sums, const counted_bins* bins, int64_t first) noexcept
     void counted_finish(counted_sums* sums) noexcept
+    void copy_line(void* target, const void* source, size_t bytes) noexcept

@@ -2,83 +2,177 @@
 #ifndef ROICY_PLANES_H
 #define ROICY_PLANES_H
 
-#include "blocks.h"
-#include "maxima.h"
+#include "largest_lane.h"
 
 enum { PLANE_AHEAD = 4096 }; /* how many bytes ahead of the loads planes are fetched */
 
-/* `width` vectors of each row. */
-ROICY_INLINE void max_rows_of_vectors(const char *source, ptrdiff_t step, int rows, lanes *target,
-                                      const int ahead, const int dtype, const int width) {
-    const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
-    lanes best[4];
-    for (int v = 0; v < width; v++)
-        best[v] = lanes_lowest();
-    for (int j = 0; j < rows; j++) {
-        const char *from = source + j * step;
-        if (ahead)
-            for (int b = 0; b < width * LANES * size; b += 64)
-                lanes_prefetch(from + ahead + b);
-        for (int v = 0; v < width; v++)
-            best[v] = lanes_greater(lanes_load(from + v * LANES * size, dtype), best[v]);
-    }
-    for (int v = 0; v < width; v++)
-        target[v] = best[v];
+/* Rows of a plane, `step` bytes apart; nothing is read from `limit` on. The first pixel has the index `first`,
+ * the rows of the map have `columns`. */
+typedef struct {
+    const char *source, *limit;
+    ptrdiff_t step;
+    lane_int first, columns;
+    int rows, ahead;
+} plane_rows;
+
+/* The indices of neighbouring pixels. */
+ROICY_INLINE lane_ints pixels_from(lane_int first) {
+    lane_ints number;
+#if defined(__GNUC__)
+    ROICY_EACH(l) number[l] = l;
+#else
+    ROICY_EACH(l) number.lane[l] = l;
+#endif
+    return ints_add(number, first);
 }
 
-ROICY_INLINE void max_rows_of_plane(const char *source, ptrdiff_t step, int rows, ptrdiff_t count,
-                                    const char *limit, lanes *target, const int ahead, const int dtype) {
+/* `width` vectors of each row, from column i on. */
+ROICY_INLINE void max_rows_of_vectors(const plane_rows *from, ptrdiff_t i, const maxima to, const int dtype,
+                                      const int width) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
-    ptrdiff_t i = 0;
-    for (; i + 4 * LANES <= count; i += 4 * LANES, target += 4)
-        max_rows_of_vectors(source + i * size, step, rows, target, ahead, dtype, 4);
-    for (; i + 2 * LANES <= count; i += 2 * LANES, target += 2)
-        max_rows_of_vectors(source + i * size, step, rows, target, ahead, dtype, 2);
-    for (; i < count; i += LANES, target++) {
-        const int some = (int)(count - i < LANES ? count - i : LANES);
-        lanes best = lanes_lowest();
-        for (int j = 0; j < rows; j++) {
-            const char *from = source + j * step + i * size;
-            best = lanes_greater(some == LANES || from + LANES * size <= limit
-                                     ? lanes_load(from, dtype)
-                                     : lanes_load_part(from, some, dtype),
-                                 best);
-        }
-        *target = best;
+    lane_ints here = pixels_from(from->first + (lane_int)i), argmax[4];
+    lanes best[4];
+    for (int v = 0; v < width; v++) {
+        best[v] = lanes_lowest();
+        argmax[v] = ints_fill(NOWHERE);
     }
+    for (int j = 0; j < from->rows; j++, here = ints_add(here, from->columns)) {
+        const char *row = from->source + j * from->step + i * size;
+        if (from->ahead)
+            for (int b = 0; b < width * LANES * size; b += 64)
+                lanes_prefetch(row + from->ahead + b);
+        for (int v = 0; v < width; v++) {
+            const lanes x = lanes_load(row + v * LANES * size, dtype);
+            if (to.argmax)
+                lanes_take(x, here, &best[v], &argmax[v]);
+            else
+                best[v] = lanes_greater(x, best[v]);
+        }
+    }
+    for (int v = 0; v < width; v++) {
+        to.value[v] = best[v];
+        if (to.argmax)
+            to.argmax[v] = ints_add(argmax[v], v * LANES);
+    }
+}
+
+/* The last of a row's vectors, of `some` elements. */
+ROICY_INLINE void max_rows_of_part(const plane_rows *from, ptrdiff_t i, int some, const maxima to,
+                                   const int dtype) {
+    const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
+    lane_ints here = pixels_from(from->first + (lane_int)i), argmax = ints_fill(NOWHERE);
+    lanes best = lanes_lowest();
+    for (int j = 0; j < from->rows; j++, here = ints_add(here, from->columns)) {
+        const char *row = from->source + j * from->step + i * size;
+        const lanes x =
+            row + LANES * size <= from->limit ? lanes_load(row, dtype) : lanes_load_part(row, some, dtype);
+        if (to.argmax)
+            lanes_take(x, here, &best, &argmax);
+        else
+            best = lanes_greater(x, best);
+    }
+    *to.value = best;
+    if (to.argmax)
+        *to.argmax = argmax;
+}
+
+ROICY_INLINE maxima maxima_from(const maxima to, ptrdiff_t i) {
+    const maxima from = {to.value + i, to.argmax ? to.argmax + i : NULL};
+    return from;
+}
+
+ROICY_INLINE void max_rows_of_plane(const plane_rows *from, ptrdiff_t count, const maxima to,
+                                    const int dtype) {
+    ptrdiff_t i = 0, v = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES, v += 4)
+        max_rows_of_vectors(from, i, maxima_from(to, v), dtype, 4);
+    for (; i + 2 * LANES <= count; i += 2 * LANES, v += 2)
+        max_rows_of_vectors(from, i, maxima_from(to, v), dtype, 2);
+    for (; i + LANES <= count; i += LANES, v++)
+        max_rows_of_vectors(from, i, maxima_from(to, v), dtype, 1);
+    if (i < count)
+        max_rows_of_part(from, i, (int)(count - i), maxima_from(to, v), dtype);
 }
 
 /* `count` runs of a plane's rows: the i-th one has the rows first[i] to last[i], if those are any. */
 typedef struct {
     const int32_t *first, *last;
-    int count, ahead; /* rows of a plane that are fetched before they are read */
+    int count;
 } row_runs;
 
-ROICY_INLINE void max_runs_of_plane(const char *source, ptrdiff_t step, const row_runs *runs, ptrdiff_t count,
-                                    const char *limit, lanes *target, ptrdiff_t stride, const int dtype) {
+ROICY_INLINE void max_runs_of_plane(const plane_rows *plane, const row_runs *runs, ptrdiff_t count,
+                                    const maxima to, ptrdiff_t stride, const int dtype) {
+    plane_rows from = *plane;
     for (int i = 0; i < runs->count; i++) {
-        const int32_t first = runs->first[i], rows = runs->last[i] - first;
-        if (rows)
-            max_rows_of_plane(source + first * step, step, rows, count, limit, target + i * stride,
-                              runs->ahead, dtype);
+        const int32_t first = runs->first[i];
+        from.rows = runs->last[i] - first;
+        from.source = plane->source + first * plane->step;
+        from.first = plane->first + first * plane->columns;
+        if (from.rows)
+            max_rows_of_plane(&from, count, maxima_from(to, i * stride), dtype);
     }
 }
 
-/* The largest of the rows of each run, which begin `step` bytes apart and hold `count` elements each, goes to
- * target + i * stride. The last vector goes on with anything. Nothing is read from `limit` on. */
-ROICY_NOINLINE void pass_max_of_plane(const char *source, ptrdiff_t step, const row_runs *runs,
-                                      ptrdiff_t count, const char *limit, lanes *target, ptrdiff_t stride,
-                                      int dtype) {
-    const row_runs of = {runs->first, runs->last, runs->count, PLANE_AHEAD};
-    ROICY_READ_AS(dtype, max_runs_of_plane, source, step, &of, count, limit, target, stride)
+/* The largest of the rows of each run, which hold `count` elements each, goes to target->value + i * stride, and
+ * the index of its pixel, the first one of equals, to target->argmax + i * stride unless that is NULL. The last
+ * vector goes on with anything. Planes are fetched before they are read. */
+ROICY_NOINLINE void pass_max_of_plane(const plane_rows *plane, const row_runs *runs, ptrdiff_t count,
+                                      const maxima *target, ptrdiff_t stride, int dtype) {
+    plane_rows from = *plane;
+    maxima to = *target;
+    from.ahead = PLANE_AHEAD;
+    if (to.argmax) {
+        ROICY_READ_AS(dtype, max_runs_of_plane, &from, runs, count, to, stride)
+    } else {
+        to.argmax = NULL;
+        ROICY_READ_AS(dtype, max_runs_of_plane, &from, runs, count, to, stride)
+    }
 }
 
-/* The same for rows of vectors in the cache, `stride` apart, of which there are `rows`. */
-ROICY_NOINLINE void pass_max_of_strips(const lanes *source, int rows, const row_runs *runs, ptrdiff_t count,
-                                       lanes *target, ptrdiff_t stride) {
-    const row_runs of = {runs->first, runs->last, runs->count, 0};
-    max_runs_of_plane((const char *)source, stride * (ptrdiff_t)sizeof(lanes), &of, count,
-                      (const char *)(source + rows * stride), target, stride, OWN);
+/* `width` vectors of the strips of each run, at least one. */
+ROICY_INLINE void max_of_strips(const maxima strips, const row_runs *runs, const maxima to, ptrdiff_t stride,
+                                const int width) {
+    for (int i = 0; i < runs->count; i++) {
+        const ptrdiff_t last = runs->last[i] * stride;
+        ptrdiff_t j = runs->first[i] * stride;
+        lanes best[2];
+        lane_ints argmax[2];
+        for (int v = 0; v < width; v++) {
+            best[v] = strips.value[j + v];
+            if (to.argmax)
+                argmax[v] = strips.argmax[j + v];
+        }
+        for (j += stride; j < last; j += stride)
+            for (int v = 0; v < width; v++)
+                if (to.argmax)
+                    lanes_take(strips.value[j + v], strips.argmax[j + v], &best[v], &argmax[v]);
+                else
+                    best[v] = lanes_greater(strips.value[j + v], best[v]);
+        for (int v = 0; v < width; v++) {
+            to.value[i * stride + v] = best[v];
+            if (to.argmax)
+                to.argmax[i * stride + v] = argmax[v];
+        }
+    }
+}
+
+ROICY_INLINE void max_of_strips_as(const maxima strips, const row_runs *runs, int count, const maxima to,
+                                   ptrdiff_t stride) {
+    ptrdiff_t v = 0;
+    for (; v + 2 <= count; v += 2)
+        max_of_strips(maxima_from(strips, v), runs, maxima_from(to, v), stride, 2);
+    if (v < count)
+        max_of_strips(maxima_from(strips, v), runs, maxima_from(to, v), stride, 1);
+}
+
+/* The same of rows in the cache, of `count` vectors that lie `stride` apart: what came of the rows of a plane. */
+ROICY_NOINLINE void pass_max_of_strips(const maxima *strips, const row_runs *runs, int count,
+                                       const maxima *target, ptrdiff_t stride) {
+    const maxima values = {strips->value, NULL}, to_values = {target->value, NULL};
+    if (target->argmax)
+        max_of_strips_as(*strips, runs, count, *target, stride);
+    else
+        max_of_strips_as(values, runs, count, to_values, stride);
 }
 
 /* The first `count` lanes, the lowest number in the others. */
@@ -107,20 +201,136 @@ ROICY_INLINE lanes max_columns_of_planes(const lanes *lines, ptrdiff_t stride, i
         for (int i = 0; i + LANES < length; i += LANES)
             ROICY_EACH(c) best[c] = lanes_greater(lanes_load_own(from + c * step + i * size), best[c]);
     }
-    lanes_transpose(best);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int c = 0; c < half; c++)
-            best[c] = lanes_greater(best[c + half], best[c]);
-    return best[0];
+    return join_lanes(best, 0);
 }
 
 /* The same for `count` bins, whose columns begin at start[q] after column `left`. Empty ones are left alone.
  */
-ROICY_NOINLINE void pass_max_of_lines(const lanes *lines, ptrdiff_t stride, int left, const int32_t *start,
-                                      const int32_t *length, int count, lanes *target) {
+ROICY_NOINLINE void pass_max_of_lines(const lanes *lines, ptrdiff_t stride, int left, const range_lists *bins,
+                                      int count, lanes *target) {
     for (int q = 0; q < count; q++)
-        if (length[q])
-            target[q] = max_columns_of_planes(lines, stride, left + start[q], length[q]);
+        if (bins->length[q])
+            target[q] = max_columns_of_planes(lines, stride, left + bins->start[q], bins->length[q]);
+}
+
+/* ---- where a maximum is, once it is known ---- */
+
+/* The lesser of `least` and of `here`, where a and b are equal. */
+ROICY_INLINE lane_ints ints_where_equal(lanes a, lanes b, lane_ints here, lane_ints least) {
+#if defined(__AVX512F__) && defined(ROICY_DOUBLE)
+    const __mmask8 equal = _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_EQ_OQ);
+    return (lane_ints)_mm512_mask_min_epi64((__m512i)least, equal, (__m512i)least, (__m512i)here);
+#elif defined(__AVX512F__)
+    const __mmask16 equal = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+    return (lane_ints)_mm512_mask_min_epi32((__m512i)least, equal, (__m512i)least, (__m512i)here);
+#elif defined(__GNUC__)
+    const lane_ints equal = a == b;
+    return ints_lesser((equal & here) | (~equal & ints_fill(INT32_MAX)), least);
+#else
+    ROICY_EACH(l)
+    if (a.lane[l] == b.lane[l] && here.lane[l] < least.lane[l])
+        least.lane[l] = here.lane[l];
+    return least;
+#endif
+}
+
+/* Lines of LANES planes, `stride` vectors apart, with the index of each element's pixel. */
+typedef struct {
+    const lanes *value;
+    const lane_ints *argmax;
+    ptrdiff_t stride;
+} plane_lines;
+
+/* The lesser of `least` and of the pixel of each element that is the wanted one, among `count` at most. */
+ROICY_INLINE lane_ints first_of_elements(const real *value, const lane_int *argmax, int count, lanes wanted,
+                                         lane_ints least) {
+    const lanes x = lanes_load_own((const char *)value);
+    /* beside the bin there is the lowest number, and nowhere comes before any pixel */
+    return ints_where_equal(count < LANES ? lanes_among(x, count) : x, wanted,
+                            ints_of(lanes_load_own((const char *)argmax)), least);
+}
+
+/* The first pixels of those that are the largest elements start to start + length of each line. */
+ROICY_INLINE lane_ints argmax_columns_of_planes(const plane_lines *lines, int start, int length,
+                                                lanes largest) {
+    const real *value = (const real *)lines->value + start;
+    const lane_int *argmax = (const lane_int *)lines->argmax + start;
+    const ptrdiff_t step = lines->stride * LANES;
+    const lane_ints none = ints_fill(INT32_MAX);
+    const int last = length - LANES;
+    real wanted[ROICY_LANE_COUNT];
+    lanes least[ROICY_LANE_COUNT];
+    memcpy(wanted, &largest, sizeof largest);
+    if (last < 0) {
+        ROICY_EACH(c) {
+            const ptrdiff_t at = c * step;
+            least[c] =
+                lanes_of(first_of_elements(value + at, argmax + at, length, lanes_fill(wanted[c]), none));
+        }
+    } else {
+        ROICY_EACH(c) {
+            const ptrdiff_t at = c * step + last;
+            least[c] =
+                lanes_of(first_of_elements(value + at, argmax + at, LANES, lanes_fill(wanted[c]), none));
+        }
+    }
+    for (int i = 0; i < last; i += LANES) {
+        ROICY_EACH(c) {
+            const ptrdiff_t at = c * step + i;
+            least[c] = lanes_of(
+                first_of_elements(value + at, argmax + at, LANES, lanes_fill(wanted[c]), ints_of(least[c])));
+        }
+    }
+    return ints_of(join_lanes(least, 1));
+}
+
+/* Of zeros, the sign is that of the first one. */
+ROICY_NOINLINE lanes signs_of_zeros(const plane_lines *lines, int start, int length, lanes largest,
+                                    lane_ints argmax) {
+    const real *value = (const real *)lines->value + start;
+    const lane_int *at = (const lane_int *)lines->argmax + start;
+    for (int c = 0; c < LANES; c++, value += lines->stride * LANES, at += lines->stride * LANES) {
+        int i = 0;
+        if (ROICY_LANE(largest, c) != 0)
+            continue;
+        while (i < length && at[i] != ROICY_LANE(argmax, c))
+            i++;
+        if (i < length)
+            ROICY_LANE(largest, c) = value[i];
+    }
+    return largest;
+}
+
+ROICY_INLINE int any_zero(lanes x) {
+#if defined(__AVX512F__) && defined(ROICY_DOUBLE)
+    return _mm512_cmp_pd_mask((__m512d)x, _mm512_setzero_pd(), _CMP_EQ_OQ) != 0;
+#elif defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_EQ_OQ) != 0;
+#elif defined(__AVX__) && defined(ROICY_DOUBLE)
+    return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)x, _mm256_setzero_pd(), _CMP_EQ_OQ)) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_setzero_ps(), _CMP_EQ_OQ)) != 0;
+#else
+    int any = 0;
+    ROICY_EACH(l) any |= ROICY_LANE(x, l) == 0;
+    return any;
+#endif
+}
+
+/* As pass_max_of_lines, with the pixels. */
+ROICY_NOINLINE void pass_argmax_of_lines(const plane_lines *lines, int left, const range_lists *bins,
+                                         int count, lanes *target, lanes *target_argmax) {
+    for (int q = 0; q < count; q++) {
+        const int start = left + bins->start[q], length = bins->length[q];
+        lanes largest;
+        lane_ints argmax;
+        if (length == 0)
+            continue;
+        largest = max_columns_of_planes(lines->value, lines->stride, start, length);
+        argmax = argmax_columns_of_planes(lines, start, length, largest);
+        target[q] = any_zero(largest) ? signs_of_zeros(lines, start, length, largest, argmax) : largest;
+        target_argmax[q] = argmax_out(argmax);
+    }
 }
 
 #endif

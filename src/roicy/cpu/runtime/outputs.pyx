@@ -86,7 +86,7 @@ cdef enum:
     LARGE_PAGE = 1 << 21        # bytes, from which blocks begin on such a page
     SPARE = 8                   # a block serves results that are at least all but this part of it
     MOST_AXES = 8               # of a result
-    LEAST_BYTES = 1 << 20       # of a result whose memory comes from here
+    LEAST_BYTES = 1 << 17       # of a result whose memory comes from here: what malloc asks the system for, too
     TOUCHED_BYTES = 1 << 28     # of a result whose pages come before anything is written to it: a quarter of a second
     TOUCHED_AT_ONCE = 1 << 24
 

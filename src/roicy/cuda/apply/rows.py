@@ -50,8 +50,11 @@ class RowKernels(Device):
     def unit_rows_backward(
         self, grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float
     ) -> Ndarray:
-        """Return the gradient with respect to the rows that were made `units`."""
-        grad = self.xp.array(grad_units, order="C")
+        """Return the gradient with respect to the rows that were made `units`, which may share gradients."""
+        if len(grad_units) < len(units):
+            grad = self.xp.repeat(grad_units, len(units) // len(grad_units), axis=0)
+        else:
+            grad = self.xp.array(grad_units, order="C")
         self._launch_rows("unit_backward", grad, eps, units, lengths)
         return grad
 
