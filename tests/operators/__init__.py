@@ -10,6 +10,7 @@ from operators.largest_sample import MAX
 from operators.operator import Operator
 from operators.position_sensitive import PS_ALIGN, PS_POOL
 from operators.precise import PRECISE
+from operators.rmac import RMAC
 from operators.roi_pool import MEAN, POOL
 from operators.rotated import ROTATED
 
@@ -25,10 +26,11 @@ of_all = those(OPERATORS)
 #: Those with a gradient of boxes; those with a plan.
 of_sloped = those([operator for operator in OPERATORS if operator.has_slopes])
 of_planned = those([operator for operator in OPERATORS if operator.planned])
-#: Each operator with its cases of the battery.
+#: Those, and what is given maps alone, each with its cases of the battery.
+EVERY = (*OPERATORS, RMAC)
 BATTERY = [
     (operator, case)
-    for operator in OPERATORS
+    for operator in EVERY
     for case in (battery.SELECTION if operator.slow else battery.CASES)
     if battery.takes(operator, case)
 ]

@@ -54,6 +54,8 @@ class Operator:
         The ending of the gradient with respect to boxes.
     planned : bool
         Whether there is a plan.
+    boxed : bool
+        Whether it is given boxes: if not, it is asked what the battery asks of maps.
     position_sensitive : bool
         Whether each bin takes from channels of its own.
     exact : bool
@@ -86,6 +88,7 @@ class Operator:
         numbers: int = 4,
         slopes: str = "_backward_rois",
         planned: bool = True,
+        boxed: bool = True,
         position_sensitive: bool = False,
         exact: bool = False,
         linear: bool = True,
@@ -98,7 +101,8 @@ class Operator:
     ) -> None:
         self.name, self.function, self.problems, self.reference = name, function, problems, reference
         self.options, self.any_argmax, self.boxes, self.numbers = options or {}, any_argmax, boxes, numbers
-        self.planned, self.exact, self.linear, self.values = planned, exact, linear, values
+        self.planned, self.boxed = planned, boxed
+        self.exact, self.linear, self.values = exact, linear, values
         self.slow, self.share, self.kinks, self.step, self.bound = slow, share, kinks, step, bound
         self.position_sensitive = position_sensitive
         self.slopes = slopes
@@ -141,6 +145,10 @@ class Operator:
         return self.call(
             "_backward", grad_output=grad_output, rois=rois, input_shape=input_shape, **chosen, **options
         )
+
+    def gradient(self, grad_output, features, rois, argmax=None, **options):
+        """As `backward`: of the features that were pooled, for which some operators ask."""
+        return self.backward(grad_output, rois, features.shape, argmax, **options)
 
     def backward_rois(self, grad_output, features, rois, argmax=None, **options):
         """Return the gradient with respect to the boxes."""

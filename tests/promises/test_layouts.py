@@ -56,8 +56,8 @@ def assert_same_in(operator, layout_in, layout_out, problem, rising, seed=0):
 
     grad_output = problem.grad_output()
     out = empty_in(layout_out, features.shape, grad_output.dtype)
-    operator.backward(layout_in(grad_output), rois, features.shape, moved, out=out, **options)
-    assert_same(out, operator.backward(grad_output, rois, features.shape, chosen, **options))
+    operator.gradient(layout_in(grad_output), layout_in(features), rois, moved, out=out, **options)
+    assert_same(out, operator.gradient(grad_output, features, rois, chosen, **options))
     if operator.has_slopes:
         grad = operator.backward_rois(layout_in(grad_output), layout_out(rising), rois, moved, **options)
         assert_same(grad, operator.backward_rois(grad_output, rising, rois, chosen, **options))

@@ -9,7 +9,7 @@ import battery
 import numpy as np
 import pytest
 from closeness import assert_same_bits
-from operators import AVERAGE, OPERATORS
+from operators import AVERAGE, EVERY
 
 import roicy
 from roicy.cpu.runtime import parallel
@@ -26,7 +26,7 @@ def always_helped():
     parallel.keep_accounts(True)
 
 
-FUNCTIONS = [function for operator in OPERATORS for function in battery.functions(operator)]
+FUNCTIONS = [function for operator in EVERY for function in battery.functions(operator)]
 AVERAGES = battery.functions(AVERAGE)
 of_functions = pytest.mark.parametrize(
     "function", FUNCTIONS, ids=lambda function: f"{function.args[0]}-{function.func.__name__}"

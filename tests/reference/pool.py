@@ -211,6 +211,31 @@ def normalised(vectors, eps):
     return vectors / np.maximum(length, eps)
 
 
+def rmac_backward(grad_output, features, *, scales=3, overlap=0.4, eps=1e-12):
+    """The gradient of `rmac` with respect to the features, of sums that are not whitened: float64."""
+    n, channels, h, w = features.shape
+    grad = np.zeros(features.shape)
+    regions = rmac_regions(1, h, w, scales, overlap)[:, 1:].astype(int)
+
+    def unit_backward(slope, unit, length):
+        return (slope - (slope @ unit if length > eps else 0.0) * unit) / max(length, eps)
+
+    for image in range(n):
+        where = np.empty((len(regions), channels), int)
+        for r, (x1, y1, x2, y2) in enumerate(regions):
+            at = features[image, :, y1 : y2 + 1, x1 : x2 + 1].reshape(channels, -1).argmax(axis=1)
+            where[r] = (y1 + at // (x2 - x1 + 1)) * w + x1 + at % (x2 - x1 + 1)
+        flat = features[image].reshape(channels, -1).astype(np.float64)
+        maxima = np.take_along_axis(flat, where.T, axis=1).T
+        units, total = normalised(maxima, eps), normalised(maxima, eps).sum(axis=0)
+        vector = normalised(total, eps)
+        slope = unit_backward(grad_output[image].astype(np.float64), vector, np.linalg.norm(total))
+        for r in range(len(regions)):
+            terms = unit_backward(slope, units[r], np.linalg.norm(maxima[r]))
+            np.add.at(grad[image].reshape(channels, -1), (np.arange(channels), where[r]), terms)
+    return grad
+
+
 def rmac(features, *, scales=3, overlap=0.4, whiten=None, aggregate="sum", eps=1e-12):
     """The descriptor of each image: float64 (N, C), or (N, R * C) for ``aggregate="concat"``.
 
