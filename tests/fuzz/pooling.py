@@ -296,8 +296,9 @@ def slopes(problem):
     p = problem
     maps, grads = p.features.astype(np.float64), p.grads.astype(np.float64)
     usual = clean(p.features).all() and clean(p.grads).all() and (grads >= 0).all()
-    # slopes of one sign do not cancel
+    # slopes of one sign do not cancel; those of a level map are what the package's sums leave
     usual = usual and all((np.diff(maps, axis=axis) >= 0).all() for axis in (2, 3))
+    usual = usual and (maps[:, :, -1:, -1:] > maps[:, :, :1, :1]).all()
     if not usual or not p.feasible:
         return None
     call = grads, p.argmax, p.features, p.rois
@@ -326,6 +327,8 @@ def of_rois(rois, problem, known):
 
         return hold
 
+    if isinstance(rois, (list, tuple)) and not rois:  # no boxes, and not a list of no arrays
+        return [Expected((0, columns), dtype, hold_part(slice(None)))]
     if not isinstance(rois, (list, tuple)):
         return [Expected(array_of(rois).shape, dtype, hold_part(slice(None)))]
     ends = np.cumsum([len(array) for array in rois])
