@@ -1,6 +1,7 @@
 """`crop_and_resize`: its options, images of different sizes, labels, and both gradients."""
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -439,3 +440,23 @@ def test_the_last_column_has_nothing_of_the_next_row(border):
     image[:, 0] = np.nan
     pooled = roicy.crop_and_resize(image, np.array([[0, 0, 8, 6]], np.float32), (6, 8), border=border)
     assert_same_bits(pooled[0, :, 1:], image[:, 1:])
+
+
+@pytest.mark.parametrize("out_layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("columns", [224, 230])
+def test_large_results_are_those_of_single_crops(columns, out_layout):
+    # rows of large results pass by the cache, wherever they begin, and what output rows share is kept
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (1, 300, 400, 3), dtype=np.uint8)
+    side = rng.uniform(50, 250, (16, 2))
+    corner = rng.uniform(0, 50, (16, 2))
+    boxes = np.column_stack([np.zeros(16), corner, corner + side])
+    options = {"layout": "NHWC", "out_layout": out_layout, "mean": 118.0, "std": [57.0, 58.0, 59.0]}
+    shape = (16, 224, columns, 3) if out_layout == "NHWC" else (16, 3, 224, columns)
+    for begin in (0, 5):
+        room = np.full(math.prod(shape) + 32, -1.0, np.float32)
+        out = room[begin : begin + math.prod(shape)].reshape(shape)
+        roicy.crop_and_resize(image, boxes, (224, columns), out=out, **options)
+        for box, crop in zip(boxes, out, strict=True):
+            assert_same_bits(roicy.crop_and_resize(image, box[None], (224, columns), **options)[0], crop)
+        assert (room[:begin] == -1).all() and (room[begin + math.prod(shape) :] == -1).all()

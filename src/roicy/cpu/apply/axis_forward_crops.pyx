@@ -21,11 +21,17 @@ from roicy.cpu.apply.finish cimport Finish, finish_of, row_finish, row_finish_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, OWN, UINT8, lane_int, lanes, lanes_stream_bytes, real
+from roicy.cpu.lanes.streams cimport (
+    LINE, row_streams, streams_end, streams_place, streams_start, streams_step, streams_take,
+)
 from roicy.cpu.runtime.memory cimport bytes_of
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport RoiTable
-from roicy.cpu.tuning cimport AXIS_FORWARD_CROPS_SERIAL_WORK, CROP_CHUNK_BYTES, CROP_ROWS, CROP_ROWS_AHEAD, STREAM_BYTES
+from roicy.cpu.tuning cimport (
+    AXIS_FORWARD_CROPS_SERIAL_WORK, CROP_CHUNK_BYTES, CROP_KEPT_BYTES, CROP_KEPT_SHARE, CROP_ROWS, CROP_ROWS_AHEAD,
+    CROP_STREAM_BYTES, STREAM_BYTES,
+)
 
 
 cdef extern from "crops.h" nogil:
@@ -59,19 +65,14 @@ cdef extern from "crops.h" nogil:
 
 cdef extern from "pairs.h" nogil:
     enum:
-        NEAR_PAIR
         PAIRS
         PAIR_ELEMENTS
-    ctypedef struct near_group:
-        int32_t base
     ctypedef struct pair_columns:
         int32_t* offset
         int32_t* taps
         real* weight[2]
         ptrdiff_t count
         int elements, channels
-        near_group* picked
-        ptrdiff_t reach
     ctypedef struct pair_rows:
         const char* row[2]
         const char* ahead[2]
@@ -85,10 +86,26 @@ cdef extern from "pairs.h" nogil:
         bint joined, reversed
         const crops_pixel* pixel
         const row_finish* finishes
+        row_streams* streams
 
-    void pairs_settle(pair_columns* columns, int dtype, ptrdiff_t span) noexcept
     void pairs_floats(const pair_rows* rows, const pair_columns* columns, real* line, const pair_target* to) noexcept
-    void pairs_bytes(const pair_rows* rows, const pair_columns* columns, const pair_target* to) noexcept
+
+cdef extern from "pair_bytes.h" nogil:
+    enum:
+        NEAR_VECTOR
+    ctypedef struct near_group:
+        int32_t base
+    ctypedef struct kept_pixels:
+        lanes* pixels[2]
+    ctypedef struct pair_reading:
+        near_group* near
+        ptrdiff_t reach
+        kept_pixels kept
+
+    void pairs_settle(pair_reading* how, const pair_columns* columns, int dtype, ptrdiff_t span,
+                      bint one) noexcept
+    void pairs_bytes(const pair_rows* rows, const char* const* whose, const pair_columns* columns, pair_reading* how,
+                     const pair_target* to) noexcept
 
 
 cdef struct AxisForwardCropsCall:
@@ -112,6 +129,7 @@ cdef struct AxisForwardCropsCall:
     int rows_at_once            # output rows that are written together
     ptrdiff_t out_row, chunk_step   # bytes of an output row, and from one channel's chunk to the next
     bint pixels_joined, rows_joined, stream     # of the output, in which a pixel can be of all channels
+    bint row_streamed, sparing, pixels_kept      # of bytes: see streams.h and pair_bytes.h
 
 
 cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
@@ -166,9 +184,10 @@ cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
         columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
 
 
-cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, ptrdiff_t size, pair_columns* columns) noexcept nogil:
+cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, ptrdiff_t size, pair_columns* columns,
+                     pair_reading* how) noexcept nogil:
     # Whether all columns of the RoI have at most two pixels, which are neighbours; what they take, then, from `size`
-    # bytes of a row.
+    # bytes of a row, and how.
     cdef Axis* x = call.x
     cdef View* view = &call.features
     cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
@@ -195,7 +214,7 @@ cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, ptrdiff_t size, pair
         columns.weight[0][q] = weight[0]
         if taps == 2:
             columns.weight[1][q] = weight[1]
-    pairs_settle(columns, view.dtype, size)
+    pairs_settle(how, columns, view.dtype, size, call.sparing)
     return True
 
 
@@ -239,15 +258,21 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef pair_columns pairs
     cdef pair_rows near
     cdef pair_target pair_to
+    cdef pair_reading reading
+    cdef row_streams streams
+    cdef const char* whose[2]
     cdef real* across
     cdef real down
-    cdef bint filled, reaches, paired, straight
+    cdef bint filled, reaches, paired, straight, streamed, kept
     cdef row_finish[PIXEL] finishing
     cdef const row_finish* finishes = finishing if call.finish.given else NULL
     cdef Pooled pooled = Pooled(features=view, out=&call.out, image=task.image, roi=call.order[k], channel=0,
                                 channels=call.together, finish=&call.finish)
     columns.groups = call.groups
-    columns.group = <crops_group*> scratch.spare
+    reading.near = <near_group*> scratch.spare
+    reading.kept.pixels[0] = <lanes*> scratch.bins
+    reading.kept.pixels[1] = reading.kept.pixels[0] + call.groups * 2 * call.together
+    columns.group = <crops_group*> (reading.near + call.groups)
     columns.index = <lane_int*> (columns.group + call.groups)
     columns.weight = <real*> (columns.index + call.room * LANES)
     columns.taps = <lane_int*> (columns.weight + call.room * LANES)
@@ -256,7 +281,6 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     pairs.weight[1] = pairs.weight[0] + call.groups * LANES
     pairs.offset = <int32_t*> (pairs.weight[1] + call.groups * LANES)
     pairs.taps = pairs.offset + call.groups * LANES
-    pairs.picked = <near_group*> (pairs.taps + call.groups * LANES)
     pairs.count, pairs.elements, pairs.channels = call.pw, call.pixel.elements, call.together
     pair_to.dtype, pair_to.joined, pair_to.reversed = call.out.dtype, call.joined, call.reversed
     pair_to.pixel, pair_to.finishes = &call.out_pixel, finishes
@@ -273,8 +297,10 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
             low = position if low < 0 else min(low, position)
             high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
             most = max(most, y.tap_count[k * call.ph + p])
-    paired = most <= 2 and find_pairs(call, k, count * view.size, &pairs)
+    paired = most <= 2 and find_pairs(call, k, count * view.size, &pairs, &reading)
     straight = paired and view.dtype == UINT8 and call.pixels_joined
+    streamed = straight and call.row_streamed
+    kept = call.pixels_kept and high - low + 1 < CROP_KEPT_SHARE * (end - begin)
     if not paired:
         lay_out(x, k, &columns)
     for part in range(view.channels // call.together):
@@ -291,6 +317,9 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                 scratch.row[j] = gathered
                 gathered += span * sizeof(real)
         fetched = -1 if view.pixels_joined or call.split else high
+        if streamed:
+            streams_start(&streams, scratch.chunk, 1 if call.joined else call.together, call.out_row, call.out.channel,
+                          call.pw)
         for p in range(begin, end):
             first = y.tap_start[k * call.ph + p]
             taps = y.tap_count[k * call.ph + p]
@@ -321,22 +350,27 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                 near.taps, near.span = taps if span else 0, count * view.size
                 for j in range(2):
                     near.row[j], near.weight[j], near.ahead[j] = scratch.tile, 0, ahead[j]
+                    whose[j] = scratch.tap[min(j, taps - 1)] if near.taps else scratch.tile
                     if near.taps:
-                        near.row[j] = readable_row(view, scratch.tap[min(j, taps - 1)], near.span, pairs.reach,
+                        near.row[j] = readable_row(view, whose[j], near.span, reading.reach,
                                                    scratch.tile + j * call.row_copy)
                     if j < near.taps:
                         near.weight[j] = (<const real*> y.tap_weight)[first + j]
                 pair_to.data, pair_to.step = to, call.chunk_step
+                pair_to.streams = &streams if streamed else NULL
                 if straight:
-                    pair_to.data = block_at(&call.out, call.order[k], channel) + p * call.out.row
-                    pair_to.step = call.out.channel
+                    to = block_at(&call.out, call.order[k], channel) + p * call.out.row
+                    pair_to.data = streams_place(&streams) if streamed else to
+                    pair_to.step = streams.step if streamed else call.out.channel
                 if call.reversed and not call.joined:
                     pair_to.data += (call.together - 1) * pair_to.step
                     pair_to.step = -pair_to.step
                 if view.dtype == UINT8:
-                    pairs_bytes(&near, &pairs, &pair_to)
+                    pairs_bytes(&near, whose if kept else NULL, &pairs, &reading, &pair_to)
                 else:
                     pairs_floats(&near, &pairs, lines, &pair_to)
+                if streamed:
+                    streams_take(&streams, to)
             elif call.joined:
                 crops_pixels(lines, call.line_step, &call.out_pixel, &columns, finishes, to, call.out.dtype)
             else:
@@ -347,6 +381,8 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                 for c in range(0 if straight else 1 if call.joined else call.together):
                     write_rows(call, block_at(&call.out, call.order[k], channel + c), p - held, p + 1,
                                scratch.chunk + c * call.chunk_step)
+                if streamed and (p == end - 1 or overflow_noted()):
+                    streams_end(&streams)
                 if overflow_noted():
                     pooled.channel = channel
                     settle_axes(y, x, k, &pooled, p - held, p + 1, 0, call.pw)
@@ -403,8 +439,8 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     cdef AxisForwardCropsCall call
     cdef View* view = &call.features
     cdef Work work = Work(team)
-    cdef int64_t k, bands
-    cdef size_t tile = 0, lines
+    cdef int64_t k, bands, result
+    cdef size_t tile = 0, lines, kept, chunk
     call.y = &table.y
     call.x = &table.x
     call.order = table.order
@@ -426,7 +462,7 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     lines = call.together * call.line_step
     if call.split:
         lines += max(view.columns * call.pixel.elements, (call.groups * LANES + 1) * PIXEL) + LANES + WINDOW
-        call.row_copy = max(2 * NEAR_PAIR, (view.columns * call.pixel.elements + PAIR_ELEMENTS) * view.size)
+        call.row_copy = max(4 * NEAR_VECTOR, (view.columns * call.pixel.elements + PAIR_ELEMENTS) * view.size)
         tile = 2 * call.row_copy if call.paired else 0
     elif not view.pixels_joined:
         tile = bytes_of(table.tallest, view.columns + WINDOW, sizeof(real))
@@ -440,15 +476,23 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
                                          CROP_CHUNK_BYTES // (call.pw * call.out.size * call.together + 1)))
     # behind the last row, room for what whole vectors have too much
     call.chunk_step = call.rows_at_once * call.out_row + PIXEL * LANES * call.out.size
-    call.stream = (call.rows_joined
-                   and call.out.images * call.out.channels * call.ph * call.pw * call.out.size >= STREAM_BYTES)
+    result = call.out.images * call.out.channels * call.ph * call.pw * call.out.size
+    call.stream = call.rows_joined and result >= STREAM_BYTES
+    call.row_streamed = (call.paired and call.rows_joined and result >= CROP_STREAM_BYTES and call.out.dtype == OWN
+                         and call.out_row >= LINE)
+    # to vectors of a result that are parts of two cache lines each, loads of what is kept wait for stores
+    call.sparing = call.row_streamed or call.out.dtype == UINT8
+    kept = call.groups * 2 * call.together * sizeof(lanes)
+    call.pixels_kept = call.paired and view.dtype == UINT8 and call.sparing and kept <= CROP_KEPT_BYTES
+    chunk = (1 if call.joined else call.together) * call.chunk_step
+    if call.row_streamed:
+        chunk = max(chunk, 2 * (1 if call.joined else call.together) * streams_step(call.out_row))
     # the table's work is that of the row pass: what the column pass takes joins it
     if (table.work + 2 * <double> table.rois * call.ph * call.pw) * view.channels < AXIS_FORWARD_CROPS_SERIAL_WORK:
         threads = 1
     bands = 1 if threads == 1 else (<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS
     list_bands(work, table, view.channels, bands)
-    work.provide(table, threads, tile, lines * sizeof(real), 0,
+    work.provide(table, threads, tile, lines * sizeof(real), 2 * kept if call.pixels_kept else 0,
                  call.groups * sizeof(crops_group) + (2 * call.room + 2 * call.groups) * sizeof(lanes)
-                 + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t)) + call.groups * sizeof(near_group),
-                 (1 if call.joined else call.together) * call.chunk_step)
+                 + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t)) + call.groups * sizeof(near_group), chunk)
     return work.do(axis_forward_crop, &call, sizeof(call), axis_forward_crops_open, NULL)

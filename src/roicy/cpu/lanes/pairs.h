@@ -1,15 +1,14 @@
 /* Columns of crops that take at most two pixels each, which are neighbours: one sample a pixel. Where the channels of
- * a pixel are neighbours, too, a column reads all of that at once, and nothing else is read of a row:
+ * a pixel are neighbours, too, a column reads all of that at once, and nothing else is read of a row. Of floats:
  *
- *     floats   two rows ── taps of p ──▶ both pixels [channel] ── taps of q ──▶ line [column][channel]
- *     bytes    two rows ──▶ both pixels of each column ── taps of p, taps of q, LANES columns at a time ──▶ [channel]
+ *     two rows ── taps of p ──▶ both pixels [channel] ── taps of q ──▶ line [column][channel]
  *
- * Sums are those of crops.h, multiply-add by multiply-add. */
+ * pair_bytes.h has those of bytes. Sums are those of crops.h, multiply-add by multiply-add. */
 #ifndef ROICY_PAIRS_H
 #define ROICY_PAIRS_H
 
 #include "crops.h"
-#include "near_bytes.h"
+#include "streams.h"
 #include "turned.h"
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
@@ -27,9 +26,6 @@ typedef struct {
     real *weight[2]; /* zero where there are fewer */
     ptrdiff_t count;
     int elements, channels; /* from one pixel to the next, and those in use */
-    near_group *picked;     /* of bytes: LANES columns each */
-    int picked_pairs;       /* of vectors that these need; 0: they are too far apart */
-    ptrdiff_t reach;        /* bytes of a row that may be read */
 } pair_columns;
 
 /* Some rows, two at most; those that are `ahead` are fetched meanwhile. */
@@ -41,13 +37,15 @@ typedef struct {
 } pair_rows;
 
 /* Where a row goes: `step` bytes from one channel's row to the next one's, or the channels of a pixel together, and
- * then backwards if they are `reversed`. For what becomes of the values, `finishes` of the channels or NULL. */
+ * then backwards if they are `reversed`. For what becomes of the values, `finishes` of the channels or NULL. The row
+ * before may be streamed meanwhile: `streams` or NULL. */
 typedef struct {
     char *data;
     ptrdiff_t step;
     int dtype, joined, reversed;
     const crops_pixel *pixel;
     const row_finish *finishes;
+    row_streams *streams;
 } pair_target;
 
 ROICY_INLINE void pairs_fetch(const pair_rows *rows) {
@@ -137,6 +135,16 @@ ROICY_INLINE char *pairs_put(lanes x[PIXEL], ptrdiff_t q, ptrdiff_t count, const
     for (int c = 0; c < (to->joined ? 1 : channels); c++)
         memcpy(target + c * to->step, whole + c * LANES * size, (size_t)((count - q) * pixel));
     return NULL;
+}
+
+/* Some of the row before is streamed, at column q. */
+ROICY_INLINE void pairs_stream(streams_part *part, const pair_target *to, ptrdiff_t q, const int channels) {
+    if (to->streams == NULL || q % (LANES * DEPTH))
+        return;
+    if (to->joined)
+        streams_some(part, 1);
+    else
+        streams_some(part, channels);
 }
 
 /* The target of a row as it is used for each of its columns, with the finishes in `own`. */
@@ -263,191 +271,10 @@ ROICY_NOINLINE void pairs_floats(const pair_rows *rows, const pair_columns *colu
                         to->data + i * (ptrdiff_t)element_size(to->dtype), to->dtype);
 }
 
-/* ---- bytes ---- */
-
-#if defined(ROICY_X86)
-/* The eight bytes at each of two offsets. */
-ROICY_INLINE __m128 two_eights(const char *source, const int32_t *offset) {
-    const __m128i first = _mm_loadl_epi64((const __m128i *)(source + offset[0]));
-    return _mm_loadh_pi(_mm_castsi128_ps(first), (const __m64 *)(source + offset[1]));
-}
-
-/* The eight bytes of LANES columns in two vectors of four: of every four columns, `even` has those of the first two. */
-ROICY_INLINE void join_eights(const __m128 even[LANES / 4], const __m128 odd[LANES / 4], lane_bits four[2]) {
-#if defined(__AVX512F__)
-    __m512 first = _mm512_castps128_ps512(even[0]), second = _mm512_castps128_ps512(odd[0]);
-    first = _mm512_insertf32x4(first, even[1], 1), second = _mm512_insertf32x4(second, odd[1], 1);
-    first = _mm512_insertf32x4(first, even[2], 2), second = _mm512_insertf32x4(second, odd[2], 2);
-    first = _mm512_insertf32x4(first, even[3], 3), second = _mm512_insertf32x4(second, odd[3], 3);
-    four[0] = (lane_bits)_mm512_shuffle_ps(first, second, 0x88);
-    four[1] = (lane_bits)_mm512_shuffle_ps(first, second, 0xdd);
-#elif defined(__AVX__)
-    const __m256 first = _mm256_insertf128_ps(_mm256_castps128_ps256(even[0]), even[1], 1);
-    const __m256 second = _mm256_insertf128_ps(_mm256_castps128_ps256(odd[0]), odd[1], 1);
-    four[0] = (lane_bits)_mm256_shuffle_ps(first, second, 0x88);
-    four[1] = (lane_bits)_mm256_shuffle_ps(first, second, 0xdd);
 #else
-    four[0] = (lane_bits)_mm_shuffle_ps(even[0], odd[0], 0x88);
-    four[1] = (lane_bits)_mm_shuffle_ps(even[0], odd[0], 0xdd);
-#endif
-}
-#endif
-
-/* The eight bytes at each of LANES offsets, in two vectors of four. */
-ROICY_INLINE void load_bytes(const char *source, const int32_t *offset, lane_bits four[2]) {
-#if defined(ROICY_X86)
-    __m128 even[LANES / 4], odd[LANES / 4];
-    for (int part = 0; part < LANES / 4; part++) {
-        even[part] = two_eights(source, offset + 4 * part);
-        odd[part] = two_eights(source, offset + 4 * part + 2);
-    }
-    join_eights(even, odd, four);
-#else
-    ROICY_EACH(l) {
-        uint32_t two[2];
-        memcpy(two, source + offset[l], sizeof two);
-        four[0][l] = two[0], four[1][l] = two[1];
-    }
-#endif
-}
-
-/* One of every four, as a number. */
-ROICY_INLINE lanes byte_of(const lane_bits four[2], int element) {
-    const lane_bits some = element < 4 ? four[0] : four[1];
-    const int at = element % 4;
-#if defined(__AVX2__)
-    const __m128i every = _mm_add_epi32(_mm_setr_epi32(-256, -252, -248, -244), _mm_set1_epi32(at));
-    if (at == 1 || at == 2) /* one instruction; another byte's index is negative, which makes it zero */
-#if defined(__AVX512BW__)
-        return (lanes)_mm512_cvtepi32_ps(_mm512_shuffle_epi8((__m512i)some, _mm512_broadcast_i32x4(every)));
-#else
-        return (lanes)_mm256_cvtepi32_ps(
-            _mm256_shuffle_epi8((__m256i)some, _mm256_broadcastsi128_si256(every)));
-#endif
-#endif
-    const lane_bits shifted = some >> at * 8;
-    return __builtin_convertvector((lane_ints)(at == 3 ? shifted : shifted & 255), lanes);
-}
-
-/* The sums of LANES columns: two pixels each of two rows. */
-ROICY_INLINE void pairs_sums(lane_bits four[2][2], real own, real other, lanes first, lanes second,
-                             const int channels, const int elements, lanes x[PIXEL]) {
-    for (int c = 0; c < channels; c++) {
-        lanes left = lanes_scale(own, byte_of(four[0], c));
-        lanes right = lanes_scale(own, byte_of(four[0], elements + c));
-        left = lanes_madd(other, byte_of(four[1], c), left);
-        right = lanes_madd(other, byte_of(four[1], elements + c), right);
-        x[c] = lanes_multiply_add(second, right, lanes_times(first, left));
-    }
-}
-
-ROICY_INLINE void pairs_bytes_as(const pair_rows *rows, const pair_columns *columns, const pair_target *to,
-                                 const int channels, const int elements, const int dtype) {
-    const int32_t *const offset = columns->offset;
-    const real *const left = columns->weight[0], *const right = columns->weight[1];
-    const ptrdiff_t count = columns->count;
-    const real own = rows->weight[0], other = rows->weight[1];
-    const char *const upper = rows->row[0], *const lower = rows->row[1];
-    row_finish finishes[PIXEL];
-    const pair_target target = pairs_target(to, channels, finishes);
-    char *at = to->data;
-    lanes x[PIXEL];
-    for (ptrdiff_t q = 0; q < count; q += LANES) {
-        lane_bits four[2][2];
-        const lanes first = lanes_load_own((const char *)(left + q));
-        const lanes second = lanes_load_own((const char *)(right + q));
-        load_bytes(upper, offset + q, four[0]);
-        load_bytes(lower, offset + q, four[1]);
-        pairs_sums(four, own, other, first, second, channels, elements, x);
-        at = pairs_put(x, q, count, &target, at, channels, dtype);
-    }
-}
-
-ROICY_INLINE void pairs_bytes_of(const pair_rows *rows, const pair_columns *columns, const pair_target *to,
-                                 const int channels, const int dtype) {
-    if (columns->elements == 3)
-        pairs_bytes_as(rows, columns, to, channels, 3, dtype);
-    else
-        pairs_bytes_as(rows, columns, to, channels, columns->elements, dtype);
-}
-
-#if defined(ROICY_NEAR)
-/* The same for columns that are near each other, of three channels of three elements. */
-ROICY_NEAR ROICY_INLINE void pairs_near_as(const pair_rows *rows, const pair_columns *columns,
-                                           const pair_target *to, const int pairs, const int dtype) {
-    const pair_columns of = *columns;
-    const real own = rows->weight[0], other = rows->weight[1];
-    const char *const upper = rows->row[0], *const lower = rows->row[1];
-    row_finish finishes[PIXEL];
-    const pair_target target = pairs_target(to, 3, finishes);
-    char *at = to->data;
-    lanes x[PIXEL];
-    for (ptrdiff_t q = 0; q < of.count; q += LANES) {
-        lane_bits four[2][2];
-        const lanes first = lanes_load_own((const char *)(of.weight[0] + q));
-        const lanes second = lanes_load_own((const char *)(of.weight[1] + q));
-        near_load(upper, of.picked + q / LANES, pairs, four[0]);
-        near_load(lower, of.picked + q / LANES, pairs, four[1]);
-        pairs_sums(four, own, other, first, second, 3, 3, x);
-        at = pairs_put(x, q, of.count, &target, at, 3, dtype);
-    }
-}
-
-#define ROICY_NEAR_AS(dtype)                                                                                 \
-    if (columns->picked_pairs == 1)                                                                          \
-        pairs_near_as(rows, columns, to, 1, dtype);                                                          \
-    else                                                                                                     \
-        pairs_near_as(rows, columns, to, 2, dtype);
-
-ROICY_NEAR ROICY_NOINLINE void pairs_near(const pair_rows *rows, const pair_columns *columns,
-                                          const pair_target *to) {
-    if (to->dtype == OWN) {
-        ROICY_NEAR_AS(OWN)
-    } else if (to->dtype == UINT8) {
-        ROICY_NEAR_AS(UINT8)
-    } else {
-        ROICY_NEAR_AS(to->dtype)
-    }
-}
-#else
-ROICY_INLINE void pairs_near(const pair_rows *rows, const pair_columns *columns, const pair_target *to) {
-    (void)rows, (void)columns, (void)to;
-}
-#endif
-
-/* Settles how the columns are read, of rows of `span` bytes that are used. */
-ROICY_NOINLINE void pairs_settle(pair_columns *columns, int dtype, ptrdiff_t span) {
-    columns->picked_pairs = 0;
-    columns->reach = span + PAIR_ELEMENTS * (ptrdiff_t)element_size(dtype);
-    if (dtype == UINT8 && columns->elements == 3 && columns->channels == 3)
-        columns->picked_pairs =
-            near_describe(columns->picked, columns->offset, columns->taps, columns->count, span);
-    if (columns->picked_pairs && columns->reach < columns->picked_pairs * NEAR_PAIR)
-        columns->reach = columns->picked_pairs * NEAR_PAIR;
-}
-
-/* One output row of bytes. */
-ROICY_NOINLINE void pairs_bytes(const pair_rows *rows, const pair_columns *columns, const pair_target *to) {
-    const int channels = columns->channels;
-    pairs_fetch(rows);
-    if (columns->picked_pairs) {
-        pairs_near(rows, columns, to);
-        return;
-    }
-    ROICY_PAIRS_AS(to, channels, pairs_bytes_of, rows, columns, to)
-}
-#else
-ROICY_INLINE void pairs_settle(pair_columns *columns, int dtype, ptrdiff_t span) {
-    (void)columns, (void)dtype, (void)span;
-}
-
 ROICY_INLINE void pairs_floats(const pair_rows *rows, const pair_columns *columns, real *line,
                                const pair_target *to) {
     (void)rows, (void)columns, (void)line, (void)to;
-}
-
-ROICY_INLINE void pairs_bytes(const pair_rows *rows, const pair_columns *columns, const pair_target *to) {
-    (void)rows, (void)columns, (void)to;
 }
 #endif
 

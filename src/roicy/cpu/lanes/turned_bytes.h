@@ -7,7 +7,7 @@
 #ifndef ROICY_TURNED_BYTES_H
 #define ROICY_TURNED_BYTES_H
 
-#include "pairs.h"
+#include "pair_bytes.h"
 #include "projected.h"
 
 /* How a row goes from samples to the output. */
