@@ -264,7 +264,7 @@ ROICY_NEAR ROICY_INLINE void keep_near_as(const char *row, const pair_columns *c
     else if ((window) == 2 * NEAR_VECTOR)                                                                    \
         function(__VA_ARGS__, 2 * NEAR_VECTOR);                                                              \
     else                                                                                                     \
-        function(__VA_ARGS__, 4 * NEAR_VECTOR);
+        function(__VA_ARGS__, 4 * NEAR_VECTOR)
 
 ROICY_NEAR ROICY_INLINE void pairs_near_of(const pair_rows *rows, const pair_columns *columns,
                                            const near_group *near, const pair_target *to, const int window) {
@@ -277,12 +277,14 @@ ROICY_NEAR ROICY_INLINE void pairs_near_of(const pair_rows *rows, const pair_col
 }
 
 ROICY_NEAR ROICY_NOINLINE void pairs_near(const pair_rows *rows, const pair_columns *columns,
-                                          const pair_reading *how, const pair_target *to){
-    ROICY_NEAR_AS(how -> window, pairs_near_of, rows, columns, how->near, to)}
+                                          const pair_reading *how, const pair_target *to) {
+    ROICY_NEAR_AS(how->window, pairs_near_of, rows, columns, how->near, to);
+}
 
-ROICY_NEAR ROICY_NOINLINE
-    void keep_near(const char *row, const pair_columns *columns, const pair_reading *how,
-                   lanes *kept){ROICY_NEAR_AS(how->window, keep_near_as, row, columns, how->near, kept)}
+ROICY_NEAR ROICY_NOINLINE void keep_near(const char *row, const pair_columns *columns,
+                                         const pair_reading *how, lanes *kept) {
+    ROICY_NEAR_AS(how->window, keep_near_as, row, columns, how->near, kept);
+}
 #else
 ROICY_INLINE void pairs_near(const pair_rows *rows, const pair_columns *columns, const pair_reading *how,
                              const pair_target *to) {
@@ -295,9 +297,9 @@ ROICY_INLINE void keep_near(const char *row, const pair_columns *columns, const 
 }
 #endif
 
-/* Settles how the columns are read, of rows of `span` bytes that are used; `one`: whether vectors one by one, too. */
-ROICY_NOINLINE
-    void pairs_settle(pair_reading *how, const pair_columns *columns, int dtype, ptrdiff_t span, int one) {
+/* How the columns are read is settled, of rows of `span` bytes that are used; `one`: whether vectors one by one, too. */
+ROICY_NOINLINE void pairs_settle(pair_reading *how, const pair_columns *columns, int dtype, ptrdiff_t span,
+                                 int one) {
     how->kept.row[0] = how->kept.row[1] = NULL;
     how->window = 0;
     if (dtype == UINT8 && columns->elements == 3 && columns->channels == 3)
