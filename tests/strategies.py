@@ -1,5 +1,6 @@
 """hypothesis strategies: feature maps in every shape, dtype and memory layout, and boxes of every kind."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -162,14 +163,21 @@ def interval_kinds(length, *, huge):
     return kinds
 
 
+@functools.cache
+def _edges(length, huge):
+    # made once: a strategy takes ten times as long to make as to draw from
+    kinds = interval_kinds(length, huge=huge)
+    return st.sampled_from(sorted(kinds)), kinds
+
+
 @st.composite
 def boxes(draw, count, height, width, dtype, *, spatial_scale=1.0, huge=()):
     """An array (count, 4) of boxes ``x1, y1, x2, y2`` that matter to a map of height x width pixels."""
     out = np.empty((count, 4), dtype)
     for k in range(count):
         for axis, length in enumerate((width, height)):
-            kinds = interval_kinds(length, huge=huge)
-            low, high = draw(kinds[draw(st.sampled_from(sorted(kinds)))])
+            names, kinds = _edges(length, tuple(huge or ()))
+            low, high = draw(kinds[draw(names)])
             limit = float(np.finfo(dtype).max)
             out[k, axis] = np.clip(low / spatial_scale, -limit, limit)
             out[k, axis + 2] = np.clip(high / spatial_scale, -limit, limit)

@@ -1,5 +1,7 @@
 """`roi_align_rotated`: the average of bilinear samples of boxes that are turned."""
 
+import functools
+
 import numpy as np
 import reference.rotated
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ DEGREES = st.one_of(
 )
 
 
+@functools.cache
 def middles(length):
     """Strategies for the middle of a box along an axis of `length` pixels."""
     return st.one_of(
@@ -33,6 +36,7 @@ def middles(length):
     )
 
 
+@functools.cache
 def sizes(length, *, huge):
     """Strategies for a side of a box in pixels, one for which a middle on the axis is drawn."""
     return st.one_of(
@@ -64,7 +68,7 @@ def rotated_problems(
     }
     dtype = draw(st.sampled_from(box_dtypes))
     boxes = np.empty((draw(st.integers(0, 5)), 5), dtype)
-    huge = [1e9, 1e30, -1e30] if options["sampling_ratio"] > 0 else []
+    huge = (1e9, 1e30, -1e30) if options["sampling_ratio"] > 0 else ()
     for box in boxes:
         for axis, length in enumerate((width, height)):
             box[axis] = draw(middles(length)) / options["spatial_scale"]
