@@ -5,6 +5,7 @@ draws a fifth. The default draws the same ones each time, so that a failure is a
 """
 
 import collections
+import gc
 import os
 import shutil
 import subprocess
@@ -65,6 +66,17 @@ def pytest_unconfigure(config):
     if SHARED in config.stash:
         shutil.rmtree(config.stash[SHARED])
         del os.environ[battery.SHARED]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect with no garbage collector, which finds nothing and would look at every test, then and later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -34,7 +34,6 @@ def waiting():
     yield find
     gc.set_debug(0)
     gc.garbage.clear()
-    gc.unfreeze()
     gc.enable()
 
 
