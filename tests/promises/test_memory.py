@@ -1,6 +1,10 @@
 """Memory: bounded by tables and outputs; and arrays of more elements than 32 bits can count."""
 
+import contextlib
+import ctypes
 import math
+import mmap
+import os
 import sys
 
 import numpy as np
@@ -12,6 +16,7 @@ from operators import of_all
 import roicy
 from roicy import cpu
 from roicy._types import Regions, Sampling
+from roicy.cpu.runtime import outputs
 from roicy.cpu.tables import grid
 
 PEAK = """
@@ -235,52 +240,106 @@ def test_more_features_than_int32_can_count(shape, available_memory):
     np.testing.assert_allclose(grad[:, -4:], expected[:, 1:], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
+@contextlib.contextmanager
+def folded(shape, dtype, rows, last):
+    """An array of many rows in little memory: so many `rows` at a time lie on the first ones, but the last.
+
+    Gigabytes that are touched for the first time take seconds each.
+    """
+    dtype, map_shared, map_fixed = np.dtype(dtype), mmap.MAP_SHARED, 0x10
+    whole, own, folds = math.prod(shape), last * math.prod(shape[1:]), (shape[0] - last) // rows
+    whole, own, fold = (count * dtype.itemsize for count in (whole, own, rows * math.prod(shape[1:])))
+    assert whole == folds * fold + own
+    assert fold % mmap.PAGESIZE == 0
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    file = os.memfd_create("folded")
+    try:
+        os.ftruncate(file, fold + own)
+        start = libc.mmap(None, whole, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        places = [(k * fold, fold, 0) for k in range(folds)]
+        for place, size, offset in [*places, (folds * fold, own, fold)]:
+            found = libc.mmap(start + place, size, protection, map_shared | map_fixed, file, offset)
+            assert found == start + place
+        yield np.frombuffer((ctypes.c_char * whole).from_address(start), dtype).reshape(shape)
+        libc.munmap(start, whole)
+    finally:
+        os.close(file)
+
+
+by_folds = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="maps memory as Linux does")
+
+
+@by_folds
 @pytest.mark.parametrize("layout, dtype", [("NCHW", "float16"), ("NHWC", "float32")])
-def test_more_results_than_int32_can_count(layout, dtype, available_memory):
-    """Many boxes with many channels; large crops, of which there need be fewer."""
-    count, c, bins = 1930, 1024, 33
-    need_memory(available_memory, count * c * bins * bins * np.dtype(dtype).itemsize)
+def test_more_results_than_int32_can_count(layout, dtype):
+    """Many boxes with many channels; large crops, of which there need be fewer.
+
+    The boxes are the same but the last, and those in the same memory, too; all behind 2**31 have their own.
+    """
+    count, c, bins, last = 1930, 1024, 33, 8
     features = np.random.default_rng(0).random((1, c, bins + 1, bins + 1)).astype(dtype)
     rois = np.repeat(np.array([[0, 0, 0, bins, bins]], np.float32), count, axis=0)
     rois[-1] = [0, 1, 0, bins + 1, bins]
+    shape = (count, c, bins, bins)
     if layout == "NHWC":
-        features = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
-    out = roicy.roi_align(features, rois, bins, sampling_ratio=1, layout=layout)
-    assert out.size > 2**31
+        features, shape = np.ascontiguousarray(features.transpose(0, 2, 3, 1)), (count, bins, bins, c)
     # Samples at pixel centers: the results are crops of the map.
     window = (0, slice(None), slice(0, bins)) if layout == "NCHW" else (0, slice(0, bins))
-    assert_same_bits(out[-1], features[(*window, slice(1, bins + 1))])
-    for k in (0, count // 2, -2):
-        assert_same_bits(out[k], features[(*window, slice(0, bins))])
+    expected = features[(*window, slice(0, bins))]
+    with folded(shape, dtype, 2, last) as out:
+        assert out.size > 2**31 > out[:-last].size
+        roicy.roi_align(features, rois, bins, sampling_ratio=1, layout=layout, out=out)
+        assert_same_bits(out[-1], features[(*window, slice(1, bins + 1))])
+        for k in (0, count // 2, *range(count - last, count - 1)):
+            assert_same_bits(out[k], expected)
 
 
-@pytest.mark.slow
-def test_one_plane_of_results_larger_than_int32(available_memory):
+@by_folds
+def test_one_plane_of_results_larger_than_int32():
     """A single box with more bins than int32 can count."""
-    size = 46400
-    need_memory(available_memory, size * size * 2)
+    size, last = 46400, 128
     y, x = np.mgrid[:3, :4].astype(np.float16)
     features = (x + 4 * y)[None, None]
-    out = roicy.roi_align(features, np.array([[0, 0.5, 0.5, 3.5, 2.5]]), size, sampling_ratio=1)
-    assert out.size > 2**31
-    # From pixel center to pixel center: along x the result rises from 0 to 3, along y from 0 to 8.
-    some = np.array([0, 1, 12345, size // 2, size - 2, size - 1])
-    expected = 3 * (some + 0.5) / size + 8 * ((some + 0.5) / size)[:, None]
-    np.testing.assert_allclose(out[0, 0][np.ix_(some, some)].astype(float), expected, rtol=1e-3, atol=1e-4)
+    with folded((size, size), "float16", 32, last) as plane:
+        assert plane.size > 2**31 > plane[:-last].size
+        box = np.array([[0, 0.5, 0.5, 3.5, 2.5]])
+        roicy.roi_align(features, box, size, sampling_ratio=1, out=plane[None, None])
+        # From pixel center to pixel center: along x the result rises from 0 to 3, along y from 0 to 8.
+        columns, rows = np.array([0, 1, 12345, size // 2, size - 2, size - 1]), np.arange(size - last, size)
+        expected = 3 * (columns + 0.5) / size + 8 * ((rows + 0.5) / size)[:, None]
+        found = plane[np.ix_(rows, columns)].astype(float)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_a_gradient_with_more_elements_than_int32_can_count(available_memory):
-    shape = (1, 3, 27000, 27000)
-    need_memory(available_memory, 2 * math.prod(shape))
-    rois = np.array([[0, 26990, 26985, 27000, 27000], [0, 0, 0, 10, 15]], np.float64)
+@by_folds
+def test_a_gradient_with_more_elements_than_int32_can_count():
+    shape, last = (1, 3, 27000, 27000), 1640
+    top = shape[2] - last
+    rois = np.array([[0, 26990, 26985, 27000, 27000], [0, 0, top, 10, top + 15]], np.float64)
     grad_output = np.random.default_rng(0).random((2, 3, 5, 5)).astype(np.float16)
-    grad = roicy.roi_align_backward(grad_output, rois, shape, sampling_ratio=3)
-    assert grad.size > 2**31
-    small = roicy.roi_align_backward(
-        grad_output, rois - [0, 26980, 26980, 26980, 26980], (1, 3, 20, 20), sampling_ratio=3
-    )
-    assert_same_bits(np.ascontiguousarray(grad[:, :, 26980:, 26980:]), small)
-    assert grad[:, :, :16, :16].any()
-    assert not grad[:, :, 16:26980].any()
+    with folded((math.prod(shape[:3]), shape[3]), "float16", 256, last) as rows:
+        assert rows.size > 2**31 > rows[:-last].size
+        roicy.roi_align_backward(grad_output, rois, shape, sampling_ratio=3, out=rows.reshape(shape))
+        found = rows[-last:].copy()  # of the last channel
+    for k, y, x, own in [(0, 26980, 26980, np.s_[-20:, -20:]), (1, top, 0, np.s_[:20, :20])]:
+        near = rois[k : k + 1] - [0, x, y, x, y]
+        small = roicy.roi_align_backward(grad_output[k : k + 1], near, (1, 3, 20, 20), sampling_ratio=3)
+        assert_same_bits(found[own].copy(), small[0, 2].copy())
+        assert found[own].any()
+        found[own] = 0
+    assert not found.any()
+
+
+@pytest.mark.parametrize("blank", [False, True])
+def test_new_results_with_more_elements_than_int32_can_count(blank, available_memory):
+    """All of it is there; what nobody touches takes no memory."""
+    size = 46400
+    need_memory(available_memory, 2 * size * size)
+    out = outputs.new_array((1, 1, size, size), np.dtype("float16"), blank)
+    assert out.nbytes == 2 * size * size > 2**32
+    out[0, 0, :: size - 1, :: size - 1] = 1
+    assert (out[0, 0, :: size - 1, :: size - 1] == 1).all()
