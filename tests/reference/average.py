@@ -110,39 +110,54 @@ def box_axes(box, map_size, output_size, **options):
     )
 
 
+def stacked(bins, *axes):
+    """All samples of each bin at once, as arrays along an axis of (y, x, channels), or None."""
+    return [
+        Sample(*(np.array(field)[axes] for field in zip(*found, strict=True))) if found else None
+        for found in bins
+    ]
+
+
+def grids(ys, xs):
+    """The bins that have samples: p, q, and all samples along y and along x."""
+    down, across = stacked(ys.bins, ..., None, None), stacked(xs.bins, ..., None)
+    for p, y in enumerate(down):
+        for q, x in enumerate(across):
+            if y and x:
+                yield p, q, y, x
+
+
+def pixels(image, rows, columns):
+    """Pixels of an (H, W, C) image where rows and columns cross: (rows, columns, C)."""
+    return image[rows[..., 0], columns[..., 0]]
+
+
 def bilinear(image, y, x):
-    """Value of an (H, W, C) image at a sample: a vector of C numbers."""
-    top = (1 - x.fraction) * image[y.lower, x.lower] + x.fraction * image[y.lower, x.upper]
-    bottom = (1 - x.fraction) * image[y.upper, x.lower] + x.fraction * image[y.upper, x.upper]
+    """Values of an (H, W, C) image at samples: (samples along y, samples along x, C)."""
+    top = (1 - x.fraction) * pixels(image, y.lower, x.lower) + x.fraction * pixels(image, y.lower, x.upper)
+    bottom = (1 - x.fraction) * pixels(image, y.upper, x.lower) + x.fraction * pixels(image, y.upper, x.upper)
     return (1 - y.fraction) * top + y.fraction * bottom
 
 
 def slope_y(image, y, x):
-    """d value / d y of an (H, W, C) image at a sample."""
-    if not y.sloped:
-        return np.zeros(image.shape[2])
-    left = image[y.upper, x.lower] - image[y.lower, x.lower]
-    right = image[y.upper, x.upper] - image[y.lower, x.upper]
-    return (1 - x.fraction) * left + x.fraction * right
+    """d value / d y of an (H, W, C) image at samples."""
+    left = pixels(image, y.upper, x.lower) - pixels(image, y.lower, x.lower)
+    right = pixels(image, y.upper, x.upper) - pixels(image, y.lower, x.upper)
+    return np.where(y.sloped, (1 - x.fraction) * left + x.fraction * right, 0)
 
 
 def slope_x(image, y, x):
-    """d value / d x of an (H, W, C) image at a sample."""
-    if not x.sloped:
-        return np.zeros(image.shape[2])
-    top = image[y.lower, x.upper] - image[y.lower, x.lower]
-    bottom = image[y.upper, x.upper] - image[y.upper, x.lower]
-    return (1 - y.fraction) * top + y.fraction * bottom
+    """d value / d x of an (H, W, C) image at samples."""
+    top = pixels(image, y.lower, x.upper) - pixels(image, y.lower, x.lower)
+    bottom = pixels(image, y.upper, x.upper) - pixels(image, y.upper, x.lower)
+    return np.where(x.sloped, (1 - y.fraction) * top + y.fraction * bottom, 0)
 
 
 def average(image, ys, xs):
     """Mean over the samples of each bin; samples that miss the map count as zeros. Shape (C, PH, PW)."""
     out = np.zeros((image.shape[2], len(ys.bins), len(xs.bins)), SUM)
-    for p, bin_y in enumerate(ys.bins):
-        for q, bin_x in enumerate(xs.bins):
-            for y in bin_y:
-                for x in bin_x:
-                    out[:, p, q] += bilinear(image, y, x)
+    for p, q, y, x in grids(ys, xs):
+        out[:, p, q] += bilinear(image, y, x).sum(axis=(0, 1), dtype=SUM)
     return (out / max(ys.count * xs.count, 1)).astype(np.float64)
 
 
@@ -162,14 +177,12 @@ def spread(grad_image, grad_bins, ys, xs):
 def box_gradient(image, grad_bins, ys, xs):
     """d sum(average * grad_bins) / d (x1, y1, x2, y2) with the number of samples held constant."""
     grad = np.zeros(4, SUM)
-    for p, bin_y in enumerate(ys.bins):
-        for q, bin_x in enumerate(xs.bins):
-            share = grad_bins[:, p, q] / max(ys.count * xs.count, 1)
-            for y in bin_y:
-                for x in bin_x:
-                    along_y = share @ slope_y(image, y, x)
-                    along_x = share @ slope_x(image, y, x)
-                    grad += [along_x * x.by_low, along_y * y.by_low, along_x * x.by_high, along_y * y.by_high]
+    for p, q, y, x in grids(ys, xs):
+        share = grad_bins[:, p, q] / max(ys.count * xs.count, 1)
+        along_y, along_x = (slope(image, y, x) @ share for slope in (slope_y, slope_x))
+        low_x, low_y, high_x, high_y = x.by_low[:, 0], y.by_low[:, 0], x.by_high[:, 0], y.by_high[:, 0]
+        moves = [along_x * low_x, along_y * low_y, along_x * high_x, along_y * high_y]
+        grad += [move.sum(dtype=SUM) for move in moves]
     return grad.astype(np.float64)
 
 
