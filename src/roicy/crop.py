@@ -45,7 +45,7 @@ def crop_and_resize(
     out_layout: Layout | None = None,
     dtype: Any = None,
     invalid: Invalid = "raise",
-    window: Window | None = None,
+    window: Window | Sequence[Window | None] | None = None,
     out: AnyArray | None = None,
 ) -> Array:
     """Cut boxes out of images, resize them to one size, and make of them what the next model takes.
@@ -109,11 +109,11 @@ def crop_and_resize(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the crop is NaN, in integers 0.
-    window : tuple of 4 ints, optional
+    window : tuple of 4 ints, or list of them or None, optional
         ``(y, x, height, width)``: `images` are an array of parts of images of ``height x width`` pixels, and
         ``y`` and ``x`` are their first row and column there. Boxes lie on the whole images, and the result is
         that of whole images, bit for bit. A box that reads pixels beyond the part is an error; `rois_window`
-        finds what boxes read.
+        finds what boxes read. Of a list of images, a list with a window, or None, for each.
     out : ndarray, optional
         Where to write the result: of its exact shape and dtype, writeable, without overlap with itself or
         with an input; strided in any way. A call that fails leaves it as it was, unless a signal has
@@ -205,7 +205,7 @@ def crop_and_resize_backward(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
-    window: Window | None = None,
+    window: Window | Sequence[Window | None] | None = None,
     out: AnyArray | None = None,
 ) -> Array: ...
 
@@ -226,7 +226,7 @@ def crop_and_resize_backward(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
-    window: Window | None = None,
+    window: Window | Sequence[Window | None] | None = None,
     out: Sequence[AnyArray] | None = None,
 ) -> list[Array]: ...
 
@@ -246,7 +246,7 @@ def crop_and_resize_backward(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
-    window: Window | None = None,
+    window: Window | Sequence[Window | None] | None = None,
     out: AnyArray | Sequence[AnyArray] | None = None,
 ) -> Array | list[Array]:
     """Gradient of `crop_and_resize` with respect to the images.
@@ -274,7 +274,7 @@ def crop_and_resize_backward(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": such a row adds nothing.
-    window : tuple of 4 ints, optional
+    window : tuple of 4 ints, or list of them or None, optional
         As in `crop_and_resize`.
     out : ndarray, or list of ndarray, optional
         Where to write the result; overwritten, not added to. A call that fails leaves it as it was.
@@ -338,7 +338,7 @@ def crop_and_resize_backward_boxes(
     layout: Layout = "NHWC",
     out_layout: Layout | None = None,
     invalid: Invalid = "raise",
-    window: Window | None = None,
+    window: Window | Sequence[Window | None] | None = None,
     out: AnyArray | None = None,
 ) -> Array | list[Array]:
     """Gradient of `crop_and_resize` with respect to the boxes.
@@ -366,7 +366,7 @@ def crop_and_resize_backward_boxes(
     invalid : {"raise", "nan"}, optional
         What to do about rows whose batch index lies outside 0 ... N - 1 or that hold a NaN or an infinity.
         "raise": ValueError that names the first such row. "nan": the gradient of such a row is 0.
-    window : tuple of 4 ints, optional
+    window : tuple of 4 ints, or list of them or None, optional
         As in `crop_and_resize`.
     out : ndarray, optional
         Where to write the result. Not where `boxes` is a sequence of arrays.
@@ -433,7 +433,7 @@ def crop_and_resize_plan(
     out_layout: Layout | None = None,
     dtype: Any = None,
     invalid: Invalid = "raise",
-    window: Window | None = None,
+    window: Window | Sequence[Window | None] | None = None,
 ) -> CropPlan[Any]:
     """Prepare `crop_and_resize` for several images of one shape, with the same boxes.
 

@@ -47,7 +47,17 @@ class GivenCrops(NamedTuple):
     layout: Layout
     invalid: Invalid
     options: Sequence[Any]
-    window: Window | None = None
+    window: Window | Sequence[Window | None] | None = None
+
+
+class _ImagePlan(Plan[Array]):
+    """The boxes on one image of a list, as a plan."""
+
+    __slots__ = ()
+
+    @property
+    def _window_name(self) -> str:  # type: ignore[override]
+        return f"window[{self._regions.level}]"
 
 
 class CropPlan(Generic[Array]):
@@ -68,8 +78,7 @@ class CropPlan(Generic[Array]):
     ) -> None:
         # arrays, layout, shapes and output_size come settled, the rest as the caller gave it
         boxes, batch_indices, layout, invalid, options, window = given
-        if window is not None and images.listed:
-            raise ValueError("window must be None for a list of images, each of which is whole")
+        windows = _windows(window, images, layout)
         self._kernels = kernels
         lent = lent and not images.listed
         self._rois = settle.rois(
@@ -86,18 +95,19 @@ class CropPlan(Generic[Array]):
         if images.listed:
             shared, levels = _shared_out(self._rois, images.total, kernels.xp)
             invalid = "nan"  # invalid rows are looked for in all of them
+        made: type[Plan[Any]] = _ImagePlan if images.listed else Plan
         self._plans = tuple(
-            Plan(
+            made(
                 kind,
                 kernels,
-                Given(shared, None, layout, invalid, window),
+                Given(shared, None, layout, invalid, own),
                 shape,
                 output_size,
                 options,
                 (levels, number),
                 lent=True,
             )
-            for number, shape in enumerate(images.shapes)
+            for number, (shape, own) in enumerate(zip(images.shapes, windows, strict=True))
         )
         rows, columns = output_size
         k = len(self._rois.boxes)
@@ -200,7 +210,7 @@ class CropPlan(Generic[Array]):
 
     def __repr__(self) -> str:
         named_options = zip(self._kind.options, self._plans[0]._options, strict=False)
-        window = self._plans[0]._regions.window
+        window = self._window()
         options = "".join(f"{name}={value!r}, " for name, value in named_options)
         return (
             f"{type(self).__name__}({self._kind.operator}, {len(self._rois.boxes)} boxes, "
@@ -218,7 +228,7 @@ class CropPlan(Generic[Array]):
             self._layout,
             self._invalid,
             self._plans[0]._options,
-            self._plans[0]._regions.window,
+            self._window(),
         )
         finishing = {
             "fill": finish.fill,
@@ -358,6 +368,11 @@ class CropPlan(Generic[Array]):
             self._look_at(tables)
         return tables
 
+    def _window(self) -> Any:
+        # as a caller gives it
+        windows = [plan._regions.window for plan in self._plans]
+        return (windows if any(windows) else None) if self._images.listed else windows[0]
+
     def _everything(self) -> Regions:
         rois, sizes = self._rois, [plan._regions.map_size for plan in self._plans]
         h, w = map(max, zip(*sizes, strict=True))
@@ -384,6 +399,26 @@ class CropPlan(Generic[Array]):
         self._look_at([plan._tables.get(("float32", "forward")) for plan in self._plans])
         self._checked = True
         self._rois.given = ()
+
+
+def _windows(window: Any, images: Images, layout: Layout) -> Sequence[Any]:
+    # that of each array of images
+    if not images.listed:
+        return (window,)
+    if window is None:
+        return (None,) * images.total
+    if not isinstance(window, (list, tuple)):
+        raise TypeError(
+            f"window must be a list of windows, one for each image of a list, got {type(window).__name__}"
+        )
+    if len(window) != images.total:
+        raise ValueError(
+            f"window must have {images.total} items for a list of so many images, got {len(window)}"
+        )
+    return [
+        settle.window(own, shape, layout, f"window[{number}]")
+        for number, (own, shape) in enumerate(zip(window, images.shapes, strict=True))
+    ]
 
 
 def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, Ndarray]:

@@ -249,10 +249,48 @@ def test_maps_that_no_memory_holds(operator, side, channels):
     assert_same_bits(found, expected)
 
 
-def test_a_window_is_of_arrays():
+def test_images_of_a_list_have_windows_of_their_own():
+    rng = np.random.default_rng(8)
+    image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    boxes = np.array([[1.25, 2, 9, 12], [30, 20.5, 44, 37], [50, 1, 70, 12], [2, 3, 12, 9]], np.float32)
+    read = roicy.rois_windows(boxes, (1, *image.shape), 5, operator="crop_and_resize", layout="NHWC").tolist()
+    arrays = [image[top:bottom, left:right].copy() for top, left, bottom, right in read[:3]]
+    arrays.append(image)
+    windows = [(top, left, 40, 60) for top, left, _, _ in read[:3]] + [None]
+    options = {"batch_indices": np.arange(4), "window": windows}
+    expected = roicy.crop_and_resize(image, boxes, 5)
+    assert_same_bits(roicy.crop_and_resize(arrays, boxes, 5, **options), expected)
+    shapes = [array.shape for array in arrays]
+    plan = roicy.crop_and_resize_plan(boxes, shapes, 5, **options)
+    assert_same_bits(pickle.loads(pickle.dumps(plan))(arrays), expected)
+    assert f"window={windows}" in repr(plan)
+    grad = rng.random((4, 5, 5, 3), np.float32)
+    assert_same_bits(
+        roicy.crop_and_resize_backward_boxes(grad, arrays, boxes, **options),
+        roicy.crop_and_resize_backward_boxes(grad, image, boxes),
+    )
+    for number, found in enumerate(roicy.crop_and_resize_backward(grad, boxes, shapes, **options)):
+        window = windows[number] or (0, 0)
+        (y, x), (rows, columns, _) = window[:2], shapes[number]
+        alone = slice(number, number + 1)
+        of_whole = roicy.crop_and_resize_backward(grad[alone], boxes[alone], image.shape)
+        assert_same_bits(found, of_whole[y : y + rows, x : x + columns])
+
+
+@pytest.mark.parametrize(
+    ("window", "error", "words"),
+    [
+        ((0, 0, 4, 4), ValueError, "window must have 1 items for a list of so many images, got 4"),
+        (5, TypeError, "window must be a list of windows, one for each image of a list, got int"),
+        ([5], TypeError, r"window\[0\] must be a tuple of 4 ints"),
+        ([(1, 0, 4, 4)], ValueError, r"window\[0\] must lie on the map"),
+        ([(2, 0, 9, 9)], ValueError, r"window\[0\] must hold all that boxes read: boxes row 0"),
+    ],
+)
+def test_what_windows_of_a_list_may_be(window, error, words):
     image = np.zeros((4, 4, 1), np.float32)
-    with pytest.raises(ValueError, match=r"^window must be None for a list of images"):
-        roicy.crop_and_resize([image], [np.zeros((0, 4), np.float32)], 2, window=(0, 0, 4, 4))
+    with pytest.raises(error, match=words):
+        roicy.crop_and_resize([image], np.array([[0, 0, 0, 4, 4]], np.float32), 2, window=window)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from roicy._types import DType
 from roicy.dask import _graph as graph
 from roicy.dask import _lazy, _maps, _tasks, _tiles
 from roicy.dask._boxes import Groups, Known
+from roicy.dask._cuts import Cuts
 from roicy.dask._given import Given
 from roicy.dask._graph import List, Task, TaskRef
 from roicy.dask._parts import Parts
@@ -111,6 +112,7 @@ def _computed(
     lengths = tuple(groups.lengths.tolist())
     own = boxes.of_groups(groups, maps.chunks[axes.n])
     tasks: dict[Any, Any] = {}
+    cuts = Cuts(f"cut-{name}", (axes.h, axes.w))
     others = (0,) * (len(first.row))
     for g, (chunk, some) in enumerate(zip(groups.chunks.tolist(), own, strict=True)):
         for c in range(len(maps.chunks[axes.c])):
@@ -119,11 +121,10 @@ def _computed(
             if parts is None:
                 tasks[key] = Task(key, _tasks.run, call, some, *blocks)
             else:
-                tiles = given.tiles(maps, chunk, c, parts[g], (f"cut-{name}", g, c))
-                tasks |= {key: task for key, task in tiles.items() if task is not None}
-                refs = List(*map(TaskRef, tiles))
-                tiled = given.tiled(maps, parts[g])
+                tiles, places = given.tiles(maps, chunk, c, parts[g], cuts)
+                refs, tiled = List(*map(TaskRef, tiles)), given.tiled(maps, parts[g], places)
                 tasks[key] = Task(key, _tasks.run_on_tiles, call, some, tiled, refs, *blocks[1:])
+    tasks |= cuts.tasks()
     layer = graph.layer(name, tasks, list(arrays.values()))
     made = []
     for result, along in results:

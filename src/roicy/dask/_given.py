@@ -17,7 +17,8 @@ from roicy import _doubts
 from roicy._types import Ndarray
 from roicy.dask import _maps, _tasks
 from roicy.dask._boxes import Groups, Known
-from roicy.dask._graph import Chunks, Task, TaskRef
+from roicy.dask._cuts import Cuts
+from roicy.dask._graph import Chunks, TaskRef
 from roicy.dask._maps import Axes
 from roicy.dask._parts import Parts
 from roicy.dask._records import Operator
@@ -141,28 +142,30 @@ class Given:
             found.append(TaskRef((array.name, *block)))
         return found
 
-    def tiled(self, maps: Array, parts: Parts) -> _tasks.Tiled:
-        """Return how a group of boxes reads a map in tiles."""
+    def tiled(self, maps: Array, parts: Parts, places: list[int | None]) -> _tasks.Tiled:
+        """Return how a group of boxes reads a map in tiles, and where in what it is given these are."""
         h, w = self.axes.h, self.axes.w
         size = maps.shape[h], maps.shape[w]
         made_of = parts.corners, parts.windows, parts.pieces, parts.ends
-        return _tasks.Tiled(self.operator.maps, maps.dtype, (h, w), size, *made_of)
+        return _tasks.Tiled(self.operator.maps, maps.dtype, (h, w), size, places, *made_of)
 
-    def tiles(self, maps: Array, chunk: int, c: int, parts: Parts, key: Any) -> dict[Any, Any]:
+    def tiles(
+        self, maps: Array, chunk: int, c: int, parts: Parts, cuts: Cuts
+    ) -> tuple[list[Any], list[int | None]]:
         """Return what a group of boxes is given of the tiles of a chunk of images and of channels.
 
-        These are the keys of tiles, or of tasks named by a `key`, and these tasks.
+        These are the keys of tiles, or of tasks that keep what groups read of one, and at which place of such
+        a task's result this group's is.
         """
-        axes = self.axes
-        found: dict[Any, Any] = {}
+        keys: list[Any] = []
+        places: list[int | None] = []
         for number, (row, column) in enumerate(parts.tiles):
-            tile = (maps.name, *axes.ordered(chunk, c, row, column))
-            if parts.cuts is None:
-                found[tile] = None
-            else:
-                own = (*key, number)
-                found[own] = Task(own, _tasks.cuts, TaskRef(tile), (axes.h, axes.w), parts.cuts[number])
-        return found
+            key, place = (maps.name, *self.axes.ordered(chunk, c, row, column)), None
+            if parts.cuts is not None:
+                key, place = cuts.ask(key, parts.cuts[number])
+            keys.append(key)
+            places.append(place)
+        return keys, places
 
     def token(
         self, boxes: Known, arrays: Mapping[str, Array], groups: Groups, chunks: Chunks | None = None

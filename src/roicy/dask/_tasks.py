@@ -6,15 +6,17 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise, repeat
+from itertools import islice, pairwise, repeat
 from typing import Any, NamedTuple
 
 import dask.system
+import numpy as np
 
 import roicy
 from roicy import _doubts
 from roicy._arguments import library_of
 from roicy._types import DType, Ndarray, NumPyArray
+from roicy.cpu.runtime.rectangles import copy_rectangles
 
 
 class Call(NamedTuple):
@@ -87,6 +89,8 @@ class Tiled(NamedTuple):
         Those of rows and columns.
     size : (int, int)
         Rows and columns of the map.
+    places : list of int or None
+        Of each tile, of which several groups have pieces, whose are the group's; None: it is given whole.
     corners : array, (M, 2), int64
         The first row and column of each piece of the map that is given.
     windows : array, (P, 4), int64
@@ -101,6 +105,7 @@ class Tiled(NamedTuple):
     dtype: DType
     axes: tuple[int, int]
     size: tuple[int, int]
+    places: Sequence[int | None]
     corners: NumPyArray
     windows: NumPyArray
     pieces: Sequence[NumPyArray]
@@ -111,7 +116,11 @@ def run_on_tiles(
     call: Call, own: Mapping[str, Any], tiled: Tiled, tiles: Sequence[Any], *others: Ndarray
 ) -> Any:
     """Call the function on each part of a map, with its boxes and their rows of the other arrays."""
-    given = [piece for some in tiles for piece in (some if isinstance(some, list) else [some])]
+    given = [
+        piece
+        for tile, place in zip(tiles, tiled.places, strict=True)
+        for piece in ([tile] if place is None else tile[place])
+    ]
     _check_dtypes(call.names[1:], call.dtypes[1:], others)
     _check_dtypes(repeat(tiled.name), repeat(tiled.dtype), given)
 
@@ -119,12 +128,14 @@ def run_on_tiles(
         some = {name: value if value is None else value[rows] for name, value in own.items()}
         y, x, _, _ = tiled.windows[number].tolist()
         some["window"] = y, x, *tiled.size
-        return _result(call, {**some, **more}, part(tiled, number, given), *(other[rows] for other in others))
+        return _result(call, {**some, **more}, read[number], *(other[rows] for other in others))
 
-    ends = tiled.ends.tolist()
+    ends, read = tiled.ends.tolist(), parts(tiled, given)
     with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
         if len(ends) == 1:
             return of(0, slice(None))
+        if call.function == "crop_and_resize" and len(read[0]) == 1:
+            return _crops(call, own, tiled, read)
         nothing = of(0, slice(0))
         several = isinstance(nothing, tuple)
         found = [
@@ -137,30 +148,80 @@ def run_on_tiles(
     return tuple(found) if several else found[0]
 
 
-def part(tiled: Tiled, number: int, given: Sequence[Ndarray]) -> Ndarray:
-    """Return a part of a map: of the piece that holds it, or put together; what is in none nobody reads."""
-    top, left, bottom, right = tiled.windows[number].tolist()
-    pieces = tiled.pieces[number].tolist()
-    axes, first = tiled.axes, given[pieces[0] if pieces else 0]
-    if len(pieces) == 1:
-        y, x = tiled.corners[pieces[0]].tolist()
-        return first[_rectangle(axes, (top - y, bottom - y), (left - x, right - x))]
-    shape = list(first.shape)
-    shape[axes[0]], shape[axes[1]] = bottom - top, right - left
-    found = library_of(first).zeros(tuple(shape), first.dtype)
-    for piece in pieces:
-        array, (y, x) = given[piece], tiled.corners[piece].tolist()
-        height, width = (array.shape[axis] for axis in axes)
-        rows, columns = (max(top, y), min(bottom, y + height)), (max(left, x), min(right, x + width))
-        if rows[0] < rows[1] and columns[0] < columns[1]:
-            there = _rectangle(axes, _less(rows, top), _less(columns, left))
-            found[there] = array[_rectangle(axes, _less(rows, y), _less(columns, x))]
+def _crops(call: Call, own: Mapping[str, Any], tiled: Tiled, read: Sequence[Ndarray]) -> Ndarray:
+    # parts of one image as a list: other threads read while a call works, and wait for Python between calls
+    boxes, images = own["boxes"], own["batch_indices"]
+    numbers = np.repeat(np.arange(len(read)), np.diff(tiled.ends, prepend=0))
+    numbers[(boxes[:, 0] if images is None else images) < 0] = -1
+    windows = [(y, x, *tiled.size) for y, x, _, _ in tiled.windows.tolist()]
+    xp = library_of(read[0])
+    given: dict[str, Any] = {
+        "images": [part[0] for part in read],
+        "boxes": xp.asarray(boxes[:, -4:]),
+        "batch_indices": xp.asarray(numbers),
+        "window": windows,
+    }
+    return roicy.crop_and_resize(**given, **call.options)
+
+
+def parts(tiled: Tiled, given: Sequence[Ndarray]) -> list[Ndarray]:
+    """Return the parts of a map: of the piece that holds one, or put together; nobody reads the rest."""
+    shapes = np.array([[piece.shape[axis] for axis in tiled.axes] for piece in given]).reshape(-1, 2)
+    ends = tiled.corners + shapes
+    found: list[Ndarray] = []
+    copies = []
+    for number, (window, pieces) in enumerate(zip(tiled.windows, tiled.pieces, strict=True)):
+        if len(pieces) == 1:
+            (y, x), (top, left, bottom, right) = tiled.corners[pieces[0]].tolist(), window.tolist()
+            rectangle = _rectangle(tiled.axes, (top - y, bottom - y), (left - x, right - x))
+            found.append(given[pieces[0]][rectangle])
+            continue
+        first = given[pieces[0] if len(pieces) else 0]
+        shape = list(first.shape)
+        shape[tiled.axes[0]], shape[tiled.axes[1]] = (window[2:] - window[:2]).tolist()
+        found.append(library_of(first).zeros(tuple(shape), first.dtype))
+        begin = np.maximum(window[:2], tiled.corners[pieces])
+        size = np.minimum(window[2:], ends[pieces]) - begin
+        copies.append(
+            np.column_stack(
+                [
+                    pieces,
+                    begin - tiled.corners[pieces],
+                    np.full(len(pieces), number),
+                    begin - window[:2],
+                    size,
+                ]
+            )[(size > 0).all(axis=1)]
+        )
+    if copies:
+        _copy(list(given), found, tiled.axes, np.concatenate(copies))
     return found
 
 
-def cuts(tile: Ndarray, axes: tuple[int, int], rectangles: NumPyArray) -> list[Ndarray]:
-    """Cut rectangles out of a tile, which then nobody needs."""
-    return [cut(tile, axes, (top, bottom), (left, right)) for top, left, bottom, right in rectangles.tolist()]
+def cuts(tile: Ndarray, axes: tuple[int, int], rectangles: Sequence[NumPyArray]) -> list[list[Ndarray]]:
+    """Cut rectangles of several groups of boxes out of a tile, which then nobody needs."""
+    every = np.concatenate(rectangles)
+    begins, sizes = every[:, :2], every[:, 2:] - every[:, :2]
+    xp, shape = library_of(tile), list(tile.shape)
+    found = []
+    for rows, columns in sizes.tolist():
+        shape[axes[0]], shape[axes[1]] = rows, columns
+        found.append(xp.empty(tuple(shape), tile.dtype))
+    count = len(every)
+    nothing = np.zeros((count, 1), np.int64)
+    numbers = np.arange(count)[:, None]
+    _copy([tile], found, axes, np.hstack([nothing, begins, numbers, nothing, nothing, sizes]))
+    following = iter(found)
+    return [list(islice(following, len(some))) for some in rectangles]
+
+
+def _copy(sources: list[Ndarray], targets: list[Ndarray], axes: tuple[int, int], copies: NumPyArray) -> None:
+    if all(type(array) is np.ndarray and not array.dtype.hasobject for array in (*sources, *targets)):
+        copy_rectangles(sources, targets, axes, copies)
+        return
+    for source, y, x, target, top, left, rows, columns in copies.tolist():
+        there = _rectangle(axes, (top, top + rows), (left, left + columns))
+        targets[target][there] = sources[source][_rectangle(axes, (y, y + rows), (x, x + columns))]
 
 
 def cut(whole: Ndarray, axes: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]) -> Ndarray:
