@@ -24,6 +24,10 @@ cnp.import_array()
 
 include "axis_sides.pyx"
 
+cdef enum:
+    SHORT_BINS = 1024           # along both axes
+    SHORT_TAPS = 8192
+
 
 cdef class AxisTable(RoiTable):
     """Axis tables of K RoIs, in both axes; RoIs by bands of their last rows (of their first ones for the adjoint).
@@ -126,7 +130,10 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
     if purpose != "backward_rois":
         filling.sampled = are_sampled(table, &sampling)
         filling.ranged = is_range(sampling.rule)
-    run_pieces(note_places, &filling, pieces, threads)
+    if is_short(&table.y, &table.x, count):
+        note_places(&filling, 0, 0)
+    else:
+        run_pieces(note_places, &filling, pieces, threads)
     table.arrange(image, filling.place)
     filling.order = table.order
     table.y.pixel_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
@@ -198,12 +205,21 @@ cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
                 check_inside(axis.bin[i], 0, axis.bins)
 
 
+cdef inline bint is_short(const Axis* y, const Axis* x, int64_t rois) noexcept nogil:
+    # Whether a table is there sooner than Python's lock comes back, where other threads have waited for it.
+    return rois == 1 and y.bins + x.bins <= SHORT_BINS
+
+
 cdef int fill_taps(Filling* filling, int64_t pieces, int threads) except -1:
     # scratch of each thread
     filling.mark = <int32_t*> allocate(threads * filling.length * sizeof(int32_t))
     try:
         memset(filling.mark, -1, threads * filling.length * sizeof(int32_t))
-        run_pieces(fill_rois, filling, pieces, threads)
+        if (is_short(filling.y, filling.x, filling.rois)
+                and filling.y.pixel_start[filling.rois] + filling.x.pixel_start[filling.rois] <= SHORT_TAPS):
+            fill_rois(filling, 0, 0)
+        else:
+            run_pieces(fill_rois, filling, pieces, threads)
     finally:
         deallocate(filling.mark)
     return 0

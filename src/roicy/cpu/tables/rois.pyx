@@ -127,10 +127,11 @@ cdef class RoiTable:
         cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         if images is not None:
             given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
-        with nogil:
-            for k in range(self.rois):
-                image[k] = image_of(row + k * step, single, <int> columns, given != NULL,
-                                    given[k] if given != NULL else 0, self.images)
+        if self.rois <= FEW_SORTED:     # Python's lock, given back, may not come again for long
+            put_images(image, row, step, single, <int> columns, given, self.rois, self.images)
+        else:
+            with nogil:
+                put_images(image, row, step, single, <int> columns, given, self.rois, self.images)
         for array in of_bins:
             find_finite(array, self.rois, image)
         for k in range(self.rois):
@@ -231,6 +232,13 @@ cdef class RoiTable:
                 numbers[4 * self.order[k] + 2] = window.bottom + self.part.top
                 numbers[4 * self.order[k] + 3] = window.right + self.part.left
         return found
+
+
+cdef void put_images(int64_t* image, const char* row, int64_t step, bint single, int columns, const int64_t* given,
+                     int64_t rois, int64_t images) noexcept nogil:
+    cdef int64_t k
+    for k in range(rois):
+        image[k] = image_of(row + k * step, single, columns, given != NULL, given[k] if given != NULL else 0, images)
 
 
 cdef int find_finite(cnp.ndarray array, int64_t rows, int64_t* image) except -1:
