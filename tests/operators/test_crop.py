@@ -460,3 +460,21 @@ def test_large_results_are_those_of_single_crops(columns, out_layout):
         for box, crop in zip(boxes, out, strict=True):
             assert_same_bits(roicy.crop_and_resize(image, box[None], (224, columns), **options)[0], crop)
         assert (room[:begin] == -1).all() and (room[begin + math.prod(shape) :] == -1).all()
+
+
+@pytest.mark.parametrize("out_layout", ["NCHW", "NHWC"])
+def test_large_results_that_overflow_are_those_of_single_crops(out_layout):
+    # such rows are all in the result before they are settled, and nothing of them is streamed once more
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (1, 64, 400, 3), dtype=np.uint8)
+    boxes = np.repeat([[0.0, 0.0, 0.0, 390.0, 60.0]], 39, axis=0)
+    options = {"layout": "NHWC", "out_layout": out_layout, "mean": 118.0, "std": [1e-37, 58.0, 1e-37]}
+    shape = (39, 63, 301, 3) if out_layout == "NHWC" else (39, 3, 63, 301)
+    expected = roicy.crop_and_resize(image, boxes[:1], (63, 301), **options)[0]
+    for begin in range(0, 16, 3):
+        room = np.full(math.prod(shape) + 32, -1.0, np.float32)
+        out = room[begin : begin + math.prod(shape)].reshape(shape)
+        roicy.crop_and_resize(image, boxes, (63, 301), out=out, **options)
+        for crop in out:
+            assert_same_bits(crop, expected)
+        assert (room[:begin] == -1).all() and (room[begin + math.prod(shape) :] == -1).all()

@@ -95,7 +95,7 @@ ROICY_NEAR ROICY_INLINE void near_load(const char *row, const near_group *group,
 #else
 enum { NEAR_VECTOR = 0 };
 
-typedef char near_group;
+typedef int64_t near_group; /* what lies behind some of them is aligned */
 
 ROICY_INLINE int near_describe(near_group *groups, const int32_t *offset, const int32_t *taps,
                                ptrdiff_t count, ptrdiff_t span, int one) {

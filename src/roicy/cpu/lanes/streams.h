@@ -95,6 +95,7 @@ ROICY_NOINLINE void streams_rest(row_streams *of) {
     for (int c = 0; c < of->pieces; c++)
         for (; of->lines[c] > 0; of->lines[c]--, of->source[c] += LINE, of->target[c] += LINE)
             streams_line(of->source[c], of->target[c]);
+    of->least = 0;
 }
 
 /* The row that has been put into its place is the next to be streamed, its first piece to `target`. */
