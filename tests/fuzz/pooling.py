@@ -327,7 +327,7 @@ def of_rois(rois, problem, known):
 
         return hold
 
-    if isinstance(rois, (list, tuple)) and not rois:  # no boxes, and not a list of no arrays
+    if isinstance(rois, (list, tuple)) and not rois and len(problem.features):  # no boxes; no list of arrays
         return [Expected((0, columns), dtype, hold_part(slice(None)))]
     if not isinstance(rois, (list, tuple)):
         return [Expected(array_of(rois).shape, dtype, hold_part(slice(None)))]
