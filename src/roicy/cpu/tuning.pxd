@@ -128,9 +128,6 @@ cdef enum:
     # Planes whose gradient is summed together in place (range_backward): more share a look at the RoI's list, fewer
     # fit the cache; pool_7x7 has 512 planes of 38 x 63, of 9.6 kB each.
     PLANES_TOGETHER = 4
-    # Bytes of a plane up to which the gradient of a maximum, of one bin a RoI and a few RoIs, is summed in the cache
-    # and streamed: 4096 planes of 3 kB took 0.54 to 0.61 ms, summed in place 0.64 to 0.90.
-    STREAMED_PLANE_BYTES = 1 << 16
     # Bytes of the parts of gradients with respect to boxes, which bound the RoIs of a round: box takes 0.5 MB, one
     # round.
     PARTS_BYTES = 1 << 23

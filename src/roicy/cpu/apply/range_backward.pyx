@@ -6,7 +6,6 @@ A pixel sums its RoIs in ascending order and their bins in row-major order, with
 number of threads. Where an image has very many RoIs a sum in floats counts its terms, and is in pieces.
 """
 
-from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -17,13 +16,11 @@ from roicy.cpu.lanes.counted cimport (
     COUNTED, copy_line, counted_add, counted_add_bins, counted_begin, counted_bins, counted_finish, counted_pile,
     counted_sums,
 )
-from roicy.cpu.lanes.lanes cimport (
-    LANES, LINE_LANES, OWN, element_load, lanes, lanes_prefetch, lanes_stream_bytes, real,
-)
+from roicy.cpu.lanes.lanes cimport LANES, LINE_LANES, OWN, element_load, lanes, real
 from roicy.cpu.runtime.parallel cimport run_pieces
-from roicy.cpu.runtime.work cimport CACHE_LINE, SURVEYED, Scratch, Task, Team, Work
+from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Team, Work
 from roicy.cpu.tables.rois cimport MANY, ImageTable
-from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK, STREAM_BYTES, STREAMED_PLANE_BYTES
+from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK
 
 
 cdef struct RangeBackwardCall:
@@ -31,7 +28,6 @@ cdef struct RangeBackwardCall:
     View grad_output, argmax, grad_features
     bint in_place
     bint side_by_side       # RoIs have one bin each, and channels are neighbours
-    bint stream             # and RoIs are few, planes short, but many
     bint counted            # whether a pixel may get more terms than a piece has
     int64_t slots           # number of the sums of one plane, or of the tile
 
@@ -53,9 +49,7 @@ cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t co
 
 cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef RangeBackwardCall* call = <RangeBackwardCall*> settled
-    if call.stream:
-        stream_neighbours(call, task, scratch.tile)
-    elif call.side_by_side:
+    if call.side_by_side:
         sum_neighbours(call, task)
     else:
         sum_bins(call, task, scratch)
@@ -155,31 +149,6 @@ cdef void sum_neighbours(RangeBackwardCall* call, Task* task) noexcept nogil:
             return
 
 
-cdef void stream_neighbours(RangeBackwardCall* call, Task* task, char* room) noexcept nogil:
-    # Planes that pass by the cache: each is summed in one of zeros, which are zeros again behind it. It begins as many
-    # bytes behind a cache line as the plane outside.
-    cdef View* out = &call.grad_features
-    cdef real value[ROIS_AT_ONCE * LINE_LANES]
-    cdef int32_t index[ROIS_AT_ONCE * LINE_LANES]
-    cdef int64_t pixels = (task.bottom - task.top) * out.columns, first = task.top * out.columns
-    cdef int64_t count = task.last - task.first, i, c
-    cdef uint64_t at
-    cdef char* target
-    cdef real* plane
-    lay_side_by_side(call, task, task.first, count, value, index)
-    memset(room, 0, pixels * sizeof(real) + CACHE_LINE)
-    for c in range(task.channels):
-        target = block_at(out, task.image, task.channel + c) + task.top * out.row
-        plane = <real*> (room + (<size_t> target & (CACHE_LINE - 1)))
-        lanes_prefetch(target + out.channel)    # its end is stored, with the beginning of the plane after it
-        add_neighbours(value + c, index + c, count, first, <uint64_t> pixels, plane)
-        lanes_stream_bytes(target, <const char*> plane, pixels * sizeof(real))
-        for i in range(count):
-            at = <uint64_t> (index[i * LINE_LANES + c] - first)
-            if at < <uint64_t> pixels:
-                plane[at] = 0
-
-
 cdef void sum_tile(RangeBackwardCall* call, Task* task, counted_sums* sums) noexcept nogil:
     cdef View* gradient = &call.grad_output
     cdef View* index = &call.argmax
@@ -224,8 +193,6 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
         most > MANY or call.grad_output.rows * <double> call.grad_output.columns > MANY)
     call.side_by_side = (call.in_place and not call.counted and call.grad_output.rows * call.grad_output.columns == 1
                          and call.grad_output.channel == sizeof(real) and call.argmax.channel == sizeof(int32_t))
-    call.stream = (call.side_by_side and most <= ROIS_AT_ONCE and pixels * sizeof(real) >= STREAM_BYTES
-                   and out.rows * out.columns * <int64_t> sizeof(real) <= STREAMED_PLANE_BYTES)
     block = LINE_LANES if call.side_by_side else PLANES_TOGETHER if call.in_place else LANES
     pixels = <double> out.images * out.channels * out.rows * out.columns
     if table.work * out.channels + pixels / 8 < RANGE_BACKWARD_SERIAL_WORK:
@@ -243,9 +210,7 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     call.slots = 2
     while call.slots <= 2 * min(most // COUNTED, out.rows * out.columns) * (1 if call.in_place else LANES):
         call.slots *= 2
-    work.provide(table, threads,
-                 out.rows * out.columns * sizeof(real) + CACHE_LINE if call.stream
-                 else 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
+    work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
                  (planes if call.in_place else 1) * call.slots * sizeof(counted_pile) if call.counted else 0, 0,
                  out.rows * out.columns * planes if call.counted else 0, 0)
     work.do(range_backward_task, &call, sizeof(call), NULL, NULL)
