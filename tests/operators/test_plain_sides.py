@@ -141,7 +141,7 @@ def test_order_of_boxes_all_over_the_largest_map(count):
     """Of many images: their places are too many for one number to sort by."""
     rng = np.random.default_rng(6)
     limit, images = 2**31 - 1, 2**12
-    corners = rng.integers(0, 30, (count, 2)).astype(np.float64)
+    corners = rng.integers(0, 37, (count, 2)).astype(np.float64)  # in two bands of rows
     rois = np.concatenate([rng.choice([0, images - 1], (count, 1)), corners, corners + 3], axis=1)
     rois[count // 2, 1:] -= 99  # misses the map, and its place is the other end of it
     grad_output = rng.standard_normal((count, 1, 2, 2)).astype(np.float32)
@@ -149,6 +149,9 @@ def test_order_of_boxes_all_over_the_largest_map(count):
     given = roicy.roi_align_backward(grad_output, rois, call, **options)
     others = np.arange(count) != count // 2
     assert_same_bits(given, roicy.roi_align_backward(grad_output[others], rois[others], call, **options))
+    rois[:, 0] = rois[:, 0] > 0
+    one_number = roicy.roi_align_backward(grad_output[others], rois[others], (2, *call[1:]), **options)
+    assert_same_bits(given[[0, -1]], one_number)
 
 
 def test_boxes_all_over_the_largest_map():

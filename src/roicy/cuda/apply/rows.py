@@ -51,7 +51,7 @@ class RowKernels(Device):
         self, grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float
     ) -> Ndarray:
         """Return the gradient with respect to the rows that were made `units`, which may share gradients."""
-        if len(grad_units) < len(units):
+        if len(grad_units) != len(units):  # maps without pixels have no regions, and no rows
             grad = self.xp.repeat(grad_units, len(units) // len(grad_units), axis=0)
         else:
             grad = self.xp.array(grad_units, order="C")
