@@ -145,6 +145,23 @@ def test_parts_of_several_images_of_a_chunk_are_pooled_alike():
         assert_same_bits(roicy.dask.crop_and_resize(maps, boxes, 5, invalid="nan").compute(), expected)
 
 
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("images", [1, 2])
+def test_parts_of_one_image_are_one_call_and_rows_without_an_image_stay_so(images, apart):
+    one = MAP.compute()
+    whole, boxes = np.stack([one, ~one]), boxes_of_side(60, 60)
+    image = RNG.integers(0, 2, len(boxes))
+    image[7] = -1
+    given = {"batch_indices": image, "invalid": "nan"} if apart else {"invalid": "nan"}
+    rows = boxes if apart else np.column_stack([image, boxes]).astype(np.float32)
+    maps = da.from_array(whole, chunks=(images, SIDE, SIDE, 3))
+    crops = mock.patch.object(_tasks, "_crops", wraps=_tasks._crops)
+    with crops as called, dask.config.set(scheduler="synchronous"):
+        found = roicy.dask.crop_and_resize(maps, rows, 5, **given).compute()
+    assert_same_bits(found, roicy.crop_and_resize(whole, rows, 5, **given))
+    assert any(len(call.args[3]) > 1 for call in called.call_args_list) == (images == 1)
+
+
 def test_a_graph_of_many_boxes_on_tiles_has_few_tasks():
     boxes = boxes_of_side(20_000, 60)
     crops, order = roicy.dask.crop_and_resize(MAP, boxes, 8, order="image")
