@@ -223,7 +223,7 @@ long = [
     lambda: roicy.roi_align_rotated(last, tilted, 1, layout="NHWC"),
     lambda: roicy.roi_align_rotated_backward(grad, tilted, image.shape),
     lambda: roicy.roi_align_rotated_backward_rois(grad, image, tilted),
-    lambda: roicy.roi_pool(image, whole, 1, return_argmax=True),
+    lambda: roicy.roi_pool(image, many, 1, return_argmax=True),
     lambda: roicy.roi_pool_backward(large_grad, large_chosen, many, image.shape),
     lambda: roicy.roi_align_plan(many, image.shape, 7),
     lambda: roicy.roi_align_rotated_plan(np.tile(tilted, (30, 1)), image.shape, 7),
