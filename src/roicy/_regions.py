@@ -19,13 +19,18 @@ _MAX_REGIONS = 2**20
 
 def regions(height: int, width: int, scales: Any, overlap: Any) -> NumPyArray:
     """Return the regions of one image, (R, 4), read-only; options are as the caller gave them."""
-    return _regions(height, width, _settled_scales(scales), _settled_overlap(overlap))
+    return of_settled(height, width, *settled(scales, overlap))
+
+
+def settled(scales: Any, overlap: Any) -> tuple[int, float]:
+    """Return the options, which the caller gave, as `of_settled` takes them."""
+    return _settled_scales(scales), _settled_overlap(overlap)
 
 
 @functools.lru_cache(maxsize=64)
-def _regions(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
-    # The regions of one image, (R, 4), with the roundings that `rmac_regions` promises. Kept:
-    # finding them takes as long as pooling a small map.
+def of_settled(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
+    """Return the regions of one image, (R, 4), read-only, with the roundings that `rmac_regions` promises."""
+    # Kept: finding them takes as long as pooling a small map.
     shorter = min(height, width)
     steps_x, steps_y = _steps(width, height, overlap), _steps(height, width, overlap)
     last = max(0, min(scales, 2 * shorter - 1))

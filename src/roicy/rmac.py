@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
@@ -11,7 +12,7 @@ from roicy import _arguments as settle
 from roicy._backend import adopt
 from roicy._given import Given
 from roicy._kinds import LARGEST_PIXEL
-from roicy._regions import regions
+from roicy._regions import of_settled, regions, settled
 from roicy._types import (
     Aggregate,
     AnyArray,
@@ -350,7 +351,7 @@ class RMACPlan(Generic[Array]):
         "_options",
         "_plans",
         "_recipe",
-        "_regions",
+        "_settled",
     )
 
     def __init__(
@@ -370,8 +371,8 @@ class RMACPlan(Generic[Array]):
             n, h, w, c = input_shape
         self._input_shape = input_shape
         self._layout: Layout = layout
-        self._regions = regions(h, w, scales, overlap)
-        self._counts = n, len(self._regions), c
+        self._settled = settled(scales, overlap)
+        self._counts = n, len(of_settled(h, w, *self._settled)), c
         self._recipe = Recipe(whiten, aggregate, eps)
         self._options = {"scales": scales, "overlap": overlap, "aggregate": aggregate, "eps": eps}
         self._plans: dict[Any, Plan[Any]] = {}  # of the regions, for each device on which maps were
@@ -459,19 +460,33 @@ class RMACPlan(Generic[Array]):
         self._recipe.keep(self._counts[2])
 
     def _plan(self, kernels: Backend, features: Ndarray) -> Plan[Any]:
-        # of the regions of all images, on the device of the maps; regions are never invalid
+        # of the regions of all images, on the device of the maps
         device = kernels, getattr(getattr(features, "device", None), "id", None)  # CuPy's cannot be hashed
         plan = self._plans.get(device)
         if plan is None:
             n, r, _ = self._counts
-            rows = np.column_stack([np.repeat(np.arange(n), r), np.tile(self._regions, (n, 1))])
-            given = Given(kernels.xp.asarray(rows), None, self._layout, "nan")
-            shape, options = self._input_shape, (1.0, "round")
-            plan = Plan(LARGEST_PIXEL, kernels, given, shape, (1, 1), options, lent=True)  # of its own boxes
+            # a plan's tables are its own, and those on a GPU are of a stream
+            lasting = not self._kept and n * r <= _FEW and kernels.streams is None
+            make = _of_few if lasting else _of_regions
+            plan = make(kernels, self._input_shape, self._layout, *self._settled)
             if self._kept:
                 plan._keep()
             self._plans[device] = plan
         return plan
+
+
+def _of_regions(kernels: Backend, shape: Shape, layout: Layout, scales: int, overlap: float) -> Plan[Any]:
+    # of those of all images, which are never invalid
+    found = of_settled(*(shape[2:] if layout == "NCHW" else shape[1:3]), scales, overlap)
+    n = shape[0]
+    rows = np.column_stack([np.repeat(np.arange(n), len(found)), np.tile(found, (n, 1))])
+    given = Given(kernels.xp.asarray(rows), None, layout, "nan")
+    return Plan(LARGEST_PIXEL, kernels, given, shape, (1, 1), (1.0, "round"), lent=True)  # of its own boxes
+
+
+#: So many regions of all images are few: tables of them, of 2 MB at most, serve the next calls on such maps.
+_FEW = 8192
+_of_few: Callable[..., Plan[Any]] = functools.lru_cache(maxsize=8)(_of_regions)
 
 
 def _made_again(input_shape: Shape, arguments: dict[str, Any]) -> RMACPlan[Any]:

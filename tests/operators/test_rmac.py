@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 import weakref
 
 import battery
@@ -466,6 +467,20 @@ def test_a_plan_makes_tables_once():
     reference = weakref.ref(plan)
     del plan
     assert reference() is None
+
+
+@pytest.mark.cpu_only(reason="tables on a GPU are of a stream")
+def test_calls_on_maps_of_a_shape_share_tables():
+    shared = sys.modules["roicy.rmac"]._of_few
+    shared.cache_clear()
+    for options in ({}, {"layout": "NHWC"}, {"scales": 2}, {"overlap": 0.7}):
+        for _ in range(3):
+            vectors = roicy.rmac(MAPS, **options)
+            roicy.rmac_backward(vectors, MAPS, **options)
+            assert_same_bits(vectors, roicy.rmac_plan(MAPS.shape, **options)(MAPS))
+    assert shared.cache_info()[::3] == (20, 4)
+    roicy.rmac(np.zeros((2000, 1, 4, 6), np.float32))  # whose tables are large
+    assert shared.cache_info().currsize == 4
 
 
 @pytest.mark.cpu_only(reason="asks the CUDA backend for itself")
