@@ -21,13 +21,18 @@ from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_in
 from roicy.cpu.lanes.lanes cimport LANES, lane_int, lane_ints, lanes, lanes_prefetch, lanes_zero
 from roicy.cpu.lanes.maxima cimport NOWHERE, argmax_out, ints_fill, maxima, range_lists
 from roicy.cpu.lanes.planes cimport (
-    maxima_from, pass_argmax_of_lines, pass_max_of_lines, pass_max_of_plane, pass_max_of_strips, plane_lines,
-    plane_rows, row_runs,
+    PLANES_AHEAD, maxima_from, pass_argmax_of_lines, pass_max_of_lines, pass_max_of_plane, pass_max_of_strips,
+    plane_lines, plane_rows, planes_ahead, row_runs,
 )
 from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.range cimport SharedRanges, Ranges, RangeTable
 from roicy.cpu.tables.rois cimport Window
 from roicy.cpu.tuning cimport RANGE_FORWARD_SHARED_SERIAL_WORK
+
+
+cdef enum:
+    TWO_LINES = 128         # bytes
+    MOST_OF_BIN = 16        # cache lines that are fetched for a bin
 
 
 cdef struct RangeForwardSharedCall:
@@ -51,6 +56,8 @@ cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch)
     cdef const SharedRanges* found = call.shared_ranges + task.image
     cdef const Window* window
     cdef maxima lines = maxima(value=<lanes*> scratch.blended, argmax=NULL)
+    cdef planes_ahead shared
+    cdef planes_ahead* ahead = &shared if fetches_between(call, task, found, &shared) else NULL
     cdef lanes* bins = <lanes*> scratch.bins
     cdef lanes* argmax = <lanes*> scratch.spare
     cdef int64_t k, held
@@ -63,12 +70,13 @@ cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch)
             lanes_prefetch(block_at(&call.argmax.view, call.order[k], task.channel))
     for c in range(task.channels):
         fill_lines(call, found, block_at(&call.features, task.image, task.channel + c), <lanes*> scratch.tile,
-                   maxima_from(lines, c * call.channel_room))
+                   maxima_from(lines, c * call.channel_room), ahead)
     for k in range(task.first, task.last):
         window = call.window + k
         held = 0
         for p in range(call.ph):
-            fill_bins(call, k, p, window.left - found.left, &lines, bins + held * call.pw, argmax + held * call.pw)
+            fill_bins(call, k, p, window.left - found.left, &lines, bins + held * call.pw, argmax + held * call.pw,
+                      ahead)
             held += 1
             if held >= call.out.rows_at_once or p == call.ph - 1:
                 store_bins(&call.out, bins, scratch.chunk, call.order[k], task.channel, task.channels, p + 1 - held,
@@ -79,8 +87,25 @@ cdef void range_forward_shared_task(void* settled, Task* task, Scratch* scratch)
                 held = 0
 
 
+cdef inline bint fetches_between(RangeForwardSharedCall* call, Task* task, const SharedRanges* found,
+                                 planes_ahead* ahead) noexcept nogil:
+    # Whether there are steps enough between rows to fetch half of the planes, and how many lines each of them does.
+    cdef View* view = &call.features
+    cdef int64_t columns = found.right - found.left
+    cdef int64_t half = task.channels * view.channel // TWO_LINES
+    cdef int64_t ranges = task.channels * found.ranges * ((columns + 2 * LANES - 1) // (2 * LANES))
+    cdef int64_t bins = (task.last - task.first) * call.ph * call.pw
+    if (found.ranges == 0 or not view.rows_joined or view.channel != view.rows * view.row or view.row < TWO_LINES
+            or 4 * columns < 3 * view.columns or 4 * (found.end[found.strips - 1] - found.edge[0]) < 3 * view.rows):
+        return False
+    ahead.of_range = <int> min(<int64_t> 2, half // ranges)
+    ahead.of_bin = <int> min(<int64_t> 2 * MOST_OF_BIN, (half - ranges * ahead.of_range + bins - 1) // bins)
+    ahead.next = block_at(view, task.image, task.channel) + PLANES_AHEAD
+    return ahead.of_bin <= MOST_OF_BIN
+
+
 cdef inline void fill_lines(RangeForwardSharedCall* call, const SharedRanges* found, const char* source, lanes* room,
-                            maxima lines) noexcept nogil:
+                            maxima lines, planes_ahead* ahead) noexcept nogil:
     # One plane: the largest of each strip of rows, then of the strips of each range.
     cdef View* view = &call.features
     cdef int64_t columns = found.right - found.left
@@ -95,12 +120,14 @@ cdef inline void fill_lines(RangeForwardSharedCall* call, const SharedRanges* fo
     plane.step = view.row
     plane.first = <lane_int> found.left
     plane.columns = <lane_int> view.columns
+    plane.ahead = ahead
     pass_max_of_plane(&plane, &of_rows, columns, &strips, call.room, view.dtype)
-    pass_max_of_strips(&strips, &of_strips, <int> ((columns + LANES - 1) // LANES), &lines, call.room)
+    pass_max_of_strips(&strips, &of_strips, <int> ((columns + LANES - 1) // LANES), &lines, call.room,
+                       ahead)
 
 
 cdef inline void fill_bins(RangeForwardSharedCall* call, int64_t k, int p, int left, const maxima* lines, lanes* row,
-                           lanes* argmax) noexcept nogil:
+                           lanes* argmax, planes_ahead* ahead) noexcept nogil:
     # A row of bins of a RoI, whose window begins at column `left` of the lines.
     cdef const Window* window = call.window + k
     cdef range_lists bins = range_lists(start=call.x.start + k * call.pw, length=call.x.length + k * call.pw)
@@ -118,9 +145,9 @@ cdef inline void fill_bins(RangeForwardSharedCall* call, int64_t k, int p, int l
     first = call.range_number[k * call.ph + p] * call.room
     if call.with_argmax:
         with_argmax = plane_lines(value=lines.value + first, argmax=lines.argmax + first, stride=call.channel_room)
-        pass_argmax_of_lines(&with_argmax, left, &bins, call.pw, row, argmax)
+        pass_argmax_of_lines(&with_argmax, left, &bins, call.pw, row, argmax, ahead)
     else:
-        pass_max_of_lines(lines.value + first, call.channel_room, left, &bins, call.pw, row)
+        pass_max_of_lines(lines.value + first, call.channel_room, left, &bins, call.pw, row, ahead)
 
 
 cdef void range_forward_shared_open(RoiTable table, void* settled) noexcept nogil:

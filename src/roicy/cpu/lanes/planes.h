@@ -4,15 +4,33 @@
 
 #include "largest_lane.h"
 
-enum { PLANE_AHEAD = 4096 }; /* how many bytes ahead of the loads planes are fetched */
+enum {
+    PLANE_AHEAD = 4096,  /* how many bytes ahead of the loads planes are fetched, where rows do that alone */
+    PLANES_AHEAD = 16384 /* and where all steps do */
+};
+
+/* The next cache line to be fetched, of planes that follow each other. Memory is to be busy all the time: half of
+ * the lines are fetched while rows are read, the others between, so many for each range and for each bin. */
+typedef struct {
+    const char *next;
+    int of_range, of_bin;
+} planes_ahead;
+
+ROICY_INLINE void fetch_planes(planes_ahead *ahead, int lines) {
+    const char *next = ahead->next;
+    for (; lines > 0; lines--, next += 64)
+        lanes_prefetch(next);
+    ahead->next = next;
+}
 
 /* Rows of a plane, `step` bytes apart; nothing is read from `limit` on. The first pixel has the index `first`,
- * the rows of the map have `columns`. */
+ * the rows of the map have `columns`. Where `ahead` is NULL, rows are fetched by themselves. */
 typedef struct {
     const char *source, *limit;
     ptrdiff_t step;
     lane_int first, columns;
-    int rows, ahead;
+    int rows;
+    planes_ahead *ahead;
 } plane_rows;
 
 /* The indices of neighbouring pixels. */
@@ -31,6 +49,7 @@ ROICY_INLINE void max_rows_of_vectors(const plane_rows *from, ptrdiff_t i, const
                                       const int width) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
     lane_ints here = pixels_from(from->first + (lane_int)i), argmax[4];
+    const char *next = from->ahead ? from->ahead->next : NULL;
     lanes best[4];
     for (int v = 0; v < width; v++) {
         best[v] = lanes_lowest();
@@ -38,9 +57,12 @@ ROICY_INLINE void max_rows_of_vectors(const plane_rows *from, ptrdiff_t i, const
     }
     for (int j = 0; j < from->rows; j++, here = ints_add(here, from->columns)) {
         const char *row = from->source + j * from->step + i * size;
-        if (from->ahead)
+        if (next)
+            for (int b = 0; b < width * LANES * size; b += 128, next += 64)
+                lanes_prefetch(next);
+        else
             for (int b = 0; b < width * LANES * size; b += 64)
-                lanes_prefetch(row + from->ahead + b);
+                lanes_prefetch(row + PLANE_AHEAD + b);
         for (int v = 0; v < width; v++) {
             const lanes x = lanes_load(row + v * LANES * size, dtype);
             if (to.argmax)
@@ -49,6 +71,8 @@ ROICY_INLINE void max_rows_of_vectors(const plane_rows *from, ptrdiff_t i, const
                 best[v] = lanes_greater(x, best[v]);
         }
     }
+    if (next)
+        from->ahead->next = next;
     for (int v = 0; v < width; v++) {
         to.value[v] = best[v];
         if (to.argmax)
@@ -118,25 +142,25 @@ ROICY_INLINE void max_runs_of_plane(const plane_rows *plane, const row_runs *run
  * vector goes on with anything. Planes are fetched before they are read. */
 ROICY_NOINLINE void pass_max_of_plane(const plane_rows *plane, const row_runs *runs, ptrdiff_t count,
                                       const maxima *target, ptrdiff_t stride, int dtype) {
-    plane_rows from = *plane;
     maxima to = *target;
-    from.ahead = PLANE_AHEAD;
     if (to.argmax) {
-        ROICY_READ_AS(dtype, max_runs_of_plane, &from, runs, count, to, stride)
+        ROICY_READ_AS(dtype, max_runs_of_plane, plane, runs, count, to, stride)
     } else {
         to.argmax = NULL;
-        ROICY_READ_AS(dtype, max_runs_of_plane, &from, runs, count, to, stride)
+        ROICY_READ_AS(dtype, max_runs_of_plane, plane, runs, count, to, stride)
     }
 }
 
 /* `width` vectors of the strips of each run, at least one. */
 ROICY_INLINE void max_of_strips(const maxima strips, const row_runs *runs, const maxima to, ptrdiff_t stride,
-                                const int width) {
+                                planes_ahead *ahead, const int width) {
     for (int i = 0; i < runs->count; i++) {
         const ptrdiff_t last = runs->last[i] * stride;
         ptrdiff_t j = runs->first[i] * stride;
         lanes best[2];
         lane_ints argmax[2];
+        if (ahead)
+            fetch_planes(ahead, ahead->of_range);
         for (int v = 0; v < width; v++) {
             best[v] = strips.value[j + v];
             if (to.argmax)
@@ -157,22 +181,22 @@ ROICY_INLINE void max_of_strips(const maxima strips, const row_runs *runs, const
 }
 
 ROICY_INLINE void max_of_strips_as(const maxima strips, const row_runs *runs, int count, const maxima to,
-                                   ptrdiff_t stride) {
+                                   ptrdiff_t stride, planes_ahead *ahead) {
     ptrdiff_t v = 0;
     for (; v + 2 <= count; v += 2)
-        max_of_strips(maxima_from(strips, v), runs, maxima_from(to, v), stride, 2);
+        max_of_strips(maxima_from(strips, v), runs, maxima_from(to, v), stride, ahead, 2);
     if (v < count)
-        max_of_strips(maxima_from(strips, v), runs, maxima_from(to, v), stride, 1);
+        max_of_strips(maxima_from(strips, v), runs, maxima_from(to, v), stride, ahead, 1);
 }
 
 /* The same of rows in the cache, of `count` vectors that lie `stride` apart: what came of the rows of a plane. */
 ROICY_NOINLINE void pass_max_of_strips(const maxima *strips, const row_runs *runs, int count,
-                                       const maxima *target, ptrdiff_t stride) {
+                                       const maxima *target, ptrdiff_t stride, planes_ahead *ahead) {
     const maxima values = {strips->value, NULL}, to_values = {target->value, NULL};
     if (target->argmax)
-        max_of_strips_as(*strips, runs, count, *target, stride);
+        max_of_strips_as(*strips, runs, count, *target, stride, ahead);
     else
-        max_of_strips_as(values, runs, count, to_values, stride);
+        max_of_strips_as(values, runs, count, to_values, stride, ahead);
 }
 
 /* The first `count` lanes, the lowest number in the others. */
@@ -207,10 +231,13 @@ ROICY_INLINE lanes max_columns_of_planes(const lanes *lines, ptrdiff_t stride, i
 /* The same for `count` bins, whose columns begin at start[q] after column `left`. Empty ones are left alone.
  */
 ROICY_NOINLINE void pass_max_of_lines(const lanes *lines, ptrdiff_t stride, int left, const range_lists *bins,
-                                      int count, lanes *target) {
+                                      int count, lanes *target, planes_ahead *ahead) {
     for (int q = 0; q < count; q++)
-        if (bins->length[q])
+        if (bins->length[q]) {
+            if (ahead)
+                fetch_planes(ahead, ahead->of_bin);
             target[q] = max_columns_of_planes(lines, stride, left + bins->start[q], bins->length[q]);
+        }
 }
 
 /* ---- where a maximum is, once it is known ---- */
@@ -319,13 +346,16 @@ ROICY_INLINE int any_zero(lanes x) {
 
 /* As pass_max_of_lines, with the pixels. */
 ROICY_NOINLINE void pass_argmax_of_lines(const plane_lines *lines, int left, const range_lists *bins,
-                                         int count, lanes *target, lanes *target_argmax) {
+                                         int count, lanes *target, lanes *target_argmax,
+                                         planes_ahead *ahead) {
     for (int q = 0; q < count; q++) {
         const int start = left + bins->start[q], length = bins->length[q];
         lanes largest;
         lane_ints argmax;
         if (length == 0)
             continue;
+        if (ahead)
+            fetch_planes(ahead, ahead->of_bin);
         largest = max_columns_of_planes(lines->value, lines->stride, start, length);
         argmax = argmax_columns_of_planes(lines, start, length, largest);
         target[q] = any_zero(largest) ? signs_of_zeros(lines, start, length, largest, argmax) : largest;

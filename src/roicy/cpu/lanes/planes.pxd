@@ -8,11 +8,19 @@ from roicy.cpu.lanes.maxima cimport maxima, range_lists
 
 
 cdef extern from "planes.h" nogil:
+    enum:
+        PLANES_AHEAD
+
+    ctypedef struct planes_ahead:
+        const char* next
+        int of_range, of_bin
+
     ctypedef struct plane_rows:
         const char* source
         const char* limit
         ptrdiff_t step
         lane_int first, columns
+        planes_ahead* ahead
 
     ctypedef struct row_runs:
         const int32_t* first
@@ -28,8 +36,8 @@ cdef extern from "planes.h" nogil:
     void pass_max_of_plane(const plane_rows* plane, const row_runs* runs, ptrdiff_t count, const maxima* target,
                            ptrdiff_t stride, int dtype) noexcept
     void pass_max_of_strips(const maxima* strips, const row_runs* runs, int count, const maxima* target,
-                            ptrdiff_t stride) noexcept
+                            ptrdiff_t stride, planes_ahead* ahead) noexcept
     void pass_max_of_lines(const lanes* lines, ptrdiff_t stride, int left, const range_lists* bins, int count,
-                           lanes* target) noexcept
+                           lanes* target, planes_ahead* ahead) noexcept
     void pass_argmax_of_lines(const plane_lines* lines, int left, const range_lists* bins, int count, lanes* target,
-                              lanes* target_argmax) noexcept
+                              lanes* target_argmax, planes_ahead* ahead) noexcept
