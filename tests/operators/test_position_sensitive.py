@@ -85,6 +85,27 @@ def test_other_channels_are_not_looked_at():
     assert np.isnan(out).all()
 
 
+@pytest.mark.parametrize("output_size", [(7, 7), (2, 9), (3, 1), (1, 17)])
+@pytest.mark.parametrize("channels", [5, 70])
+def test_many_boxes_have_the_values_of_few(backend, output_size, channels):
+    """Boxes so many that the values of several bins of some of them are stored together, in any layout."""
+    count = 1100 if backend == "cpu" and channels == 5 else 40
+    rng = np.random.default_rng(1)
+    features = rng.random((2, channels * np.prod(output_size), 11, 13), np.float32)
+    features[1] = np.finfo(np.float32).max  # sums overflow
+    features[1, 1::3] /= 2
+    corners = rng.uniform(-3, 15, (count, 2, 2))
+    rois = np.concatenate([rng.integers(0, 2, (count, 1)), corners.min(1), corners.max(1)], axis=1)
+    few = np.concatenate(
+        [roicy.ps_roi_align(features, rois[i : i + 2], output_size) for i in range(0, count, 2)]
+    )
+    assert np.isfinite(few).all() and few.max() > 3e38
+    for order in "CF":
+        many = np.full_like(few, np.nan, order=order)
+        roicy.ps_roi_align(features, rois, output_size, out=many)
+        assert_same_bits(many, few)
+
+
 def test_averages_whose_sums_overflow():
     """They are looked at once more, in the channel and the bin that they belong to."""
     features = np.full((1, 8, 40, 40), np.finfo(np.float32).max)

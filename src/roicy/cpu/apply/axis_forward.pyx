@@ -26,7 +26,9 @@ from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, 
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.tile cimport Ring, check_held, load_rows, ring_for
 from roicy.cpu.apply.view cimport View, bins_apart, block_at, is_tile, open_view, planes_of, view_of, write_invalid
-from roicy.cpu.lanes.lanes cimport DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_zero, planes, real
+from roicy.cpu.lanes.lanes cimport (
+    DEPTH, LANES, lane_rows, lanes, lanes_blend_block, lanes_prefetch_own, lanes_zero, planes, real,
+)
 from roicy.cpu.lanes.passes cimport GROUP, pass_bin, pass_columns, pass_rows, tap_list, tap_lists
 from roicy.cpu.lanes.phases cimport PHASE_COLUMNS, PHASE_OTHER, PHASE_ROWS, phase_enter
 from roicy.cpu.runtime.memory cimport bytes_of
@@ -34,8 +36,9 @@ from roicy.cpu.runtime.work cimport Scratch, Task, Team, Work
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 from roicy.cpu.tables.rois cimport RoiTable, Window
 from roicy.cpu.tuning cimport (
-    AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_DIRECT_SHARE_OF_BINS, AXIS_FORWARD_SERIAL_WORK, BLOCKS_OF_A_BIN,
-    FEW_CHANNELS, FEW_COLUMNS, MOST_BLOCKS_TOGETHER, SETTLED_ROIS, SHARED_BY_SMALL, TOGETHER_BYTES,
+    AXIS_FORWARD_DIRECT_SHARE, AXIS_FORWARD_DIRECT_SHARE_OF_BINS, AXIS_FORWARD_SERIAL_WORK, BINS_TOGETHER,
+    BLOCKS_OF_A_BIN, FEW_CHANNELS, FEW_COLUMNS, MOST_BLOCKS_TOGETHER, ROIS_TOGETHER, SETTLED_ROIS, SHARED_BY_SMALL,
+    TOGETHER_BYTES,
 )
 
 
@@ -127,8 +130,8 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
 
 
 cdef void axis_forward_bin_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
-    # About one bin of each RoI, as position-sensitive maps have it, and with a tile. It has few pixels, so that what it
-    # takes beside its sums counts.
+    # About some bins of each RoI, one after the other, as position-sensitive maps have them, and with a tile. They have
+    # few pixels, so that what they take beside their sums counts: their values are stored together.
     cdef AxisForwardCall* call = <AxisForwardCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
@@ -139,41 +142,64 @@ cdef void axis_forward_bin_task(void* settled, Task* task, Scratch* scratch) noe
     cdef const char* source
     cdef const int32_t* pixel
     cdef tap_list down, across
-    cdef lanes* bins = <lanes*> scratch.bins
+    cdef lanes* bins
     cdef Pooled pooled = Pooled(features=view, out=&call.out.view, image=task.image, roi=0, channel=task.channel,
                                 channels=task.channels, finish=&call.finish)
-    cdef Ring ring = ring_for(view, call.window, task.first, task.last, call.ring)
-    cdef int depth = (task.channels + LANES - 1) // LANES, j, v
-    cdef ptrdiff_t row_step = ring.columns * depth * <ptrdiff_t> sizeof(lanes)
-    cdef const char* origin = scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes)
-    cdef int64_t k, slot, turn = 0, settled_to = task.first
-    ring.depth = depth
+    cdef Ring ring
+    cdef int depth = (task.channels + LANES - 1) // LANES, each = depth * task.bins, bin, j, v
+    cdef ptrdiff_t row_step
+    cdef const char* origin
+    cdef int64_t k, slot, turn
     features.data += task.bin * call.step
-    out.view.data += at.p * out.view.row + at.q * out.view.column
-    source = block_at(view, task.image, task.channel)
     overflow_forget()
+    for bin in range(task.bins):
+        source = block_at(view, task.image, task.channel)
+        ring = ring_for(view, call.window, task.first, task.last, call.ring)
+        ring.depth = depth
+        row_step = ring.columns * depth * <ptrdiff_t> sizeof(lanes)
+        origin = scratch.tile - ring.left * depth * <ptrdiff_t> sizeof(lanes)
+        turn = 0
+        bins = <lanes*> scratch.bins + bin
+        for k in range(task.first, task.last):
+            down, across = bin_at(y, k * call.ph + at.p), bin_at(x, k * call.pw + at.q + bin)
+            phase_enter(PHASE_ROWS)
+            if down.count and across.count:
+                if call.window[k].bottom > ring.filled:
+                    load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
+                    turn = ring.filled - ring.filled % ring.rows    # from this row on, the ring begins anew
+                check_held(call.window + k, &ring)
+                pixel = y.pixels + y.pixel_start[k]
+                for j in range(down.count):
+                    slot = pixel[down.position[j]] - turn
+                    scratch.tap[j] = origin + (slot if slot >= 0 else slot + ring.rows) * row_step
+                pass_bin(scratch.tap, &down, &across, x.pixels + x.pixel_start[k], depth, bins, task.bins)
+            else:
+                for v in range(depth):
+                    bins[v * task.bins] = lanes_zero()
+            phase_enter(PHASE_OTHER)
+            bins += each
+        features.data += call.step
+    out.view.data += at.p * out.view.row + at.q * out.view.column
+    out.view.columns = out.block = task.bins
+    out.view.pixels_joined = out.view.rows_joined = call.all_bins.pixels_joined
     for k in range(task.first, task.last):
-        down, across = bin_at(y, k * call.ph + at.p), bin_at(x, k * call.pw + at.q)
-        phase_enter(PHASE_ROWS)
-        if down.count and across.count:
-            if call.window[k].bottom > ring.filled:
-                load_rows(view, source, task.channels, call.window[k].bottom, &ring, <lanes*> scratch.tile)
-                turn = ring.filled - ring.filled % ring.rows    # from this row on, the ring begins anew
-            check_held(call.window + k, &ring)
-            pixel = y.pixels + y.pixel_start[k]
-            for j in range(down.count):
-                slot = pixel[down.position[j]] - turn
-                scratch.tap[j] = origin + (slot if slot >= 0 else slot + ring.rows) * row_step
-            pass_bin(scratch.tap, &down, &across, x.pixels + x.pixel_start[k], depth, bins, out.block)
-        else:
-            for v in range(depth):
-                bins[v * out.block] = lanes_zero()
-        phase_enter(PHASE_OTHER)
-        store_bins(&out, bins, scratch.chunk, call.order[k], task.channel, task.channels, 0, 1)
-        if k + 1 == task.last or k + 1 - settled_to == SETTLED_ROIS:
-            if overflow_noted():
-                settle_rois(call, &at, &pooled, settled_to, k + 1)
-            settled_to = k + 1
+        if k + 2 < task.last:       # while two are stored
+            fetch_bins_of(&out.view, call.order[k + 2], task.channel, task.channels)
+        store_bins(&out, <lanes*> scratch.bins + (k - task.first) * each, scratch.chunk, call.order[k], task.channel,
+                   task.channels, 0, 1)
+    if overflow_noted():
+        for bin in range(task.bins):
+            features.data = call.features.data + (task.bin + bin) * call.step
+            settle_rois(call, &at, &pooled, task.first, task.last)
+            at.q += 1
+
+
+cdef inline void fetch_bins_of(View* out, int64_t roi, int64_t channel, int channels) noexcept nogil:
+    # Where a RoI's values are to be stored. Another processor may have written beside them.
+    cdef const char* target = block_at(out, roi, channel)
+    cdef int c
+    for c in range(channels):
+        lanes_prefetch_own(target + c * out.channel)
 
 
 cdef void finish_bins(AxisForwardCall* call, int64_t k, int64_t channel, int depth, int p, int rows,
@@ -266,7 +292,7 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     cdef AxisForwardCall call
     cdef View* view = &call.features
     cdef Work work = Work(team)
-    cdef int64_t channels, blocks, busy = 0, image, each
+    cdef int64_t channels, blocks, busy = 0, image, each, parts
     cdef size_t tile, bins, spare
     cdef double pooled = 0, mapped = 0
     call.y = &table.y
@@ -302,10 +328,15 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     call.depth = <int> min(<int64_t> call.depth, (channels + LANES - 1) // LANES)
     blocks = (channels + call.depth * LANES - 1) // (call.depth * LANES)
     # enough tasks for an even load, but RoIs in a part share the rows that they load
-    work.divide(table, 0, table.rois, channels, call.depth * LANES,
-                1 if threads == 1 else max(1, 4 * threads // max(1, each * blocks * busy)), 0)
-    tile = 0 if call.direct else bytes_of(call.ring, view.columns, call.depth * sizeof(lanes))
+    parts = 1 if threads == 1 else max(1, 4 * threads // max(1, each * blocks * busy))
     bins = bins_bytes(&call.out, call.depth)
+    if work.bins and not call.direct:
+        work.row, work.shares = call.pw, (call.pw + BINS_TOGETHER - 1) // BINS_TOGETHER
+        parts = max(parts, (table.rois + ROIS_TOGETHER - 1) // ROIS_TOGETHER)
+        bins = bytes_of((table.rois + parts - 1) // parts, call.depth * BINS_TOGETHER, sizeof(lanes))
+        call.out.chunked = False
+    work.divide(table, 0, table.rois, channels, call.depth * LANES, parts, 0)
+    tile = 0 if call.direct else bytes_of(call.ring, view.columns, call.depth * sizeof(lanes))
     spare = (view.columns + LANES) * sizeof(lanes) if call.direct else 0
     work.provide(table, threads, tile, GROUP * <size_t> table.widest * call.depth * sizeof(lanes), bins, spare,
                  bins if call.out.chunked else 0)

@@ -164,6 +164,14 @@ ROICY_INLINE void lanes_prefetch(const char *source) {
 #endif
 }
 
+/* To be written: no other processor has it then. */
+ROICY_INLINE void lanes_prefetch_own(const char *target) {
+#if defined(__GNUC__)
+    __builtin_prefetch(target, 1);
+    __asm__ volatile("");
+#endif
+}
+
 /* To the second-level cache, and no nearer. */
 ROICY_INLINE void lanes_prefetch_far(const char *source) {
 #if defined(__GNUC__)

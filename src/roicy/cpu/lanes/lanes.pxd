@@ -27,6 +27,7 @@ cdef extern from "lanes.h" nogil:
     lanes lanes_multiply_add(lanes a, lanes b, lanes total) noexcept
     double lanes_sum(lanes x) noexcept
     void lanes_prefetch(const char* source) noexcept
+    void lanes_prefetch_own(const char* target) noexcept
     void lanes_prefetch_far(const char* source) noexcept
 
 

@@ -20,7 +20,8 @@ cdef struct Task:
     int64_t image, first, last      # ranks of its RoIs, [first, last)
     int64_t channel                 # first channel of the block
     int channels
-    int64_t bin                     # the one that it is about, -1 for all
+    int64_t bin                     # the one that it is about, or the first of some in a row; -1 for all
+    int bins                        # how many from that one on
     int64_t top, bottom             # rows of the map: all of them, or one band
 
 
@@ -63,6 +64,8 @@ cdef class Work:
     cdef Task* tasks
     cdef int64_t count
     cdef int64_t bins       # that have tasks of their own; 0: tasks are about all
+    cdef int64_t row        # of these, those of a row, if they share tasks
+    cdef int64_t shares     # tasks that share a row
     cdef int threads
     cdef Scratch* scratch   # (threads)
     cdef int64_t _room      # tasks that there is room for

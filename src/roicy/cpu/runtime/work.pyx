@@ -56,16 +56,17 @@ cdef class Work:
         its own, block of channels by block, in parts of the RoIs or bands of the map. Once those of all RoIs have been
         listed, those of some take no memory.
         """
-        cdef int64_t image, bin, channel, part, first, last, pieces, n = 0
-        cdef int64_t blocks = (channels + block - 1) // block, bins = max(<int64_t> 1, self.bins)
-        cdef int64_t least = parts_of(table.work * block * (end - begin) / max(<Py_ssize_t> 1, table.rois) / bins)
+        cdef int64_t image, group, bin, bin_end, channel, part, first, last, pieces, n = 0
+        cdef int64_t blocks = (channels + block - 1) // block, row = max(<int64_t> 1, self.row)
+        cdef int64_t shares = max(<int64_t> 1, self.shares), groups = max(<int64_t> 1, self.bins // row * shares)
+        cdef int64_t least = parts_of(table.work * block * (end - begin) / max(<Py_ssize_t> 1, table.rois) / groups)
         if bands:
             bands = max(bands, min(least, <int64_t> table.height))
         else:
             parts = max(parts, least)
         for image in range(table.images):
             first, last = max(begin, table.image_start[image]), min(end, table.image_start[image + 1])
-            n += bins * blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
+            n += groups * blocks * (bands if bands else min(parts, max(<int64_t> 0, last - first)))
         if n > self._room:
             deallocate(self.tasks)
             self.tasks = NULL
@@ -77,7 +78,9 @@ cdef class Work:
             first = max(begin, table.image_start[image])
             last = max(first, min(end, table.image_start[image + 1]))
             pieces = bands if bands else min(parts, last - first)
-            for bin in range(bins):
+            for group in range(groups):
+                bin = group // shares * row + group % shares * row // shares
+                bin_end = group // shares * row + (group % shares + 1) * row // shares
                 for channel in range(0, blocks):
                     for part in range(pieces):
                         self.tasks[self.count] = Task(
@@ -87,6 +90,7 @@ cdef class Work:
                             channel=channel * block,
                             channels=<int> min(block, channels - channel * block),
                             bin=bin if self.bins else -1,
+                            bins=<int> (bin_end - bin),
                             top=table.height * part // bands if bands else 0,
                             bottom=table.height * (part + 1) // bands if bands else table.height,
                         )
