@@ -28,6 +28,8 @@ FLAGS = (
 # The wheel stays below two megabytes: nothing unwinds a stack here, and what runs once a call is short.
 SMALLER = [] if MSVC else ["-fno-asynchronous-unwind-tables"]
 SHORT = ["/O1"] if MSVC else ["-Os"]
+# without symbols, and without pages of zeros between code and data
+STRIPPED = ["-Wl,-s,-z,noseparate-code"]
 # -O3 makes nothing of these tables faster, and those of rotated boxes slower.
 PLAIN = [] if MSVC else ["-O2"]
 PLAIN_TABLES = ("cpu.tables.range", "cpu.tables.sample", "cpu.tables.mask", "cpu.tables.quad")
@@ -63,11 +65,20 @@ GCC_LEVELS = {
     ],
 }
 # Kernels are many to an extension: GCC is to inline their functions as if each had one of its own.
-# No copies of loops and of what is long: they made a twentieth of the wheel, and nothing faster.
+# No copies of loops and of what is long: they made an eighth of the wheel, and nothing faster.
 INLINING = ["--param", "large-unit-insns=1000000", "--param", "max-inline-insns-single=70"]
-INLINING += ["-fno-unswitch-loops", "-fno-split-loops", "-fno-split-paths"]
+INLINING += ["--param", "max-completely-peeled-insns=100"]  # -O2's; maxima of bins take longer where loops stay
+INLINING += [
+    f"-fno-{copies}"
+    for copies in (
+        *("unswitch-loops", "split-loops", "split-paths", "ipa-cp-clone", "version-loops-for-strides"),
+        *("tree-loop-distribution", "tree-partial-pre", "predictive-commoning", "gcse-after-reload"),
+        *("align-functions", "align-jumps", "align-labels", "align-loops"),
+    )
+]
 MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
-LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
+# Where there are faster levels, processors from before 2013 alone take the baseline: it is shorter.
+LEVELS = {"baseline": PLAIN if X86 else [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
 # While you work on a kernel, one level is enough: ROICY_LEVELS=v4. No release is built so.
 CHOSEN = (os.environ.get("ROICY_LEVELS") or ",".join(LEVELS)).split(",")
 if not set(CHOSEN) <= set(LEVELS):
@@ -140,7 +151,7 @@ class BuildKernels(build_ext):
             threaded = openmp if ext.name in ("roicy.cpu.runtime.parallel", "roicy.cpu.threads") else []
             ext.extra_compile_args += threaded + inlining
             ext.extra_link_args += threaded if not MSVC else []
-            ext.extra_link_args += ["-Wl,-s"] if sys.platform == "linux" and BUILD not in CHECKED else []
+            ext.extra_link_args += STRIPPED if sys.platform == "linux" and BUILD not in CHECKED else []
             ext.extra_link_args += SANITIZERS if BUILD == "sanitize" else []
         super().build_extensions()
 
@@ -175,7 +186,7 @@ class BuildKernels(build_ext):
         cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
         directives = f"boundscheck={checks},initializedcheck={checks},wraparound=False,cdivision=True"
         # nobody asks a compiled function for its signature or its docstring: the .pyi files say them
-        directives += ",binding=False"
+        directives += ",binding=False,auto_pickle=False"
         options = ["--no-docstrings", "-X", directives]
         options += ["--line-directives"] if checks else []  # reports name lines of the .pyx files
         subprocess.run([*cython, *options, "-o", str(folder), *map(str, sources)], check=True)

@@ -1,7 +1,8 @@
 """The C-level calls of ``cython_api.pxd``: memory becomes NumPy arrays, without a copy, for the public functions."""
 
-cimport numpy as cnp
 from cpython.ref cimport Py_INCREF, PyObject
+
+from roicy.cpu cimport arrays as cnp
 
 import numpy as np
 

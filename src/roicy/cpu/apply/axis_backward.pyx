@@ -16,8 +16,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.axis_taps cimport (
     Bins, Touched, task_bins, touched_columns, touched_pixels, only_bin, pixel_at, pixels_from, spread_bin,
 )

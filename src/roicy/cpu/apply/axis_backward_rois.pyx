@@ -12,10 +12,9 @@ end, blocks of channels in ascending order and in double precision, so that the 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
-cimport numpy as cnp
-
 import numpy as np
 
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.axis_taps cimport (
     Bins, Touched, bin_at, bins_from, task_bins, touched_columns, touched_pixels, touched_rows, pixels_from, spread_bin,
 )

@@ -16,8 +16,7 @@ threads, the strides or the path.
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.axis_taps cimport (
     Bins, Touched, bin_at, bins_from, task_bins, touched_columns, touched_pixels, touched_rows,
 )

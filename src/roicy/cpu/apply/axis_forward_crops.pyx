@@ -15,8 +15,7 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.finish cimport Finish, finish_of, row_finish, row_finish_of, outside_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid

@@ -12,8 +12,7 @@ from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.axis_taps cimport Touched, bin_at, bins_from, touched_pixels, touched_rows
 from roicy.cpu.apply.finish cimport Finish, finish_channels, finish_of, finish_outside, outside_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes

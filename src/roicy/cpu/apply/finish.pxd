@@ -3,8 +3,7 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.lanes.lanes cimport lanes, real
 from roicy.cpu.tables.axis cimport Axis, AxisTable
 

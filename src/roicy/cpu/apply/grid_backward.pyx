@@ -10,10 +10,9 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
 import numpy as np
 
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.grid_samples cimport samples_of
 from roicy.cpu.apply.term_runs cimport (
     Pieces, Runs, begin_runs, end_runs, finish_row, free_runs, join_runs, no_runs, note_window, pieces_bytes, pieces_in,

@@ -8,10 +8,9 @@ PILE bins, the blocks in double precision in their order: the same bits for any 
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
-
 import numpy as np
 
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, parts_for, parts_length
 from roicy.cpu.apply.grid_samples cimport samples_of
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows

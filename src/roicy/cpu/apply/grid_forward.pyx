@@ -14,8 +14,7 @@ Those that miss the map are zeros: of a bin's, the first one is enough.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.grid_samples cimport samples_of
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows

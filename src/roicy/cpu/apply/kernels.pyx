@@ -4,8 +4,7 @@ Each file is about one kernel. They are put together because what an extension t
 most of the wheel, and of the time that it takes to build. Names are those of one module: no two files may share one.
 """
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.lanes.phases cimport PHASE_OTHER, PHASE_SUMS, PHASES, PHASES_TOLD, phase_enter, phase_peak, phase_ticks
 
 cnp.import_array()

@@ -11,8 +11,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.mask_lines cimport MaskLines, ask_lines, items_bytes, lines_of
 from roicy.cpu.apply.view cimport View, block_at, view_of
 from roicy.cpu.lanes.lanes cimport FLOAT32, LANES, element_store, real

@@ -12,8 +12,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.mask_lines cimport MaskLines, ask_lines, items_bytes, lines_of
 from roicy.cpu.apply.view cimport View, view_of
 from roicy.cpu.lanes.lanes cimport LANES, real

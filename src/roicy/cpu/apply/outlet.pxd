@@ -4,8 +4,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
 from roicy.cpu.lanes.lanes cimport (
     LANES, lanes, lanes_prefetch, lanes_store_chunk, lanes_store_pixel, lanes_stream_bytes,

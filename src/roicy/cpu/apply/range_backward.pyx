@@ -9,8 +9,7 @@ number of threads. Where an image has very many RoIs a sum in floats counts its 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.view cimport View, block_at, store_pixels, view_of
 from roicy.cpu.lanes.counted cimport (
     COUNTED, copy_line, counted_add, counted_add_bins, counted_begin, counted_bins, counted_finish, counted_pile,

@@ -14,8 +14,7 @@ bin pixel by pixel.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.tile cimport Ring, load_rows, ring_for, window_rows
 from roicy.cpu.apply.view cimport View, block_at, open_view, view_of, write_index, write_invalid

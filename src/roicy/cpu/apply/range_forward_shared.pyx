@@ -14,8 +14,7 @@ of each element beside it; of a bin, whose largest is known by then, the first o
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, outlet_for, store_bins
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_index, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, lane_int, lane_ints, lanes, lanes_prefetch, lanes_zero

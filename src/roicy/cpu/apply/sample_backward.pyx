@@ -17,10 +17,9 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
 import numpy as np
 
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.tile cimport Sheet, sheet_at, turn_sheet
 from roicy.cpu.apply.view cimport (
     View, block_at, fetch_bins, load_bins, load_pixels, store_pixels, view_of, zero_row,

@@ -10,10 +10,9 @@ or with the weight itself, and summed for each bin alone.
 
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
-
 import numpy as np
 
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.box_parts cimport Parts, add_parts, next_parts, note_part, part_of, parts_for, parts_length
 from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at
 from roicy.cpu.apply.view cimport View, block_at, fetch_bins, load_bins, view_of

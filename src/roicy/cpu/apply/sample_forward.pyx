@@ -13,8 +13,7 @@ Channels-last arrays of the accumulation type already are such a tile: there all
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.outlet cimport Outlet, bins_bytes, fetch_ends, outlet_for, store_bins
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_samples
 from roicy.cpu.apply.tile cimport Sheet, load_sheet, sheet_at

@@ -14,8 +14,7 @@ from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport INT32_MAX, int32_t, int64_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.apply.overflow cimport overflow_forget, overflow_noted, overflow_store
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
 from roicy.cpu.lanes.lanes cimport LANES, UINT8, element_load

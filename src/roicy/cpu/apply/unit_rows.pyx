@@ -6,8 +6,7 @@ A piece is a few rows.
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.lanes.lanes cimport real
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tuning cimport UNIT_ROWS_SERIAL_ELEMENTS

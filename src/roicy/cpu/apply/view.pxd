@@ -8,8 +8,7 @@ from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.lanes.phases cimport PHASE_LOAD, PHASE_STORE, phase_enter
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.outputs cimport touch_pages

@@ -1,10 +1,10 @@
 """What every call asks of its arguments, asked in C: of a small call these questions take longer than pooling."""
 
-cimport numpy as cnp
-
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 from libc.math cimport signbit
+
+from roicy.cpu cimport arrays as cnp
 
 from numpy import bool_, floating, integer
 

@@ -15,8 +15,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memmove, memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.runtime.checks cimport CHECKED
 from roicy.cpu.runtime.parallel cimport run_pieces
 

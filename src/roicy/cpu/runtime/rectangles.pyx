@@ -7,7 +7,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-cimport numpy as cnp
+from roicy.cpu cimport arrays as cnp
 
 cnp.import_array()
 

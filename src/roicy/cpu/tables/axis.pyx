@@ -11,8 +11,7 @@ one short list of (pixel, weight) taps for its row and one for its column::
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.runtime.checks cimport CHECKED, check_inside
 from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces

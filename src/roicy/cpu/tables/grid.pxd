@@ -56,7 +56,7 @@ cdef class GridTables:
     cdef readonly bint doubtful
     cdef list runs              # slices of the rows
     cdef GridTable only         # where there is one run
-    cdef GridTable table_of(self, run)
+
     cdef Py_ssize_t first_of(self, str attribute) except? -1
     cdef tuple first_beyond(self)
 

@@ -10,11 +10,11 @@ so that no number of samples costs more than the map.
 """
 
 from dataclasses import replace
-
-cimport numpy as cnp
+from itertools import repeat
 
 import numpy as np
 
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.runtime.checks cimport CHECKED, check, check_inside
 from roicy.cpu.runtime.memory cimport bytes_of, try_bytes
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
@@ -365,7 +365,8 @@ cdef class GridTables:
         self.beyond = self.first_beyond() if regions.window is not None else None
         self.doubtful = self.only is None or self.only.doubtful
 
-    cdef GridTable table_of(self, run):
+    def table_of(self, run):
+        """Return the table of a run."""
         images = None if self.regions.images is None else self.regions.images[run]
         regions = replace(self.regions, boxes=self.regions.boxes[run], images=images)
         return GridTable(regions, self.sampling, self.accumulate)
@@ -392,9 +393,10 @@ cdef class GridTables:
         return len(self.runs)
 
     def __iter__(self):
-        """Yield the runs, each a slice of the rows, with their tables."""
-        for run in self.runs:
-            yield run, self.table_of(run) if self.only is None else self.only
+        """Return the runs, each a slice of the rows, with their tables, as they are asked for."""
+        # a generator would be a tenth of the module
+        tables = map(self.table_of, self.runs) if self.only is None else repeat(self.only)
+        return zip(self.runs, tables)
 
     def in_pieces(self, str purpose, dtype):
         """As `RoiTable.in_pieces`: other tables are made between writes."""

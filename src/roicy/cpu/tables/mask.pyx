@@ -7,8 +7,7 @@ from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.runtime.memory cimport allocate_zeros, deallocate
 
 cnp.import_array()

@@ -4,8 +4,7 @@ from libc.stdint cimport int64_t
 
 import numpy as np
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
 from roicy.cpu.tables.rois cimport Window

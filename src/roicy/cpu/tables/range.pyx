@@ -7,8 +7,7 @@ The bins of RoIPool begin and end on pixels, so a bin is a range of rows and a r
 
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
-
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.runtime.checks cimport check_inside
 from roicy.cpu.runtime.parallel cimport Listener, hears, listener
 from roicy.cpu.tables.rois cimport Place, Range, Window, clipped, coordinate

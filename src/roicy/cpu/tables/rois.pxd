@@ -3,7 +3,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
 
-cimport numpy as cnp
+from roicy.cpu cimport arrays as cnp
 
 
 cdef extern from "geometry/cpu.h" nogil:

@@ -11,10 +11,9 @@ Lists can be long. They are held for as many RoIs at a time as fit into a fixed 
 from libc.math cimport M_PI
 from libc.stdint cimport uint8_t, uint32_t
 
-cimport numpy as cnp
-
 from roicy._types import Moving
 
+from roicy.cpu cimport arrays as cnp
 from roicy.cpu.runtime.checks cimport CHECKED, FENCE_BYTES, check_inside, fence
 from roicy.cpu.runtime.memory cimport allocate, borrow, bytes_of, deallocate, give_back, most_bytes, try_bytes
 from roicy.cpu.runtime.parallel cimport run_pieces

@@ -1,0 +1,45 @@
+"""What kernels and tables take of NumPy's C interface: named here, `cnp` there.
+
+NumPy's own ``numpy.pxd`` has every module import sixteen types, of which these two are used, and that was a kilobyte or two
+of each module of a wheel.
+"""
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef signed long npy_intp
+
+    ctypedef class numpy.dtype [object PyArray_Descr, check_size ignore]:
+        pass
+
+    ctypedef class numpy.ndarray [object PyArrayObject, check_size ignore]:
+        pass
+
+    enum:
+        NPY_BOOL
+        NPY_INT8
+        NPY_UINT8
+        NPY_INT16
+        NPY_UINT16
+        NPY_INT32
+        NPY_UINT32
+        NPY_INT64
+        NPY_FLOAT16
+        NPY_FLOAT32
+        NPY_FLOAT64
+        NPY_ARRAY_WRITEABLE
+
+    # once in each module, before anything else of these
+    int import_array "_import_array"() except -1
+
+    bint PyArray_CheckExact(object array)
+    bint PyArray_ISNOTSWAPPED(ndarray array) noexcept nogil
+    void* PyArray_DATA(ndarray array) noexcept nogil
+    int PyArray_NDIM(ndarray array) noexcept nogil
+    int PyArray_TYPE(ndarray array) noexcept nogil
+    npy_intp PyArray_ITEMSIZE(ndarray array) noexcept nogil
+    npy_intp PyArray_SIZE(ndarray array) noexcept nogil
+    npy_intp PyArray_DIM(ndarray array, size_t axis) noexcept nogil
+    npy_intp PyArray_STRIDE(ndarray array, size_t axis) noexcept nogil
+    npy_intp* PyArray_DIMS(ndarray array) noexcept nogil
+    npy_intp* PyArray_STRIDES(ndarray array) noexcept nogil
+    object PyArray_EMPTY(int axes, npy_intp* shape, int dtype, bint fortran)
+    object PyArray_SimpleNewFromData(int axes, npy_intp* shape, int dtype, void* data)
