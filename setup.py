@@ -67,7 +67,7 @@ GCC_LEVELS = {
 # Kernels are many to an extension: GCC is to inline their functions as if each had one of its own.
 # No copies of loops and of what is long: they made an eighth of the wheel, and nothing faster.
 INLINING = ["--param", "large-unit-insns=1000000", "--param", "max-inline-insns-single=70"]
-INLINING += ["--param", "max-completely-peeled-insns=100"]  # -O2's; maxima of bins take longer where loops stay
+INLINING += ["--param", "max-completely-peeled-insns=100"]  # as -O2 has it
 INLINING += [
     f"-fno-{copies}"
     for copies in (
@@ -77,8 +77,7 @@ INLINING += [
     )
 ]
 MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
-# Where there are faster levels, processors from before 2013 alone take the baseline: it is shorter.
-LEVELS = {"baseline": PLAIN if X86 else [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
+LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
 # While you work on a kernel, one level is enough: ROICY_LEVELS=v4. No release is built so.
 CHOSEN = (os.environ.get("ROICY_LEVELS") or ",".join(LEVELS)).split(",")
 if not set(CHOSEN) <= set(LEVELS):

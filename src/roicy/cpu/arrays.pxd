@@ -1,7 +1,7 @@
 """What kernels and tables take of NumPy's C interface: named here, `cnp` there.
 
-NumPy's own ``numpy.pxd`` has every module import sixteen types, of which these two are used, and that was a kilobyte or two
-of each module of a wheel.
+NumPy's own ``numpy.pxd`` has every module import sixteen types, of which these two are used: half a kilobyte to one of
+each module in a wheel.
 """
 
 cdef extern from "numpy/arrayobject.h":
