@@ -327,8 +327,9 @@ def of_rois(rois, problem, known):
 
         return hold
 
-    if isinstance(rois, (list, tuple)) and not rois and len(problem.features):  # no boxes; no list of arrays
-        return [Expected((0, columns), dtype, hold_part(slice(None)))]
+    images = len(problem.features)
+    if isinstance(rois, (list, tuple)) and not rois and images:  # no boxes; no list of arrays
+        return [Expected((0, columns + (images > 1)), dtype, hold_part(slice(None)))]
     if not isinstance(rois, (list, tuple)):
         return [Expected(array_of(rois).shape, dtype, hold_part(slice(None)))]
     ends = np.cumsum([len(array) for array in rois])

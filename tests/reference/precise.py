@@ -88,7 +88,9 @@ def box_axes(box, map_size, output_size, spatial_scale):
 
 def pooled(image, weights_y, weights_x):
     """An (H, W, C) image, summed with the weights of both axes: (C, PH, PW)."""
-    return weights_y @ image.transpose(2, 0, 1) @ weights_x.T
+    # the slopes of a side of 1e-323 have no end: times no pixels they are no number
+    with np.errstate(invalid="ignore"):
+        return weights_y @ image.transpose(2, 0, 1) @ weights_x.T
 
 
 def prroi_pool(features, rois, output_size, *, spatial_scale=1.0):
