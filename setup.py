@@ -67,7 +67,6 @@ GCC_LEVELS = {
 # Kernels are many to an extension: GCC is to inline their functions as if each had one of its own.
 # No copies of loops and of what is long: they made an eighth of the wheel, and nothing faster.
 INLINING = ["--param", "large-unit-insns=1000000", "--param", "max-inline-insns-single=70"]
-INLINING += ["--param", "max-completely-peeled-insns=100"]  # as -O2 has it
 INLINING += [
     f"-fno-{copies}"
     for copies in (
