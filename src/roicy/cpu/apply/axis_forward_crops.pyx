@@ -94,10 +94,13 @@ cdef extern from "pair_bytes.h" nogil:
         NEAR_VECTOR
     ctypedef struct near_group:
         int32_t base
+    ctypedef struct whole_group:
+        pass
     ctypedef struct kept_pixels:
         lanes* pixels[2]
     ctypedef struct pair_reading:
         near_group* near
+        whole_group* whole
         ptrdiff_t reach
         kept_pixels kept
 
@@ -241,9 +244,9 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef Axis* y = call.y
     cdef Axis* x = call.x
     cdef View* view = &call.features
-    cdef int64_t k = task.first, first, part, channel
+    cdef int64_t k = task.first, first, first_ahead, part, channel
     cdef int begin = <int> task.top, end = <int> task.bottom
-    cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, fetched, most = 0
+    cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, most = 0
     cdef int64_t span = 0, count
     cdef const int32_t* rows = y.pixels + y.pixel_start[k]
     cdef const char* source
@@ -262,13 +265,14 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef const char* whose[2]
     cdef real* across
     cdef real down
-    cdef bint filled, reaches, paired, straight, streamed, kept
+    cdef bint filled, reaches, paired, straight, streamed, kept, fetches
     cdef row_finish[PIXEL] finishing
     cdef const row_finish* finishes = finishing if call.finish.given else NULL
     cdef Pooled pooled = Pooled(features=view, out=&call.out, image=task.image, roi=call.order[k], channel=0,
                                 channels=call.together, finish=&call.finish)
     columns.groups = call.groups
-    reading.near = <near_group*> scratch.spare
+    reading.whole = <whole_group*> scratch.spare
+    reading.near = <near_group*> (reading.whole + call.groups)
     reading.kept.pixels[0] = <lanes*> scratch.bins
     reading.kept.pixels[1] = reading.kept.pixels[0] + call.groups * 2 * call.together
     columns.group = <crops_group*> (reading.near + call.groups)
@@ -299,6 +303,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     paired = most <= 2 and find_pairs(call, k, count * view.size, &pairs, &reading)
     straight = paired and view.dtype == UINT8 and call.pixels_joined
     streamed = straight and call.row_streamed
+    fetches = view.pixels_joined or call.split      # no copies
     kept = call.pixels_kept and high - low + 1 < CROP_KEPT_SHARE * (end - begin)
     if not paired:
         lay_out(x, k, &columns)
@@ -315,7 +320,6 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                 dtype = OWN
                 scratch.row[j] = gathered
                 gathered += span * sizeof(real)
-        fetched = -1 if view.pixels_joined or call.split else high
         if streamed:
             streams_start(&streams, scratch.chunk, 1 if call.joined else call.together, call.out_row, call.out.channel,
                           call.pw)
@@ -325,20 +329,17 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
             for j in range(taps):
                 scratch.tap[j] = scratch.row[y.tap_position[first + j]]
             ahead[0] = ahead[1] = scratch.tap[0] if taps else scratch.tile
-            if p + CROP_ROWS_AHEAD < end and y.tap_count[k * call.ph + p + CROP_ROWS_AHEAD]:
-                for j in range(2):      # its first row and its last
-                    position = y.tap_position[y.tap_start[k * call.ph + p + CROP_ROWS_AHEAD]
-                                              + j * (y.tap_count[k * call.ph + p + CROP_ROWS_AHEAD] - 1)]
-                    if position > fetched:
-                        ahead[j] = scratch.row[position]
-                        fetched = position
+            if fetches and p + CROP_ROWS_AHEAD < end and y.tap_count[k * call.ph + p + CROP_ROWS_AHEAD]:
+                first_ahead = y.tap_start[k * call.ph + p + CROP_ROWS_AHEAD]
+                ahead[0] = scratch.row[y.tap_position[first_ahead]]
+                ahead[1] = scratch.row[y.tap_position[first_ahead + y.tap_count[k * call.ph + p + CROP_ROWS_AHEAD] - 1]]
             if not paired:
                 crops_rows(scratch.tap, <const real*> y.tap_weight + first, taps, count, dtype, ahead,
                            pixels if call.split else lines)
                 if call.split:
                     crops_split(pixels, &call.pixel, call.together, span, last if call.reversed else lines,
                                 -call.line_step if call.reversed else call.line_step)
-            if call.finish.given:
+            if call.finish.given and (filled or p == begin):
                 down = outside_of(y, k, p) if filled else 0
                 for c in range(call.together):      # of pairs in the order of memory
                     finishing[call.together - 1 - c if paired and call.reversed else c] = row_finish_of(
@@ -493,5 +494,6 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     list_bands(work, table, view.channels, bands)
     work.provide(table, threads, tile, lines * sizeof(real), 2 * kept if call.pixels_kept else 0,
                  call.groups * sizeof(crops_group) + (2 * call.room + 2 * call.groups) * sizeof(lanes)
-                 + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t)) + call.groups * sizeof(near_group), chunk)
+                 + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t))
+                 + call.groups * (sizeof(near_group) + sizeof(whole_group)), chunk)
     return work.do(axis_forward_crop, &call, sizeof(call), axis_forward_crops_open, NULL)

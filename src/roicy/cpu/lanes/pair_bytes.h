@@ -2,12 +2,14 @@
  *
  *     row ──▶ both pixels of each column, as numbers: [tap][channel]      two of these ── taps of p, taps of q ──▶ [channel]
  *
- * Where output rows share rows of the picture, what a row's columns take is kept for the next one. */
+ * Where output rows share rows of the picture, what a row's columns take is kept for the next one. Rows whose weights are
+ * wholes are summed as integers instead: whole_bytes.h. */
 #ifndef ROICY_PAIR_BYTES_H
 #define ROICY_PAIR_BYTES_H
 
 #include "near_bytes.h"
 #include "pairs.h"
+#include "whole_bytes.h"
 
 /* What the columns of two rows take: a vector for each channel of both pixels of LANES columns. */
 typedef struct {
@@ -20,6 +22,8 @@ typedef struct {
     near_group *near; /* LANES columns each */
     int window;       /* bytes of a row that each of these needs, or 0: they are too far apart */
     ptrdiff_t reach;  /* bytes of a row that may be read */
+    whole_group *whole;
+    int parts; /* of each of these, or 0 */
     kept_pixels kept;
 } pair_reading;
 
@@ -126,13 +130,16 @@ ROICY_INLINE void pairs_sums(const lanes *upper, const lanes *lower, const pair_
 typedef struct {
     ptrdiff_t whole; /* columns, or 0: it is something else */
     lanes mean[PIXEL], scale[PIXEL];
-    ptrdiff_t step;
+    ptrdiff_t step, row; /* bytes from channel to channel, and of a row */
+    int streamed;
 } pair_planes;
 
 ROICY_INLINE pair_planes pair_planes_of(const pair_target *to, ptrdiff_t count, const int channels) {
     pair_planes planes;
     planes.whole = to->joined || to->dtype != OWN || !to->finishes ? 0 : count / LANES * LANES;
     planes.step = to->step;
+    planes.row = count * (ptrdiff_t)sizeof(real);
+    planes.streamed = to->streams != NULL;
     for (int c = 0; to->finishes && c < channels; c++) {
         planes.mean[c] = lanes_fill(to->finishes[c].mean);
         planes.scale[c] = lanes_fill(to->finishes[c].scale);
@@ -142,32 +149,72 @@ ROICY_INLINE pair_planes pair_planes_of(const pair_target *to, ptrdiff_t count, 
     return planes;
 }
 
-/* A loop over the columns of a row, in which `upper` and `lower` are found. */
-#define ROICY_PAIR_LOOP(find, channels, dtype)                                                               \
+/* What is left to fetch of the rows ahead, line by line: sums wait for many that are fetched at once. */
+typedef struct {
+    const char *row[2];
+    ptrdiff_t at, end, more;
+} fetched_part;
+
+ROICY_INLINE fetched_part fetched_part_of(const pair_rows *rows, ptrdiff_t columns) {
+    const ptrdiff_t least = (columns + LANES - 1) / LANES * LINE; /* a line of each at a time */
+    fetched_part part = {{rows->ahead[0], rows->ahead[1]}, 0, rows->span, LINE};
+    if (rows->span > least)
+        part.more = (rows->span + least - 1) / least * LINE;
+    return part;
+}
+
+ROICY_INLINE void fetch_some(fetched_part *part) {
+    const ptrdiff_t end = part->at + part->more < part->end ? part->at + part->more : part->end;
+    for (; part->at < end; part->at += LINE) {
+        lanes_prefetch(part->row[0] + part->at);
+        lanes_prefetch(part->row[1] + part->at);
+    }
+}
+
+/* A line of each of three channels: of the row before, to be streamed, or of the next one, to be stored to. */
+ROICY_INLINE void planes_line(const pair_planes *planes, streams_part *part, const char *at) {
+    if (planes->streamed)
+        streams_once(part, 3);
+    else
+        for (int c = 0; c < 3; c++)
+            lanes_prefetch(at + planes->row + c * planes->step);
+}
+
+#define NO_UNIT ((const lanes *)NULL)
+
+/* What is less than a number, of sums in units: their products with these are exact. */
+ROICY_INLINE lanes unit_less(lanes x, const lanes *unit, lanes y) {
+    return unit ? lanes_multiply_add(x, *unit, -y) : lanes_less(x, y);
+}
+
+/* A loop over the columns of a row, in which `sums` finds `x`, in units. */
+#define ROICY_PAIR_LOOP(sums, unit, channels, dtype)                                                         \
     const pair_columns of = *columns;                                                                        \
-    const pair_weights weights = pair_weights_of(rows, columns);                                             \
     row_finish finishes[PIXEL];                                                                              \
     const pair_target target = pairs_target(to, channels, finishes);                                         \
     streams_part part = streams_part_of(target.streams);                                                     \
+    fetched_part ahead = fetched_part_of(rows, of.count);                                                    \
     char *at = to->data;                                                                                     \
     ptrdiff_t q = 0;                                                                                         \
     if ((dtype) == OWN && (channels) == 3) {                                                                 \
         const pair_planes planes = pair_planes_of(to, of.count, 3);                                          \
         for (; q < planes.whole; q += LANES, at += sizeof(lanes)) {                                          \
             lanes x[PIXEL];                                                                                  \
-            find;                                                                                            \
-            pairs_sums(upper, lower, &weights, q, 3, x);                                                     \
+            fetch_some(&ahead);                                                                              \
+            sums;                                                                                            \
             for (int c = 0; c < 3; c++)                                                                      \
-                lanes_store(lanes_times(planes.scale[c], lanes_less(x[c], planes.mean[c])),                  \
+                lanes_store(lanes_times(planes.scale[c], unit_less(x[c], unit, planes.mean[c])),             \
                             at + c * planes.step, OWN);                                                      \
             if (DEPTH == 1 || q % (LANES * DEPTH) == 0)                                                      \
-                streams_once(&part, 3);                                                                      \
+                planes_line(&planes, &part, at);                                                             \
         }                                                                                                    \
     }                                                                                                        \
     for (; q < of.count; q += LANES) {                                                                       \
         lanes x[PIXEL];                                                                                      \
-        find;                                                                                                \
-        pairs_sums(upper, lower, &weights, q, channels, x);                                                  \
+        fetch_some(&ahead);                                                                                  \
+        sums;                                                                                                \
+        for (int c = 0; unit && c < (channels); c++)                                                         \
+            x[c] = lanes_times(x[c], *unit);                                                                 \
         at = pairs_put(x, q, of.count, &target, at, channels, dtype);                                        \
         pairs_stream(&part, &target, q, channels);                                                           \
     }                                                                                                        \
@@ -176,9 +223,11 @@ ROICY_INLINE pair_planes pair_planes_of(const pair_target *to, ptrdiff_t count, 
 ROICY_INLINE void pairs_each_as(const pair_rows *rows, const pair_columns *columns, const pair_target *to,
                                 const int channels, const int elements, const int dtype) {
     const char *const row[2] = {rows->row[0], rows->row[1]};
+    const pair_weights weights = pair_weights_of(rows, columns);
     ROICY_PAIR_LOOP(lanes upper[2 * PIXEL]; lanes lower[2 * PIXEL];
                     pixels_each(row[0], &of, q, channels, elements, upper);
-                    pixels_each(row[1], &of, q, channels, elements, lower), channels, dtype)
+                    pixels_each(row[1], &of, q, channels, elements, lower);
+                    pairs_sums(upper, lower, &weights, q, channels, x), NO_UNIT, channels, dtype)
 }
 
 ROICY_INLINE void pairs_each_of(const pair_rows *rows, const pair_columns *columns, const pair_target *to,
@@ -197,8 +246,10 @@ ROICY_INLINE
     void pairs_kept_as(const pair_rows *rows, const pair_columns *columns, const lanes *const pixels[2],
                        const pair_target *to, const int channels, const int dtype) {
     const lanes *const kept[2] = {pixels[0], pixels[1]};
+    const pair_weights weights = pair_weights_of(rows, columns);
     ROICY_PAIR_LOOP(const lanes *const upper = kept[0] + q / LANES * 2 * channels;
-                    const lanes *const lower = kept[1] + q / LANES * 2 * channels, channels, dtype)
+                    const lanes *const lower = kept[1] + q / LANES * 2 * channels;
+                    pairs_sums(upper, lower, &weights, q, channels, x), NO_UNIT, channels, dtype)
 }
 
 ROICY_NOINLINE void pairs_kept(const pair_rows *rows, const pair_columns *columns,
@@ -242,9 +293,11 @@ ROICY_NEAR ROICY_INLINE void pairs_near_as(const pair_rows *rows, const pair_col
                                            const near_group *near, const pair_target *to, const int window,
                                            const int dtype) {
     const char *const row[2] = {rows->row[0], rows->row[1]};
+    const pair_weights weights = pair_weights_of(rows, columns);
     ROICY_PAIR_LOOP(lanes upper[2 * PIXEL]; lanes lower[2 * PIXEL];
                     pixels_near(row[0], near + q / LANES, window, upper);
-                    pixels_near(row[1], near + q / LANES, window, lower), 3, dtype)
+                    pixels_near(row[1], near + q / LANES, window, lower);
+                    pairs_sums(upper, lower, &weights, q, 3, x), NO_UNIT, 3, dtype)
 }
 
 ROICY_NEAR ROICY_INLINE void keep_near_as(const char *row, const pair_columns *columns,
@@ -285,7 +338,51 @@ ROICY_NEAR ROICY_NOINLINE void keep_near(const char *row, const pair_columns *co
                                          const pair_reading *how, lanes *kept) {
     ROICY_NEAR_AS(how->window, keep_near_as, row, columns, how->near, kept);
 }
+
+ROICY_NEAR ROICY_INLINE void pairs_whole_as(const pair_rows *rows, const pair_columns *columns,
+                                            const whole_group *groups, const whole_rows *whole,
+                                            const pair_target *to, const int parts, const int dtype) {
+    const char *const row[2] = {rows->row[0], rows->row[1]};
+    const real *const left = columns->weight[0], *const right = columns->weight[1];
+    const __m512i weights = _mm512_set1_epi32(whole->weights);
+    const lanes unit = lanes_fill(whole->unit);
+    ROICY_PAIR_LOOP(whole_sums(row, groups + q / LANES, weights, left + q, right + q, parts, x), (&unit), 3,
+                    dtype)
+}
+
+#define ROICY_WHOLE_AS(parts, dtype, ...)                                                                    \
+    if ((parts) == 1)                                                                                        \
+        pairs_whole_as(__VA_ARGS__, 1, dtype);                                                               \
+    else if ((parts) == 2)                                                                                   \
+        pairs_whole_as(__VA_ARGS__, 2, dtype);                                                               \
+    else                                                                                                     \
+        pairs_whole_as(__VA_ARGS__, 4, dtype)
+
+ROICY_NEAR ROICY_NOINLINE void pairs_whole(const pair_rows *rows, const pair_columns *columns,
+                                           const pair_reading *how, const whole_rows *whole,
+                                           const pair_target *to) {
+    if (to->dtype == OWN)
+        ROICY_WHOLE_AS(how->parts, OWN, rows, columns, how->whole, whole, to);
+    else
+        ROICY_WHOLE_AS(how->parts, UINT8, rows, columns, how->whole, whole, to);
+}
+
+/* The same of floats or bytes as results, if the rows' weights are wholes. */
+ROICY_INLINE int pairs_if_whole(const pair_rows *rows, const pair_columns *columns, const pair_reading *how,
+                                const pair_target *to) {
+    whole_rows whole;
+    if (!how->parts || (to->dtype != OWN && to->dtype != UINT8) || !whole_weights(rows->weight, &whole))
+        return 0;
+    pairs_whole(rows, columns, how, &whole, to);
+    return 1;
+}
 #else
+ROICY_INLINE int pairs_if_whole(const pair_rows *rows, const pair_columns *columns, const pair_reading *how,
+                                const pair_target *to) {
+    (void)rows, (void)columns, (void)how, (void)to;
+    return 0;
+}
+
 ROICY_INLINE void pairs_near(const pair_rows *rows, const pair_columns *columns, const pair_reading *how,
                              const pair_target *to) {
     (void)rows, (void)columns, (void)how, (void)to;
@@ -301,12 +398,17 @@ ROICY_INLINE void keep_near(const char *row, const pair_columns *columns, const 
 ROICY_NOINLINE void pairs_settle(pair_reading *how, const pair_columns *columns, int dtype, ptrdiff_t span,
                                  int one) {
     how->kept.row[0] = how->kept.row[1] = NULL;
-    how->window = 0;
-    if (dtype == UINT8 && columns->elements == 3 && columns->channels == 3)
+    how->window = how->parts = 0;
+    if (dtype == UINT8 && columns->elements == 3 && columns->channels == 3) {
         how->window = near_describe(how->near, columns->offset, columns->taps, columns->count, span, one);
+        how->parts =
+            whole_describe(how->whole, columns->offset, columns->taps, columns->weight, columns->count, span);
+    }
     how->reach = span + PAIR_ELEMENTS * (ptrdiff_t)element_size(dtype);
     if (how->reach < how->window)
         how->reach = how->window;
+    if (how->parts && how->reach < NEAR_VECTOR)
+        how->reach = NEAR_VECTOR;
 }
 
 /* Where what is kept of a row is: it is found if it is not there, in place of that of the other one. */
@@ -327,7 +429,8 @@ ROICY_INLINE int keep(const char *whose, const char *row, const pair_columns *co
 /* One output row of bytes. `whose` names the rows of the picture if what is taken of them is to be kept, or is NULL. */
 ROICY_NOINLINE void pairs_bytes(const pair_rows *rows, const char *const *whose, const pair_columns *columns,
                                 pair_reading *how, const pair_target *to) {
-    pairs_fetch(rows);
+    if (pairs_if_whole(rows, columns, how, to))
+        return;
     if (whose) {
         const int upper = keep(whose[0], rows->row[0], columns, how, whose[1]);
         const int lower = keep(whose[1], rows->row[1], columns, how, whose[0]);
