@@ -7,7 +7,7 @@ from closeness import assert_same_bits
 import roicy
 
 
-@pytest.mark.parametrize("stretch", [0.3, 1, 1.9, 2.6, 4.9, 7.3])
+@pytest.mark.parametrize("stretch", [0.3, 1, 1.34, 1.9, 2.6, 2.86, 4.9, 6.68, 7.3])
 def test_bytes_in_far_rows_have_the_sums_of_floats(stretch):
     """Weights of rows from the 256th on are wholes of a power of two, so that integers can be summed."""
     rng = np.random.default_rng(6)

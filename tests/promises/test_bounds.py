@@ -134,13 +134,16 @@ def check_flipped(dtype):
             call(pool, (features, rois), pool(features, rois))
 
 
-def check_wide_images():
-    '''Columns of bytes that are picked from a few vectors, in rows that may end before these do.'''
-    for width, size in ((43, 16), (60, 16), (80, 16), (100, 64)):
-        image = random_values(np.random.default_rng(width), (3, width, 3), np.dtype("uint8"))
-        boxes = [[0, 0, width, 3], [width, 3, 0, 0], [width - 20, 1, width + 1, 3]]
+def check_wide_images(height):
+    '''Columns of bytes that are picked from a few vectors, in rows that may end before these do. From the 256th row on,
+    their sums are those of integers.
+    '''
+    top = height - 3
+    for width, size in ((9, 16), (43, 16), (60, 16), (80, 16), (100, 64)):
+        image = random_values(np.random.default_rng(width), (height, width, 3), np.dtype("uint8"))
+        boxes = [[0, top, width, height], [width, height, 0, top], [width - 20, top + 1, width + 1, height]]
         # which end a few pixels before the image
-        boxes += [[width - 1.1 * size - end, 1, width - end, 3] for end in range(20)]
+        boxes += [[width - 1.1 * size - end, top + 1, width - end, height] for end in range(20)]
         boxes = np.array(boxes, np.float32)
 
         def crop(image, boxes, **options):
@@ -198,7 +201,8 @@ def check_masks(dtype):
         call(paste, (masks, boxes), paste(masks, boxes))
 
 
-check_wide_images()
+check_wide_images(3)
+check_wide_images(260)
 check_tilted_planes()
 for dtype in FEATURE_DTYPES:
     for channels in (1, 3, 4, 5):
