@@ -135,8 +135,8 @@ def check_flipped(dtype):
 
 
 def check_wide_images(height):
-    '''Columns of bytes that are picked from a few vectors, in rows that may end before these do. From the 256th row on,
-    their sums are those of integers.
+    '''Columns of bytes that are picked from a few vectors, in rows that may end before these do. From the
+    256th row on, their sums are those of integers.
     '''
     top = height - 3
     for width, size in ((9, 16), (43, 16), (60, 16), (80, 16), (100, 64)):
