@@ -330,7 +330,11 @@ cdef int axis_forward_blocks(AxisTable table, cnp.ndarray features, cnp.ndarray 
     parts = 1 if threads == 1 else max(1, 4 * threads // max(1, each * blocks * busy))
     bins = bins_bytes(&call.out, call.depth)
     if work.bins and not call.direct:
+        # where rows of bins are few, threads share each of them
         work.row, work.shares = call.pw, (call.pw + BINS_TOGETHER - 1) // BINS_TOGETHER
+        if threads > 1:
+            each = max(1, call.ph * blocks * busy)
+            work.shares = max(work.shares, min(<int64_t> call.pw, (2 * threads + each - 1) // each))
         parts = max(parts, (table.rois + ROIS_TOGETHER - 1) // ROIS_TOGETHER)
         bins = bytes_of((table.rois + parts - 1) // parts, call.depth * BINS_TOGETHER, sizeof(lanes))
         call.out.chunked = False
