@@ -21,14 +21,18 @@ def table(images):
 features = np.ones((1, 16, 12, 12), np.float32)
 kernels = roicy.cpu._kernels("float32")
 right = table(np.zeros(100, np.int64)), features, np.empty((100, 16, 2, 2), np.float32)
-kernels.axis_forward(*right, 1)
+kernels.axis_forward(*right, None, 1)
 print("right", flush=True)
 """
 
 WRONG = {
-    "view": "kernels.axis_forward(right[0], features, right[2][:99], 1)",  # a result too few
-    "tile": "kernels.axis_forward(right[0], features[:, :, :5], right[2], 1)",  # features too small
+    "view": "kernels.axis_forward(right[0], features, right[2][:99], None, 1)",  # a result too few
+    "tile": "kernels.axis_forward(right[0], features[:, :, :5], right[2], None, 1)",  # features too small
 }
+
+
+def test_what_is_right_ends_nothing(run_python):
+    assert run_python(PREPARE) == "right\n"
 
 
 @pytest.mark.skipif(BUILD == "release", reason="for ROICY_BUILD=debug and ROICY_BUILD=sanitize")
@@ -54,7 +58,7 @@ def test_the_sanitizer_sees_what_is_read_behind_an_array(size, run_python):
 @pytest.mark.skipif(BUILD != "sanitize", reason="for ROICY_BUILD=sanitize")
 def test_the_sanitizer_sees_what_leaves_its_piece_of_a_block(run_python):
     """The table is of one kind, the kernel for another: it takes weights for twice as large as they are."""
-    wrong = "roicy.cpu._kernels('float64').axis_forward(right[0], features, right[2], 1)"
+    wrong = "roicy.cpu._kernels('float64').axis_forward(right[0], features, right[2], None, 1)"
     done = run_python(PREPARE + wrong, check=False)
     assert done.stdout == "right\n"
     assert done.returncode == -6
