@@ -48,6 +48,9 @@ class OnDevice:
     def __repr__(self):
         return repr(self._target)
 
+    def __reduce__(self):  # of its class, not of the one that it stands for
+        return OnDevice, (self._library, self._target)
+
     @property
     def __class__(self):
         return type(self._target)
@@ -121,6 +124,9 @@ class Cupy:
         self._cupy = cupy
         self.ndarray = cupy.ndarray
 
+    def __reduce__(self):  # modules are not pickled
+        return _with_cupy, ()
+
     def memory(self, content):
         return self._cupy.asarray(content)
 
@@ -129,6 +135,12 @@ class Cupy:
 
     def numpy(self, array):
         return self._cupy.asnumpy(array)
+
+
+def _with_cupy():
+    import cupy
+
+    return Cupy(cupy)
 
 
 class StandIn:
