@@ -70,7 +70,7 @@ def assert_sums_close(actual, expected, terms, precision):
 def assert_same_sums(actual, expected):
     """Hold results against others of the package: the same but for the order of a sum; others exactly."""
     assert actual.dtype == expected.dtype
-    if actual.dtype.kind in "bi":
+    if actual.dtype.kind in "biu":
         np.testing.assert_array_equal(actual, expected)
     elif actual.dtype.itemsize == 2:
         # both are rounded: at the most they are neighbours
