@@ -242,3 +242,14 @@ def _not_shared(name: str, array: object, error: Exception) -> TypeError:
 def _type_name(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def put(array: Ndarray, where: Ndarray, value: float, xp: Any) -> None:
+    """Write a value where a mask says: of rows, or of all elements; NumPy takes numbers of rows, too.
+
+    No device is waited for, as CuPy does for an index that is a mask.
+    """
+    if xp is np:
+        array[where] = value
+    else:
+        xp.copyto(array, value, where=where.reshape(*where.shape, *[1] * (array.ndim - where.ndim)))

@@ -424,11 +424,7 @@ def _windows(window: Any, images: Images, layout: Layout) -> Sequence[Any]:
 def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, Ndarray]:
     # the boxes with the image of each as a level; those that are invalid are with the first one, as such
     columns = rois.columns
-    boxes, numbers = rois.boxes[:, -columns:].copy(), rois.images
-    if numbers is None:
-        column = rois.boxes[:, 0].copy()
-        column[~((column > -1) & (column < images))] = -1
-        numbers = column.astype(np.int64)
+    boxes, numbers = rois.boxes[:, -columns:].copy(), settle.image_numbers(rois, images, xp)
     valid = xp.isfinite(boxes).all(axis=1) & (numbers >= 0) & (numbers < images)
     levels = xp.where(valid, numbers, 0).astype(np.int32)
     within = xp.where(valid, 0, -1).astype(np.int64)

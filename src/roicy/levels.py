@@ -156,7 +156,7 @@ def levels_of_maps(
     """
     k, count = len(settled.boxes), len(scales)
     if not isinstance(levels, str):
-        found = settle.level_array(levels, k, count)
+        found = settle.level_array(levels, k, count, xp)
         settled.given = (levels, *settled.given)  # batch indices stay the last ones
         if checked:
             settle.check_levels(found, levels, count)
@@ -198,8 +198,7 @@ def levels_of(
     found = xp.zeros(len(area), np.int32)
     for bound in _least_areas(rule, dtype.name, levels, canonical):
         found += area >= bound
-    found[none] = -1
-    return found
+    return xp.where(none, np.int32(-1), found)
 
 
 def _sorted(boxes: Ndarray, axis: int, image_size: Size | None, xp: Any) -> tuple[Ndarray, Ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from roicy import _arguments as settle
 from roicy import _doubts
-from roicy._backend import adopt
+from roicy._backend import adopt, put
 from roicy._given import Given, Sharing
 from roicy._kinds import Kind
 from roicy._types import (
@@ -340,9 +340,9 @@ class MultiScalePlan(Generic[Array]):
     def _clear(self, pooled: Ndarray, chosen: Ndarray | None) -> None:
         # rows that are on no map: zeros, whose bytes are alike in all dtypes
         if self._nowhere is not None:
-            pooled.view(f"u{pooled.itemsize}")[self._nowhere] = 0
+            put(pooled.view(f"u{pooled.itemsize}"), self._nowhere, 0, self._kernels.xp)
             if chosen is not None:
-                chosen[self._nowhere] = -1
+                put(chosen, self._nowhere, -1, self._kernels.xp)
 
     def _backward(self, grad_output: Ndarray, argmax: Ndarray, out: Sequence[Ndarray] | None) -> Any:
         spread = self._plans[0]._gradient(self._kind.backward, argmax, self._pooling)

@@ -23,6 +23,7 @@ FUNCTIONS = frozenset(
         "ceil",
         "clip",
         "concatenate",
+        "copyto",
         "cumsum",
         "divmod",
         "einsum",
@@ -83,6 +84,10 @@ def _wrapped(value):
 
 def _waits():
     Waits.count += 1
+
+
+def _tuple(index):
+    return index if isinstance(index, tuple) else (index,)
 
 
 class ndarray:
@@ -152,8 +157,7 @@ class ndarray:
         return repr(self._array)
 
     def __getitem__(self, index):
-        index = _unwrapped(index)
-        index = index if isinstance(index, tuple) else (index,)
+        index = _tuple(_unwrapped(index))
         if any(isinstance(part, np.ndarray) and part.dtype == bool for part in index):
             _waits()  # how many are chosen is the shape of the result
         if all(isinstance(part, int) for part in index):
@@ -163,7 +167,10 @@ class ndarray:
     def __setitem__(self, index, value):
         if isinstance(value, np.ndarray) and value.ndim:
             raise ValueError("non-scalar numpy.ndarray cannot be used for setitem")
-        self._array[_unwrapped(index)] = _unwrapped(value)
+        index = _unwrapped(index)
+        if any(isinstance(part, np.ndarray) and part.dtype == bool for part in _tuple(index)):
+            _waits()  # as CuPy 14 does on a device, where the value is a number, too
+        self._array[index] = _unwrapped(value)
 
     def transpose(self, *axes):
         return ndarray(self._array.transpose(*axes))

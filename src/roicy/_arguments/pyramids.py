@@ -128,7 +128,7 @@ def level_of_first(rule: LevelRule, scales: Sequence[float]) -> int:
     return 1 - exponent
 
 
-def level_array(levels: Ndarray, rois: int, count: int) -> Ndarray:
+def level_array(levels: Ndarray, rois: int, count: int, xp: Any) -> Ndarray:
     """Return given levels as int32, -1 for no level and `NO_SUCH_LEVEL` for a wrong number."""
     if levels.dtype.kind not in "iu":
         whole = ": pass levels.astype(int)" if levels.dtype.kind in "fb" else ""
@@ -137,11 +137,10 @@ def level_array(levels: Ndarray, rois: int, count: int) -> Ndarray:
         )
     if levels.shape != (rois,):
         raise ValueError(f"levels must have shape ({rois},), one for each row of rois, got {levels.shape}")
-    found = levels.astype(INT32)
-    found[levels > count - 1] = NO_SUCH_LEVEL
+    wrong = levels > count - 1
     if levels.dtype.kind == "i":
-        found[levels < -1] = NO_SUCH_LEVEL
-    return found
+        wrong |= levels < -1
+    return xp.where(wrong, INT32.type(NO_SUCH_LEVEL), levels.astype(INT32))
 
 
 def check_levels(levels: Ndarray, given: Ndarray, count: int) -> None:
@@ -155,6 +154,15 @@ def check_levels(levels: Ndarray, given: Ndarray, count: int) -> None:
         )
 
 
+def image_numbers(rois: Rois, images: int, xp: Any) -> Ndarray:
+    """Return the image of each box, of a column -1 for what is none of so many."""
+    if rois.images is not None:
+        return rois.images
+    column = rois.boxes[:, 0]
+    known = (column > -1) & (column < images)
+    return xp.where(known, column, column.dtype.type(-1)).astype(np.int64)
+
+
 def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois, Ndarray, Ndarray | None]:
     """Return the boxes of a call on N images, with their images apart, and the map of each.
 
@@ -163,19 +171,14 @@ def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois,
     there are none.
     """
     columns = rois.columns
-    boxes = rois.boxes[:, -columns:].copy()
-    numbers = rois.images
-    if numbers is None:
-        column = rois.boxes[:, 0].copy()
-        column[~((column > -1) & (column < images))] = -1
-        numbers = column.astype(np.int64)
+    boxes = rois.boxes[:, -columns:]
+    numbers = image_numbers(rois, images, xp)
     if xp is np and levels.min(initial=0) >= 0:
-        return Rois(boxes, columns, numbers, rois.lengths, rois.given), levels, None
+        return Rois(boxes.copy(), columns, numbers, rois.lengths, rois.given), levels, None
     valid = xp.isfinite(boxes).all(axis=1) & (numbers >= 0) & (numbers < images)
-    boxes[levels == NO_SUCH_LEVEL] = np.nan
+    boxes = xp.where((levels == NO_SUCH_LEVEL)[:, None], boxes.dtype.type(np.nan), boxes)
     nowhere = (levels == -1) & valid
-    levels = levels.copy()
-    levels[(levels < 0) & ~nowhere] = 0
+    levels = xp.where((levels < 0) & ~nowhere, levels.dtype.type(0), levels)
     if xp is np:
         nowhere = np.flatnonzero(nowhere)
     return Rois(boxes, columns, numbers, rois.lengths, rois.given), levels, nowhere

@@ -20,7 +20,7 @@ import numpy as np
 import roicy
 from roicy import _arguments as settle
 from roicy import _once as once
-from roicy._backend import adopt_single
+from roicy._backend import adopt_single, put
 from roicy._kinds import LARGEST_UNIT_STEP
 from roicy._types import (
     AnyArray,
@@ -134,13 +134,13 @@ def ROIPooling(
         options: dict[str, Any] = {"spatial_scale": scale_in_float32(spatial_scale), "invalid": "nan"}
         if not settle.flag("return_argmax", return_argmax):
             out: Array = roicy.roi_pool(data, rois, pooled_size, **options)
-            out[skipped] = 0
+            put(out, skipped, 0, xp)
             return out
         pixels: Ndarray
         out, pixels = pool_with_pixels(data, rois, images, pooled_size, options)
-        out[skipped] = 0
+        put(out, skipped, 0, xp)
         argmax = pixels + inputs.planes(xp, images, c) * (h * w)
-        argmax[pixels < 0] = -1
+        put(argmax, pixels < 0, -1, xp)
         return out, argmax
 
 

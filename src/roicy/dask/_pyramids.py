@@ -216,5 +216,5 @@ def _levels_of_boxes(given: Given, count: int, maps: int) -> NumPyArray | None:
     if found.shape != (count,):
         raise ValueError(f"levels must have shape {(count,)}, one for each row of rois, got {found.shape}")
     if settle.invalid(given.options["invalid"]) == "raise":
-        settle.check_levels(settle.level_array(found, count, maps), found, maps)
+        settle.check_levels(settle.level_array(found, count, maps, np), found, maps)
     return found

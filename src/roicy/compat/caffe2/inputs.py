@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import adopt_single
+from roicy._backend import adopt_single, put
 from roicy._types import Flag, Integer, Layout, Ndarray, Real, Size
 from roicy.compat._boxes import aligned_sizes, check_rows, scale_in_float32
 from roicy.compat._words import Words
@@ -51,7 +51,7 @@ def align(
         if options["aligned"] and options["sampling_ratio"] == 0:
             bins = xp.asarray(np.array(size[::-1], boxes.dtype))
             sizes = aligned_sizes(boxes, options["spatial_scale"], names) / bins
-            pooled[(sizes == 0).any(axis=1)] = np.nan  # 0 / 0: no samples
+            put(pooled, (sizes == 0).any(axis=1), np.nan, xp)  # 0 / 0: no samples
         return pooled
 
 
