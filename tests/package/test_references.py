@@ -13,6 +13,7 @@ from arrays.array_calls import CALLS, FEATURES, GRAD, ROIS, TURNED
 
 import roicy
 from roicy._types import Regions, Sampling
+from roicy.cuda import device
 
 pytestmark = pytest.mark.thread_unsafe(reason="the garbage collector is everybody's")
 
@@ -54,6 +55,12 @@ def test_calls(waiting):
         example(call)
         left[name] = waiting()
     assert not any(left.values()), left
+
+
+def test_sources_of_kernels(waiting):
+    for name in ("axis", "grid_backward"):
+        device.source_text.__wrapped__(name)
+        assert not waiting()
 
 
 @pytest.mark.usefixtures("backend")

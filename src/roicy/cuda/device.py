@@ -195,19 +195,19 @@ class Device:
 @functools.cache
 def source_text(name: str) -> str:
     """Return the text of a source with what it includes."""
-    package, seen = resources.files("roicy"), set()
+    return _with_includes(f"{'tables' if name in TABLES else 'apply'}/{name}.cu", set())
 
-    def with_includes(path: str) -> str:
-        def included(match: re.Match[str]) -> str:
-            if match[1] in seen:
-                return ""
-            seen.add(match[1])
-            return with_includes(match[1]).replace("#pragma once\n", "")
 
-        place = package if path.startswith("geometry/") else package / "cuda"
-        return _INCLUDE.sub(included, place.joinpath(path).read_text(encoding="utf-8"))
+def _with_includes(path: str, seen: set[str]) -> str:
+    def included(match: re.Match[str]) -> str:
+        if match[1] in seen:
+            return ""
+        seen.add(match[1])
+        return _with_includes(match[1], seen).replace("#pragma once\n", "")
 
-    return with_includes(f"{'tables' if name in TABLES else 'apply'}/{name}.cu")
+    package = resources.files("roicy")
+    place = package if path.startswith("geometry/") else package / "cuda"
+    return _INCLUDE.sub(included, place.joinpath(path).read_text(encoding="utf-8"))
 
 
 @functools.cache
