@@ -25,7 +25,7 @@ FLAGS = (
     if MSVC
     else ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 )
-# The wheel stays below two megabytes: nothing unwinds a stack here, and what runs once a call is short.
+# The wheel is to be small: nothing unwinds a stack here, and what runs once a call is short.
 SMALLER = [] if MSVC else ["-fno-asynchronous-unwind-tables"]
 SHORT = ["/O1"] if MSVC else ["-Os"]
 # without symbols, and without pages of zeros between code and data
@@ -65,7 +65,7 @@ GCC_LEVELS = {
     ],
 }
 # Kernels are many to an extension: GCC is to inline their functions as if each had one of its own.
-# No copies of loops and of what is long: they made an eighth of the wheel, and nothing faster.
+# No copies of loops and of what is long: they made a twentieth of the wheel, and nothing faster.
 INLINING = ["--param", "large-unit-insns=1000000", "--param", "max-inline-insns-single=70"]
 INLINING += [
     f"-fno-{copies}"
