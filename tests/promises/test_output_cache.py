@@ -105,6 +105,24 @@ def test_the_least_of_the_blocks_that_fit_is_taken():
     assert pooled(7).ctypes.data == address
 
 
+def unaligned(array):
+    memory = np.zeros(array.nbytes + 1, np.uint8)
+    odd = memory[1:].view(array.dtype).reshape(array.shape)
+    odd[...] = array
+    return odd
+
+
+def test_copies_of_unaligned_arrays_are_held_too():
+    features, rois = np.ones((4, 64, 64, 64), np.float32), np.array([[0, 1, 1, 17, 15]], np.float32)
+    expected = roicy.roi_align(features, rois, 8)
+    np.testing.assert_array_equal(roicy.roi_align(unaligned(features), rois, 8), expected)
+    assert held() == 4 * MEGABYTE
+    out = unaligned(pooled().astype(np.float32))
+    roicy.empty_output_cache()
+    roicy.roi_align(FEATURES, np.tile(rois, (256, 1)), 8, out=out)
+    assert held() == 4 * MEGABYTE
+
+
 def test_results_are_arrays_as_any_others():
     result = pooled()
     assert type(result) is np.ndarray

@@ -12,6 +12,7 @@ from numpy import ndarray
 from roicy._arguments import instead
 from roicy._arguments.numbers import FLOAT32, INT32_MAX, few_bins, integer, is_row, shown
 from roicy._types import Accumulate, ArgmaxError, DType, Layout, Ndarray, Shape, Size
+from roicy.cpu.runtime.outputs import new_array
 
 INT32 = np.dtype(np.int32)
 FLOAT64: DType = np.dtype(np.float64)
@@ -160,9 +161,17 @@ def is_bfloat16(dtype: DType) -> bool:
 
 def nchw(array: Ndarray, layout: Layout) -> Ndarray:
     """Return the array seen as (image or RoI, channel, row, column); a copy where its items are unaligned."""
-    if isinstance(array, ndarray) and not array.flags.aligned:
-        array = array.copy()
+    array = aligned(array)
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
+
+
+def aligned(array: Ndarray) -> Ndarray:
+    """Return an array, or a copy of it where its items are unaligned, as a network's often are."""
+    if is_aligned(array):
+        return array
+    copy = new_array(array.shape, array.dtype, False)  # whose pages are there, from the second such call on
+    copy[...] = array
+    return copy
 
 
 def _axes(layout: Layout) -> str:

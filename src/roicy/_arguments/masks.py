@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from roicy._arguments import instead
-from roicy._arguments.arrays import is_aligned, is_bfloat16, on_host
+from roicy._arguments.arrays import aligned, is_bfloat16, on_host
 from roicy._arguments.boxes import CORNERS, box_dtype, own
 from roicy._arguments.numbers import FLOAT32, INT32_MAX, choice, real
 from roicy._types import CENTRES, WHOLE_BOX, Ndarray, PastedAs
@@ -36,7 +36,7 @@ def masks(array: Ndarray) -> Ndarray:
             f"masks must be bool, uint8, float16, bfloat16, float32 or float64, got {dtype}"
             f"{instead.of_dtype('masks', dtype)}"
         )
-    return array if is_aligned(array) else array.copy()
+    return aligned(array)
 
 
 def mask_boxes(value: Any, count: int, xp: Any) -> Ndarray:

@@ -95,7 +95,7 @@ def written_to(out: Ndarray, at_once: bool) -> Ndarray:
     The latter where the items of `out` are unaligned, or it must be written `at_once` when nothing can fail
     any more.
     """
-    return out if is_aligned(out) and not at_once else library_of(out).empty(out.shape, out.dtype)
+    return out if is_aligned(out) and not at_once else new("out", out.shape, out.dtype, library_of(out))
 
 
 def _overlaps_itself(array: Ndarray) -> bool:
