@@ -1,10 +1,10 @@
-"""Pooling for Cython code, C++ included: plain structs say where the arrays lie, and no interpreter lock is needed.
+"""Pooling for Cython code (and C++): plain structs describe the arrays, and callers need not hold the interpreter lock.
 
-``roi_align``, ``roi_align_rotated`` and ``roi_pool`` are the functions of these names that Python has, with all their
-checks, and write to memory that is the caller's. Where an argument is wrong they return -1 and leave a Python
-exception, as Cython's ``except -1`` has it, and the output as it was. `NULL` for options stands for the defaults.
+``roi_align``, ``roi_align_rotated`` and ``roi_pool`` do what the Python functions of these names do, with all their
+checks, and write to the caller's memory. If an argument is wrong, they return -1, set a Python exception (Cython's
+``except -1``) and leave the output unchanged. `NULL` for options means the defaults.
 
-A compiled module knows the structs as they were: build it again for another version of roicy.
+A compiled module contains the layout of the structs: rebuild it for another version of roicy.
 """
 
 

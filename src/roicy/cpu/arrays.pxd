@@ -1,7 +1,7 @@
-"""What kernels and tables take of NumPy's C interface: named here, `cnp` there.
+"""The parts of NumPy's C API that kernels and tables use, instead of ``cimport numpy``.
 
-NumPy's own ``numpy.pxd`` has every module import sixteen types, of which these two are used: half a kilobyte to one of
-each module in a wheel.
+With NumPy's own ``numpy.pxd``, every module imports sixteen types, of which two are used. That adds half a kilobyte to
+one kilobyte to each module of a wheel.
 """
 
 cdef extern from "numpy/arrayobject.h":

@@ -1,8 +1,7 @@
 """How many threads the kernels use.
 
-The number is the caller's: each Python thread has its own setting. Without one it is what OpenMP would use
-(``OMP_NUM_THREADS``, threadpoolctl), capped by the processor share that the control group grants. What they do is in
-`roicy.cpu.runtime.parallel`.
+Each Python thread has its own setting. Without one, the number is what OpenMP would use (``OMP_NUM_THREADS``,
+threadpoolctl), but no more than the CPUs that the control group grants. `roicy.cpu.runtime.parallel` runs the threads.
 """
 
 import math
@@ -79,7 +78,7 @@ cpdef int get_num_threads() except -1:
 
 
 def for_call():
-    """Threads for a call that is about to run: one while others cost more than they save."""
+    """Threads for a call that is about to run: one, while helpers cost more than they save."""
     return get_num_threads() if helping() else 1
 
 

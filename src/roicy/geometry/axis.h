@@ -1,8 +1,8 @@
 /* The rules of axis tables: which pixels a bin takes along one axis, and with which weights.
  *
- * A rule is a name (rois.h) and three functions: the side of a box, the stretch of the map that a bin
- * of it reaches, and the taps there. They are chosen where a table asks, by `axis_side`, `stretch_of` and
- * `add_taps`. Taps go to the lists of a table, for which each including file defines a type `Lists` and
+ * A rule is a name (rois.h) and three functions: the side of a box, the stretch of the map that one of its
+ * bins reaches, and the taps in the stretch. `axis_side`, `stretch_of` and `add_taps` call the functions of a
+ * rule. Taps go to the lists of a table, for which each including file defines a type `Lists` and
  *
  *     void put_tap(Lists *lists, int pixel, double weight, double start, double end)
  *

@@ -1,17 +1,16 @@
-/* The geometry as C code has it: each text twice, for boxes of floats (its functions are name_f) and of doubles
- * (name_d).
+/* Includes each geometry header twice: for float boxes (functions name_f) and for double boxes (name_d).
  *
- * A text is C that is C++ too. It finds
+ * The headers are valid C and C++. They expect these definitions:
  *
- *     GEOMETRY    what stands before a function
+ *     GEOMETRY    prefix of every function
  *     BOX         numbers of a box: float or double
  *     OF(name)    the name of what depends on BOX
- *     KEPT        numbers of a box in what is kept of it: a type that holds every BOX there is
- *     ALIGNED     what stands before a struct whose numbers are read together
+ *     KEPT        type of stored box numbers; it holds every BOX
+ *     ALIGNED     prefix of a struct whose numbers are read together
  *     int64       a type of 64 bits
  *
- * here, and in cuda/lanes/types.cuh, where a source has one kind of box. It is compiled without contraction by
- * either compiler: positions, counts and decisions are the same bits. */
+ * The CPU has them here, CUDA in cuda/lanes/types.cuh, where a source has one kind of box. Both compilers compile
+ * without contraction, so positions, counts and decisions are the same bits. */
 #ifndef ROICY_GEOMETRY_H
 #define ROICY_GEOMETRY_H
 

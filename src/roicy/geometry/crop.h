@@ -1,8 +1,9 @@
-/* The rules of crops, which cut a part out of an image: samples as of RoIAlign, or from one end of the box to the
- * other; and something lies outside of the map.
+/* The rules of crops, which cut a part out of an image: samples as in RoIAlign, or from one end of the box to the
+ * other. Samples outside of the map have a value, too.
  *
- * A sample outside weighs what it weighs inside: that goes to `outside` of the taps, for each axis. A bin's value
- * is then the sum over its pixels, and of the constant 1 - (1 - outside of y) * (1 - outside of x). */
+ * A sample outside has the same weight as one inside. For each axis, `outside` of the taps is the sum of these
+ * weights. A bin's value is the sum over its pixels, plus 1 - (1 - outside of y) * (1 - outside of x) times the
+ * value outside. */
 
 #ifndef ROICY_CROP_H
 #define ROICY_CROP_H

@@ -1,13 +1,13 @@
-/* The rules of grid tables: where the samples of a bin lie along one axis, one by one.
+/* The rules of grid tables: the position of each sample of a bin along one axis.
  *
- * Samples have a number in their bin. `index` counts them in the order of ascending position, which along a
- * reversed box is the other way round. Those that a table lists, or makes where they are needed, are called
- * listed: all that hit the map, or of a dense bin (samples.h) the few that a maximum needs. */
+ * Each sample has a number in its bin. `index` counts samples by ascending position; in a reversed box that is the
+ * opposite order. A sample is "listed" if a table needs it: if it hits the map, or, in a dense bin (samples.h), if it
+ * is one of the few that a maximum needs. */
 
 #ifndef ROICY_GRID_H
 #define ROICY_GRID_H
 
-/* Above this a number of samples is not told from others. */
+/* Numbers of samples above this are all treated as this one. */
 #define MOST_SAMPLES 2147483647
 
 typedef struct {

@@ -1,5 +1,5 @@
-/* Bins of one sample: where these lie, along one axis, of some boxes side by side. Their pixels and weights are
- * those of `align_taps`, to the last bit. */
+/* Bins of one sample: the positions of samples along one axis, for LONE boxes side by side. Pixels and weights equal
+ * those of `align_taps` bit for bit. */
 
 #ifndef ROICY_LONE_H
 #define ROICY_LONE_H

@@ -1,12 +1,12 @@
-/* How a mask lies on an image: which pixels of the image it reaches along an axis, and between which pixels of the
- * mask each of them is, in the boxes' own dtype and in the operation order of the system whose rule it is.
+/* Masks on images: which pixels of the image a mask reaches along an axis, and between which pixels of the mask each
+ * of them lies. Computed in the dtype of the boxes, in the order of operations of the system that the rule is from.
  *
- *     CENTRES     detectron2: the mask is stretched over the box as it is, and the image's pixels are asked at
- *                 their centres, those of the box and of one pixel around it
+ *     CENTRES     detectron2: the mask is stretched over the box, and sampled at the centres of the image's pixels,
+ *                 those in the box and one pixel around it
  *     WHOLE_BOX   torchvision: a mask with a frame of zeros is resized to a box that is enlarged as much and
  *                 then cut to whole pixels
  *
- * Around a mask there are zeros, of which a position that is off the mask has both neighbours. */
+ * Around a mask there are zeros: both neighbours of a position that is off the mask are zeros. */
 
 #ifndef ROICY_PASTE_H
 #define ROICY_PASTE_H

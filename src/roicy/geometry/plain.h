@@ -1,11 +1,11 @@
-/* Sides as most boxes have them: some samples a bin, which ascend and all hit the map. All that `align_stretch` and
- * `align_taps` find out bin by bin, of boxes of any kind, is then known from the first and the last sample of the box.
- * The numbers are theirs, to the last bit. */
+/* Plain sides, as most boxes have: few samples a bin, ascending, all on the map. Then the first and the last sample of
+ * the box determine what `align_stretch` and `align_taps` compute bin by bin for any box. The results equal theirs bit
+ * for bit. */
 
 #ifndef ROICY_PLAIN_H
 #define ROICY_PLAIN_H
 
-#define PLAIN_SAMPLES DENSE_AVERAGE /* of a bin: so many are never dense */
+#define PLAIN_SAMPLES DENSE_AVERAGE /* samples of a bin, at most: never a dense bin */
 #define PLAIN_LENGTH                                                                                         \
     (1 << 20) /* pixels of the map, and bins, at the most: positions of floats are right to a quarter */
 

@@ -1,11 +1,11 @@
-/* Crops of quadrangles: the perspective view that lays the corners of a crop on those of a quadrangle, how many
- * samples a pixel of the crop has, and between which pixels of the map a sample lies. The view is found in double
- * precision; samples lie in that of floats, one rounding an operation. */
+/* Crops of quadrangles: the perspective view that maps the corners of a crop to the corners of a quadrangle, the
+ * number of samples of a pixel of the crop, and the pixels of the map around a sample. The view is computed in double
+ * precision, samples in single precision, rounded after each operation. */
 
 #ifndef ROICY_QUAD_H
 #define ROICY_QUAD_H
 
-/* The most samples of a pixel along an axis that are found by themselves. */
+/* The largest number of samples of a pixel along an axis that is chosen automatically. */
 #define QUAD_SAMPLES 128
 /* By how much of a sample a side may be longer than whole samples are: corners are rounded. */
 #define QUAD_SLACK (1.0 / 1024)
@@ -119,7 +119,7 @@ GEOMETRY float quad_sample(const QuadView *view, int number, int p, int q, QuadM
     return 1 - (y->weight[0] + y->weight[1]) * (x->weight[0] + x->weight[1]);
 }
 
-/* What row p of a crop with so many columns reads of the map. */
+/* What row p of a crop reads of the map. */
 GEOMETRY Window quad_window(const QuadView *view, int p, int columns, QuadMap map) {
     Window read = {0, 0, 0, 0};
     const int samples = view->image < 0 ? 0 : view->rows * view->columns;

@@ -1,4 +1,4 @@
-/* What every table knows of a row of boxes: its image, and the part of the map that it reads. */
+/* What every table stores for a row of boxes: its image, and the window of the map that it reads. */
 
 #ifndef ROICY_ROIS_H
 #define ROICY_ROIS_H

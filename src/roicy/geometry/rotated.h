@@ -1,9 +1,9 @@
 /* Rotated boxes: where their samples lie, and which of those can reach the map.
  *
  * Positions are computed in the boxes' own dtype, in the operation order of Caffe2 and detectron2 and without
- * contraction: positions, grid counts and out-of-range decisions are the same bits. Along either axis of the
- * box only samples that can reach the map are visited, found by bisection: no box, however large, costs more
- * than the map. */
+ * contraction, so positions, grid counts and out-of-range decisions are the same bits. Along each axis of the box,
+ * only samples that can reach the map are visited; bisection finds them. So no box, however large, costs more than
+ * the map. */
 
 #ifndef ROICY_ROTATED_H
 #define ROICY_ROTATED_H

@@ -1,12 +1,12 @@
 /* Where the samples of a bin lie along one axis, in the boxes' own dtype.
  *
  * Positions are computed in the operation order of torchvision and without contraction, so that sample
- * positions, grid counts and out-of-range decisions are the same bits. They never decrease with the sample
- * index (never increase in a reversed box): the samples that hit the map are found by bisection, and no box,
- * however large, costs more than the map.
+ * positions, grid counts and out-of-range decisions are the same bits. Positions never decrease with the sample
+ * index (never increase in a reversed box). So bisection finds the samples that hit the map, and no box, however
+ * large, costs more than the map.
  *
- * Between pixels a bilinear value is linear along either axis. Of a dense bin, one of many samples between
- * the same two pixels, a maximum needs but the ends, and an average the middle. */
+ * A dense bin has many samples between the same two pixels. There a bilinear value is linear along either axis, so
+ * a maximum needs only the first and the last sample, and an average only the middle. */
 
 #ifndef ROICY_SAMPLES_H
 #define ROICY_SAMPLES_H

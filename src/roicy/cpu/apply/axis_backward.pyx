@@ -7,9 +7,8 @@ One task is an image and a block of LANES channels (or a band of the map's rows)
          ▼                            │ columns: bins that touch      │ rows: bins that touch        │ transpose, store
     bins [p][q][lane] ────────────────┘ ──────────────────────────────┘ ─────────────────────────────┘
 
-A pixel sums its RoIs in the order of the table, without atomics: the same bits for any number of threads, in pieces
-where very many RoIs lie on each other. Rows that no later RoI reaches leave the tile at once, while
-they are in the cache.
+A pixel sums its RoIs in the order of the table, without atomics, so any number of threads gives the same bits. If very
+many RoIs overlap, the sum is in pieces. Rows that no later RoI reaches are stored at once, while they are in the cache.
 """
 
 from libc.stddef cimport ptrdiff_t
@@ -42,7 +41,7 @@ cdef struct AxisBackwardCall:
     const int64_t* order
     View grad_output, grad_features
     int64_t top             # row of the map at which they begin
-    ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
+    ptrdiff_t step          # step from a bin's channel to the next bin's, if each bin has its own
     int ph, pw
     int64_t ring            # rows of the tile: row y lies at y modulo `ring`
     bint stream
@@ -125,7 +124,7 @@ cdef void axis_backward_task(void* settled, Task* task, Scratch* scratch) noexce
 
 cdef inline int64_t clear_rows(AxisBackwardCall* call, lanes* tile, Pieces* pieces, int64_t first,
                                int64_t last) noexcept nogil:
-    # Rows come into the tile as zeros; returns up to where they are there.
+    # Clear the tile's rows before they are used; return the first row that is not cleared.
     cdef int64_t row
     for row in range(first, last):
         if call.runs.start != NULL:
@@ -153,7 +152,8 @@ cdef inline void store_rows(AxisBackwardCall* call, View* out, Task* task, lanes
 
 
 cdef void count_bins(AxisTable table, int64_t k, uint8_t* down) noexcept nogil:
-    # The bins that a row adds up: one after the other, or in pieces if there are more than a chain has.
+    # Count the terms that each row adds to a pixel: one for each bin, or 1 if so many bins touch it that their sum is
+    # in pieces of its own.
     cdef Axis* y = &table.y
     cdef const Window* window = table.window + k
     cdef int64_t i

@@ -38,8 +38,8 @@ cdef struct AxisBackwardRoisCall:
     const int64_t* order
     const Window* window
     View grad_output, features
-    ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
-    int64_t apart           # from a bin's parts to the next one's, in channels
+    ptrdiff_t step          # step from a bin's channel to the next bin's, if each bin has its own
+    int64_t apart           # step from a bin's parts to the next bin's, in channels
     int ph, pw
     int widest
     int64_t ring

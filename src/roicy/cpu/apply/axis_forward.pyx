@@ -7,10 +7,9 @@ One task is an image and a few blocks of LANES channels side by side (or a part 
         ▼                                                   │ columns: taps of q         │ transpose, store
     tile [row][column][block][lane] ─ rows: taps of p ─▶ blended [column][block][lane] ──┘
 
-Few RoIs are pooled straight from the planes: the row pass runs along the row and its sums are transposed, so
-that only what a RoI needs is read. Every output is a sum of multiply-adds in ascending order of pixels, one chain
-or, where it is long, a few of them one after the other, whichever way it is reached: the bits do not depend on the
-threads, the strides or the path.
+Few RoIs are pooled straight from the planes: the row pass runs along the row and its sums are transposed, so only
+the pixels that a RoI needs are read. On every path, an output is the same chain of multiply-adds, in ascending order
+of pixels (several chains if it is long). So the bits do not depend on the threads, the strides or the path.
 """
 
 from libc.stddef cimport ptrdiff_t
@@ -48,7 +47,7 @@ cdef struct AxisForwardCall:
     const Window* window
     View features
     View all_bins           # of the result
-    ptrdiff_t step          # from a bin's channel to the next one's, where each has its own
+    ptrdiff_t step          # step from a bin's channel to the next bin's, if each bin has its own
     Outlet out
     Finish finish
     int ph, pw
@@ -129,8 +128,8 @@ cdef void axis_forward_task(void* settled, Task* task, Scratch* scratch) noexcep
 
 
 cdef void axis_forward_bin_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
-    # About some bins of each RoI, one after the other, as position-sensitive maps have them, and with a tile. They have
-    # few pixels, so that what they take beside their sums counts: their values are stored together.
+    # A task of position-sensitive maps: a few bins of each RoI, one after the other, with a tile. Bins have few pixels,
+    # so overhead matters: their values are stored together.
     cdef AxisForwardCall* call = <AxisForwardCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
@@ -194,7 +193,7 @@ cdef void axis_forward_bin_task(void* settled, Task* task, Scratch* scratch) noe
 
 
 cdef inline void fetch_bins_of(View* out, int64_t roi, int64_t channel, int channels) noexcept nogil:
-    # Where a RoI's values are to be stored. Another processor may have written beside them.
+    # Prefetch where a RoI's values will be stored: another core may have written to the same cache line.
     cdef const char* target = block_at(out, roi, channel)
     cdef int c
     for c in range(channels):
@@ -254,7 +253,7 @@ def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.nda
                  Team team=None):
     """Pool `features` under `table` into `out`, both shaped (image or RoI, channel, row, column).
 
-    What becomes of the values on their way out, unless None, `finish` says: see `finish_of`.
+    `finish`, unless None, says how values are filled up and normalised before they are stored: see `finish_of`.
     """
     cdef View view = view_of(features)
     if table.lone.rows != NULL:
@@ -273,7 +272,7 @@ def axis_forward(AxisTable table, cnp.ndarray features, cnp.ndarray out, cnp.nda
 
 
 cdef bint share_pixels(AxisTable table) noexcept:
-    # Whether boxes are no crops, but have few columns of bins and pixels that many others have, too.
+    # Whether boxes are small and overlap much: few columns of bins, and pixels that many boxes share. Crops are not.
     cdef double pooled = 0, mapped = 0
     cdef int64_t image
     for image in range(table.images):

@@ -1,11 +1,11 @@
-"""Axis tables of bins of one sample each, and of few of them: boxes as they come, without lists.
+"""Axis tables of boxes with few bins of one sample each: there are no lists of taps, and boxes keep their order.
 
-One task is a run of boxes, LONE of which are looked at together::
+One task is a run of boxes, of which LONE are handled together::
 
     boxes ─▶ where the samples of each row and column of bins lie ─▶ for each box, channel and bin four pixels ─▶ output
 
-What lists, an order and a tile take would be most of such a call. The sums are the same, bit for bit, but for which NaN
-it is where two meet.
+To make lists, sort boxes and load a tile would take most of the call. The sums are the same bit for bit, except that
+a sum of two NaNs may be the other one.
 """
 
 from libc.math cimport NAN, isfinite
@@ -91,7 +91,7 @@ cdef void write_no_number(View* out, char* target) noexcept nogil:
 
 
 cdef void settle_lone(lone_values* values, const char* source, int dtype, char* target, int to) noexcept nogil:
-    # The values of a box that are not finite, as `settle_axes` does it.
+    # Sum again the values of a box that are not finite, as `settle_axes` does.
     cdef const char* plane
     cdef char* value
     cdef int64_t c

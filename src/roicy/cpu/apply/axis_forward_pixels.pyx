@@ -1,11 +1,10 @@
-"""Axis tables applied to channels-last arrays of the accumulation type, whose memory already is a tile.
+"""Axis tables applied to channels-last arrays of the accumulation type: their memory already has the form of a tile.
 
-One task is a run of RoIs of an image. All channels of a pixel are taken at a time, so that memory is read in long
-runs::
+One task is a run of RoIs of an image. All channels of a pixel are read together, so that reads are long::
 
     pixels ── rows: taps of p ──▶ blended [column][channel] ── columns: taps of q ──▶ bins of a row ──▶ output
 
-Bins of at most two pixels an axis need no blended pixels in memory, and where vectors fit the output no bins either.
+Bins of at most two pixels along each axis keep blended pixels in registers; if vectors fit the output, bins too.
 """
 
 from libc.stddef cimport ptrdiff_t, size_t

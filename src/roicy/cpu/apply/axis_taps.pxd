@@ -1,4 +1,4 @@
-"""What the passes are given of an axis table: lists of taps, the pixels in use, and where the rows of these are."""
+"""What the passes get from an axis table: lists of taps, the pixels in use, and pointers to their rows."""
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
@@ -51,7 +51,7 @@ cdef struct Touched:
 
 
 cdef inline Touched touched_pixels(Axis* axis, int64_t k, Task* task, int bin) noexcept nogil:
-    # Of all bins of a RoI, or of the one that the task is about.
+    # For all bins of a RoI, or for the one bin of the task.
     cdef int64_t row = k * axis.bins + bin, last = axis.tap_start[row] + axis.tap_count[row] - 1
     cdef Touched found = Touched(pixel=axis.pixels + axis.pixel_start[k], first=0, count=axis.pixel_count[k])
     if task.bin >= 0:
@@ -86,7 +86,7 @@ cdef inline void touched_rows(Touched* y, Touched* x, const char* origin, ptrdif
 
 
 cdef inline tap_list only_bin(tap_list bins, int bin) noexcept nogil:
-    # Of the bins that touch a pixel, which ascend, this one, if it is among them.
+    # Find one bin among the bins that touch a pixel (an ascending list), if it is there.
     cdef int i = 0
     while i < bins.count and bins.position[i] < bin:
         i += 1

@@ -1,7 +1,7 @@
-"""Partial sums of gradients with respect to boxes: one of each block of channels, in double precision.
+"""Partial sums of gradients with respect to boxes: one for each block of channels, in double precision.
 
-A RoI's parts are added up in the order of the blocks, so that the bits do not depend on the threads. RoIs beyond the
-room for parts come in later rounds.
+A RoI's parts are added in the order of the blocks, so the bits do not depend on the threads. If there is no room for
+the parts of all RoIs, the rest follows in later rounds.
 """
 
 from libc.stddef cimport size_t

@@ -1,4 +1,4 @@
-"""What becomes of averages on their way out, finish.h, as a call is told."""
+"""How averages are filled up and normalised before they are stored: the options of a call for ``finish.h``."""
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
@@ -45,5 +45,5 @@ cdef inline Finish finish_of(cnp.ndarray numbers, AxisTable table):
 
 
 cdef inline real outside_of(Axis* axis, int64_t k, int bin) noexcept nogil:
-    # The weight of what lies outside of the map, of a row or column of bins.
+    # The weight outside of the map, for a row or column of bins.
     return (<const real*> axis.outside)[k * axis.bins + bin]

@@ -1,9 +1,9 @@
 """The gradient of a maximum of bilinear samples: it goes to the pixels around the chosen one.
 
 One task is an image and one block of channels (or a band of the map's rows), summed in a tile
-``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order: the same
-bits for any number of threads. If very many bins have samples at a pixel, its sum is in pieces; if one RoI has that
-many, what each addition rounds away is kept.
+``[row][column][lane]``. A pixel sums its RoIs in the order of the table and their bins in row-major order, so any
+number of threads gives the same bits. If very many bins have samples at a pixel, its sum is in pieces; if one RoI has
+that many, the sum is compensated (the rounding error of each addition is kept).
 """
 
 from libc.stddef cimport size_t
@@ -199,7 +199,7 @@ cdef inline void add_one(const chosen_pixels* to, int64_t at, int lane, real val
 
 
 cdef int most_bins(Grid* axis, int64_t k, int pixels, uint8_t* bins, int32_t* last) noexcept nogil:
-    # How many of a RoI's bins sample each of its window's rows (columns), or one more than a piece has terms if
+    # Count the bins of a RoI that sample each row (column) of its window, or one more than a piece has terms if
     # they are more; returns the most. `last` is scratch for as many.
     cdef int64_t bin, i
     cdef int32_t at

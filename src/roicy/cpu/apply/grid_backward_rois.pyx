@@ -1,8 +1,8 @@
 """The gradient of a maximum of bilinear samples with respect to the box.
 
-One task is an image and a block of LANES channels (or a part of the image's RoIs). As the box moves, so does the sample
-that was chosen; which one it is stays. A block's part of a RoI's gradient is summed lane by lane, in pieces of up to
-PILE bins, the blocks in double precision in their order: the same bits for any number of threads.
+One task is an image and a block of LANES channels (or a part of the image's RoIs). When the box moves, the chosen
+sample moves with it; the choice does not change. Each lane of a block sums pieces of up to PILE bins. Blocks are added
+in double precision, in their order, so any number of threads gives the same bits.
 """
 
 from libc.stddef cimport size_t

@@ -7,8 +7,8 @@ One task is an image and a few blocks of LANES channels (or a part of the image'
         ▼                                                       │ larger of them and the    │ transpose, store
     tile [row][column][lane] ──▶ blended [sample row][column] ──┘ samples on these rows ────┘
 
-Sample rows of a bin are blended a few at a time; samples come in row-major order, so that of equal ones the first wins.
-Those that miss the map are zeros: of a bin's, the first one is enough.
+Sample rows of a bin are blended a few at a time. Samples come in row-major order, so the first of equal samples wins.
+Samples that miss the map are zero, so only the first of these in a bin is compared.
 """
 
 from libc.stddef cimport size_t
@@ -124,7 +124,7 @@ cdef inline void row_of_bins(GridForwardCall* call, int64_t k, int64_t p, int de
 
 cdef inline void finish_bin(GridForwardCall* call, int64_t row, int64_t column, lanes* bin,
                             lane_ints* argmax) noexcept nogil:
-    # The samples that miss the map join, and bins without any are zeros.
+    # Compare with the samples that miss the map; bins without samples become zero.
     cdef int32_t missed_y = call.y.missed[row], missed_x = call.x.missed[column]
     cdef int64_t first = -1
     cdef lane_ints found = ints_fill(NOWHERE)

@@ -1,4 +1,4 @@
-"""What the inner loops are given of a grid table."""
+"""What the inner loops get from a grid table."""
 
 from libc.stdint cimport int64_t
 

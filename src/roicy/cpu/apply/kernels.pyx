@@ -1,7 +1,8 @@
 """All kernels, as one extension for each CPU level and type of accumulation.
 
-Each file is about one kernel. They are put together because what an extension takes beside its kernels would else be
-most of the wheel, and of the time that it takes to build. Names are those of one module: no two files may share one.
+Each file is about one kernel. One extension includes them all: with an extension for each kernel, the overhead of
+extensions would be most of the wheel and of the build time. All files share one module, so no two may define the same
+name.
 """
 
 from roicy.cpu cimport arrays as cnp
@@ -32,7 +33,7 @@ include "quad_forward.pyx"
 
 
 def phases():
-    """Return what each phase took since this was asked before, in ticks; see ``phases.h``. None in other builds."""
+    """Return the ticks of each phase since the last call; see ``phases.h``. None in other builds."""
     cdef int i
     if not PHASES_TOLD:
         return None
@@ -44,6 +45,6 @@ def phases():
 
 
 def peak(rounds):
-    """Do multiply-adds as fast as they can be, in such a build, and return how many."""
+    """Do multiply-adds at peak speed and return how many. Only in builds that time phases."""
     phase_peak(rounds)
     return rounds * PHASE_SUMS * LANES

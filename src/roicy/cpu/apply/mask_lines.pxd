@@ -1,4 +1,4 @@
-"""The lines of a mask at the places of pixels across them, two that follow each other at a time."""
+"""Rows (or columns) of a mask interpolated at the positions of image pixels; two neighbouring ones are kept."""
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t
@@ -34,7 +34,7 @@ cdef inline size_t items_bytes(int64_t count) noexcept nogil:
 
 
 cdef inline MaskLines lines_of(View* masks, int64_t k, bint across) noexcept nogil:
-    # The rows of a mask, or its columns; memory and places are yet to come.
+    # Set up the rows or the columns of a mask; the caller supplies memory and positions later.
     cdef MaskLines lines
     lines.mask = block_at(masks, k, 0)
     lines.dtype = masks.dtype
@@ -48,7 +48,7 @@ cdef inline MaskLines lines_of(View* masks, int64_t k, bint across) noexcept nog
 
 
 cdef inline void ask_lines(MaskLines* lines, int before) noexcept nogil:
-    # Have line `before` and the next one in kept[0] and kept[1].
+    # Interpolate line `before` and the next one into kept[0] and kept[1].
     cdef real* other
     cdef int which, number
     if lines.number[0] == before + 1 or lines.number[1] == before:

@@ -1,6 +1,6 @@
 """Masks pasted into images, or into the parts of them that they reach.
 
-One piece is a mask, pasted row by row. What its own rows are at the columns of the image is found once::
+One piece is a mask, pasted row by row. Its own rows are interpolated at the columns of the image once each::
 
     mask (any dtype, layout)      two rows, as wide as the window      row of the image
       row ── between columns ──▶  above, below  ── between rows ──▶    values, or whether they reach the threshold

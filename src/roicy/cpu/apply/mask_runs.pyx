@@ -1,7 +1,7 @@
-"""Run lengths of pasted masks, column after column: no image is held.
+"""Run lengths of pasted masks, column after column, without the pasted image.
 
-One piece is a mask. Down a column of the image, the pixels between the same two rows of the mask pass the threshold
-once at the most, so that of each such stretch only its ends are looked at, and a stretch that passes it by itself::
+One piece is a mask. Down a column of the image, the pixels between the same two rows of the mask cross the threshold at
+most once. So only the ends of each such stretch are compared; if they differ, the crossing is searched::
 
     two columns of the mask ── between ──▶ values above and below each stretch ──▶ first, last: bits ──▶ changes
 
@@ -80,7 +80,7 @@ cdef inline mask_stretches stretches_of(MaskRunsCall* call, PasteSide* side, cha
 
 
 cdef inline bint runs_have_room(mask_runs* runs, int64_t more) noexcept nogil:
-    # For so many more; or there is no memory.
+    # Make room for this many more runs, or note that memory is short.
     cdef int64_t room = max(runs.count + more, 2 * runs.room)
     cdef void* counts
     if runs.count + more <= runs.room:

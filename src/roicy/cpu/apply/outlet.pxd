@@ -40,8 +40,9 @@ cdef inline size_t bins_bytes(Outlet* outlet, int depth) noexcept:
 
 
 cdef inline void fetch_ends(Outlet* outlet, int64_t roi, int64_t channel, int channels) noexcept nogil:
-    # The cache lines come of which a RoI's chunk has a part: it is stored, not streamed, and a store that waits for
-    # memory holds up all that follow. NumPy's large arrays begin 16 bytes behind a line.
+    # Prefetch the cache lines that a RoI's chunk covers only in part: their values are stored, not streamed, and a
+    # store that waits for memory delays all stores after it. NumPy's large arrays begin 16 bytes after the start of a
+    # line.
     cdef View* out = &outlet.view
     cdef int64_t size = channels * out.rows * out.columns * out.size
     cdef const char* target = block_at(out, roi, channel)

@@ -1,7 +1,7 @@
-"""Averages whose sums overflow: the weights of a bin add up to 1 but for rounding, the largest numbers do not.
+"""Averages whose sums overflow on the way although the average itself fits: they are summed again.
 
-That it happened the processor tells, whom a kernel asks about each RoI. Results that are not finite are then looked for
-in the array and summed once more, by halves and in double precision. Where a pixel is a NaN they stay as they are.
+The CPU's overflow flag tells a kernel, after every few RoIs, whether this happened. The kernel then searches the output
+for results that are not finite, and sums these again by halves and in double precision. Averages over a NaN stay NaN.
 """
 
 from libc.math cimport NAN, isfinite
@@ -31,7 +31,7 @@ cdef struct Pooled:
 
 cdef inline double half_of_axes(Axis* y, Axis* x, int64_t k, int p, int q, View* view,
                                 const char* source) noexcept nogil:
-    # Half the average of a bin of an axis table.
+    # Half of the average of a bin of an axis table.
     cdef int64_t first_row = y.tap_start[k * y.bins + p], first = x.tap_start[k * x.bins + q]
     cdef const int32_t* rows = y.pixels + y.pixel_start[k]
     cdef const int32_t* columns = x.pixels + x.pixel_start[k]

@@ -1,11 +1,11 @@
-"""Crops of quadrangles, of which the corners are laid on those of the crop by a perspective view.
+"""Crops of quadrangles: a perspective view maps the corners of the crop to the corners of the quadrangle.
 
 One piece is some rows of a crop::
 
     row p ──▶ where its samples lie, lanes along the row ──▶ sums [column][channel] ──▶ filled up, normalised ──▶ out
 
-Channels are taken four at a time; of bytes, a vector of columns is summed and finished at a time, and inside of the map
-its samples are found on the way. Where a pixel has several samples, as many rows of samples are added up.
+Channels are handled four at a time. For bytes, a vector of columns is summed and finished at a time; inside the map,
+the same loop finds the positions of its samples. If a pixel has several samples, several rows of samples are added up.
 """
 
 from libc.math cimport NAN, isfinite
@@ -51,7 +51,7 @@ cdef struct QuadForwardCall:
 
 
 cdef struct QuadRow:
-    # a row of samples on its way, in the memory of a thread
+    # the row of samples in work, in the memory of a thread
     turned_map pixels
     turned_samples samples
     projected_line line
@@ -124,7 +124,7 @@ cdef void quad_nowhere(View* out, int64_t k, int64_t begin, int64_t end) noexcep
 
 cdef double half_of_pixel(QuadForwardCall* call, const QuadView* view, View* map, const char* source, int p, int q,
                           double fill) noexcept nogil:
-    # Half of what samples of a pixel show, filled up; each is asked.
+    # Half of the mean of a pixel's samples, with fill; every sample is checked.
     cdef QuadMap whole = QuadMap(height=call.height if call.parted else <int> map.rows,
                                  width=call.width if call.parted else <int> map.columns,
                                  border=call.rule.border, nearest=call.rule.nearest)
@@ -253,9 +253,9 @@ cdef void quad_forward_piece(void* settled, int64_t number, int thread) noexcept
 
 def quad_forward(QuadTable table, tuple images, cnp.ndarray out, cnp.ndarray numbers, tuple rule, window,
                  int threads):
-    """Fill `out` (K, C, PH, PW) with what views show of arrays of images (N, C, H, W), each of as many.
+    """Fill `out` (K, C, PH, PW) with the crops of arrays of images (N, C, H, W), all of the same number of images.
 
-    They are parts of larger ones where there is a window (y, x, height, width).
+    With a window (y, x, height, width), the arrays are parts of larger images.
     """
     cdef QuadForwardCall call
     cdef int64_t i

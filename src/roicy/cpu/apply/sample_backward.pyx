@@ -7,10 +7,10 @@ One task is an image and a few blocks of LANES channels (or a band of the map's 
          ▼                               │ taps of each bin             │ transpose, store
     bins [bin][lane] ────────────────────┘ ─────────────────────────────┘
 
-A pixel sums its RoIs in the order of the table, without atomics: the same bits for any number of threads.
-Where it gets very many terms they are summed in pieces: what it holds joins a sum in a second tile, and what that loses
-is kept in a third. Rows that no later RoI reaches leave the tile at once. Where the table comes in chunks, each but the
-first one adds to the rows that the last one left.
+A pixel sums its RoIs in the order of the table, without atomics, so any number of threads gives the same bits. If a
+pixel gets very many terms, it sums pieces: each piece is added to a second tile, and the rounding error of that to a
+third. Rows that no later RoI reaches are stored at once. If the table comes in chunks, every chunk after the first adds
+to the gradient that the chunk before it stored.
 """
 
 from libc.stddef cimport size_t
@@ -43,13 +43,13 @@ cdef struct SampleBackwardCall:
     View grad_output, grad_features
     int64_t top             # row of the map at which they begin
     bint alone              # offsets are in rows of the RoI's own window, not of the tile
-    bint adding             # to what the gradient holds; else it is made from nothing
+    bint adding             # add to the gradient; else overwrite it
     bint stream
     int depth               # blocks of channels of a task
     int64_t rows            # of the tile
     int64_t block           # bins of a block of channels
     bint piles              # whether there are any sums in pieces
-    ptrdiff_t apart         # vectors from a pixel of the tile to its sum, and from there to what that lost
+    ptrdiff_t apart         # vectors from a pixel of the tile to its sum, and from there to the sum's rounding error
 
 
 cdef void sample_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:

@@ -1,11 +1,11 @@
 """The gradient with respect to rotated boxes: the same weighted sums, with five slopes for every weight.
 
-A slope is what the weight of a tap gains when the box's centre, width, height or angle grows by one. Lanes are
-channels: they are summed at the end, blocks of channels in ascending order and in double precision, so that the bits do
-not depend on the threads.
+A slope is the derivative of a tap's weight with respect to the box's centre, width, height or angle. Lanes are
+channels; they are summed at the end, blocks of channels in ascending order and in double precision, so the bits do not
+depend on the threads.
 
-The gradient with respect to what moves each bin and multiplies its average is alike, with two slopes for every weight
-or with the weight itself, and summed for each bin alone.
+The gradients with respect to the offset and the mask of a bin (deformable pooling) are computed alike, but summed for
+each bin separately: with two slopes for every weight (offset), or with the weight itself (mask).
 """
 
 from libc.stdint cimport int32_t, int64_t

@@ -7,7 +7,7 @@ One task is an image and a few blocks of LANES channels (or a part of the image'
         ▼                                          │ taps of the bin             │ transpose, store
     tile [row][column][lane] ──────────────────────┘ ────────────────────────────┘
 
-Channels-last arrays of the accumulation type already are such a tile: there all channels of a RoI are one task.
+Channels-last arrays of the accumulation type already have the form of a tile: then all channels of a RoI are one task.
 """
 
 from libc.stddef cimport size_t

@@ -1,12 +1,12 @@
-"""Rotated boxes of few channels and few samples a bin: there is no list of taps, a row of bins is sampled as it comes.
+"""Rotated boxes with few channels and few samples a bin: bins are sampled row by row, without a list of taps.
 
 One task is some RoIs of an image::
 
     row p of the bins ──▶ where its samples lie, lanes along the row ──▶ sums [bin][channel] ──▶ output
 
-Of three planes of bytes, the pixels that a box reads are laid side by side before.
+For three planes of bytes, the channels of each pixel that a box reads are first copied side by side.
 
-The positions, and so the decisions, are those of the lists (sample_taps), rounding by rounding.
+Positions are rounded as in the lists (sample_taps), operation by operation, so all decisions are the same.
 """
 
 from libc.math cimport NAN, isfinite
@@ -41,7 +41,7 @@ cdef struct SampleForwardTurnedCall:
     const int64_t* order
     View features, out
     int height, width       # of the map
-    ptrdiff_t begin         # of which the features begin so many bytes behind the first pixel
+    ptrdiff_t begin         # bytes from the first pixel to the start of the features
     int ratio               # samples of a bin along an axis
     size_t room             # items of a row, with some behind it
     size_t patch            # bytes of joined pixels; 0: none are
@@ -188,7 +188,7 @@ cdef inline ptrdiff_t reach_of_window(View* view, const Window* window) noexcept
 
 cdef double half_of_bin(SampleForwardTurnedCall* call, const RotatedBox* box, const char* source, int p,
                         int q) noexcept nogil:
-    # Half the average of a bin, of which each tap is asked.
+    # Half of the average of a bin; every tap is checked.
     cdef View* view = &call.features
     cdef double total = 0, value, weight
     cdef Landed at
@@ -227,7 +227,7 @@ cdef void settle_turned(SampleForwardTurnedCall* call, const RotatedBox* box, in
 
 
 cdef inline double reach_over(View* view, int64_t rows, int64_t columns) noexcept:
-    # Bytes from the first pixel of so many rows and columns to the last one.
+    # Bytes from the first to the last pixel of a part with these rows and columns.
     return abs(view.row) * <double> rows + abs(view.column) * <double> columns
 
 
@@ -236,8 +236,8 @@ cdef inline double reach_of(View* view) noexcept:
 
 
 cdef size_t patch_of(SampleForwardTurnedCall* call, SampleTable table) noexcept nogil:
-    # Bytes for the pixels of the largest box of which they can be joined: of three planes of bytes, where all of the
-    # map is there, as some beside those of a box are read.
+    # Bytes for the joined pixels of the largest box of which they are joined, 0 for none. Only three planes of bytes
+    # are joined, and only of a whole map, since a few pixels beside those of a box are read too.
     cdef size_t most = 0, bytes_
     cdef View* view = &call.features
     cdef int64_t k

@@ -1,7 +1,7 @@
-"""Which pixels of a gradient are summed in pieces, as they get very many terms, and where pieces end.
+"""Which pixels of a gradient get so many terms that they are summed in pieces, and where each piece ends.
 
-Before a RoI by which pixels would have more than PILE terms, what these hold joins sums beside the tile. That depends
-on the boxes alone: it is noted once, and serves all blocks of channels.
+If a RoI would bring a pixel's piece above PILE terms, the piece is first added to a sum beside the tile. That depends
+on the boxes only, so it is computed once for all blocks of channels.
 """
 
 from libc.stddef cimport size_t
@@ -75,7 +75,7 @@ cdef inline void start_image(Runs* runs, RoiTable table) noexcept nogil:
 
 
 cdef inline int end_runs(Runs* runs, RoiTable table, bint noted, bint wanted) except -1:
-    # `noted`: whether there was memory; `wanted`: whether they are, though there be none.
+    # `noted`: whether there was memory; `wanted`: keep the runs even if there are none.
     runs.start[table.rois] = runs.count
     deallocate(runs.held)
     runs.held = NULL
@@ -99,7 +99,7 @@ cdef inline bint count_window(Runs* runs, const Window* window, int width, const
 
 cdef inline bint note_window(Runs* runs, int64_t k, const Window* window, int width, const uint8_t* down,
                              const uint8_t* along) noexcept nogil:
-    # The next RoI gives each pixel of its window as many terms as `down` of the row times `along` of the column says, 1
+    # Count the next RoI: each pixel of its window gets `down` of its row times `along` of its column terms, 1
     # where `along` is NULL. Returns whether there was memory for the runs.
     cdef int64_t row, last
     cdef int x, columns = window.right - window.left
@@ -139,7 +139,7 @@ cdef inline void use_sums(Pieces* pieces, int64_t slot) noexcept nogil:
 
 
 cdef inline void join_runs(Runs* runs, int64_t k, Task* task, lanes* tile, Pieces* pieces) noexcept nogil:
-    # What pixels hold before RoI k joins their sums.
+    # Add the pieces that end before RoI k to their sums.
     cdef const Run* run
     cdef int64_t i, slot, at
     for i in range(runs.start[k], runs.start[k + 1]):

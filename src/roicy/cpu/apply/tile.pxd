@@ -1,9 +1,11 @@
-"""The rows of the map that a kernel is at: a tile ``[row][column][lane]`` of the accumulation type.
+"""The rows of the map that a kernel works on: a tile ``[row][column][lane]`` of the accumulation type.
 
-The lanes are the channels of one block, or of a few side by side. Rows lie in a ring, or in a sheet where a RoI's rows
-must follow each other: taps of sample tables are offsets. A sheet moves its rows up when it is full, and has room for
-twice as many. With sheets everywhere axis_forward took 1.03 to 1.07 times as long (1000 boxes of 4 to 60 pixels on 256
-channels of 200 x 272; level v4), all else the same.
+The lanes are the channels of one block, or of a few blocks side by side. There are two kinds of tiles:
+
+- A ring: row y lies at y modulo the number of rows.
+- A sheet, if the rows of a RoI must be consecutive in memory, since taps of sample tables are offsets. It has room for
+  twice as many rows, and moves them up when it is full. With a sheet, axis_forward took 1.03 to 1.07 times as long as
+  with a ring (1000 boxes of 4 to 60 pixels on 256 channels of 200 x 272; level v4).
 """
 
 from libc.stddef cimport ptrdiff_t
@@ -28,7 +30,7 @@ cdef struct Ring:
 
 
 cdef inline Ring ring_for(View* view, const Window* window, int64_t first, int64_t last, int64_t rows) noexcept nogil:
-    # Holds the columns that any of these RoIs uses, all of them where it is most and the rows lie joined.
+    # Hold the columns that any of these RoIs uses; all columns if that is most of them and rows are contiguous.
     cdef Ring ring
     cdef int64_t left = view.columns, right = 0, top = view.rows, k
     for k in range(first, last):
@@ -48,7 +50,7 @@ cdef inline Ring ring_for(View* view, const Window* window, int64_t first, int64
 
 cdef inline void load_rows(View* view, const char* source, int channels, int64_t last, Ring* ring,
                            lanes* tile) noexcept nogil:
-    # The rows before `last` join the tile.
+    # Load the rows before `last`.
     cdef int64_t row = ring.filled, slot, rows
     cdef int v
     check_inside(row, 0, view.rows + 1)
@@ -65,7 +67,7 @@ cdef inline void load_rows(View* view, const char* source, int channels, int64_t
 
 
 cdef inline void check_held(const Window* window, Ring* ring) noexcept nogil:
-    # The tile has the window, none of whose rows made room for a later one.
+    # Check that the tile holds the window: no row of it was overwritten by a later one.
     check_inside(window.bottom, 0, ring.filled + 1)
     check_inside(window.top, ring.filled - ring.rows, ring.filled)
     check_inside(window.left, ring.left, ring.left + ring.columns)
@@ -99,7 +101,7 @@ cdef inline lanes* sheet_at(Sheet* sheet, char* tile, int64_t row, int64_t colum
 
 
 cdef inline void turn_sheet(Sheet* sheet, char* tile, int64_t first) noexcept nogil:
-    # Rows before `first` go, the others move up.
+    # Drop the rows before `first` and move the others up.
     if sheet.filled > first:
         memmove(tile, sheet_at(sheet, tile, first, sheet.left),
                 (sheet.filled - first) * sheet.columns * sheet.depth * sizeof(lanes))
@@ -109,7 +111,8 @@ cdef inline void turn_sheet(Sheet* sheet, char* tile, int64_t first) noexcept no
 
 cdef inline void load_sheet(View* view, const char* source, int channels, const Window* window, int64_t span,
                             Sheet* sheet, char* tile) noexcept nogil:
-    # The rows of the window join the sheet. None that comes later begins more than `span` rows before its end.
+    # Load the rows of the window into the sheet. No later window begins more than `span` rows before the end of this
+    # one.
     cdef int64_t rows, row
     cdef int v
     check_inside(window.bottom, 0, view.rows + 1)

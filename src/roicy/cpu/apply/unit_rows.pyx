@@ -1,4 +1,4 @@
-"""Rows divided by their lengths, and the gradient of that: what R-MAC does with the maxima of its regions.
+"""Normalise rows to unit length (L2), and the gradient of that: the last steps of R-MAC.
 
 A piece is a few rows.
 """

@@ -1,6 +1,6 @@
-"""The caller's arrays, and the way between them and vectors of channels.
+"""Views of the caller's arrays: load their elements into vectors of channels, and store vectors back.
 
-Here, and nowhere else, strides and element types matter: a layout is just strides, so neither multiplies the kernels.
+Only this file knows strides and element types (a layout is just strides), so kernels need no variants for them.
 """
 
 from libc.math cimport NAN
@@ -71,8 +71,8 @@ cdef inline View view_of(cnp.ndarray array):
 
 
 cdef inline int open_view(View* view, int threads) except -1:
-    # Before the first write to an array: its pages come, if all that lies between its ends is its own. Where no step is
-    # backwards, that is so where its elements, none of which overlap, fill it.
+    # Fault in the pages of an array before the first write, if all memory between its ends belongs to it. That holds if
+    # no step is negative and its elements, which do not overlap, fill the memory.
     cdef int64_t size = view.images * view.channels * view.rows * view.columns * view.size
     if min(min(view.image, view.channel), min(view.row, view.column)) < 0 or view.limit - view.data != size:
         return 0
@@ -100,7 +100,7 @@ cdef inline char* block_at(View* view, int64_t image, int64_t channel) noexcept 
 
 
 cdef inline bint is_tile(View* view) noexcept nogil:
-    # Whether the memory of the array already is one: the channels of a pixel are neighbours, of the accumulation type.
+    # Whether the array already has the form of a tile: channels-last, of the accumulation type.
     return view.channel == view.size and view.dtype == OWN
 
 
@@ -201,7 +201,7 @@ cdef inline void load_bins(View* view, const char* source, int channels, lanes* 
 
 
 cdef inline void fetch_bins(View* view, const char* source, int channels) noexcept nogil:
-    # What `load_bins` will load next comes into the second-level cache: it lies anywhere, in short pieces.
+    # Prefetch to the second-level cache what `load_bins` will load next: short pieces all over the memory.
     cdef int64_t size = view.rows * view.columns * view.size, i
     cdef int c
     if view.channel == size:

@@ -1,4 +1,4 @@
-/* Both passes of one bin whose rows lie anywhere, as position-sensitive maps have it: few pixels, of which no row is kept:
+/* Both passes of a single bin of a position-sensitive map. It has few pixels and shares no rows with other bins:
  *
  *     rows of pixels ── down: weights of rows ──▶ a line of each column ── along: weights of columns ──▶ bin */
 #ifndef ROICY_BINS_H
@@ -13,8 +13,8 @@ ROICY_INLINE lanes bin_line(const char *const *row, const real *down, const int 
     return line;
 }
 
-/* A bin's rows and columns, the pixels that the latter name, from pixel to pixel of a row and from vector to vector of
- * the target. */
+/* A bin's rows and columns; the pixels that the columns refer to; the steps from pixel to pixel of a row and from
+ * vector to vector of the target. */
 typedef struct {
     tap_list down, along;
     const int32_t *pixel;

@@ -182,8 +182,8 @@ ROICY_NOINLINE void lanes_load_pixels(const planes *from, const char *source, pt
         target[i * stride] = lanes_load_pixel(source + i * column, from->step, from->channels, from->dtype);
 }
 
-/* Whether there are LANES planes, of which whole vectors can be read `offset` bytes on in each of the rows: the plane
- * that ends last is the first one or the last one, and so is the row. */
+/* Whether there are LANES planes, and whole vectors can be read at `offset` bytes in each row. Only the first and the
+ * last plane and row are checked, since one of them ends last. */
 ROICY_INLINE int block_is_whole(const planes *from, const char *const *source, int rows, ptrdiff_t offset,
                                 int count, const int dtype) {
     const char *const row = source[0] < source[rows - 1] ? source[rows - 1] : source[0];
@@ -219,7 +219,7 @@ ROICY_INLINE void block_blend_as(const planes *from, const char *const *source, 
         target[i] = r[i];
 }
 
-/* Sums of few channels, or where a map ends: rare enough for one text. */
+/* Sums of few channels, or at the end of a map: rare, so one function serves all cases. */
 ROICY_NOINLINE void block_blend_long_part(const planes *from, const char *const *source, const real *weight,
                                           int rows, ptrdiff_t offset, int count, lanes *sum) {
     for (int c = 0; c < from->channels; c++)

@@ -1,6 +1,6 @@
 /* Gradients of maxima, summed term by term: very many bins may have chosen the same pixel.
- * A sum counts its terms. Before one that would be too many, what it holds joins a sum of pieces, and it is
- * nothing again. Those that have a sum of pieces are few: a table of hashes has them. */
+ * Each sum counts its terms. When a piece is full, it is added to a sum of pieces and starts again at zero. Few pixels
+ * have a sum of pieces, so a hash table holds these. */
 #ifndef ROICY_COUNTED_H
 #define ROICY_COUNTED_H
 
@@ -106,7 +106,7 @@ ROICY_NOINLINE void counted_add_bins(counted_sums *sums, const counted_bins *bin
     }
 }
 
-/* So many bytes, which mostly are a cache line: a call would take longer. */
+/* memcpy; mostly a cache line, for which the compiler makes no call. */
 ROICY_INLINE void copy_line(void *target, const void *source, size_t bytes) {
     if (bytes == 64)
         memcpy(target, source, 64);
@@ -121,7 +121,7 @@ ROICY_INLINE void counted_finish(counted_sums *sums) {
         if (pile->at == NO_SUM)
             continue;
         counted_join(sums->piece[pile->at], pile);
-        /* of a sum that is no number, or infinite, there is nothing to be had */
+        /* a NaN or infinite sum has no rounding error to add */
         sums->piece[pile->at] = pile->lost == pile->lost ? pile->sum + pile->lost : pile->sum;
     }
 }

@@ -8,8 +8,8 @@
 enum { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, UINT8, INDEX, INT8, UINT16, INT16, BOOL };
 enum { OWN = sizeof(real) == 4 ? (int)FLOAT32 : (int)FLOAT64 }; /* the one that is `real` */
 
-/* Whether a type is rare here. Rare ones share one text, which asks for each vector what it is of: in double
- * precision all that a map of doubles is not. */
+/* Whether a type is rare. Rare types share one function, which checks the type for each vector. In double precision,
+ * all types but double are rare. */
 ROICY_INLINE int is_rare(int dtype) {
 #ifdef ROICY_DOUBLE
     return dtype != FLOAT64 && dtype != INDEX;
@@ -18,7 +18,7 @@ ROICY_INLINE int is_rare(int dtype) {
 #endif
 }
 
-/* One of the rare types, of which a compiler knows that it is none of the others. */
+/* A rare type; the compiler knows that it is none of the common ones. */
 ROICY_INLINE int rare_dtype(int dtype) {
 #if defined(__GNUC__)
     if (!is_rare(dtype))
@@ -231,7 +231,7 @@ ROICY_INLINE void element_store(real value, char *target, int dtype) {
 
 /* ---- LANES neighbouring elements ---- */
 
-/* Those of rare types, which stand in one place: where whole blocks are loaded they would be many. */
+/* Rare types, not inlined: in loops that load whole blocks, this code would be repeated many times. */
 ROICY_NOINLINE lanes lanes_load_rare(const char *source, int dtype) {
     real copy[ROICY_LANE_COUNT];
     const size_t size = element_size(dtype);

@@ -1,4 +1,4 @@
-/* What becomes of a value on its way out: fill joins where the map has ended, and then it is normalised.
+/* Finish a value before it is stored: add fill for the part outside of the map, then normalise.
  *
  *     (value + fill * outside - mean) * scale
  *

@@ -1,8 +1,8 @@
-/* Weighted sums of pixels named one by one.
+/* Weighted sums over lists of pixels.
  *
- * A sum is four chains of multiply-adds, over every fourth tap each; of more than GATHER_PIECE taps it is one
- * of such sums (`long_sums.h`). That holds however many vectors are summed side by side: no blocking here shows
- * in the bits. */
+ * A sum is four chains of multiply-adds, each over every fourth tap. With more than GATHER_PIECE taps it is a sum
+ * of pieces (`long_sums.h`). The order is the same however many vectors are summed side by side, so blocking does
+ * not change the bits. */
 #ifndef ROICY_GATHERING_H
 #define ROICY_GATHERING_H
 
@@ -134,8 +134,8 @@ ROICY_NOINLINE void pass_spread_within(lanes *pixels, const bin_taps *bins, int 
                 spread_as(pixels, offset, weight, 1, source + i, block, depth == DEPTH ? DEPTH : 1);
 }
 
-/* The same. Before a bin that is `full`, what the pixels of its taps hold joins their sums, `apart` vectors
- * further; what these lost lies as far from there. */
+/* The same, in pieces. Before a `full` bin, the pieces of its pixels are added to their sums, which lie `apart`
+ * vectors further; the rounding errors lie `apart` vectors after the sums. */
 ROICY_NOINLINE void pass_spread_piles(lanes *pixels, const bin_taps *bins, int depth, const lanes *source,
                                       ptrdiff_t block, const offset_range *rows, const uint8_t *full,
                                       ptrdiff_t apart) {

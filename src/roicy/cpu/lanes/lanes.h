@@ -1,5 +1,5 @@
-/* A short vector of channels and its arithmetic. The algorithms are in the .pyx files; here and in the headers
- * beside are the operations that a C compiler does not find by itself.
+/* A short vector of channels and its arithmetic. The algorithms are in the .pyx files; this header and the others
+ * in this folder have the operations that a C compiler does not find by itself.
  *
  * A `lanes` holds LANES values of `real`, one per channel of a block. ROICY_DOUBLE makes `real` a double; the
  * instruction set that the file is compiled for decides LANES. Where a compiler has no vector extension, the
@@ -46,8 +46,8 @@ typedef float real;
 #define ROICY_LANE_COUNT (ROICY_LANE_BYTES / 4)
 #endif
 
-/* Blocks of channels that some kernels take side by side: the shorter the vectors, the more, so that what is
- * common to them costs no more. */
+/* How many blocks of channels some kernels handle side by side: more with short vectors, so that overhead is shared by
+ * as many channels. */
 enum { DEPTH = 64 / ROICY_LANE_BYTES };
 enum { LANES = ROICY_LANE_COUNT };
 
@@ -156,7 +156,7 @@ ROICY_INLINE double lanes_sum(lanes x) {
     return sum;
 }
 
-/* gcc takes what only fetches for a function without effect, and drops its calls: the empty statement is one. */
+/* gcc would drop calls of a function that only prefetches; the empty asm statement counts as an effect. */
 ROICY_INLINE void lanes_prefetch(const char *source) {
 #if defined(__GNUC__)
     __builtin_prefetch(source);
@@ -164,7 +164,7 @@ ROICY_INLINE void lanes_prefetch(const char *source) {
 #endif
 }
 
-/* To be written: no other processor has it then. */
+/* Prefetch for writing: takes the cache line from other cores. */
 ROICY_INLINE void lanes_prefetch_own(const char *target) {
 #if defined(__GNUC__)
     __builtin_prefetch(target, 1);

@@ -1,5 +1,6 @@
-/* The largest lane of each of LANES vectors, or the least of integers, as one vector: two are joined into one that has
- * half as many candidates of each, until one is left. To transpose them first takes twice as many shuffles. */
+/* The maximum over the lanes of each of LANES vectors (or minimum, of integers), as one vector. Two vectors at a time
+ * are merged into one with half as many candidates of each, until one vector is left. Transposing first would take
+ * twice as many shuffles. */
 #ifndef ROICY_LARGEST_LANE_H
 #define ROICY_LARGEST_LANE_H
 

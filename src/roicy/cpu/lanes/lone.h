@@ -1,7 +1,6 @@
-/* Bins of one sample each: four pixels, at the map's last row or column two or one, taken from the planes as
- * they lie.
+/* Bins of one sample each: four pixels read straight from the planes (two or one at the last row or column).
  *
- * As everywhere, rows are blended before columns, first a product, then multiply-adds. */
+ * As everywhere, rows are blended before columns: first a product, then multiply-adds. */
 #ifndef ROICY_LANES_LONE_H
 #define ROICY_LANES_LONE_H
 

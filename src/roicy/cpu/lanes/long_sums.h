@@ -1,8 +1,8 @@
-/* Sums of many terms.
+/* Sums of many terms, in pieces and with compensation.
  *
- * One chain of multiply-adds rounds each of its terms at the size of the sum: for equal values always the
- * same way, so that the error grows with the number of terms. A sum of more than PIECE terms is one of
- * pieces, each a chain. What is lost where a piece joins the sum is kept and joins it at the end.
+ * A chain of multiply-adds rounds each term at the magnitude of the sum. Equal terms round the same way, so the
+ * error grows with the number of terms. A sum of more than PIECE terms is therefore made of pieces, each a chain.
+ * The rounding error of adding a piece is kept, and added at the end.
  */
 #ifndef ROICY_LONG_SUMS_H
 #define ROICY_LONG_SUMS_H
@@ -20,7 +20,7 @@ ROICY_INLINE lanes lanes_join(lanes piece, lanes sum, lanes *lost) {
     return total;
 }
 
-/* The sum with what it lost; of one that is no number, or infinite, there is nothing to be had. */
+/* The sum with its rounding error; a NaN or infinite sum stays as it is. */
 ROICY_INLINE lanes lanes_restore(lanes sum, lanes lost) {
 #if defined(__GNUC__)
     const lanes kept = (lanes)((lost == lost) & (__typeof__(lost == lost))lost);

@@ -1,8 +1,8 @@
-/* Masks on their way into images: lines of a mask, between which an image's pixels lie.
+/* Pasting masks: interpolate lines (rows or columns) of a mask at the pixels of an image.
  *
- * A line has a frame of zeros, LINE_FRAME elements in all: pixel i is element i + 1. Between two values a pixel
- * is before + fraction * (behind - before), which never turns back while the fraction grows: along a stretch of
- * pixels between the same two lines, a threshold is passed once at the most. */
+ * A line has a frame of zeros, LINE_FRAME elements in all: pixel i is element i + 1. A pixel between two values is
+ * before + fraction * (behind - before), which is monotonic in the fraction. So along a stretch of pixels between
+ * the same two lines, a threshold is crossed at most once. */
 #ifndef ROICY_MASK_H
 #define ROICY_MASK_H
 
@@ -11,7 +11,7 @@
 enum { LINE_FRAME = 3 };
 enum {
     CLEAR_STREAM_BYTES = 1 << 16
-}; /* from this many on zeros pass by the cache: more than a first-level one holds */
+}; /* from this many on, zeros are streamed past the cache: more than the first-level cache holds */
 
 #if defined(__GNUC__)
 typedef uint8_t lane_bytes __attribute__((vector_size(ROICY_LANE_COUNT)));
@@ -67,8 +67,8 @@ ROICY_INLINE lanes mask_pick(const real *line, const int32_t *index) {
 #endif
 }
 
-/* What a line is at places along it: target[i], for `count` of them and up to LANES - 1 more, for which there are
- * places, too. */
+/* Interpolate a line at `count` places: target[i]. Up to LANES - 1 more are written, so there must be places for these
+ * too. */
 ROICY_NOINLINE void mask_across(const real *line, const mask_places *places, ptrdiff_t count, real *target) {
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         const int32_t *index = places->before + i; /* the frame's element stands before that of pixel 0 */
@@ -111,7 +111,7 @@ ROICY_NOINLINE void mask_reach(const real *above, const real *below, real fracti
     }
 }
 
-/* Zeros, past the cache where they are many: they are seldom read soon. */
+/* Write zeros; many are streamed past the cache, since they are seldom read soon. */
 ROICY_NOINLINE void mask_clear(char *target, size_t size) {
     size_t i = 0;
 #ifdef ROICY_X86
@@ -183,7 +183,7 @@ ROICY_INLINE void mask_change(mask_runs *runs, int64_t at) {
     runs->inside = !runs->inside;
 }
 
-/* The first row of a stretch that is not on the side of the threshold that its first one is on. */
+/* The first row of a stretch that is on the other side of the threshold than its first row. */
 ROICY_INLINE int mask_crossing(const mask_stretches *rows, int stretch, lanes above, lanes below, lanes level,
                                int inside) {
     const uint32_t flip = inside ? (uint32_t)(((uint64_t)1 << LANES) - 1) : 0;

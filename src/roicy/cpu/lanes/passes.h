@@ -1,8 +1,8 @@
-/* The two inner loops: weighted sums of a few vectors, many at a time so that sums stay in registers.
+/* The two inner loops, row pass and column pass: weighted sums of a few vectors, many sums at a time in registers.
  *
- * A result is one chain, first a product, then multiply-adds in the order of the taps; of more than PIECE
- * taps it is a sum of such chains (`long_sums.h`). That holds however many results are made together: no
- * blocking here shows in the bits.
+ * A result is one chain: first a product, then multiply-adds in the order of the taps. With more than PIECE taps
+ * it is a sum of chains (`long_sums.h`). The order is the same however many results are computed together, so
+ * blocking does not change the bits.
  */
 #ifndef ROICY_PASSES_H
 #define ROICY_PASSES_H
@@ -133,7 +133,7 @@ ROICY_INLINE void rows_by_taps(const row_sums how, int taps, ptrdiff_t count, la
     }
 }
 
-/* Where the rows of a bin's taps begin: at the first pixel in use where these are neighbours, else at pixel 0. */
+/* Where the rows of a bin's taps begin: at the first pixel in use if the pixels are neighbours, else at pixel 0. */
 ROICY_INLINE const char *const *rows_of(const char *const *row, const tap_list *bin, const int32_t *column,
                                         int depth, const char **tap) {
     const ptrdiff_t first = column ? column[0] * (ptrdiff_t)depth * (ptrdiff_t)sizeof(lanes) : 0;

@@ -1,15 +1,14 @@
-/* What parts of a kernel take, in a build that is made to tell (ROICY_BUILD=phases, see setup.py); nothing in others.
+/* Time the parts of a kernel (only with ROICY_BUILD=phases, see setup.py; empty in other builds).
  *
- * Counted is one thread's time: with more threads the figures are of none. Entering a part takes some ten
- * nanoseconds.
+ * Use one thread: with more, the counts of threads mix and mean nothing. Entering a part takes some ten nanoseconds.
  */
 #ifndef ROICY_PHASES_H
 #define ROICY_PHASES_H
 
 #include <stdint.h>
 
-/* How `roicy bench --phases` calls them, in this order. ROWS: or the sums of taps, where bins are not made in two
- * passes. TURN: results transposed, where that comes before they are stored. */
+/* The columns of `roicy bench --phases`, in this order. ROWS: the row pass, or the sums of taps of kernels without two
+ * passes. TURN: results are transposed, if that is a step before they are stored. */
 enum { PHASE_OTHER, PHASE_LOAD, PHASE_ROWS, PHASE_COLUMNS, PHASE_TURN, PHASE_STORE, PHASES };
 
 #ifdef ROICY_PHASES
@@ -23,7 +22,7 @@ enum { PHASES_TOLD = 1 };
 static uint64_t phase_ticks[PHASES], phase_since;
 static int phase_now;
 
-/* Returns the phase that it was until now. */
+/* Starts a phase; returns the phase before it. */
 static inline __attribute__((unused)) int phase_enter(int phase) {
     const uint64_t now = __rdtsc();
     const int before = phase_now;

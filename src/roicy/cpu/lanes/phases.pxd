@@ -1,4 +1,4 @@
-"""The parts of a kernel that ``phases.h`` tells apart: nothing but in a build that is made to."""
+"""Timing the parts of a kernel: ``phases.h``; empty but with ROICY_BUILD=phases."""
 
 from libc.stdint cimport int64_t, uint64_t
 

@@ -1,5 +1,5 @@
-/* Pixels that get very many terms, one RoI after the other: what a pixel of the tile holds joins a sum of
- * pieces before there are too many, and is nothing again. When that is depends on the boxes alone. */
+/* Pixels that get very many terms: they are summed in pieces. Before a piece would get too many terms, it is added to a
+ * sum of pieces and starts again at zero. When that happens depends only on the boxes. */
 #ifndef ROICY_PILES_H
 #define ROICY_PILES_H
 
@@ -17,7 +17,7 @@ ROICY_NOINLINE int piles_count(uint16_t *held, int columns, int terms, const uin
     return most > limit;
 }
 
-/* What `count` vectors of the tile hold joins the sums. */
+/* Add `count` vectors of the tile to the sums of pieces. */
 ROICY_NOINLINE void piles_join(lanes *tile, ptrdiff_t count, lanes *sum, lanes *lost) {
     for (ptrdiff_t i = 0; i < count; i++) {
         sum[i] = lanes_join(tile[i], sum[i], lost + i);
@@ -25,8 +25,8 @@ ROICY_NOINLINE void piles_join(lanes *tile, ptrdiff_t count, lanes *sum, lanes *
     }
 }
 
-/* The slopes of one box: sums of the products of its bins and pixels. Up to CHAIN terms are one chain, more
- * are summed in pieces; `lost` is what these lost. */
+/* The slopes of one box: sums of the products of its bins and pixels. Up to CHAIN terms are one chain, more are
+ * summed in pieces; `lost` is the rounding error. */
 enum { CHAIN = 60 };
 
 /* A piece is four chains, of every fourth term each. */

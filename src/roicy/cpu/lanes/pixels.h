@@ -1,5 +1,5 @@
 /* The two passes of channels-last arrays: a pixel is a run of vectors, whose elements are of type real. Bins of at most
- * two pixels an axis go through both at once: a column's sum stays in registers until the next columns are done with. */
+ * two pixels along each axis do both passes at once: the sum of a column stays in registers as long as bins use it. */
 #ifndef ROICY_PIXELS_H
 #define ROICY_PIXELS_H
 

@@ -26,9 +26,9 @@ typedef struct {
 
 enum { PROJECTED_EDGE, PROJECTED_CONSTANT, PROJECTED_REJECT };
 
-/* Whether all samples of a row lie inside of the map, and read nothing of its last row: its ends decide, as positions
- * in perspective never turn back. Half a pixel is more than what rounding moves one by: the bounds of the sums that it
- * comes from see to that. */
+/* Whether all samples of a row lie inside of the map and read nothing of its last row. The two ends decide, since
+ * positions in perspective are monotonic along a row. The margin of half a pixel is more than rounding can move a
+ * sample: the bounds on the sums guarantee that. */
 ROICY_INLINE int projected_inside_as_a_whole(const turned_map *map, const projected_line *line,
                                              ptrdiff_t count) {
     const double row_x = line->row_x, row_y = line->row_y, row_w = line->row_w;
@@ -268,7 +268,7 @@ ROICY_NOINLINE void projected_add(const float *part, const float *missing, ptrdi
         outside[i] = missing[i] + (first ? 0 : outside[i]);
 }
 
-/* Sums of some samples join those of others, or begin them: very many would lose digits. */
+/* Add the sums of some samples to those of others, or start with them: one long sum would lose digits. */
 ROICY_NOINLINE void projected_join(const float *sums, const float *outside, ptrdiff_t count, double *totals,
                                    int first) {
     for (ptrdiff_t i = 0; i < QUAD * count; i++)
@@ -287,7 +287,7 @@ ROICY_NOINLINE void projected_joined(const double *totals, ptrdiff_t count, floa
         outside[i] = (float)totals[i];
 }
 
-/* Means of sums: each is one of so many samples, of which one is `share`. */
+/* Means from sums: multiply each by `share`, one over the number of samples. */
 ROICY_NOINLINE void projected_share(float share, ptrdiff_t count, float *sums, float *outside) {
     for (ptrdiff_t i = 0; i < QUAD * count; i++)
         sums[i] *= share;
@@ -295,7 +295,7 @@ ROICY_NOINLINE void projected_share(float share, ptrdiff_t count, float *sums, f
         outside[i] *= share;
 }
 
-/* What becomes of sums, QUAD numbers each: (sum + outside * fill - mean) * scale. */
+/* Finish sums, QUAD numbers each: (sum + outside * fill - mean) * scale. */
 typedef struct {
     float fill[QUAD], mean[QUAD], scale[QUAD];
 } turned_finish;

@@ -1,6 +1,6 @@
-/* Samples that lie along no row of the map, of pixels of up to four channels: where a row of them lies, with lanes
- * along it, and then what they are, with the channels of a sample as a vector. Boxes are of floats, and so are
- * sums: in a build for doubles nothing calls this. */
+/* Samples of tilted rows (rotated boxes, quadrangles), for up to four channels: first the positions of a row of
+ * samples, with lanes along the row, then their values, with the channels of a sample as a vector. Boxes and sums are
+ * floats; a build for doubles does not call this. */
 #ifndef ROICY_TURNED_H
 #define ROICY_TURNED_H
 
@@ -249,7 +249,7 @@ ROICY_INLINE void turned_store_as(const float *sums, int step, ptrdiff_t count, 
             element_store((real)sums[step * i + c], row.data + c * row.channel + i * row.column, dtype);
 }
 
-/* Whether sums go where they are to go as they are. */
+/* Whether sums can be written straight to the output. */
 ROICY_INLINE int turned_joined(const turned_row *to) {
     return to->dtype == FLOAT32 && to->column == to->channels * (ptrdiff_t)sizeof(float) &&
            (to->channels == 1 || to->channel == sizeof(float));

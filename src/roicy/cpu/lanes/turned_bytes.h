@@ -1,4 +1,4 @@
-/* A row of samples of bytes, that lie along no row of the map: four pixels each, of which two are neighbours.
+/* A tilted row of samples of bytes: each sample reads two pairs of neighbouring pixels.
  *
  *     pixels of LANES samples [pixel][channel] ── four weights ──▶ a vector for each channel ── finish ──▶ output
  *
@@ -38,15 +38,15 @@ ROICY_INLINE void turned_bytes_finish(turned_bytes *of, const turned_finish *fin
     }
 }
 
-/* What is not known of a row of samples before: where they lie, in perspective or along a line, if all of them are
- * inside of the map, else both are NULL. Pixels so many bytes `ahead` are fetched meanwhile, unless it is 0. */
+/* How to compute the positions of a row of samples that all lie inside of the map: in perspective, or along a line.
+ * Both are NULL if positions are known already. Pixels `ahead` bytes further are prefetched, unless it is 0. */
 typedef struct {
     const projected_line *projected;
     const turned_line *turned;
     ptrdiff_t ahead;
 } turned_where;
 
-/* Bytes from a pixel to one so many rows and columns further; 0 where that is too far for rows of a crop to come to. */
+/* Bytes from a pixel to the one y rows and x columns further, rounded; 0 if that is further than rows of a crop lie. */
 ROICY_INLINE ptrdiff_t turned_bytes_ahead(const turned_map *map, double y, double x) {
     const double far = 4096;
     if (!(fabs(y) < far && fabs(x) < far))

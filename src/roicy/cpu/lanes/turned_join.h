@@ -1,5 +1,5 @@
-/* Pixels of three bytes that come from three planes: where a row of samples is turned, it takes fewer loads to lay the
- * planes' bytes side by side first, of the pixels that the samples of a box read and of no more.
+/* Copy the bytes of three planes side by side, pixel by pixel, for the pixels that the samples of a box read. A tilted
+ * row of samples then needs fewer loads.
  *
  *     rows of the map, from where a box's edges cross them ── three planes ──▶ [y][x][channel] of a patch */
 #ifndef ROICY_TURNED_JOIN_H
@@ -24,7 +24,7 @@ typedef struct {
 #define JOIN_MARGIN 0.125f
 enum { JOIN_LENGTH = 1 << 15, JOIN_AT_ONCE = 16 };
 
-/* Bytes that a patch of so many rows and columns takes. */
+/* Bytes of a patch with these rows and columns. */
 ROICY_INLINE size_t turned_patch_bytes(ptrdiff_t rows, ptrdiff_t columns) {
     return (size_t)(rows + 4) * (size_t)(3 * (columns + 4) + 2 * (ptrdiff_t)sizeof(float)) + 4 * JOIN_AT_ONCE;
 }

@@ -1,4 +1,4 @@
-"""What every call asks of its arguments, asked in C: of a small call these questions take longer than pooling."""
+"""Checks of arguments that every call makes, in C: in a small call they would take longer than pooling."""
 
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
@@ -36,14 +36,14 @@ cdef inline bint is_plain(array) noexcept:
 
 
 cdef class Known:
-    """What has been found out about arguments, for the next call that has the same ones, of the same types.
+    """A cache of what was found out about arguments, for later calls with equal arguments of the same types.
 
     Parameters
     ----------
     most : int
-        How many may be known; then all are forgotten.
+        Size of the cache; when it is full, it is emptied.
     *types : type
-        Those of arguments that never change, beside numbers, strings, dtypes and tuples of them.
+        Types of immutable arguments, besides numbers, strings, dtypes and tuples of these.
     """
 
     cdef dict found

@@ -1,7 +1,7 @@
-/* What builds that check themselves do beside their work (ROICY_BUILD, see setup.py); nothing in others.
+/* Assertions and fences of the builds ROICY_BUILD=debug and sanitize (see setup.py); empty in other builds.
  *
- * A check that fails says where and what, and ends the process. The address sanitizer knows nothing of the
- * pieces that a block of scratch is cut into: with fences between them it does.
+ * A failed check prints where and what, and ends the process. The address sanitizer does not see the pieces that a
+ * block of scratch is divided into; fences between them make it see them.
  */
 #ifndef ROICY_CHECKS_H
 #define ROICY_CHECKS_H
@@ -38,7 +38,7 @@ static inline __attribute__((unused)) void roicy_inside(int64_t index, int64_t b
 enum { ROICY_CHECKED = 1 };
 #define ROICY_ASSERT(condition) roicy_assert((condition) != 0, #condition, __FILE__, __LINE__)
 #define ROICY_INSIDE(index, begin, end) roicy_inside(index, begin, end, #index, __FILE__, __LINE__)
-/* Every float a NaN, every index below zero: a read of unwritten memory shows in the result. */
+/* Fill with NaNs and negative indices, so that a read of unwritten memory shows in the result. */
 #define ROICY_SPOIL(start, size) memset(start, 0xff, size)
 
 #else

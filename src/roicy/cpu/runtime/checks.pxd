@@ -1,4 +1,4 @@
-"""The checks of ``checks.h``: nothing but in builds that check themselves."""
+"""The checks of ``checks.h``: empty but in debug and sanitizer builds."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t

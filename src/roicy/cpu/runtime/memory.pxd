@@ -1,4 +1,4 @@
-"""Memory of the CPU's tables and kernels: blocks that are borrowed, pieces that are allocated."""
+"""Memory of the CPU's tables and kernels: large blocks that are reused, small pieces that are allocated."""
 
 from libc.stddef cimport size_t
 

@@ -1,12 +1,12 @@
 """Memory of the CPU's tables and kernels.
 
-Large blocks are borrowed. Memory that goes back to the system has to be mapped and cleared again at the next call,
-which costs as much as pooling a few boxes. So the last blocks are kept, up to a bound, and lent to the next call that
-they fit.
+Large blocks are reused. Memory that goes back to the system must be mapped and cleared again at the next call, which
+costs as much as pooling a few boxes. So this module keeps the last blocks, up to a bound, and lends them to the next
+call that they fit.
 
-What borrows and gives back holds Python's lock, which guards the list of the blocks: nothing here lets go of it.
+Callers hold Python's lock, which guards the list of blocks; no function here releases it.
 
-Small pieces, such as lists of tasks, are allocated: among the blocks they would take the places of large ones.
+Small pieces, such as lists of tasks, are allocated with malloc: in the list they would take the places of large blocks.
 """
 
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -33,7 +33,7 @@ cdef inline void release(void* block) noexcept:
 
 
 cdef inline void lend(void* block, size_t size) noexcept:
-    # Where builds check: not a byte more than was asked for, and none of what the last call left.
+    # In debug and sanitizer builds: no byte more than asked for, and nothing that the last call left.
     unfence(block, size)
     spoil(block, size)
     fence(<char*> block + size, size_of(block)[1] + size_of(block)[0] + 2 * HEADER - <size_t> block - size)

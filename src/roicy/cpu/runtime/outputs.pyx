@@ -1,11 +1,11 @@
-"""Memory of new results: what a program drops is taken again for the next one.
+"""Memory of new results: when a program drops a result, the next result reuses its memory.
 
-A large array's memory comes from the system page by page, cleared, as it is first written: for a result of 50 MB that
-takes longer than pooling. So NumPy asks here for the memory of large results, and gives it back here when the array and
-its views are gone. The last blocks are kept, up to a bound.
+The system clears the memory of a large array page by page at the first write; for a result of 50 MB that takes longer
+than pooling. So NumPy takes the memory of large results from this module, and gives it back when the array and its
+views are gone. The module keeps the last blocks, up to a bound.
 
-Callers see no difference: NumPy's handler of an array's memory does it, and the array owns its data as any other does.
-Nothing here needs Python once an array is made, so that arrays may outlive the interpreter's modules.
+Callers see no difference: this is a NumPy memory handler, and the array owns its data as usual. Once an array exists,
+nothing here needs Python, so arrays may outlive the interpreter's modules.
 """
 
 import atexit
@@ -220,7 +220,7 @@ cdef object _handler = PyCapsule_New(&handler, b"mem_handler", NULL)
 
 
 def new_array(tuple shape, cnp.dtype dtype, bint blank):
-    """Return an array of zeros, or with any values, with memory from here where it is large."""
+    """Return an array of zeros, or of undefined values; if it is large, its memory comes from here."""
     cdef double size = dtype.itemsize
     cdef cnp.npy_intp[MOST_AXES] length
     cdef int axis
@@ -255,11 +255,11 @@ cdef void touch_piece(void* settled, int64_t number, int thread) noexcept nogil:
 
 
 cdef int touch_pages(char* start, size_t size, int threads) except -1:
-    """Have the system give the large pages of a result, whose values stay, between looks for signals.
+    """Touch the large pages of a result before the call, checking for signals between them. Values stay.
 
-    Boxes are pooled in the order of the map: the first piece of a call may write to each page of a new result, and the
-    system clears two million bytes for each. A gigabyte took 1.2 seconds of a virtual machine. Pages that are there
-    take nothing; new ones took 2 to 7 % of a call more than where they come as they are written to.
+    Boxes are pooled in the order of the map. So the first piece of a call may write to every page of a new result, and
+    the system clears two million bytes for each page: a gigabyte took 1.2 seconds on a virtual machine. Pages that
+    exist already cost nothing here; new ones cost 2 to 7 % of a call more than without this function.
     """
     cdef Touched touched = Touched(start=start, size=size)
     if size < TOUCHED_BYTES:

@@ -1,20 +1,21 @@
 """How the pieces of a call are shared among threads: the one place where a call has more than one.
 
-The calling thread works on one piece after the other. Helpers, which sleep between calls, come as they wake, and take
-pieces that are not begun. When nothing is left the caller waits for the pieces that are being worked on, and for no
-helper that has not come::
+The calling thread works on one piece after the other. Helper threads sleep between calls; when they wake, they take
+pieces that nobody has begun. When no piece is left, the caller waits for the pieces in work, but not for helpers that
+have not woken yet::
 
     caller   wakes two ─▶ piece 0 ─▶ piece 1 ─▶ piece 4 ─▶ calls back who is not there ─▶ waits for piece 5
     helper       ┆ wakes ─▶ wakes two more ─▶ piece 2 ─▶ piece 5 ──────────────▶ sleeps
     helper       ┆ ┆ wakes ─▶ piece 3 ─▶ sleeps
 
-So a call beside other busy processes costs what it does on one thread, and the waking, at the worst.
+So beside other busy processes, a call takes at worst the time of one thread and of the waking.
 
-Helpers are OpenMP's threads. They enter one region, when a call first wants them, and stay in it: at the end of a
-region all threads wait for each other, whether they had begun or not, and spin while they do. With a region for each
-call, one of a millisecond took up to thirteen beside a busy process. In a build without OpenMP they are Python's.
+Helpers are OpenMP threads. They enter a parallel region at the first call that needs them, and stay in it. With a
+region for each call, all threads would wait (and spin) at its end, even those that had not begun: beside a busy
+process, a call of one millisecond took up to thirteen. In a build without OpenMP, helpers are Python threads.
 
-Between pieces, and while it waits, the main thread looks for signals. No lock is held then: a handler may do anything.
+Between pieces, and while it waits, the main thread checks for signals. It holds no lock then: a handler may do
+anything.
 """
 
 import os
@@ -59,7 +60,7 @@ cdef extern from *:
     double roicy_seconds() noexcept nogil
 
 cdef extern from "pythread.h" nogil:
-    # Locks and threads as Python has them of the platform. Who releases a lock need not have taken it.
+    # Python's locks and threads of the platform. Any thread may release a lock, not only the one that took it.
     ctypedef void* Lock "PyThread_type_lock"
     enum:
         WAIT_LOCK, NOWAIT_LOCK, PY_LOCK_ACQUIRED
@@ -123,23 +124,22 @@ cdef bint accounting = True
 
 
 cpdef bint helping() noexcept:
-    """Return whether helpers are worth their while: whether a call is to use more than one thread.
+    """Return whether helpers pay off: whether a call should use more than one thread.
 
-    They are not where the machine is busy, and callers wait for helpers that took a piece and lost their processor.
-    What that costs more than it saves is to be no more than a share of the time that all calls take: until it is, calls
-    go on alone.
+    On a busy machine they do not: a helper may take a piece and lose its core, and the caller waits. This loss may be
+    at most a share of the time of all calls; as long as it is more, calls use one thread.
     """
     return debt <= 0 or not accounting
 
 
 def keep_accounts(bint on):
-    """Whether what helpers cost decides whether there are any; tests do without that."""
+    """Switch on or off that the cost of helpers decides whether calls use them; tests switch it off."""
     global accounting
     accounting = on
 
 
 cpdef void settle(double lost, double elapsed) noexcept:
-    """Enter a call into the accounts: the seconds that it took, and those that helpers cost it."""
+    """Record a call: the seconds that it took, and the seconds that helpers cost it."""
     global debt
     debt = max(-MOST_CREDIT, min(MOST_DEBT, debt + lost - COST_SHARE * elapsed))
 
@@ -324,7 +324,7 @@ cdef struct Gate:
 
 
 cdef bint system_starts(int threads) noexcept:
-    # Whether the system starts this many threads: they live at the same time, and end.
+    # Test whether the system can start this many threads at the same time; they end at once.
     cdef Gate gate = Gate(opened=allocate_lock(), passed=allocate_lock(), threads=0, through=0)
     if gate.opened != NULL and gate.passed != NULL:
         acquire(gate.opened, WAIT_LOCK)
@@ -402,7 +402,7 @@ cdef void call_helpers(Job* job) noexcept nogil:
             asleep[n] = helper
             n += 1
     release(lock)
-    for i in range(n):      # who wakes may at once have the waker's processor, and wants the lock
+    for i in range(n):      # the woken thread may get this core at once, and needs the lock
         release(asleep[i].wake)
 
 
@@ -410,7 +410,7 @@ cdef void call_helpers(Job* job) noexcept nogil:
 
 
 cdef void call_back(Job* job) noexcept nogil:
-    # Whoever has not come yet need not.
+    # Helpers that have not come yet are not needed any more.
     cdef Helper* helper
     job.wanted = 0
     while job.called != NULL:

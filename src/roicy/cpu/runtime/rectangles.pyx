@@ -1,6 +1,7 @@
-"""Rectangles of maps, copied many at a time: one call, in which other threads of Python run while it copies all.
+"""Copy many rectangles of maps in one call, without holding Python's lock.
 
-Where threads read and pool in turn, a copy of its own for each rectangle waits as often until Python's lock is free.
+With one copy per rectangle, threads that read and pool in turn would wait for the lock as often as there are
+rectangles.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc

@@ -1,6 +1,6 @@
 """How a call is divided among threads, and the scratch memory that each gets.
 
-All memory is taken before a kernel starts, so that a call which fails has written nothing.
+All memory is allocated before a kernel starts, so a call that fails has written nothing.
 """
 
 from libc.string cimport memcpy
@@ -205,7 +205,7 @@ cdef void run_joined(void* settled, int64_t number, int thread) noexcept nogil:
 
 
 cdef class Team:
-    """Works that have their tasks and wait for each other: then all tasks are shared among the threads at once."""
+    """Works that run together: each lists its tasks, then the threads share all tasks."""
 
     def __cinit__(self):
         self.works = []

@@ -63,7 +63,7 @@ cdef class AxisTable(RoiTable):
 
 
 cdef bint are_lone(AxisTable table, Sampling* sampling, int64_t channels) noexcept:
-    # Whether bins of one sample each are so few that lists of their taps would not pay.
+    # Whether boxes have so few bins, of one sample each, that lists of taps would not pay.
     return (sampling.rule == ALIGN and sampling.sampling_ratio == 1 and not table.windowed
             and 0 < table.height <= PLAIN_LENGTH and 0 < table.width <= PLAIN_LENGTH
             and (table.rows * <double> table.columns * channels
@@ -205,7 +205,7 @@ cdef void check_axis(Axis* axis, int64_t rois, int length) noexcept:
 
 
 cdef inline bint is_short(const Axis* y, const Axis* x, int64_t rois) noexcept nogil:
-    # Whether a table is there sooner than Python's lock comes back, where other threads have waited for it.
+    # Whether filling the table takes less time than getting Python's lock back from other threads.
     return rois == 1 and y.bins + x.bins <= SHORT_BINS
 
 

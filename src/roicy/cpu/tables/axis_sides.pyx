@@ -1,6 +1,7 @@
-"""The axes of boxes: what they reach, and their lists of taps.
+"""The sides of boxes: the pixels that they reach, and their lists of taps.
 
-Boxes are looked at some at a time. Their sides are mostly plain, and then known at once; of others each bin is asked.
+Boxes are handled a few at a time. Most sides are plain (geometry/plain.h), and are computed together; the others are
+computed bin by bin.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -217,7 +218,7 @@ cdef inline void fill_sides(Axis* axis, int64_t first, Filling* f, const Sides* 
 
 
 cdef inline void fill_axis(Axis* axis, int64_t k, int which, Filling* f, bint filled, int32_t* mark) noexcept nogil:
-    # What is left to do for a RoI, whose lists may be filled.
+    # Finish a RoI; its lists may be filled already.
     cdef int64_t row = k * axis.bins, last = row + axis.bins - 1, p
     if not filled:
         if f.image[f.order[k]] < 0:

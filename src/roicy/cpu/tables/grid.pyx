@@ -5,8 +5,8 @@ a list of rows and a list of columns describe them all::
 
     box ──▶ sample rows of bin p: (pixels, weights) ...      sample columns of bin q: (pixels, weights) ...
 
-Of a dense bin, one of many samples between the same two pixels, only those are listed that a maximum needs (`samples`),
-so that no number of samples costs more than the map.
+A dense bin has many samples between the same two pixels. Its table lists only the samples that a maximum needs
+(`samples`), so no number of samples costs more than the map.
 """
 
 from dataclasses import replace
@@ -399,12 +399,12 @@ cdef class GridTables:
         return zip(self.runs, tables)
 
     def in_pieces(self, str purpose, dtype):
-        """As `RoiTable.in_pieces`: other tables are made between writes."""
+        """As `RoiTable.in_pieces`: tables of later runs are made between writes."""
         return len(self.runs) > 1
 
 
 cdef int try_memory(output_size) except -1:
-    # A run has one RoI at the least. Where there is no memory for its bins they need not be counted.
+    # A run has at least one RoI. If there is no memory for its bins, they need not be counted.
     cdef size_t bins = output_size[0] + output_size[1]
     if bins > MANY_BINS:
         try_bytes(bytes_of(bins, sizeof(int64_t) + 4 * sizeof(int32_t), 1))

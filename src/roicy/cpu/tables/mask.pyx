@@ -1,6 +1,6 @@
 """The table of masks that are pasted into images: which part of the image each one reaches.
 
-Where the pixels of that part lie on the mask is found when it is pasted, a row and a column at a time.
+The positions of that part's pixels on the mask are computed when the mask is pasted, row by row and column by column.
 """
 
 from libc.stdint cimport int32_t, int64_t

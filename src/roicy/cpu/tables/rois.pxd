@@ -28,7 +28,7 @@ cdef enum:
 
 
 cdef struct Place:
-    # by what RoIs of an image are sorted: a row, which tells the band, and a column
+    # the sort key of RoIs of an image: a row, which gives the band, and a column
     int32_t row, column
 
 

@@ -52,10 +52,10 @@ cdef class RoiTable:
     first_invalid : int
         First row with a batch index outside [0, N) or a number that is not finite, or -1.
     beyond : tuple or None
-        Of the first row that reads beyond the part of the maps that is given: which one it is, and from which row and
-        column of a whole map to which it reads, (row, (top, left, bottom, right)). Such a table is not to be used.
+        The first row that reads beyond the given part of the maps, and what it reads of the whole map, as
+        (row, (top, left, bottom, right)). Do not use a table for which this is set.
     doubtful : bool
-        Whether boxes may look as if something else was meant: `doubts` knows.
+        Whether boxes look as if their format were another one; `doubts` says which.
     """
 
     def __dealloc__(self):
@@ -64,18 +64,18 @@ cdef class RoiTable:
             give_back(self._block[i])
 
     def in_pieces(self, str purpose, dtype):
-        """Return whether a kernel takes memory between writes to an array of this dtype.
+        """Return whether a kernel allocates memory between writes to an array of this dtype.
 
-        Where it may run out of that, an array of the caller's is written when the last piece is done.
+        If so, it may run out of memory halfway, and a caller's array is written only when the last piece is done.
         """
         return False
 
     def joins(self, str purpose, channels):
-        """Return whether a call for a purpose can wait for others, and then run with them."""
+        """Return whether a call for this purpose can wait for others and then run together with them."""
         return True
 
     cdef tuple choose(self, regions):
-        """Return the boxes and the batch indices that the table is of, and note which rows they are."""
+        """Return the boxes and batch indices of the table, and note which rows these are."""
         if regions.levels is None:
             return regions.boxes, regions.images
         self.chosen = np.flatnonzero(regions.levels == regions.level).astype(np.int64, copy=False)
@@ -127,7 +127,7 @@ cdef class RoiTable:
         cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32
         if images is not None:
             given = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> images)
-        if self.rois <= FEW_SORTED:     # Python's lock, given back, may not come again for long
+        if self.rois <= FEW_SORTED:     # once released, Python's lock may take long to come back
             put_images(image, row, step, single, <int> columns, given, self.rois, self.images)
         else:
             with nogil:
@@ -425,7 +425,7 @@ cdef class ImageTable(RoiTable):
 
 @cython.binding(True)   # its twin's signature is held against it
 def doubts(regions, double scale):
-    """Return a word of `roicy._doubts` for boxes most of which were meant otherwise, or None."""
+    """Return a word of `roicy._doubts` if most boxes were probably meant otherwise, else None."""
     height, width = regions.map_size
     cdef Looks looks = look_at(regions.boxes, regions.images is None, scale, height, width)
     return WORDS[looks.verdict]

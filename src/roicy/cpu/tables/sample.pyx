@@ -1,11 +1,12 @@
-"""Sample tables: which pixels each bin of a rotated box averages, or each bin that is moved, and with what weights.
+"""Sample tables: the pixels and weights that each bin averages, for rotated boxes and for bins that are moved.
 
-Such samples lie on no grid of rows and columns of a box, so every bin has a list of pixels of its own::
+These samples lie on no grid of rows and columns, so every bin has a list of pixels of its own::
 
     box ──▶ sample positions ──▶ bin (p, q): (pixel, weight) (pixel, weight) ...
                                  samples on the same pixel merge, weights are divided by the count
 
-Lists can be long. They are held for as many RoIs at a time as fit into a fixed amount of memory, a chunk.
+Lists can be long. A chunk holds the lists of as many RoIs as fit into a fixed amount of memory; chunks follow each
+other.
 """
 
 from libc.math cimport M_PI
@@ -57,7 +58,7 @@ cdef class SampleTable(RoiTable):
     sampling : Sampling
         Where samples lie in them.
     how : Turn or Moving
-        How angles are meant; or of boxes (K, 4) or (K, 5) along the axes, how far offsets move their bins.
+        Unit and direction of angles; or, for upright boxes (K, 4) or (K, 5), how far offsets move their bins.
     accumulate : {"float32", "float64"}
         Type of the weights.
     purpose : {"forward", "backward", "backward_rois", "backward_offsets", "backward_mask"}

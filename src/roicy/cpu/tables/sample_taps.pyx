@@ -2,8 +2,8 @@
 
     box ──▶ rows and columns of samples, turned ──▶ pixels and weights of each sample ──▶ taps
 
-In bins of a few samples each tap is a sample's. Of larger ones, samples on the same pixel merge: what they weigh is
-summed on a scratch of the pixels around the bin, which then become taps, row by row.
+In bins of a few samples, each sample gives its own taps. In larger bins, samples on the same pixel merge: their weights
+are summed on a scratch map of the pixels around the bin, which then become taps, row by row.
 """
 
 from cython cimport floating
@@ -55,7 +55,7 @@ cdef struct Turned:
 
 
 cdef struct Scratch:
-    # what the samples of a bin leave on the pixels around it, all of it as it was once the bin is done
+    # weights summed on the pixels around a bin; cleared again after each bin
     double* weight          # -0.0 where no sample was
     double* slope           # (pixels, slopes)
     Turned column[PIECE]
@@ -374,7 +374,7 @@ cdef Window read_by_bin(const RotatedRois* rois, const RotatedBox* box, Run down
 
 
 cdef Window read_by_box(const RotatedRois* rois, int64_t k) noexcept nogil:
-    # The pixels that the samples of a RoI touch, of which its window is a rough idea.
+    # The pixels that the samples of a RoI touch, exactly; its window is an upper bound.
     cdef const RotatedBox* box = rois.box + k
     cdef Window window = Window(top=0, bottom=0, left=0, right=0), part
     cdef Run down, along

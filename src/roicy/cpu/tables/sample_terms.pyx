@@ -1,7 +1,7 @@
 """How many terms each pixel of a gradient gets from the taps of a chunk, where sums are in pieces.
 
-A pixel with very many is summed in pieces. Counters, one for each pixel of the rows that windows touch, say where a
-piece is full: there, the sums of all pixels of a bin begin again.
+A pixel with very many terms is summed in pieces. A counter for each pixel of the rows that windows touch shows when a
+piece is full: at that bin, the sums of all its pixels start a new piece.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t

@@ -1,6 +1,6 @@
-/* The check of an argmax that a caller hands back, before it is used.
+/* Checks of an argmax that a caller passes to a gradient.
  *
- * A block looks at those of one RoI. Once a call: it is compiled for offsets of any size. */
+ * A block checks the argmax of one RoI. It runs once a call, so it is compiled for 64-bit offsets only. */
 #define INDEX int64
 #include "apply/argmax.cuh"
 #include "lanes/reduce.cuh"

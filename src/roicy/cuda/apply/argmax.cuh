@@ -1,4 +1,4 @@
-/* A block goes through the argmax of one RoI; lanes take neighbours in memory. */
+/* Loops of a block over the argmax of one RoI; lanes read neighbours in memory. */
 #pragma once
 #include "lanes/types.cuh"
 

@@ -1,15 +1,15 @@
 /* The transpose of axis tables, on maps that lie plane by plane: dX = A_y' dY A_x, gathered without atomics.
  *
- * A warp owns a tile of pixels of some planes, ROWS times `columns` of them, and sums the RoIs of its image in
- * ascending order: the same bits in every run, in pieces where there are very many. Lanes lie along the columns,
- * and those that are left over along the channels, GROUP of them each:
+ * A warp owns a tile of ROWS times `columns` pixels, in some planes. It sums the RoIs of its image in ascending
+ * order (very many of them in pieces), so every run gives the same bits. Lanes lie along the columns; lanes that are
+ * left over lie along the channels, each with GROUP of them:
  *
  *     grad [p][q] ── staged ──▶ bins [p][q] x channels ── along q ──▶ lines [column] of a row p of bins
  *                                                      ── down the rows that p touches ──▶ sums [row][column]
  *
- * A line serves all rows of the tile; what touches these, and with what weights, is the same for all lanes. The
- * warps of a block have the same tile of further planes, or tiles one below the other of the same ones; the block
- * looks through the RoIs together and keeps those whose windows it meets. */
+ * A line serves all rows of the tile. The bins that touch these rows, and their weights, are the same for all lanes.
+ * The warps of a block have the same tile in other planes, or tiles one below the other in the same planes. The warps
+ * search the RoIs together and keep those whose windows overlap the block's pixels. */
 #include "lanes/pack.cuh"
 #include "lanes/piles.cuh"
 #include "tables/axis.cuh"
@@ -18,7 +18,7 @@
 #define GROUP ((int)(16 / sizeof(REAL))) /* channels of a lane */
 #define SETS 4                           /* of groups of a warp, at the most */
 
-/* blocks that registers are left for: five would spill before sm_90 */
+/* blocks per multiprocessor that registers must suffice for: five would spill before sm_90 */
 constexpr int RESIDENT = __CUDA_ARCH__ >= 900 && sizeof(REAL) + sizeof(INDEX) == 8 ? 5 : 4;
 
 typedef Pack<REAL, GROUP> Group;
@@ -36,7 +36,7 @@ struct Tiles {
     int room;         /* bins that are staged at a time */
 };
 
-/* What the warps that share a tile are told of a RoI, or of some of its bins where they are many. */
+/* A RoI (or some of its bins, if there are many), as the warps that share a tile see it. */
 struct Share {
     const STORED *grad;
     int p, q, lines, columns; /* the bins; no lines where the tile has nothing of the RoI */
@@ -114,7 +114,7 @@ struct Own {
         pitch; /* columns of the tile, groups of channels from a staged bin to the next one */
 };
 
-/* Says that there is nothing. */
+/* Marks a share as empty. */
 INLINE void clear(Share &share, int lane) {
     __syncwarp();
     if (lane == 0) {

@@ -1,15 +1,15 @@
 /* The transpose of axis tables, on maps that lie pixel by pixel: dX = A_y' dY A_x, gathered without atomics.
  *
- * A warp owns a pixel and lanes lie along its channels, some of them each. A thread sums the RoIs of its image
- * in ascending order, each one's bins in row-major order: the same bits in every run, in pieces where there are
- * very many. The block looks through the RoIs together and keeps those whose windows meet its tile. */
+ * A warp owns a pixel; lanes lie along its channels, each with a few. A thread sums the RoIs of its image in
+ * ascending order and the bins of each in row-major order (very many of them in pieces), so every run gives the same
+ * bits. The threads of a block search the RoIs together and keep those whose windows overlap its tile. */
 #include "lanes/piles.cuh"
 #include "tables/axis.cuh"
 
 #define THREADS (32 * WARPS)
 #define COLUMNS (WARPS / ROWS) /* of a tile */
 
-/* blocks that registers are left for: three would spill on sm_100 and later */
+/* blocks per multiprocessor that registers must suffice for: three would spill on sm_100 and later */
 constexpr int RESIDENT = __CUDA_ARCH__ < 1000 && sizeof(REAL) + sizeof(INDEX) == 8 ? 3 : 2;
 
 KERNEL __launch_bounds__(THREADS, RESIDENT)

@@ -3,15 +3,15 @@
  *     d/dx1 = Σ dY · (A_y · X · (∂A_x/∂x1)')      d/dy1 = Σ dY · (∂A_y/∂y1 · X · A_x')      and likewise x2,
  * y2
  *
- * A warp takes a RoI, some of its bins and some channels. An item is a tap of a column of bins in one channel;
- * lanes lie along the items and have ITEMS of them: all lanes sum down the same rows, with the weights and with
- * either slope, what the gradient of a bin is multiplied by. What they have is added up in a fixed order, in
- * double precision. How channels are divided depends on their number and layout alone. */
+ * A warp takes a RoI, some of its bins and some channels. An item is a tap of a column of bins in one channel; lanes
+ * lie along the items and have ITEMS each. All lanes sum down the same rows, with the weights and with both slopes;
+ * the gradient of a bin is multiplied by these sums. The products of all lanes are added in a fixed order, in double
+ * precision. How channels are divided depends only on their number and layout. */
 #include "apply/axis_tasks.cuh"
 
-/* What the weights gain as the first edge of a box moves, and the second, beside each axis's taps; and what is
- * to come of it: partial[task] = what a task's channels and bins add to the gradient of its box. Where `across`,
- * lanes lie along channels first. */
+/* The slopes of the weights with respect to the first and the second edge of a box, for each axis's taps; and the
+ * output: partial[task] = the part of a box's gradient from a task's channels and bins. With `across`, lanes lie along
+ * channels first. */
 struct Slopes {
     const REAL *y, *x;
     double *partial;

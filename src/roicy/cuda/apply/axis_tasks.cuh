@@ -1,7 +1,7 @@
-/* How bins and channels are divided among warps: a task is some bins of a RoI in a group of channels, and what a
- * warp keeps of its rows.
+/* How bins and channels are divided among warps: a task is some bins of a RoI in a group of channels. Also, what a
+ * warp stores of a task's rows.
  *
- * Tasks run through the groups, through all RoIs for each: the planes in use stay in the L2 cache. */
+ * Tasks are ordered by group, and by RoI within a group, so the planes in use stay in the L2 cache. */
 #pragma once
 #include "lanes/divide.cuh"
 #include "tables/axis.cuh"
@@ -47,6 +47,6 @@ INLINE Task task_of(int64 number, const Rois &rois, const Division &division) {
  * registers would spill */
 #define BLOCKS (sizeof(REAL) + sizeof(INDEX) > 8 ? 1 : __CUDA_ARCH__ < 900 ? RESIDENT - 2 : RESIDENT)
 
-/* Has the compiler keep an address as it is. It would put it together from its parts each time, which are then
- * all to be kept, and most of a loop. */
+/* Makes the compiler keep an address in a register. Otherwise it computes the address again in each iteration, which
+ * is most of a loop and keeps all its parts in registers. */
 #define OWN_ADDRESS(pointer) asm("" : "+l"(pointer))

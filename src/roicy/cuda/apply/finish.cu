@@ -1,5 +1,5 @@
-/* What becomes of averages on their way out: fill joins where the map has ended, then they are normalised, and
- * rounded to what is asked for; a thread takes a bin of a channel. As cpu/lanes/finish.h has it:
+/* Finish averages: add fill for the part outside of the map, normalise, and round to the result's type. A thread
+ * takes a bin of a channel. As in cpu/lanes/finish.h:
  *
  *     (value + fill * outside - mean) * scale
  */

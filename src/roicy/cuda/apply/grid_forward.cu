@@ -5,9 +5,9 @@
  *     table ──▶ rows and columns of samples, pixels and weights, in shared memory ──▶ a thread for each
  * channel (once, or a stage at a time where bins have many)                     and bin goes through its grid
  *
- * Threads are neighbours along the bins, or along the channels where those are neighbours in memory. Samples
- * come in row-major order, so that of equal ones the first wins. Those that miss the map are zeros: of a
- * bin's, the first one is enough. */
+ * Threads are neighbours along the bins, or along the channels if channels are neighbours in memory. Samples come in
+ * row-major order, so the first of equal samples wins. Samples that miss the map are zero, so only the first of these
+ * in a bin is compared. */
 #include "lanes/maxima.cuh"
 #include "lanes/reduce.cuh"
 #include "tables/grid.cuh"
@@ -56,7 +56,7 @@ INLINE REAL between(REAL low, REAL high, REAL low_weight, REAL high_weight, int 
     return madd(high_weight, high, low_weight * low);
 }
 
-/* The largest of the staged samples of one bin joins the largest so far. */
+/* Updates the maximum of a bin by its staged samples. */
 INLINE void search(const STORED *plane, const OfBin &y, const OfBin &x, int total, int by_corner,
                    Best &best) {
     Best found = {LOWEST, NOWHERE};
@@ -106,7 +106,7 @@ INLINE int missed_in(const Bin &y, const Bin &x) {
     return -1;
 }
 
-/* The samples that miss the map join, and a bin without any is a zero. */
+/* Compares with the samples that miss the map; a bin without samples becomes zero. */
 INLINE void finish(int missed, Best &best) {
     if (missed == EMPTY)
         best.value = 0;

@@ -1,9 +1,9 @@
 /* Masks pasted into images, or into the parts of them that they reach.
  *
- * A block takes ROWS rows of a mask's window; a thread asks once between which columns of the mask a column of
- * the window lies. Values are mixed as on the CPU, between columns and then between rows, with the same bits.
+ * A block takes ROWS rows of a mask's window. A thread computes once between which columns of the mask a column of
+ * the window lies. Values are interpolated as on the CPU, between columns and then between rows, with the same bits.
  *
- *     SOFT     values go out, not whether they reach the threshold */
+ *     SOFT     write the values, instead of whether they reach the threshold */
 #include "lanes/types.cuh"
 
 #include "geometry/rois.h"
@@ -65,7 +65,7 @@ KERNEL __launch_bounds__(THREADS) windows(const Pasting pasting, int *edges) {
     }
 }
 
-/* Puts the windows; what is around them is there already. */
+/* Writes the windows; the area around them is filled already. */
 KERNEL __launch_bounds__(THREADS, 1)
     paste(VIEW(const STORED, masks), VIEW(PASTED, out), const Pasting pasting) {
     const int rows = pasting.rows, columns = pasting.columns;

@@ -1,15 +1,12 @@
 /* Accumulators of a warp: some pixels of one plane of a gradient, in shared memory.
  *
- *     plane n, c of the gradient:   [ pixels of a block | of the next one | ... ]   each warp a channel of
- * its own
+ *     plane n, c of the gradient:   [ pixels of a block | of the next one | ... ]   each warp has its own channel
  *
- * Every pixel sums its RoIs in ascending order and their bins in row-major order, without atomics: the same
- * bits for any number of blocks. At the end the pixels are written once, rounded to the gradient's
- * dtype.
+ * Every pixel sums its RoIs in ascending order and their bins in row-major order, without atomics, so any number of
+ * blocks gives the same bits. At the end the pixels are written once, rounded to the gradient's dtype.
  *
- * The block lists the bins that may have to do with its pixels, those of all of its RoIs in one row, so that
- * lanes have one each, and its warps go through the list: what comes next is read before what is there is
- * added. */
+ * The block lists the bins that may touch its pixels: the bins of all RoIs in one list, so that each lane has one.
+ * Its warps go through the list, and read the next bins before they add the current ones. */
 #pragma once
 #include "tables/rois.cuh"
 
@@ -20,7 +17,7 @@ enum {
     MANY_ROWS = 32 /* of bins: with more all are listed */
 };
 
-/* What a pixel got. LONG: many terms, of each of which it is kept what the addition rounds away. */
+/* The sum of a pixel. LONG: of many terms; the rounding error of each addition is kept. */
 #if LONG
 struct alignas(2 * sizeof(REAL)) Sum {
     REAL total, lost;
@@ -106,7 +103,7 @@ INLINE void clear_sums(Sum *sums, int pixels) {
     __syncwarp();
 }
 
-/* The sums of all warps go to the gradient, in the order of its memory: sums[warp][pixel]. */
+/* Writes the sums of all warps, sums[warp][pixel], to the gradient in the order of its memory. */
 INLINE void write_sums(const Owned &owned, const Sum *sums, const Target &target, VIEW(STORED, out)) {
     if (!target.by_channel && out_step.y == target.width * out_step.x) {
         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -206,9 +203,9 @@ INLINE int64 sum_before(int64 value, int64 *room, int64 &total) {
     return before;
 }
 
-/* Goes through the bins that may have to do with the pixels that a block owns, all of its threads together:
+/* Goes through the bins that may touch the pixels of a block, with all of its threads together:
  *
- *     meets(k)            whether a RoI may
+ *     meets(k)            whether RoI k may touch them
  *     rows_met(k)         which rows of its bins may
  *     walk(list, count)   the listed bins, in their order, between barriers
  */

@@ -1,7 +1,7 @@
 /* Crops of quadrangles: a thread takes up to QUAD channels of a pixel of a crop, and its samples one after the
- * other. Samples are placed as on the CPU, and mixed in its order.
+ * other. Positions and the order of sums are the CPU's.
  *
- * Crops go out in any type that there is: which one is an argument, that a source is not compiled for each. */
+ * The output type is an argument, not a specialisation, so the source is not compiled for each type. */
 #include "lanes/overflow.cuh"
 #include "lanes/piles.cuh"
 #include "lanes/whole.cuh"
@@ -59,7 +59,7 @@ INLINE void put(void *out, int64 at, REAL value, int dtype) {
     }
 }
 
-/* What one channel of a pixel shows where that has overflowed: summed once more, by halves and in double precision. */
+/* Sums one channel of a pixel again, by halves and in double precision, after an overflow. */
 INLINE REAL settled(REAL value, const QuadView *view, int p, int q, const Crops &crops, const STORED *source,
                     const Strides &step, int64 channel) {
     const QuadMap map = {crops.height, crops.width, crops.border, crops.nearest != 0};

@@ -1,4 +1,5 @@
-/* Rows made as long as 1, and back; a block takes a row. Lengths are in double, where squares do not overflow. */
+/* Normalise rows to unit length, and the gradient of that; a block takes a row. Lengths are in double, where squares do
+ * not overflow. */
 #include "lanes/reduce.cuh"
 
 /* What a row is divided by: its length, or eps where it is shorter; a NaN stays one. */
@@ -23,8 +24,8 @@ KERNEL __launch_bounds__(THREADS)
     }
 }
 
-/* The adjoint, written over the gradient of the units: what lies along a unit is taken away, unless the row
- * was divided by eps, a constant. */
+/* The adjoint, in place of the gradient of the units: subtracts the component along the unit, unless the row was
+ * divided by eps, a constant. */
 KERNEL __launch_bounds__(THREADS) unit_backward(REAL *grad, int64 count, int64 columns, double eps,
                                                 const REAL *units, const double *lengths) {
     __shared__ double room[THREADS], along;

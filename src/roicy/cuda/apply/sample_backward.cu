@@ -1,9 +1,9 @@
 /* The transpose of sample tables: every pixel gathers its share of the gradients of the bins, without
  * atomics.
  *
- * A block takes a tile of pixels and some channels, and goes through the RoIs of the image in ascending
- * order. Its threads turn to a pixel and a RoI each, find the few samples that can touch the pixel and list
- * what each bin weighs; then to the sums, where a pixel's channels are the threads' own:
+ * A block takes a tile of pixels and some channels, and goes through the RoIs of the image in ascending order.
+ * First, each thread takes a pixel and a RoI, finds the few samples that can touch the pixel, and lists the weight of
+ * each bin. Then each thread sums some channels of a pixel:
  *
  *     (pixel, RoI) ──▶ list of (bin, weight) ──▶ sum over RoIs and bins, ascending, of weight * gradient
  *
@@ -30,7 +30,7 @@ struct Tile {
 };
 
 struct Block {
-    Tile tile; /* in memory that is shared, for it would take registers else */
+    Tile tile; /* in shared memory, to save registers */
     int64 met[THREADS];
     int counts[THREADS / 32], more[THREADS / 32];
     int listed[THREADS];
@@ -223,7 +223,7 @@ INLINE void list_bins(const RotatedBox &box, const Bins &bins, const Pixel &pixe
     }
 }
 
-/* Adds what the lists of a few pixels say to as many of their channels. */
+/* Adds the weighted bins in the lists of a few pixels to the sums of some channels. */
 template <bool ALL>
 INLINE void add_lists(const Block &block, int pair, const STORED *__restrict__ grad, int live, REAL *sum,
                       unsigned *held, Piles<OWN / PIXELS> *piles) {

@@ -1,16 +1,17 @@
-/* The gradient with respect to rotated boxes, and with respect to what moves and weights each bin: what the value of a sample gains where it moves, times how it
- * moves when the box's centre, width, height or angle grows by one.
+/* The gradient with respect to rotated boxes, and (deformable pooling) to the offset and mask of each bin: the slope
+ * of the value at a sample, times how the sample moves with the box's centre, width, height or angle.
  *
  * A block takes a RoI, some of its bins and some channels. Its threads compute the samples a stage at a time
  * and sum what their values gain over the channels:
  *
  *     (sample, channel) ──▶ rises: 4 channels and those 32 further ──▶ sample ──▶ thread ──▶ box
  *
- * Lanes lie along the samples; where ACROSS, for maps that lie pixel by pixel, along the channels. The order of the sums is the same, and in double precision once the channels are summed. How bins
- * and channels are divided depends on their numbers alone.
+ * Lanes lie along the samples; with ACROSS, for maps that lie pixel by pixel, along the channels. The order of the
+ * sums is the same. Sums over channels are added in double precision. How bins and channels are divided depends only
+ * on their numbers.
  *
- * Where each bin has a gradient, its samples are summed for themselves: a thread takes a bin. With respect to
- * the mask, the value of a sample stands in the place of what it gains. */
+ * If each bin has its own gradient, a thread sums the samples of a bin. For the mask, the value of a sample is summed
+ * instead of its slope. */
 #include "apply/sample_stage.cuh"
 
 #define NUMBERS 5             /* cx, cy, w, h, angle */
@@ -79,7 +80,7 @@ struct Slopes {
     int channels, of;
 };
 
-/* Puts the gradients of a bin where they go, from its sums along y, or of values, and along x. */
+/* Writes the gradients of a bin, from its sums along y (or of values) and along x. */
 INLINE void put_bin(const Slopes &slopes, const RotatedBox &box, const Bins &of, double y, double x,
                     double *target) {
     const int64 bins = of.rows() * (int64)of.columns();

@@ -5,13 +5,12 @@
  *
  *     box ──▶ stage: samples of bins (pixel, 4 weights) ──▶ sums of a bin, or of RUN of its samples ──▶ bins
  *
- * LANES neighbouring lanes share a bin, so that a warp reads what lies close together, and have GROUP
- * channels each. Where ACROSS, for maps that lie pixel by pixel, a warp has a bin and each lane ACROSS
- * channels, two or four, which it reads and writes at once. Both sum in the same order, each LANES-th sample by
- * itself at first.
+ * LANES neighbouring lanes share a bin, so that a warp reads pixels close together; each has GROUP channels. With
+ * ACROSS, for maps that lie pixel by pixel, a warp has a bin, and each lane reads and writes ACROSS channels (two or
+ * four) at once. Both sum in the same order: first each LANES-th sample separately.
  *
- * Tasks run through the channels in parts, through all RoIs for each: the planes in use stay in the L2 cache.
- * A task with results that are not finite is done once more, in the plainest way.
+ * Tasks are ordered by parts of the channels, and by RoI within a part, so the planes in use stay in the L2 cache. If
+ * a task's results are not finite, it is computed again by a slow and safe loop.
  */
 #include "apply/sample_stage.cuh"
 #include "lanes/overflow.cuh"

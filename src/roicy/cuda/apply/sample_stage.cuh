@@ -1,9 +1,9 @@
-/* The samples of a box, a stage at a time: computed once by all threads of a block, then applied to all
+/* The samples of a box, a stage at a time: all threads of a block compute them once, then apply them to all
  * channels.
  *
- * A stage holds all samples of as many bins as there is room for. Bins of more samples come in pieces; of
- * those, only samples that can reach the map are looked at, and samples that share a position are one. So no
- * box, however large, costs more than the map. */
+ * A stage holds all samples of as many bins as there is room for. A bin with more samples comes in pieces: only
+ * samples that can reach the map are visited, and samples that share a position are merged. So no box, however large,
+ * costs more than the map. */
 #pragma once
 #include "tables/sample.cuh"
 

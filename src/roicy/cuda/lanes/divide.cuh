@@ -1,4 +1,4 @@
-/* Division of task numbers, which have 64 bits and hardly ever need them. */
+/* Division of task numbers: 64-bit integers that nearly always fit 32 bits. */
 #pragma once
 #include "lanes/types.cuh"
 

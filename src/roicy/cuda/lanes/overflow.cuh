@@ -1,9 +1,9 @@
-/* Averages whose sums overflow: the weights of a bin add up to 1 but for rounding, the largest numbers
- * do not. Results that are not finite are summed once more, by halves and in double precision. */
+/* Averages whose sums overflow although the average itself fits. Results that are not finite are summed again, by
+ * halves and in double precision. */
 #pragma once
 #include "lanes/types.cuh"
 
-/* How far an average may lie above the largest number: so much its weights may add up to more than 1. */
+/* How far an average may lie above the largest number: rounding lets its weights add up to this much more than 1. */
 #define ROUNDING 1e-6
 /* Sums of narrower types and whole numbers do not come near the largest number. */
 #define MAY_OVERFLOW (sizeof(STORED) == sizeof(REAL))
@@ -25,8 +25,8 @@ INLINE void overflow_add(double &half, double weight, STORED value) {
     half += 0.5 * weight * (double)real_of(value);
 }
 
-/* Stores the number of which `half` is the half. One that is only by rounding larger than the largest number
- * is that; where it is larger still, or a NaN, what was stored before stays. */
+/* Stores twice `half`. A result above the largest number only by rounding becomes the largest number; a larger one, or
+ * a NaN, leaves the stored value unchanged. */
 INLINE void overflow_store(double half, RESULT *target) {
     const double most = largest() / 2, size = fabs(half);
     if (size <= most * (1 + ROUNDING))

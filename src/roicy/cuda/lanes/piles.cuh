@@ -1,18 +1,18 @@
-/* Pixels that get very many terms of a gradient, one RoI after the other: before a thread's sums would have
- * more than PILE terms, what they hold joins sums of pieces, and is nothing again. */
+/* Gradients of pixels that get very many terms: they are summed in pieces. Before a thread's sums get more than PILE
+ * terms, they are added to sums of pieces and start again at zero. */
 #pragma once
 #include "lanes/types.cuh"
 
 #define PILE 60
 #define PILED 64
 
-/* What came together, and what it lost. */
+/* A sum of pieces, and its rounding error. */
 template <int COUNT> struct Piles {
     REAL sum[COUNT], lost[COUNT];
 };
 
-/* Where the sums begin: 0, which a compiler does not know. It keeps in memory what lies at such places, and
- * would keep it in registers else, at a cost to every call. */
+/* Index of the first sum: 0, but the compiler cannot know that. So it keeps the sums in memory; in registers they would
+ * slow down every call. */
 INLINE unsigned piles_begin(unsigned held) { return held / (2 * PILED); }
 
 /* Counts the next terms, at most PILE. `held`, 0 at first, is the number of terms since the last join, and

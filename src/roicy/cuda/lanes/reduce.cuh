@@ -2,7 +2,7 @@
 #pragma once
 #include "lanes/types.cuh"
 
-/* The least of the warp's numbers, and the greatest, for all lanes. */
+/* Minimum and maximum over a warp, for all lanes. */
 INLINE int least_of_warp(int value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     return __reduce_min_sync(~0u, value);

@@ -7,7 +7,7 @@
  *     INDEX    offsets into the arrays: int where they fit, else int64
  *     RULE     by what rule of geometry/rois.h an axis table is filled
  *
- * Nothing is contracted: a fused multiply-add is written as one. */
+ * Code is compiled without contraction: fused multiply-adds are written as fma(). */
 #pragma once
 #ifdef FLOAT16
 #include <cuda_fp16.h>
@@ -23,14 +23,14 @@ typedef unsigned char uint8;
 
 #define KERNEL extern "C" __global__ void
 #define INLINE __device__ __forceinline__
-/* what the texts of geometry/ find */
+/* definitions that the headers of geometry/ expect */
 #define GEOMETRY INLINE
 #define OF(name) name
 #define KEPT BOX
 #define ALIGNED alignas(16)
 
-/* Arguments travel packed: a struct that a kernel takes by value has its twin in structs.py. Pointers inside of
- * one alias whatever they like, so a kernel begins with __restrict__ copies of those that it reads much by. */
+/* Arguments are packed: a struct that a kernel takes by value has its twin in structs.py. The compiler must assume that
+ * pointers inside of a struct alias, so kernels start with __restrict__ copies of the pointers that they read most. */
 
 /* From an item of an array shaped (image or RoI, channel, row, column) to the next one along each axis. */
 struct Strides {
@@ -60,7 +60,7 @@ INLINE void join(REAL piece, REAL &sum, REAL &lost) {
     sum = total;
 }
 
-/* The sum with what it lost; of one that is no number, or infinite, there is nothing to be had. */
+/* The sum with its rounding error; a NaN or infinite sum stays as it is. */
 INLINE REAL restored(REAL sum, REAL lost) { return lost == lost ? sum + lost : sum; }
 
 template <class T> INLINE REAL real_of(T value) { return (REAL)value; }

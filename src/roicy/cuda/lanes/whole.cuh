@@ -1,4 +1,4 @@
-/* Values as whole numbers. */
+/* Conversion of values to integer types. */
 #pragma once
 #include "lanes/types.cuh"
 
@@ -7,7 +7,7 @@ typedef signed char int8;
 typedef unsigned short uint16;
 typedef short int16;
 
-/* To the nearest, ties to even, and to the ends of the type; of no number 0. */
+/* Round to nearest, ties to even, and saturate; NaN becomes 0. */
 template <class T> INLINE T whole_of(REAL value, REAL least, REAL most) {
     value = value > least ? value : value <= least ? least : 0;
     return (T)rint(value < most ? value : most);

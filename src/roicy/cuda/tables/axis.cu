@@ -1,5 +1,4 @@
-/* Fills axis tables by the RULE that bins take from the map by; a warp takes one axis of one RoI, a lane one
- * bin. */
+/* Fills axis tables. RULE says which pixels a bin takes; a warp takes one axis of one RoI, a lane one bin. */
 #include "tables/axis.cuh"
 
 #include "geometry/range.h"
@@ -38,7 +37,7 @@ INLINE int64 sum_before(int64 value, int lane, int64 *total) {
     return sum - value;
 }
 
-/* What a lane's bin reaches; nothing where the box has no such bin, or its image is none. */
+/* The pixels that a lane's bin reaches; none if the box has no such bin or an invalid image. */
 INLINE Stretch stretch_of_lane(const Side &side, int p, const Sampling &sampling, bool valid) {
     if (valid && p < side.bins)
         return stretch_of(side, p, sampling);
@@ -181,7 +180,7 @@ struct FilledAxes {
     Filled y, x;
 };
 
-/* Blocks that registers are left for: three would spill with the rules of crops. */
+/* Blocks per multiprocessor that registers must suffice for: three would spill with the rules of crops. */
 constexpr int RESIDENT = RULE >= HALF_PIXEL ? 2 : 3;
 
 /* Fills both axes of every RoI, its image and its window. */

@@ -1,10 +1,9 @@
 /* Grid tables: where the samples of each bin lie, one by one, along either axis of a RoI.
  *
- * A maximum over a bin's samples does not separate into rows and columns, but the samples do: they lie on a
- * grid, so that what describes the rows and what describes the columns of a bin describe them all. Neither is
- * a list: of each bin the table has where its samples begin and which of them hit the map, and a sample's
- * pixels and weights are computed from that, exactly, where they are needed: those that a list would have,
- * so that no number of samples costs more than the map. */
+ * A maximum over a bin's samples does not separate into rows and columns, but their positions do: samples lie on a
+ * grid. So a record for the rows and one for the columns describe all samples of a bin. A record is no list: it says
+ * where the samples begin and which of them hit the map. Kernels compute pixels and weights from it, with the same bits
+ * as a list would hold. So no number of samples costs more than the map. */
 #pragma once
 #include "tables/rois.cuh"
 

@@ -1,4 +1,4 @@
-/* Finds the views of quadrangles, a thread takes one; and what is read, a thread takes a row of a crop. */
+/* Computes the views of quadrangles (a thread for each), and which pixels crops read (a thread for each row). */
 #include "tables/quad.cuh"
 
 KERNEL __launch_bounds__(THREADS) quad_views(const Quads quads, QuadView *views) {

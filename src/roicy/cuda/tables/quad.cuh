@@ -1,4 +1,4 @@
-/* Quadrangles that crops are cut from, as the kernels see them. */
+/* Arguments of the kernels about quadrangles. */
 #pragma once
 #include "lanes/types.cuh"
 
@@ -6,7 +6,7 @@
 
 #include "geometry/quad.h"
 
-/* What views are found from. */
+/* Input of the views. */
 struct Quads {
     const double *corners; /* (count, 8) */
     const int64 *image;    /* of each */
@@ -14,7 +14,7 @@ struct Quads {
     int rows, columns, sampling_ratio; /* of a crop */
 };
 
-/* What their crops read is found from. */
+/* Input of what crops read. */
 struct QuadReads {
     const QuadView *views;
     int64 count;

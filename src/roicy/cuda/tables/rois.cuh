@@ -1,10 +1,10 @@
-/* What every kernel knows of the RoIs of a call: their images, the part of the map that each reads. */
+/* The RoIs of a call, as every kernel sees them: their images, and the window of the map that each reads. */
 #pragma once
 #include "lanes/types.cuh"
 
 #include "geometry/rois.h"
 
-/* Instead of an image: the row belongs to another table, and kernels leave it as it is. */
+/* Instead of an image: the row belongs to another table, and kernels do not write it. */
 enum { ELSEWHERE = -2 };
 
 /* What every table knows. The kernel that fills a table fills `image` and `window`. */
@@ -48,8 +48,8 @@ INLINE Row row_of(const Boxes &boxes, int64 k) {
     return {boxes.numbers + k * boxes.columns, boxes.columns, boxes.given, boxes.given ? boxes.images[k] : 0};
 }
 
-/* The same for the lanes of a warp, in `room` for MOST_COLUMNS: boxes are the caller's, who may write to them
- * meanwhile, and are read once. */
+/* The same for the lanes of a warp; `room` holds MOST_COLUMNS numbers. Each box is read only once, because the caller
+ * may overwrite it meanwhile. */
 INLINE Row row_of_warp(const Boxes &boxes, int64 k, BOX *room) {
     const int lane = threadIdx.x & 31;
     Row row = row_of(boxes, k);
@@ -69,7 +69,7 @@ INLINE int64 image_of(const Row &row, int64 images) {
 }
 #endif
 
-/* The RoIs by their image, where that is worth it; null where all of them are to be looked at for each. */
+/* The RoIs sorted by image; null if that would not pay, and each image searches all RoIs. */
 struct ByImage {
     const int64 *order, *start;
 };

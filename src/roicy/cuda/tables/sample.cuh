@@ -1,7 +1,7 @@
 /* Sample tables: where the samples of rotated boxes lie, and of upright ones whose bins are moved.
  *
- * Such samples lie on no grid of rows and columns. What is kept of a box is its geometry alone, and where its
- * bins begin if they are moved; the kernels compute positions from it. */
+ * These samples lie on no grid of rows and columns. The table stores only the geometry of a box, and for moved bins
+ * where each begins; the kernels compute positions from that. */
 #pragma once
 #include "tables/rois.cuh"
 
