@@ -1,7 +1,7 @@
 """Which backend serves a call: the memory of its arrays decides, no flag does.
 
-NumPy's and CuPy's arrays are taken as they are, any other array as one of theirs over the same memory.
-What is copied are lists of numbers, and arrays in a foreign byte order.
+NumPy's and CuPy's arrays are used directly. Any other array is wrapped as one of these over the same memory.
+Only lists of numbers, and arrays in a foreign byte order, are copied.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def adopt(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
 
 
 def adopted(names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
-    """Return what `adopt` does, of arrays in the order of their names: a small call wants no dictionary."""
+    """As `adopt`, with names and arrays apart: a small call has no time for a dictionary."""
     if are_plain(names, _OPTIONAL, *arrays):
         return cpu, *arrays
     found = []
@@ -79,7 +79,7 @@ def adopted(names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, 
 
 
 def adopt_single(**arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
-    """Return what `adopt` does, of arguments that are one array each; TypeError where one is several."""
+    """As `adopt`, for arguments that are one array each; TypeError if one is several arrays."""
     for name, array in arrays.items():
         if isinstance(array, (list, tuple)):
             arrays[name] = _made_of_lists(name, array)

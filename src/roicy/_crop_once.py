@@ -1,4 +1,4 @@
-"""Plans of crops that are used once: what the public functions do with their arguments."""
+"""Plans of crops that are used once: how the public functions handle their arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays of other libraries, by DLPack, where NumPy or CuPy does not take them as they are."""
+"""Arrays of other libraries that NumPy and CuPy cannot take through DLPack without help."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from roicy._types import Ndarray
 
-# What PyTorch puts off until an array is used. Neither its memory nor DLPack shows it: what would tell, and
-# what does it at once.
+# Operations that PyTorch delays until an array is used. Neither its memory nor DLPack shows them. For each:
+# the method that tells whether one is pending, and the method that performs it.
 _PUT_OFF = (("is_neg", "resolve_neg"), ("is_conj", "resolve_conj"), ("_is_zerotensor", "clone"))
 
-# Dtypes of TensorFlow whose items are no numbers: asked for their memory, it ends the process.
+# Dtypes of TensorFlow whose items are not numbers: a request for their memory ends the process.
 _NO_NUMBERS = frozenset(("string", "resource", "variant"))
 
 # DLPack's codes of types, and the version whose structures are the ones below.
@@ -56,8 +56,8 @@ _address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
 class _Bits:
     """An array of bfloat16 that offers its memory as integers of 16 bits.
 
-    Whoever asks for a capsule owns the description in it, and may change what that says of the type. All else
-    stays between the two libraries: who frees the memory, whether it can be written to, on which stream.
+    The caller of __dlpack__ owns the description in the capsule, so it may change the type there. The rest is
+    not touched: which library frees the memory, whether it is writable, on which stream it is.
     """
 
     def __init__(self, array: Any) -> None:

@@ -1,4 +1,4 @@
-"""Boxes that were probably meant otherwise: a warning, which Python's filters show once."""
+"""A warning for boxes in a wrong format; Python's filters show it once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RoisWarning(UserWarning):
     """
 
 
-#: What boxes look like, by the words of a backend. No numbers: what differs would be shown each time.
+#: The text for each word that a backend returns. No numbers in it: Python would show each new text again.
 _LOOKS = {
     "fractions": (
         "as if their first column were no batch index: most are not whole. Rows of boxes are [batch index, "

@@ -1,4 +1,4 @@
-"""What every operator is told about boxes."""
+"""The arguments about boxes that all operators share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Given:
-    """Boxes, and what every operator on boxes is told about them.
+    """Boxes and the other arguments about boxes that all operators share.
 
-    As the caller gave it; a call puts its arrays and its layout here as the kernels take them.
+    First as the caller gave them; a call then replaces the arrays and the layout by what the kernels take.
     """
 
     rois: Boxes | Rois
@@ -29,7 +29,7 @@ class Given:
 
 
 class Sharing(NamedTuple):
-    """How boxes are shared out among the maps, as the caller gave it."""
+    """Arguments that assign boxes to the maps of a pyramid, as the caller gave them."""
 
     spatial_scales: Sequence[Real]
     levels: LevelRule | Indices

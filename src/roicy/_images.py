@@ -64,7 +64,7 @@ def check_alike(images: Sequence[Ndarray]) -> None:
 
 
 def settled_shapes(value: Any, layout: Layout) -> Images:
-    """Return the shapes of images that a caller gives, of three or four axes, or a list of such of three."""
+    """Return the shapes of images: given as one shape of 3 or 4 axes, or as a list of shapes of 3 axes."""
     listed = isinstance(value, list) and all(isinstance(shape, (list, tuple)) for shape in value) and value
     shapes: list[Shape] = []
     given: list[tuple[int, ...]] = []

@@ -1,4 +1,4 @@
-"""Labels of more than 16 bits, which no sum of float32 holds: they are cut as parts of 16 bits each."""
+"""Labels of more than 16 bits do not fit float32, so they are cropped as parts of 16 bits each."""
 
 from __future__ import annotations
 

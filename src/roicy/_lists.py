@@ -1,4 +1,4 @@
-"""Lists and tuples of numbers instead of arrays: their depth says what they are.
+"""Lists and tuples of numbers instead of arrays: their nesting depth says what they are.
 
 Boxes are one array, ``[[x1, y1, x2, y2], ...]``, or one for each image, ``[[[x1, y1, x2, y2], ...], ...]``,
 of which some may be empty or arrays already.
@@ -18,7 +18,7 @@ _IN_A_ROW = "write all numbers of a box in a row"
 
 
 class Numbers:
-    """An array made of a list, on its way to wherever the arrays of the call are."""
+    """An array made from a list; it will be moved to the memory where the other arrays of the call are."""
 
     __slots__ = ("array",)
 

@@ -1,8 +1,8 @@
-"""Plans that are used once: what the public functions do with their arguments.
+"""Plans that are used once: how the public functions handle their arguments.
 
-What options come to depends on the shapes of maps and bins and on dtypes, not on the boxes and how many there
-are. It is known from the last call that had the same. Of other calls arguments are settled one by one,
-and the first that is wrong is named.
+The checked options depend on the shapes of maps and bins and on dtypes, not on the boxes or their number. So
+they are cached and reused by later calls with the same options. In other calls, arguments are checked one by
+one, and the error names the first wrong one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BACK = "grad_output", "rois", "argmax", "batch_indices", "offsets", "mask", "ou
 _BACK_TO_ROIS = "grad_output", "features", "rois", "argmax", "batch_indices", "out"
 _BACK_TO_BINS = "grad_output", "features", "rois", "batch_indices", "offsets", "mask", "out"
 
-#: Calls of which it is known what their options come to.
+#: The cache: checked options by call.
 _known = Known(256, Kind)
 
 
@@ -42,8 +42,8 @@ def _plan(
     *arrays: Any,
     made: type[Plan[Any]] = Plan,
 ) -> Plan[Any]:
-    # `shapes`, those of arrays or as the caller gave them, say how large maps and outputs are; where they are
-    # new, `settle_shapes` returns the shape of the maps and the bins of a box
+    # `shapes` (of arrays, or as the caller gave them) are the sizes of maps and outputs. If they are not
+    # cached, `settle_shapes` returns the shape of the maps and the bins of a box.
     rois: Any = given.rois
     offsets: Any = given.offsets
     several = type(rois) is tuple

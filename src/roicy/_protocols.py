@@ -1,4 +1,4 @@
-"""What a backend is. Type checkers hold both to it; at run time nothing needs this file."""
+"""The interface of a backend. Type checkers check both backends against it; nothing uses it at run time."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ class Backend(Protocol):
         output_size: Size,
         sampling_ratio: int,
     ) -> QuadTable:
-        """Return the perspective views of quadrangles (K, 8) on so many images, the largest of a size."""
+        """Return the perspective views of quadrangles (K, 8) on images of at most this size."""
         ...
 
     def quad_forward(
@@ -285,7 +285,7 @@ class Backend(Protocol):
         ...
 
     def doubts(self, regions: Regions, scale: float) -> str | None:
-        """Return a word of `roicy._doubts` for boxes most of which were meant otherwise, or None."""
+        """Return a word of `roicy._doubts` if most boxes are probably in a wrong format, else None."""
         ...
 
     def together(self, tables: Sequence[Any], purpose: Purpose, channels: int) -> Together | None:

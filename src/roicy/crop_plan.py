@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class GivenCrops(NamedTuple):
-    """What every function on crops is told, as the caller gave it: boxes, and options of the geometry."""
+    """The arguments that all functions on crops share, as the caller gave them: boxes and geometry."""
 
     boxes: Boxes
     batch_indices: Indices | None
@@ -422,7 +422,7 @@ def _windows(window: Any, images: Images, layout: Layout) -> Sequence[Any]:
 
 
 def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, Ndarray]:
-    # the boxes with the image of each as a level; those that are invalid are with the first one, as such
+    # the boxes, with the image of each as its level; invalid boxes go to the first image and stay invalid
     columns = rois.columns
     boxes, numbers = rois.boxes[:, -columns:].copy(), settle.image_numbers(rois, images, xp)
     valid = xp.isfinite(boxes).all(axis=1) & (numbers >= 0) & (numbers < images)
@@ -435,7 +435,7 @@ def _shared_out(rois: settle.Rois, images: int, xp: Any) -> tuple[settle.Rois, N
 
 
 def finish_of(finish: dict[str, Any], images: Images, layout: Layout, given: GivenCrops) -> settle.Finish:
-    """Return what becomes of values, of arguments as a caller gives them."""
+    """Return the options for finishing values, from arguments as a caller gives them."""
     channels = images.shapes[0][1 if layout == "NCHW" else 3]
     chosen = settle.interpolation(given.options[1]) == "nearest"
     return settle.finish(channels, layout, chosen=chosen, **finish)
@@ -444,7 +444,7 @@ def finish_of(finish: dict[str, Any], images: Images, layout: Layout, given: Giv
 def keep(
     kind: Kind, given: GivenCrops, input_shape: Any, output_size: OutputSize, finish: dict[str, Any]
 ) -> CropPlan[Any]:
-    """Return a plan, with its first tables, of arguments as a caller gives them."""
+    """Return a plan with its first tables, from arguments as a caller gives them."""
     layout = settle.layout(given.layout)
     kernels, boxes, batch_indices = adopt(boxes=given.boxes, batch_indices=given.batch_indices)
     shapes, size = settled_shapes(input_shape, layout), settle.output_size(output_size)

@@ -1,4 +1,4 @@
-"""The boxes on one map of a pyramid, and which these are."""
+"""The plan of the boxes on one map of a pyramid, and the assignment of boxes to maps."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def shared_out(
     checked: bool,
     of: tuple[int, Any],
 ) -> tuple[settle.Rois, Ndarray | None, Ndarray | None, Ndarray | None]:
-    """Share boxes out among maps of so many images of a library.
+    """Assign boxes to the maps of a pyramid; `of` is the number of images and the array library.
 
-    Returns them, the map of each as the caller or the rule has it, the map that each is pooled from, and
-    which are on none. The latter three are None where all boxes are on all maps, the last one where none is.
+    Returns the boxes, the map of each from the caller or the rule, the map that each is pooled from, and
+    which boxes are on no map. The last three are None if all boxes are on all maps; the last one if every box
+    has a map.
     """
     if merge == "assigned":
         found = levels_of_maps(levels, rois, settled, scales, checked, of[1])

@@ -1,8 +1,8 @@
 """Plans: boxes on maps of one shape, settled once and applied to one map after another.
 
-The functions of all operators are plans that are used once (`roicy._once`), or kept (`keep`). Each call
-checks its arrays, gets a table and only then writes. The plan's `roicy._kinds.Kind` says what the table is
-and which kernels are applied with it.
+The functions of all operators make a plan and use it once (`roicy._once`), or return it (`keep`). Each call
+checks its arrays, gets a table, and only then writes. The plan's `roicy._kinds.Kind` says how to fill the
+table and which kernels apply it.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Plan(Generic[Array]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What is copied or pickled are the arguments: the tables are made again, where the copy will be used.
+        # Copies and pickles contain the arguments only; the copy fills its tables again when it is used.
         attributes, slots = cast(Any, object.__getstate__(self))
         own = {
             name
@@ -357,8 +357,8 @@ class Plan(Generic[Array]):
     def _gradient(
         self, kernel: Callable[..., None] | str, argmax: Ndarray, pooling: str = ""
     ) -> Callable[..., None]:
-        # the kernel of a gradient that exists, once there is an argmax where there should be one; `pooling`
-        # returns that, or the operator's function
+        # Return the kernel of a gradient, or raise if there is none, or if an argmax is missing or
+        # superfluous. `pooling` names the function that returns the argmax; by default the operator's.
         kind = self._kind
         if isinstance(kernel, str):
             raise ValueError(kernel)
@@ -382,7 +382,7 @@ class Plan(Generic[Array]):
         return settle.nchw(argmax, self._layout), (argmax, *inputs, *self._rois.given)
 
     def _may_wait(self) -> bool:
-        # whether a question that needs the tables' or the arrays' values may be asked
+        # whether we may wait for the device, to check the values of tables or arrays
         return self._invalid == "raise" or self._kernels.streams is None
 
     def _check_countable(self, table: Any) -> None:
@@ -401,14 +401,15 @@ class Plan(Generic[Array]):
     # ------------------------------------------------ tables
 
     def _keep(self) -> None:
-        # From here on the caller's arrays may change: the boxes are the plan's own and known to be good.
+        # From here on the caller's arrays may change: the plan has its own copy of the boxes, which are
+        # checked.
         self._kept = True
-        settle.new("out", self._output_shape, np.dtype(np.uint8))  # no table for what no memory could hold
+        settle.new("out", self._output_shape, np.dtype(np.uint8))  # raises if no memory could hold the output
         self._table("float32", "forward")
         self._rois.given = ()
 
     def _table(self, accumulate: Accumulate, purpose: Purpose) -> Table | None:
-        # Made when first asked for, and before anything is written: this is where invalid rows show.
+        # Fill the table at first use, before anything is written, and raise for invalid rows.
         if not self._output_shape[0]:
             return None
         kernels, kind = self._kernels, self._kind
@@ -417,8 +418,8 @@ class Plan(Generic[Array]):
             self._events = streams.wait_for(self._events)
         made_for: Purpose = "forward" if kind.one_table else purpose
         table = self._tables.get((accumulate, made_for))
-        # The streams of a device do not wait for one another, and callers cannot order them on tables that
-        # they do not see: the plan keeps whole tables, and notes the event after which each is there.
+        # The streams of a device do not wait for one another, and callers cannot synchronise them for tables
+        # that they do not see. So the plan keeps complete tables, and the event after which each is filled.
         if table is None or (streams is not None and not streams.serves(table, purpose)):
             captured = streams is not None and streams.captures()
             if table is None or captured:
@@ -464,7 +465,7 @@ def keep(
     output_size: OutputSize,
     options: Sequence[Any],
 ) -> AnyPlan:
-    """Return a plan of a class, with its first table, of arguments as a caller gives them."""
+    """Return a plan of a class with its first table, from arguments as a caller gives them."""
     given.layout = layout = settle.layout(given.layout)
     kernels, given.rois, given.batch_indices, given.offsets, given.mask = adopt(
         rois=given.rois, batch_indices=given.batch_indices, offsets=given.offsets, mask=given.mask

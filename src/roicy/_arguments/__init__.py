@@ -1,9 +1,9 @@
-"""Every argument of the public functions, settled once for all backends.
+"""Checks of every argument of the public functions, for all backends.
 
-A function here takes one argument as the caller gave it and returns it as the kernels want it, or raises an
-error that names the argument, what it was and what is expected: TypeError where the kind of thing is wrong,
-ValueError where its value or shape is. Nothing is written anywhere. That arrays are arrays is known before
-(`roicy._backend`).
+A function here takes one argument as the caller gave it, and returns it in the form that kernels need. Or it
+raises an error that names the argument, its value, and what is expected: TypeError if the type is wrong,
+ValueError if the value or the shape is wrong. It never writes to an array. `roicy._backend` has checked
+before that arrays are arrays.
 """
 
 from roicy._arguments.arrays import (

@@ -1,4 +1,4 @@
-"""Feature maps, their gradients, and what was chosen of them."""
+"""Feature maps, their gradients, and argmax."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _bounded(name: str, shape: Shape, layout: Layout) -> Shape:
 
 
 def channels_of_bins(shape: Shape, layout: Layout, size: Size, name: str = "features") -> int:
-    """Return how many channels are pooled from a map that has as many for each bin."""
+    """Return the channels of the output, for a position-sensitive map with as many channels for each bin."""
     channels = shape[1 if layout == "NCHW" else 3]
     rows, columns = size
     if channels % (rows * columns):
@@ -99,7 +99,7 @@ def channels_of_bins(shape: Shape, layout: Layout, size: Size, name: str = "feat
 
 
 def features(array: Ndarray, shape: tuple[int, ...], name: str = "features") -> tuple[Accumulate, DType]:
-    """Return what sums over a feature map are kept in and the dtype of what is pooled from it."""
+    """Return the accumulation type for a feature map, and the dtype of the output."""
     if array.shape != shape:
         same_shape(name, array, shape)
     dtype = array.dtype
@@ -107,7 +107,7 @@ def features(array: Ndarray, shape: tuple[int, ...], name: str = "features") -> 
 
 
 def grad_output(array: Ndarray, shape: tuple[int, ...]) -> tuple[Accumulate, DType]:
-    """Return what sums over a gradient are kept in and its dtype."""
+    """Return the accumulation type for a gradient, and its dtype."""
     same_shape("grad_output", array, shape)
     accumulate, dtype = _precision("grad_output", array.dtype)
     if dtype != array.dtype:
@@ -193,7 +193,7 @@ def argmax(array: Ndarray, shape: tuple[int, ...]) -> None:
 
 
 def pixel_count(shape: tuple[int, ...], size: Size, window: object, name: str = "window") -> None:
-    """Check that argmax can count the pixels of a whole map, of which features of a shape may be a part."""
+    """Check that argmax can count the pixels of the whole map, of which the features may be a part."""
     if size[0] * size[1] > INT32_MAX:
         if window is not None:
             raise ValueError(
@@ -223,6 +223,6 @@ def on_host(array: Ndarray) -> Any:
 
 
 def is_aligned(array: Ndarray) -> bool:
-    """Return whether the items of an array lie where items can be read."""
+    """Return whether the items of an array are aligned."""
     # those of a device are known to be (`roicy.cuda.Kernels.check_arrays`)
     return array.flags.aligned if isinstance(array, ndarray) else True

@@ -102,7 +102,7 @@ class Rois:
             )
 
     def invalid_row(self, row: int, images: int) -> ValueError:
-        """Return the error for a row that no pooling can be done for."""
+        """Return the error for an invalid row."""
         values = on_host(self.boxes[row])
         of_bins = self._not_finite(row)
         if not np.isfinite(values).all():
@@ -259,7 +259,7 @@ def box_dtype(name: str, dtype: DType) -> DType:
 
 
 def own(array: Ndarray, dtype: DType, lent: bool) -> Ndarray:
-    """Return a plain C-contiguous copy of an array, or what is lent and like one."""
+    """Return a plain C-contiguous copy of an array, or the array itself if it is lent and is one."""
     if type(array) is np.ndarray:
         return array.copy() if array.dtype is dtype else array.astype(dtype, "C")
     if not isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous:

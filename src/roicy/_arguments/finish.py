@@ -1,4 +1,4 @@
-"""What becomes of the values of crops on their way out, and of their gradients on the way back."""
+"""How values of crops are filled up and normalised before they are stored, and the same for gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMED = frozenset((FLOAT32, np.dtype(np.float16), np.dtype(np.uint8)))
 
 
 class Finish(NamedTuple):
-    """Options of a call about what becomes of values: (value, filled up - mean) / std.
+    """Options of a call for finishing values: (value + fill outside of the image - mean) / std.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Finish(NamedTuple):
     filled: bool
 
     def result_dtype(self, images: DType) -> DType:
-        """Return the dtype of what is cut from images of a dtype."""
+        """Return the dtype of crops of images of a dtype."""
         own = self.dtype is None and self.chosen and self.mean is None and self.std is None
         dtype = images if own else self.dtype or FLOAT32
         if images in WIDE_LABELS:
@@ -66,7 +66,7 @@ class Finish(NamedTuple):
         return dtype
 
     def numbers(self, accumulate: Accumulate, bordered: bool, xp: Any) -> Ndarray | None:
-        """Return what the kernels finish values with, rows of fill, mean and scale; None for nothing.
+        """Return the rows fill, mean and scale that kernels finish values with; None for nothing to do.
 
         `bordered` says whether something outside of the image has the value of `fill`.
         """
@@ -84,7 +84,7 @@ class Finish(NamedTuple):
         return images[:, ::-1] if self.reversed else images
 
     def gradient(self, grad_output: Ndarray, xp: Any) -> Ndarray:
-        """Return the gradient of values as they were before, (box, channel, row, column)."""
+        """Return the gradient with respect to unfinished values, (box, channel, row, column)."""
         if self.std is None:
             return grad_output
         scale = xp.asarray((1 / self.std)[:, None, None].astype(np.float64))

@@ -1,4 +1,4 @@
-"""What to write instead: the ends of errors about arguments that were probably meant otherwise."""
+"""Hints at the end of error messages: what the caller should probably write instead."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _of_list(name: str, of: str, value: list[Any] | tuple[Any, ...]) -> str:
 
 
 def of_dtype(name: str, dtype: DType, wanted: str = "float32") -> str:
-    """Return what to write for an array of a dtype that is none of those that are taken."""
+    """Return what to write for an array of an unsupported dtype."""
     if dtype.kind == "c":
         return f": pass {name}.real"
     # text, objects, and the small floats of ml_dtypes
@@ -103,7 +103,7 @@ def of_pooled(shape: tuple[int, ...]) -> str:
 
 
 def of_boxes(name: str, boxes: Ndarray, columns: int) -> str:
-    """Return what to write for an array that is no rows of so many columns, or one more."""
+    """Return what to write for an array whose rows have neither `columns` numbers nor one more."""
     shape, kind = boxes.shape, boxes.dtype.kind
     if boxes.dtype.names:
         return f": numpy.lib.recfunctions.structured_to_unstructured({name}) makes rows of numbers"

@@ -64,7 +64,7 @@ def invalid_box(boxes: Ndarray, row: int) -> ValueError:
 
 
 def paste_rule(value: object) -> int:
-    """Return the number of whose numbers pasted masks have."""
+    """Return the number of the rule: whose results pasted masks equal."""
     known = choice("rule", value, ("detectron2", "torchvision"))
     return CENTRES if known == "detectron2" else WHOLE_BOX
 
@@ -75,7 +75,7 @@ def pasted_as(value: object) -> PastedAs:
 
 
 def threshold(value: Any, to: PastedAs) -> float | None:
-    """Return from which value on a pixel is part of a mask; None where values are wanted."""
+    """Return the least value of a pixel of a mask; None if the result is the values themselves."""
     if value is None:
         if to == "rle":
             raise ValueError("threshold must be a number for to='rle', got None: values have no run lengths")

@@ -68,7 +68,7 @@ def angle_unit(value: object) -> AngleUnit:
 
 
 def rounding(value: object) -> Rounding:
-    """Return what becomes of the corners of a box and of its bins, "round", "none" or "whole"."""
+    """Return how the corners of a box and of its bins are rounded, "round", "none" or "whole"."""
     return choice("rounding", value, ("round", "none", "whole"))
 
 
@@ -165,7 +165,7 @@ def spatial_scale(value: Any, boxes_dtype: DType, name: str = "spatial_scale") -
 
 
 def level_rule(value: object, name: str = "rule") -> LevelRule:
-    """Return whose decisions about levels are taken."""
+    """Return the rule for levels: the system whose levels are computed."""
     return choice(name, value, ("torchvision", "detectron2", "mmdet", "openvino", "tensorrt"))
 
 

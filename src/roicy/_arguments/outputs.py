@@ -16,7 +16,7 @@ _OVERLAP_WORK: Any = 1_000_000  # NumPy's own types know its special values only
 
 
 def out(value: Any, shape: tuple[int, ...], dtype: DType, *inputs: Ndarray, name: str = "out") -> Ndarray:
-    """Return the array that is the result: the caller's, once it is known to do no harm, or a new one."""
+    """Return the array for the result: the caller's, after checks, or a new one."""
     xp = library_of(inputs[0])
     if value is None:
         return new(name, shape, dtype, xp)

@@ -20,7 +20,7 @@ NO_SUCH_LEVEL = -2
 
 
 def merge(value: object) -> Merge:
-    """Return what boxes are pooled from, "assigned" for one map each or "sum" for all."""
+    """Return the way to merge maps: "assigned" pools each box from one map, "sum" from all."""
     return choice("merge", value, ("assigned", "sum"))
 
 
@@ -39,7 +39,7 @@ def of_maps(name: str, value: Any) -> dict[str, Any]:
 def sequence(
     name: str, value: Any, each: str = "arrays, one for each map", *, or_none: bool = False
 ) -> tuple[Any, ...] | Any:
-    """Return what there is one of for each map."""
+    """Return a sequence with one item for each map."""
     if value is None and or_none:
         return None
     if not isinstance(value, (list, tuple)):
@@ -77,7 +77,7 @@ def _alike(name: str, shapes: list[Shape], layout: Layout) -> tuple[Shape, ...]:
 
 
 def pyramid(arrays: Sequence[Ndarray], shapes: Sequence[Shape]) -> tuple[Accumulate, DType]:
-    """Return what sums over the maps of a pyramid are kept in and the dtype of what is pooled from them."""
+    """Return the accumulation type for the maps of a pyramid, and the dtype of the output."""
     for level, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
         same_shape(f"features[{level}]", array, shape)
         if array.dtype != arrays[0].dtype:
@@ -155,7 +155,7 @@ def check_levels(levels: Ndarray, given: Ndarray, count: int) -> None:
 
 
 def image_numbers(rois: Rois, images: int, xp: Any) -> Ndarray:
-    """Return the image of each box, of a column -1 for what is none of so many."""
+    """Return the image of each box; from a column of numbers, -1 for a number that is not in [0, images)."""
     if rois.images is not None:
         return rois.images
     column = rois.boxes[:, 0]
@@ -166,9 +166,8 @@ def image_numbers(rois: Rois, images: int, xp: Any) -> Ndarray:
 def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois, Ndarray, Ndarray | None]:
     """Return the boxes of a call on N images, with their images apart, and the map of each.
 
-    Invalid rows, and those of a wrong level, go to the first map with an invalid box, where its table finds
-    them. Last comes which rows are on no map: numbers or a mask, None where
-    there are none.
+    Invalid rows, and rows of a wrong level, go to the first map as invalid boxes, where its table finds them.
+    The last item says which rows are on no map, as numbers or a mask; None if all are on one.
     """
     columns = rois.columns
     boxes = rois.boxes[:, -columns:]

@@ -1,4 +1,4 @@
-"""Arrays that are parts of larger maps: where they begin, and errors about boxes that read beyond them."""
+"""Arrays that are parts of larger maps: their position, and errors about boxes that read beyond them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def window(
 
 
 def windows(value: Any, shapes: Sequence[Shape], layout: Layout) -> tuple[Any, ...]:
-    """Return for each map of a pyramid what `window` does."""
+    """As `window`, for each map of a pyramid."""
     if value is None:
         return (None,) * len(shapes)
     given = sequence("windows", value, "windows, one for each map")

@@ -1,6 +1,6 @@
-"""``roicy bench --phases``: what the parts of a call take, beside the least that they could.
+"""``roicy bench --phases``: the time of each part of a call, beside lower bounds.
 
-The kernels tell them apart in a build that is made to (``ROICY_BUILD=phases``), on one thread.
+Only a build with ``ROICY_BUILD=phases`` times the parts, and only on one thread.
 """
 
 from __future__ import annotations

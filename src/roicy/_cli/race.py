@@ -63,7 +63,7 @@ def race(
     timings: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         inputs = make_inputs(number + 1)
-        # Whoever runs first finds colder caches: the order rotates.
+        # The first contestant finds colder caches, so the order rotates.
         shift = number % len(names)
         for turn, name in enumerate(names[shift:] + names[:shift]):
             if progress:

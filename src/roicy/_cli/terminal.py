@@ -1,4 +1,4 @@
-"""Tables on the terminal: as columns where these fit, a block of lines for each row where they do not."""
+"""Tables on the terminal: columns if they fit, else a block of lines for each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The least that a pass must do: bytes moved once each, none in a cache before; multiply-adds."""
+"""Lower bounds for a pass: bytes that must be moved once (cold caches), and multiply-adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operators of other systems ask about boxes before they pool."""
+"""Checks of boxes that the operators of other systems make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that say what was chosen, as other systems have them: checks of their dtype, shape and elements."""
+"""The argmax arrays of other systems: checks of their dtype, shape and elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RoIPool on maps with more pixels than int32 can count, where an operator's argmax is wider than that."""
+"""RoIPool with a 64-bit argmax, for maps with more pixels than int32 can count."""
 
 from __future__ import annotations
 

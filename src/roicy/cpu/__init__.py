@@ -1,6 +1,6 @@
-"""The CPU backend: what the public functions call once their arguments are settled.
+"""The CPU backend: the functions that plans call after the arguments are checked.
 
-It is a `roicy._backend.Backend`. A layout of arrays is just strides.
+It is a `roicy._protocols.Backend`. A layout of arrays is just strides.
 """
 
 from __future__ import annotations
@@ -394,7 +394,7 @@ def quad_table(
     output_size: Size,
     sampling_ratio: int,
 ) -> QuadTable:
-    """Return the views of quadrangles (K, 8) on so many images; see `roicy.cpu.tables.quad.QuadTable`."""
+    """Return the views of quadrangles (K, 8) on this many images; see `roicy.cpu.tables.quad.QuadTable`."""
     return QuadTable(corners, images, count, image_size, output_size, sampling_ratio)
 
 

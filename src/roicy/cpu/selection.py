@@ -1,4 +1,4 @@
-"""Which compilation of the kernels runs: chosen once, at import, by what the processor has."""
+"""Choose the CPU level of the kernels, once at import, by the instructions that the processor has."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import ModuleType
 
 from roicy.cpu import processor
 
-#: From the least to the most that a processor must have.
+#: In ascending order of what a processor must have.
 LEVELS = ("baseline", "v3", "v4")
 VARIABLE = "ROICY_CPU_LEVEL"
 
 
-#: The module of the kernels, of which each type of accumulation and each level has a file.
+#: The module of the kernels; there is a file of it for each accumulation type and level.
 _MODULE = "roicy.cpu.apply.kernels"
 
 #: One thread loads at a time, as in an import; a child whose parent is loading gets a lock of its own.

@@ -1,4 +1,4 @@
-"""The CUDA backend: what the public functions call with CuPy arrays, the twin of `roicy.cpu`.
+"""The CUDA backend: the functions that plans call with CuPy arrays, the twin of `roicy.cpu`.
 
 Its kernels are the ``.cu`` texts of this folder, compiled by CuPy for the device in use when they are first
 needed. Importing this package imports no CuPy.

@@ -1,8 +1,8 @@
 """Kernels on one kind of device: their sources, specialised and compiled when first used, and their launches.
 
-A source is a text, ``tables/NAME.cu`` or ``apply/NAME.cu``, in which each ``#include "FOLDER/NAME.cuh"``, and
-each ``#include "geometry/NAME.h"`` of what the CPU computes alike, is replaced by that text: what is
-compiled, and kept on disk by CuPy, is then one whole. It is specialised by ``-D`` options alone.
+A source is ``tables/NAME.cu`` or ``apply/NAME.cu``. Each ``#include "FOLDER/NAME.cuh"`` in it, and each
+``#include "geometry/NAME.h"`` (shared with the CPU), is replaced by the text of that file. So CuPy compiles,
+and caches on disk, one complete text. Only ``-D`` options specialise it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ StreamEvent: TypeAlias = tuple[Any, Any]
 #: What a source is specialised by.
 Options: TypeAlias = tuple[str, ...]
 
-#: The options of every source: what decides is computed as the CPU does, one rounding an operation.
+#: The options of every source. Without contraction, each operation rounds once, as on the CPU.
 OPTIONS = ("--std=c++17", "--fmad=false")
 #: Blocks that a launch may have.
 MOST_BLOCKS = 2**31 - 1
 
 _INCLUDE = re.compile(r'^#include "((?:geometry/\w+\.h)|(?:\w+/\w+\.cuh))"\n', re.MULTILINE)
-#: Up to so many items of an array offsets are 32 bits.
+#: Arrays of up to this many items have 32-bit offsets.
 INT32_ITEMS = 2**31 - 1
 
 _AXIS_RULES = (
@@ -78,7 +78,7 @@ _INTEGERS = {
 #: Those that are read as float32: no kernel is compiled for them.
 _RARE = frozenset(np.dtype(name) for name in _INTEGERS if name != "uint8")
 
-#: Whether it is asked for where maxima are, no or yes.
+#: Whether an argmax is written, no or yes.
 WITH_ARGMAX: tuple[Options, Options] = ("-DWITH_ARGMAX=0",), ("-DWITH_ARGMAX=1",)
 #: Whether the sums of a gradient's pixels may have many terms, no or yes.
 LONG: tuple[Options, Options] = ("-DLONG=0",), ("-DLONG=1",)

@@ -1,4 +1,4 @@
-"""Memory of tables: one piece on a device for all that a table keeps, and what the kernels are told of it."""
+"""Memory of tables: one allocation for all arrays of a table, and the structs that describe it to kernels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALIGNMENT = 256
 
 
 class Wanted:
-    """What a table keeps, and where in its memory.
+    """The arrays of a table, and their offsets in its memory.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Wanted:
 
 
 class Memory:
-    """The arrays of a table, for kernels alone to read and write.
+    """The arrays of a table; only kernels read and write them.
 
     Parameters
     ----------

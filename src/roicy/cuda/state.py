@@ -1,7 +1,7 @@
 """Which parts of CUDA are there: CuPy, the compiler that it uses and its headers, a device.
 
-Kernels are compiled by NVRTC when they are first used, so a device alone is not enough. Looking never raises;
-what is missing comes with a sentence that says what to do about it.
+Kernels are compiled by NVRTC when they are first used, so a device alone is not enough. `find` never raises;
+for what is missing, it has a sentence that says what to do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers that a source's text and its launches share: the compiler gets them by ``-D``."""
+"""Constants that a source and its launches share; the compiler gets them by ``-D``."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Known:
         return len(self.images)
 
     def warn(self, shape: tuple[int, int, int, int], scale: float) -> None:
-        """Warn of boxes that were probably meant otherwise, of maps of a shape (N, C, H, W)."""
+        """Warn if boxes on maps of a shape (N, C, H, W) are probably in a wrong format."""
         if self.name == "corners":
             found = cpu.quad_table(
                 self.rois.boxes.astype(np.float64), self.images, *shape[:1], shape[2:], (1, 1), 1
@@ -102,7 +102,7 @@ class Known:
         return found
 
     def groups(self, lengths: Sequence[int], most: int | None) -> Groups:
-        """Return the boxes by chunk of images, in runs of at most so many, or one for each chunk."""
+        """Return the boxes by chunk of images, in runs of at most `most` boxes, or one run for each chunk."""
         chunk = self.chunk(lengths)
         order = np.argsort(chunk, kind="stable")
         counts = np.bincount(chunk, minlength=len(lengths))

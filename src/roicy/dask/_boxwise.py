@@ -1,4 +1,4 @@
-"""What has a row for each box: what is pooled, and the gradients of what belongs to a box."""
+"""Results with a row for each box: pooled values, and gradients with respect to boxes, offsets and masks."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _at(others: tuple[int, ...], axis: int | None, number: int) -> tuple[int, ..
 
 
 def in_order(name: str, array: Array, groups: Groups, most: int) -> Array:
-    """Return rows that come in groups in the order of the boxes, at most so many in a chunk."""
+    """Return the rows of groups in the order of the boxes, at most `most` of them in a chunk."""
     if groups.is_sorted:
         return array
     count = len(groups.order)

@@ -1,6 +1,7 @@
-"""What is kept of a map's tiles: one task for each, whatever many groups of boxes read of it.
+"""Cut rectangles out of a map's tiles: one task for each tile, for all groups of boxes that read it.
 
-A task for each group would have the tile wait for the last of them, and Dask's own time for each.
+With a task for each group, the tile would stay in memory until the last of them, and each would cost Dask's
+overhead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from roicy.dask._graph import Task, TaskRef
 
 
 class Cuts:
-    """The tasks that cut rectangles out of tiles, as groups of boxes ask for these.
+    """The tasks that cut the rectangles which groups of boxes read out of tiles.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class Cuts:
         self._asked: dict[Any, list[NumPyArray]] = {}
 
     def ask(self, tile: Any, rectangles: NumPyArray) -> tuple[Any, int]:
-        """Return the key of the task of a tile, and at which place of its result a group's rectangles are."""
+        """Return the key of a tile's task, and the index of a group's rectangles in its result."""
         asked = self._asked.setdefault(tile, [])
         asked.append(rectangles)
         return self._key(tile), len(asked) - 1

@@ -1,4 +1,4 @@
-"""A call of a public function, as its graph is made of it."""
+"""The arguments of a call, from which its graph is made."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Given:
         return found
 
     def tiled(self, maps: Array, parts: Parts, places: list[int | None]) -> _tasks.Tiled:
-        """Return how a group of boxes reads a map in tiles, and where in what it is given these are."""
+        """Return how a group of boxes reads a map in tiles, and where these are in its task's input."""
         h, w = self.axes.h, self.axes.w
         size = maps.shape[h], maps.shape[w]
         made_of = parts.corners, parts.windows, parts.pieces, parts.ends
@@ -152,10 +152,10 @@ class Given:
     def tiles(
         self, maps: Array, chunk: int, c: int, parts: Parts, cuts: Cuts
     ) -> tuple[list[Any], list[int | None]]:
-        """Return what a group of boxes is given of the tiles of a chunk of images and of channels.
+        """Return the input of a group's task from the tiles of a chunk of images and of channels.
 
-        These are the keys of tiles, or of tasks that keep what groups read of one, and at which place of such
-        a task's result this group's is.
+        The keys are those of tiles, or of tasks that cut rectangles out of tiles; the places say where this
+        group's rectangles are in the result of such a task (None for a tile).
         """
         keys: list[Any] = []
         places: list[int | None] = []

@@ -1,4 +1,4 @@
-"""Boxes that are computed with the rest: a chunk of the result for each of images, of unknown length."""
+"""Boxes that are a Dask array: the result has a chunk for each chunk of images, of unknown length."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from roicy.dask._given import Given
 from roicy.dask._graph import List, Task, TaskRef
 from roicy.dask._records import OPERATORS
 
-#: What Dask says of a length that nobody knows yet.
+#: An unknown length in Dask.
 _UNKNOWN = float("nan")
 
 
@@ -29,7 +29,7 @@ class Lazy(NamedTuple):
     Attributes
     ----------
     own : Array
-        For each chunk of images, what its task is told of boxes.
+        For each chunk of images, the arguments of its task that describe its boxes.
     order : Array
         Which boxes these are.
     """
@@ -38,7 +38,7 @@ class Lazy(NamedTuple):
     order: Array
 
     def refs(self) -> list[Any]:
-        """Return for each chunk of images what its task is told."""
+        """Return for each chunk of images the arguments of its task that describe its boxes."""
         return [TaskRef((self.own.name, n)) for n in range(self.own.numblocks[0])]
 
     def lengths(self) -> tuple[float, ...]:
@@ -48,7 +48,7 @@ class Lazy(NamedTuple):
 
 
 def nobody(given: Given) -> dict[str, Any]:
-    """Return the arguments that say no boxes, once it is known that there can be some."""
+    """Return arguments without boxes, after checks that boxes may be a Dask array here."""
     operator = given.operator
     rois, indices = given.arguments[operator.boxes], given.arguments["batch_indices"]
     if given.in_order:
@@ -70,7 +70,7 @@ def nobody(given: Given) -> dict[str, Any]:
 
 
 def rows(given: Given, count: int | None = None) -> dict[str, Array]:
-    """Return what else has a row for each box, in the order of so many chunks of images."""
+    """Return the other arguments with a row for each box, in the order of this many chunks of images."""
     found = {}
     for name in given.operator.rows:
         if name in given.nones:
@@ -144,7 +144,7 @@ def whole(array: Array) -> Array:
 
 
 def shared(given: Given, images: Sequence[int]) -> Lazy:
-    """Share boxes out among chunks of so many images each."""
+    """Assign boxes to chunks of images; `images` has the number of images in each."""
     operator = given.operator
     rois, indices = given.arguments[operator.boxes], given.arguments["batch_indices"]
     rois = whole(rois)
@@ -176,7 +176,7 @@ def by_image(
     rois: Sequence[Ndarray],
     indices: Sequence[Ndarray] | None = None,
 ) -> tuple[list[dict[str, Any]], list[NumPyArray]]:
-    """Share boxes out among chunks of images: the arguments that say those of each, and which they are."""
+    """Assign boxes to chunks of images: return the arguments for each chunk, and which boxes they have."""
     record = OPERATORS[operator]
     arguments = {
         record.boxes: np.concatenate(list(map(settle.on_host, rois))),

@@ -90,7 +90,7 @@ def whole_bins(lengths: Sequence[int], bins: int) -> tuple[int, ...]:
 
 
 def rows(operator: Operator, arguments: Mapping[str, Any], count: int, axes: Axes) -> dict[str, Array]:
-    """Return what else has a row for each box, as Dask arrays in one piece along bins."""
+    """Return the other arguments with a row for each box, as Dask arrays in one piece along bins."""
     found = {}
     for name in operator.rows:
         value = arguments[name]
@@ -135,7 +135,7 @@ def chunks_of(
 
 
 def room() -> int:
-    """Return how many bytes Dask gives a chunk."""
+    """Return the size of a chunk in bytes, from Dask's configuration."""
     found: int = parse_bytes(dask.config.get("array.chunk-size"))
     return found
 

@@ -1,4 +1,4 @@
-"""A record for each function: what its arguments are to a graph."""
+"""A record for each function: which of its arguments are maps, boxes or rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Operator(NamedTuple):
     name : str
         The function, in `roicy` and here.
     pools : str
-        The function that it is, or of which it is a gradient.
+        The function itself, or for a gradient the function that it is the gradient of.
     returns : Returns
         What a row of the result is: what is pooled from a box, an image of a gradient, the gradient of what
         belongs to a box, which is a sum over all channels, or what is made of a row of each argument in

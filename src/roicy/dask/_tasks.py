@@ -43,7 +43,7 @@ class Call(NamedTuple):
 
 
 def run(call: Call, own: Mapping[str, Any], *arrays: Ndarray) -> Any:
-    """Call the function on the arrays and on what is this task's own, which moves to where the arrays are."""
+    """Call the function on the arrays and on the task's own data, which is moved to the arrays' memory."""
     _check_dtypes(call.names, call.dtypes, arrays)
     with roicy.num_threads(threads_at_hand(call.threads)), _doubts.silence():
         return _result(call, own, *arrays)
@@ -199,7 +199,7 @@ def parts(tiled: Tiled, given: Sequence[Ndarray]) -> list[Ndarray]:
 
 
 def cuts(tile: Ndarray, axes: tuple[int, int], rectangles: Sequence[NumPyArray]) -> list[list[Ndarray]]:
-    """Cut rectangles of several groups of boxes out of a tile, which then nobody needs."""
+    """Cut rectangles of several groups of boxes out of a tile, which can then be freed."""
     every = np.concatenate(rectangles)
     begins, sizes = every[:, :2], every[:, 2:] - every[:, :2]
     xp, shape = library_of(tile), list(tile.shape)
@@ -259,7 +259,7 @@ def rows(pieces: Sequence[Ndarray], numbers: NumPyArray, places: NumPyArray, end
 
 
 def threads_at_hand(wanted: int) -> int:
-    """Return how many threads a task may use: the worker's tasks together no more than there are cores."""
+    """Return how many threads a task may use, so that all tasks of a worker use no more than its cores."""
     cores: int = dask.system.CPU_COUNT
     return max(1, min(wanted, cores // _tasks_at_once()))
 

@@ -1,4 +1,4 @@
-"""Maps that are chunked along rows and columns, too: which of their tiles each group of boxes reads."""
+"""Maps that are also chunked along rows and columns: which tiles each group of boxes reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from roicy.dask._parts import Parts, bounds, counted, divided
 #: most of it may be read by nobody.
 _SPARSE = 2
 
-#: How many bytes are copied in the time that a call takes for itself, in host memory and on a device.
+#: Overhead of a call, as the bytes that are copied in the same time: in host memory, on a device.
 _CALL, _DEVICE_CALL = 1 << 18, 1 << 27
 
 #: The first row and column, and those after the last.
@@ -60,10 +60,10 @@ class Tiles(NamedTuple):
         return np.column_stack([top, left]), np.column_stack([bottom, right])
 
     def groups(self, boxes: Known, windows: NumPyArray, most: int, room: int) -> tuple[Groups, list[Parts]]:
-        """Return groups of at most so many boxes that lie together, of one chunk of images.
+        """Return groups of at most `most` boxes that lie together, each of one chunk of images.
 
-        They read at most so many bytes, but for one box that reads more. Boxes follow a Hilbert curve through
-        the tiles in which what they read begins.
+        A group reads at most `room` bytes, or is a single box that reads more. Boxes are sorted along a
+        Hilbert curve through the tiles, by the first tile that each reads.
         """
         first, last = self.reached(windows)
         chunk = boxes.chunk(self.images)
@@ -94,7 +94,7 @@ class Tiles(NamedTuple):
         windows: NumPyArray,
         reach: NumPyArray,
     ) -> Iterator[tuple[int, int, Rectangle, list[Rectangle]]]:
-        # boxes that begin in the same tile, at most so many: their chunk, how many, what they read, and of
+        # at most `most` boxes that begin in the same tile: their chunk, their number, what they read, and of
         # which tiles
         if not len(order):
             return

@@ -1,4 +1,4 @@
-"""The argmax of maxima: as kernels write it, and its check when a caller hands it back."""
+"""The argmax of maxima: the argument of kernels, and its check when a caller passes it to a gradient."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def channels_closer(array: Ndarray) -> bool:
 
 
 def numbers(array: Ndarray) -> Struct:
-    """Return what kernels are told of an array shaped (RoI, channel, row, column): a struct Numbers."""
+    """Return an array shaped (RoI, channel, row, column) as an argument of kernels: a struct Numbers."""
     rois, channels, rows, columns = array.shape
     return NUMBERS(
         rois=rois, channels=channels, rows=rows, columns=columns, by_channel=channels_closer(array)

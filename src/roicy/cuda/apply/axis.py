@@ -214,7 +214,7 @@ def _plain(
     out_dtype: DType,
     accumulate: Accumulate,
 ) -> tuple[Options, Struct, Struct, int, Struct] | None:
-    # What a launch is told of maps and averages of one dtype, in memory as C has it: all but where they are.
+    # Arguments of a launch on C-contiguous maps and averages of one dtype: all but their addresses.
     # None for others, and for maps of a pixel, whose channels lie side by side.
     item, (k, channels, rows, columns) = dtype.itemsize, out_shape
     if out_dtype != dtype or dtype.kind in "uib" or shape[1] != channels:

@@ -1,4 +1,4 @@
-"""Feature maps copied so that the channels of a pixel are neighbours."""
+"""Copy feature maps to channels-last."""
 
 from __future__ import annotations
 

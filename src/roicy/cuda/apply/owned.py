@@ -1,4 +1,4 @@
-"""Pixels that warps own: how the planes of a gradient are divided among them."""
+"""How the pixels of a gradient are divided among warps; each warp owns some."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Owned:
     Attributes
     ----------
     packed : Struct
-        What the kernels are told of it: a struct Target.
+        The target as an argument of kernels: a struct Target.
     options : tuple of str
         What its source is specialised by.
     tasks, threads, shared : int

@@ -45,7 +45,7 @@ class QuadKernels(Device):
         output_size: Size,
         sampling_ratio: int,
     ) -> QuadTable:
-        """Return the views of quadrangles (K, 8) on so many images; see `QuadTable`."""
+        """Return the views of quadrangles (K, 8) on this many images; see `QuadTable`."""
         return QuadTable(self, corners, images, count, output_size, sampling_ratio)
 
     def quad_forward(

@@ -8,7 +8,7 @@ from roicy._types import Ndarray
 from roicy.cuda.device import Device, name_of, real_options, table_options
 from roicy.cuda.tuning import CONSTANTS
 
-#: Products that are held at a time where there is no matrix product.
+#: Products that are held in memory at a time, if there is no matrix product.
 PRODUCTS = 1 << 24
 
 

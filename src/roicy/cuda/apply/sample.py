@@ -25,12 +25,12 @@ BINS_OF_TASK = Layout(
 )
 PIXELS_OF_BLOCK = Layout(channels=np.int32, rows=np.int32, columns=np.int32)
 SLOPES = Layout(unit=np.float64, angle_unit=np.float64, partial=POINTER, channels=np.int32, of=np.int32)
-#: Bins and channels of a block in sample_forward.cu: at the most, and down to what they are divided.
+#: Bins and channels of a block in sample_forward.cu: the most, and the least that work is divided into.
 MOST_BINS, LEAST_BINS, LEAST_CHANNELS = 64, 8, 16
 #: Blocks below which work is divided further.
 FEW_BLOCKS = 1024
 WARP = 32
-# Samples that bins are thought to have which have as many as they have pixels.
+# Assumed number of samples of a bin with adaptive sampling.
 _SAMPLES = 16
 # Bytes of maps that are copied at the most.
 _MOST_COPIED = 2**28
@@ -110,7 +110,7 @@ class SampleKernels(Device):
         of: int,
         groups: int,
     ) -> None:
-        # so many numbers of each bin, whose groups are no parts of a sum; of each box, where there are none
+        # `of` numbers of each bin, whose groups are not summed; with 0, numbers of each box
         features = self.readable(features)
         channels = features.shape[1]
         rows, columns = table.output_size

@@ -1,7 +1,7 @@
 """Axis tables on the device, and the kernels that apply them.
 
-The lists of taps have room for as many as any box could have on a map of that size: then nothing has to be
-waited for. Where that would be too much memory the device is asked what the boxes need.
+The lists of taps have room for the most taps that any box could have on a map of that size, so the host need
+not wait. If that is too much memory, the host reads from the device how many taps the boxes have.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from roicy.cuda.structs import POINTER, Layout, Struct
 from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_numbers, packed_sampling
 from roicy.cuda.tuning import CONSTANTS
 
-#: Bytes of tables that are set aside without asking what the boxes need.
+#: Up to this many bytes of a table are allocated without asking the device what the boxes need.
 UNASKED_BYTES = 1 << 28
 #: Warps up to which an axis of a RoI is divided among several, where its lists are transposed.
 BUSY_WARPS = 2048
@@ -63,7 +63,7 @@ class AxisTable(RoiTable):
     Attributes
     ----------
     packed : Struct
-        What the kernels are told of the table: a struct Axes, or TurnedAxes for the features' gradient.
+        The table as an argument of kernels: a struct Axes, or TurnedAxes for the features' gradient.
     outside : tuple of array or None
         For rows and for columns of bins (K, bins), the weight of what lies outside of the map.
     """
@@ -124,7 +124,8 @@ class AxisTable(RoiTable):
 
 @functools.lru_cache(64)
 def _rooms(rois: int, lengths: Size, bins: Size, sampling_ratio: int) -> _Rooms:
-    # what taps a RoI has at the most: a bin has no more than it spans pixels, and neighbours share a few
+    # bounds on the taps of a RoI: a bin has at most as many as the pixels that it spans; neighbours share a
+    # few
     def room(length: int, bins: int) -> int:
         most = max(1, min(bins * length, length + (length * bins >> 20) + 4 * bins + 2))
         return min(most, 2 * sampling_ratio * bins) if sampling_ratio else most
@@ -134,7 +135,7 @@ def _rooms(rois: int, lengths: Size, bins: Size, sampling_ratio: int) -> _Rooms:
 
 
 class _Settled:
-    # What all tables have in common that are of so many boxes on maps of one size, but for where they are.
+    # What tables of the same number of boxes on maps of one size share: all but their addresses.
     def __init__(
         self, shapes: tuple[Any, ...], sampling: Sampling, accumulate: Accumulate, purposes: _Purposes
     ) -> None:
@@ -151,7 +152,7 @@ _settled = functools.lru_cache(256)(_Settled)
 
 
 def _all_structs(parts: Mapping[str, Any], settled: _Settled) -> tuple[Struct, Struct, Struct]:
-    # what all kernels are told of the RoIs, and those that fill and apply the table
+    # structs for all kernels (the RoIs), for the kernel that fills the table, and for kernels that apply it
     rois = packed_numbers(parts, *settled.shapes)
     return rois, *_structs(parts, rois, settled.rooms, *settled.purposes)
 
@@ -193,7 +194,7 @@ def _structs(
     _bordered: bool,
     begins: _Begins = ((None, None), (None, None)),
 ) -> tuple[Struct, Struct]:
-    # what the kernel that fills the table is told, and what those that apply it
+    # structs for the kernel that fills the table, and for kernels that apply it
     filled, applied = {}, {}
     for axis, (room, pixels), (first, first_pixel) in zip("yx", rooms, begins, strict=True):
         start, count, taps, slopes, outside, turned_taps, turned_start = (

@@ -49,7 +49,7 @@ class GridTable(RoiTable):
     samples_kept : int
         How many samples of a bin along an axis are worth to be kept.
     packed : Struct
-        What the kernels are told of the table: a struct Grid.
+        The table as an argument of kernels: a struct Grid.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class RangeTable(RoiTable):
     Attributes
     ----------
     packed : Struct
-        What the kernels are told of the table: a struct Ranges.
+        The table as an argument of kernels: a struct Ranges.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What every table knows of the RoIs of a call, on the device."""
+"""The RoIs of a call, on the device: the base of all tables."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class RoiTable:
     memory : Memory
         What the table keeps.
     packed : Struct
-        What kernels are told of the table.
+        The table as an argument of kernels.
     packed_rois : Struct
-        What they are told of the RoIs: a struct Rois.
+        The RoIs as an argument of kernels: a struct Rois.
     doubtful : bool
         Whether boxes may look as if something else was meant: nobody waits for the device to know.
     map_size : tuple of int
@@ -118,7 +118,7 @@ class RoiTable:
         self.packed_rois = self.memory.packed(packed_numbers, *self._shapes())
 
     def numbers(self) -> Struct:
-        """Return what kernels are told of the RoIs without memory: a struct Rois that points nowhere."""
+        """Return the argument for the RoIs without memory: a struct Rois with null pointers."""
         return packed_numbers({"image": None, "window": None}, *self._shapes())
 
     def _shapes(self) -> tuple[int, Shape, Size, Size, Size]:
@@ -131,7 +131,7 @@ class RoiTable:
         self.device.launch(source, kernel, self._options, blocks, threads, arguments)
 
     def packed_boxes(self) -> Struct:
-        """Return what a kernel that fills the table is told of the boxes: a struct Boxes."""
+        """Return the boxes as an argument of the kernel that fills the table: a struct Boxes."""
         columns = self.boxes.shape[1]
         if self.device.allocate is None:
             return BOXES(numbers=self.boxes, images=self.images, columns=columns, given=self._given)
@@ -182,7 +182,7 @@ class RoiTable:
             self.packed_by_image()
 
     def packed_by_image(self) -> Struct:
-        """Return by what a kernel finds an image's RoIs: a struct ByImage."""
+        """Return the RoIs sorted by image, as an argument of kernels: a struct ByImage."""
         if self._by_image is None:
             n, xp = self.input_shape[0], self.device.xp
             if n == 1 or self.rois <= UNSORTED:
@@ -221,7 +221,7 @@ def wanted_of_rois(rois: int) -> Wanted:
 def packed_numbers(
     parts: Mapping[str, Any], rois: int, input_shape: Shape, map_size: Size, begin: Size, output_size: Size
 ) -> Struct:
-    """Return what kernels are told of the RoIs: a struct Rois."""
+    """Return the RoIs as an argument of kernels: a struct Rois."""
     images, _, height, width = input_shape
     rows, columns = output_size
     return ROIS(
@@ -247,5 +247,5 @@ def _boxes(numbers: int, images: int, columns: int, given: int) -> Struct:
 
 @functools.lru_cache(64)
 def packed_sampling(sampling: Sampling) -> Struct:
-    """Return what a kernel that fills a table is told of how samples lie: a struct Sampling."""
+    """Return the sampling as an argument of the kernel that fills a table: a struct Sampling."""
     return SAMPLING(**sampling._asdict())

@@ -40,7 +40,7 @@ class SampleTable(RoiTable):
     Attributes
     ----------
     packed : Struct
-        What the kernels are told of the table: a struct Rotated.
+        The table as an argument of kernels: a struct Rotated.
     unit, turn : float
         What a unit of the boxes is in feature pixels, and in radians one of the angle, with its sign; of
         bins that are moved, by what part of the box an offset of 1 does it.
