@@ -1,15 +1,15 @@
-"""Numbers that decide how a call is done, never what comes of it: when threads, which path, how much at a time.
+"""Thresholds and block sizes: when to use threads, which path to take, how much to handle at a time.
 
-Figures are of one thread of an AMD EPYC (Zen 4) at level v4. "Box" is 1000 boxes on 256 channels of 200 x 272, "c4" 300
-on 1024 channels of 38 x 63, "crops" 32 crops of 224 x 224 of an image of 1080 x 1920; all of these are in
-``roicy bench``. A number with no figure has none: it says what it weighs.
+They decide how fast a call is, never its result. Figures are of one thread of an AMD EPYC (Zen 4) at level v4. "Box" is
+1000 boxes on 256 channels of 200 x 272, "c4" 300 on 1024 channels of 38 x 63, "crops" 32 crops of 224 x 224 of an image
+of 1080 x 1920; all of these are in ``roicy bench``. Where a number has no figure, the comment gives the reason for it.
 """
 
-# ---- below which work a call is not worth a second thread ---
+# ---- least work of a call that is worth a second thread ---
 #
-# Multiply-adds, comparisons or sums. What that is in time, against which a helper is woken: one box of 22 x 22 pixels
-# on so many channels takes 60 us (axis_forward), 40 and 40 (its gradients), 55, 35 and 20 (rotated), 25, 110 and 90
-# (maxima of samples), 75 (RoIPool), 40 (in ranges that bins share) and 45 (RoIPool's gradient).
+# In multiply-adds, comparisons or sums. One box of 22 x 22 pixels with just enough channels takes this time, to compare
+# with the time to wake a helper: 60 us (axis_forward), 40 and 40 (its gradients), 55, 35 and 20 (rotated), 25, 110 and
+# 90 (maxima of samples), 75 (RoIPool), 40 (in ranges that bins share) and 45 (RoIPool's gradient).
 cdef enum:
     AXIS_FORWARD_SERIAL_WORK = 1 << 18
     AXIS_FORWARD_PIXELS_SERIAL_WORK = 1 << 18
@@ -29,7 +29,9 @@ cdef enum:
     MASK_PASTE_SERIAL_WORK = 1 << 18
     MASK_RUNS_SERIAL_WORK = 1 << 20
 
-# ---- below which share of the map's pixels in use, counted as often as a box has them, boxes are loaded alone ---
+# ---- least share of the map that boxes use for a tile to pay; below it, each box is loaded alone ---
+#
+# The share counts a pixel as often as boxes use it.
 #
 # Boxes of 10 to 40 pixels on 128 channels of 100 x 136: alone took 0.51 to 0.61 times the tile's time at a share of
 # 0.06 to 0.3, 0.88 at 0.85, 1.14 at 1.7 (axis_forward, which needs no tile then); 0.81, 0.88 and 1.9 at 0.2, 0.3 and
@@ -53,7 +55,7 @@ cdef extern from *:
     const double GRID_BACKWARD_ROIS_ALONE_SHARE
     const double RANGE_FORWARD_ALONE_SHARE
     const double SAMPLE_ALONE_SHARE
-    # how many times as long as in ranges that bins share a call must be thought to take in a tile
+    # how many times longer the estimate with a tile must be than the estimate with shared ranges, to use the latter
     const double SHARED_MUST_PAY
     # rows of the picture to an output row of a crop, below which what is taken of one is kept for the next, where its
     # weights are no wholes (whole_bytes.h): on an Intel
@@ -63,7 +65,7 @@ cdef extern from *:
 cdef enum:
     # ---- which path ---
 
-    # Lanes run along a row (axis_forward_crops) up to this many channels: above, a pixel fills half a vector of v3.
+    # Lanes run along a row (axis_forward_crops) up to this many channels: with more, a pixel fills half a vector of v3.
     FEW_CHANNELS = 4
     # Columns of bins of small boxes, at the most, and how often, at the least, these have a pixel between them: then a
     # tile is worth its loading, and lanes are few channels. 5000 boxes of 4 to 8 pixels on 64 x 64 took 0.43 (one

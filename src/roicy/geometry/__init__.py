@@ -1,1 +1,1 @@
-"""Where bins and samples lie, one text for the C compiler and for NVRTC: knows no array, uses nothing."""
+"""Positions of bins and samples: one text for the C compiler and NVRTC. Knows no arrays, uses nothing."""

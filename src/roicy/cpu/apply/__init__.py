@@ -1,1 +1,1 @@
-"""Tables applied to arrays, a file a kind of table and pass: knows no operator. Uses all folders."""
+"""Apply tables to arrays: a file for each kind of table and pass. Knows no operator. Uses all folders."""

@@ -480,14 +480,14 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     call.stream = call.rows_joined and result >= STREAM_BYTES
     call.row_streamed = (call.paired and call.rows_joined and result >= CROP_STREAM_BYTES and call.out.dtype == OWN
                          and call.out_row >= LINE)
-    # to vectors of a result that are parts of two cache lines each, loads of what is kept wait for stores
+    # unaligned stores to the result (two cache lines each) would delay loads of kept pixels
     call.sparing = call.row_streamed or call.out.dtype == UINT8
     kept = call.groups * 2 * call.together * sizeof(lanes)
     call.pixels_kept = call.paired and view.dtype == UINT8 and call.sparing and kept <= CROP_KEPT_BYTES
     chunk = (1 if call.joined else call.together) * call.chunk_step
     if call.row_streamed:
         chunk = max(chunk, 2 * (1 if call.joined else call.together) * streams_step(call.out_row))
-    # the table's work is that of the row pass: what the column pass takes joins it
+    # the table counts the work of the row pass only: add that of the column pass
     if (table.work + 2 * <double> table.rois * call.ph * call.pw) * view.channels < AXIS_FORWARD_CROPS_SERIAL_WORK:
         threads = 1
     bands = 1 if threads == 1 else (<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS

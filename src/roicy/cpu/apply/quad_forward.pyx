@@ -43,7 +43,7 @@ cdef struct QuadForwardCall:
     projected_rule rule
     bint parted                 # images are a part of larger ones
     int top, left, height, width
-    bint plain                  # nothing becomes of values
+    bint plain                  # values are stored as they are
     int64_t bands
     size_t room                 # items of a row, with some behind it
     char* scratch

@@ -21,7 +21,7 @@ cdef struct Run:
 
 
 cdef struct Runs:
-    int64_t* start          # (K + 1), of what joins before a RoI; NULL if no sum is in pieces
+    int64_t* start          # (K + 1), where the runs begin whose pieces end before a RoI; NULL if no sum is in pieces
     Run* run
     int64_t count, room
     # while they are noted: for the rows from `top` on how many terms each pixel's piece has

@@ -1,1 +1,1 @@
-"""Vectors of lanes, and the inner loops over them: uses nothing of roicy but the checks."""
+"""SIMD vectors and the inner loops over them. Uses nothing of roicy but the debug checks."""

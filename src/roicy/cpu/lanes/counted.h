@@ -92,7 +92,7 @@ ROICY_INLINE void counted_add_plane(counted_sums *sums, const real *ROICY_RESTRI
     }
 }
 
-/* An index, less `first`, names the one of its channel's sums that the bin's value joins. */
+/* Adds the value of each bin to sum number index - `first` of its channel. */
 ROICY_NOINLINE void counted_add_bins(counted_sums *sums, const counted_bins *bins, int64_t first) {
     const ptrdiff_t size = bins->count < AHEAD ? (ptrdiff_t)(bins->count * sizeof(real)) : 0;
     for (int c = 0; c < bins->channels; c++) {

@@ -1,4 +1,4 @@
-"""Masks on their way into images: ``mask.h``."""
+"""Pasting masks: ``mask.h``."""
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t

@@ -7,12 +7,12 @@
 
 #include "elements.h"
 
-/* How far an average may lie above the largest number: so much its weights may add up to more than 1. */
+/* How far an average may lie above the largest number: rounding lets its weights add up to this much more than 1. */
 #define ROICY_ROUNDING 1e-6
 
-/* The processor notes where a result is too large for its type, until it is told to forget. Of operands that
- * are no finite numbers themselves it notes nothing. */
-#ifdef ROICY_X86 /* what <fenv.h> has looks at the older unit, too, and takes longer */
+/* The processor sets a sticky flag if a finite operation gives a result that is too large for its type. Operations on
+ * infinities and NaNs do not set it. */
+#ifdef ROICY_X86 /* <fenv.h> also checks the x87 unit, which takes longer */
 ROICY_INLINE int overflow_noted(void) { return (_mm_getcsr() & _MM_EXCEPT_OVERFLOW) != 0; }
 ROICY_INLINE void overflow_forget(void) {
     if (overflow_noted())
@@ -26,8 +26,8 @@ ROICY_INLINE void overflow_forget(void) {
 }
 #endif
 
-/* Stores the number of which `half` is the half. One that is only by rounding larger than the largest number
- * is that; where it is larger still, or a NaN, what was stored before stays. */
+/* Stores twice `half`. A result above the largest number only by rounding becomes the largest number; a larger one, or
+ * a NaN, leaves the stored value unchanged. */
 ROICY_INLINE void overflow_store(double half, char *target, int dtype) {
     const double most = (sizeof(real) == 4 ? (double)FLT_MAX : DBL_MAX) / 2;
     const double size = half < 0 ? -half : half;

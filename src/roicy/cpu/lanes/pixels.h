@@ -191,9 +191,9 @@ ROICY_INLINE void both_as(const bin_row *of, ptrdiff_t at, char *target, const i
     }
 }
 
-/* Both passes of a row of `count` bins of at most two taps an axis, for so many whole vectors of channels. Column i of
- * the lists lies `offset[i]` bytes from the start of the rows; bins lie side by side in the target, to which they are
- * streamed where its place allows it. */
+/* Both passes of a row of `count` bins of at most two taps along each axis, for this many vectors of channels. Column i
+ * of the lists lies `offset[i]` bytes from the start of the rows. Bins lie side by side in the target; they are
+ * streamed if the target is aligned. */
 ROICY_NOINLINE void pass_both(const char *const *row, const tap_list *rows, const tap_lists *columns,
                               int count, const ptrdiff_t *offset, ptrdiff_t vectors, char *target,
                               int stream) {

@@ -255,7 +255,7 @@ ROICY_INLINE int turned_joined(const turned_row *to) {
            (to->channels == 1 || to->channel == sizeof(float));
 }
 
-/* Sums of so many floats each: there the channels alone. */
+/* Floats of a sum: the channels only, if sums can be written straight to the output; else QUAD. */
 ROICY_INLINE int turned_step(const turned_row *to) { return turned_joined(to) ? to->channels : QUAD; }
 
 /* A row of sums, `step` floats each. */

@@ -29,7 +29,7 @@ ROICY_INLINE void turned_bytes_describe(turned_bytes *of, int channels, float *s
     of->finished = 0;
 }
 
-/* What becomes of sums, of which `outside` lies beside the map. */
+/* Finish sums; `outside` is the weight outside of the map. */
 ROICY_INLINE void turned_bytes_finish(turned_bytes *of, const turned_finish *finish, const float *outside) {
     of->finished = 1;
     for (int c = 0; c < QUAD; c++) {

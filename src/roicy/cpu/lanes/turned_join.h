@@ -29,8 +29,8 @@ ROICY_INLINE size_t turned_patch_bytes(ptrdiff_t rows, ptrdiff_t columns) {
     return (size_t)(rows + 4) * (size_t)(3 * (columns + 4) + 2 * (ptrdiff_t)sizeof(float)) + 4 * JOIN_AT_ONCE;
 }
 
-/* Whether to join the pixels that samples between these corners read, so many in all; where the patch lies, then. They
- * have to lie inside of the map, and pixels are to be fewer than what joins them takes longer for. */
+/* Whether to join the pixels that `samples` samples between these corners read; if so, fills `patch`. All must lie
+ * inside of the map, and pixels must be few enough, compared with samples, for joining to pay. */
 ROICY_INLINE int turned_joins(const turned_map *map, const turned_corners *at, double samples,
                               turned_patch *patch) {
     const float bottom = (float)map->height - 1.5f, end = (float)map->width - 1.5f;

@@ -1,1 +1,1 @@
-"""Memory, scratch, threads and checks: knows nothing of pooling beyond how many RoIs an image has."""
+"""Memory, scratch, threads and debug checks. Knows nothing of pooling but the number of RoIs of an image."""

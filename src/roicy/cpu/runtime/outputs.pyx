@@ -54,10 +54,10 @@ cdef extern from *:
         *byte = *byte;
     }
     """
-    # Whether nobody else is in; who is leaves after a few instructions.
+    # Try to take the lock; holders release it after a few instructions.
     bint roicy_enter() noexcept nogil
     void roicy_leave() noexcept nogil
-    # Pages of zeros from the system, NULL where there are none.
+    # Zeroed pages from the system, or NULL.
     void* roicy_map(size_t size) noexcept nogil
     void roicy_unmap(void* start, size_t size) noexcept nogil
     void roicy_large_pages(void* start, size_t size) noexcept nogil

@@ -1,1 +1,1 @@
-"""Boxes to tables, a file a kind: uses geometry and runtime, and knows an operator by its geometry alone."""
+"""Fill tables from boxes: a file for each kind. Uses geometry, runtime; knows operators by their geometry."""

@@ -121,7 +121,7 @@ cdef inline Side side_of_box(int64_t roi, int axis, Filling* f) noexcept nogil:
 
 
 cdef inline int rois_of(int64_t number, Filling* f, int64_t* roi) noexcept nogil:
-    # Those of a piece, in the order that is known, the last one to the end; returns how many they are.
+    # List the RoIs of a piece, padded with the last one; return how many there are.
     cdef int64_t first = number * SIDES
     cdef int count = <int> min(<int64_t> SIDES, f.rois - first), i
     for i in range(SIDES):

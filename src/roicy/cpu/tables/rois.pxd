@@ -45,9 +45,9 @@ cdef class RoiTable:
     cdef readonly Py_ssize_t images
     cdef readonly int height, width     # of the maps as they are given: all of them, or a part
     cdef int map_height, map_width      # of whole maps, on which samples lie
-    cdef double scale                   # their pixels for one of the boxes'; 0 where nobody asks
-    cdef Window part                    # of them that is given
-    cdef bint windowed                  # it is not all
+    cdef double scale                   # feature pixels per unit of the boxes; 0 if not needed
+    cdef Window part                    # part of them that is given
+    cdef bint windowed                  # the part is not the whole map
     cdef readonly bint double
     cdef readonly str accumulate
     cdef int rows, columns      # of bins

@@ -19,15 +19,15 @@ cdef extern from "geometry/cpu.h" nogil:
 
 
 cdef enum:
-    FIRST_BLOCK = 1 << 15       # bytes; the next ones are four times as large, or as large as is asked for
-    GROWN_BLOCK = 1 << 23       # what they grow to: of larger ones few could lie idle until the next call
-    SORTED_AT_ONCE = 1 << 16    # RoIs, before signals are looked for
-    FEW_SORTED = 32             # RoIs up to which they are sorted without digits
+    FIRST_BLOCK = 1 << 15       # bytes; each next block is four times as large, or as large as requested
+    GROWN_BLOCK = 1 << 23       # largest size they grow to, so that many can be kept for the next call
+    SORTED_AT_ONCE = 1 << 16    # RoIs between two checks for signals
+    FEW_SORTED = 32             # up to this many RoIs are sorted by comparisons, not by digits
     DIGIT = 8                   # bits of one, and of so many RoIs
     MANY_DIGIT = 11
     MANY_SORTED = 4096
-    FEW_PIXELS = 4              # along an axis: on a map that small a box of one pixel is nothing to wonder about
-    FAR = 4                     # maps, which no box reaches that is meant
+    FEW_PIXELS = 4              # pixels along an axis: on so small a map, a box of one pixel is no reason for a warning
+    FAR = 4                     # in sizes of the map: no sensible box reaches further
 
 
 # What most boxes look like, as `roicy._doubts` has it.
@@ -432,7 +432,7 @@ def doubts(regions, double scale):
 
 
 cdef Looks look_at(cnp.ndarray boxes, bint numbered, double scale, double height, double width) noexcept:
-    """Return what boxes look like; `numbered`: with batch indices. `scale` is feature pixels per unit of theirs."""
+    """Return what boxes look like; `numbered`: with batch indices. `scale`: feature pixels per unit of the boxes."""
     cdef int64_t columns = cnp.PyArray_DIM(boxes, 1), step = columns * cnp.PyArray_ITEMSIZE(boxes), k
     cdef bint single = cnp.PyArray_TYPE(boxes) == cnp.NPY_FLOAT32, turned = columns - numbered == 5
     cdef const char* row = <const char*> cnp.PyArray_DATA(boxes)

@@ -126,11 +126,11 @@ cdef class SampleTable(RoiTable):
         return self.arrays
 
     def in_pieces(self, str purpose, dtype):
-        """As `RoiTable.in_pieces`: chunk after chunk adds to a gradient, which may not have the type for it."""
+        """As `RoiTable.in_pieces`: chunks add to the gradient one after the other, in the accumulation type."""
         return purpose == "backward" and self.chunks > 1 and dtype != self.accumulate
 
     def joins(self, str purpose, channels):
-        """As `RoiTable.joins`: of several chunks there is one at a time."""
+        """As `RoiTable.joins`: only with a single chunk, since memory holds one at a time."""
         return self.chunks == 1
 
     cdef int stride(self, int64_t image, int64_t k) noexcept nogil:
@@ -237,16 +237,17 @@ cdef int note_boxes(SampleTable table, Noting* noting, int threads) except -1:
 
 
 cdef struct Reading:
-    # what the windows of a table are found anew from; those before were on the map
+    # input for new windows; the old ones were limited by the whole map only
     RotatedRois rois
     Window* window
     Window part
 
 
 cdef int find_read(SampleTable table, int threads) except -1:
-    """Cut windows that lie beyond the part that is given by what is not read.
+    """Shrink windows that reach beyond the given part of the map.
 
-    They are larger than what is read by what rounding may do. One that is too large all the same becomes what is read.
+    Windows include a margin for rounding. If what the box really reads lies in the part, the window is cut to the part;
+    else it becomes exactly what the box reads.
     """
     cdef Reading reading = Reading(rois=rotated_rois(table), window=table.window, part=table.part)
     run_pieces(read_piece, &reading, table.rois, threads)

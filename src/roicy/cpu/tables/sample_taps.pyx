@@ -91,7 +91,7 @@ cdef inline double samples_in(Span span) noexcept nogil:
 
 
 cdef inline void join(Extent* all, Run run, double* most) noexcept nogil:
-    # The run of a bin joins those of the bins before; `most` is the largest number of samples.
+    # Extend the range of all bins by the run of one; `most` is the largest number of samples.
     if run.span.first <= run.span.last:
         all.low = min(all.low, run.extent.low)
         all.high = max(all.high, run.extent.high)

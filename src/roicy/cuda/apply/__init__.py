@@ -1,1 +1,1 @@
-"""Tables applied to arrays on the device: a source a kind of table and pass, a module of launches a kind."""
+"""Apply tables on the device: a source for each kind and pass, a module of launches for each kind."""

@@ -200,7 +200,7 @@ INLINE void stage(const Share &share, const STORED *source, const Strides &step,
     REAL *target = &staged[first * pitch].item[v];
 #pragma unroll 1
     for (int i = first; i < bins; i += AHEAD * at_once) {
-        REAL values[AHEAD][SETS]; /* all are on their way before the first is waited for */
+        REAL values[AHEAD][SETS]; /* issue all loads before the first result is used */
 #pragma unroll
         for (int j = 0; j < AHEAD; j++) {
             const STORED *from = source + ((INDEX)step.y * line + (INDEX)step.x * bin);

@@ -129,13 +129,13 @@ INLINE void fill_tile(int items, Kept &kept, int &from, int rows, const STORED *
     fill_lines<MOST>(kept, from, rows, source, step);
 }
 
-/* Sums along columns that come together from pieces, and what they lost. */
+/* Sums of pieces along columns, and their rounding errors. */
 struct Pieces {
     REAL sum[ROWS], lost[ROWS];
 };
 
-/* `zero` is 0, which a compiler does not know: it keeps in memory what lies at such places, and would keep it
- * in registers else, at a cost to every call. */
+/* `zero` is 0, but the compiler cannot know that. So it keeps the pieces in memory; in registers they would slow down
+ * every call. */
 INLINE void begin_pieces(Pieces &pieces, int zero) {
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
@@ -144,7 +144,7 @@ INLINE void begin_pieces(Pieces &pieces, int zero) {
     }
 }
 
-/* Adds a piece, which is nothing again then. */
+/* Adds a piece to the sum, and clears it. */
 INLINE void add_piece(REAL *piece, Pieces &pieces, int zero) {
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {

@@ -219,7 +219,8 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                         const int rows = min(part, most_y - from), items = rows_here * rows * breadth;
                         const unsigned down = (1 << 20) / rows + 1;
                         for (int first_item = 0; first_item < items; first_item += 32 * AHEAD) {
-                            /* all are read before any is waited for, beyond the last item that one again */
+                            /* issue all loads before the first result is used; beyond the last item, read that one
+                             * again */
                             REAL upper[AHEAD][BESIDE], lower[AHEAD][BESIDE];
                             REAL upper_weight[AHEAD], lower_weight[AHEAD];
                             int offset[AHEAD];

@@ -186,7 +186,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                     int slot = begin;
 #pragma unroll 1
                     for (; slot + LANES <= end; slot += LANES) {
-                        Square square[AT_ONCE]; /* all are read before any is waited for */
+                        Square square[AT_ONCE]; /* issue all loads before the first result is used */
 #pragma unroll
                         for (int i = 0; i < LANES; i++) {
                             if (i % AT_ONCE == 0) {
@@ -293,7 +293,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
             }
         };
 
-        /* The second turn, by halves: a thread takes a bin and a channel. */
+        /* Second try, by halves: a thread takes a bin and a channel. */
         auto apply_halves = [&](int bin, int count, int samples, bool begins, bool ends) {
 #pragma unroll 1
             for (int i = threadIdx.x; i < count * live; i += THREADS) {

@@ -1,1 +1,1 @@
-"""What all kernels share: types, views, maxima. Uses nothing of roicy."""
+"""Headers that all kernels share: types, views, maxima. Uses nothing of roicy."""

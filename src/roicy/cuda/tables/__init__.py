@@ -1,1 +1,1 @@
-"""Boxes to tables on the device, a file a kind: uses geometry, and knows an operator by that alone."""
+"""Fill tables on the device: a file for each kind. Uses geometry; knows operators by their geometry."""
