@@ -89,8 +89,11 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
     const int rows = grid.rois.rows, columns = grid.rois.columns, width = grid.rois.width;
     extern __shared__ Sum all_sums[];
     __shared__ List list;
+    __shared__ Crowd crowds[WARPS];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     Sum *sums = all_sums + warp * target.size;
+    Crowd &crowd = crowds[warp];
+    clear_crowd(crowd);
     for (int64 task = blockIdx.x; task < target.tasks; task += gridDim.x) {
         const Owned owned = owned_by(task, target);
         const int c = owned.channel + min(warp, owned.channels - 1);
@@ -150,8 +153,8 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
                     }
                 }
                 all_kept = __all_sync(~0u, all_kept);
-                Hit hit[4];
-                REAL share[4];
+                Hit hit[AT_ONCE];
+                REAL share[AT_ONCE];
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const int of = 8 * i + lane / 4;
@@ -176,7 +179,7 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
                                 share[j] = part.value;
                             }
                     }
-                add_in_order<4>(sums, hit, share);
+                add_in_order(sums, crowd, hit, share);
             }
         };
         each_bin(candidates_of(owned.n, grid.rois, target.by_image), target.by_image, columns, list, meets,

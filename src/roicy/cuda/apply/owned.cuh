@@ -11,8 +11,10 @@
 #include "tables/rois.cuh"
 
 enum {
-    MET = 512,     /* RoIs whose bins are listed at a time */
-    LISTED = 2048, /* bins that are listed at a time */
+    AT_ONCE = 4,   /* numbers of a lane that are added at once */
+    BUCKETS = 64,  /* a power of two */
+    MET = 384,     /* RoIs whose bins are listed at a time */
+    LISTED = 1024, /* bins that are listed at a time */
     OF_THREAD = MET / (32 * WARPS),
     MANY_ROWS = 32 /* of bins: with more all are listed */
 };
@@ -42,31 +44,74 @@ struct Hit {
     bool hits;
 };
 
-/* Adds each lane's values to the sums, one after the other: of several lanes with one number the lowest comes
- * first. */
-template <int COUNT> INLINE void add_in_order(Sum *sums, const Hit *hit, const REAL *value) {
+/* What a lane brings: a value for a pixel. */
+struct alignas(2 * sizeof(REAL)) Brought {
+    REAL value;
+    int at;
+};
+
+/* Where the lanes of a warp find those that have the same pixel as they: a hash table of pixels for each of the
+ * AT_ONCE numbers that a lane has. `lanes` is 0 but within add_in_order.
+ *
+ * The device has an instruction that finds equal numbers, too. It goes through them one after the other. */
+struct Crowd {
+    Brought brought[AT_ONCE][32];
+    unsigned lanes[AT_ONCE][BUCKETS]; /* a bit for each lane whose pixel belongs there */
+};
+
+INLINE void clear_crowd(Crowd &crowd) {
+    for (int i = threadIdx.x & 31; i < AT_ONCE * BUCKETS; i += 32)
+        crowd.lanes[i / BUCKETS][i % BUCKETS] = 0;
+    __syncwarp();
+}
+
+INLINE unsigned bucket_of(int pixel) { return (unsigned)pixel * 0x9e3779b1u / (0xffffffffu / BUCKETS + 1); }
+
+/* Adds each lane's values to the sums, one after the other: of several lanes with one pixel the lowest comes
+ * first, and adds what all of them bring. */
+INLINE void add_in_order(Sum *sums, Crowd &crowd, const Hit *hit, const REAL *value) {
     const int lane = threadIdx.x & 31;
-    unsigned same[COUNT]; /* lanes with the same number, which take long to be found */
+    const unsigned own = 1u << lane, below = own - 1;
+    unsigned near[AT_ONCE]; /* lanes of the same bucket: of the same pixel, and hardly any other */
+    bool leads[AT_ONCE], other[AT_ONCE];
 #pragma unroll
-    for (int i = 0; i < COUNT; i++)
-        same[i] = __match_any_sync(~0u, hit[i].hits ? hit[i].at : -1 - lane);
+    for (int i = 0; i < AT_ONCE; i++) {
+        crowd.brought[i][lane] = {value[i], hit[i].at};
+        if (hit[i].hits)
+            atomicOr(&crowd.lanes[i][bucket_of(hit[i].at)], own);
+    }
+    __syncwarp();
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        const bool leads = hit[i].hits && !(same[i] & ((1u << lane) - 1));
-        Sum sum = NO_SUM;
-        if (leads) {
-            sum = sums[hit[i].at];
+    for (int i = 0; i < AT_ONCE; i++)
+        near[i] = hit[i].hits ? crowd.lanes[i][bucket_of(hit[i].at)] : own;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+        const bool lowest = !(near[i] & below);
+        if (hit[i].hits && lowest)
+            crowd.lanes[i][bucket_of(hit[i].at)] = 0;
+        leads[i] = hit[i].hits && lowest;
+        other[i] = crowd.brought[i][__ffs(near[i]) - 1].at != hit[i].at;
+    }
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+        if (other[i]) { /* the lowest lane of the bucket has another pixel */
+            leads[i] = true;
+#pragma unroll 1
+            for (unsigned rest = near[i] & below; rest && leads[i]; rest &= rest - 1)
+                leads[i] = crowd.brought[i][__ffs(rest) - 1].at != hit[i].at;
+        }
+        if (leads[i]) {
+            Sum sum = sums[hit[i].at];
             add(value[i], sum);
-        }
-        unsigned rest = leads ? same[i] & (same[i] - 1) : 0;
-        while (__any_sync(~0u, rest)) {
-            const REAL next = __shfl_sync(~0u, value[i], rest ? __ffs(rest) - 1 : 0);
-            if (rest)
-                add(next, sum);
-            rest &= rest - 1;
-        }
-        if (leads)
+#pragma unroll 1
+            for (unsigned rest = near[i] & ~below & ~own; rest; rest &= rest - 1) {
+                const Brought next = crowd.brought[i][__ffs(rest) - 1];
+                if (next.at == hit[i].at)
+                    add(next.value, sum);
+            }
             sums[hit[i].at] = sum;
+        }
         __syncwarp();
     }
 }
@@ -142,7 +187,7 @@ struct List {
     Met met[MET + 1];
     unsigned short owner[LISTED]; /* which of these RoIs a bin is of */
     int counts[2 * WARPS];
-    int64 totals[WARPS];
+    int64 totals[OF_THREAD][WARPS];
 };
 
 /* Puts the next of those RoIs that `meets` says may have to do with the block's pixels into the list, as many
@@ -215,26 +260,29 @@ INLINE void each_bin(const Candidates &candidates, const ByImage &by_image, int 
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     for (int64 from = candidates.begin; from < candidates.end;) {
         const int meeting = gather(candidates, from, by_image, list, meets);
-        int64 begin[OF_THREAD + 1], total;
+        int64 begin[OF_THREAD], total = 0;
         int first[OF_THREAD];
-        begin[0] = 0;
 #pragma unroll
         for (int i = 0; i < OF_THREAD; i++) {
-            const int own = threadIdx.x * OF_THREAD + i;
+            const int own = i * 32 * WARPS + threadIdx.x;
+            if (i * 32 * WARPS >= meeting)
+                break;
             Rows rows = {0, 0};
             if (own < meeting)
                 rows = rows_met(list.met[own].k);
+            int64 more;
             first[i] = rows.low * columns;
-            begin[i + 1] = begin[i] + max(rows.high - rows.low, 0) * (int64)columns;
+            begin[i] =
+                total + sum_before(max(rows.high - rows.low, 0) * (int64)columns, list.totals[i], more);
+            total += more;
         }
-        const int64 before = sum_before(begin[OF_THREAD], list.totals, total);
         for (int64 passed = 0; passed < total; passed += LISTED) {
             const int count = (int)min(total - passed, (int64)LISTED);
 #pragma unroll
             for (int i = 0; i < OF_THREAD; i++) {
-                const int own = threadIdx.x * OF_THREAD + i;
-                const int64 start = before + begin[i] - passed;
+                const int own = i * 32 * WARPS + threadIdx.x;
                 if (own < meeting) {
+                    const int64 start = begin[i] - passed;
                     list.met[own].start = (int)max(min(start, (int64)count), (int64)0);
                     list.met[own].base = (int)(first[i] - start);
                 }

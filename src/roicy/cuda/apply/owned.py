@@ -23,8 +23,8 @@ TARGET = Layout(
     size=np.int32,
     by_channel=np.int32,
 )
-# Bytes that the sums of a warp take.
-_OWNED = 9184
+# Bytes that the sums of a warp take: beside the rest a block's then fit into 48 kB.
+_OWNED = {"float32": 7600, "float64": 7040}
 # With fewer blocks than this, ranges become smaller, down to the least number of pixels.
 _FEW_TASKS, _LEAST = 512, 512
 # Channels whose planes are in use at a time, and blocks below which fewer are taken.
@@ -51,7 +51,7 @@ class Owned:
         real = 4 if accumulate == "float32" and not long else 8
         self.options: Options = LONG[long]
         plane = height * width
-        ranges = -(-plane // (_OWNED // real))
+        ranges = -(-plane // (_OWNED[accumulate] // real))
         blocks = images * -(-channels // warps)
         if blocks and ranges * blocks < _FEW_TASKS:
             ranges = min(-(-_FEW_TASKS // blocks), max(ranges, plane // _LEAST))

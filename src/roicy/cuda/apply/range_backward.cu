@@ -1,8 +1,6 @@
 /* The gradient of a maximum: each output's goes to the pixel that was chosen. */
 #include "apply/owned.cuh"
 
-enum { AHEAD = 4 }; /* bins of a lane that are read at once */
-
 struct Named {
     Rois rois;
     int *bounds; /* the lowest and the highest pixel of each RoI, and then of each row of its bins */
@@ -10,8 +8,8 @@ struct Named {
 
 /* Some of a lane's bins: from where the gradient comes, and it. */
 struct Terms {
-    int at[AHEAD];
-    STORED value[AHEAD];
+    int at[AT_ONCE];
+    STORED value[AT_ONCE];
 };
 
 KERNEL __launch_bounds__(32 * WARPS, 4)
@@ -22,17 +20,21 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
     const int rows = named.rois.rows, columns = named.rois.columns;
     extern __shared__ Sum all_sums[];
     __shared__ List list;
+    __shared__ Crowd crowds[WARPS];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const bool joined =
         gradient_step.y == columns * gradient_step.x && argmax_step.y == columns * argmax_step.x;
     Sum *sums = all_sums + warp * target.size;
+    Crowd &crowd = crowds[warp];
+    clear_crowd(crowd);
     for (int64 task = blockIdx.x; task < target.tasks; task += gridDim.x) {
         const Owned owned = owned_by(task, target);
         const int c = owned.channel + min(warp, owned.channels - 1);
         const int64 end = owned.first + owned.pixels;
         clear_sums(sums, owned.pixels);
-        auto inside = [&](int2 own) { return own.x < end && own.y >= owned.first; };
-        auto meets = [&](int64 k) { return image[k] == owned.n && inside(bounds[k * (1 + rows)]); };
+        auto inside = [&](int2 own) { return own.x < end & own.y >= owned.first; };
+        /* both numbers are read at once, without a branch in between */
+        auto meets = [&](int64 k) { return image[k] == owned.n & inside(bounds[k * (1 + rows)]); };
         auto rows_met = [&](int64 k) {
             if (rows > MANY_ROWS)
                 return Rows{0, rows};
@@ -47,7 +49,7 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
         auto read = [&](int first, int count,
                         Terms &terms) { /* beyond the last bin that one again */
 #pragma unroll
-                                        for (int i = 0; i < AHEAD; i++) {
+                                        for (int i = 0; i < AT_ONCE; i++) {
                                             const int listed = min(first + 32 * i + lane, count - 1);
                                             const Met &own = list.met[list.owner[listed]];
                                             const int b = own.base + listed, p = joined ? 0 : b / columns,
@@ -61,18 +63,18 @@ KERNEL __launch_bounds__(32 * WARPS, 4)
                 return;
             Terms terms, next;
             read(0, count, next);
-            for (int first = 0; first < count; first += 32 * AHEAD) {
+            for (int first = 0; first < count; first += 32 * AT_ONCE) {
                 terms = next;
-                read(first + 32 * AHEAD, count, next);
-                Hit hit[AHEAD];
-                REAL value[AHEAD];
+                read(first + 32 * AT_ONCE, count, next);
+                Hit hit[AT_ONCE];
+                REAL value[AT_ONCE];
 #pragma unroll
-                for (int i = 0; i < AHEAD; i++) {
+                for (int i = 0; i < AT_ONCE; i++) {
                     const int at = terms.at[i] - (int)owned.first;
                     hit[i] = {at, first + 32 * i + lane < count && (unsigned)at < (unsigned)owned.pixels};
                     value[i] = real_of(terms.value[i]);
                 }
-                add_in_order<AHEAD>(sums, hit, value);
+                add_in_order(sums, crowd, hit, value);
             }
         };
         each_bin(candidates_of(owned.n, named.rois, target.by_image), target.by_image, columns, list, meets,
