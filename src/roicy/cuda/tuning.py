@@ -7,8 +7,17 @@ CONSTANTS: dict[str, dict[str, int]] = {
     # a warp takes an axis of a RoI; where few have lists to be transposed, a block does
     "axis": {"WARPS": 4},
     # a warp has GROUP channels and at most ROWS rows of bins, of which it keeps ROOM taps; a lane reads at
-    # most SPREAD columns, fewer of doubles. RESIDENT blocks are to have room on a multiprocessor
-    "axis_forward": {"WARPS": 4, "RESIDENT": 7, "SPREAD": 4, "ROWS": 8, "ROOM": 64, "GROUP": 8},
+    # most SPREAD columns, fewer of doubles, and TOGETHER rows of them before the first is used. RESIDENT
+    # blocks are to have room on a multiprocessor
+    "axis_forward": {
+        "WARPS": 4,
+        "RESIDENT": 7,
+        "SPREAD": 4,
+        "TOGETHER": 4,
+        "ROWS": 8,
+        "ROOM": 64,
+        "GROUP": 8,
+    },
     "channels_last": {"THREADS": 256},
     "finish": {"THREADS": 256},
     # lanes are channels
@@ -48,9 +57,9 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "quad": {"THREADS": 128},
     # QUAD: channels of a thread at the most
     "quad_forward": {"THREADS": 128, "QUAD": 4},
-    # WARPS of a block, each with a channel of its own
+    # WARPS of a block, each with a channel of its own. RESIDENT blocks are to have room
     "grid_backward": {"WARPS": 4},
-    "range_backward": {"WARPS": 4},
+    "range_backward": {"WARPS": 4, "RESIDENT": 4},
     # ENTRIES: samples of an axis that a block keeps at a time; ITEMS: places of their rows that a warp keeps,
     # of at most GROUP rows of bins
     "grid_forward": {"THREADS": 128, "ENTRIES": 256, "ITEMS": 320, "GROUP": 4},

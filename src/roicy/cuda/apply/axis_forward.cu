@@ -13,7 +13,6 @@
 
 #define ITEMS ((int)(SPREAD * sizeof(float) / sizeof(REAL))) /* of a lane */
 #define TILE (32 * ITEMS)                                    /* items */
-#define TOGETHER 4                                           /* rows that are read before the first is used */
 
 /* A tap of a row of bins, and where the row lies in its plane. */
 struct alignas(2 * sizeof(INDEX)) Step {
@@ -39,22 +38,25 @@ template <int MINE, int COUNT> INLINE void add_rows(const Step *tap, const STORE
             sum[v] = madd(weight[t], real_of(value[t][v]), sum[v]);
 }
 
-/* One chain down the rows. */
+/* The same of so many, at most MOST. */
+template <int MINE, int MOST>
+INLINE void add_some(const Step *tap, int taps, const STORED *const *source, REAL *sum) {
+    if constexpr (MOST > 1)
+        if (taps < MOST) {
+            add_some<MINE, MOST - 1>(tap, taps, source, sum);
+            return;
+        }
+    add_rows<MINE, MOST>(tap, source, sum);
+}
+
+/* One chain down the rows, TOGETHER of which are read before the first is used. */
 template <int MINE> INLINE void down(const Step *tap, int taps, const STORED *const *source, REAL *sum) {
 #pragma unroll
     for (int v = 0; v < MINE; v++)
         sum[v] = 0;
 #pragma unroll 1
-    for (; taps > 0; taps -= TOGETHER, tap += TOGETHER) {
-        if (taps >= 4)
-            add_rows<MINE, 4>(tap, source, sum);
-        else if (taps == 3)
-            add_rows<MINE, 3>(tap, source, sum);
-        else if (taps == 2)
-            add_rows<MINE, 2>(tap, source, sum);
-        else
-            add_rows<MINE, 1>(tap, source, sum);
-    }
+    for (; taps > 0; taps -= TOGETHER, tap += TOGETHER)
+        add_some<MINE, TOGETHER>(tap, taps, source, sum);
 }
 
 /* What a warp keeps in shared memory of its task: sums of rows of bins, and the taps of some of these

@@ -12,7 +12,7 @@ struct Terms {
     STORED value[AT_ONCE];
 };
 
-KERNEL __launch_bounds__(32 * WARPS, 4)
+KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
     range_backward(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, out),
                    const Named named, const Target target) {
     const int64 *__restrict__ image = named.rois.image;
