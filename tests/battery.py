@@ -222,7 +222,7 @@ SHARED = "ROICY_TEST_SHARED"
 
 
 def once(reference):
-    """Ask a reference once about each case; whoever asks first keeps the answer for the other processes."""
+    """Compute each case of a reference once; the first process that needs it stores it for the others."""
 
     @functools.cache
     def answer(operator, case):

@@ -1,4 +1,4 @@
-"""Arrays of a device in the place of NumPy's, for tests that know NumPy's alone."""
+"""Arrays of a device instead of NumPy's, for tests that are written for NumPy."""
 
 import ctypes
 import types

@@ -1,4 +1,4 @@
-"""Arrays that change while a call runs: other numbers may come of it, never harm.
+"""Arrays that change while a call runs: the result may differ, but nothing may break.
 
 What boxes and batch indices hold is settled once. An argmax is too large to copy: what a kernel finds in it
 after it was checked is looked at once more, and writes nothing where it is out of range.

@@ -1,4 +1,4 @@
-"""Boxes that were probably meant otherwise: a warning at the line that called, and nothing else."""
+"""Boxes in a wrong format: a warning at the line of the call, and nothing else."""
 
 import inspect
 import warnings

@@ -109,7 +109,7 @@ def test_boxes_that_are_computed(merge):
     maps = [da.from_array(level, chunks=((1, 2, 1), 3, 8, 8)) for level in MAPS]
     options = {"spatial_scales": SCALES, "merge": merge}
     shapes = [level.shape for level in MAPS]
-    kept = LAZY[LAZY[:, 0] > -1]  # of which nobody knows how many they are
+    kept = LAZY[LAZY[:, 0] > -1]  # of unknown number
     pooled, argmax, order = roicy.dask.multi_scale_roi_pool(
         maps, kept, 2, order="image", return_argmax=True, **options
     )

@@ -315,7 +315,7 @@ def test_lazy_boxes(operator, examples):
         features, rois, size, options = problem
         expected = operator.forward(features, rois, size, **options)
         boxes = data.draw(chunked(rois))
-        kept = boxes[boxes[:, 0] > -1]  # of which nobody knows how many they are
+        kept = boxes[boxes[:, 0] > -1]  # of unknown number
         with on_dask():
             pooled, order = operator.call(
                 "",

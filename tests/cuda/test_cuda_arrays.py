@@ -129,7 +129,7 @@ def test_copies_of_a_plan(cupy, make, rois, duplicate):
 
 @pytest.mark.parametrize("make, rois", [(roicy.roi_align_plan, ROIS), (roicy.roi_align_rotated_plan, TURNED)])
 def test_a_plan_on_several_streams(cupy, make, rois):
-    """What one stream made of a plan, another one waits for; nobody waits for what is over."""
+    """A stream waits for tables of a plan that another stream fills, and not for finished ones."""
     features, grad = on_device(FEATURES), on_device(GRAD[: len(rois)])
     here, there = cupy.cuda.Stream(), cupy.cuda.Stream()
     with here:
@@ -196,7 +196,7 @@ def test_what_a_gradient_adds_to_a_plan_is_noted(cupy, monkeypatch, many_boxes):
 
 
 def test_a_plan_in_a_graph(cupy, many_boxes):
-    """While a stream records a graph, no event is asked or waited for; those of before are later."""
+    """While a stream records a graph, it queries no event and waits for none; older events come later."""
     make, *calls = many_boxes
     here, there = cupy.cuda.Stream(), cupy.cuda.Stream()
     with there:

@@ -99,7 +99,7 @@ CALLS = {
 
 
 def with_others(rois, number):
-    """The boxes, each with others off the map: so many in all, and no more terms in a pixel's sum."""
+    """The boxes, with others off the map between them: more boxes, but no more terms in a pixel's sum."""
     rows = rois.repeat(number, 0)
     rows.reshape(len(rois), number, 5)[:, 1:, 1:] += 1000
     return rows

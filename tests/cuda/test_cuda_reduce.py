@@ -33,7 +33,7 @@ def order(request):
 
 
 def test_one_result_of_a_block_after_another(order):
-    """The first thread has it. The others keep what they brought, and see nothing of it."""
+    """Only the first thread gets the result; the others keep their own values."""
     rng = np.random.default_rng(0)
     values = rng.standard_normal((3, 64))
     numbers = rng.integers(-(2**40), 2**40, (3, 64))

@@ -403,7 +403,7 @@ def test_steps_beyond_32_bits(both, operator):
 
 
 def test_functions_have_the_same_signatures():
-    """Whoever changes a function of one backend finds its twin; type checkers compare their types."""
+    """Each function of one backend has a twin in the other; type checkers compare their types."""
     from roicy._protocols import Backend
     from roicy.cuda import Kernels
 

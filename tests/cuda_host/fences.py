@@ -1,4 +1,4 @@
-"""Memory that nobody may touch, before and behind the arrays of a launch."""
+"""Guard pages before and after the arrays of a launch."""
 
 import ctypes
 import dataclasses
@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-#: Up to so many bytes, arrays are copied to between fences for a launch.
+#: Arrays of up to this many bytes are copied between guard pages for a launch.
 MOST_FENCED = 1 << 24
 
 
 class Fences:
-    """Copies of a launch's arrays, each in pages of its own between fences that nobody may touch.
+    """Copies of a launch's arrays, each in its own pages between guard pages.
 
     A view is copied with all of the array that it is of, whose strides the kernel may know. Its place modulo
     16 bytes stays, on which the widest loads depend. What is left of the pages has a pattern that must be

@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 LINES = ("-g1", "-gdwarf-4")  # a later one names files in a way that addr2line may misread
 #: Shared memory that a block may have, and how much of it without being asked for.
 MOST_SHARED, USUAL_SHARED = 227 * 1024, 48 * 1024
-#: Libraries that nobody has used for so long are removed.
+#: Compiled libraries that were not used for this long are removed.
 KEPT_DAYS = 14
 
 #: How kernels are compiled, in two thirds of the time of -O2: tests that run them take a fifteenth longer.
@@ -123,7 +123,7 @@ def _usual_flags(level="-O2"):
 
 @functools.cache
 def _cache():
-    # Libraries are loaded from here: a folder that is nobody else's.
+    # Libraries are loaded from this folder, so no other user may own it.
     path = Path(tempfile.gettempdir(), f"roicy-cuda-host-{os.getuid()}")
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()

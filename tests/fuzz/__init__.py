@@ -1,1 +1,1 @@
-"""Any call, with arguments of all kinds: what comes of it."""
+"""Random calls with arguments of all kinds, and checks of their results."""

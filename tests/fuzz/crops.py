@@ -1,4 +1,4 @@
-"""Calls of `crop_and_resize` and its gradients, and what comes of good ones."""
+"""Calls of `crop_and_resize` and its gradients, and the expected results of valid ones."""
 
 import inspect
 

@@ -73,7 +73,7 @@ HOSTILE = st.one_of(
     st.lists(st.integers(-2, 5), max_size=5).map(lambda items: {"tuple": items}),
 )
 
-# Nothing is asked for that the machine could have or not: results are small, or larger than any memory.
+# Results are small, or larger than any memory, so that the outcome does not depend on the machine.
 SIZES = [
     0,
     -1,

@@ -1,8 +1,8 @@
-"""What becomes of any call of a public function: which results, or that there can be none.
+"""The expected result of any call of a public function, or that there can be none.
 
-The same questions as in the package, asked again and as plainly as possible: `expected` looks at arguments
-that the package has accepted, raises `Meaningless` if there is no way to understand them, and else says what
-the references make of them, where the problem is small enough for these.
+An independent and simple version of the package's checks: `expected` takes arguments that the package has
+accepted. It raises `Meaningless` if they have no meaning, and else returns the results of the references, if
+the problem is small enough for these.
 """
 
 import inspect
@@ -33,7 +33,7 @@ from fuzz.pooling import Expected
 
 
 def expected(call):
-    """A list of what a call returns; None for anything that is not looked at more closely."""
+    """A list of the arrays that a call should return; None for those that are not checked in detail."""
     name, given = _as_roicy(call)
     if name is None:
         return None

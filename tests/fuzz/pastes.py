@@ -1,4 +1,4 @@
-"""Calls of `paste_masks`, and what comes of them."""
+"""Calls of `paste_masks`, and their expected results."""
 
 import numpy as np
 import reference.masks

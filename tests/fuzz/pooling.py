@@ -256,7 +256,7 @@ def forward(problem):
     wanted = values(p, channels)
 
     def hold(out):
-        # without an argmax nobody asks which of two zeros comes first
+        # without an argmax, the sign of a zero is free
         p.operator.hold(nchw(out, p.layout)[:, channels], wanted[0], signs_of_zeros=False)
 
     def hold_argmax(argmax):

@@ -1,4 +1,4 @@
-"""Calls of `crop_quads`, and what comes of them."""
+"""Calls of `crop_quads`, and their expected results."""
 
 import numpy as np
 from hypothesis import strategies as st

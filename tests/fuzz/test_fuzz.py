@@ -21,7 +21,7 @@ DOCUMENTED = (TypeError, ValueError, MemoryError)
 
 
 def check(description):
-    """Make a call and hold what comes of it against what should; return a word for that."""
+    """Make a call and compare the outcome with the expected one; return a word for the outcome."""
     call = fuzz.calls.build(json.loads(json.dumps(description)))
     function = fuzz.calls.FUNCTIONS[call.name]
     given_arrays = {**_arrays(call.arguments), **_arrays(call.method_arguments)}

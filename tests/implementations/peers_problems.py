@@ -1,4 +1,4 @@
-"""Random problems for the comparison with other implementations, each with boxes of one kind."""
+"""Random problems to compare implementations on, each with boxes of one kind."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The table of parity: what is noted, how it is summed up, and that a difference fails."""
+"""The table of parity: its entries, its summary, and that a difference fails."""
 
 from types import SimpleNamespace
 

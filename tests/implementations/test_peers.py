@@ -1,4 +1,4 @@
-"""Other implementations of RoIAlign, where they are installed: their numbers are ours.
+"""Other implementations of RoIAlign, if they are installed: their results equal ours.
 
 Averages, maxima and rotated boxes, and the gradients of those that have any. How far apart they are is
 printed at the end of the run.

@@ -1,4 +1,4 @@
-"""The operators: a record each, which the promises that all of them keep are asked of."""
+"""Records of the operators. The tests in `promises` run on every record."""
 
 import battery
 import pytest

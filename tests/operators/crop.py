@@ -1,4 +1,4 @@
-"""`crop_and_resize`: what the promises ask of it as of an operator on boxes of maps.
+"""`crop_and_resize`: its record, as an operator on boxes of maps.
 
 Its maps are images, with channels last unless it is told otherwise, and it has no scale: boxes are scaled
 here. Of what it makes of values the channels are reversed, which is linear.

@@ -1,4 +1,4 @@
-"""What the tests of all operators need to know of one."""
+"""The record of an operator, which the tests of all operators use."""
 
 import inspect
 import math
@@ -217,7 +217,7 @@ class Operator:
             return
         with np.errstate(over="ignore"):  # the lowest float32 in half precision
             expected = expected.astype(values.dtype)
-        if not signs_of_zeros:  # nobody asks which of two zeros comes first where there is no argmax
+        if not signs_of_zeros:  # without an argmax, the sign of a zero is free
             values, expected = (array + array.dtype.type(0) for array in (values, expected))
         assert_same_bits(values, expected)
 

@@ -1,4 +1,4 @@
-"""`rmac`: what the promises ask of it as of an operator on maps, of which the boxes are its own.
+"""`rmac`: its record, as an operator on maps that chooses its own boxes.
 
 Its result is a vector for each image: a box that is the whole map, with one bin.
 """

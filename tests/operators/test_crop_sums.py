@@ -1,4 +1,4 @@
-"""Sums of crops of bytes that are found as integers have the bits of those of floats."""
+"""Crops of bytes: integer sums have the same bits as float sums."""
 
 import numpy as np
 import pytest

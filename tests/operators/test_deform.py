@@ -1,4 +1,4 @@
-"""`deform_roi_pool`: what offsets and mask may be, their gradients, and where it can be said what comes out.
+"""`deform_roi_pool`: which offsets and masks are valid, their gradients, and cases with known results.
 
 What every operator promises of its boxes and maps it is asked in `tests/promises`.
 """

@@ -1,4 +1,4 @@
-"""Bins of one sample each, and few of them: boxes as they come, or with lists of taps, to the same bits."""
+"""Few bins of one sample each: the path without lists of taps gives the same bits as the path with them."""
 
 import battery
 import numpy as np

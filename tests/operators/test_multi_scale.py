@@ -1,4 +1,4 @@
-"""Boxes on the maps of a pyramid: what the operators on one map say of each level, row by row."""
+"""Boxes on the maps of a pyramid: each row equals the result of the operator on one map."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""Boxes on the maps of a pyramid: rows that are wrong, and arguments that are."""
+"""Boxes on the maps of a pyramid: invalid rows and wrong arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Position-sensitive pooling, where it can be said beforehand what comes out."""
+"""Position-sensitive pooling, in cases with known results."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Precise RoI pooling, where it can be said beforehand what comes out."""
+"""Precise RoI pooling, in cases with known results."""
 
 import numpy as np
 import pytest

@@ -34,7 +34,7 @@ def expected_of(problem):
 
 
 def assert_same_numbers(values, expected):
-    """Without an argmax nobody asks which of two zeros comes first: their sign is free."""
+    """Without an argmax, the sign of a zero is free."""
     assert values.dtype == expected.dtype
     assert_same_bits(values + values.dtype.type(0), expected + expected.dtype.type(0))
 

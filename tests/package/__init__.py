@@ -1,1 +1,1 @@
-"""The package as a whole: what it is made of, what a process does with it, what its pages say."""
+"""The package as a whole: its files, its use in processes, its documentation."""

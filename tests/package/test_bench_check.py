@@ -1,4 +1,4 @@
-"""What `make bench ARGS=--check` makes of ratios of times; no time is taken here."""
+"""`make bench ARGS=--check`: its verdict on given ratios of times; nothing is timed here."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Builds that check themselves: kernels get what Python never hands them, and end the process."""
+"""Debug and sanitizer builds: kernels get arguments that Python never passes, and end the process."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The stay on a machine with a GPU, without one: what is left when steps fail or it goes."""
+"""The script of ``make device``, without a GPU: the results that remain if steps fail or it is cut off."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""No function has more than eight parameters: what belongs together travels packed."""
+"""No function has more than eight parameters: arguments that belong together are one object."""
 
 import ast
 import re

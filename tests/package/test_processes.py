@@ -1,4 +1,4 @@
-"""What a process does around calls: it forks, is interrupted, runs for days, and turns every warning on."""
+"""Processes around calls: forks, interrupts, leaks, and all of Python's warnings."""
 
 import ctypes
 import inspect

@@ -1,4 +1,4 @@
-"""What a call or a plan made is gone when they are: nothing waits for Python's garbage collector.
+"""Objects of a call or a plan are freed with it: none waits for Python's garbage collector.
 
 The collector comes by when there are many objects; of their memory on a device it knows nothing.
 """

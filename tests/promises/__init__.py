@@ -1,1 +1,1 @@
-"""What every operator promises, asked of each by its record."""
+"""Tests that run on the record of every operator."""

@@ -1,4 +1,4 @@
-"""Averages of the largest numbers of a dtype: they are numbers, too.
+"""Averages of the largest numbers of a dtype are finite.
 
 The weights of a bin add up to 1 but for rounding, and what lies above the largest number is infinite.
 """

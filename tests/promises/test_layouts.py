@@ -40,7 +40,7 @@ def empty_in(layout, shape, dtype):
 
 
 def assert_same_in(operator, layout_in, layout_out, problem, rising, seed=0):
-    """Hold what comes of arrays in layouts, and in `out` of layouts, against what comes of plain ones."""
+    """Compare results of arrays in all layouts, and `out` in all layouts, with results of plain arrays."""
     features, rois, size, options = problem
     call = rois, size
     values, argmax = operator.both(features, *call, **options)

@@ -1,4 +1,4 @@
-"""Far more samples than pixels: what is made of them, and that calls end."""
+"""Far more samples than pixels: results are right, and calls end."""
 
 import math
 

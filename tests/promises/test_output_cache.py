@@ -1,4 +1,4 @@
-"""Memory of new results: what was dropped is taken again, and nothing else is."""
+"""Memory of new results: memory of dropped results is reused, and no other."""
 
 import gc
 import pickle

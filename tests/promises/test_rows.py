@@ -1,4 +1,4 @@
-"""Rows of boxes: the forms in which they come, and those that no pooling can be done for."""
+"""Rows of boxes: all forms in which they may be given, and invalid rows."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Small calls: what is known of the last call is right for the next one, and few functions are entered."""
+"""Small calls: cached options are right for the next call, and a call enters few Python functions."""
 
 import gc
 import sys
@@ -21,7 +21,7 @@ SHAPE = FEATURES.shape
 PACKAGE = str(Path(roicy.__file__).parent)
 PICTURE = np.full((16, 16, 3), 7, np.uint8)
 
-#: A call, and how many of the package's functions in Python it may enter: each takes some fifty nanoseconds.
+#: A call, and how many of the package's Python functions it may enter; each costs some fifty nanoseconds.
 CALLS = {
     "roi_align": (lambda: roicy.roi_align(FEATURES, ROIS, 7), 24),
     "roi_align, maximum": (lambda: roicy.roi_align(FEATURES, ROIS, 7, mode="max"), 26),

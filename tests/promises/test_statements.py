@@ -1,4 +1,4 @@
-"""What the docstrings and the pages say, sentence by sentence, where no other test holds it.
+"""Statements of the docstrings and pages that no other test checks, sentence by sentence.
 
 Each test has its sentence, and numbers that can be checked by hand.
 """

@@ -1,4 +1,4 @@
-"""Waits for other threads are accounted for: helpers that cost more than they save are not called."""
+"""Waits for other threads are measured: helpers that cost more than they save are not used."""
 
 import os
 from threading import Barrier, Thread
@@ -14,7 +14,7 @@ fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform ca
 
 @pytest.fixture
 def accounts():
-    """What waits cost decides, from accounts that nobody has owed anything to; and not after the test."""
+    """Let the cost of waits decide, starting from zero; switch that off after the test."""
     parallel.keep_accounts(True)
     parallel.settle(-1, 0)
     yield parallel.settle
@@ -22,7 +22,7 @@ def accounts():
 
 
 def calls_alone(settle, seconds=0.001):
-    """How many calls of so many seconds go by until there are helpers again, or 10000."""
+    """How many calls of this many seconds pass until calls use helpers again; at most 10000."""
     for number in range(10000):
         if parallel.helping():
             return number

@@ -1,4 +1,4 @@
-"""Threads: the same bits for any number of them, none where one was asked for, and no trouble with forks."""
+"""Threads: the same bits for any number of them, no helpers if the number is one, and forks work."""
 
 import os
 import sys

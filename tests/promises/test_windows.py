@@ -1,4 +1,4 @@
-"""A part of a map is as good as the whole map, to the bit, where it holds all that the boxes read."""
+"""A part of a map gives the bits of the whole map, if it holds all that the boxes read."""
 
 import pickle
 from functools import partial
@@ -48,7 +48,7 @@ def assert_same_terms(found, expected):
 
 
 def assert_same_in_part(operator, problem, margins, layout, rising=None, seed=0):
-    """Hold what comes of the part that the boxes read, and a margin, against what comes of the whole maps."""
+    """Compare the results of the part that the boxes read, with a margin, with those of the whole maps."""
     features, rois, size, options = problem
     _, _, height, width = features.shape
     windows = operator.windows(rois, features.shape, size, **options)
@@ -66,7 +66,7 @@ def assert_same_in_part(operator, problem, margins, layout, rising=None, seed=0)
         operator.forward(given, rois, size, window=window, return_argmax=True, out=out, **options)
         assert_same_bits(out[0], values)
         assert_same_bits(out[1], argmax)
-        values = operator.forward(whole, rois, size, **options)  # nobody asks which of two zeros came first
+        values = operator.forward(whole, rois, size, **options)  # the sign of a zero is free
     assert_same_terms(operator.forward(given.copy(), rois, size, window=window, **options), values)
 
     grad_output = battery.to_layout(problem.grad_output(), layout)

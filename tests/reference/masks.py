@@ -1,4 +1,4 @@
-"""Masks laid over images, pixel by pixel, and run lengths as COCO has them."""
+"""Masks pasted into images, pixel by pixel, and COCO's run lengths."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A CUDA device that is none, for CuPy itself: its memory is the host's, its kernels are PTX run by NumPy.
+"""A simulated CUDA device for CuPy itself: its memory is the host's, and NumPy runs the PTX of its kernels.
 
 NVRTC compiles kernels as for a device, so what runs is what a device would run, instruction by instruction:
 `ptx` reads it, `machine` runs a grid of threads by it (`arithmetic`, `warps` and `memory` have the

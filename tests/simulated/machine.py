@@ -1,4 +1,4 @@
-"""A grid of threads that runs a kernel: all those at one instruction at once, the hindmost first."""
+"""A grid of threads that runs a kernel: all threads at one instruction together, the furthest back first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accesses of threads to one byte that nothing orders, at least one of them a write."""
+"""Data races: unordered accesses of threads to one byte, at least one of them a write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine that runs PTX, on small kernels: what they compute, and what it refuses to let pass."""
+"""The machine that runs PTX, on small kernels: what they compute, and which errors it finds."""
 
 import re
 from fractions import Fraction
