@@ -82,6 +82,13 @@ INLINE Touched touched(const Turned &axis, int64 k, int pixel, int low, int high
     return found;
 }
 
+/* Whether a bin of RoI k has a tap from pixel `low` up to pixel `high`, that one excluded. */
+INLINE bool touches(const Turned &axis, int64 k, int bins, int bin, int low, int high) {
+    const int start = axis.bin_start[k * bins + bin], count = axis.bin_count[k * bins + bin];
+    const Tap *taps = taps_at(axis.bin_taps, begin_of(k, axis)) + start;
+    return count > 0 && taps[0].at < high && taps[count - 1].at >= low;
+}
+
 /* What a block owns of the gradient: tiles of some planes of an image. */
 struct Block {
     int64 n;
@@ -306,6 +313,10 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                     const Window w = window_at(rois.window, k);
                     meets = w.top < block.bottom && w.bottom > block.top && w.left < block.right &&
                             w.right > block.left;
+                    /* a tile of one bin's maps: most of its RoIs have that bin elsewhere */
+                    if (meets && tiles.apart)
+                        meets = touches(axes.y, k, rois.rows, block.bin_row, block.top, block.bottom) &&
+                                touches(axes.x, k, rois.columns, block.bin_column, block.left, block.right);
                 }
                 found += gather_met(meets, k, met + found, counts);
             }

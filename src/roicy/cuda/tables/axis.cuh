@@ -26,12 +26,15 @@ struct Axes {
     Axis y, x;
 };
 
-/* The transpose of an axis: for each pixel of the RoI's window the bins that touch it, ascending. */
+/* The transpose of an axis: for each pixel of the RoI's window the bins that touch it, ascending. Beside it, the
+ * axis that it is made of. */
 struct Turned {
     const int *start; /* of each pixel's taps, and the end of the last one's */
     const REAL *taps;
     const int64 *first, *first_pixel;
     int64 room, pixels;
+    const int *bin_start, *bin_count;
+    const REAL *bin_taps;
 };
 
 struct TurnedAxes {

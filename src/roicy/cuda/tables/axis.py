@@ -28,7 +28,15 @@ BUSY_WARPS = 2048
 AXIS = Layout(start=POINTER, count=POINTER, taps=POINTER, first=POINTER, room=np.int64)
 AXES = Layout(rois=ROIS, y=AXIS, x=AXIS)
 TURNED = Layout(
-    start=POINTER, taps=POINTER, first=POINTER, first_pixel=POINTER, room=np.int64, pixels=np.int64
+    start=POINTER,
+    taps=POINTER,
+    first=POINTER,
+    first_pixel=POINTER,
+    room=np.int64,
+    pixels=np.int64,
+    bin_start=POINTER,
+    bin_count=POINTER,
+    bin_taps=POINTER,
 )
 TURNED_AXES = Layout(rois=ROIS, y=TURNED, x=TURNED)
 FILLED = Layout(
@@ -222,6 +230,9 @@ def _structs(
                 first_pixel=first_pixel,
                 room=room,
                 pixels=pixels,
+                bin_start=start,
+                bin_count=count,
+                bin_taps=taps,
             )
         else:
             applied[axis] = AXIS(start=start, count=count, taps=taps, first=first, room=room)
