@@ -68,7 +68,7 @@ def run(contest, rounds, progress=None):
         rng = np.random.default_rng(number)
         return workload.features(rng), workload.boxes(rng), workload.grad_output(rng)
 
-    seconds = race(makers, make_inputs, rounds, inspect, progress)
+    seconds = race(makers, make_inputs, rounds, inspect, progress, alike=contest.kind == "variant")
     return {
         "name": contest.name,
         "kind": contest.kind,

@@ -158,6 +158,35 @@ def test_a_slow_first_call_is_no_slow_contestant(monkeypatch):
     assert calls_of == {"new": 11, "slow": 4}
 
 
+def test_calls_of_passes_are_as_many(monkeypatch):
+    """Else a short pass is timed with its arrays in the caches, and a long one is not."""
+    now, calls_of = [0.0], {"forward": 0, "backward": 0}
+    monkeypatch.setattr(race.time, "perf_counter", lambda: now[0])
+
+    def contestant(name, first, others):
+        def prepare():
+            new = [True]
+
+            def call():
+                now[0] += first if new.pop() else others
+                new.append(False)
+                calls_of[name] += 1
+
+            return call
+
+        return prepare
+
+    contestants = {
+        "forward": contestant("forward", 0.002, 0.001),
+        "backward": contestant("backward", 0.006, 0.003),
+    }
+    medians = race.race(contestants, lambda number: (), 9, alike=True)
+    assert medians["backward"] / medians["forward"] == pytest.approx(3)
+    assert calls_of["forward"] == calls_of["backward"] == 2 + 9 * 5
+    medians = race.race(contestants, lambda number: (), 9)
+    assert medians["backward"] / medians["forward"] > 3.5
+
+
 def test_a_row_is_begun_before_it_is_known(capsys):
     lines = terminal.Lines(["call", ">ms"], [9, 6])
     lines.begin("align")

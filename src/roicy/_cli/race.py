@@ -21,6 +21,8 @@ def race(
     rounds: int,
     inspect: Callable[[str, Any], object] | None = None,
     progress: Callable[[str, int, int], object] | None = None,
+    *,
+    alike: bool = False,
 ) -> dict[str, float]:
     """Time every contestant once per round, each round on arrays of its own.
 
@@ -36,6 +38,9 @@ def race(
         Called as ``inspect(name, result)`` once per contestant, on the untimed warm-up round.
     progress : callable, optional
         Called as ``progress(name, step, steps)`` before each call.
+    alike : bool, optional
+        Whether all are called equally often in a round. The first call on new arrays finds less in the caches
+        than the next ones: else a short call is the mean of several, a longer one is not.
 
     Returns
     -------
@@ -59,6 +64,8 @@ def race(
             seconds, _ = _timed(call)
         repeats[name] = max(1, math.ceil(SHORTEST / seconds))
         every[name] = math.ceil(rounds / SLOW_ROUNDS) if seconds > SLOW else 1
+    if alike:
+        repeats = dict.fromkeys(names, max(repeats.values()))
 
     timings: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
