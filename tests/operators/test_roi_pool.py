@@ -398,6 +398,30 @@ def test_gradients_are_added_box_by_box_and_bin_by_bin(dtype, layout, channels):
     assert_same_bits(battery.from_layout(grad, layout), expected)
 
 
+@pytest.mark.cpu_only(reason="no planes pass by a cache elsewhere")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [31, 32])
+def test_large_gradients_of_single_bins(dtype, width):
+    # planes of a large result pass by the cache, wherever they begin
+    rng = np.random.default_rng(width)
+    shape, bins = (4, 1001, 17, width), (24, 1001, 1, 1)
+    rois = np.column_stack([rng.integers(3, size=24), np.zeros((24, 4))]).astype(np.float32)
+    grad_output = rng.standard_normal(bins).astype(dtype)
+    pixels = np.array([-1, 0, 1, 200, 300, 17 * width - 1], np.int32)
+    argmax = rng.choice(pixels, bins)
+    expected = np.zeros((4, 1001, 17 * width), dtype)
+    for k, image in enumerate(rois[:, 0].astype(int)):
+        (channel,) = np.nonzero(argmax[k, :, 0, 0] >= 0)
+        expected[image, channel, argmax[k, channel, 0, 0]] += grad_output[k, channel, 0, 0]
+    for begin, threads in ((0, 1), (3, 1), (5, 2)):
+        room = np.full(expected.size + 32, -1, dtype)
+        out = room[begin : begin + expected.size].reshape(shape)
+        with roicy.num_threads(threads):
+            roicy.roi_pool_backward(grad_output, argmax, rois, shape, out=out)
+        assert_same_bits(out.reshape(expected.shape), expected)
+        assert (room[:begin] == -1).all() and (room[begin + expected.size :] == -1).all()
+
+
 @given_some(pool_problems(dtypes=[np.dtype("float64")], roundings=("round",)), st.integers(0, 99))
 def test_the_gradient_is_that_of_the_maximum(problem, seed):
     """Moving the features a little moves each maximum as its own pixel moves."""

@@ -1,7 +1,8 @@
 """The gradient of a maximum: each output's goes to the pixel that was chosen.
 
 One task is an image and a few channels (or a band of the map's rows). Where the gradient of the features lies plane by
-plane in the accumulation type it is summed in place, else in a tile ``[row][column][lane]`` that is stored at the end.
+plane in the accumulation type it is summed in place, or in a buffer where large ones of few terms pass by the cache;
+else in a tile ``[row][column][lane]`` that is stored at the end.
 A pixel sums its RoIs in ascending order and their bins in row-major order, without atomics: the same bits for any
 number of threads. Where an image has very many RoIs a sum in floats counts its terms, and is in pieces.
 """
@@ -16,10 +17,13 @@ from roicy.cpu.lanes.counted cimport (
     counted_sums,
 )
 from roicy.cpu.lanes.lanes cimport LANES, LINE_LANES, OWN, element_load, lanes, real
+from roicy.cpu.lanes.streams cimport row_streams, streams_end, streams_place, streams_start, streams_step, streams_take
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.runtime.work cimport SURVEYED, Scratch, Task, Team, Work
 from roicy.cpu.tables.rois cimport MANY, ImageTable
-from roicy.cpu.tuning cimport PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK
+from roicy.cpu.tuning cimport (
+    LEAST_STREAMED_PLANE, MOST_STREAMED_PLANE, PLANES_STREAM_BYTES, PLANES_TOGETHER, RANGE_BACKWARD_SERIAL_WORK,
+)
 
 
 cdef struct RangeBackwardCall:
@@ -27,6 +31,7 @@ cdef struct RangeBackwardCall:
     View grad_output, argmax, grad_features
     bint in_place
     bint side_by_side       # RoIs have one bin each, and channels are neighbours
+    bint streamed           # and RoIs are few, the map is large, and its planes follow each other
     bint counted            # whether a pixel may get more terms than a piece has
     int64_t slots           # number of the sums of one plane, or of the tile
 
@@ -48,7 +53,9 @@ cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t co
 
 cdef void range_backward_task(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef RangeBackwardCall* call = <RangeBackwardCall*> settled
-    if call.side_by_side:
+    if call.streamed and task.bottom - task.top == call.grad_features.rows:
+        stream_neighbours(call, task, scratch.tile)
+    elif call.side_by_side:
         sum_neighbours(call, task)
     else:
         sum_bins(call, task, scratch)
@@ -148,6 +155,39 @@ cdef void sum_neighbours(RangeBackwardCall* call, Task* task) noexcept nogil:
             return
 
 
+cdef inline void clear_neighbours(const int32_t* index, int64_t count, uint64_t pixels, real* plane) noexcept nogil:
+    # What `add_neighbours` left is zeros again.
+    cdef uint64_t at
+    cdef int64_t i
+    for i in range(count):
+        at = <uint64_t> index[i * LINE_LANES]
+        if at < pixels:
+            plane[at] = 0
+
+
+cdef void stream_neighbours(RangeBackwardCall* call, Task* task, char* buffers) noexcept nogil:
+    # Planes pass by the cache, as memory is not to be read before it is written over. Each is summed in one of two
+    # buffers of zeros, while the other one has the plane before.
+    cdef View* out = &call.grad_features
+    cdef real value[ROIS_AT_ONCE * LINE_LANES]
+    cdef int32_t index[ROIS_AT_ONCE * LINE_LANES]
+    cdef int64_t count = task.last - task.first, c
+    cdef uint64_t pixels = <uint64_t> (out.rows * out.columns)
+    cdef row_streams streams
+    cdef real* plane
+    streams_start(&streams, buffers, 1, out.channel, 0, out.columns)
+    lay_side_by_side(call, task, task.first, count, value, index)
+    for c in range(task.channels):
+        plane = <real*> streams_place(&streams)
+        if c < 2:
+            memset(plane, 0, out.channel)
+        else:
+            clear_neighbours(index + c - 2, count, pixels, plane)
+        add_neighbours(value + c, index + c, count, 0, pixels, plane)
+        streams_take(&streams, block_at(out, task.image, task.channel + c))
+    streams_end(&streams)
+
+
 cdef void sum_tile(RangeBackwardCall* call, Task* task, counted_sums* sums) noexcept nogil:
     cdef View* gradient = &call.grad_output
     cdef View* index = &call.argmax
@@ -192,6 +232,9 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
         most > MANY or call.grad_output.rows * <double> call.grad_output.columns > MANY)
     call.side_by_side = (call.in_place and not call.counted and call.grad_output.rows * call.grad_output.columns == 1
                          and call.grad_output.channel == sizeof(real) and call.argmax.channel == sizeof(int32_t))
+    call.streamed = (call.side_by_side and most <= ROIS_AT_ONCE and out.channel == out.rows * out.row
+                     and LEAST_STREAMED_PLANE <= out.channel <= MOST_STREAMED_PLANE
+                     and out.images * out.channels * <double> out.channel >= PLANES_STREAM_BYTES)
     block = LINE_LANES if call.side_by_side else PLANES_TOGETHER if call.in_place else LANES
     pixels = <double> out.images * out.channels * out.rows * out.columns
     if table.work * out.channels + pixels / 8 < RANGE_BACKWARD_SERIAL_WORK:
@@ -209,7 +252,9 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     call.slots = 2
     while call.slots <= 2 * min(most // COUNTED, out.rows * out.columns) * (1 if call.in_place else LANES):
         call.slots *= 2
-    work.provide(table, threads, 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
+    work.provide(table, threads,
+                 2 * streams_step(out.channel) if call.streamed
+                 else 0 if call.in_place else out.rows * out.columns * sizeof(lanes),
                  (planes if call.in_place else 1) * call.slots * sizeof(counted_pile) if call.counted else 0, 0,
                  out.rows * out.columns * planes if call.counted else 0, 0)
     work.do(range_backward_task, &call, sizeof(call), NULL, NULL)

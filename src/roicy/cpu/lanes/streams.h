@@ -92,9 +92,14 @@ ROICY_INLINE void streams_done(row_streams *of, const streams_part *part) {
 
 /* What is left of the row before. */
 ROICY_NOINLINE void streams_rest(row_streams *of) {
-    for (int c = 0; c < of->pieces; c++)
-        for (; of->lines[c] > 0; of->lines[c]--, of->source[c] += LINE, of->target[c] += LINE)
-            streams_line(of->source[c], of->target[c]);
+    for (int c = 0; c < of->pieces; c++) {
+        const char *source = of->source[c];
+        char *target = of->target[c];
+        for (ptrdiff_t left = of->lines[c]; left > 0; left--, source += LINE, target += LINE)
+            streams_line(source, target);
+        of->source[c] = source, of->target[c] = target;
+        of->lines[c] = 0;
+    }
     of->least = 0;
 }
 
