@@ -69,9 +69,12 @@ def adopted(names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, 
         return cpu, *arrays
     found = []
     for name, array in zip(names, arrays, strict=True):
-        if _is_plain_cupy(array):
+        if array is None and name in _OPTIONAL:
+            continue
+        kind: Any = type(array)
+        if _is_of_plain_cupy(kind):
             found.append((name, array))
-        elif array is not None or name not in _OPTIONAL:
+        else:
             return _adopt(dict(zip(names, arrays, strict=True)))
     own = _cuda().kernels()
     own.check_arrays(found)
@@ -155,7 +158,12 @@ def _is_several(name: str, value: Any) -> bool:
 
 
 def _is_plain_cupy(array: object) -> bool:
-    kind = type(array)
+    kind: Any = type(array)
+    return _is_of_plain_cupy(kind)
+
+
+@functools.lru_cache(64)
+def _is_of_plain_cupy(kind: type) -> bool:
     return kind.__name__ == "ndarray" and kind.__module__ == "cupy"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from roicy import _arguments as settle
 from roicy._backend import adopt, adopted
 from roicy._given import Given, Sharing
-from roicy._kinds import Kind
+from roicy._kinds import AVERAGE, Kind
 from roicy._types import AnyArray, Array, InputShape, Layout, Ndarray, Out, OutputSize, Shape, Size
 from roicy.cpu.runtime.calls import Known
 from roicy.deform_plan import DeformRoIPoolPlan
@@ -92,9 +92,34 @@ def pool(
     kernels, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopted(
         _POOLED, features, given.rois, given.batch_indices, given.offsets, given.mask, out
     )
-    shapes = features.shape, output_size
+    shapes: tuple[Any, Any] = features.shape, output_size
+    rois: Any = given.rois
+    again, known = kernels.again, None
+    if again is not None and _is_alone(kind, given, return_argmax):
+        known = _known.get((kind, "NCHW", *shapes, (rois.dtype, None), "nan", *options))
+        pooled = None if known is None else again.pool(known, features, rois, out)
+        if pooled is not None:
+            return pooled
     plan = _plan(kind, kernels, given, shapes, options, _of_features, features, output_size)
-    return plan._pool(features, out, return_argmax)
+    pooled = plan._pool(features, out, return_argmax)
+    if known is not None and again is not None:
+        again.learn(known, plan._tables, features, rois, pooled)
+    return pooled
+
+
+def _is_alone(kind: Kind, given: Given, return_argmax: object) -> bool:
+    # whether the work of a call depends on maps, one array of boxes, which are not checked, and options alone
+    return (
+        kind is AVERAGE
+        and return_argmax is False
+        and type(given.rois) is not tuple
+        and given.batch_indices is None
+        and given.window is None
+        and type(given.invalid) is str
+        and given.invalid == "nan"
+        and type(given.layout) is str
+        and given.layout == "NCHW"
+    )
 
 
 def backward(

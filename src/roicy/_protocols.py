@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roicy._types import (
@@ -112,6 +112,25 @@ class Together(Protocol):
         ...
 
 
+class Again(Protocol):
+    """Averages in boxes that are not checked, by what is known of an earlier call that was like this one."""
+
+    def pool(self, settled: Any, features: Ndarray, rois: Ndarray, out: Ndarray | None) -> Ndarray | None:
+        """Return them; None where no call was like this one."""
+        ...
+
+    def learn(
+        self,
+        settled: Any,
+        tables: Mapping[tuple[Accumulate, Purpose], Any],
+        features: Ndarray,
+        rois: Ndarray,
+        out: Ndarray,
+    ) -> None:
+        """Keep what was found out in a call of one table that returned `out`."""
+        ...
+
+
 class Backend(Protocol):
     """What computes: the module `roicy.cpu`, or a `roicy.cuda.Kernels`.
 
@@ -127,6 +146,11 @@ class Backend(Protocol):
     @property
     def streams(self) -> Streams | None:
         """The order of work that is not waited for; None where a call returns when all is done."""
+        ...
+
+    @property
+    def again(self) -> Again | None:
+        """Calls that are like an earlier one; None where nothing is gained by it."""
         ...
 
     def axis_table(

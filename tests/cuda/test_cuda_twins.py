@@ -408,7 +408,7 @@ def test_functions_have_the_same_signatures():
     from roicy.cuda import Kernels
 
     of_threads = {"compiler", "get_num_threads", "level", "levels", "openmp", "set_num_threads", "threads"}
-    values = {"streams", "xp"}
+    values = {"again", "streams", "xp"}
     names = set(cpu.__all__) - of_threads - values
     for name in names:
         own = list(inspect.signature(getattr(cpu, name)).parameters)
@@ -429,3 +429,4 @@ def test_functions_have_the_same_signatures():
     calls = {"take", "run"}  # as what `together` returns
     assert {name for name in dir(Kernels) if not name.startswith("_")} - base - calls - values == names
     assert cpu.streams is None
+    assert cpu.again is None

@@ -38,6 +38,7 @@ from roicy.cpu.tables.sample import SampleTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
 __all__ = [
+    "again",
     "axis_backward",
     "axis_backward_rois",
     "axis_forward",
@@ -133,6 +134,8 @@ class Together:
 xp = np
 #: Nothing is left to do when a call returns.
 streams = None
+#: What little Python does here is not worth to be kept.
+again = None
 
 _level = selection.choose()
 

@@ -10,8 +10,11 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Self
 
+import numpy as np
+
 from roicy._types import DType, Ndarray, Purpose, Regions
 from roicy.cuda import state
+from roicy.cuda.again import Again
 from roicy.cuda.apply.axis import AxisKernels
 from roicy.cuda.apply.grid import GridKernels
 from roicy.cuda.apply.mask import MaskKernels
@@ -44,6 +47,11 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, 
     def streams(self) -> Self:
         """What orders work that is not waited for: this object itself."""
         return self
+
+    @functools.cached_property
+    def again(self) -> Again | None:
+        """Calls that are like an earlier one; None where the arrays are NumPy's."""
+        return None if self.xp is np else Again(self)
 
     def serves(self, table: RoiTable, purpose: Purpose) -> bool:
         """Return whether a table has all that the kernels of a purpose will ask for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -183,6 +184,16 @@ class AxisKernels(Device):
         if several:
             arguments = partial, np.int64(table.rois), np.int32(groups), np.int32(parts), grad_boxes
             self.launch(source, "add_parts", options, -(-4 * table.rois // threads), threads, arguments)
+
+
+def launched_plainly(features: Ndarray, out: Ndarray, accumulate: Accumulate) -> tuple[Any, ...] | None:
+    """Return what a launch is told of maps and averages but for where they are; None if it depends on that.
+
+    These are options, both strides, blocks, threads and how the averages are divided.
+    """
+    maps = features.shape, features.strides, features.dtype
+    plain = _plain(*maps, out.shape, out.strides, out.dtype, accumulate)
+    return plain and (*plain[:4], WARP * CONSTANTS["axis_forward"]["WARPS"], plain[4])
 
 
 @functools.lru_cache(64)

@@ -132,11 +132,7 @@ class RoiTable:
 
     def packed_boxes(self) -> Struct:
         """Return the boxes as an argument of the kernel that fills the table: a struct Boxes."""
-        columns = self.boxes.shape[1]
-        if self.device.allocate is None:
-            return BOXES(numbers=self.boxes, images=self.images, columns=columns, given=self._given)
-        images = 0 if self.images is None else address(self.images)
-        return _boxes(address(self.boxes), images, columns, self._given)
+        return packed_boxes(self.device, self.boxes, self.images, self._given)
 
     @property
     def first_invalid(self) -> int:
@@ -238,6 +234,14 @@ def packed_numbers(
         rows=rows,
         columns=columns,
     )
+
+
+def packed_boxes(device: Device, boxes: Ndarray, images: Ndarray | None, given: int) -> Struct:
+    """Return what a kernel that fills a table is told of boxes: a struct Boxes."""
+    columns = boxes.shape[1]
+    if device.allocate is None:
+        return BOXES(numbers=boxes, images=images, columns=columns, given=given)
+    return _boxes(address(boxes), 0 if images is None else address(images), columns, given)
 
 
 @functools.lru_cache(256)
