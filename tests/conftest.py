@@ -19,6 +19,7 @@ import battery
 import numpy as np
 import on_device
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, given, settings
 from implementations import parity as parity_table
 from operators import operator as operator_module
@@ -107,6 +108,17 @@ def _on_cuda(item):
     # the test that an item is a case of, where the item runs on the CUDA kernels; else None
     backend = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "cpu")
     return None if backend == "cpu" else (item.path, item.originalname, backend)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Of a test that passes, a process of pytest-xdist tells the one that started it once, not six times."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    for report in runtestprotocol(item, nextitem=nextitem, log=False):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
+import battery
 import numpy as np
 import pytest
 from strategies import random_values, result_dtype
@@ -76,7 +78,7 @@ def python(arguments, folder):
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "CFLAGS": "-O0"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "CFLAGS": "-O0 -g0"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -87,11 +89,30 @@ def python(arguments, folder):
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """The folder of the compiled `cython_use`."""
+def built():
+    """The folder of the compiled `cython_use`, which one process of a run compiles for the others, too."""
     if missing() is not None:
         pytest.skip(missing())
-    folder = tmp_path_factory.mktemp("cython_use")
+    folder = Path(os.environ[battery.SHARED], "cython_use")
+    done, failed = folder / "built", folder / "failed"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not done.exists():
+            assert not failed.exists(), failed.read_text()
+            time.sleep(0.1)
+        return folder
+    try:
+        build(folder)
+    except BaseException as error:
+        failed.write_text(f"in another process: {error}")
+        raise
+    done.touch()
+    return folder
+
+
+def build(folder):
+    """Compile `cython_use` in a folder."""
     shutil.copy(TESTS / "cython_use.pyx", folder)
     program = (
         "from Cython.Build import cythonize; from setuptools import setup; "
@@ -100,7 +121,6 @@ def built(tmp_path_factory):
         "setup(name='cython_use', ext_modules=modules, script_args=['-q', 'build_ext', '--inplace'])"
     )
     python(["-c", program], folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
