@@ -25,12 +25,13 @@ def boxes_at(rng, row, count, sides, dtype):
 @pytest.mark.parametrize("sides", [(1e-3, 0.5), (0.5, 60)])
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_both_ways_have_the_same_numbers(sides, ratio, dtype):
+@pytest.mark.parametrize("size", [(7, 3), (71, 33)])  # of many bins, a side is filled by itself
+def test_both_ways_have_the_same_numbers(size, sides, ratio, dtype):
     """Also where positions are so coarse that a bin may begin before the last one ends."""
     rng = np.random.default_rng(7)
     tall = rng.integers(0, 255, (1, 1, TALLEST + 1, 8)).astype(np.uint8)
     rows = 40, TALLEST // 2, TALLEST - 70  # in the middle, floats are a sixteenth apart
-    call = np.concatenate([boxes_at(rng, row, 300, sides, dtype) for row in rows]), (7, 3)
+    call = np.concatenate([boxes_at(rng, row, 300, sides, dtype) for row in rows]), size
     options = {"sampling_ratio": ratio}
     plain = roicy.roi_align(tall[:, :, :-1], *call, **options)
     assert_same_bits(plain, roicy.roi_align(tall, *call, **options))
@@ -39,7 +40,8 @@ def test_both_ways_have_the_same_numbers(sides, ratio, dtype):
 @pytest.mark.parametrize("sides", [(1e-3, 0.5), (0.5, 60)])
 @pytest.mark.parametrize("ratio", [1, 2, 0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_crops_have_the_same_numbers_both_ways(sides, ratio, dtype):
+@pytest.mark.parametrize("size", [(7, 3), (32, 40)])
+def test_crops_have_the_same_numbers_both_ways(size, sides, ratio, dtype):
     """What lies outside is filled up, or it is the edge's, or there is no crop of it."""
     rng = np.random.default_rng(8)
     tall = rng.integers(0, 255, (TALLEST + 1, 8, 1)).astype(np.uint8)
@@ -47,8 +49,8 @@ def test_crops_have_the_same_numbers_both_ways(sides, ratio, dtype):
     boxes = np.concatenate([boxes_at(rng, row, 200, sides, dtype) for row in rows])[:, 1:]
     for border in ("constant", "edge", "reject"):
         options = {"sampling_ratio": ratio, "border": border, "fill": 9}
-        plain = roicy.crop_and_resize(tall[:-1], boxes, (7, 3), **options)
-        assert_same_bits(plain, roicy.crop_and_resize(tall, boxes, (7, 3), **options))
+        plain = roicy.crop_and_resize(tall[:-1], boxes, size, **options)
+        assert_same_bits(plain, roicy.crop_and_resize(tall, boxes, size, **options))
 
 
 @pytest.mark.parametrize("sides", [(1e-3, 0.5), (0.5, 60), (60, 2e3)])
@@ -73,7 +75,8 @@ def test_whole_pixels_have_the_same_numbers_both_ways(sides, dtype):
 
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 33])
-def test_boxes_of_all_kinds_have_the_same_numbers_both_ways(count, ratio):
+@pytest.mark.parametrize("size", [(19, 3), (3, 95)])  # more bins than are looked at together
+def test_boxes_of_all_kinds_have_the_same_numbers_both_ways(size, count, ratio):
     """In pieces that are full or not, some boxes not finite, reversed, empty, or partly outside of it."""
     rng = np.random.default_rng(count)
     tall = rng.integers(0, 255, (1, 1, TALLEST + 1, 8)).astype(np.uint8)
@@ -90,7 +93,7 @@ def test_boxes_of_all_kinds_have_the_same_numbers_both_ways(count, ratio):
             rois[i, [2, 4]] -= 30
         else:
             rois[i, 0] = 1  # no image
-    call = rois, (19, 3)  # more rows of bins than are looked at together
+    call = rois, size
     options = {"sampling_ratio": ratio, "invalid": "nan"}
     plain = roicy.roi_align(tall[:, :, :-1], *call, **options)
     assert_same_bits(plain, roicy.roi_align(tall, *call, **options))

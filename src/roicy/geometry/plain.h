@@ -10,9 +10,10 @@
     (1 << 20) /* pixels of the map, and bins, at the most: positions of floats are right to a quarter */
 
 enum {
-    SIDES = 16,    /* boxes that are looked at together */
-    FEW_SIDES = 4, /* up to so many are filled alone */
-    PLAIN_BINS = 8 /* bins of each of them, at the most */
+    SIDES = 16,     /* boxes that are looked at together */
+    FEW_SIDES = 4,  /* up to so many are filled alone */
+    PLAIN_BINS = 8, /* bins of each of them, at the most */
+    MANY_BINS = 32  /* of a side, at the least, so that it is filled by itself, so many at a time */
 };
 
 typedef struct {
@@ -286,12 +287,81 @@ GEOMETRY void OF(plain_lists_of)(const Sides *sides, const int *plain, const int
     }
 }
 
+/* Fills the lists of one side with many bins of one sample each, MANY_BINS at a time: compilers make vectors of it. */
+GEOMETRY void OF(plain_singles)(const Sides *sides, int side, const PlainLists *lists, int64_t k) {
+    const int bins = sides->bins, edge = sides->length - 1;
+    const BOX start = sides->OF(start)[side], size = sides->OF(size)[side], end = (BOX)edge,
+              shift = OF(plain_shift)(size, 1, 0);
+    int64_t at = lists->pixel_start[k];
+    int32_t *pixels = lists->pixels + at;
+    int below[MANY_BINS], place[MANY_BINS], passed = 0, before = -2;
+    double weight[MANY_BINS], above[MANY_BINS];
+    for (int first = 0; first < bins; first += MANY_BINS) {
+        const int held = bins - first < MANY_BINS ? bins - first : MANY_BINS;
+        int64_t *starts = lists->tap_start + k * bins + first;
+        int32_t *count = lists->tap_count + k * bins + first, *position = lists->tap_position + at;
+        double *doubles = (double *)lists->tap_weight + at;
+        float *floats = (float *)lists->tap_weight + at;
+        for (int p = 0; p < MANY_BINS; p++) {
+            const BOX sample = OF(plain_held)(OF(bin_base)(start, size, first + p) + shift, end);
+            below[p] = (int)sample;
+            above[p] = (double)(sample - (BOX)below[p]);
+            weight[p] = 1 - above[p];
+        }
+        for (int p = 0; p < held; p++) { /* the list leaves out pixels between those of two bins */
+            const int gap = below[p] - before - 2;
+            passed += gap > 0 ? gap : 0;
+            before = below[p];
+            place[p] = before - passed;
+            pixels[place[p]] = before;
+            pixels[place[p] + 1] = before + 1;
+        }
+        for (int p = 0; p < held && lists->doubles; p++) {
+            doubles[2 * p] = weight[p];
+            doubles[2 * p + 1] = above[p];
+        }
+        for (int p = 0; p < held && !lists->doubles; p++) {
+            floats[2 * p] = (float)weight[p];
+            floats[2 * p + 1] = (float)above[p];
+        }
+        for (int p = 0; p < held; p++) {
+            position[2 * p] = place[p];
+            position[2 * p + 1] = place[p] + 1;
+            starts[p] = at + 2 * p;
+            count[p] = 2;
+        }
+        int used = before == edge ? 0 : 2 * held; /* again: the last bins have the last pixel alone */
+        for (int p = 0; p < held && before == edge; p++) {
+            starts[p] = at + used;
+            count[p] = 2 - (below[p] == edge);
+            position[used] = place[p];
+            position[used + 1] = place[p] + 1;
+            if (lists->doubles) {
+                doubles[used] = weight[p];
+                doubles[used + 1] = above[p];
+            } else {
+                floats[used] = (float)weight[p];
+                floats[used + 1] = (float)above[p];
+            }
+            used += count[p];
+        }
+        at += used;
+    }
+    lists->pixel_count[k] = (before < edge ? before + 1 : edge) + 1 - passed;
+}
+
 /* The lists of all sides that are plain; RoI k is the first one's. */
 GEOMETRY void OF(plain_lists)(const Sides *sides, const int *plain, int samples, const PlainLists *lists,
                               int64_t k) {
     int count = 0;
     for (int i = 0; i < SIDES; i++)
         count += plain[i] != 0;
+    const bool many = samples == 1 && sides->bins >= MANY_BINS;
+    for (int i = 0; i < SIDES && many; i++)
+        if (plain[i])
+            OF(plain_singles)(sides, i, lists, k + i);
+    if (many)
+        return;
     if (count <= FEW_SIDES)
         samples = 0;
     if (samples == 1)

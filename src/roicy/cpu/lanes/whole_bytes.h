@@ -15,8 +15,9 @@ enum { WHOLE_PARTS = 4 }; /* of a group of columns, at the most */
 
 /* Where LANES columns are. */
 typedef struct {
-    uint8_t index[3][4 * ROICY_LANE_COUNT]; /* of channel c, from the part's base on */
-    int32_t base[ROICY_LANE_COUNT];         /* of each column's part, in the row */
+    uint8_t index[WHOLE_PARTS]
+                 [4 * ROICY_LANE_COUNT]; /* of each channel, or of each of four parts, from its base on */
+    int32_t base[ROICY_LANE_COUNT];      /* of each column's part, in the row */
 } whole_group;
 
 /* Weights of an upper and of a lower row, one in each half, in `unit`s. */
@@ -51,6 +52,25 @@ ROICY_INLINE int whole_part(const int32_t *offset, const int32_t *taps, int colu
     return last - *base <= NEAR_VECTOR - NEAR_BYTES;
 }
 
+/* Lists the bytes to pick for columns whose first bytes are `at`, four times each. One permutation picks all channels
+ * of one of four parts; 16 bytes hold a channel of its four columns: 2 2 0 1 in the first two parts, then 0 1 2 2. */
+ROICY_INLINE void whole_index(whole_group *group, __m512i at, int parts) {
+    const __m512i pair = _mm512_add_epi8(at, _mm512_set1_epi32(0x03000300)),
+                  one = _mm512_set1_epi32(0x01010101);
+    if (parts < WHOLE_PARTS) {
+        for (int c = 0; c < 3; c++)
+            _mm512_storeu_si512(group->index[c], _mm512_add_epi8(pair, _mm512_set1_epi32(0x01010101 * c)));
+        return;
+    }
+    const __m512i late =
+        _mm512_add_epi8(_mm512_maskz_mov_epi32(0xfff0, one), _mm512_maskz_mov_epi32(0xff00, one));
+    const __m512i early = _mm512_shuffle_i32x4(late, late, 0x4e);
+    _mm512_storeu_si512(group->index[0], _mm512_add_epi8(_mm512_shuffle_i32x4(pair, pair, 0x00), early));
+    _mm512_storeu_si512(group->index[1], _mm512_add_epi8(_mm512_shuffle_i32x4(pair, pair, 0x55), early));
+    _mm512_storeu_si512(group->index[2], _mm512_add_epi8(_mm512_shuffle_i32x4(pair, pair, 0xaa), late));
+    _mm512_storeu_si512(group->index[3], _mm512_add_epi8(_mm512_shuffle_i32x4(pair, pair, 0xff), late));
+}
+
 /* Lists the groups of columns, as near_describe does. Returns in how many parts each of them is, one vector of a row for
  * each part, or 0: columns are too far apart, or weights so small that a unit changes how products are rounded. */
 ROICY_NOINLINE int whole_describe(whole_group *groups, const int32_t *offset, const int32_t *taps,
@@ -79,31 +99,53 @@ ROICY_NOINLINE int whole_describe(whole_group *groups, const int32_t *offset, co
         if (q < 0)
             continue;
         const __m512i at = _mm512_sub_epi32(_mm512_loadu_si512(offset + q), _mm512_loadu_si512(group->base));
-        const __m512i same = _mm512_shuffle_epi8(at, every);
-        for (int c = 0; c < 3; c++)
-            _mm512_storeu_si512(group->index[c],
-                                _mm512_add_epi8(same, _mm512_set1_epi32(0x03000300 + 0x01010101 * c)));
+        whole_index(group, _mm512_shuffle_epi8(at, every), parts);
     }
     return small ? 0 : parts;
+}
+
+/* Picks, for each channel, the bytes c, c + 3 of the upper row and of the lower one, of columns in four parts: four
+ * permutations of 16 bytes and three choices, for which both units have time, replace 16 permutations of bytes. */
+ROICY_NEAR ROICY_INLINE void whole_pick_four(const char *const row[2], const whole_group *group,
+                                             __m512i both[3]) {
+    __m512i part[WHOLE_PARTS];
+    for (int j = 0; j < WHOLE_PARTS; j++) {
+        const int32_t base = group->base[j * (LANES / WHOLE_PARTS)];
+        const __m512i index = _mm512_loadu_si512(group->index[j]);
+        part[j] = _mm512_permutexvar_epi8(index, _mm512_loadu_si512(row[0] + base));
+        part[j] = _mm512_mask_permutexvar_epi8(part[j], 0xcccccccccccccccc, index,
+                                               _mm512_loadu_si512(row[1] + base));
+    }
+    const __m512i left = _mm512_shuffle_i32x4(part[0], part[1], 0xee);
+    const __m512i right = _mm512_shuffle_i32x4(part[2], part[3], 0x44);
+    both[0] = _mm512_shuffle_i32x4(left, right, 0x88);
+    both[1] = _mm512_shuffle_i32x4(left, right, 0xdd);
+    both[2] = _mm512_mask_blend_epi32(0xff00, _mm512_mask_blend_epi32(0xfff0, part[0], part[1]),
+                                      _mm512_mask_blend_epi32(0xf000, part[2], part[3]));
 }
 
 /* Sums of LANES columns, in units. */
 ROICY_NEAR ROICY_INLINE void whole_sums(const char *const row[2], const whole_group *group, __m512i weights,
                                         const real *left, const real *right, const int parts, lanes x[3]) {
     const lanes first = lanes_load_own((const char *)left), second = lanes_load_own((const char *)right);
-    const __mmask64 lower = 0xcccccccccccccccc, part = parts == 2 ? 0xffffffff : 0xffff;
-    __m512i from[2][WHOLE_PARTS];
-    for (int i = 0; i < 2; i++)
+    const __mmask64 lower = 0xcccccccccccccccc, part = 0xffffffff;
+    __m512i from[2][2], four[3];
+    for (int i = 0; i < 2 && parts < WHOLE_PARTS; i++)
         for (int j = 0; j < parts; j++)
-            from[i][j] = _mm512_loadu_si512(row[i] + group->base[j * (LANES / parts)]);
+            from[i][j] = _mm512_loadu_si512(row[i] + group->base[j * (LANES / 2)]);
+    if (parts == WHOLE_PARTS)
+        whole_pick_four(row, group, four);
     for (int c = 0; c < 3; c++) {
-        const __m512i index = _mm512_loadu_si512(group->index[c]);
-        __m512i both = _mm512_permutexvar_epi8(index, from[0][0]);
-        for (int j = 1; j < parts; j++)
-            both = _mm512_mask_permutexvar_epi8(both, part << 64 / parts * j, index, from[0][j]);
-        both = _mm512_mask_permutexvar_epi8(both, lower, index, from[1][0]);
-        for (int j = 1; j < parts; j++)
-            both = _mm512_mask_permutexvar_epi8(both, part << 64 / parts * j & lower, index, from[1][j]);
+        __m512i both = four[c];
+        if (parts < WHOLE_PARTS) {
+            const __m512i index = _mm512_loadu_si512(group->index[c]);
+            both = _mm512_permutexvar_epi8(index, from[0][0]);
+            if (parts == 2)
+                both = _mm512_mask_permutexvar_epi8(both, part << 32, index, from[0][1]);
+            both = _mm512_mask_permutexvar_epi8(both, lower, index, from[1][0]);
+            if (parts == 2)
+                both = _mm512_mask_permutexvar_epi8(both, part << 32 & lower, index, from[1][1]);
+        }
         const __m512i even = _mm512_and_si512(both, _mm512_set1_epi16(255)), odd = _mm512_srli_epi16(both, 8);
         const lanes one = (lanes)_mm512_cvtepi32_ps(_mm512_madd_epi16(even, weights));
         const lanes other = (lanes)_mm512_cvtepi32_ps(_mm512_madd_epi16(odd, weights));

@@ -5,6 +5,7 @@ computed bin by bin.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memset
 
 from roicy.cpu.runtime.checks cimport check
 from roicy.cpu.tables.rois cimport Place, Window
@@ -219,15 +220,15 @@ cdef inline void fill_sides(Axis* axis, int64_t first, Filling* f, const Sides* 
 
 cdef inline void fill_axis(Axis* axis, int64_t k, int which, Filling* f, bint filled, int32_t* mark) noexcept nogil:
     # Finish a RoI; its lists may be filled already.
-    cdef int64_t row = k * axis.bins, last = row + axis.bins - 1, p
+    cdef int64_t row = k * axis.bins, last = row + axis.bins - 1
+    cdef size_t weight = sizeof(double) if f.double_ else sizeof(float)
     if not filled:
         if f.image[f.order[k]] < 0:
             empty_axis(axis, k, f.double_)
             return
         filled = fill_alone(axis, k, which, f, mark)
     if axis.outside != NULL and filled:
-        for p in range(row, row + axis.bins):
-            put(axis.outside, f.double_, p, 0)
+        memset(<char*> axis.outside + row * weight, 0, axis.bins * weight)
     if axis.bin != NULL:
         transpose_taps(axis, k, axis.pixel_start[k], axis.tap_start[last] + axis.tap_count[last], f.double_)
 
