@@ -422,6 +422,23 @@ def test_large_gradients_of_single_bins(dtype, width):
         assert (room[:begin] == -1).all() and (room[begin + expected.size :] == -1).all()
 
 
+def test_large_gradients_of_lone_rows():
+    # planes of one row whose distance is that of the rows in the caller's array: the other rows stay
+    bins = (1, 8192, 1, 1)
+    rooms = np.full((1, 8192, 2, 256), 7, np.float32)
+    roicy.roi_pool_backward(
+        np.full(bins, 2, np.float32),
+        np.full(bins, 3, np.int32),
+        [[0, 0, 0, 9, 0]],
+        (1, 8192, 1, 256),
+        out=rooms[:, :, ::2],
+    )
+    expected = np.full((2, 256), 7, np.float32)
+    expected[0] = 0
+    expected[0, 3] = 2
+    assert (rooms == expected).all()
+
+
 @given_some(pool_problems(dtypes=[np.dtype("float64")], roundings=("round",)), st.integers(0, 99))
 def test_the_gradient_is_that_of_the_maximum(problem, seed):
     """Moving the features a little moves each maximum as its own pixel moves."""

@@ -232,7 +232,8 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
         most > MANY or call.grad_output.rows * <double> call.grad_output.columns > MANY)
     call.side_by_side = (call.in_place and not call.counted and call.grad_output.rows * call.grad_output.columns == 1
                          and call.grad_output.channel == sizeof(real) and call.argmax.channel == sizeof(int32_t))
-    call.streamed = (call.side_by_side and most <= ROIS_AT_ONCE and out.channel == out.rows * out.row
+    call.streamed = (call.side_by_side and most <= ROIS_AT_ONCE
+                     and out.channel == out.rows * out.columns * out.size
                      and LEAST_STREAMED_PLANE <= out.channel <= MOST_STREAMED_PLANE
                      and out.images * out.channels * <double> out.channel >= PLANES_STREAM_BYTES)
     block = LINE_LANES if call.side_by_side else PLANES_TOGETHER if call.in_place else LANES
