@@ -9,7 +9,8 @@ from cuda_host import arrays
 from cuda_host.arrays import ndarray
 
 import roicy
-from roicy import _backend, _once
+from roicy import _backend, _once, cuda
+from roicy.cuda import again
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -50,11 +51,17 @@ def drawn(seed, count=4, dtype="float32"):
     return features, rois.astype(np.float32)
 
 
+def on_device(features, rois, **options):
+    """Averages on the stand-in for a device."""
+    found = roicy.roi_align(ndarray(features.copy()), ndarray(rois.copy()), (3, 2), **{**OPTIONS, **options})
+    return found._array
+
+
 def both(features, rois, **options):
-    """Averages on the stand-in for a device and on the processor."""
-    options = {**OPTIONS, **options}
-    found = roicy.roi_align(ndarray(features.copy()), ndarray(rois.copy()), (3, 2), **options)
-    return found._array, roicy.roi_align(features, rois, (3, 2), **options)
+    """The same and those on the processor."""
+    return on_device(features, rois, **options), roicy.roi_align(
+        features, rois, (3, 2), **{**OPTIONS, **options}
+    )
 
 
 def test_the_third_call_makes_no_plan(cupy, plans):
@@ -74,7 +81,7 @@ def test_rows_that_are_invalid(cupy, plans):
     assert len(plans) == 2
     for _ in range(4):
         with pytest.raises(ValueError, match="row 1"):
-            both(features, rois, invalid="raise")
+            on_device(features, rois, invalid="raise")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,93 @@ def test_options_that_equal_others_are_refused(cupy, plans):
         both(*drawn(seed), sampling_ratio=1)
     for wrong in ({"sampling_ratio": True}, {"aligned": 1.0}):
         with pytest.raises(TypeError):
-            both(*drawn(0), **wrong)
+            on_device(*drawn(0), **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"return_argmax": True}, {"batch_indices": ndarray(np.zeros(4, int))}],
+    ids=lambda it: next(iter(it)),
+)
+def test_arguments_beside_those_of_an_earlier_call_are_checked(cupy, plans, wrong):
+    for seed in range(3):
+        both(*drawn(seed))
+    with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
+        on_device(*drawn(0), **wrong)
+
+
+def test_maps_of_a_dtype_that_none_may_have(cupy, plans):
+    for seed in range(3):
+        both(*drawn(seed))
+    features, rois = drawn(0)
+    with pytest.raises(TypeError, match="features"):
+        on_device(features.view(np.int32), rois)
+
+
+def test_maps_of_one_shape_in_both_layouts(cupy, plans):
+    features, rois = drawn(0)
+    features = np.ascontiguousarray(features[:, :, :3, :3])
+    for layout in ("NCHW", "NHWC"):
+        for _ in range(3):
+            found, expected = both(features, rois - [0, 1, 1, 1, 1], layout=layout)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_parts_of_maps(cupy, plans):
+    """Boxes lie on the whole maps, of which the part has the shape of the maps of other calls."""
+    window = (2, 3, SHAPE[2] + 4, SHAPE[3] + 6)
+    for seed in range(4):
+        features, rois = drawn(seed)
+        rois[:, 1:] = rois[:, 1:].clip(1, 10)  # which read nothing beyond
+        expected, _ = both(features, rois)
+        found = on_device(features, rois + np.float32([0, 3, 2, 3, 2]), window=window)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_boxes_without_an_image(cupy, plans):
+    """Their images are made by each call."""
+    for seed in range(4):
+        features, rois = drawn(seed)
+        found, expected = both(features[:1], rois[:, 1:])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_few_calls_are_kept(cupy, plans, monkeypatch):
+    monkeypatch.setattr(again, "_MOST", 2)
+    for seed in range(3):
+        for ratio in (1, 2, 3, 4, 5):
+            found, expected = both(*drawn(seed), sampling_ratio=ratio)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert 1 <= len(cuda.kernels().again._calls) <= 2
+
+
+def test_offsets_whose_type_is_chosen(cupy, plans, monkeypatch):
+    for seed in range(3):
+        both(*drawn(seed))
+    made = len(plans)
+    monkeypatch.setattr(cuda.kernels(), "index", "int64")
+    found, expected = both(*drawn(3))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert len(plans) == made + 1
+
+
+@pytest.mark.parametrize(
+    "computed, given", [("float64", "int64"), ("float64", "int32"), ("float32", "float16")]
+)
+def test_boxes_that_are_converted(cupy, plans, computed, given):
+    """Their options come to the same as those of boxes that need not be, and so may their strides."""
+    features, rois = drawn(0)
+    rois = np.rint(rois).astype(computed)
+    expected = roicy.roi_align(features, rois, (3, 2), **OPTIONS)  # the device knows its options from here on
+    every = np.dtype(computed).itemsize // np.dtype(given).itemsize
+    converted = np.repeat(rois.astype(given), every, axis=1)
+    for dtype in (computed, given):
+        for _ in range(3):
+            boxes = ndarray(rois) if dtype == computed else ndarray(converted)[:, ::every]
+            assert boxes.strides == rois.strides
+            found = roicy.roi_align(ndarray(features), boxes, (3, 2), **OPTIONS)
+            np.testing.assert_allclose(found._array, expected, rtol=0, atol=1e-6)
+    assert len(plans) == 1 + 3
 
 
 def test_maps_and_boxes_with_other_strides(cupy, plans):
@@ -133,13 +226,24 @@ def test_outputs(cupy, plans):
         assert_same_bits(out._array, expected)
         assert len(plans) == made + (seed < 1)
     features = ndarray(features)
+    room = ndarray(np.zeros(100, np.float32))
+    boxes = room[40:60].reshape(4, 5)
+    boxes[...] = ndarray(rois)
     for wrong in (
         ndarray(np.zeros((4, 3, 2, 3), np.float32)),
         ndarray(np.zeros((4, 3, 3, 2), np.float64)),
+        ndarray(np.zeros((4, 3, 3, 2), np.int32)),
+        ndarray(np.zeros((5, 3, 3, 2), np.float32)),
         features.reshape(-1)[:72].reshape(4, 3, 3, 2),
+        features.reshape(-1)[-72:].reshape(4, 3, 3, 2),
+        room[:72].reshape(4, 3, 3, 2),
+        room[28:].reshape(4, 3, 3, 2),
     ):
         with pytest.raises(ValueError, match="out"):
-            roicy.roi_align(features, ndarray(rois), (3, 2), **OPTIONS, out=wrong)
+            roicy.roi_align(features, boxes, (3, 2), **OPTIONS, out=wrong)
+    several = ndarray(np.zeros_like(expected)), ndarray(np.zeros_like(expected))
+    with pytest.raises(TypeError, match="out"):
+        roicy.roi_align(features, boxes, (3, 2), **OPTIONS, out=several)
     wide = ndarray(np.zeros((4, 3, 3, 4), np.float32))
     roicy.roi_align(features, ndarray(rois), (3, 2), **OPTIONS, out=wide[..., ::2])
     assert_same_bits(wide._array[..., ::2], expected)

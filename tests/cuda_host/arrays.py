@@ -194,6 +194,9 @@ class ndarray:
     def sum(self, axis=None, dtype=None, keepdims=False):
         return _wrapped(self._array.sum(axis=axis, dtype=dtype, keepdims=keepdims))
 
+    def clip(self, least, most):
+        return ndarray(self._array.clip(least, most))
+
     def max(self, axis=None):
         return _wrapped(self._array.max(axis=axis))
 

@@ -39,8 +39,7 @@ class Again:
 
         `settled` is what the options of the call come to: for equal calls the same object.
         """
-        like = id(settled), features.strides, features.dtype, rois.shape, rois.strides
-        call = self._calls.get(like)
+        call = self._calls.get(_like(settled, features, rois))
         if call is None or call.settled is not settled or self._device.index is not None:
             return None
         return call(features, rois, out)
@@ -62,8 +61,14 @@ class Again:
                 return
             if len(self._calls) >= _MOST:
                 self._calls.clear()
-            like = id(settled), features.strides, features.dtype, rois.shape, rois.strides
+            like = _like(settled, features, rois)
             self._calls[like] = _Call(self._device, settled, table, features, out, launched)
+
+
+def _like(settled: Any, features: Ndarray, rois: Ndarray) -> tuple[Any, ...]:
+    # What calls have in common that are alike. The dtype of the boxes is the one that they are given in; that
+    # in `settled` is what they are converted to.
+    return id(settled), features.strides, features.dtype, rois.shape, rois.strides, rois.dtype
 
 
 class _Call:
