@@ -38,7 +38,7 @@ PROPOSED = (
     "axis_forward.SPREAD=2+axis_forward.RESIDENT=8",
     "axis_forward.GROUP=4,16",
     "range_forward.WARPS=2,8",
-    "range_backward.WARPS=2,8",
+    "range_backward.WARPS=2+range_backward.RESIDENT=8",
     "grid_forward.THREADS=64,256",
     "axis_backward_rois.RESIDENT=5,7",
 )

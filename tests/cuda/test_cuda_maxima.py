@@ -3,12 +3,17 @@
 The kernels are compiled for the processor; what they are held against is the CPU backend.
 """
 
+import shutil
+
 import numpy as np
 import pytest
 from closeness import assert_same_bits, assert_same_sums
+from cuda_host import arrays
 
 import roicy
 from roicy import _backend
+from roicy.cuda.device import constants
+from roicy.cuda.tuning import CONSTANTS
 
 MAP = (2, 9, 60, 70)
 
@@ -69,6 +74,35 @@ def test_gradients_of_pixels_have_the_bits_of_the_cpu(cuda, count, size, layout)
     found = cuda(backward)
     assert_same_bits(found, backward())
     assert_same_bits(cuda(backward, blocks=2), found)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.parametrize("warps", [1, 2, 8])
+@pytest.mark.parametrize("source", ["range_backward", "grid_backward"])
+def test_blocks_of_any_size_list_all_boxes(monkeypatch, source, warps):
+    """Such as `benchmarks/gpu_tuning.py` races."""
+    arrays.install(monkeypatch)
+    rng = np.random.default_rng(4)
+    rois = boxes(rng, 800, 1, 20, 30)
+    features = rng.standard_normal((1, 9, 20, 30), dtype=np.float32)
+    if source == "range_backward":
+        _, argmax = roicy.roi_pool(features, rois, (2, 3), return_argmax=True)
+    else:
+        _, argmax = roicy.roi_align(features, rois, (2, 3), mode="max", return_argmax=True)
+    grad = rng.standard_normal(argmax.shape, dtype=np.float32)
+
+    def backward(array):
+        if source == "range_backward":
+            return roicy.roi_pool_backward(array(grad), array(argmax), array(rois), features.shape)
+        given = array(grad), array(rois), features.shape
+        return roicy.roi_align_backward(*given, argmax=array(argmax), mode="max")
+
+    monkeypatch.setitem(CONSTANTS[source], "WARPS", warps)
+    constants.cache_clear()
+    try:
+        assert_same_sums(backward(arrays.ndarray)._array, backward(np.asarray))
+    finally:
+        constants.cache_clear()
 
 
 @pytest.mark.parametrize("columns", [3, 600])

@@ -11,13 +11,14 @@
 #include "tables/rois.cuh"
 
 enum {
-    AT_ONCE = 4,   /* numbers of a lane that are added at once */
-    BUCKETS = 64,  /* a power of two */
-    MET = 384,     /* RoIs whose bins are listed at a time */
-    LISTED = 1024, /* bins that are listed at a time */
-    OF_THREAD = MET / (32 * WARPS),
-    MANY_ROWS = 32 /* of bins: with more all are listed */
+    AT_ONCE = 4,                  /* numbers of a lane that are added at once */
+    BUCKETS = 64,                 /* a power of two */
+    OF_THREAD = 3,                /* RoIs that a thread has of those */
+    MET = OF_THREAD * 32 * WARPS, /* RoIs whose bins are listed at a time */
+    LISTED = 1024,                /* bins that are listed at a time */
+    MANY_ROWS = 32                /* of bins: with more all are listed */
 };
+static_assert(OF_THREAD >= 2, "gather() looks at two RoIs of each thread at a time");
 
 /* The sum of a pixel. LONG: of many terms; the rounding error of each addition is kept. */
 #if LONG
