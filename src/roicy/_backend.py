@@ -71,8 +71,7 @@ def adopted(names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, 
     for name, array in zip(names, arrays, strict=True):
         if array is None and name in _OPTIONAL:
             continue
-        kind: Any = type(array)
-        if _is_of_plain_cupy(kind):
+        if _is_plain_cupy(array):
             found.append((name, array))
         else:
             return _adopt(dict(zip(names, arrays, strict=True)))
@@ -158,12 +157,7 @@ def _is_several(name: str, value: Any) -> bool:
 
 
 def _is_plain_cupy(array: object) -> bool:
-    kind: Any = type(array)
-    return _is_of_plain_cupy(kind)
-
-
-@functools.lru_cache(64)
-def _is_of_plain_cupy(kind: type) -> bool:
+    kind = type(array)
     return kind.__name__ == "ndarray" and kind.__module__ == "cupy"
 
 

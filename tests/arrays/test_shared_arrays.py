@@ -92,6 +92,12 @@ class Lazy(Exported):
         self._is_zerotensor = lambda: put_off == "_is_zerotensor"
 
 
+class Unhashable(type):
+    """The type of classes that no dictionary takes."""
+
+    __hash__ = None
+
+
 def pinned(memory):
     return Exported(memory, PINNED)
 
@@ -139,6 +145,11 @@ def test_host_memory_gives_numpy_arrays(name, share):
         assert type(one) is np.ndarray
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+def test_arrays_of_a_class_without_a_hash():
+    features = Unhashable("Own", (Exported,), {})(FEATURES)
+    assert_same_bits(roicy.roi_align(features, ROIS, (3, 2)), roicy.roi_align(FEATURES, ROIS, (3, 2)))
 
 
 @pytest.mark.parametrize("share", [Exported, pinned, memoryview])
