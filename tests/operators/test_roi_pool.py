@@ -422,6 +422,20 @@ def test_large_gradients_of_single_bins(dtype, width):
         assert (room[:begin] == -1).all() and (room[begin + expected.size :] == -1).all()
 
 
+@pytest.mark.parametrize("count", [32, 33, 70])  # of one image's boxes; 32 are looked at together
+def test_large_gradients_of_many_single_bins(count):
+    rng = np.random.default_rng(count)
+    grad_output = rng.standard_normal((count, 1024, 1, 1)).astype(np.float32)
+    argmax = rng.integers(-1, 4, grad_output.shape).astype(np.int32)
+    expected = np.zeros((2, 1024, 32 * 33), np.float32)
+    for k in range(count):
+        (channel,) = np.nonzero(argmax[k, :, 0, 0] >= 0)
+        expected[1, channel, argmax[k, channel, 0, 0]] += grad_output[k, channel, 0, 0]
+    rois = np.tile(np.array([1, 0, 0, 9, 9], np.float32), (count, 1))
+    grad = roicy.roi_pool_backward(grad_output, argmax, rois, (2, 1024, 32, 33))
+    assert_same_bits(grad.reshape(expected.shape), expected)
+
+
 def test_large_gradients_of_lone_rows():
     # planes of one row whose distance is that of the rows in the caller's array: the other rows stay
     bins = (1, 8192, 1, 1)
