@@ -22,19 +22,22 @@ def small(workload):
 
 @pytest.fixture
 def contests(monkeypatch):
-    """The module; its contestants are called once each, and no time is taken."""
+    """The module, and how it races; its contestants are called once each, and no time is taken."""
     pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import contests
 
-    def race(makers, make_inputs, rounds, inspect, progress):
+    raced_alike = []
+
+    def race(makers, make_inputs, rounds, inspect, progress, *, alike):
+        raced_alike.append(alike)
         prepared = {name: make(*make_inputs(0)) for name, make in makers.items()}
         for name, call in prepared.items():
             inspect(name, call())
         return dict.fromkeys(makers, 1e-3)
 
     monkeypatch.setattr(contests, "race", race)
-    return contests
+    return contests, raced_alike
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
@@ -42,6 +45,7 @@ def contests(monkeypatch):
 def test_contestants_agree(name, backward, contests):
     import report
 
+    contests, raced_alike = contests
     threads = roicy.get_num_threads()
     try:
         raced = list(contests.against_peers([small(WORKLOADS[name])], 1, False, backward))
@@ -50,6 +54,15 @@ def test_contestants_agree(name, backward, contests):
         roicy.set_num_threads(threads)
     assert report.complain(results) == 0
     assert backward or name == "deform_7x7" or results  # which has no peer
+    assert not any(raced_alike)
+
+
+def test_roicy_is_raced_alike_against_itself(contests):
+    contests, raced_alike = contests
+    raced = list(contests.against_itself([small(WORKLOADS["rmac"])], 1))
+    for contest in raced:
+        contests.run(contest, 1)
+    assert raced and raced_alike == [True] * len(raced)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
