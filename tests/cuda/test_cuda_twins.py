@@ -300,6 +300,19 @@ def test_many_boxes_on_several_images(both, operator, layout):
     agree(that_agree(operator, found), that_agree(operator, expected), "float32")
 
 
+@pytest.mark.parametrize("sampling_ratio", [0, 1])
+def test_position_sensitive_bins_across_tiles(both, sampling_ratio):
+    """Such a bin may begin in one tile of the gradient and end beyond the next, or miss the map."""
+    rng = np.random.default_rng(6)
+    corners = rng.uniform(-60, 60, (40, 2))
+    rois = np.column_stack([np.zeros(40), corners, corners + rng.uniform(1, 150, (40, 2))]).astype(np.float32)
+    grad = rng.standard_normal((40, 3, 2, 2), dtype=np.float32)
+    found, expected = both(
+        lambda: roicy.ps_roi_align_backward(grad, rois, (1, 12, 80, 70), sampling_ratio=sampling_ratio)
+    )
+    agree([found], [expected], "float32")
+
+
 @pytest.mark.parametrize("output_size", [(1, 150), (150, 1), (20, 70), (7, 7)], ids=str)
 @pytest.mark.parametrize("channels", [1, 6, 13, 70])
 @pytest.mark.parametrize("operator", [AVERAGE, PRECISE], ids=lambda it: it.name)
