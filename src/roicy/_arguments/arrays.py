@@ -161,7 +161,8 @@ def is_bfloat16(dtype: DType) -> bool:
 
 def nchw(array: Ndarray, layout: Layout) -> Ndarray:
     """Return the array seen as (image or RoI, channel, row, column); a copy where its items are unaligned."""
-    array = aligned(array)
+    if isinstance(array, ndarray) and not array.flags.aligned:
+        array = aligned(array)
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
 

@@ -77,7 +77,7 @@ INLINE Part part_of(const Grid &grid, const Term &term, int of) {
                    grid.rois.width);
 }
 
-KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 ? 3 : 4)
+KERNEL __launch_bounds__(32 * WARPS, sizeof(REAL) == 8 || sizeof(INDEX) == 8 ? 3 : 4)
     grid_backward(VIEW(const STORED, gradient), VIEW(const int, argmax), VIEW(STORED, out), const Grid grid,
                   const Goal goal) {
     const Corners &corners = goal.corners;
