@@ -98,7 +98,9 @@ def built():
     try:
         folder.mkdir()
     except FileExistsError:
+        end = time.monotonic() + 300  # as long as `python` has: who began may have been killed
         while not done.exists():
+            assert time.monotonic() < end, "another process has not built cython_use"
             assert not failed.exists(), failed.read_text()
             time.sleep(0.1)
         return folder
