@@ -48,13 +48,19 @@ COLUMNS = (
 )
 
 
+def is_missing(program):
+    """Return whether there is no GPU; says so of the program that needs it."""
+    found = state.find()
+    if found.name == state.READY:
+        return False
+    print(f"{program} needs a GPU and CuPy. {found.problem}", file=sys.stderr)
+    return True
+
+
 def main(arguments=None):
     chosen = parse(arguments)
-    if not chosen.dry:
-        found = state.find()
-        if found.name != state.READY:
-            print(f"bench-cuda needs a GPU and CuPy. {found.problem}", file=sys.stderr)
-            return 2
+    if not chosen.dry and is_missing("bench-cuda"):
+        return 2
     clock = Cpu() if chosen.dry else Gpu()
     end = time.monotonic() + (chosen.seconds or float("inf"))
     speed = None if chosen.once else bandwidth(clock)

@@ -25,7 +25,6 @@ import roicy.cuda
 from roicy._cli import calls
 from roicy._cli.terminal import print_table
 from roicy._cli.workloads import select
-from roicy.cuda import state
 from roicy.cuda.tuning import CONSTANTS
 
 #: What is raced when nothing is asked for: each leaves registers or shared memory for more warps, or has more
@@ -50,11 +49,8 @@ DERIVED = ("roicy.cuda.apply.", "roicy.cuda.tables.", "roicy.cuda.device", "roic
 
 def main(arguments=None):
     chosen = parse(arguments)
-    if not chosen.dry:
-        found = state.find()
-        if found.name != state.READY:
-            print(f"gpu_tuning needs a GPU and CuPy. {found.problem}", file=sys.stderr)
-            return 2
+    if not chosen.dry and gpu.is_missing("gpu_tuning"):
+        return 2
     clock, numbers, results = Cpu() if chosen.dry else Gpu(), Numbers(), []
     end, late = time.monotonic() + (chosen.seconds or float("inf")), []
     with numbers.in_use():

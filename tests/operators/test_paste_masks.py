@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from strategies import BFLOAT16
 
 import roicy
+from roicy._arguments.masks import masks as settled_masks
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -294,3 +295,16 @@ def test_threads_change_no_bit(threads, to):
         for first, second in zip(one, several, strict=True):
             for part, other in zip(first, second, strict=True):
                 np.testing.assert_array_equal(part, other)
+
+
+@pytest.mark.cpu_only(reason="CUDA arrays are aligned")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_unaligned_masks(dtype):
+    """Masks at an odd address are pasted from a copy that is aligned: kernels read no other."""
+    masks = MASKS.astype(dtype)
+    memory = np.zeros(masks.nbytes + 1, np.uint8)
+    odd = memory[1:].view(dtype).reshape(masks.shape)
+    odd[...] = masks
+    assert not odd.flags.aligned
+    assert settled_masks(odd).flags.aligned
+    assert_same_bits(roicy.paste_masks(odd, BOXES, SIZE), roicy.paste_masks(masks, BOXES, SIZE))

@@ -1,6 +1,7 @@
 """The benchmark on GPUs as far as it goes without one: bytes, statistics, table, a trial run on the CPU."""
 
 import dataclasses
+import importlib
 import json
 import math
 import sys
@@ -383,7 +384,9 @@ def test_without_a_device(gpu, monkeypatch, capsys):
     found = state.State(state.NO_DEVICE, "There is none, and this is why.")
     monkeypatch.setattr(state, "find", lambda: found)
     assert gpu.main([]) == 2
-    assert "this is why" in capsys.readouterr().err
+    assert "bench-cuda needs a GPU and CuPy. There is none, and this is why." in capsys.readouterr().err
+    assert importlib.import_module("gpu_tuning").main([]) == 2
+    assert "gpu_tuning needs a GPU and CuPy. There is none, and this is why." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
