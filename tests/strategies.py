@@ -271,3 +271,15 @@ def problems(
     )
     rois = draw(on_images(corners, n))
     return Problem(features, rois, draw(st.sampled_from(output_sizes)), options)
+
+
+def largest_values(rng, shape, dtype):
+    """The largest numbers of a dtype, whose averages may overflow on the way."""
+    numbers = [1] if np.dtype(dtype).kind in "bui" else [float(np.finfo(dtype).max), -1.5, 1e-3]
+    return rng.choice(np.array(numbers, dtype) if dtype != "bfloat16" else np.ones(1, dtype), shape)
+
+
+def by_lists(function, features, *arguments, layout="NCHW", **options):
+    """What tables with lists of taps give: those of parts of maps are, and this part is all of them."""
+    height, width = features.shape[2:] if layout == "NCHW" else features.shape[1:3]
+    return function(features, *arguments, window=(0, 0, height, width), layout=layout, **options)

@@ -6,7 +6,15 @@ import pytest
 from closeness import assert_same_bits
 from hypothesis import assume
 from hypothesis import strategies as st
-from strategies import FEATURE_DTYPES, contested_values, given_some, problems, random_values
+from strategies import (
+    FEATURE_DTYPES,
+    by_lists,
+    contested_values,
+    given_some,
+    largest_values,
+    problems,
+    random_values,
+)
 
 import roicy
 from roicy import _backend
@@ -14,18 +22,6 @@ from roicy import _backend
 pytestmark = pytest.mark.usefixtures("backend")
 
 SIZES = [(1, 1), (2, 2), (3, 5), (1, 3), (4, 1)]
-
-
-def largest_values(rng, shape, dtype):
-    """The largest numbers of a dtype, whose averages may overflow on the way."""
-    numbers = [1] if np.dtype(dtype).kind in "bui" else [float(np.finfo(dtype).max), -1.5, 1e-3]
-    return rng.choice(np.array(numbers, dtype) if dtype != "bfloat16" else np.ones(1, dtype), shape)
-
-
-def by_lists(function, features, *arguments, layout="NCHW", **options):
-    """What tables with lists of taps give: those of parts of maps are, and this part is all of them."""
-    height, width = features.shape[2:] if layout == "NCHW" else features.shape[1:3]
-    return function(features, *arguments, window=(0, 0, height, width), layout=layout, **options)
 
 
 def one_nan(values):

@@ -129,6 +129,18 @@ static inline void plain_lists(bool single, const Sides *sides, const int *plain
         plain_lists_d(sides, plain, samples, lists, k);
 }
 
+static inline PlainSide plain_side(bool single, const Sides *sides, int side) {
+    return single ? plain_side_f(sides, side) : plain_side_d(sides, side);
+}
+
+static inline void plain_singles(bool single, PlainSide side, int bins, int length, const PlainLists *lists,
+                                 int64_t k) {
+    if (single)
+        plain_singles_f(side, bins, length, lists, k);
+    else
+        plain_singles_d(side, bins, length, lists, k);
+}
+
 static inline Reach plain_range_reach(bool single, Side side, int rule) {
     return single ? plain_range_reach_f(side, rule) : plain_range_reach_d(side, rule);
 }

@@ -39,6 +39,11 @@ typedef struct {
 } Sides;
 
 typedef struct {
+    /* one of them, in doubles, which hold both dtypes */
+    double start, size;
+} PlainSide;
+
+typedef struct {
     /* of each, whether it is plain; the pixels that it touches, from `low` to `high`, and how many taps it can have at
      * the most */
     int plain[SIDES], low[SIDES], high[SIDES], room[SIDES];
@@ -287,10 +292,15 @@ GEOMETRY void OF(plain_lists_of)(const Sides *sides, const int *plain, const int
     }
 }
 
+GEOMETRY PlainSide OF(plain_side)(const Sides *sides, int side) {
+    const PlainSide alone = {(double)sides->OF(start)[side], (double)sides->OF(size)[side]};
+    return alone;
+}
+
 /* Fills the lists of one side with many bins of one sample each, MANY_BINS at a time: compilers make vectors of it. */
-GEOMETRY void OF(plain_singles)(const Sides *sides, int side, const PlainLists *lists, int64_t k) {
-    const int bins = sides->bins, edge = sides->length - 1;
-    const BOX start = sides->OF(start)[side], size = sides->OF(size)[side], end = (BOX)edge,
+GEOMETRY void OF(plain_singles)(PlainSide side, int bins, int length, const PlainLists *lists, int64_t k) {
+    const int edge = length - 1;
+    const BOX start = (BOX)side.start, size = (BOX)side.size, end = (BOX)edge,
               shift = OF(plain_shift)(size, 1, 0);
     int64_t at = lists->pixel_start[k];
     int32_t *pixels = lists->pixels + at;
@@ -359,7 +369,7 @@ GEOMETRY void OF(plain_lists)(const Sides *sides, const int *plain, int samples,
     const bool many = samples == 1 && sides->bins >= MANY_BINS;
     for (int i = 0; i < SIDES && many; i++)
         if (plain[i])
-            OF(plain_singles)(sides, i, lists, k + i);
+            OF(plain_singles)(OF(plain_side)(sides, i), sides->bins, sides->length, lists, k + i);
     if (many)
         return;
     if (count <= FEW_SIDES)

@@ -11,11 +11,17 @@ neighbours otherwise, the rows that a band needs are first gathered plane by pla
 """
 
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport INT32_MAX, int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from roicy.cpu cimport arrays as cnp
+from roicy.cpu.apply.crop_columns cimport (
+    NEAR_VECTOR, PAIR_ELEMENTS, PAIRS, PIXEL, WINDOW, crops_columns, crops_describe_pixel, crops_gather, crops_group,
+    crops_pixel, crops_pixels, crops_rows, crops_scatter, crops_split, crops_taps, find_pairs, lay_out, listed_axis,
+    listed_bytes, most_vectors, near_group, pair_columns, pair_reading, pair_rows, pair_target, pairs_bytes,
+    pairs_floats, reaches_outside, readable_row, whole_group,
+)
 from roicy.cpu.apply.finish cimport Finish, finish_of, row_finish, row_finish_of, outside_of
 from roicy.cpu.apply.overflow cimport Pooled, overflow_forget, overflow_noted, settle_axes
 from roicy.cpu.apply.view cimport View, block_at, view_of, write_invalid
@@ -31,83 +37,6 @@ from roicy.cpu.tuning cimport (
     AXIS_FORWARD_CROPS_SERIAL_WORK, CROP_CHUNK_BYTES, CROP_KEPT_BYTES, CROP_KEPT_SHARE, CROP_ROWS, CROP_ROWS_AHEAD,
     CROP_STREAM_BYTES, STREAM_BYTES,
 )
-
-
-cdef extern from "crops.h" nogil:
-    enum:
-        WINDOW
-        PIXEL
-    ctypedef struct crops_group:
-        ptrdiff_t base, start
-        int32_t least, most, windows
-    ctypedef struct crops_taps:
-        crops_group* group
-        ptrdiff_t groups
-        lane_int* index
-        real* weight
-        lane_int* taps
-    ctypedef struct crops_pixel:
-        int elements
-
-    int crops_windows(ptrdiff_t span) noexcept
-    void crops_describe_pixel(crops_pixel* pixel, int elements) noexcept
-    void crops_columns(const real* line, const crops_taps* columns, const row_finish* row, char* target,
-                       int dtype) noexcept
-    void crops_pixels(const real* lines, ptrdiff_t step, const crops_pixel* pixel, const crops_taps* columns,
-                      const row_finish* rows, char* target, int dtype) noexcept
-    void crops_rows(const char* const* row, const real* weight, int taps, ptrdiff_t count, int dtype,
-                    const char* const* ahead, real* line) noexcept
-    void crops_gather(const char* source, ptrdiff_t step, ptrdiff_t count, int dtype, real* target) noexcept
-    void crops_split(const real* source, const crops_pixel* pixel, int channels, ptrdiff_t count, real* target,
-                     ptrdiff_t step) noexcept
-    void crops_scatter(const char* source, ptrdiff_t size, ptrdiff_t count, char* target, ptrdiff_t step) noexcept
-
-cdef extern from "pairs.h" nogil:
-    enum:
-        PAIRS
-        PAIR_ELEMENTS
-    ctypedef struct pair_columns:
-        int32_t* offset
-        int32_t* taps
-        real* weight[2]
-        ptrdiff_t count
-        int elements, channels
-    ctypedef struct pair_rows:
-        const char* row[2]
-        const char* ahead[2]
-        real weight[2]
-        int taps
-        ptrdiff_t span
-    ctypedef struct pair_target:
-        char* data
-        ptrdiff_t step
-        int dtype
-        bint joined, reversed
-        const crops_pixel* pixel
-        const row_finish* finishes
-        row_streams* streams
-
-    void pairs_floats(const pair_rows* rows, const pair_columns* columns, real* line, const pair_target* to) noexcept
-
-cdef extern from "pair_bytes.h" nogil:
-    enum:
-        NEAR_VECTOR
-    ctypedef struct near_group:
-        int32_t base
-    ctypedef struct whole_group:
-        pass
-    ctypedef struct kept_pixels:
-        lanes* pixels[2]
-    ctypedef struct pair_reading:
-        near_group* near
-        whole_group* whole
-        ptrdiff_t reach
-        kept_pixels kept
-
-    void pairs_settle(pair_reading* how, const pair_columns* columns, int dtype, ptrdiff_t span,
-                      bint one) noexcept
-    void pairs_bytes(const pair_rows* rows, const char* const* whose, const pair_columns* columns, pair_reading* how,
-                     const pair_target* to) noexcept
 
 
 cdef struct AxisForwardCropsCall:
@@ -134,121 +63,17 @@ cdef struct AxisForwardCropsCall:
     bint row_streamed, sparing, pixels_kept      # of bytes: see streams.h and pair_bytes.h
 
 
-cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
-    cdef int64_t total = 0, q
-    cdef int most = 0
-    for q in range(x.bins):
-        most = max(most, x.tap_count[k * x.bins + q])
-        if q % LANES == LANES - 1 or q == x.bins - 1:
-            total += most
-            most = 0
-    return total
-
-
-cdef void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
-    # From the table's list for every column to one vector for every tap of a group.
-    cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
-    cdef int64_t q, g, i, start = 0, first, base, end, span = 0
-    cdef int lane, count
-    cdef int32_t t, least, most
-    for g in range(columns.groups):
-        base, end = 1 << 62, 0
-        least, most = 1 << 30, 0
-        for lane in range(LANES):
-            q = g * LANES + lane
-            count = x.tap_count[k * x.bins + q] if q < x.bins else 0
-            columns.taps[q] = count
-            most = max(most, count)
-            if q < x.bins:
-                least = min(least, count)
-            if count:
-                first = x.tap_start[k * x.bins + q]
-                base = min(base, <int64_t> pixels[x.tap_position[first]])
-                end = max(end, <int64_t> pixels[x.tap_position[first + count - 1]] + 1)
-        columns.group[g].base = base - pixels[0] if most else 0
-        if most:
-            span = max(span, end - base)
-        columns.group[g].least = least
-        columns.group[g].most = most
-        columns.group[g].start = start
-        for t in range(most):
-            for lane in range(LANES):
-                q = g * LANES + lane
-                i = (start + t) * LANES + lane
-                columns.index[i] = 0
-                columns.weight[i] = 0
-                if t < columns.taps[q]:
-                    first = x.tap_start[k * x.bins + q] + t
-                    columns.index[i] = <lane_int> (pixels[x.tap_position[first]] - base)
-                    columns.weight[i] = (<const real*> x.tap_weight)[first]
-        start += most
-    for g in range(columns.groups):
-        columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
-
-
-cdef bint find_pairs(AxisForwardCropsCall* call, int64_t k, ptrdiff_t size, pair_columns* columns,
-                     pair_reading* how) noexcept nogil:
-    # Whether all columns of the RoI have at most two pixels, which are neighbours; what they take, then, from `size`
-    # bytes of a row, and how.
-    cdef Axis* x = call.x
-    cdef View* view = &call.features
-    cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
-    cdef const int32_t* position
-    cdef const real* weight
-    cdef int64_t q, room = call.groups * LANES
-    cdef int count = x.pixel_count[k], taps
-    if not call.paired or (count and (pixels[count - 1] - pixels[0]) * <double> view.column > INT32_MAX):
-        return False
-    memset(columns.offset, 0, room * sizeof(int32_t))
-    memset(columns.taps, 0, room * sizeof(int32_t))
-    memset(columns.weight[0], 0, room * sizeof(real))
-    memset(columns.weight[1], 0, room * sizeof(real))
-    for q in range(x.bins):
-        position = x.tap_position + x.tap_start[k * x.bins + q]
-        weight = <const real*> x.tap_weight + x.tap_start[k * x.bins + q]
-        taps = x.tap_count[k * x.bins + q]
-        if taps == 0:
-            continue
-        if taps > 2 or (taps == 2 and pixels[position[1]] != pixels[position[0]] + 1):
-            return False
-        columns.taps[q] = taps
-        columns.offset[q] = <int32_t> ((pixels[position[0]] - pixels[0]) * view.column)
-        columns.weight[0][q] = weight[0]
-        if taps == 2:
-            columns.weight[1][q] = weight[1]
-    pairs_settle(how, columns, view.dtype, size, call.sparing)
-    return True
-
-
-cdef const char* readable_row(View* view, const char* row, size_t size, ptrdiff_t reach, char* copy) noexcept nogil:
-    # A row of `size` bytes, from whose beginning `reach` can be read: itself, or a copy.
-    if row + reach <= view.limit:
-        return row
-    memcpy(copy, row, size)
-    return copy
-
-
-cdef bint reaches_outside(Axis* x, int64_t k, real* across) noexcept nogil:
-    # Whether a column does; `across` is the weight of each one.
-    cdef const real* outside = <const real*> x.outside + k * x.bins
-    cdef bint found = False
-    cdef int64_t q
-    for q in range((<int64_t> x.bins + LANES - 1) // LANES * LANES):
-        across[q] = outside[q] if q < x.bins else 0
-        found = found or across[q] != 0
-    return found
-
-
 cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcept nogil:
     cdef AxisForwardCropsCall* call = <AxisForwardCropsCall*> settled
     cdef Axis* y = call.y
     cdef Axis* x = call.x
+    cdef Axis[2] listed
     cdef View* view = &call.features
-    cdef int64_t k = task.first, first, first_ahead, part, channel
+    cdef int64_t roi = call.order[task.first], k = task.first, first, first_ahead, part, channel
     cdef int begin = <int> task.top, end = <int> task.bottom
     cdef int c, p, j, held, taps, position, dtype = view.dtype, low = -1, high = -1, most = 0
     cdef int64_t span = 0, count
-    cdef const int32_t* rows = y.pixels + y.pixel_start[k]
+    cdef const int32_t* rows
     cdef const char* source
     cdef const char* ahead[2]
     cdef char* gathered
@@ -268,7 +93,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef bint filled, reaches, paired, straight, streamed, kept, fetches
     cdef row_finish[PIXEL] finishing
     cdef const row_finish* finishes = finishing if call.finish.given else NULL
-    cdef Pooled pooled = Pooled(features=view, out=&call.out, image=task.image, roi=call.order[k], channel=0,
+    cdef Pooled pooled = Pooled(features=view, out=&call.out, image=task.image, roi=roi, channel=0,
                                 channels=call.together, finish=&call.finish)
     columns.groups = call.groups
     reading.whole = <whole_group*> scratch.spare
@@ -287,6 +112,11 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     pairs.count, pairs.elements, pairs.channels = call.pw, call.pixel.elements, call.together
     pair_to.dtype, pair_to.joined, pair_to.reversed = call.out.dtype, call.joined, call.reversed
     pair_to.pixel, pair_to.finishes = &call.out_pixel, finishes
+    if y.side != NULL:
+        listed[0] = listed_axis(y, k, <char*> (pairs.taps + call.groups * LANES))
+        listed[1] = listed_axis(x, k, <char*> (pairs.taps + call.groups * LANES) + listed_bytes(call.ph))
+        y, x, k = &listed[0], &listed[1], 0
+    rows = y.pixels + y.pixel_start[k]
     filled = call.finish.given and call.finish.numbers.filled
     reaches = filled and reaches_outside(x, k, across)
     overflow_forget()
@@ -300,7 +130,8 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
             low = position if low < 0 else min(low, position)
             high = max(high, y.tap_position[first + y.tap_count[k * call.ph + p] - 1])
             most = max(most, y.tap_count[k * call.ph + p])
-    paired = most <= 2 and find_pairs(call, k, count * view.size, &pairs, &reading)
+    paired = (call.paired and most <= 2
+              and find_pairs(x, k, view, count * view.size, call.sparing, &pairs, &reading))
     straight = paired and view.dtype == UINT8 and call.pixels_joined
     streamed = straight and call.row_streamed
     fetches = view.pixels_joined or call.split      # no copies
@@ -359,7 +190,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                 pair_to.data, pair_to.step = to, call.chunk_step
                 pair_to.streams = &streams if streamed else NULL
                 if straight:
-                    to = block_at(&call.out, call.order[k], channel) + p * call.out.row
+                    to = block_at(&call.out, roi, channel) + p * call.out.row
                     pair_to.data = streams_place(&streams) if streamed else to
                     pair_to.step = streams.step if streamed else call.out.channel
                 if call.reversed and not call.joined:
@@ -379,7 +210,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                                   to + c * call.chunk_step, call.out.dtype)
             if held == call.rows_at_once - 1 or p == end - 1:
                 for c in range(0 if straight else 1 if call.joined else call.together):
-                    write_rows(call, block_at(&call.out, call.order[k], channel + c), p - held, p + 1,
+                    write_rows(call, block_at(&call.out, roi, channel + c), p - held, p + 1,
                                scratch.chunk + c * call.chunk_step)
                 if streamed and (p == end - 1 or overflow_noted()):
                     streams_end(&streams)
@@ -452,7 +283,7 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     call.room = 0
     call.finish = finish_of(finish_numbers, table)
     for k in range(table.image_start[0] if table.images else table.rois, table.rois):
-        call.room = max(call.room, most_vectors(&table.x, k))
+        call.room = max(call.room, 2 * call.groups if table.x.side != NULL else most_vectors(&table.x, k))
     crops_describe_pixel(&call.pixel, 1 if view.pixels_joined else elements_of(view))
     call.split = call.pixel.elements > 1
     call.paired = PAIRS and call.split and (view.dtype == UINT8 or view.dtype == OWN)
@@ -495,5 +326,6 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     work.provide(table, threads, tile, lines * sizeof(real), 2 * kept if call.pixels_kept else 0,
                  call.groups * sizeof(crops_group) + (2 * call.room + 2 * call.groups) * sizeof(lanes)
                  + 2 * call.groups * LANES * (sizeof(real) + sizeof(int32_t))
-                 + call.groups * (sizeof(near_group) + sizeof(whole_group)), chunk)
+                 + call.groups * (sizeof(near_group) + sizeof(whole_group))
+                 + (listed_bytes(call.ph) + listed_bytes(call.pw) if table.x.side != NULL else 0), chunk)
     return work.do(axis_forward_crop, &call, sizeof(call), axis_forward_crops_open, NULL)

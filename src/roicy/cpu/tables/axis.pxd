@@ -15,6 +15,21 @@ cdef extern from "geometry/cpu.h" nogil:
         int taps[LONE]
         double weight[2][LONE]
 
+    # one side of a box whose lists are made when they are asked for
+    ctypedef struct PlainSide:
+        double start, size
+
+    ctypedef struct PlainLists:
+        const int64_t* pixel_start
+        int32_t* pixels
+        int32_t* pixel_count
+        int64_t* tap_start
+        int32_t* tap_count
+        int32_t* tap_position
+        void* tap_weight
+        bint doubles
+
+    void plain_singles(bint single, PlainSide side, int bins, int length, const PlainLists* lists, int64_t k)
     void lone_bins(const void* rows, bint single, int columns, int axis, Sampling sampling, int bins, int length,
                    Lone* lone)
 
@@ -24,6 +39,9 @@ cdef struct Axis:
     # pixels that its bins touch, ascending; taps name a pixel by its position in the RoI's list. Weights are float
     # or double, as the table's `double` says.
     int32_t bins                # output size P
+    PlainSide* side             # (K), what lists are made of, box by box as it is its turn; NULL: they are here
+    int32_t length              # of the map, and
+    bint single                 # whether boxes are of floats; both for such lists
     int32_t* pixels
     int64_t* pixel_start        # (K + 1), where the RoI's list begins in `pixels`, with room up to the next one's
     int32_t* pixel_count        # (K), pixels in the list

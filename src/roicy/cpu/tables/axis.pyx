@@ -17,7 +17,9 @@ from roicy.cpu.runtime.memory cimport allocate, deallocate
 from roicy.cpu.runtime.parallel cimport run_pieces
 from roicy.cpu.tables.rois cimport Place, Window
 from roicy.cpu.tables.samples cimport ALIGN, HALF_PIXEL, Sampling, Side, sampling_of
-from roicy.cpu.tuning cimport AXIS_TABLE_ROIS_OF_A_THREAD, FEW_CHANNELS, LONE_VALUES, LONE_VALUES_OF_FEW
+from roicy.cpu.tuning cimport (
+    AXIS_TABLE_ROIS_OF_A_THREAD, FEW_CHANNELS, FEW_COLUMNS, LONE_VALUES, LONE_VALUES_OF_FEW,
+)
 
 cnp.import_array()
 
@@ -59,7 +61,7 @@ cdef class AxisTable(RoiTable):
         if purpose == "forward" and are_lone(self, &how, regions.input_shape[1]):
             note_lone(self, boxes, image, how)
         else:
-            fill(self, boxes, image, how, purpose, threads)
+            fill(self, boxes, image, how, purpose, regions.input_shape[1], threads)
 
 
 cdef bint are_lone(AxisTable table, Sampling* sampling, int64_t channels) noexcept:
@@ -104,16 +106,11 @@ cdef bint any_lone(AxisTable table) noexcept:
 
 
 cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling sampling, str purpose,
-              int threads) except -1:
+              int64_t channels, int threads) except -1:
     cdef Py_ssize_t k, count = table.rois, columns = cnp.PyArray_DIM(boxes, 1), item = cnp.PyArray_ITEMSIZE(boxes)
     cdef int64_t pieces = (count + SIDES - 1) // SIDES, roi
     cdef Filling filling
     cdef bint filled
-    # bins may be too many to count
-    table.y.tap_start = <int64_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int64_t))
-    table.y.tap_count = <int32_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int32_t))
-    table.x.tap_start = <int64_t*> table.reserve(count * <size_t> table.x.bins, sizeof(int64_t))
-    table.x.tap_count = <int32_t*> table.reserve(count * <size_t> table.x.bins, sizeof(int32_t))
     table.window = <Window*> table.reserve(count, sizeof(Window))
     threads = <int> min(threads, count // AXIS_TABLE_ROIS_OF_A_THREAD + 1)
     filling = Filling(
@@ -122,19 +119,29 @@ cdef int fill(AxisTable table, cnp.ndarray boxes, const int64_t* image, Sampling
         order=NULL, y=&table.y, x=&table.x, rois=count, height=table.map_height, width=table.map_width,
         by_first_row=purpose == "backward", double_=table.double, sampled=False, ranged=False,
         place=<Place*> table.reserve(count, sizeof(Place)), room=<Room*> table.reserve(count, sizeof(Room)),
-        plain=<uint8_t*> table.reserve(count, sizeof(uint8_t)),
+        plain=<uint8_t*> table.reserve(count, sizeof(uint8_t)), side=NULL, reach=NULL,
         extent=<int32_t*> table.reserve(pieces, sizeof(int32_t)), length=1, mark=NULL,
         window=table.window, cost=<double*> table.reserve(count, sizeof(double)),
     )
     if purpose != "backward_rois":
         filling.sampled = are_sampled(table, &sampling)
         filling.ranged = is_range(sampling.rule)
+    if purpose == "forward" and filling.sampled and may_wait(table, &sampling, channels):
+        filling.side = <PlainSide*> table.reserve(2 * count, sizeof(PlainSide))
+        filling.reach = <Reach*> table.reserve(2 * count, sizeof(Reach))
+    else:
+        reserve_bins(table)
     if is_short(&table.y, &table.x, count):
         note_places(&filling, 0, 0)
     else:
         run_pieces(note_places, &filling, pieces, threads)
     table.arrange(image, filling.place)
     filling.order = table.order
+    if filling.side != NULL:
+        if are_plain(&filling):
+            note_sides(table, &filling)
+            return table.summarise(image, filling.cost)
+        reserve_bins(table)
     table.y.pixel_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     table.x.pixel_start = <int64_t*> table.reserve(count + 1, sizeof(int64_t))
     table.y.pixel_start[0] = table.x.pixel_start[0] = 0
@@ -161,6 +168,47 @@ cdef bint are_sampled(AxisTable table, Sampling* sampling) noexcept:
             and sampling.sampling_ratio <= PLAIN_SAMPLES and table.rows <= PLAIN_LENGTH
             and table.columns <= PLAIN_LENGTH and 0 < table.map_height <= PLAIN_LENGTH
             and 0 < table.map_width <= PLAIN_LENGTH)
+
+
+cdef bint may_wait(AxisTable table, Sampling* sampling, int64_t channels) noexcept:
+    # Whether lists are made by who applies them: of crops with one sample a bin, which alone are read box by box.
+    return (sampling.sampling_ratio == 1 and channels <= FEW_CHANNELS and not table.windowed
+            and min(table.rows, table.columns) >= max(<int> MANY_BINS, <int> FEW_COLUMNS + 1))
+
+
+cdef int note_sides(AxisTable table, Filling* f) except -1:
+    # Lists wait until it is their boxes' turn: they stay in the cache then.
+    cdef Axis* axes[2]
+    cdef Reach reach[2]
+    cdef int64_t k, roi
+    cdef int i
+    axes[0], axes[1] = &table.y, &table.x
+    for i in range(2):
+        axes[i].side = <PlainSide*> table.reserve(table.rois, sizeof(PlainSide))
+        axes[i].length = table.map_width if i else table.map_height
+        axes[i].single = f.single
+    for k in range(table.rois):
+        roi = table.order[k]
+        for i in range(2):
+            axes[i].side[k], reach[i] = f.side[2 * roi + i], f.reach[2 * roi + i]
+        f.window[k] = Window(top=0, bottom=0, left=0, right=0)
+        f.cost[k] = 0
+        if f.image[roi] >= 0:
+            f.window[k] = Window(top=reach[0].low, bottom=reach[0].high + 1, left=reach[1].low, right=reach[1].high + 1)
+            table.tallest = <int> max(<int64_t> table.tallest, min(reach[0].high + 1 - reach[0].low, reach[0].room))
+            table.widest = <int> max(<int64_t> table.widest, min(reach[1].high + 1 - reach[1].low, reach[1].room))
+            f.cost[k] = 2. * table.rows * min(reach[1].high + 1 - reach[1].low, reach[1].room)
+    return 0
+
+
+cdef int reserve_bins(AxisTable table) except -1:
+    # They may be too many to count.
+    cdef size_t count = table.rois
+    table.y.tap_start = <int64_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int64_t))
+    table.y.tap_count = <int32_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int32_t))
+    table.x.tap_start = <int64_t*> table.reserve(count * <size_t> table.x.bins, sizeof(int64_t))
+    table.x.tap_count = <int32_t*> table.reserve(count * <size_t> table.x.bins, sizeof(int32_t))
+    return 0
 
 
 cdef int lay_out(AxisTable table, Axis* axis, str purpose, bint filled) except -1:

@@ -15,6 +15,7 @@ from roicy.cpu.tables.samples cimport Sampling, Side
 cdef extern from "geometry/cpu.h" nogil:
     enum:
         EDGE
+        MANY_BINS
         PLAIN_LENGTH
         PLAIN_SAMPLES
         SIDES
@@ -59,16 +60,6 @@ cdef extern from "geometry/cpu.h" nogil:
         void* weight
         bint doubles
 
-    ctypedef struct PlainLists:
-        const int64_t* pixel_start
-        int32_t* pixels
-        int32_t* pixel_count
-        int64_t* tap_start
-        int32_t* tap_count
-        int32_t* tap_position
-        void* tap_weight
-        bint doubles
-
     Side axis_side(const void* box, bint single, int axis, Sampling sampling, int bins, int length)
     Stretch stretch_of(bint single, Side side, int p, Sampling sampling)
     Taps taps_into(Lists lists)
@@ -76,6 +67,7 @@ cdef extern from "geometry/cpu.h" nogil:
     void put_rest(Taps* taps)
     bint is_range(int rule)
     void plain_sides(const void** box, bint single, int axis, Sampling sampling, int bins, int length, Sides* sides)
+    PlainSide plain_side(bint single, const Sides* sides, int side)
     void plain_reaches(bint single, const Sides* sides, Sampling sampling, Reaches* reaches)
     void plain_lists(bint single, const Sides* sides, const int* plain, int samples, const PlainLists* lists, int64_t k)
     Reach plain_range_reach(bint single, Side side, int rule)
@@ -109,6 +101,8 @@ cdef struct Filling:
     Place* place            # (K) in the order given
     Room* room
     uint8_t* plain          # of both sides of each: PLAIN_Y, PLAIN_X
+    PlainSide* side         # (2 K) if lists may be made later: of each, that along y, and that along x
+    Reach* reach            # (2 K) likewise
     int32_t* extent         # of each piece, pixels from the first to the last one of the longest side that is not plain
     int64_t length          # of each thread's marks
     int32_t* mark
@@ -167,6 +161,18 @@ cdef void note_places(void* settled, int64_t number, int thread) noexcept nogil:
                  else reach_of(k, 0, f))
         f.place[k] = Place(row=y.low if f.by_first_row else y.high, column=x.low)
         f.room[k] = Room(y=y.room, x=x.room)
+        if f.side != NULL:
+            f.side[2 * k], f.side[2 * k + 1] = plain_side(f.single, &down, i), plain_side(f.single, &along, i)
+            f.reach[2 * k], f.reach[2 * k + 1] = y, x
+
+
+cdef bint are_plain(const Filling* f) noexcept:
+    # Whether all sides are, of boxes on an image.
+    cdef int64_t k
+    for k in range(f.rois):
+        if f.image[k] >= 0 and f.plain[k] != (PLAIN_Y | PLAIN_X):
+            return False
+    return True
 
 
 cdef Reach reach_of(int64_t roi, int axis, Filling* f) noexcept nogil:

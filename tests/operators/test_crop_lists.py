@@ -1,0 +1,75 @@
+"""Crops of boxes inside the picture: lists made box by box give the same bits as lists of all boxes."""
+
+import numpy as np
+import pytest
+from closeness import assert_same_bits
+from hypothesis import strategies as st
+from strategies import BOX_DTYPES, by_lists, given_some, largest_values, random_values
+
+import roicy
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+#: Lists wait from 32 bins along both axes on; the last ones have a whole vector and a part of one.
+SIZES = [(32, 32), (33, 64), (71, 35), (40, 100), (31, 33)]
+DTYPES = [np.dtype(name) for name in ("uint8", "float32", "float64", "float16", "int16")]
+
+
+@st.composite
+def insides(draw, height, width):
+    """Boxes (K, 4) inside a picture: to its very edges, of whole pixels or not, thin ones, equal ones."""
+    rng, count = np.random.default_rng(draw(st.integers(0, 2**16))), draw(st.integers(1, 9))
+    corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1)
+    corners[rng.random((count, 2, 2)) < 0.2] *= 0
+    corners[:, 1][rng.random((count, 2)) < 0.2] = 1
+    corners[rng.random(count) < 0.1, 1] = corners[0, 0]
+    corners = np.sort(corners * (width, height), axis=1)
+    if draw(st.booleans()):
+        corners = np.rint(corners)
+    return corners.reshape(count, 4).astype(draw(st.sampled_from(BOX_DTYPES)))
+
+
+@given_some(st.data())
+def test_crops_have_the_bits_of_lists(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    layout = data.draw(st.sampled_from(["NHWC", "NCHW"]))
+    channels, images = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 2))
+    height, width = data.draw(st.sampled_from([(1, 1), (1, 40), (37, 2), (50, 90), (300, 21)]))
+    shape = (images, height, width, channels) if layout == "NHWC" else (images, channels, height, width)
+    values = data.draw(st.sampled_from([random_values, largest_values]))
+    pictures = values(rng, shape, data.draw(st.sampled_from(DTYPES)))
+    boxes = data.draw(insides(height, width))
+    options = {
+        "batch_indices": rng.integers(0, images, len(boxes)),
+        "sampling": data.draw(st.sampled_from(["half_pixel", "corners"])),
+        "border": data.draw(st.sampled_from(["constant", "edge"])),
+        "out_layout": data.draw(st.sampled_from(["NHWC", "NCHW"])),
+        "reverse_channels": data.draw(st.booleans()),
+        **data.draw(st.sampled_from([{}, {"mean": 3, "std": 7, "dtype": "float32"}, {"fill": 9}])),
+    }
+    if data.draw(st.booleans()):  # a row without a crop
+        boxes[data.draw(st.integers(0, len(boxes) - 1)), data.draw(st.integers(0, 3))] = np.nan
+        options["invalid"] = "nan"
+    size = data.draw(st.sampled_from(SIZES))
+    crops = roicy.crop_and_resize(pictures, boxes, size, layout=layout, **options)
+    assert_same_bits(crops, by_lists(roicy.crop_and_resize, pictures, boxes, size, layout=layout, **options))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_threads_make_the_same_lists(dtype, threads):
+    """A box has several bands of rows then."""
+    rng = np.random.default_rng(2)
+    picture = rng.integers(0, 256, (300, 400, 3)).astype(dtype)
+    corners = np.sort(rng.uniform(0, 1, (40, 2, 2)), axis=1) * (400, 300)
+    call = picture, corners.reshape(40, 4), (130, 77)
+    with roicy.num_threads(threads):
+        crops, plan = (
+            roicy.crop_and_resize(*call),
+            roicy.crop_and_resize_plan(call[1], picture.shape, call[2]),
+        )
+        again = [plan(picture), plan(picture[::-1])]
+    listed = by_lists(roicy.crop_and_resize, picture[None], *call[1:], layout="NHWC")
+    assert_same_bits(crops, listed)
+    assert_same_bits(again[0], listed)
+    assert_same_bits(again[1], roicy.crop_and_resize(np.ascontiguousarray(picture[::-1]), *call[1:]))
