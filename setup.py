@@ -86,6 +86,7 @@ PRECISIONS = {"f32": [], "f64": ["ROICY_DOUBLE"]}
 TABLES = [f"cpu.tables.{name}" for name in ("rois", "axis", "grid", "range", "sample", "mask", "quad")]
 ONCE_A_CALL = [
     "cython_api",
+    "cpu.crops_again",
     *(f"cpu.runtime.{name}" for name in ("calls", "memory", "outputs", "parallel", "rectangles", "work")),
     "cpu.threads",
     "cpu.processor",

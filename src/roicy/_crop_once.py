@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from roicy import _arguments as settle
+from roicy import cpu
 from roicy._backend import adopt
 from roicy._images import named, named_outs, settled_images, settled_shapes
-from roicy._kinds import Kind
+from roicy._kinds import CROP, Kind, sampling_of_crops
 from roicy._types import AnyArray, Layout, Ndarray, OutputSize, Size
 from roicy.crop_plan import CropPlan, GivenCrops, finish_of
 
@@ -39,6 +40,36 @@ def crop(
         finish,
     )
     return plan._pool(sources, out)
+
+
+def learn(again: Any, settings: tuple[Any, ...], images: Any) -> None:
+    """Keep what crops of a call came to for calls like it; `again` is `roicy.cpu.crops_again`."""
+    like = again.like(settings, images)
+    if like is None:
+        return
+    (size, options, fill, mean, std, reverse, layout, out_layout, dtype, invalid), _, channels = like
+    images_dtype = images.dtype
+    if images_dtype in settle.WIDE_LABELS:
+        return
+    try:
+        size, sampling = settle.output_size(size), CROP.settle(options, images_dtype, size)
+        finish = settle.finish(
+            *(channels, layout),
+            fill=fill,
+            mean=mean,
+            std=std,
+            reverse_channels=reverse,
+            dtype=dtype,
+            out_layout=out_layout,
+            chosen=sampling[1] == "nearest",
+        )
+    except (TypeError, ValueError):  # some are not any more what the call found them to be
+        return
+    accumulate, _ = settle.features(images, images.shape)
+    numbers = finish.numbers(accumulate, sampling[3] != "edge", cpu.xp)
+    dtypes = images_dtype, finish.result_dtype(images_dtype)
+    sums = sampling_of_crops(sampling, "forward"), accumulate, numbers
+    again.learn(like, layout == "NCHW", size, invalid == "raise", finish, dtypes, sums)
 
 
 def crop_backward(

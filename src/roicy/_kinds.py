@@ -281,14 +281,17 @@ def _samples_of_crops(options: Sequence[Any]) -> tuple[Interpolation, int, Borde
 def _crop_table(
     kernels: Backend, regions: Regions, options: tuple[Any, ...], accumulate: Accumulate, purpose: Purpose
 ) -> Table:
+    return kernels.axis_table(regions, sampling_of_crops(options, purpose), accumulate, purpose)
+
+
+def sampling_of_crops(options: tuple[Any, ...], purpose: Purpose) -> Sampling:
+    """Return where samples lie, for settled options."""
     places, interpolation, ratio, border = options
     rule = _PLACES[places]
     if rule == UNIT_CORNERS and purpose == "backward_rois":
         rule = UNIT_SLOPES
     nearest, aligned = interpolation == "nearest", rule == HALF_PIXEL
-    return kernels.axis_table(
-        regions, Sampling(1.0, ratio, aligned, rule, _BORDERS[border], nearest), accumulate, purpose
-    )
+    return Sampling(1.0, ratio, aligned, rule, _BORDERS[border], nearest)
 
 
 CROP = replace(

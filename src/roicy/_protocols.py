@@ -153,6 +153,11 @@ class Backend(Protocol):
         """Calls that are like an earlier one; None where nothing is gained by it."""
         ...
 
+    @property
+    def crops_again(self) -> Any:
+        """Crops that are like earlier ones: the module `roicy.cpu.crops_again`; None where there is none."""
+        ...
+
     def axis_table(
         self, regions: Regions, sampling: Sampling, accumulate: Accumulate, purpose: Purpose
     ) -> Table:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, overload
 
-from roicy._crop_once import crop, crop_backward, crop_backward_boxes
+from roicy import _backend
+from roicy._crop_once import crop, crop_backward, crop_backward_boxes, learn
 from roicy._kinds import CROP
 from roicy._types import (
     AnyArray,
@@ -176,6 +177,12 @@ def crop_and_resize(
            [ 0.4,  0.4, -1. , -1. ]], dtype=float32)
     """
     options = sampling, interpolation, sampling_ratio, border
+    settings = output_size, options, fill, mean, std, reverse_channels, layout, out_layout, dtype, invalid
+    again = _backend.cpu.crops_again if window is None else None
+    if again is not None:
+        crops: Array | None = again.crop(settings, images, boxes, batch_indices, out)
+        if crops is not None:
+            return crops
     given = GivenCrops(boxes, batch_indices, layout, invalid, options, window)
     finish = {
         "fill": fill,
@@ -185,8 +192,10 @@ def crop_and_resize(
         "dtype": dtype,
         "out_layout": out_layout,
     }
-    crops: Array = crop(CROP, given, images, output_size, finish, out)
-    return crops
+    made: Array = crop(CROP, given, images, output_size, finish, out)
+    if again is not None:
+        learn(again, settings, images)
+    return made
 
 
 @overload

@@ -36,7 +36,11 @@ CALLS = {
     "ps_roi_align": (lambda: roicy.ps_roi_align(FEATURES, ROIS, 2), 23),
     "backward": (lambda: roicy.roi_align_backward(POOLED, ROIS, SHAPE), 36),
     "backward_rois": (lambda: roicy.roi_align_backward_rois(POOLED, FEATURES, ROIS), 43),
-    "crop_and_resize": (lambda: roicy.crop_and_resize(PICTURE, ROIS[:, 1:], 7, mean=1.0), 58),
+    "crop_and_resize": (lambda: roicy.crop_and_resize(PICTURE, ROIS[:, 1:], 7, mean=1.0), 1),
+    "crop_and_resize, of a part": (
+        lambda: roicy.crop_and_resize(PICTURE, ROIS[:, 1:], 7, mean=1.0, window=(0, 0, 16, 16)),
+        61,
+    ),
     "roi_pool_backward": (lambda: roicy.roi_pool_backward(POOLED, ARGMAX, ROIS, SHAPE), 46),
 }
 

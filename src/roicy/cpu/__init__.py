@@ -25,7 +25,7 @@ from roicy._types import (
     Size,
     Turn,
 )
-from roicy.cpu import selection, threads
+from roicy.cpu import crops_again, selection, threads
 from roicy.cpu.runtime.outputs import new_array
 from roicy.cpu.runtime.work import Team
 from roicy.cpu.tables.axis import AxisTable
@@ -44,6 +44,7 @@ __all__ = [
     "axis_forward",
     "axis_table",
     "compiler",
+    "crops_again",
     "doubts",
     "get_num_threads",
     "grid_argmax_error",
@@ -134,7 +135,7 @@ class Together:
 xp = np
 #: Nothing is left to do when a call returns.
 streams = None
-#: What little Python does here is not worth to be kept.
+#: What little Python does here is not worth to be kept, but for crops: `crops_again`.
 again = None
 
 _level = selection.choose()

@@ -53,6 +53,11 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, 
         """Calls that are like an earlier one; None where the arrays are NumPy's."""
         return None if self.xp is np else Again(self)
 
+    @property
+    def crops_again(self) -> None:
+        """Crops that are like earlier ones: none are known."""
+        return None
+
     def serves(self, table: RoiTable, purpose: Purpose) -> bool:
         """Return whether a table has all that the kernels of a purpose will ask for."""
         return table.serves(purpose)
