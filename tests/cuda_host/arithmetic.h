@@ -26,13 +26,22 @@ CUDA_HOST_REAL(log2)
     extern "C" float NAME##f(float, float);                                                                  \
     static inline float NAME(float x, float y) { return NAME##f(x, y); }
 
-CUDA_HOST_REALS(fmin)
-CUDA_HOST_REALS(fmax)
 CUDA_HOST_REALS(fmod)
 CUDA_HOST_REALS(pow)
 CUDA_HOST_REALS(atan2)
 CUDA_HOST_REALS(copysign)
 CUDA_HOST_REALS(nextafter)
+
+// As the C library's, which are calls: of a NaN and a number the number, of equal ones the second.
+#define CUDA_HOST_EXTREME(NAME, TYPE, BEFORE)                                                                \
+    static inline TYPE NAME(TYPE x, TYPE y) { return y != y || x BEFORE y ? x : y; }
+
+CUDA_HOST_EXTREME(fmin, double, <)
+CUDA_HOST_EXTREME(fmin, float, <)
+CUDA_HOST_EXTREME(fminf, float, <)
+CUDA_HOST_EXTREME(fmax, double, >)
+CUDA_HOST_EXTREME(fmax, float, >)
+CUDA_HOST_EXTREME(fmaxf, float, >)
 
 extern "C" double fma(double, double, double);
 extern "C" float fmaf(float, float, float);

@@ -21,6 +21,7 @@ class Fences:
 
     _PATTERN = 0xA5
     _PAGE = os.sysconf("SC_PAGE_SIZE")
+    _UNSPOILT = bytes([_PATTERN]) * (_PAGE + 16)  # the most that is left of an array's pages
     _idle: ClassVar = {}  # by size: pages that a launch is done with
     _fence = ctypes.c_size_t()  # how far the fences reach
 
@@ -77,7 +78,7 @@ class Fences:
                 "behind": (copy.first + copy.size, copy.pages + copy.pages_size),
             }
             for side, (low, high) in rest.items():
-                if ctypes.string_at(low, high - low).strip(bytes([self._PATTERN])):
+                if ctypes.string_at(low, high - low) != self._UNSPOILT[: high - low]:
                     return f"{side} {copy}"
         return None
 

@@ -1,5 +1,6 @@
 """What the host build of the CUDA kernels takes: arguments, limits, sources; and what its numbers are."""
 
+import itertools
 import os
 
 import numpy as np
@@ -301,14 +302,18 @@ def test_nothing_is_contracted():
     assert out[1] == np.float64(x) ** 2 - np.float64(values[1])
 
 
-def test_minimum_and_maximum_prefer_numbers():
+@pytest.mark.parametrize("dtype, real", [(np.float32, "float"), (np.float64, "double")])
+@pytest.mark.parametrize("name, of_two", [("min", min), ("max", max)])
+def test_minimum_and_maximum_prefer_numbers(name, of_two, dtype, real):
     extremes = kernel(
-        "out[0] = max(in[0], in[1]); out[1] = fminf(in[1], in[0]); out[2] = min(in[0], in[1]);",
-        "float *out, const float *in",
+        f"out[0] = {name}(in[0], in[1]); out[1] = f{name}(in[0], in[1]); out[2] = f{name}f(in[0], in[1]);",
+        f"{real} *out, const {real} *in",
     )
-    out = zeros(3, np.float32)
-    extremes((1,), (1,), (out, np.float32([np.nan, 2])))
-    np.testing.assert_array_equal(out, [2, 2, 2])
+    for pair in itertools.product([np.nan, 2, -3, np.inf, -np.inf], repeat=2):
+        numbers = [number for number in pair if number == number]
+        out = zeros(3, dtype)
+        extremes((1,), (1,), (out, dtype(pair)))
+        np.testing.assert_array_equal(out, of_two(numbers, default=np.nan))
 
 
 def test_conversions_to_integers_saturate():
