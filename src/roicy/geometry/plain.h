@@ -1,31 +1,31 @@
-/* Plain sides, as most boxes have: few samples a bin, ascending, all on the map. Then the first and the last sample of
- * the box determine what `align_stretch` and `align_taps` compute bin by bin for any box. The results equal theirs bit
- * for bit. */
+/* Plain sides of boxes, as most are: bins have few samples, in ascending order, and all samples lie on the map. The
+ * first and the last sample of a side then tell which pixels it touches, and each sample has taps. The results are
+ * those of `align_stretch` and `align_taps`, which work bin by bin for any box, bit for bit. */
 
 #ifndef ROICY_PLAIN_H
 #define ROICY_PLAIN_H
 
-#define PLAIN_SAMPLES DENSE_AVERAGE /* samples of a bin, at most: never a dense bin */
+#define PLAIN_SAMPLES DENSE_AVERAGE /* most samples of a bin: with more, it may be a dense one (samples.h) */
 #define PLAIN_LENGTH                                                                                         \
-    (1 << 20) /* pixels of the map, and bins, at the most: positions of floats are right to a quarter */
+    (1 << 20) /* most pixels of the map, and bins: positions in float are right to a quarter of a pixel */
 
 enum {
-    SIDES = 16,     /* boxes that are looked at together */
-    FEW_SIDES = 4,  /* up to so many are filled alone */
-    PLAIN_BINS = 8, /* bins of each of them, at the most */
-    MANY_BINS = 32  /* of a side, at the least, so that it is filled by itself, so many at a time */
+    SIDES = 16,     /* boxes that are handled together */
+    FEW_SIDES = 4,  /* with at most this many plain sides among them, each is filled by itself */
+    PLAIN_BINS = 8, /* most bins of each side that are computed before they are listed */
+    MANY_BINS = 32  /* with at least this many bins, a side is filled by itself, this many at a time */
 };
 
 typedef struct {
-    /* the pixels that a side's bins touch, from `low` to `high`, and how many taps it can have at the most; none in a
-     * side that is not plain, and no room */
+    /* The pixels that the bins of a side touch, from `low` to `high`, and the most taps they can have; a room of 0 and
+     * no pixels if the side is not plain. */
     int low, high;
     int64 room;
 } Reach;
 
 typedef struct {
-    /* One axis of some boxes: where each begins, the size of its bins, in the boxes' own dtype, and the samples of
-     * one. */
+    /* The same axis of SIDES boxes: where each side starts, the size of its bins (both in the boxes' own dtype), and
+     * the number of samples of a bin. */
     union {
         float start_f[SIDES];
         double start_d[SIDES];
@@ -39,27 +39,27 @@ typedef struct {
 } Sides;
 
 typedef struct {
-    /* one of them, in doubles, which hold both dtypes */
+    /* One of these sides; doubles hold the values of both dtypes. */
     double start, size;
 } PlainSide;
 
 typedef struct {
-    /* of each, whether it is plain; the pixels that it touches, from `low` to `high`, and how many taps it can have at
-     * the most */
+    /* Of each of SIDES sides: whether it is plain, the pixels that it touches, from `low` to `high`, and the most taps
+     * it can have. */
     int plain[SIDES], low[SIDES], high[SIDES], room[SIDES];
 } Reaches;
 
 typedef struct {
-    /* A bin of one sample or two of each: its taps, the last of which may count for nothing, and how many count. The
-     * second one's pixel is the next to the first one's, the fourth one's to the third one's, `gap` pixels further.
-     * `newest` is the last pixel. */
+    /* A bin with one or two samples, of each of SIDES sides. It has two or four taps, of which the first `count` are
+     * used. Their pixels are first, first + 1, third and third + 1; `gap` pixels between the second and the third
+     * belong to no tap. `newest` is the last pixel. */
     double weight[4][SIDES];
     int first[SIDES], third[SIDES], count[SIDES], gap[SIDES], newest[SIDES];
 } PlainBin;
 
 typedef struct {
-    /* where the taps of a side go, from `at` on, and the pixels that they name; `start` and `count` are of its first
-     * bin. Room behind the last tap is for one that counts for nothing. */
+    /* Where the lists of one side go: its taps from index `at` of `position` and `weight` on, its pixels to `pixel`.
+     * `start` and `count` begin with its first bin. Behind the last tap, one more may be written, which is not used. */
     int64_t at;
     int64_t *start;
     int32_t *count, *position, *pixel;
@@ -68,7 +68,7 @@ typedef struct {
 } PlainTaps;
 
 typedef struct {
-    /* the lists of an axis table */
+    /* The lists of an axis table; see `Axis` in cpu/tables/axis.pxd. */
     const int64_t *pixel_start;
     int32_t *pixels, *pixel_count;
     int64_t *tap_start;
@@ -89,12 +89,12 @@ GEOMETRY int plain_clipped(int value, int length) { return value < 0 ? 0 : value
 
 #endif
 
-/* From the start of a bin to a sample of it. */
+/* The distance from the start of a bin to its sample `index`. */
 GEOMETRY BOX OF(plain_shift)(BOX size, int samples, int index) {
     return ((BOX)index + (BOX)0.5) * size / (BOX)samples;
 }
 
-/* As `pixel_below`; `edge` is the last pixel. */
+/* The position moved onto the map, as by `pixel_below`; `edge` is the last pixel. */
 GEOMETRY BOX OF(plain_held)(BOX position, BOX edge) {
     const BOX behind = position > 0 ? position : 0;
     return behind < edge ? behind : edge;
@@ -102,7 +102,7 @@ GEOMETRY BOX OF(plain_held)(BOX position, BOX edge) {
 
 GEOMETRY int OF(plain_below)(BOX position, BOX edge) { return (int)OF(plain_held)(position, edge); }
 
-/* Those of the boxes x1, y1, x2, y2, along an axis: 0 is x. */
+/* The sides along an axis (0 is x) of boxes x1, y1, x2, y2. */
 GEOMETRY void OF(plain_sides)(const void *const *box, int axis, Sampling sampling, int bins, int length,
                               Sides *sides) {
     const BOX scale = (BOX)sampling.spatial_scale, offset = sampling.aligned ? (BOX)0.5 : (BOX)0,
@@ -131,7 +131,8 @@ GEOMETRY void OF(plain_sides)(const void *const *box, int axis, Sampling samplin
     sides->length = length;
 }
 
-/* The samples of crops are those of others between the centres of the first and the last pixel. */
+/* The pixels that each side touches. Samples of RoIAlign may lie up to one pixel beyond the centres of the first and
+ * the last pixel. Samples of crops must lie between these centres, where both follow the same rule. */
 GEOMETRY void OF(plain_reaches)(const Sides *sides, Sampling sampling, Reaches *reaches) {
     const int bins = sides->bins, length = sides->length;
     const BOX edge = (BOX)(length - 1), least = (BOX)(sampling.rule == HALF_PIXEL ? 0 : -1),
@@ -143,7 +144,8 @@ GEOMETRY void OF(plain_reaches)(const Sides *sides, Sampling sampling, Reaches *
                   to = OF(bin_base)(start, size, bins - 1) + OF(plain_shift)(size, samples, samples - 1);
         const int low = OF(plain_below)(from, edge), below = OF(plain_below)(to, edge),
                   high = below + (below < length - 1);
-        /* three pixels of a bin may be those of the next, too; taps that count for nothing may be behind the last */
+        /* A bin may share up to three pixels with the next one, which count twice. The 3 below is for unused taps
+         * behind the last one. */
         const int taps = high - low + 3 * bins, most_taps = 2 * samples * bins;
         reaches->plain[i] =
             (size >= 0) & (samples >= 1) & (samples <= PLAIN_SAMPLES) & (from >= least) & (to <= most);
@@ -163,13 +165,13 @@ GEOMETRY int OF(plain_taps)(const Sides *sides, int side, PlainTaps taps) {
     BOX shift[PLAIN_SAMPLES];
     for (int i = 0; i < samples; i++)
         shift[i] = OF(plain_shift)(size, samples, i);
-    /* the pixels of the list end with `newest`, below which `passed` are not in it; where positions are so coarse
-     * that a bin begins before the last one ends, it has no gaps */
+    /* The list of pixels so far ends with `newest`, and lacks `passed` of the pixels below it. A bin begins before the
+     * last one ends only where rounding is so coarse that the list has no gaps. */
     int passed = 0, newest = -1;
     for (int p = 0; p < bins; p++) {
         const BOX base = OF(bin_base)(start, size, p);
         const int64_t begin = taps.at;
-        /* the pixel before the last sample and the one behind: their weights so far */
+        /* weights so far of the two pixels around the last sample */
         double older = 0, newer = 0;
         int pixel = 0;
         for (int i = 0; i < samples; i++) {
@@ -202,7 +204,7 @@ GEOMETRY int OF(plain_taps)(const Sides *sides, int side, PlainTaps taps) {
     return newest + 1 - passed;
 }
 
-/* The same of many sides, whose bins have one sample or two: bin p of each. Compilers make vectors of the loops. */
+/* Bin p of each of SIDES sides whose bins have one sample or two. Compilers vectorise the loops over sides. */
 GEOMETRY void OF(plain_bin)(const Sides *sides, const int samples, int p, PlainBin *bin) {
     const int edge = sides->length - 1;
     const BOX end = (BOX)edge;
@@ -239,6 +241,8 @@ GEOMETRY void OF(plain_bin)(const Sides *sides, const int samples, int p, PlainB
     }
 }
 
+/* Fills the lists of all plain sides, whose bins have one sample or two: computes PLAIN_BINS bins of all sides, then
+ * lists them side by side. */
 GEOMETRY void OF(plain_lists_of)(const Sides *sides, const int *plain, const int samples,
                                  const PlainLists *lists, int64_t k) {
     const int bins = sides->bins, most = samples == 1 ? 2 : 4;
@@ -297,7 +301,8 @@ GEOMETRY PlainSide OF(plain_side)(const Sides *sides, int side) {
     return alone;
 }
 
-/* Fills the lists of one side with many bins of one sample each, MANY_BINS at a time: compilers make vectors of it. */
+/* Fills the lists of one side with many bins of one sample each, MANY_BINS at a time. Compilers vectorise most of the
+ * loops. */
 GEOMETRY void OF(plain_singles)(PlainSide side, int bins, int length, const PlainLists *lists, int64_t k) {
     const int edge = length - 1;
     const BOX start = (BOX)side.start, size = (BOX)side.size, end = (BOX)edge,
@@ -318,7 +323,7 @@ GEOMETRY void OF(plain_singles)(PlainSide side, int bins, int length, const Plai
             above[p] = (double)(sample - (BOX)below[p]);
             weight[p] = 1 - above[p];
         }
-        for (int p = 0; p < held; p++) { /* the list leaves out pixels between those of two bins */
+        for (int p = 0; p < held; p++) { /* pixels between two bins are not listed */
             const int gap = below[p] - before - 2;
             passed += gap > 0 ? gap : 0;
             before = below[p];
@@ -340,7 +345,7 @@ GEOMETRY void OF(plain_singles)(PlainSide side, int bins, int length, const Plai
             starts[p] = at + 2 * p;
             count[p] = 2;
         }
-        int used = before == edge ? 0 : 2 * held; /* again: the last bins have the last pixel alone */
+        int used = before == edge ? 0 : 2 * held; /* if some bins have one tap: list again */
         for (int p = 0; p < held && before == edge; p++) {
             starts[p] = at + used;
             count[p] = 2 - (below[p] == edge);
@@ -360,7 +365,7 @@ GEOMETRY void OF(plain_singles)(PlainSide side, int bins, int length, const Plai
     lists->pixel_count[k] = (before < edge ? before + 1 : edge) + 1 - passed;
 }
 
-/* The lists of all sides that are plain; RoI k is the first one's. */
+/* Fills the lists of all plain sides; the first side is that of RoI k. */
 GEOMETRY void OF(plain_lists)(const Sides *sides, const int *plain, int samples, const PlainLists *lists,
                               int64_t k) {
     int count = 0;
@@ -395,15 +400,15 @@ GEOMETRY void OF(plain_lists)(const Sides *sides, const int *plain, int samples,
             }
 }
 
-/* ---- those of RoIPool ---- */
+/* ---- plain sides of RoIPool ---- */
 
-/* Whether all ends are whole numbers that an int holds. */
+/* Whether the ends of all bins are whole numbers that fit an int. */
 GEOMETRY bool OF(may_be_plain_range)(RangeSide side) {
     return side.size > 0 && side.size <= PLAIN_LENGTH && side.start >= -PLAIN_LENGTH &&
            side.start <= PLAIN_LENGTH && side.bins > 0 && side.length > 0 && side.length <= PLAIN_LENGTH;
 }
 
-/* `range_of`, of such a side. */
+/* As `range_of`, for such a side. */
 GEOMETRY Range OF(plain_range)(RangeSide side, int p) {
     const BOX size = (BOX)side.size, bin_size = size / (BOX)side.bins;
     const int length = side.rule == SHORT ? side.length - 1 : side.length;
@@ -418,6 +423,7 @@ GEOMETRY Range OF(plain_range)(RangeSide side, int p) {
     return range;
 }
 
+/* The reach of a side of RoIPool; a room of 0 if it is not plain, or touches no pixel. */
 GEOMETRY Reach OF(plain_range_reach)(Side side, int rule) {
     const RangeSide whole = {side.start, side.size, side.bins, side.length, rule};
     Reach reach = {side.length, -1, 0};
@@ -434,7 +440,8 @@ GEOMETRY Reach OF(plain_range_reach)(Side side, int rule) {
     return reach;
 }
 
-/* Bins ascend, and each begins where the one before ends, or at the pixel before: the list has no gaps. */
+/* Fills the lists of a side of RoIPool and returns how many pixels it touches; -1 if it is not plain. Bins ascend, and
+ * each begins with the last pixel of the bin before or with the pixel behind it, so the list has no gaps. */
 GEOMETRY int OF(plain_range_taps)(Side side, int rule, PlainTaps taps) {
     const RangeSide whole = {side.start, side.size, side.bins, side.length, rule};
     int first = -1, listed = 0;

@@ -1,13 +1,16 @@
-"""Axis tables applied to arrays of few channels, such as images: lanes run along a row instead.
+"""Axis tables applied to arrays of few channels, such as images: lanes run along a row, not along the channels.
 
 One task is a RoI and a band of its output rows::
 
     plane ── rows: taps of p ──▶ line [column] ── columns: LANES outputs at a time pick their taps ──▶ chunk
 
-Where the channels of a pixel are neighbours, the row pass takes them as they lie, and its line is split into one for
-each channel; of bytes and floats, columns of at most two pixels that are neighbours, too, take both of them from the
-rows, of which nothing else is read; of bytes, they go straight to their places. Where a row's elements are no
-neighbours otherwise, the rows that a band needs are first gathered plane by plane.
+How a plane is read depends on the memory of the features:
+
+- The elements of a row are neighbours: the row pass reads them as they lie.
+- The channels of a pixel are neighbours: the row pass blends all channels together, and its line is split into one for
+  each channel. If in features of bytes or floats each column reads at most two neighbouring pixels, columns read these
+  straight from the rows, without a row pass (``pairs.h``); those of bytes are stored straight to the result.
+- Other steps: the rows that a band needs are first gathered, plane by plane.
 """
 
 from libc.stddef cimport ptrdiff_t, size_t
@@ -47,20 +50,26 @@ cdef struct AxisForwardCropsCall:
     int ph, pw
     Finish finish
     int64_t groups
-    int64_t room                # vectors of taps that a RoI can need
-    int together                # channels that one row pass takes: all of them where they are neighbours, else one
-    bint reversed               # the last of them comes first in memory
-    crops_pixel pixel           # elements from one column to the next
-    bint split                  # there are several: a line is split
-    bint paired                 # or columns take their pixels from the rows, where they have at most two
-    size_t row_copy             # bytes of a copy of a row, of which there are two
+    int64_t room                # most vectors of taps that a RoI needs
+    int together                # channels of a row pass: all of them if the channels of a pixel are neighbours, else 1
+    bint reversed               # the last of these channels comes first in memory
+    crops_pixel pixel           # of the features: elements from one column to the next
+    bint split                  # the channels of a pixel are neighbours
+    bint paired                 # and columns may read their pixels straight from the rows
+    size_t row_copy             # bytes of a copy of a row; a thread has two
     ptrdiff_t line_step         # elements from one channel's line to the next
     crops_pixel out_pixel
-    bint joined                 # the chunk has the pixels of all channels, too
+    bint joined                 # the channels of a pixel are neighbours in the output, too, and in the chunk
     int rows_at_once            # output rows that are written together
-    ptrdiff_t out_row, chunk_step   # bytes of an output row, and from one channel's chunk to the next
-    bint pixels_joined, rows_joined, stream     # of the output, in which a pixel can be of all channels
-    bint row_streamed, sparing, pixels_kept      # of bytes: see streams.h and pair_bytes.h
+    # out_row: bytes of an output row, of one channel or, if `joined`, of all; chunk_step: bytes from one channel's
+    # chunk to the next
+    ptrdiff_t out_row, chunk_step
+    # pixels_joined: the elements of an output row are neighbours; rows_joined: the rows are, too; stream: and are
+    # stored past the cache, a chunk at a time
+    bint pixels_joined, rows_joined, stream
+    # For features of bytes. row_streamed: rows are stored past the cache, one by one (streams.h); sparing: few stores
+    # delay loads, see where it is set; pixels_kept: pixels may be kept for the next output row (pair_bytes.h)
+    bint row_streamed, sparing, pixels_kept
 
 
 cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcept nogil:
@@ -80,7 +89,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     cdef char* to
     cdef real* lines = <real*> scratch.blended
     cdef real* last = lines + (call.together - 1) * call.line_step
-    cdef real* pixels = last + call.line_step       # a line before it is split
+    cdef real* pixels = last + call.line_step       # the line of all channels, before it is split
     cdef crops_taps columns
     cdef pair_columns pairs
     cdef pair_rows near
@@ -123,7 +132,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
     if x.pixel_count[k]:
         span = x.pixels[x.pixel_start[k] + x.pixel_count[k] - 1] - x.pixels[x.pixel_start[k]] + 1
     count = (span - 1) * call.pixel.elements + call.together if span else 0
-    for p in range(begin, end):     # the part of the line that this band needs
+    for p in range(begin, end):     # the rows that this band needs: `low` to `high` in the RoI's list
         if y.tap_count[k * call.ph + p]:
             first = y.tap_start[k * call.ph + p]
             position = y.tap_position[first]
@@ -172,7 +181,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
                                 -call.line_step if call.reversed else call.line_step)
             if call.finish.given and (filled or p == begin):
                 down = outside_of(y, k, p) if filled else 0
-                for c in range(call.together):      # of pairs in the order of memory
+                for c in range(call.together):      # pairs.h has channels in their order in memory
                     finishing[call.together - 1 - c if paired and call.reversed else c] = row_finish_of(
                         &call.finish.numbers, channel + c, down, across if reaches or down != 0 else NULL)
             held = (p - begin) % call.rows_at_once
@@ -220,7 +229,7 @@ cdef void axis_forward_crop(void* settled, Task* task, Scratch* scratch) noexcep
 
 
 cdef void write_rows(AxisForwardCropsCall* call, char* target, int begin, int end, const char* chunk) noexcept nogil:
-    # Output rows begin to end of a channel, or of all of them.
+    # Write output rows `begin` to `end` - 1 of a channel, or of all channels if `joined`.
     cdef ptrdiff_t step = call.out.row
     cdef int r
     target += begin * step
@@ -235,7 +244,7 @@ cdef void write_rows(AxisForwardCropsCall* call, char* target, int begin, int en
 
 
 cdef int elements_of(View* view) noexcept nogil:
-    # From one column to the next, where the channels of a pixel are neighbours, in either order; else 1.
+    # Elements from one column to the next if the channels of a pixel are neighbours, in either order; else 1.
     cdef int64_t elements = view.column // view.size
     if not 1 < elements <= PIXEL or elements * view.size != view.column or view.channels > elements:
         return 1
@@ -249,7 +258,7 @@ cdef void axis_forward_crops_open(RoiTable table, void* settled) noexcept nogil:
 
 
 cdef int list_bands(Work work, AxisTable table, int64_t channels, int64_t bands) except -1:
-    # A task for each band of output rows of each RoI.
+    # List a task for each band of output rows of each RoI.
     cdef int64_t image, k, band, n = 0
     cdef int64_t rois = table.rois - (table.image_start[0] if table.images else table.rois)
     work.tasks = <Task*> malloc(max(<int64_t> 1, rois * bands) * sizeof(Task))
@@ -305,20 +314,21 @@ cdef int axis_forward_crops(AxisTable table, cnp.ndarray features, cnp.ndarray o
     call.rows_joined = call.pixels_joined and (call.out.row == call.out_row or call.ph <= 1)
     call.rows_at_once = <int> max(1, min(<int64_t> call.ph,
                                          CROP_CHUNK_BYTES // (call.pw * call.out.size * call.together + 1)))
-    # behind the last row, room for what whole vectors have too much
+    # whole vectors write behind the last row
     call.chunk_step = call.rows_at_once * call.out_row + PIXEL * LANES * call.out.size
     result = call.out.images * call.out.channels * call.ph * call.pw * call.out.size
     call.stream = call.rows_joined and result >= STREAM_BYTES
     call.row_streamed = (call.paired and call.rows_joined and result >= CROP_STREAM_BYTES and call.out.dtype == OWN
                          and call.out_row >= LINE)
-    # unaligned stores to the result (two cache lines each) would delay loads of kept pixels
+    # Unaligned stores to the result (two cache lines each) would delay loads of kept pixels and of indices. Streamed
+    # rows are stored to a buffer, and bytes are few.
     call.sparing = call.row_streamed or call.out.dtype == UINT8
     kept = call.groups * 2 * call.together * sizeof(lanes)
     call.pixels_kept = call.paired and view.dtype == UINT8 and call.sparing and kept <= CROP_KEPT_BYTES
     chunk = (1 if call.joined else call.together) * call.chunk_step
     if call.row_streamed:
         chunk = max(chunk, 2 * (1 if call.joined else call.together) * streams_step(call.out_row))
-    # the table counts the work of the row pass only: add that of the column pass
+    # the table counts the work of the row pass only: add the column pass
     if (table.work + 2 * <double> table.rois * call.ph * call.pw) * view.channels < AXIS_FORWARD_CROPS_SERIAL_WORK:
         threads = 1
     bands = 1 if threads == 1 else (<int64_t> call.ph + CROP_ROWS - 1) // CROP_ROWS

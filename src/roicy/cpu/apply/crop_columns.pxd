@@ -1,4 +1,4 @@
-"""What crops take of the rows of a picture: their columns, as the loops of ``crops.h`` and ``pairs.h`` want them."""
+"""Where the columns of a crop read the rows of a picture: a RoI's taps as ``crops.h`` and ``pairs.h`` need them."""
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport INT32_MAX, int32_t, int64_t
@@ -90,17 +90,20 @@ cdef extern from "pair_bytes.h" nogil:
                      const pair_target* to) noexcept
 
 cdef inline size_t lined_bytes(int64_t count, size_t item) noexcept nogil:
+    # Bytes of `count` items, rounded up to whole cache lines.
     return (count * item + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
 
 
 cdef inline size_t listed_bytes(int64_t bins) noexcept nogil:
-    # Room for the lists of one side, of which each bin has two taps at the most.
+    # Bytes of the lists of one axis of a RoI whose bins have at most two taps. One more tap and pixel may be written.
     return (CACHE_LINE + lined_bytes(bins, sizeof(int64_t)) + lined_bytes(bins, sizeof(int32_t))
             + 2 * lined_bytes(2 * bins + 1, sizeof(int32_t)) + lined_bytes(2 * bins + 1, sizeof(real)))
 
 
 cdef inline Axis listed_axis(const Axis* axis, int64_t k, char* room) noexcept nogil:
-    # The axis of RoI k alone, whose lists are made in the room.
+    # Fill the lists of RoI k in `room`, of listed_bytes, and return an axis that has them alone: RoI 0 there. Tables of
+    # crops whose sides are all plain keep no lists. A crop fills its own when its turn comes, and finds them in the
+    # cache.
     cdef Axis alone
     cdef PlainLists lists
     cdef int i
@@ -129,6 +132,7 @@ cdef inline Axis listed_axis(const Axis* axis, int64_t k, char* room) noexcept n
 
 
 cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
+    # Vectors of taps that lay_out makes for RoI k: for each group as many as its column with the most taps has.
     cdef int64_t total = 0, q
     cdef int most = 0
     for q in range(x.bins):
@@ -140,7 +144,7 @@ cdef inline int64_t most_vectors(Axis* x, int64_t k) noexcept nogil:
 
 
 cdef inline void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil:
-    # From the table's list for every column to one vector for every tap of a group.
+    # Lay out the taps for crops.h: from a list of taps for each column to a vector for each tap of a group of columns.
     cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
     cdef int64_t q, g, i, start = 0, first, base, end, span = 0
     cdef int lane, count
@@ -177,13 +181,13 @@ cdef inline void lay_out(Axis* x, int64_t k, crops_taps* columns) noexcept nogil
                     columns.weight[i] = (<const real*> x.tap_weight)[first]
         start += most
     for g in range(columns.groups):
-        columns.group[g].windows = crops_windows(span)      # the same for all of them: branches that never change
+        columns.group[g].windows = crops_windows(span)      # the same for all groups: its branches are predicted
 
 
 cdef inline bint find_pairs(Axis* x, int64_t k, View* view, ptrdiff_t size, bint sparing, pair_columns* columns,
                             pair_reading* how) noexcept nogil:
-    # Whether all columns of the RoI have at most two pixels, which are neighbours; what they take, then, from `size`
-    # bytes of a row, and how.
+    # Whether each column of RoI k reads at most two pixels, which are neighbours. If so, fill the `columns` of pairs.h,
+    # which use `size` bytes of a row, and decide `how` they are read.
     cdef const int32_t* pixels = x.pixels + x.pixel_start[k]
     cdef const int32_t* position
     cdef const real* weight
@@ -214,7 +218,7 @@ cdef inline bint find_pairs(Axis* x, int64_t k, View* view, ptrdiff_t size, bint
 
 cdef inline const char* readable_row(View* view, const char* row, size_t size, ptrdiff_t reach,
                                      char* copy) noexcept nogil:
-    # A row of `size` bytes, from whose beginning `reach` can be read: itself, or a copy.
+    # A row of `size` bytes that can be read for `reach` bytes: the row itself, or a copy at the end of the features.
     if row + reach <= view.limit:
         return row
     memcpy(copy, row, size)
@@ -222,7 +226,7 @@ cdef inline const char* readable_row(View* view, const char* row, size_t size, p
 
 
 cdef inline bint reaches_outside(Axis* x, int64_t k, real* across) noexcept nogil:
-    # Whether a column does; `across` is the weight of each one.
+    # Whether a column of RoI k reaches outside of the map; `across` gets each column's weight there.
     cdef const real* outside = <const real*> x.outside + k * x.bins
     cdef bint found = False
     cdef int64_t q

@@ -1,7 +1,7 @@
-/* Lanes along a row: where channels are few and output columns many.
+/* Crops of maps with few channels and many output columns: lanes run along an output row.
  *
- * The taps of LANES neighbouring output columns are laid out one tap after the other; a column with fewer
- * taps than its neighbours skips the last ones.
+ * LANES neighbouring output columns are a group. Its taps are laid out one tap after the other: the first taps of
+ * all its columns, then the second ones. A column with fewer taps than its neighbours skips the last ones.
  */
 #ifndef ROICY_CROPS_H
 #define ROICY_CROPS_H
@@ -10,7 +10,7 @@
 #include "finish.h"
 #include "long_sums.h"
 
-enum { WINDOW = 64 }; /* elements behind a line that may be read */
+enum { WINDOW = 64 }; /* elements behind the end of a line that may be read: four vectors of crops_pick */
 
 /* ---- columns ---- */
 
@@ -19,11 +19,11 @@ enum { PICK = 16 };
 #elif defined(__AVX2__) && !defined(ROICY_DOUBLE)
 enum { PICK = 8 };
 #else
-enum { PICK = 0 }; /* elements of a vector that a permutation picks from */
+enum { PICK = 0 }; /* elements of a vector that a permutation picks from; 0: elements are loaded one by one */
 #endif
 
-/* LANES elements of `line`, `index` apart from its start, all of them among the first `windows` * PICK;
- * without windows they may be anywhere. */
+/* The elements line[index[l]] of LANES lanes. `windows` (1, 2 or 4) is the number of vectors from `line` on that hold
+ * all of them, which are loaded whole and permuted; with 0, any index is allowed, and the elements are gathered. */
 ROICY_INLINE lanes crops_pick(const real *line, const lane_int *index, const int windows) {
 #if defined(__AVX512F__) && !defined(ROICY_DOUBLE)
     __m512i at = _mm512_loadu_si512(index);
@@ -40,7 +40,7 @@ ROICY_INLINE lanes crops_pick(const real *line, const lane_int *index, const int
         __m256 part[4];
         for (int i = 0; i < windows; i++)
             part[i] = _mm256_permutevar8x32_ps(_mm256_loadu_ps(line + 8 * i), at);
-        __m256 eights = _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)); /* a blend looks at the sign */
+        __m256 eights = _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)); /* bit 3, as a sign: for a blend */
         __m256 sixteens = _mm256_castsi256_ps(_mm256_slli_epi32(at, 27));
         if (windows == 1)
             return (lanes)part[0];
@@ -59,7 +59,8 @@ ROICY_INLINE lanes crops_pick(const real *line, const lane_int *index, const int
     return x;
 }
 
-/* sum + weight * x in the lanes that have more than `tap` taps */
+/* sum + weight * x in the lanes whose column has more than `tap` taps. The other lanes keep their sum: with a weight of
+ * 0 instead, an infinite x would make it NaN. */
 ROICY_INLINE lanes crops_add(const real *weight, lanes x, lanes sum, const lane_int *taps, lane_int tap) {
     real before[ROICY_LANE_COUNT], after[ROICY_LANE_COUNT];
     lanes w;
@@ -73,21 +74,23 @@ ROICY_INLINE lanes crops_add(const real *weight, lanes x, lanes sum, const lane_
 }
 
 typedef struct {
-    ptrdiff_t base, start; /* in the line, and of the group's taps, in vectors */
-    int32_t least, most;   /* taps of its columns */
-    int32_t windows;       /* see crops_pick */
+    /* base: the element of the line from which the group's indices count
+     * start: the vector of `index` and `weight` with which the group's taps begin */
+    ptrdiff_t base, start;
+    int32_t least, most; /* fewest and most taps of a column */
+    int32_t windows;     /* see crops_pick */
 } crops_group;
 
-/* The taps of a row's columns, LANES of them together. */
+/* The taps of an output row's columns. */
 typedef struct {
     crops_group *group;
     ptrdiff_t groups;
-    lane_int *index; /* a vector of pixels and one of weights for each tap of a group */
-    real *weight;
-    lane_int *taps; /* how many a column has */
+    lane_int *index; /* for each tap of a group a vector: where LANES columns read the line */
+    real *weight;    /* likewise, the weights */
+    lane_int *taps;  /* of each column: how many */
 } crops_taps;
 
-/* The columns of a group that have two taps each: one sample a bin, inside the map. */
+/* A group whose columns all have two taps: one sample a bin, inside the map. */
 ROICY_INLINE lanes group_pairs(const real *line, const lane_int *index, const real *weight,
                                const int windows) {
     lanes first, second;
@@ -101,6 +104,8 @@ ROICY_INLINE lanes group_pairs(const real *line, const lane_int *index, const re
     return lanes_multiply_add(second, crops_pick(line, index + LANES, windows), first);
 }
 
+/* A group with `least` to `most` taps a column. The first `least` taps are added in all lanes, each later one only in
+ * the lanes whose column has it. */
 ROICY_INLINE lanes group_of(const real *line, const lane_int *index, const real *weight,
                             const lane_int *count, const int least, const int most, const int windows) {
     lanes sum = lanes_zero(), w;
@@ -127,7 +132,7 @@ ROICY_INLINE lanes group_of(const real *line, const lane_int *index, const real 
     return sum;
 }
 
-/* The columns of a group of as many taps as a chain has terms, at the most. */
+/* A group with at most PIECE taps a column: each sum is one chain of multiply-adds (long_sums.h). */
 ROICY_NOINLINE lanes group_chain(const real *line, const lane_int *index, const real *weight,
                                  const lane_int *count, int least, int most, int windows) {
     switch (windows) {
@@ -141,8 +146,7 @@ ROICY_NOINLINE lanes group_chain(const real *line, const lane_int *index, const 
     }
 }
 
-/* The columns of a group of any number of taps: piece by piece, each of them joining the columns that it is
- * of. */
+/* A group with any number of taps a column: sums of more than PIECE taps are made of pieces (long_sums.h). */
 ROICY_NOINLINE lanes group_sum(const real *line, const lane_int *index, const real *weight,
                                const lane_int *count, int least, int most, int windows) {
     lanes sum = lanes_zero(), lost = lanes_zero();
@@ -160,13 +164,15 @@ ROICY_NOINLINE lanes group_sum(const real *line, const lane_int *index, const re
     return lanes_restore(sum, lost);
 }
 
-/* How many windows of PICK elements columns pick from whose taps are less than `span` elements apart. */
+/* The windows of crops_pick for groups whose taps lie within `span` elements. Vectors of 16 are permuted in pairs, so
+ * there two windows are the least. */
 ROICY_INLINE int crops_windows(ptrdiff_t span) {
     if (!PICK || span > 4 * PICK)
         return 0;
     return span > 2 * PICK ? 4 : span > PICK || PICK > 8 ? 2 : 1;
 }
 
+/* Group q of an output row. */
 ROICY_INLINE lanes group_columns(const real *line, const crops_taps *columns, ptrdiff_t q) {
     const crops_group *const group = columns->group + q;
     const lane_int *const index = columns->index + group->start * LANES;
@@ -189,7 +195,7 @@ ROICY_INLINE lanes group_columns(const real *line, const crops_taps *columns, pt
 
 ROICY_INLINE void row_columns_as(const real *line, const crops_taps *columns, const row_finish *row,
                                  char *target, const int dtype) {
-    const crops_taps from = *columns;
+    const crops_taps from = *columns; /* a local copy, which stores to `target` cannot change */
     const size_t size = LANES * element_size(dtype);
     for (ptrdiff_t q = 0; q < from.groups; q++, target += size) {
         lanes x = group_columns(line, &from, q);
@@ -197,7 +203,7 @@ ROICY_INLINE void row_columns_as(const real *line, const crops_taps *columns, co
     }
 }
 
-/* The same with what becomes of the values. */
+/* An output row whose values are finished (finish.h). */
 ROICY_NOINLINE void finished_columns(const real *line, const crops_taps *columns, const row_finish *row,
                                      char *target, int dtype) {
     const row_finish of = *row;
@@ -209,7 +215,7 @@ ROICY_NOINLINE void finished_columns(const real *line, const crops_taps *columns
         row_columns_as(line, columns, &of, target, dtype);
 }
 
-/* One output row, stored as whole vectors of the target's element type; `row` may be NULL. */
+/* One output row, stored as whole vectors of the target's element type. If `row` is NULL, values are not finished. */
 ROICY_NOINLINE void crops_columns(const real *line, const crops_taps *columns, const row_finish *row,
                                   char *target, int dtype) {
     if (row)
@@ -222,7 +228,7 @@ ROICY_NOINLINE void crops_columns(const real *line, const crops_taps *columns, c
 
 /* ---- rows ---- */
 
-/* `taps` is the number of rows, or 0 for `many`. */
+/* The row pass, for two rows if `taps` is 2, and for `many` rows if it is 0. */
 ROICY_INLINE void blend_as(const char *const *row, const real *weight, const int taps, int many,
                            ptrdiff_t count, const char *const *ahead, real *line, const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
@@ -290,13 +296,13 @@ ROICY_INLINE void blend_long_as(const char *const *row, const real *weight, int 
     }
 }
 
-/* The row pass for more rows than a chain has terms. */
+/* The row pass for more than PIECE rows: sums are made of pieces (long_sums.h). */
 ROICY_NOINLINE void blend_long(const char *const *row, const real *weight, int rows, ptrdiff_t count,
                                int dtype, real *line){
     ROICY_READ_AS(dtype, blend_long_as, row, weight, rows, count, line)}
 
-/* The row pass: line[i] = sum over j of weight[j] * row[j][i], rows of any element type. The two rows `ahead`
- * are fetched meanwhile. */
+/* The row pass: line[i] = sum over j of weight[j] * row[j][i], for `taps` rows of any element type. The two rows
+ * `ahead` are prefetched meanwhile. */
 ROICY_NOINLINE void crops_rows(const char *const *row, const real *weight, int taps, ptrdiff_t count,
                                int dtype, const char *const *ahead, real *line) {
     if (taps > PIECE) {
@@ -312,21 +318,22 @@ ROICY_INLINE void crops_gather_as(const char *source, ptrdiff_t step, ptrdiff_t 
         target[i] = element_load(source + i * step, dtype);
 }
 
-/* `count` elements of a row that lie `step` bytes apart. */
+/* Converts `count` elements of a row, which lie `step` bytes apart, and stores them one after the other. */
 ROICY_NOINLINE void crops_gather(const char *source, ptrdiff_t step, ptrdiff_t count, int dtype,
                                  real *target) {
     ROICY_READ_AS(dtype, crops_gather_as, source, step, count, target)
 }
 
-/* ---- pixels whose channels are neighbours ---- */
+/* ---- pixels whose channels are neighbours in memory ---- */
 
-enum { PIXEL = 4 }; /* elements of a pixel, at the most */
+enum { PIXEL = 4 }; /* most elements of a pixel */
 
+/* Indices that split LANES pixels into a vector for each channel, and that join such vectors to pixels. */
 typedef struct {
-    int elements;                  /* of a pixel */
-    lane_int every[LANES];         /* where one channel of LANES pixels is */
-    lane_int joined[PIXEL][LANES]; /* where the elements of LANES joined pixels are among those of LANES
-                                      pixels channel by channel: vector by vector */
+    int elements;                  /* from one pixel to the next */
+    lane_int every[LANES];         /* of the first channel of LANES pixels */
+    lane_int joined[PIXEL][LANES]; /* for each vector of the joined pixels: where its elements are in the
+                                      vectors of the channels, which lie one after the other */
 } crops_pixel;
 
 ROICY_INLINE void crops_describe_pixel(crops_pixel *pixel, int elements) {
@@ -343,9 +350,10 @@ ROICY_INLINE lanes pick_pixels(const real *source, const lane_int *index, int el
 }
 
 #if defined(__AVX2__) && !defined(__AVX512F__) && !defined(ROICY_DOUBLE)
-/* Eight pixels of three elements. Element 3 q + c has a lane, modulo 8, that no other of channel c has: a
- * channel is a blend of the three vectors, permuted, and the other way round. The masks are the lanes of one
- * remainder modulo 3. */
+/* Splits eight pixels of three channels, which fill three vectors, and joins them again. Channel c of pixel q is
+ * element 3 q + c, in lane (3 q + c) modulo 8 of one of the vectors. These lanes differ for the eight pixels of a
+ * channel: a channel's elements are blended into one vector, then permuted into order. Joining permutes first, then
+ * blends. LANES_r is the mask of the lanes l with l modulo 3 == r. */
 enum { TRIPLES = 1, LANES_0 = 0x49, LANES_1 = 0x92, LANES_2 = 0x24 };
 
 ROICY_INLINE __m256i triple_lanes(int channel) {
@@ -366,7 +374,7 @@ ROICY_INLINE void split_triples(const real *source, const crops_pixel *pixel, la
 }
 
 ROICY_INLINE __m256 triple_spread(__m256 x, int channel) {
-    /* lane l has pixel (l - channel) / 3 modulo 8, and 3 * 3 = 1 modulo 8 */
+    /* lane l gets pixel (l - channel) / 3 modulo 8; that is 3 * (l - channel), because 3 * 3 = 1 modulo 8 */
     __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i apart = _mm256_sub_epi32(lane, _mm256_set1_epi32(channel));
     __m256i pixel = _mm256_add_epi32(apart, _mm256_slli_epi32(apart, 1));
@@ -382,8 +390,8 @@ ROICY_INLINE void join_triples(lanes sum[3], const crops_pixel *pixel) {
     sum[2] = (lanes)_mm256_blend_ps(_mm256_blend_ps(red, green, LANES_0), blue, LANES_1);
 }
 #elif defined(__AVX512F__) && !defined(ROICY_DOUBLE)
-/* Sixteen of them. A permutation of two vectors looks at the last five bits of an index, one of a single vector at the
- * last four. */
+/* The same for sixteen pixels, whose indices are 0 to 47. The permutation of the first two vectors uses the low five
+ * bits of an index; the one of the third vector uses the low four bits and is masked to the lanes that need it. */
 enum { TRIPLES = 1 };
 
 ROICY_INLINE void split_triples(const real *source, const crops_pixel *pixel, lanes part[3]) {
@@ -392,7 +400,7 @@ ROICY_INLINE void split_triples(const real *source, const crops_pixel *pixel, la
     const __m512i at = _mm512_loadu_si512(pixel->every);
     for (int channel = 0; channel < 3; channel++) {
         const __m512i index = _mm512_add_epi32(at, _mm512_set1_epi32(channel));
-        const __mmask16 last = channel == 2 ? 0xfc00 : 0xf800; /* what is in the third vector */
+        const __mmask16 last = channel == 2 ? 0xfc00 : 0xf800; /* lanes with an element of `c` */
         part[channel] =
             (lanes)_mm512_mask_permutexvar_ps(_mm512_permutex2var_ps(a, index, b), last, index, c);
     }
@@ -402,7 +410,7 @@ ROICY_INLINE void join_triples(lanes sum[3], const crops_pixel *pixel) {
     const __m512 red = (__m512)sum[0], green = (__m512)sum[1], blue = (__m512)sum[2];
     for (int i = 0; i < 3; i++) {
         const __m512i index = _mm512_loadu_si512(pixel->joined[i]);
-        const __mmask16 last = i == 0 ? 0x4924 : i == 1 ? 0x2492 : 0x9249; /* what is of the third channel */
+        const __mmask16 last = i == 0 ? 0x4924 : i == 1 ? 0x2492 : 0x9249; /* lanes of `blue` */
         sum[i] =
             (lanes)_mm512_mask_permutexvar_ps(_mm512_permutex2var_ps(red, index, green), last, index, blue);
     }
@@ -415,7 +423,7 @@ ROICY_INLINE void split_triples(const real *source, const crops_pixel *pixel, la
 ROICY_INLINE void join_triples(lanes sum[3], const crops_pixel *pixel) { (void)sum, (void)pixel; }
 #endif
 
-/* LANES pixels as a vector for each of their first channels, and back. */
+/* Splits LANES pixels of `elements` elements into a vector for each of their first `channels` channels. */
 ROICY_INLINE void crops_part(const real *source, const crops_pixel *pixel, int elements, int channels,
                              lanes part[PIXEL]) {
     if (TRIPLES && elements == 3 && channels == 3)
@@ -425,6 +433,7 @@ ROICY_INLINE void crops_part(const real *source, const crops_pixel *pixel, int e
             part[c] = pick_pixels(source + c, pixel->every, elements);
 }
 
+/* The inverse, in place: LANES pixels of `elements` channels from a vector for each channel. */
 ROICY_INLINE void crops_join(lanes sum[PIXEL], const crops_pixel *pixel, int elements) {
     real copy[PIXEL * ROICY_LANE_COUNT] = {0};
     if (TRIPLES && elements == 3) {
@@ -436,8 +445,8 @@ ROICY_INLINE void crops_join(lanes sum[PIXEL], const crops_pixel *pixel, int ele
         sum[c] = pick_pixels(copy, pixel->joined[c], elements);
 }
 
-/* From `count` pixels to a line for each of their first channels, `step` elements apart; whole vectors are
- * written. */
+/* Splits `count` pixels into a line for each of their first `channels` channels. Lines are `step` elements apart and
+ * have room for whole vectors. */
 ROICY_NOINLINE void crops_split(const real *source, const crops_pixel *pixel, int channels, ptrdiff_t count,
                                 real *target, ptrdiff_t step) {
     lanes part[PIXEL];
@@ -448,8 +457,8 @@ ROICY_NOINLINE void crops_split(const real *source, const crops_pixel *pixel, in
     }
 }
 
-/* One output row of joined pixels from a line for each channel, `step` elements apart; as crops_columns, with a
- * `row` for each channel. */
+/* As crops_columns, for an output row whose pixels hold all channels: `lines` has a line for each channel, `step`
+ * elements apart, and `rows` a finish for each channel, or is NULL. */
 ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_pixel *pixel,
                                  const crops_taps *columns, const row_finish *rows, char *target, int dtype) {
     const crops_taps from = *columns;
@@ -468,9 +477,9 @@ ROICY_NOINLINE void crops_pixels(const real *lines, ptrdiff_t step, const crops_
     }
 }
 
-/* ---- to elements that are no neighbours ---- */
+/* ---- outputs whose columns are not neighbours in memory ---- */
 
-/* `count` elements of `size` bytes, `step` bytes apart in `target`. */
+/* Copies `count` elements of `size` bytes to places that are `step` bytes apart. */
 ROICY_NOINLINE void crops_scatter(const char *source, ptrdiff_t size, ptrdiff_t count, char *target,
                                   ptrdiff_t step) {
     for (ptrdiff_t i = 0; i < count; i++, source += size, target += step) {

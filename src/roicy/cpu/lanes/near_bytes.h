@@ -1,5 +1,6 @@
-/* Columns of crops that are near each other: pixels of three bytes, of which LANES columns take theirs from few vectors.
- * A permutation of bytes (AVX-512 VBMI, which level v4 need not have) picks those of all columns at once:
+/* Columns of crops that lie close together: LANES neighbouring columns read their pixels, of three bytes each, from at
+ * most 256 bytes of a row of the picture. A permutation of bytes then picks the bytes of all these columns at once. It
+ * needs AVX-512 VBMI, which not every processor of level v4 has.
  *
  *     two pairs of vectors of a row, at the most ── index ──▶ the first four bytes of each column, the next four */
 #ifndef ROICY_NEAR_BYTES_H
@@ -9,28 +10,32 @@
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
 typedef uint32_t lane_bits
-    __attribute__((vector_size(ROICY_LANE_BYTES))); /* four bytes of each of LANES columns */
+    __attribute__((vector_size(ROICY_LANE_BYTES))); /* four bytes for each of LANES columns */
 #endif
 
 #if defined(__GNUC__) && defined(__AVX512BW__) && !defined(ROICY_DOUBLE)
 #define ROICY_NEAR __attribute__((target("avx512vbmi")))
 
 enum {
-    NEAR_VECTOR = 64,
-    NEAR_BYTES = 8,
-    NEAR_USED = 6
-}; /* bytes of a vector, of a column, and those in use */
+    NEAR_VECTOR = 64, /* bytes of a vector */
+    NEAR_BYTES = 8,   /* bytes that are loaded for a column, from its first pixel on */
+    NEAR_USED = 6     /* bytes of these that are used: two pixels */
+};
 
-/* Where LANES columns are. */
+/* Where a group of LANES columns reads a row: indices of bytes, counted from `base`. If the group's window is one
+ * vector, the first byte of each four of index[i] is the index of a column's byte i. Else index[0] has the indices of
+ * each column's bytes 0 to 3, and index[1] those of bytes 4 to 7. */
 typedef struct {
-    uint8_t index[NEAR_USED][4 * ROICY_LANE_COUNT]; /* each column's bytes, from `base` on */
-    int32_t base;                                   /* in the row */
-    int32_t unused[15];                             /* to the next cache line */
+    uint8_t index[NEAR_USED][4 * ROICY_LANE_COUNT];
+    int32_t base;       /* first byte of the window, in the row */
+    int32_t unused[15]; /* up to the next cache line */
 } near_group;
 
-/* Lists the groups of columns that begin at these offsets, in rows of `span` bytes that are used. Columns of no taps may be
- * anywhere. Returns how many bytes a group needs, one vector, two or four, or 0: the columns are too far apart. Of
- * one vector a column's bytes are picked one by one, else four at a time. */
+/* Fills the groups of columns that begin at byte `offset` of a row, of which columns use `span` bytes. A column
+ * without taps is ignored: its weights are 0, so any bytes will do. Returns the window, the bytes that are loaded for
+ * a group: one vector, two or four; or 0 if the columns of a group lie too far apart, or the processor has no VBMI. A
+ * window of one vector is used only if `one` is set: each byte of a column is then picked by a permutation of its own,
+ * which reads an index of its own from memory. From larger windows four bytes are picked at a time. */
 ROICY_INLINE int near_describe(near_group *groups, const int32_t *offset, const int32_t *taps,
                                ptrdiff_t count, ptrdiff_t span, int one) {
     const __m512i every = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
@@ -52,7 +57,7 @@ ROICY_INLINE int near_describe(near_group *groups, const int32_t *offset, const 
     const int window = widest > 2 * NEAR_VECTOR       ? 4 * NEAR_VECTOR
                        : widest > NEAR_VECTOR || !one ? 2 * NEAR_VECTOR
                                                       : NEAR_VECTOR;
-    const ptrdiff_t end = span + NEAR_BYTES - window; /* the last place where so many bytes begin */
+    const ptrdiff_t end = span + NEAR_BYTES - window; /* the last byte at which a window may begin */
     for (ptrdiff_t q = 0; q < count; q += LANES) {
         near_group *const group = groups + q / LANES;
         if (group->base > end)
@@ -70,13 +75,14 @@ ROICY_INLINE int near_describe(near_group *groups, const int32_t *offset, const 
     return window;
 }
 
-/* One of each column's bytes, as a number, from one vector. */
+/* Byte i of each column as a number, for a window of one vector. */
 ROICY_NEAR ROICY_INLINE lanes near_byte(const char *row, const near_group *group, int i) {
     const __m512i index = _mm512_loadu_si512(group->index[i]), from = _mm512_loadu_si512(row + group->base);
     return (lanes)_mm512_cvtepi32_ps(_mm512_maskz_permutexvar_epi8(0x1111111111111111, index, from));
 }
 
-/* The eight bytes of each of a group's columns, in two vectors of four. */
+/* Bytes 0 to 3 and 4 to 7 of each column, for a window of two or four vectors. A permutation looks at the low seven
+ * bits of an index, which choose a byte of two vectors; the eighth chooses between the first two and the last two. */
 ROICY_NEAR ROICY_INLINE void near_load(const char *row, const near_group *group, const int window,
                                        lane_bits four[2]) {
     const char *const from = row + group->base;
@@ -95,7 +101,7 @@ ROICY_NEAR ROICY_INLINE void near_load(const char *row, const near_group *group,
 #else
 enum { NEAR_VECTOR = 0 };
 
-typedef int64_t near_group; /* what lies behind some of them is aligned */
+typedef int64_t near_group; /* a placeholder; what follows an array of these stays aligned */
 
 ROICY_INLINE int near_describe(near_group *groups, const int32_t *offset, const int32_t *taps,
                                ptrdiff_t count, ptrdiff_t span, int one) {

@@ -1,9 +1,11 @@
-/* Pairs of pixels of bytes: a column takes all bytes of both at once, LANES columns at a time.
+/* Crops of bytes whose columns read two neighbouring pixels each (pairs.h). A column loads all bytes of both pixels at
+ * once; LANES columns are converted and summed together.
  *
- *     row ──▶ both pixels of each column, as numbers: [tap][channel]      two of these ── taps of p, taps of q ──▶ [channel]
+ *     row ──▶ both pixels of each column, as numbers: [tap][channel]
+ *     two of these ── taps of p, taps of q ──▶ [channel]
  *
- * Where output rows share rows of the picture, what a row's columns take is kept for the next one. Rows whose weights are
- * wholes are summed as integers instead: whole_bytes.h. */
+ * Where output rows share rows of the picture, the pixels picked from a row are kept for the next output row. Rows
+ * whose weights are multiples of 2^-15 are summed in integers instead: whole_bytes.h. */
 #ifndef ROICY_PAIR_BYTES_H
 #define ROICY_PAIR_BYTES_H
 
@@ -11,31 +13,33 @@
 #include "pairs.h"
 #include "whole_bytes.h"
 
-/* What the columns of two rows take: a vector for each channel of both pixels of LANES columns. */
+/* The pixels picked from two rows of the picture. For each LANES columns: a vector for each channel of their first
+ * pixels, then one for each channel of their second ones. */
 typedef struct {
-    const char *row[2]; /* whose it is, or NULL */
+    const char *row[2]; /* address of the row in the picture, or NULL: no row is kept here yet */
     lanes *pixels[2];
 } kept_pixels;
 
-/* How columns are read. */
+/* How columns read their pixels. */
 typedef struct {
-    near_group *near; /* LANES columns each */
-    int window;       /* bytes of a row that each of these needs, or 0: they are too far apart */
-    ptrdiff_t reach;  /* bytes of a row that may be read */
+    near_group *near; /* one for each LANES columns */
+    int window;       /* of near_describe; 0: each column is loaded by itself */
+    ptrdiff_t reach;  /* bytes of a row, from its first one on, that loads may touch */
     whole_group *whole;
-    int parts; /* of each of these, or 0 */
+    int parts; /* of whole_describe; 0: no sums in integers */
     kept_pixels kept;
 } pair_reading;
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
 #if defined(ROICY_X86)
-/* The eight bytes at each of two offsets. */
+/* The eight bytes at each of two offsets, one after the other. */
 ROICY_INLINE __m128 two_eights(const char *source, const int32_t *offset) {
     const __m128i first = _mm_loadl_epi64((const __m128i *)(source + offset[0]));
     return _mm_loadh_pi(_mm_castsi128_ps(first), (const __m64 *)(source + offset[1]));
 }
 
-/* The eight bytes of LANES columns in two vectors of four: of every four columns, `even` has those of the first two. */
+/* Sorts eight bytes of each of LANES columns: bytes 0 to 3 go to four[0], bytes 4 to 7 to four[1]. Of each four
+ * columns, `even` has the first two and `odd` the last two. */
 ROICY_INLINE void join_eights(const __m128 even[LANES / 4], const __m128 odd[LANES / 4], lane_bits four[2]) {
 #if defined(__AVX512F__)
     __m512 first = _mm512_castps128_ps512(even[0]), second = _mm512_castps128_ps512(odd[0]);
@@ -56,7 +60,7 @@ ROICY_INLINE void join_eights(const __m128 even[LANES / 4], const __m128 odd[LAN
 }
 #endif
 
-/* The eight bytes at each of LANES offsets, in two vectors of four. */
+/* Loads eight bytes for each of LANES columns: bytes 0 to 3 to four[0], bytes 4 to 7 to four[1]. */
 ROICY_INLINE void load_bytes(const char *source, const int32_t *offset, lane_bits four[2]) {
 #if defined(ROICY_X86)
     __m128 even[LANES / 4], odd[LANES / 4];
@@ -74,13 +78,13 @@ ROICY_INLINE void load_bytes(const char *source, const int32_t *offset, lane_bit
 #endif
 }
 
-/* One of every four, as a number. */
+/* Byte `element` (0 to 7) of each column, as a number. */
 ROICY_INLINE lanes byte_of(const lane_bits four[2], int element) {
     const lane_bits some = element < 4 ? four[0] : four[1];
     const int at = element % 4;
 #if defined(__AVX2__)
     const __m128i every = _mm_add_epi32(_mm_setr_epi32(-256, -252, -248, -244), _mm_set1_epi32(at));
-    if (at == 1 || at == 2) /* one instruction; another byte's index is negative, which makes it zero */
+    if (at == 1 || at == 2) /* one shuffle, not shift and mask: negative indices give 0 */
 #if defined(__AVX512BW__)
         return (lanes)_mm512_cvtepi32_ps(_mm512_shuffle_epi8((__m512i)some, _mm512_broadcast_i32x4(every)));
 #else
@@ -92,7 +96,7 @@ ROICY_INLINE lanes byte_of(const lane_bits four[2], int element) {
     return __builtin_convertvector((lane_ints)(at == 3 ? shifted : shifted & 255), lanes);
 }
 
-/* What columns from q on take of a row. */
+/* The pixels that columns q to q + LANES - 1 read from a row: x[i * channels + c] is channel c of pixel i. */
 ROICY_INLINE void pixels_each(const char *row, const pair_columns *columns, ptrdiff_t q, const int channels,
                               const int elements, lanes x[2 * PIXEL]) {
     lane_bits four[2];
@@ -103,8 +107,8 @@ ROICY_INLINE void pixels_each(const char *row, const pair_columns *columns, ptrd
 }
 
 typedef struct {
-    lanes own, other; /* of the rows */
-    const real *left, *right;
+    lanes own, other;         /* of the upper and of the lower row */
+    const real *left, *right; /* of each column's first and second pixel */
 } pair_weights;
 
 ROICY_INLINE pair_weights pair_weights_of(const pair_rows *rows, const pair_columns *columns) {
@@ -113,6 +117,7 @@ ROICY_INLINE pair_weights pair_weights_of(const pair_rows *rows, const pair_colu
     return weights;
 }
 
+/* The sums of columns q to q + LANES - 1 from their pixels in both rows: rows first, then columns. */
 ROICY_INLINE void pairs_sums(const lanes *upper, const lanes *lower, const pair_weights *of, ptrdiff_t q,
                              const int channels, lanes x[PIXEL]) {
     const lanes first = lanes_load_own((const char *)(of->left + q));
@@ -126,11 +131,11 @@ ROICY_INLINE void pairs_sums(const lanes *upper, const lanes *lower, const pair_
     }
 }
 
-/* Rows of one channel each, of whole vectors of floats: what most callers ask for. */
+/* The usual target, which has a loop of its own: floats, a row for each channel, normalised by mean and scale only. */
 typedef struct {
-    ptrdiff_t whole; /* columns, or 0: it is something else */
+    ptrdiff_t whole; /* columns that fill whole vectors; 0 for any other target */
     lanes mean[PIXEL], scale[PIXEL];
-    ptrdiff_t step, row; /* bytes from channel to channel, and of a row */
+    ptrdiff_t step, row; /* bytes from one channel's row to the next one's; bytes of a row */
     int streamed;
 } pair_planes;
 
@@ -149,14 +154,16 @@ ROICY_INLINE pair_planes pair_planes_of(const pair_target *to, ptrdiff_t count, 
     return planes;
 }
 
-/* What is left to fetch of the rows ahead, line by line: sums wait for many that are fetched at once. */
+/* Progress of prefetching the two rows ahead. A few lines are fetched beside each vector of columns: many at once
+ * would delay the loads of the sums. `at`: bytes of each row that are fetched; `end`: bytes to fetch; `more`: bytes at
+ * a time. */
 typedef struct {
     const char *row[2];
     ptrdiff_t at, end, more;
 } fetched_part;
 
 ROICY_INLINE fetched_part fetched_part_of(const pair_rows *rows, ptrdiff_t columns) {
-    const ptrdiff_t least = (columns + LANES - 1) / LANES * LINE; /* a line of each at a time */
+    const ptrdiff_t least = (columns + LANES - 1) / LANES * LINE; /* at a line for each vector */
     fetched_part part = {{rows->ahead[0], rows->ahead[1]}, 0, rows->span, LINE};
     if (rows->span > least)
         part.more = (rows->span + least - 1) / least * LINE;
@@ -171,7 +178,8 @@ ROICY_INLINE void fetch_some(fetched_part *part) {
     }
 }
 
-/* A line of each of three channels: of the row before, to be streamed, or of the next one, to be stored to. */
+/* For each of three channels: streams a line of the row before; or, if rows are not streamed, prefetches the memory
+ * that the next row will be stored to. */
 ROICY_INLINE void planes_line(const pair_planes *planes, streams_part *part, const char *at) {
     if (planes->streamed)
         streams_once(part, 3);
@@ -182,12 +190,14 @@ ROICY_INLINE void planes_line(const pair_planes *planes, streams_part *part, con
 
 #define NO_UNIT ((const lanes *)NULL)
 
-/* What is less than a number, of sums in units: their products with these are exact. */
+/* x - y, for a sum x in units. A unit is a power of two, so the product is exact, and only the difference is
+ * rounded. */
 ROICY_INLINE lanes unit_less(lanes x, const lanes *unit, lanes y) {
     return unit ? lanes_multiply_add(x, *unit, -y) : lanes_less(x, y);
 }
 
-/* A loop over the columns of a row, in which `sums` finds `x`, in units. */
+/* Loops over the columns of an output row, LANES at a time: `sums` sets x[c] to the sums of channel c, in units unless
+ * `unit` is NO_UNIT. The row before is streamed and the rows ahead are prefetched meanwhile. */
 #define ROICY_PAIR_LOOP(sums, unit, channels, dtype)                                                         \
     const pair_columns of = *columns;                                                                        \
     row_finish finishes[PIXEL];                                                                              \
@@ -241,7 +251,7 @@ ROICY_INLINE void pairs_each_of(const pair_rows *rows, const pair_columns *colum
 ROICY_NOINLINE void pairs_each(const pair_rows *rows, const pair_columns *columns, const pair_target *to){
     ROICY_PAIRS_AS(to, columns -> channels, pairs_each_of, rows, columns, to)}
 
-/* The same of rows whose pixels are kept. */
+/* The same, from kept pixels of both rows. */
 ROICY_INLINE
     void pairs_kept_as(const pair_rows *rows, const pair_columns *columns, const lanes *const pixels[2],
                        const pair_target *to, const int channels, const int dtype) {
@@ -266,7 +276,7 @@ ROICY_INLINE void keep_each_as(const char *row, const pair_columns *columns, lan
     }
 }
 
-/* What the columns take of a row. */
+/* Picks the pixels of all columns from a row, to be kept. */
 ROICY_NOINLINE void keep_each(const char *row, const pair_columns *columns, lanes *kept) {
     if (columns->channels == 3 && columns->elements == 3)
         keep_each_as(row, columns, kept, 3, 3);
@@ -275,7 +285,7 @@ ROICY_NOINLINE void keep_each(const char *row, const pair_columns *columns, lane
 }
 
 #if defined(ROICY_NEAR)
-/* Columns that are near each other, of three channels of three elements. */
+/* As pixels_each, for a group of near_describe: three channels, pixels of three bytes. */
 ROICY_NEAR ROICY_INLINE void pixels_near(const char *row, const near_group *group, const int window,
                                          lanes x[6]) {
     lane_bits four[2];
@@ -367,7 +377,7 @@ ROICY_NEAR ROICY_NOINLINE void pairs_whole(const pair_rows *rows, const pair_col
         ROICY_WHOLE_AS(how->parts, UINT8, rows, columns, how->whole, whole, to);
 }
 
-/* The same of floats or bytes as results, if the rows' weights are wholes. */
+/* Sums an output row in integers, if whole_bytes.h can and results are floats or bytes. Returns whether it did. */
 ROICY_INLINE int pairs_if_whole(const pair_rows *rows, const pair_columns *columns, const pair_reading *how,
                                 const pair_target *to) {
     whole_rows whole;
@@ -394,7 +404,7 @@ ROICY_INLINE void keep_near(const char *row, const pair_columns *columns, const 
 }
 #endif
 
-/* How the columns are read is settled, of rows of `span` bytes that are used; `one`: whether vectors one by one, too. */
+/* Decides how columns read rows, of which they use `span` bytes. `one` is the argument of near_describe. */
 ROICY_NOINLINE void pairs_settle(pair_reading *how, const pair_columns *columns, int dtype, ptrdiff_t span,
                                  int one) {
     how->kept.row[0] = how->kept.row[1] = NULL;
@@ -411,7 +421,8 @@ ROICY_NOINLINE void pairs_settle(pair_reading *how, const pair_columns *columns,
         how->reach = NEAR_VECTOR;
 }
 
-/* Where what is kept of a row is: it is found if it is not there, in place of that of the other one. */
+/* Returns which of the two places keeps the pixels of the row at address `whose`. If none does, they are picked from
+ * `row`, into the place that does not keep the row `other`, which the same output row needs. */
 ROICY_INLINE int keep(const char *whose, const char *row, const pair_columns *columns, pair_reading *how,
                       const char *other) {
     kept_pixels *const kept = &how->kept;
@@ -426,7 +437,8 @@ ROICY_INLINE int keep(const char *whose, const char *row, const pair_columns *co
     return place;
 }
 
-/* One output row of bytes. `whose` names the rows of the picture if what is taken of them is to be kept, or is NULL. */
+/* One output row of a crop of bytes. If pixels are to be kept, `whose` has the addresses of both rows in the picture
+ * (the rows that are read may be copies); else it is NULL. */
 ROICY_NOINLINE void pairs_bytes(const pair_rows *rows, const char *const *whose, const pair_columns *columns,
                                 pair_reading *how, const pair_target *to) {
     if (pairs_if_whole(rows, columns, how, to))

@@ -1,9 +1,11 @@
-/* Columns of crops that take at most two pixels each, which are neighbours: one sample a pixel. Where the channels of
- * a pixel are neighbours, too, a column reads all of that at once, and nothing else is read of a row. Of floats:
+/* Crops whose columns read at most two neighbouring pixels each, as with one sample a bin. Where the channels of a
+ * pixel are neighbours in memory, too, a column loads both pixels at once, straight from the rows of the picture.
+ * Pixels that no column reads are not loaded. For floats:
  *
  *     two rows ── taps of p ──▶ both pixels [channel] ── taps of q ──▶ line [column][channel]
  *
- * pair_bytes.h has those of bytes. Sums are those of crops.h, multiply-add by multiply-add. */
+ * For bytes, see pair_bytes.h. Both do the multiply-adds of crops.h in the same order, so results are the same
+ * bits. */
 #ifndef ROICY_PAIRS_H
 #define ROICY_PAIRS_H
 
@@ -12,40 +14,40 @@
 #include "turned.h"
 
 #if defined(__GNUC__) && !defined(ROICY_DOUBLE)
-enum { PAIRS = 1 }; /* whether there is such a way here */
+enum { PAIRS = 1 }; /* whether this build has these functions */
 #else
 enum { PAIRS = 0 };
 #endif
 
-enum { PAIR_ELEMENTS = 2 * PIXEL }; /* that are read from a column's first pixel on */
+enum { PAIR_ELEMENTS = 2 * PIXEL }; /* elements that are loaded from a column's first pixel on */
 
-/* Numbers of each column, and zeros for whole vectors of them. */
+/* The taps of each column. The lists go on with zeros to a whole vector. */
 typedef struct {
-    int32_t *offset; /* of its first pixel, in bytes */
+    int32_t *offset; /* bytes from the start of a row to the column's first pixel */
     int32_t *taps;   /* at most two */
-    real *weight[2]; /* zero where there are fewer */
+    real *weight[2]; /* of the first and the second pixel; 0 without such a tap */
     ptrdiff_t count;
-    int elements, channels; /* from one pixel to the next, and those in use */
+    int elements, channels; /* elements from one pixel to the next; those of a crop's channels */
 } pair_columns;
 
-/* Some rows, two at most; those that are `ahead` are fetched meanwhile. */
+/* The rows of the picture for an output row, at most two. The rows `ahead` belong to a later output row and are
+ * prefetched meanwhile. */
 typedef struct {
-    const char *row[2], *ahead[2];
-    real weight[2]; /* zero where there are fewer */
+    const char *row[2], *ahead[2]; /* can be read even without such a tap */
+    real weight[2];                /* 0 without such a tap */
     int taps;
-    ptrdiff_t span; /* bytes of a row */
+    ptrdiff_t span; /* bytes of a row that columns use */
 } pair_rows;
 
-/* Where a row goes: `step` bytes from one channel's row to the next one's, or the channels of a pixel together, and
- * then backwards if they are `reversed`. For what becomes of the values, `finishes` of the channels or NULL. The row
- * before may be streamed meanwhile: `streams` or NULL. */
+/* Where an output row goes. */
 typedef struct {
     char *data;
-    ptrdiff_t step;
+    ptrdiff_t step; /* bytes from one channel's row to the next one's, unless `joined` */
+    /* joined: each pixel has its channels one after the other; reversed: the last channel comes first then */
     int dtype, joined, reversed;
     const crops_pixel *pixel;
-    const row_finish *finishes;
-    row_streams *streams;
+    const row_finish *finishes; /* one for each channel; NULL: values stay as they are */
+    row_streams *streams;       /* the row before, which is streamed meanwhile; NULL: no row is streamed */
 } pair_target;
 
 ROICY_INLINE void pairs_fetch(const pair_rows *rows) {
@@ -60,10 +62,13 @@ ROICY_INLINE void pairs_fetch(const pair_rows *rows) {
 #if defined(__AVX512BW__) && !defined(ROICY_DOUBLE)
 enum { BYTE_TRIPLES = 1 };
 
+/* Limited to 255, since larger floats may not fit an int32. Packing limits negative ones to 0. */
 ROICY_INLINE __m512i nearest_wholes(lanes x) {
     return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255), (__m512)x));
 }
 
+/* Stores LANES pixels of three channels as bytes. Packing leaves four pixels in each 16 bytes, channel by channel; a
+ * shuffle orders these by pixel, in 12 bytes, and a permutation closes the gaps. */
 ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) {
     const __m512i blue = nearest_wholes(x[2]), words = _mm512_packs_epi32(blue, blue);
     const __m512i apart =
@@ -96,7 +101,7 @@ enum { BYTE_TRIPLES = 0 };
 ROICY_INLINE void store_byte_triples(const lanes x[3], char *target) { (void)x, (void)target; }
 #endif
 
-/* ---- what becomes of LANES columns from `q` on: a vector for each of so many channels ---- */
+/* ---- LANES columns from `q` on: finish and store x[c], their values in each channel ---- */
 
 ROICY_INLINE void pairs_store(lanes x[PIXEL], const pair_target *to, char *target, ptrdiff_t step,
                               const int channels, const int dtype) {
@@ -120,7 +125,8 @@ ROICY_INLINE void pairs_store(lanes x[PIXEL], const pair_target *to, char *targe
         lanes_store(x[c], target + c * size, dtype);
 }
 
-/* Of `count` columns; behind the last one nothing is written. Returns where the next ones go. */
+/* Finishes and stores LANES columns, of a row of `count`; nothing is written behind the last column. Returns where the
+ * next columns go. */
 ROICY_INLINE char *pairs_put(lanes x[PIXEL], ptrdiff_t q, ptrdiff_t count, const pair_target *to,
                              char *target, const int channels, const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype), pixel = to->joined ? channels * size : size;
@@ -137,7 +143,7 @@ ROICY_INLINE char *pairs_put(lanes x[PIXEL], ptrdiff_t q, ptrdiff_t count, const
     return NULL;
 }
 
-/* Some of the row before is streamed, at column q. */
+/* At every DEPTH-th vector of columns, streams some lines of the row before. */
 ROICY_INLINE void pairs_stream(streams_part *part, const pair_target *to, ptrdiff_t q, const int channels) {
     if (to->streams == NULL || q % (LANES * DEPTH))
         return;
@@ -147,7 +153,8 @@ ROICY_INLINE void pairs_stream(streams_part *part, const pair_target *to, ptrdif
         streams_some(part, channels);
 }
 
-/* The target of a row as it is used for each of its columns, with the finishes in `own`. */
+/* A local copy of the target and, in `own`, of its finishes: compilers know that stores to the target do not change it,
+ * and need not load it again for each vector. */
 ROICY_INLINE pair_target pairs_target(const pair_target *to, int channels, row_finish own[PIXEL]) {
     pair_target target = *to;
     if (to->finishes) {
@@ -169,7 +176,7 @@ ROICY_INLINE pair_target pairs_target(const pair_target *to, int channels, row_f
 /* ---- floats ---- */
 
 #if defined(__AVX2__) && defined(__FMA__)
-typedef __m256 quads; /* of a pixel and the next one, the channels of which follow each other */
+typedef __m256 quads; /* eight elements: those of a pixel, followed by those of the next pixel */
 
 ROICY_INLINE quads quads_load(const char *source, int elements) {
     (void)elements;
@@ -249,7 +256,9 @@ ROICY_INLINE void pairs_part(const real *line, ptrdiff_t count, const pair_targe
     }
 }
 
-/* One output row of floats: by a line of pixels, with room for some behind it. */
+/* One output row of a crop of floats. Its pixels go to `line` first, which has room for a vector behind the last one.
+ * They go straight to the target if that takes them as they are: channels together and in order, of the same dtype,
+ * not finished. */
 ROICY_NOINLINE void pairs_floats(const pair_rows *rows, const pair_columns *columns, real *line,
                                  const pair_target *to) {
     const int channels = columns->channels;

@@ -1,21 +1,25 @@
-/* Maxima straight from the planes: lanes are neighbouring pixels of a row until its columns are joined. */
+/* Maxima of ranges of rows and columns (RoIPool, R-MAC), straight from the planes of a map. First the maxima over rows
+ * are found, with lanes along the columns; then those over columns, which leave a vector with a lane for each
+ * plane. */
 #ifndef ROICY_PLANES_H
 #define ROICY_PLANES_H
 
 #include "largest_lane.h"
 
 enum {
-    PLANE_AHEAD = 4096,  /* how many bytes ahead of the loads planes are fetched, where rows do that alone */
-    PLANES_AHEAD = 16384 /* and where all steps do */
+    PLANE_AHEAD = 4096,  /* bytes from a load to its prefetch, if only loops over rows prefetch */
+    PLANES_AHEAD = 16384 /* the same at the start of a task, if all steps prefetch (planes_ahead) */
 };
 
-/* The next cache line to be fetched, of planes that follow each other. Memory is to be busy all the time: half of
- * the lines are fetched while rows are read, the others between, so many for each range and for each bin. */
+/* The next cache line to prefetch, of planes that follow each other in memory. To keep the memory busy all the time,
+ * half of the lines are prefetched while rows are read, the others in the steps between: so many lines for each range
+ * of rows, and so many for each bin. */
 typedef struct {
     const char *next;
     int of_range, of_bin;
 } planes_ahead;
 
+/* Prefetches the next lines. */
 ROICY_INLINE void fetch_planes(planes_ahead *ahead, int lines) {
     const char *next = ahead->next;
     for (; lines > 0; lines--, next += 64)
@@ -23,8 +27,9 @@ ROICY_INLINE void fetch_planes(planes_ahead *ahead, int lines) {
     ahead->next = next;
 }
 
-/* Rows of a plane, `step` bytes apart; nothing is read from `limit` on. The first pixel has the index `first`,
- * the rows of the map have `columns`. Where `ahead` is NULL, rows are fetched by themselves. */
+/* Rows of a plane, `step` bytes apart. Nothing at or behind `limit` is read. `first` is the argmax of the first pixel,
+ * `columns` the width of the map, by which the argmax grows from row to row. If `ahead` is NULL, loops over rows
+ * prefetch what is PLANE_AHEAD bytes further. */
 typedef struct {
     const char *source, *limit;
     ptrdiff_t step;
@@ -33,7 +38,7 @@ typedef struct {
     planes_ahead *ahead;
 } plane_rows;
 
-/* The indices of neighbouring pixels. */
+/* The argmax of LANES neighbouring pixels: first, first + 1, ... */
 ROICY_INLINE lane_ints pixels_from(lane_int first) {
     lane_ints number;
 #if defined(__GNUC__)
@@ -44,7 +49,7 @@ ROICY_INLINE lane_ints pixels_from(lane_int first) {
     return ints_add(number, first);
 }
 
-/* `width` vectors of each row, from column i on. */
+/* The maxima over the rows, for `width` vectors of columns from column i on. */
 ROICY_INLINE void max_rows_of_vectors(const plane_rows *from, ptrdiff_t i, const maxima to, const int dtype,
                                       const int width) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
@@ -80,7 +85,7 @@ ROICY_INLINE void max_rows_of_vectors(const plane_rows *from, ptrdiff_t i, const
     }
 }
 
-/* The last of a row's vectors, of `some` elements. */
+/* The same for the last vector, which has only `some` columns. Its other lanes have any values. */
 ROICY_INLINE void max_rows_of_part(const plane_rows *from, ptrdiff_t i, int some, const maxima to,
                                    const int dtype) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype);
@@ -100,6 +105,7 @@ ROICY_INLINE void max_rows_of_part(const plane_rows *from, ptrdiff_t i, int some
         *to.argmax = argmax;
 }
 
+/* Maxima from the i-th vector on. */
 ROICY_INLINE maxima maxima_from(const maxima to, ptrdiff_t i) {
     const maxima from = {to.value + i, to.argmax ? to.argmax + i : NULL};
     return from;
@@ -118,7 +124,7 @@ ROICY_INLINE void max_rows_of_plane(const plane_rows *from, ptrdiff_t count, con
         max_rows_of_part(from, i, (int)(count - i), maxima_from(to, v), dtype);
 }
 
-/* `count` runs of a plane's rows: the i-th one has the rows first[i] to last[i], if those are any. */
+/* `count` runs of rows: run i has the rows first[i] to last[i] - 1, or none if these are equal. */
 typedef struct {
     const int32_t *first, *last;
     int count;
@@ -137,9 +143,9 @@ ROICY_INLINE void max_runs_of_plane(const plane_rows *plane, const row_runs *run
     }
 }
 
-/* The largest of the rows of each run, which hold `count` elements each, goes to target->value + i * stride, and
- * the index of its pixel, the first one of equals, to target->argmax + i * stride unless that is NULL. The last
- * vector goes on with anything. Planes are fetched before they are read. */
+/* For each run of rows: finds the maximum of each of `count` columns. Run i's go to target->value + i * stride. The
+ * argmax, the first of equal pixels, goes to target->argmax + i * stride unless that is NULL. Lanes behind the last
+ * column get any values. Nothing is written for a run without rows. */
 ROICY_NOINLINE void pass_max_of_plane(const plane_rows *plane, const row_runs *runs, ptrdiff_t count,
                                       const maxima *target, ptrdiff_t stride, int dtype) {
     maxima to = *target;
@@ -151,7 +157,7 @@ ROICY_NOINLINE void pass_max_of_plane(const plane_rows *plane, const row_runs *r
     }
 }
 
-/* `width` vectors of the strips of each run, at least one. */
+/* `width` vectors of each run of strips (see pass_max_of_strips); each run has at least one strip. */
 ROICY_INLINE void max_of_strips(const maxima strips, const row_runs *runs, const maxima to, ptrdiff_t stride,
                                 planes_ahead *ahead, const int width) {
     for (int i = 0; i < runs->count; i++) {
@@ -189,7 +195,8 @@ ROICY_INLINE void max_of_strips_as(const maxima strips, const row_runs *runs, in
         max_of_strips(maxima_from(strips, v), runs, maxima_from(to, v), stride, ahead, 1);
 }
 
-/* The same of rows in the cache, of `count` vectors that lie `stride` apart: what came of the rows of a plane. */
+/* As pass_max_of_plane, for runs of strips. A strip is the maxima of some rows, as pass_max_of_plane leaves them:
+ * `count` vectors, `stride` vectors behind the strip before. */
 ROICY_NOINLINE void pass_max_of_strips(const maxima *strips, const row_runs *runs, int count,
                                        const maxima *target, ptrdiff_t stride, planes_ahead *ahead) {
     const maxima values = {strips->value, NULL}, to_values = {target->value, NULL};
@@ -199,7 +206,7 @@ ROICY_NOINLINE void pass_max_of_strips(const maxima *strips, const row_runs *run
         max_of_strips_as(values, runs, count, to_values, stride, ahead);
 }
 
-/* The first `count` lanes, the lowest number in the others. */
+/* x in the first `count` lanes, the lowest number in the others. */
 ROICY_INLINE lanes lanes_among(lanes x, int count) {
 #if defined(__GNUC__)
     lane_ints number;
@@ -212,8 +219,9 @@ ROICY_INLINE lanes lanes_among(lanes x, int count) {
 #endif
 }
 
-/* The largest of the elements start to start + length of LANES lines, one line a lane. The lines lie `stride`
- * vectors apart, hold no NaN there, and are followed by LANES elements that may be read. */
+/* The largest of elements start to start + length - 1 of LANES lines: lane c has that of line c. A line is the maxima
+ * over some rows of a plane. Lines lie `stride` vectors apart and have no NaN; LANES elements behind each may be
+ * read. */
 ROICY_INLINE lanes max_columns_of_planes(const lanes *lines, ptrdiff_t stride, int start, int length) {
     const char *from = (const char *)((const real *)lines + start);
     const ptrdiff_t step = stride * (ptrdiff_t)sizeof(lanes), size = (ptrdiff_t)sizeof(real);
@@ -228,8 +236,8 @@ ROICY_INLINE lanes max_columns_of_planes(const lanes *lines, ptrdiff_t stride, i
     return join_lanes(best, 0);
 }
 
-/* The same for `count` bins, whose columns begin at start[q] after column `left`. Empty ones are left alone.
- */
+/* The same for `count` bins. Bin q has length[q] columns from left + start[q] on; for a bin without columns, nothing is
+ * written. */
 ROICY_NOINLINE void pass_max_of_lines(const lanes *lines, ptrdiff_t stride, int left, const range_lists *bins,
                                       int count, lanes *target, planes_ahead *ahead) {
     for (int q = 0; q < count; q++)
@@ -240,9 +248,9 @@ ROICY_NOINLINE void pass_max_of_lines(const lanes *lines, ptrdiff_t stride, int 
         }
 }
 
-/* ---- where a maximum is, once it is known ---- */
+/* ---- the argmax of a bin, once its maximum is known ---- */
 
-/* The lesser of `least` and of `here`, where a and b are equal. */
+/* In lanes where a and b are equal: the lesser of `least` and `here`. In the others: `least`. */
 ROICY_INLINE lane_ints ints_where_equal(lanes a, lanes b, lane_ints here, lane_ints least) {
 #if defined(__AVX512F__) && defined(ROICY_DOUBLE)
     const __mmask8 equal = _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_EQ_OQ);
@@ -261,23 +269,26 @@ ROICY_INLINE lane_ints ints_where_equal(lanes a, lanes b, lane_ints here, lane_i
 #endif
 }
 
-/* Lines of LANES planes, `stride` vectors apart, with the index of each element's pixel. */
+/* Lines of LANES planes, `stride` vectors apart, and the argmax of each element. */
 typedef struct {
     const lanes *value;
     const lane_ints *argmax;
     ptrdiff_t stride;
 } plane_lines;
 
-/* The lesser of `least` and of the pixel of each element that is the wanted one, among `count` at most. */
+/* In each lane the lesser of `least` and the argmax of its element, if that is one of the first `count` and equals
+ * `wanted`. */
 ROICY_INLINE lane_ints first_of_elements(const real *value, const lane_int *argmax, int count, lanes wanted,
                                          lane_ints least) {
     const lanes x = lanes_load_own((const char *)value);
-    /* beside the bin there is the lowest number, and nowhere comes before any pixel */
+    /* Elements behind the first `count` count as the lowest number. If that is wanted, the bin has nothing larger: its
+     * own elements have the argmax NOWHERE, which is less than any other. */
     return ints_where_equal(count < LANES ? lanes_among(x, count) : x, wanted,
                             ints_of(lanes_load_own((const char *)argmax)), least);
 }
 
-/* The first pixels of those that are the largest elements start to start + length of each line. */
+/* The least argmax among elements start to start + length - 1 of each line that equal `largest`: lane c has line
+ * c's. */
 ROICY_INLINE lane_ints argmax_columns_of_planes(const plane_lines *lines, int start, int length,
                                                 lanes largest) {
     const real *value = (const real *)lines->value + start;
@@ -311,7 +322,7 @@ ROICY_INLINE lane_ints argmax_columns_of_planes(const plane_lines *lines, int st
     return ints_of(join_lanes(least, 1));
 }
 
-/* Of zeros, the sign is that of the first one. */
+/* Zeros of both signs are equal: gives a maximum of 0 the sign of the first zero, the one at its argmax. */
 ROICY_NOINLINE lanes signs_of_zeros(const plane_lines *lines, int start, int length, lanes largest,
                                     lane_ints argmax) {
     const real *value = (const real *)lines->value + start;
@@ -344,7 +355,7 @@ ROICY_INLINE int any_zero(lanes x) {
 #endif
 }
 
-/* As pass_max_of_lines, with the pixels. */
+/* As pass_max_of_lines, with the argmax. */
 ROICY_NOINLINE void pass_argmax_of_lines(const plane_lines *lines, int left, const range_lists *bins,
                                          int count, lanes *target, lanes *target_argmax,
                                          planes_ahead *ahead) {

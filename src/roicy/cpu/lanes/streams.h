@@ -1,33 +1,38 @@
-/* Rows of a result that pass by the cache, each while the next one is found: stores past the cache wait for each other
- * where nothing else is between them, and others read first from memory what they write over.
+/* Rows of a result that are stored past the cache ("streamed"), each while the next one is computed. Ordinary stores
+ * would first read from memory the lines that they overwrite. Streaming stores wait for each other unless there is
+ * other work between them.
  *
  *     sums of row p ──▶ buffer p % 2          buffer (p - 1) % 2 ── line by line ──▶ result
  *
- * A row has one piece, or one for each channel. Only whole cache lines are streamed: what a row begins of a
- * line, the next one ends, which lies behind it in the result. */
+ * A row has one piece, or one for each channel. A piece of a row lies right behind that of the row before in the
+ * result. Only whole cache lines are streamed: if a piece ends inside of a line, its last bytes are kept and streamed
+ * together with the first ones of the next row's piece. */
 #ifndef ROICY_STREAMS_H
 #define ROICY_STREAMS_H
 
 #include "blocks.h"
 
-enum { LINE = 64, PIECES = 4 }; /* bytes of a cache line; pieces of a row, at the most */
+enum { LINE = 64, PIECES = 4 }; /* bytes of a cache line; most pieces of a row */
 
 typedef struct {
     char *buffer[2];
-    int pieces, rate;     /* of a row; lines of each to stream at a time */
-    ptrdiff_t size, step; /* bytes of a piece, at least a line; from one to the next in a buffer */
-    ptrdiff_t apart;      /* from one to the next in the result */
-    int turn, follows;    /* the buffer that the next row goes to, and whether there was one before */
-    /* what is left to stream of the row before: of each piece, the next line, and how many; how many of all of them */
+    int pieces, rate;     /* pieces of a row; lines of each piece that are streamed at a time */
+    ptrdiff_t size, step; /* bytes of a piece, at least a line; bytes from piece to piece in a buffer */
+    ptrdiff_t apart;      /* bytes from piece to piece in the result */
+    int turn, follows;    /* which buffer the next row goes to; whether a row was taken before */
+    /* The row that is being streamed. Of each piece: the next line in the buffer and in the result, and the number of
+     * lines left. `least` is the smallest of these numbers. */
     const char *source[PIECES];
     char *target[PIECES];
     ptrdiff_t lines[PIECES], least;
 } row_streams;
 
-/* Bytes from piece to piece in a buffer: there is a line in front of each one, and a vector behind it. */
+/* Bytes from piece to piece in a buffer. There is room for a line in front of each piece, where the last bytes of the
+ * row before go, and for a vector behind it. */
 ROICY_INLINE ptrdiff_t streams_step(ptrdiff_t size) { return LINE + (size + 2 * LINE - 1) / LINE * LINE; }
 
-/* For rows of `columns`. The buffers, one behind the other, begin where a cache line does. */
+/* Starts with rows of `columns`. `buffers` is aligned to a cache line and has room for both buffers. `rate` is such
+ * that a row is streamed in the time of the next one, some lines at every DEPTH-th vector of columns. */
 ROICY_INLINE void streams_start(row_streams *of, char *buffers, int pieces, ptrdiff_t size, ptrdiff_t apart,
                                 ptrdiff_t columns) {
     const ptrdiff_t times = columns / (LANES * DEPTH), lines = size / LINE;
@@ -40,7 +45,7 @@ ROICY_INLINE void streams_start(row_streams *of, char *buffers, int pieces, ptrd
         of->lines[c] = 0;
 }
 
-/* Where the first piece of the next row is to be put; the others lie `step` apart. */
+/* Where to write the first piece of the next row; the other pieces follow, `step` bytes apart. */
 ROICY_INLINE char *streams_place(const row_streams *of) { return of->buffer[of->turn] + LINE; }
 
 ROICY_INLINE void streams_line(const char *source, char *target) {
@@ -48,12 +53,12 @@ ROICY_INLINE void streams_line(const char *source, char *target) {
         lanes_stream(lanes_load_own(source + i), target + i);
 }
 
-/* What is left of the row before, as a loop uses it that streams some of it. */
+/* The row that is being streamed, as local variables of a loop over the next row. Bytes of each piece: `at` are
+ * streamed, `end` are to be streamed in this loop, `more` at a time. */
 typedef struct {
     const char *source[PIECES];
     char *target[PIECES];
-    ptrdiff_t at, end,
-        more; /* bytes of all pieces that are streamed, and that are to be, so many at a time */
+    ptrdiff_t at, end, more;
 } streams_part;
 
 ROICY_INLINE streams_part streams_part_of(const row_streams *of) {
@@ -66,7 +71,7 @@ ROICY_INLINE streams_part streams_part_of(const row_streams *of) {
     return part;
 }
 
-/* Some lines of each of `pieces`. */
+/* Streams the next lines of each of `pieces` pieces: `more` bytes, or as many as are left. */
 ROICY_INLINE void streams_some(streams_part *part, const int pieces) {
     const ptrdiff_t end = part->end - part->at < part->more ? part->end : part->at + part->more;
     for (; part->at < end; part->at += LINE)
@@ -74,7 +79,7 @@ ROICY_INLINE void streams_some(streams_part *part, const int pieces) {
             streams_line(part->source[c] + part->at, part->target[c] + part->at);
 }
 
-/* One line of each, where there is one. */
+/* Streams one line of each piece, if there is one left. */
 ROICY_INLINE void streams_once(streams_part *part, const int pieces) {
     if (part->at >= part->end)
         return;
@@ -83,6 +88,7 @@ ROICY_INLINE void streams_once(streams_part *part, const int pieces) {
     part->at += LINE;
 }
 
+/* Notes what a loop has streamed; `of` is NULL if it streams nothing. */
 ROICY_INLINE void streams_done(row_streams *of, const streams_part *part) {
     for (int c = 0; of && c < of->pieces; c++) {
         of->source[c] += part->at, of->target[c] += part->at;
@@ -90,7 +96,7 @@ ROICY_INLINE void streams_done(row_streams *of, const streams_part *part) {
     }
 }
 
-/* What is left of the row before. */
+/* Streams all remaining lines of the row. */
 ROICY_NOINLINE void streams_rest(row_streams *of) {
     for (int c = 0; c < of->pieces; c++) {
         const char *source = of->source[c];
@@ -103,14 +109,16 @@ ROICY_NOINLINE void streams_rest(row_streams *of) {
     of->least = 0;
 }
 
-/* The row that has been put into its place is the next to be streamed, its first piece to `target`. */
+/* Takes the row that was written to streams_place(): it is streamed next, its first piece to `target`. If a piece
+ * begins inside of a line, the last bytes of the row before are copied in front of it, so that the line is whole. The
+ * first row has none before it: its bytes up to the first whole line are stored as usual. */
 ROICY_NOINLINE void streams_take(row_streams *of, char *target) {
     char *place = streams_place(of);
     const char *before = of->buffer[1 - of->turn] + LINE;
     streams_rest(of);
     for (int c = 0; c < of->pieces; c++, place += of->step, before += of->step, target += of->apart) {
         ptrdiff_t front =
-            (ptrdiff_t)((uintptr_t)target % LINE); /* bytes of its first line that are not its own */
+            (ptrdiff_t)((uintptr_t)target % LINE); /* bytes of its first line that belong to the row before */
         if (of->follows) {
             memcpy(place - front, before + of->size - front, (size_t)front);
         } else if (front) {
@@ -125,7 +133,7 @@ ROICY_NOINLINE void streams_take(row_streams *of, char *target) {
     of->turn = 1 - of->turn, of->follows = 1;
 }
 
-/* All that was taken is in the result, then. */
+/* Writes all that is left of the rows that were taken; the last bytes, less than a line, are stored as usual. */
 ROICY_NOINLINE void streams_end(row_streams *of) {
     const char *last = of->buffer[1 - of->turn] + LINE + of->size;
     streams_rest(of);

@@ -1,34 +1,36 @@
-/* Columns of two rows of bytes whose weights are wholes of 2^-15: those of all rows that lie 256 pixels
- * or more below the picture's first. Products with bytes, and sums of two, have no more than 24 bits then, so that they can be
- * found as integers, of both pixels of a column for each channel c:
+/* Sums of two rows of bytes in integers, where both weights of the rows are multiples of 2^-15. That holds for all
+ * rows that lie 256 pixels or more below the picture's first: float positions are multiples of 2^-15 there. A weight
+ * times a byte has at most 23 bits then, and the sum of two products at most 24, so that a float holds it exactly. For
+ * each channel c, a column's bytes c and c + 3 are those of its two pixels:
  *
  *     both rows ── index ──▶ [column]: c, c + 3 of the upper row, c, c + 3 of the lower one ── taps of p ──▶ c, c + 3
  *
- * Other rows have sums of floats, of the same bits. */
+ * Other rows are summed in floats (pair_bytes.h), which gives the same bits. */
 #ifndef ROICY_WHOLE_BYTES_H
 #define ROICY_WHOLE_BYTES_H
 
 #include "near_bytes.h"
 
 #if defined(ROICY_NEAR)
-enum { WHOLE_PARTS = 4 }; /* of a group of columns, at the most */
+enum { WHOLE_PARTS = 4 }; /* most parts that a group of columns is divided into */
 
-/* Where LANES columns are. */
+/* Where a group of LANES columns reads two rows. It has one, two or four parts of equally many columns, and one vector
+ * of a row holds all bytes of a part. With four parts, index[j] has the bytes to pick of part j, else index[c] those of
+ * channel c of all columns. They count from the beginning of the part's vector. */
 typedef struct {
-    uint8_t index[WHOLE_PARTS]
-                 [4 * ROICY_LANE_COUNT]; /* of each channel, or of each of four parts, from its base on */
-    int32_t base[ROICY_LANE_COUNT];      /* of each column's part, in the row */
+    uint8_t index[WHOLE_PARTS][4 * ROICY_LANE_COUNT];
+    int32_t base[ROICY_LANE_COUNT]; /* of each column: first byte of its part's vector, in the row */
 } whole_group;
 
-/* Weights of an upper and of a lower row, one in each half, in `unit`s. */
+/* Weights of two rows as 16-bit numbers of `unit`s: the upper row's in the low half, the lower row's in the high. */
 typedef struct {
     int32_t weights;
     real unit;
 } whole_rows;
 
-/* Whether the weights of two rows are wholes. */
+/* Whether the weights of two rows are 16-bit numbers of units; fills `rows` if so. */
 ROICY_INLINE int whole_weights(const real weight[2], whole_rows *rows) {
-    for (int bits = 15; bits >= 14; bits--) { /* 1 is too large for 15 */
+    for (int bits = 15; bits >= 14; bits--) { /* with 15 bits, 1 is too large */
         const real times = (real)(1 << bits), upper = weight[0] * times, lower = weight[1] * times;
         if (!(upper >= 0 && upper < 32768 && lower >= 0 && lower < 32768))
             continue;
@@ -41,7 +43,8 @@ ROICY_INLINE int whole_weights(const real weight[2], whole_rows *rows) {
     return 0;
 }
 
-/* Where the first of some columns begins, those without taps aside; whether one vector has all of them. */
+/* Finds the first byte of a part: that of its first column with taps. Returns whether one vector from there on holds
+ * all bytes of its columns. */
 ROICY_INLINE int whole_part(const int32_t *offset, const int32_t *taps, int columns, int32_t *base) {
     int32_t first = INT32_MAX, last = 0;
     for (int l = 0; l < columns; l++) {
@@ -52,8 +55,10 @@ ROICY_INLINE int whole_part(const int32_t *offset, const int32_t *taps, int colu
     return last - *base <= NEAR_VECTOR - NEAR_BYTES;
 }
 
-/* Lists the bytes to pick for columns whose first bytes are `at`, four times each. One permutation picks all channels
- * of one of four parts; 16 bytes hold a channel of its four columns: 2 2 0 1 in the first two parts, then 0 1 2 2. */
+/* Fills a group's indices. `at` has each column's first byte, four times. For channel c of a column, four bytes are
+ * picked: c and c + 3 of the upper row, then the same of the lower one. With four parts, one permutation picks all
+ * channels of a part: each 16 bytes of its result hold one channel of its four columns. In this order the channels are
+ * 2 2 0 1 in the first two parts, 0 1 2 2 in the last two, which suits whole_pick_four. */
 ROICY_INLINE void whole_index(whole_group *group, __m512i at, int parts) {
     const __m512i pair = _mm512_add_epi8(at, _mm512_set1_epi32(0x03000300)),
                   one = _mm512_set1_epi32(0x01010101);
@@ -71,8 +76,9 @@ ROICY_INLINE void whole_index(whole_group *group, __m512i at, int parts) {
     _mm512_storeu_si512(group->index[3], _mm512_add_epi8(_mm512_shuffle_i32x4(pair, pair, 0xff), late));
 }
 
-/* Lists the groups of columns, as near_describe does. Returns in how many parts each of them is, one vector of a row for
- * each part, or 0: columns are too far apart, or weights so small that a unit changes how products are rounded. */
+/* Fills the groups of columns, as near_describe does. Returns how many parts all groups have; or 0 if the columns of a
+ * quarter of a group lie too far apart, if the processor has no VBMI, or if a column's weight is so small that products
+ * may be subnormal, which units round otherwise. */
 ROICY_NOINLINE int whole_describe(whole_group *groups, const int32_t *offset, const int32_t *taps,
                                   real *const weight[2], ptrdiff_t count, ptrdiff_t span) {
     const __m512i every = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
@@ -89,7 +95,7 @@ ROICY_NOINLINE int whole_describe(whole_group *groups, const int32_t *offset, co
             if (!whole_part(offset + q + l, taps + q + l, columns, &base)) {
                 if (parts == WHOLE_PARTS)
                     return 0;
-                parts *= 2, q = -LANES; /* once more, all of them */
+                parts *= 2, q = -LANES; /* start over: all groups have equally many parts */
                 break;
             }
             for (int32_t *own = group->base + l; own < group->base + l + columns; own++)
@@ -104,8 +110,9 @@ ROICY_NOINLINE int whole_describe(whole_group *groups, const int32_t *offset, co
     return small ? 0 : parts;
 }
 
-/* Picks, for each channel, the bytes c, c + 3 of the upper row and of the lower one, of columns in four parts: four
- * permutations of 16 bytes and three choices, for which both units have time, replace 16 permutations of bytes. */
+/* Picks the bytes of each channel (see whole_index) for a group of four parts. Channel by channel that would take 24
+ * permutations of bytes. Part by part it takes 8, four shuffles of 16-byte pieces, and three blends, which either of
+ * the two vector units can do. */
 ROICY_NEAR ROICY_INLINE void whole_pick_four(const char *const row[2], const whole_group *group,
                                              __m512i both[3]) {
     __m512i part[WHOLE_PARTS];
@@ -124,7 +131,8 @@ ROICY_NEAR ROICY_INLINE void whole_pick_four(const char *const row[2], const who
                                       _mm512_mask_blend_epi32(0xf000, part[2], part[3]));
 }
 
-/* Sums of LANES columns, in units. */
+/* The three channels of a group of columns, in units. `left` and `right` are the weights of the columns' first and
+ * second pixels. */
 ROICY_NEAR ROICY_INLINE void whole_sums(const char *const row[2], const whole_group *group, __m512i weights,
                                         const real *left, const real *right, const int parts, lanes x[3]) {
     const lanes first = lanes_load_own((const char *)left), second = lanes_load_own((const char *)right);

@@ -9,13 +9,13 @@ from roicy.cpu.tables.samples cimport Sampling
 cdef extern from "geometry/cpu.h" nogil:
     enum: LONE
 
-    # one bin of each of LONE boxes
+    # One bin of each of LONE boxes.
     ctypedef struct Lone:
         int low[LONE]
         int taps[LONE]
         double weight[2][LONE]
 
-    # one side of a box whose lists are made when they are asked for
+    # One side of a box whose lists are filled later.
     ctypedef struct PlainSide:
         double start, size
 
@@ -39,9 +39,9 @@ cdef struct Axis:
     # pixels that its bins touch, ascending; taps name a pixel by its position in the RoI's list. Weights are float
     # or double, as the table's `double` says.
     int32_t bins                # output size P
-    PlainSide* side             # (K), what lists are made of, box by box as it is its turn; NULL: they are here
-    int32_t length              # of the map, and
-    bint single                 # whether boxes are of floats; both for such lists
+    PlainSide* side             # (K), if kernels fill the lists of each RoI when its turn comes; NULL: lists are filled
+    int32_t length              # with `side`: pixels of the map along the axis
+    bint single                 # with `side`: boxes are float32
     int32_t* pixels
     int64_t* pixel_start        # (K + 1), where the RoI's list begins in `pixels`, with room up to the next one's
     int32_t* pixel_count        # (K), pixels in the list
@@ -60,10 +60,10 @@ cdef struct Axis:
 
 
 cdef struct LoneBoxes:
-    # boxes whose bins have one sample each, as they were given; of such there are no axes
-    const char* rows            # NULL: there are
-    bint single                 # they are of floats
-    int columns                 # numbers of a row, the last four of which are the box
+    # Boxes whose bins have one sample each, as the caller gave them. A table of such boxes has no axes.
+    const char* rows            # NULL: the table has axes
+    bint single                 # boxes are float32
+    int columns                 # numbers of a row; the last four are the box
     ptrdiff_t step              # bytes of a row
     Sampling sampling
     const int64_t* image
@@ -72,4 +72,4 @@ cdef struct LoneBoxes:
 cdef class AxisTable(RoiTable):
     cdef Axis y, x
     cdef LoneBoxes lone
-    cdef object boxes           # whose memory lone ones are in
+    cdef object boxes           # the array that `lone` points into

@@ -171,13 +171,15 @@ cdef bint are_sampled(AxisTable table, Sampling* sampling) noexcept:
 
 
 cdef bint may_wait(AxisTable table, Sampling* sampling, int64_t channels) noexcept:
-    # Whether lists are made by who applies them: of crops with one sample a bin, which alone are read box by box.
+    # Whether lists of taps can wait until a kernel fills them, box by box. Only crops with one sample a bin are applied
+    # box by box.
     return (sampling.sampling_ratio == 1 and channels <= FEW_CHANNELS and not table.windowed
             and min(table.rows, table.columns) >= max(<int> MANY_BINS, <int> FEW_COLUMNS + 1))
 
 
 cdef int note_sides(AxisTable table, Filling* f) except -1:
-    # Lists wait until it is their boxes' turn: they stay in the cache then.
+    # Keep the sides, in the order of the table, instead of lists: axis_forward_crops fills the lists of a box when its
+    # turn comes, so that they stay in the cache. Windows and costs follow from the reaches; a row has at most two taps.
     cdef Axis* axes[2]
     cdef Reach reach[2]
     cdef int64_t k, roi
@@ -202,7 +204,7 @@ cdef int note_sides(AxisTable table, Filling* f) except -1:
 
 
 cdef int reserve_bins(AxisTable table) except -1:
-    # They may be too many to count.
+    # Room for where each bin's taps begin and how many it has. `reserve` raises an error if bins are too many.
     cdef size_t count = table.rois
     table.y.tap_start = <int64_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int64_t))
     table.y.tap_count = <int32_t*> table.reserve(count * <size_t> table.y.bins, sizeof(int32_t))

@@ -1,7 +1,7 @@
-"""The sides of boxes: the pixels that they reach, and their lists of taps.
+"""The sides of boxes along both axes: the pixels that they reach, and their lists of taps.
 
-Boxes are handled a few at a time. Most sides are plain (geometry/plain.h), and are computed together; the others are
-computed bin by bin.
+Boxes are handled SIDES at a time. Most sides are plain (geometry/plain.h) and are computed together. The others are
+computed one by one, bin by bin.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -36,12 +36,12 @@ cdef extern from "geometry/cpu.h" nogil:
         double outside
         Lists lists
 
-    # the pixels of an axis that a box's bins touch, from `low` to `high`, and how many taps it can have at the most
+    # The pixels of an axis that a box's bins touch, from `low` to `high`, and the most taps they can have.
     ctypedef struct Reach:
         int low, high
         int64_t room
 
-    # an axis of SIDES boxes
+    # The same axis of SIDES boxes.
     ctypedef struct Sides:
         pass
 
@@ -80,32 +80,32 @@ cdef enum:
 
 
 cdef struct Room:
-    # for the taps of a RoI
+    # The most taps that a RoI can have along each axis.
     int64_t y, x
 
 
 cdef struct Filling:
-    # what a call fills its tables from; box k is at `boxes` + k * step
+    # What a call fills its tables from. Box k begins at `boxes` + k * step.
     const char* boxes
     bint single             # boxes are float32
     Py_ssize_t step
     Sampling sampling
     const int64_t* image
-    const int64_t* order    # NULL until it is known
+    const int64_t* order    # NULL until the RoIs are sorted
     Axis* y
     Axis* x
     int64_t rois
     int height, width
     bint by_first_row, double_
-    bint sampled, ranged    # sides may be plain, as those of RoIAlign are, or of RoIPool
-    Place* place            # (K) in the order given
+    bint sampled, ranged    # sides may be plain as those of RoIAlign; as those of RoIPool
+    Place* place            # (K) in the order of the boxes, as all lists up to `reach`
     Room* room
-    uint8_t* plain          # of both sides of each: PLAIN_Y, PLAIN_X
-    PlainSide* side         # (2 K) if lists may be made later: of each, that along y, and that along x
+    uint8_t* plain          # which sides of a box are plain: PLAIN_Y, PLAIN_X
+    PlainSide* side         # (2 K) the y and the x side of each box, if lists may be made later; else NULL
     Reach* reach            # (2 K) likewise
-    int32_t* extent         # of each piece, pixels from the first to the last one of the longest side that is not plain
-    int64_t length          # of each thread's marks
-    int32_t* mark
+    int32_t* extent         # for each piece of SIDES boxes: most pixels that a side spans, plain ones aside
+    int64_t length          # elements of each thread's part of `mark`
+    int32_t* mark           # scratch of fill_bins
     Window* window          # (K) in the order of the table
     double* cost
 
@@ -116,7 +116,7 @@ cdef inline Side side_of_box(int64_t roi, int axis, Filling* f) noexcept nogil:
 
 
 cdef inline int rois_of(int64_t number, Filling* f, int64_t* roi) noexcept nogil:
-    # List the RoIs of a piece, padded with the last one; return how many there are.
+    # List the RoIs of a piece; the last one fills the rest of the list. Return how many RoIs there are.
     cdef int64_t first = number * SIDES
     cdef int count = <int> min(<int64_t> SIDES, f.rois - first), i
     for i in range(SIDES):
@@ -136,6 +136,7 @@ cdef inline void find_sides(const int64_t* roi, Filling* f, Sides* down, Sides* 
 
 
 cdef void note_places(void* settled, int64_t number, int thread) noexcept nogil:
+    # First pass over a piece of boxes: their sort keys, and the room for their lists.
     cdef Filling* f = <Filling*> settled
     cdef Sides down, along
     cdef Reaches rows, columns
@@ -167,7 +168,7 @@ cdef void note_places(void* settled, int64_t number, int thread) noexcept nogil:
 
 
 cdef bint are_plain(const Filling* f) noexcept:
-    # Whether all sides are, of boxes on an image.
+    # Whether both sides of every box that has an image are plain.
     cdef int64_t k
     for k in range(f.rois):
         if f.image[k] >= 0 and f.plain[k] != (PLAIN_Y | PLAIN_X):
@@ -176,7 +177,7 @@ cdef bint are_plain(const Filling* f) noexcept:
 
 
 cdef Reach reach_of(int64_t roi, int axis, Filling* f) noexcept nogil:
-    # Of a side that is not plain as those of RoIAlign are.
+    # The reach of one side, of RoIPool or not plain.
     cdef Side side = side_of_box(roi, axis, f)
     cdef Reach reach = Reach(low=side.length, high=-1, room=0)
     cdef Stretch stretch
@@ -195,6 +196,7 @@ cdef Reach reach_of(int64_t roi, int axis, Filling* f) noexcept nogil:
 
 
 cdef void fill_rois(void* settled, int64_t number, int thread) noexcept nogil:
+    # Second pass, in the order of the table: fill the lists of a piece of RoIs.
     cdef Filling* f = <Filling*> settled
     cdef Sides down, along
     cdef int32_t* mark = f.mark + thread * f.length
@@ -225,7 +227,7 @@ cdef inline void fill_sides(Axis* axis, int64_t first, Filling* f, const Sides* 
 
 
 cdef inline void fill_axis(Axis* axis, int64_t k, int which, Filling* f, bint filled, int32_t* mark) noexcept nogil:
-    # Finish a RoI; its lists may be filled already.
+    # Finish an axis of RoI k: fill its lists unless they are `filled`, then make what is derived from them.
     cdef int64_t row = k * axis.bins, last = row + axis.bins - 1
     cdef size_t weight = sizeof(double) if f.double_ else sizeof(float)
     if not filled:
@@ -240,7 +242,7 @@ cdef inline void fill_axis(Axis* axis, int64_t k, int which, Filling* f, bint fi
 
 
 cdef bint fill_alone(Axis* axis, int64_t k, int which, Filling* f, int32_t* mark) noexcept nogil:
-    # Whether nothing is outside for sure.
+    # Fill the lists of one side. Return whether `outside` is still to be filled: with zeros, as no tap is outside.
     cdef int64_t start = axis.pixel_start[k], row = k * axis.bins
     cdef Side side = side_of_box(f.order[k], which, f)
     cdef int pixels = -1
@@ -267,7 +269,8 @@ cdef double get(void* source, bint double_, int64_t i) noexcept nogil:
 
 
 cdef void fill_bins(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark) noexcept nogil:
-    # `mark` has room for the pixels from the first to the last one of the RoI and is all -1 before and after.
+    # Fill the lists of a side of any kind. `mark` has an element for each pixel from the RoI's first to its last one,
+    # and is all -1 before and after.
     cdef int64_t start = axis.pixel_start[k], at = start, row = k * axis.bins, i
     cdef int p, low = side.length, high = -1, used = 0, pixel
     cdef Taps taps = taps_into(Lists(at=at, pixel=axis.tap_position, weight=axis.tap_weight, start=axis.tap_slope_start,
@@ -301,6 +304,7 @@ cdef void fill_bins(Axis* axis, int64_t k, Side side, Filling* f, int32_t* mark)
 
 
 cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint double_) noexcept nogil:
+    # For gradients: list for each pixel the bins that touch it, ascending, and their weights.
     cdef int64_t i, at = start, row = k * axis.bins
     cdef int used = axis.pixel_count[k], p, position
     for i in range(used):
@@ -321,6 +325,7 @@ cdef void transpose_taps(Axis* axis, int64_t k, int64_t start, int64_t end, bint
 
 
 cdef void empty_axis(Axis* axis, int64_t k, bint double_) noexcept nogil:
+    # Empty lists, for a RoI without an image.
     cdef int64_t p
     axis.pixel_count[k] = 0
     for p in range(k * axis.bins, (k + 1) * axis.bins):
@@ -331,6 +336,7 @@ cdef void empty_axis(Axis* axis, int64_t k, bint double_) noexcept nogil:
 
 
 cdef void note_window(int64_t k, Filling* f) noexcept nogil:
+    # The window of the map that RoI k reads, and its cost: the multiply-adds of its row pass, for one channel.
     cdef Axis* y = f.y
     cdef Axis* x = f.x
     cdef const int32_t* rows = y.pixels + y.pixel_start[k]
