@@ -19,31 +19,31 @@ PACKAGE = Path("src/roicy")
 MSVC = sys.platform == "win32"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-# No contraction: results then differ between paths and levels only where the source says so.
+# Without contraction, results differ between paths and levels only where the source asks for it.
 FLAGS = (
     ["/O2", "/fp:precise"]
     if MSVC
     else ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 )
-# The wheel is to be small: nothing unwinds a stack here, and what runs once a call is short.
+# For a small wheel: no tables to unwind stacks (nothing here does), and short code for what runs once a call.
 SMALLER = [] if MSVC else ["-fno-asynchronous-unwind-tables"]
 SHORT = ["/O1"] if MSVC else ["-Os"]
-# without symbols, and without pages of zeros between code and data
+# no symbols, and no pages of zeros between code and data
 STRIPPED = ["-Wl,-s,-z,noseparate-code"]
-# -O3 makes nothing of these tables faster, and those of rotated boxes slower.
+# -O3 makes none of these tables faster, and those of rotated boxes slower.
 PLAIN = [] if MSVC else ["-O2"]
 PLAIN_TABLES = ("cpu.tables.range", "cpu.tables.sample", "cpu.tables.mask", "cpu.tables.quad")
 
-# What ROICY_BUILD may name: builds that check themselves, and end the process where something is wrong.
-# "debug" has the assertions of checks.h, "sanitize" has gcc's sanitizers as well. Their flags come last.
+# Builds that check themselves and end the process on an error; ROICY_BUILD chooses one. "debug" has the
+# assertions of checks.h, "sanitize" has gcc's sanitizers as well. Their flags come last.
 SANITIZERS = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 GCC_CHECKED = {
     "debug": ["-Og", "-g", "-D_FORTIFY_SOURCE=2"],
-    # Python's own flags may say what becomes of a signed integer that overflows: it would not be reported
+    # Python's own flags may define signed overflow, which would then not be reported
     "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", "-fstrict-overflow", *SANITIZERS],
 }
 CHECKED = {} if MSVC else GCC_CHECKED
-# "phases" is a release whose kernels tell what their parts take, which takes a few per cent itself.
+# "phases" is a release whose kernels measure the time of their parts, which costs a few per cent.
 BUILDS = ["release", "phases", *CHECKED]
 BUILD = os.environ.get("ROICY_BUILD") or "release"
 if BUILD not in BUILDS:
@@ -64,8 +64,8 @@ GCC_LEVELS = {
         "-mavx512vl",
     ],
 }
-# Kernels are many to an extension: GCC is to inline their functions as if each had one of its own.
-# No copies of loops and of what is long: they made a twentieth of the wheel, and nothing faster.
+# An extension has many kernels. With these limits GCC inlines as if each kernel had an extension of its own.
+# Copies of loops and of long code are off: they were a twentieth of the wheel and made nothing faster.
 INLINING = ["--param", "large-unit-insns=1000000", "--param", "max-inline-insns-single=70"]
 INLINING += [
     f"-fno-{copies}"
@@ -77,7 +77,7 @@ INLINING += [
 ]
 MSVC_LEVELS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 LEVELS = {"baseline": [], **((MSVC_LEVELS if MSVC else GCC_LEVELS) if X86 else {})}
-# While you work on a kernel, one level is enough: ROICY_LEVELS=v4. No release is built so.
+# While you work on a kernel, one level is enough: ROICY_LEVELS=v4. Releases have all levels.
 CHOSEN = (os.environ.get("ROICY_LEVELS") or ",".join(LEVELS)).split(",")
 if not set(CHOSEN) <= set(LEVELS):
     sys.exit(f"ROICY_LEVELS={','.join(CHOSEN)!r}: known here are {', '.join(LEVELS)}")
@@ -92,11 +92,12 @@ ONCE_A_CALL = [
     "cpu.processor",
 ]
 
-# What Python calls of the kernels' C text, once a call: gcc makes it short, and the loops as fast as ever.
+# Functions of the kernels' C text that Python calls, once a call: gcc compiles these for size, the loops for
+# speed.
 KERNELS = PACKAGE / "cpu" / "apply" / "kernels.pyx"
 ENTRY = re.compile(r"^static (?=PyObject \*__pyx_p[wf]_)", re.MULTILINE)
 
-# Where C headers are; those of geometry are named with their folder.
+# Folders of C headers; those of geometry are included with their folder's name.
 HEADERS = [str(PACKAGE), *(str(PACKAGE / "cpu" / folder) for folder in ("lanes", "runtime"))]
 
 OPENMP_PROBE = """
@@ -123,7 +124,7 @@ def extension(name, source, flags=(), macros=()):
             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
             *((macro, None) for macro in (*macros, *MACROS)),
         ],
-        # what a source includes, too: it is how that gets into a source distribution
+        # with the files that a source includes: this puts them into a source distribution
         depends=[str(path) for pattern in ("*.pyx", "*.pxd", "*.h") for path in PACKAGE.rglob(pattern)],
     )
 
@@ -139,11 +140,11 @@ class BuildKernels(build_ext):
         self.translated = {}
 
     def build_extensions(self):
-        command = getattr(self.compiler, "compiler", None)  # MSVC has none, and finds itself
+        command = getattr(self.compiler, "compiler", None)  # None for MSVC, which needs no search
         if command and shutil.which(command[0]) is None:
             sys.exit(f"roicy is compiled, and no {command[0]} is found: install gcc, or name another in CC")
         openmp = self.openmp_flags()
-        # clang has no such parameter, and only warns
+        # clang lacks these parameters and only warns, so -Werror asks
         known = not MSVC and self.runs([*INLINING, "-Werror"], "int main(void) { return 0; }")
         inlining = INLINING if known else []
         for ext in self.extensions:
@@ -164,7 +165,7 @@ class BuildKernels(build_ext):
         ext.sources = [str(source)]
 
     def get_export_symbols(self, ext):
-        # the C text exports what makes the module, which has the name of its source
+        # the C text exports the module's init function itself; its name follows the source, not the extension
         return []
 
     def text_of(self, source):
@@ -175,19 +176,19 @@ class BuildKernels(build_ext):
                 self.tried.add(kernels)
                 self.translate([other for other in SOURCES_OF_MODULES if (other == KERNELS) == kernels])
             if source not in self.translated:
-                sys.exit(f"{source} is not translated, nor is what shares its process")  # which has said why
+                sys.exit(f"{source} is not translated, nor is what shares its process")  # cython says why
             return self.translated[source]
 
     def translate(self, sources):
-        """Translate sources in one process, which reads what they share once."""
+        """Translate sources in one process, so that shared files are read once."""
         checks = BUILD in CHECKED
         folder = Path(self.build_temp)
         cython = [sys.executable, "-m", "cython", "-3", "-I", "src"]
         directives = f"boundscheck={checks},initializedcheck={checks},wraparound=False,cdivision=True"
-        # nobody asks a compiled function for its signature or its docstring: the .pyi files say them
+        # signatures and docstrings are in the .pyi files, not in compiled functions
         directives += ",binding=False,auto_pickle=False"
         options = ["--no-docstrings", "-X", directives]
-        options += ["--line-directives"] if checks else []  # reports name lines of the .pyx files
+        options += ["--line-directives"] if checks else []  # so that reports name lines of .pyx files
         subprocess.run([*cython, *options, "-o", str(folder), *map(str, sources)], check=True)
         for source in sources:
             text = (folder / f"{source.stem}.c").read_text()
@@ -215,13 +216,13 @@ class BuildKernels(build_ext):
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
                 self.compiler.link_executable(objects, str(Path(folder) / "probe"), extra_postargs=flags)
                 subprocess.run([str(Path(folder) / "probe")], check=True, timeout=60)
-            except Exception as error:  # any failure means the same
+            except Exception as error:  # any failure means that the flags do not work
                 print(f"roicy: no {' '.join(flags)} ({error})", file=sys.stderr)
                 return False
         return True
 
 
-# What takes longest comes first: nothing is left to wait for at the end.
+# Extensions that compile longest come first, so that no long one is left at the end.
 extensions = [
     extension(f"cpu._kernels_{precision}_{level}", "cpu.apply.kernels", flags, macros)
     for precision, macros in PRECISIONS.items()
@@ -233,7 +234,7 @@ SOURCES_OF_MODULES = sorted({Path(ext.sources[0]) for ext in extensions})
 
 
 def front_page(sources):
-    """Return README.md with the addresses of pictures and pages, for those who read it elsewhere."""
+    """Return README.md with full addresses of pictures and pages, to be read outside of the repository."""
 
     def absolute(match):
         kind = "raw" if match[1].startswith("!") else "blob"
@@ -244,7 +245,7 @@ def front_page(sources):
 
 
 VERSION = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-# Where the repository is: the workflow that builds the wheels says so, a build elsewhere does not know.
+# Address of the repository: set by the workflow that builds the wheels, empty in other builds.
 SOURCES = os.environ.get("ROICY_REPOSITORY", "").rstrip("/")
 PAGES = {"Source": "", "Changelog": f"/blob/v{VERSION}/CHANGELOG.md", "Issues": "/issues"}
 

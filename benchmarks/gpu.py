@@ -32,7 +32,7 @@ PASSES = ("forward", "with argmax", "backward", "box gradient", "offset gradient
 #: multiply-add, ours round as the CPU does: 200 pixels from the edge positions lie 1.5e-5 apart, and the
 #: values that far times the difference of two pixels.
 TOLERANCE = 2e-4
-#: Who asks the device for an answer in each call, and so has no time there alone.
+#: Contestants that wait for the device in each call, so they have no time on the device alone.
 WAITS = "roicy, raise"
 COLUMNS = (
     "workload",
@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 def is_missing(program):
-    """Return whether there is no GPU; says so of the program that needs it."""
+    """Return whether there is no usable GPU; if so, print that the program needs one."""
     found = state.find()
     if found.name == state.READY:
         return False
@@ -80,7 +80,7 @@ def main(arguments=None):
                     continue
                 result = run(clock, taken, name, inputs, chosen.rounds)
                 print(summary(result), flush=True)
-            except Exception as error:  # the others may still be told
+            except Exception as error:  # a failed pass does not end the others
                 result = {
                     "workload": workload.name,
                     "pass": name,
@@ -118,7 +118,7 @@ def parse(arguments=None):
 
 
 def shrunk(workload):
-    """A workload that a CPU does in no time."""
+    """Return a small version of a workload, for a CPU."""
     images, channels, height, width = workload.input_shape
     return workload.smaller((images, min(channels, 8), height // 8, width // 8), 20, 7)
 
@@ -127,9 +127,9 @@ def shrunk(workload):
 
 
 def contestants(clock, workload, name):
-    """Who takes part in a pass: {name: (prepare, what it does instead)}, and who is not installed."""
+    """Return the contestants of a pass, {name: (prepare, what it does instead)}, and those not installed."""
     own, missing = calls.passes(workload)[name], []
-    if workload.operator == "rmac":  # which checks nothing on the device
+    if workload.operator == "rmac":  # it checks nothing on the device
         found = {"roicy": (own(workload, xp=clock.xp), "")}
     else:
         found = {
@@ -147,7 +147,7 @@ def contestants(clock, workload, name):
 
 
 def torchvision_pass(workload, name):
-    """torchvision's call for a pass, below autograd, and what it does instead; None where it has none."""
+    """Return torchvision's call for a pass, below autograd, and what it does instead; None if it has none."""
     instead = "upright boxes of the same sizes" if workload.operator == "roi_align_rotated" else ""
     if workload.mode == "max" or workload.dtype == "uint8":
         return None, ""
@@ -283,14 +283,14 @@ def run(clock, workload, name, inputs, rounds):
 
 
 def once(clock, workload, name, inputs):
-    """Call a pass once for a profiler, when all that is needed has been compiled."""
+    """Call a pass once for a profiler, after everything is compiled."""
     call = contestants(clock, workload, name)[0]["roicy"][0](*inputs[0])
     call()
     clock.profile(call)
 
 
 def draw_sets(clock, workload, number=None):
-    """Input sets, on the device: so many, or as many as exceed its cache."""
+    """Return input sets on the device: a given number, or as many as exceed its cache."""
     first = draw(workload, 0)
     number = number or clock.input_sets(sum(array.nbytes for array in first if array is not None))
     sets = [first, *(draw(workload, seed) for seed in range(1, number))]
@@ -303,7 +303,7 @@ def draw(workload, number):
 
 
 def race(clock, calls, rounds):
-    """The median seconds of a call, by contestant, who take turns round by round.
+    """Return the median seconds of a call for each contestant; contestants take turns in each round.
 
     A peer whose calls wait for the device has none.
     """
@@ -341,7 +341,7 @@ def to_array(clock, result):
 
 
 def summary(result):
-    """A line for a pass, as soon as it is over."""
+    """Return the line that is printed for a pass."""
     seconds, parts = result["seconds"], []
     for who, python in result["python"].items():
         device = _microseconds(seconds[who]) if who in seconds else "waits"
@@ -351,7 +351,7 @@ def summary(result):
 
 
 def report(clock, results, speed, chosen):
-    """Print the table; return the exit status, 1 where results do not agree or a pass failed."""
+    """Print the table; return the exit status: 1 if results do not agree or a pass failed."""
     raced = [result for result in results if "error" not in result]
     title = f"{clock.describe()['device']}, copying {speed / 1e9:.0f} GB/s, median of {chosen.rounds} rounds"
     print_table(title, COLUMNS, [row for result in raced for row in rows(result, speed)])
@@ -379,7 +379,7 @@ def report(clock, results, speed, chosen):
 
 
 def write(clock, results, speed, chosen):
-    """Write all results so far; whoever is stopped meanwhile leaves those before."""
+    """Write all results so far; a process that is stopped meanwhile leaves the file as it was."""
     options = {name: value for name, value in vars(chosen).items() if name not in ("workloads", "output")}
     record = {
         "machine": {**clock.describe(), "bytes per second of a copy": speed, "versions": versions()},
@@ -393,7 +393,7 @@ def write(clock, results, speed, chosen):
 
 
 def rows(result, speed):
-    """A row per contestant; the ratios are of its times to roicy's."""
+    """Return a row for each contestant, with the ratios of its times to roicy's."""
     seconds, python, size = result["seconds"], result["python"], result["bytes"]
     for who, call in python.items():
         first, mark, device = who == "roicy", " †" if who in result["instead"] else "", seconds.get(who)

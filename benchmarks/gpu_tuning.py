@@ -27,7 +27,7 @@ from roicy._cli.terminal import print_table
 from roicy._cli.workloads import select
 from roicy.cuda.tuning import CONSTANTS
 
-#: What is raced when nothing is asked for: each leaves registers or shared memory for more warps, or has more
+#: The variants that are raced by default: each leaves registers or shared memory for more warps, or has more
 #: loads in flight.
 PROPOSED = (
     "axis_forward.RESIDENT=6",
@@ -43,7 +43,7 @@ PROPOSED = (
 )
 #: The numbers as they are, as a variant.
 PRESENT = ()
-#: Where something may be derived from the numbers, and be kept.
+#: Modules that may cache what they derive from the numbers.
 DERIVED = ("roicy.cuda.apply.", "roicy.cuda.tables.", "roicy.cuda.device", "roicy.cuda.memory")
 
 
@@ -93,7 +93,7 @@ def parse(arguments=None):
 
 
 def variants(text):
-    """The variants that a text stands for, ((source, name, value), ...) each.
+    """Return the variants that a text describes, each as ((source, name, value), ...).
 
     >>> variants("axis_forward.WARPS=2,8+axis_forward.RESIDENT=14,3")[1]
     (('axis_forward', 'WARPS', 8), ('axis_forward', 'RESIDENT', 3))
@@ -127,7 +127,7 @@ class Numbers:
 
     @contextmanager
     def in_use(self):
-        """Calls find the kernels of the variant that is chosen; afterwards those of all."""
+        """Within this context, calls use the kernels of the chosen variant."""
         every = roicy.cuda.kernels
         make = getattr(every, "__wrapped__", every)
 
@@ -144,7 +144,7 @@ class Numbers:
             roicy.cuda.kernels = every
 
     def choose(self, variant):
-        """Let the next calls have a variant's numbers."""
+        """Choose the variant whose numbers the next calls use."""
         for source, names in self._present.items():
             CONSTANTS[source].update(names)
         for source, name, value in variant:
@@ -156,7 +156,7 @@ class Numbers:
         self._chosen = variant
 
     def sources(self, call):
-        """The sources that a call launches."""
+        """Return the sources that a call launches."""
         found, own = set(), roicy.cuda.kernels()
         launch = own.launch
 
@@ -189,7 +189,7 @@ def race(clock, numbers, workload, name, inputs, chosen, end):
             numbers.choose(variant)
             same = bits(clock, own[0]()) == expected
             seconds = in_turn(clock, numbers, own, (PRESENT, variant), chosen.rounds)
-        except Exception as error:  # what does not compile, or has too large blocks; the others may still run
+        except Exception as error:  # a variant that does not compile, or has too large blocks
             yield {"variant": title(variant), "error": f"{type(error).__name__}: {error}"[:300]}
         else:
             yield {
@@ -203,12 +203,12 @@ def race(clock, numbers, workload, name, inputs, chosen, end):
 
 
 def in_turn(clock, numbers, own, racing, rounds):
-    """The median seconds of a call by variant, who take turns round by round."""
+    """Return the median seconds of a call for each variant; variants take turns in each round."""
     timings = defaultdict(list)
     for number in range(rounds):
         for variant in racing[:: 1 if number % 2 else -1]:
             numbers.choose(variant)
-            for call in own:  # with what it derives from the numbers, and its memory
+            for call in own:  # fill caches and memory pools
                 call()
             timings[variant] += clock.times(own)
     return {variant: median(timings[variant]) for variant in racing}
@@ -221,7 +221,7 @@ def bits(clock, result):
 
 
 def line(result):
-    """A line for a variant in a pass, as soon as it is over."""
+    """Return the line that is printed for a variant in a pass."""
     head = f"{result['workload']}, {result['pass']}, {result['variant']}: "
     if "error" in result:
         return f"{head}failed: {result['error']}"
@@ -231,7 +231,7 @@ def line(result):
 
 
 def write(clock, results, output):
-    """Write all results so far; whoever is stopped meanwhile leaves those before."""
+    """Write all results so far; a process that is stopped meanwhile leaves the file as it was."""
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_suffix(".part")
     unfinished.write_text(json.dumps({"machine": clock.describe(), "results": results}, indent=2) + "\n")
@@ -239,7 +239,7 @@ def write(clock, results, output):
 
 
 def report(results, output):
-    """Print what each variant gains; return the exit status, 1 where one failed or has other bits."""
+    """Print what each variant gains; return the exit status: 1 if a variant failed or has other bits."""
     by_variant = sorted(results, key=lambda result: result["variant"])
     table, status = [], 0
     for variant, found in itertools.groupby(by_variant, key=lambda result: result["variant"]):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roicy import _lists
-from roicy import cpu as cpu  # tests put another backend here
+from roicy import cpu as cpu  # an attribute that tests replace
 from roicy._arguments import instead
 from roicy._arguments.outputs import check_apart
 from roicy._lists import Numbers
@@ -248,9 +248,9 @@ def _type_name(value: object) -> str:
 
 
 def put(array: Ndarray, where: Ndarray, value: float, xp: Any) -> None:
-    """Write a value where a mask says: of rows, or of all elements; NumPy takes numbers of rows, too.
+    """Write a value to the rows, or to the elements, that a mask selects.
 
-    No device is waited for, as CuPy does for an index that is a mask.
+    On a device nothing waits: an index that is a mask would make CuPy wait. NumPy also takes numbers of rows.
     """
     if xp is np:
         array[where] = value

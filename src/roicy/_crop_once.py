@@ -43,7 +43,7 @@ def crop(
 
 
 def learn(again: Any, settings: tuple[Any, ...], images: Any) -> None:
-    """Keep what crops of a call came to for calls like it; `again` is `roicy.cpu.crops_again`."""
+    """Keep the checked options of a call for calls like it; `again` is `roicy.cpu.crops_again`."""
     like = again.like(settings, images)
     if like is None:
         return
@@ -63,7 +63,7 @@ def learn(again: Any, settings: tuple[Any, ...], images: Any) -> None:
             out_layout=out_layout,
             chosen=sampling[1] == "nearest",
         )
-    except (TypeError, ValueError):  # some are not any more what the call found them to be
+    except (TypeError, ValueError):  # an argument was changed during the call
         return
     accumulate, _ = settle.features(images, images.shape)
     numbers = finish.numbers(accumulate, sampling[3] != "edge", cpu.xp)

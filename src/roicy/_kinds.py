@@ -285,7 +285,7 @@ def _crop_table(
 
 
 def sampling_of_crops(options: tuple[Any, ...], purpose: Purpose) -> Sampling:
-    """Return where samples lie, for settled options."""
+    """Return the sampling of a table for checked options."""
     places, interpolation, ratio, border = options
     rule = _PLACES[places]
     if rule == UNIT_CORNERS and purpose == "backward_rois":

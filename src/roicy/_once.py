@@ -108,7 +108,8 @@ def pool(
 
 
 def _is_alone(kind: Kind, given: Given, return_argmax: object) -> bool:
-    # whether the work of a call depends on maps, one array of boxes, which are not checked, and options alone
+    # Whether `again` can repeat a call: averages of maps in one array of boxes, which are not checked,
+    # without other arrays.
     return (
         kind is AVERAGE
         and return_argmax is False

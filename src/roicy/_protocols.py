@@ -113,10 +113,10 @@ class Together(Protocol):
 
 
 class Again(Protocol):
-    """Averages in boxes that are not checked, by what is known of an earlier call that was like this one."""
+    """Repeats earlier calls: averages in boxes that are not checked. See `roicy.cuda.again`."""
 
     def pool(self, settled: Any, features: Ndarray, rois: Ndarray, out: Ndarray | None) -> Ndarray | None:
-        """Return them; None where no call was like this one."""
+        """Return the averages; None if no earlier call was like this one."""
         ...
 
     def learn(
@@ -127,7 +127,7 @@ class Again(Protocol):
         rois: Ndarray,
         out: Ndarray,
     ) -> None:
-        """Keep what was found out in a call of one table that returned `out`."""
+        """Keep the launches of a call that returned `out`."""
         ...
 
 
@@ -150,12 +150,12 @@ class Backend(Protocol):
 
     @property
     def again(self) -> Again | None:
-        """Calls that are like an earlier one; None where nothing is gained by it."""
+        """What repeats earlier calls; None if the backend gains nothing by that."""
         ...
 
     @property
     def crops_again(self) -> Any:
-        """Crops that are like earlier ones: the module `roicy.cpu.crops_again`; None where there is none."""
+        """What repeats earlier crops: the module `roicy.cpu.crops_again`; None if the backend has none."""
         ...
 
     def axis_table(

@@ -170,7 +170,7 @@ def aligned(array: Ndarray) -> Ndarray:
     """Return an array, or a copy of it where its items are unaligned, as a network's often are."""
     if is_aligned(array):
         return array
-    copy = new_array(array.shape, array.dtype, False)  # whose pages are there, from the second such call on
+    copy = new_array(array.shape, array.dtype, False)  # memory that is kept: later calls have no page faults
     copy[...] = array
     return copy
 

@@ -126,7 +126,7 @@ def _watched(spent: dict[str, float]) -> Iterator[None]:
         elif "_forward" in name or "_backward" in name:
             watched.append((cpu, name, "kernels"))
     of_cpu: dict[str, Any] = vars(cpu)
-    again, of_cpu["crops_again"] = of_cpu["crops_again"], None  # which fills tables unseen
+    again, of_cpu["crops_again"] = of_cpu["crops_again"], None  # its tables could not be timed
     before = [getattr(place, name) for place, name, _ in watched]
     for (place, name, kind), function in zip(watched, before, strict=True):
         setattr(place, name, noting(kind, function))

@@ -135,7 +135,7 @@ class Together:
 xp = np
 #: Nothing is left to do when a call returns.
 streams = None
-#: What little Python does here is not worth to be kept, but for crops: `crops_again`.
+#: No calls but crops (`crops_again`) repeat earlier ones: Python's share is too small to gain anything.
 again = None
 
 _level = selection.choose()

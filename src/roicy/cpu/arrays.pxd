@@ -27,7 +27,7 @@ cdef extern from "numpy/arrayobject.h":
         NPY_FLOAT64
         NPY_ARRAY_WRITEABLE
 
-    # once in each module, before anything else of these
+    # Each module calls this once, before it uses any of the other functions.
     int import_array "_import_array"() except -1
 
     bint PyArray_CheckExact(object array)

@@ -1,9 +1,9 @@
-"""Crops that are like earlier ones, by what is known of those: all but the places of pictures, boxes and results.
+"""Repeated crops: calls of `roicy.crop_and_resize` with the same options as an earlier call, which are checked faster.
 
-When a kernel or another library has run, the caches near the processor hold nothing that Python needs. The usual way
-through the arguments of `roicy.crop_and_resize` reads 4400 cache lines, which took 0.3 ms where the kernel took 1.4;
-this way reads a sixth of them. It returns nothing where anything is out of the ordinary, before anything is written.
-The usual way then finds out what.
+After a kernel or another library has run, the caches near the processor hold nothing that Python needs. The usual path
+through the arguments reads 4400 cache lines, which took 0.3 ms where the kernel took 1.4. This path reads a sixth of
+them. If an argument is in any way unusual, it returns None before anything is written, and the usual path handles the
+call or reports what is wrong.
 """
 
 from cpython.object cimport PyObject
@@ -32,15 +32,15 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISALIGNED(cnp.ndarray array)
     bint PyArray_ISCARRAY(cnp.ndarray array)
     bint PyTypeNum_ISINTEGER(int kind)
-    void* PyArray_DESCR(cnp.ndarray array)      # borrowed
-    # These take a reference to the dtype.
+    void* PyArray_DESCR(cnp.ndarray array)      # a borrowed reference
+    # The next two steal a reference to the dtype.
     cnp.ndarray PyArray_FromArray(cnp.ndarray array, cnp.dtype dtype, int needs)
     cnp.ndarray PyArray_NewFromDescr(PyTypeObject* kind, cnp.dtype dtype, int axes, cnp.npy_intp* length,
                                      cnp.npy_intp* step, void* data, int flags, PyObject* like)
     cnp.dtype PyArray_DescrFromType(int kind)
     cnp.ndarray PyArray_ZEROS(int axes, cnp.npy_intp* length, int kind, bint fortran)
 
-# Which of the settings this module looks at.
+# Positions in `settings` (see `crop`) of what this module looks at.
 cdef enum:
     OUTPUT_SIZE = 0
     FILL = 2
@@ -49,21 +49,21 @@ cdef enum:
     LAYOUT = 6
 
 cdef enum:
-    MOST = 64                   # ways to crop that are kept
-    MOST_CHANNELS = 256         # of which numbers are kept with each
+    MOST = 64                   # most keys of calls that are kept
+    MOST_CHANNELS = 256         # most channels of such a call: their fill, mean and std are kept with it
 
 found = Known(MOST)
 
 
 cdef struct Extent:
-    # an array as (image, channel, row, column), steps in bytes, and the memory that it lies in
+    # An array with the axes (image, channel, row, column): its memory, lengths, and steps in bytes.
     char* data
     cnp.npy_intp[4] length
     cnp.npy_intp[4] step
 
 
 cdef class Crops:
-    """What crops of images of one dtype and number of channels come to, wherever images and boxes are."""
+    """The checked options of calls with equal options, and with images of one dtype and number of channels."""
 
     cdef bint first, out_first, reversed, refuses
     cdef tuple size
@@ -72,7 +72,7 @@ cdef class Crops:
     cdef str accumulate
 
     cdef object crop(self, cnp.ndarray images, cnp.ndarray boxes, batch_indices, out):
-        # Shapes are looked at once: another thread may change them at any time.
+        # Read shapes only once: another thread may change them at any time.
         cdef Extent source = extent_of(images, self.first), target
         cdef cnp.ndarray rois
         cdef AxisTable table
@@ -120,7 +120,7 @@ cdef class Crops:
 
 
 def crop(tuple settings, images, boxes, batch_indices, out):
-    """Return crops of a call that is like an earlier one; None where there was none, or all is to be looked at.
+    """Return the crops of a call that is like an earlier one; None if none was, or the usual path must check the call.
 
     `settings` are the other arguments: `output_size`, the options of the samples as one tuple, and from `fill` to
     `invalid` in the order of `roicy.crop_and_resize`.
@@ -133,27 +133,26 @@ def crop(tuple settings, images, boxes, batch_indices, out):
 
 
 def like(tuple settings, images):
-    """Return what calls have in common that are like one; None for one that is like no other.
+    """Return the key of a call that is still to be kept; None if it is kept already, or cannot be repeated.
 
-    The first item are the settings, in which lists of numbers are tuples of what they hold now; the last one is the
-    number of channels.
+    A key is (settings, type of the images, channels). Lists of numbers in the settings are copied to tuples.
     """
     call = like_of(settings, images) if is_plain(images) else None
     if call is None or call[2] > MOST_CHANNELS:
         return None
     dtype = PyArray_DescrFromType(call[1])
-    if PyArray_DESCR(images) != <void*> dtype:      # one of the caller's, which may hold anything
+    if PyArray_DESCR(images) != <void*> dtype:      # a dtype that the caller made, perhaps with fields or metadata
         return None
     return call if found.get(call) is None else None
 
 
 def learn(tuple call, bint first, tuple output_size, bint refuses, finish, tuple dtypes, tuple sums):
-    """Keep what calls come to that are `like` one.
+    """Keep the checked options of a call for all calls with the same key.
 
     Parameters
     ----------
     call : tuple
-        What `like` has returned.
+        The key, as `like` returns it.
     first : bool
         Whether the channels of an image come before its rows.
     output_size : tuple of int
@@ -163,7 +162,7 @@ def learn(tuple call, bint first, tuple output_size, bint refuses, finish, tuple
     finish : Finish
         As `roicy._arguments.finish` returns it.
     dtypes : tuple of dtype
-        Of images and of the result.
+        Those of the images and of the result.
     sums : tuple
         The `Sampling` of the table, the type of the sums, and the numbers that values are finished with.
     """
@@ -192,7 +191,7 @@ cdef tuple like_of(tuple settings, cnp.ndarray images):
 
 
 cdef tuple lasting(tuple settings):
-    # Options with numbers where lists or arrays of numbers may change.
+    # Settings with tuples instead of lists and arrays, whose numbers the caller may change later.
     if not (is_row(settings[OUTPUT_SIZE]) or is_row(settings[FILL]) or is_row(settings[MEAN]) or is_row(settings[STD])):
         return settings
     return tuple([
@@ -207,7 +206,7 @@ cdef inline bint is_row(option):
 
 
 cdef Extent extent_of(cnp.ndarray array, bint first) noexcept:
-    # Of an array of three axes, one image.
+    # An array of three axes is one image.
     cdef Extent extent
     cdef int axes = cnp.PyArray_NDIM(array), i, axis
     extent.data = <char*> cnp.PyArray_DATA(array)
@@ -219,13 +218,13 @@ cdef Extent extent_of(cnp.ndarray array, bint first) noexcept:
 
 
 cdef cnp.ndarray view_of(Extent* extent, cnp.dtype dtype):
-    # The kernel's, which does not outlive the array.
+    # A view for the kernel. It holds no reference to the array, which the caller keeps until the kernel is done.
     Py_INCREF(dtype)
     return PyArray_NewFromDescr(&PyArray_Type, dtype, 4, extent.length, extent.step, extent.data, 0, NULL)
 
 
 cdef bint is_small(const Extent* source) noexcept:
-    # Whether images hold something, and have no more rows and columns than can be counted.
+    # Whether images are not empty, and no axis is longer than an int32 can count.
     cdef int i
     for i in range(4):
         if not 1 <= source.length[i] <= INT32_MAX:
@@ -234,7 +233,7 @@ cdef bint is_small(const Extent* source) noexcept:
 
 
 cdef cnp.ndarray own_boxes(cnp.ndarray boxes):
-    # A copy in the dtype that boxes are computed in; None for what is no array of boxes.
+    # A copy in the dtype that boxes are computed in; None if the array cannot be one of boxes.
     cdef int kind = cnp.PyArray_TYPE(boxes)
     if PyTypeNum_ISINTEGER(kind):
         kind = cnp.NPY_FLOAT32 if cnp.PyArray_ITEMSIZE(boxes) <= 2 else cnp.NPY_FLOAT64
@@ -253,7 +252,7 @@ cdef cnp.ndarray copy_of(cnp.ndarray array, int kind):
 
 
 cdef image_numbers(cnp.ndarray rois, batch_indices, cnp.npy_intp images):
-    # The image of each box, None for boxes that say it themselves; False where something is wrong.
+    # The image of each box, or None if boxes have it in their first column; False if the usual path must check it.
     cdef cnp.npy_intp count = cnp.PyArray_DIM(rois, 0), columns = cnp.PyArray_DIM(rois, 1)
     if columns == 5 and batch_indices is None:
         return None
@@ -272,7 +271,7 @@ cdef bint may_be_result(out, int kind):
 
 
 cdef bint is_apart(cnp.ndarray out, cnp.ndarray array) noexcept:
-    # Whether no byte of a contiguous array lies between the ends of another one.
+    # Whether a contiguous `out` does not overlap the memory between the ends of an array.
     cdef const char* begin = <const char*> cnp.PyArray_DATA(out)
     cdef const char* end = begin + cnp.PyArray_SIZE(out) * cnp.PyArray_ITEMSIZE(out)
     cdef const char* low = <const char*> cnp.PyArray_DATA(array)

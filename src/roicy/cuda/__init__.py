@@ -50,12 +50,12 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, 
 
     @functools.cached_property
     def again(self) -> Again | None:
-        """Calls that are like an earlier one; None where the arrays are NumPy's."""
+        """What repeats earlier calls; None if the arrays are NumPy's."""
         return None if self.xp is np else Again(self)
 
     @property
     def crops_again(self) -> None:
-        """Crops that are like earlier ones: none are known."""
+        """What repeats earlier crops: nothing on a device."""
         return None
 
     def serves(self, table: RoiTable, purpose: Purpose) -> bool:

@@ -1,7 +1,8 @@
-"""Calls that are like an earlier one: averages in boxes that are not checked, by what is known of that call.
+"""Repeated calls: averages in boxes that are not checked, with all but addresses from an earlier call.
 
-A small call takes Python longer than the device. What such a call does depends on the addresses of its arrays
-alone. Everything else is kept from the first one that was like it.
+A small call takes more time in Python than on the device. Calls with equal options, shapes, strides and
+dtypes differ only in the addresses of their arrays. So the launches of the first one are kept, and later
+ones repeat them.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
 
     from roicy.cuda.device import Device
 
-#: Calls that are kept; when there are more, all are forgotten.
+#: Most calls that are kept; one more, and all are forgotten.
 _MOST = 256
 
 
 class Again:
-    """Calls that were made on a kind of device.
+    """The calls that were made on a kind of device.
 
     Parameters
     ----------
     device : Device
-        Where their arrays are.
+        The device with the arrays of these calls.
     """
 
     def __init__(self, device: Device) -> None:
@@ -35,9 +36,9 @@ class Again:
         self._calls: dict[Any, _Call] = {}
 
     def pool(self, settled: Any, features: Ndarray, rois: Ndarray, out: Ndarray | None) -> Ndarray | None:
-        """Return averages as the first call did that was like this one; None where there was none.
+        """Repeat an earlier call with these arrays; return None if there was no call like this one.
 
-        `settled` is what the options of the call come to: for equal calls the same object.
+        `settled` holds the checked options of the call. Calls with equal options have the same object.
         """
         call = self._calls.get(_like(settled, features, rois))
         if call is None or call.settled is not settled or self._device.index is not None:
@@ -52,7 +53,7 @@ class Again:
         rois: Ndarray,
         out: Ndarray,
     ) -> None:
-        """Keep what was found out in a call that returned `out`, if all calls like it do the same."""
+        """Keep the launches of a call that returned `out`, if all calls like it have the same launches."""
         for (accumulate, _), table in tables.items():
             if type(table) is not AxisTable or not table.is_like_others or table.boxes is not rois:
                 return
@@ -66,13 +67,13 @@ class Again:
 
 
 def _like(settled: Any, features: Ndarray, rois: Ndarray) -> tuple[Any, ...]:
-    # What calls have in common that are alike. The dtype of the boxes is the one that they are given in; that
-    # in `settled` is what they are converted to.
+    # The key of a call: calls are alike if it is equal. `rois` are as the caller gave them; `settled` has
+    # only the dtype that they are converted to.
     return id(settled), features.strides, features.dtype, rois.shape, rois.strides, rois.dtype
 
 
 class _Call:
-    # What a call comes to but for where its arrays are.
+    # The launches of a call: all but the addresses of its arrays.
     def __init__(
         self,
         device: Device,
@@ -82,7 +83,7 @@ class _Call:
         out: Ndarray,
         launched: tuple[Any, ...],
     ) -> None:
-        self.settled = settled  # which is the same object as long as it is kept
+        self.settled = settled  # a reference, so that no other object gets its id
         self._device, self._fill, self._launched = device, table.again(), launched
         self._shape, self._strides, self._dtype = out.shape, out.strides, out.dtype
         self._bytes: Size = features.nbytes, table.boxes.nbytes
@@ -91,7 +92,7 @@ class _Call:
         device, (features_bytes, rois_bytes) = self._device, self._bytes
         if out is None:
             out = device.xp.empty(self._shape, self._dtype)
-        else:  # what is wrong with it is found out on the usual way
+        else:  # an `out` that does not fit, or overlaps an input, is left to the usual path
             if type(out) is tuple or (out.shape, out.strides, out.dtype) != (
                 self._shape,
                 self._strides,
@@ -106,5 +107,5 @@ class _Call:
         options, of_maps, of_out, blocks, threads, division = self._launched
         arguments = features, of_maps, out, of_out, packed, division
         device.launch("axis_forward", "axis_forward", options, blocks, threads, arguments)
-        del memory  # which goes back to the stream only now
+        del memory  # the launch that reads the table is in the stream: its memory may be used again
         return out

@@ -1,10 +1,11 @@
-"""The gradient of a maximum: each output's goes to the pixel that was chosen.
+"""The gradient of a maximum: each output's gradient goes to the pixel that was chosen.
 
-One task is an image and a few channels (or a band of the map's rows). Where the gradient of the features lies plane by
-plane in the accumulation type it is summed in place, or in a buffer where large ones of few terms pass by the cache;
-else in a tile ``[row][column][lane]`` that is stored at the end.
-A pixel sums its RoIs in ascending order and their bins in row-major order, without atomics: the same bits for any
-number of threads. Where an image has very many RoIs a sum in floats counts its terms, and is in pieces.
+One task is an image and a few channels (or a band of the map's rows). If the gradient of the features lies plane by
+plane in the accumulation type, it is summed in place. If it is large and has few terms, each plane is summed in a
+buffer and stored past the cache. Otherwise it is summed in a tile ``[row][column][lane]`` that is stored at the end.
+
+A pixel sums its RoIs in ascending order and their bins in row-major order, without atomics, so that any number of
+threads gives the same bits. If an image has very many RoIs, sums in floats count their terms and are made in pieces.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -30,19 +31,19 @@ cdef struct RangeBackwardCall:
     const int64_t* order
     View grad_output, argmax, grad_features
     bint in_place
-    bint side_by_side       # RoIs have one bin each, and channels are neighbours
-    bint streamed           # and RoIs are few, the map is large, and its planes follow each other
-    bint counted            # whether a pixel may get more terms than a piece has
-    int64_t slots           # number of the sums of one plane, or of the tile
+    bint side_by_side       # RoIs have one bin each, and their channels are neighbours in memory
+    bint streamed           # planes are stored past the cache
+    bint counted            # a pixel may get more terms than a piece has
+    int64_t slots           # room for piles, of one plane or of the tile: a power of two (counted.h)
 
 
 cdef enum:
-    ROIS_AT_ONCE = 32       # whose gradients are laid side by side
+    ROIS_AT_ONCE = 32       # RoIs whose gradients are copied together by lay_side_by_side
 
 
 cdef inline void add_bins(const real* gradient, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,
                           real* plane) noexcept nogil:
-    # A negative index, no pixel, becomes a large number.
+    # A negative index (no pixel) becomes a large unsigned number.
     cdef uint64_t at
     cdef int64_t i
     for i in range(count):
@@ -115,8 +116,8 @@ cdef void sum_planes(RangeBackwardCall* call, Task* task, counted_sums* sums) no
 
 cdef inline void lay_side_by_side(RangeBackwardCall* call, Task* task, int64_t first, int64_t count, real* value,
                                   int32_t* index) noexcept nogil:
-    # A cache line has the bins of all channels of the block, but those of a channel lie so far apart that few fit the
-    # cache.
+    # Copy the bins of some RoIs side by side, a line for each RoI with all channels of the block. In the arrays, the
+    # bins of RoIs lie so far apart that few of them fit the cache.
     cdef int64_t i, k
     for i in range(count):
         k = call.order[first + i]
@@ -126,7 +127,7 @@ cdef inline void lay_side_by_side(RangeBackwardCall* call, Task* task, int64_t f
 
 cdef inline void add_neighbours(const real* value, const int32_t* index, int64_t count, int64_t first, uint64_t pixels,
                                 real* plane) noexcept nogil:
-    # As `add_bins`, of what lies a block apart.
+    # As `add_bins`, for one channel of what lay_side_by_side copied.
     cdef uint64_t at
     cdef int64_t i
     for i in range(count):
@@ -156,7 +157,7 @@ cdef void sum_neighbours(RangeBackwardCall* call, Task* task) noexcept nogil:
 
 
 cdef inline void clear_neighbours(const int32_t* index, int64_t count, uint64_t pixels, real* plane) noexcept nogil:
-    # What `add_neighbours` left is zeros again.
+    # Set the pixels to zero that `add_neighbours` changed.
     cdef uint64_t at
     cdef int64_t i
     for i in range(count):
@@ -166,8 +167,8 @@ cdef inline void clear_neighbours(const int32_t* index, int64_t count, uint64_t 
 
 
 cdef void stream_neighbours(RangeBackwardCall* call, Task* task, char* buffers) noexcept nogil:
-    # Planes pass by the cache, as memory is not to be read before it is written over. Each is summed in one of two
-    # buffers of zeros, while the other one has the plane before.
+    # Store planes past the cache, so that memory is not read before it is overwritten. Each plane is summed in one of
+    # two buffers, while the other one still holds the plane before. Only pixels that got a sum are cleared afterwards.
     cdef View* out = &call.grad_features
     cdef real value[ROIS_AT_ONCE * LINE_LANES]
     cdef int32_t index[ROIS_AT_ONCE * LINE_LANES]
@@ -240,7 +241,7 @@ def range_backward(ImageTable table, cnp.ndarray grad_output, cnp.ndarray argmax
     pixels = <double> out.images * out.channels * out.rows * out.columns
     if table.work * out.channels + pixels / 8 < RANGE_BACKWARD_SERIAL_WORK:
         threads = 1
-    # who owns a band looks at all indices: sooner fewer channels at a time, and bands where the map is most of the work
+    # Each band looks at all indices. So divide channels first, and use bands only if the map is most of the work.
     while threads > 1 and block > 1 and out.channels * out.images < 2 * block * threads:
         block //= 2
     blocks = (out.channels + block - 1) // block

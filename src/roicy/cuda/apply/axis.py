@@ -187,9 +187,9 @@ class AxisKernels(Device):
 
 
 def launched_plainly(features: Ndarray, out: Ndarray, accumulate: Accumulate) -> tuple[Any, ...] | None:
-    """Return what a launch is told of maps and averages but for where they are; None if it depends on that.
+    """Return the arguments of a launch that do not depend on addresses; None if all depend on them.
 
-    These are options, both strides, blocks, threads and how the averages are divided.
+    They are options, the strides of maps and averages, blocks, threads, and how the averages are divided.
     """
     maps = features.shape, features.strides, features.dtype
     plain = _plain(*maps, out.shape, out.strides, out.dtype, accumulate)

@@ -82,19 +82,19 @@ INLINE Touched touched(const Turned &axis, int64 k, int pixel, int low, int high
     return found;
 }
 
-/* Whether a bin of RoI k has a tap from pixel `low` up to pixel `high`, that one excluded. */
+/* Whether a bin of RoI k has a tap in the pixels `low` to `high` - 1. */
 INLINE bool touches(const Turned &axis, int64 k, int bins, int bin, int low, int high) {
     const int start = axis.bin_start[k * bins + bin], count = axis.bin_count[k * bins + bin];
     const Tap *taps = taps_at(axis.bin_taps, begin_of(k, axis)) + start;
     return count > 0 && taps[0].at < high && taps[count - 1].at >= low;
 }
 
-/* What a block owns of the gradient: tiles of some planes of an image. */
+/* The part of the gradient that a block owns: tiles of some planes of an image. */
 struct Block {
     int64 n;
     Candidates candidates;
     int top, bottom, left, right;
-    int bin_row, bin_column; /* whose channels they are, -1 where they are all bins' */
+    int bin_row, bin_column; /* the bin that has these channels; -1 if all bins share them */
     unsigned channel;
 };
 
@@ -313,7 +313,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT)
                     const Window w = window_at(rois.window, k);
                     meets = w.top < block.bottom && w.bottom > block.top && w.left < block.right &&
                             w.right > block.left;
-                    /* a tile of one bin's maps: most of its RoIs have that bin elsewhere */
+                    /* position-sensitive: this bin of most RoIs is not in the tile */
                     if (meets && tiles.apart)
                         meets = touches(axes.y, k, rois.rows, block.bin_row, block.top, block.bottom) &&
                                 touches(axes.x, k, rois.columns, block.bin_column, block.left, block.right);

@@ -11,12 +11,12 @@
 #include "tables/rois.cuh"
 
 enum {
-    AT_ONCE = 4,                  /* numbers of a lane that are added at once */
-    BUCKETS = 64,                 /* a power of two */
-    OF_THREAD = 3,                /* RoIs that a thread has of those */
-    MET = OF_THREAD * 32 * WARPS, /* RoIs whose bins are listed at a time */
-    LISTED = 1024,                /* bins that are listed at a time */
-    MANY_ROWS = 32                /* of bins: with more all are listed */
+    AT_ONCE = 4,                  /* values that a lane adds at once */
+    BUCKETS = 64,                 /* of Crowd; a power of two */
+    OF_THREAD = 3,                /* RoIs of each thread among MET */
+    MET = OF_THREAD * 32 * WARPS, /* most RoIs whose bins are listed at a time */
+    LISTED = 1024,                /* most bins that are listed at a time */
+    MANY_ROWS = 32                /* with more rows of bins, all bins of a RoI are listed */
 };
 static_assert(OF_THREAD >= 2, "gather() looks at two RoIs of each thread at a time");
 
@@ -39,25 +39,25 @@ INLINE REAL value_of(const Sum &sum) { return sum.total; }
 #define NO_SUM {0}
 #endif
 
-/* Where a lane's number goes: sums[at], or nowhere. */
+/* Where a lane's value goes: to sums[at], if `hits`; else nowhere. */
 struct Hit {
     int at;
     bool hits;
 };
 
-/* What a lane brings: a value for a pixel. */
+/* What a lane adds: a value for a pixel. */
 struct alignas(2 * sizeof(REAL)) Brought {
     REAL value;
     int at;
 };
 
-/* Where the lanes of a warp find those that have the same pixel as they: a hash table of pixels for each of the
- * AT_ONCE numbers that a lane has. `lanes` is 0 but within add_in_order.
+/* By this, the lanes of a warp find the other lanes with the same pixel: a hash table of pixels for each of the AT_ONCE
+ * values of a lane. Outside of add_in_order, `lanes` is 0.
  *
- * The device has an instruction that finds equal numbers, too. It goes through them one after the other. */
+ * The device has an instruction that finds equal numbers, but it goes through them one after the other. */
 struct Crowd {
     Brought brought[AT_ONCE][32];
-    unsigned lanes[AT_ONCE][BUCKETS]; /* a bit for each lane whose pixel belongs there */
+    unsigned lanes[AT_ONCE][BUCKETS]; /* a bit for each lane whose pixel has this bucket */
 };
 
 INLINE void clear_crowd(Crowd &crowd) {
@@ -68,12 +68,12 @@ INLINE void clear_crowd(Crowd &crowd) {
 
 INLINE unsigned bucket_of(int pixel) { return (unsigned)pixel * 0x9e3779b1u / (0xffffffffu / BUCKETS + 1); }
 
-/* Adds each lane's values to the sums, one after the other: of several lanes with one pixel the lowest comes
- * first, and adds what all of them bring. */
+/* Adds each lane's values to the sums. If several lanes have the same pixel, the lowest of them leads: it adds the
+ * values of all, in the order of the lanes. */
 INLINE void add_in_order(Sum *sums, Crowd &crowd, const Hit *hit, const REAL *value) {
     const int lane = threadIdx.x & 31;
     const unsigned own = 1u << lane, below = own - 1;
-    unsigned near[AT_ONCE]; /* lanes of the same bucket: of the same pixel, and hardly any other */
+    unsigned near[AT_ONCE]; /* lanes of the same bucket; few of these have another pixel */
     bool leads[AT_ONCE], other[AT_ONCE];
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
@@ -117,21 +117,21 @@ INLINE void add_in_order(Sum *sums, Crowd &crowd, const Hit *hit, const REAL *va
     }
 }
 
-/* A gradient, (image, channel, row, column), whose planes are cut into `ranges` of `size` pixels. */
+/* A gradient (image, channel, row, column). Each plane is divided into `ranges` ranges of `size` pixels. */
 struct Target {
     ByImage by_image;
-    int64 images, plane, ranges, tasks; /* `plane`: its pixels */
+    int64 images, plane, ranges, tasks; /* `plane`: pixels of a plane */
     int channels, width, size, by_channel;
 };
 
-/* What a block owns of it: some pixels of a plane and of those of the next channels. */
+/* The part of the gradient that a block owns: a range of pixels, in the planes of some channels. */
 struct Owned {
     int64 n, first; /* the image and the first pixel */
     int pixels;
     int channel, channels; /* the first channel of the block and how many it has */
 };
 
-/* What a task is about: ranges before images before channels. */
+/* The part of a task. Tasks count ranges first, then images, then channels. */
 INLINE Owned owned_by(int64 task, const Target &target) {
     const int64 rest = task / target.ranges, part = rest / target.images;
     Owned owned;
@@ -186,13 +186,13 @@ struct Met {
 
 struct List {
     Met met[MET + 1];
-    unsigned short owner[LISTED]; /* which of these RoIs a bin is of */
+    unsigned short owner[LISTED]; /* which of the RoIs in `met` has the bin */
     int counts[2 * WARPS];
     int64 totals[OF_THREAD][WARPS];
 };
 
-/* Puts the next of those RoIs that `meets` says may have to do with the block's pixels into the list, as many
- * as there is room for, in their order; returns how many. */
+/* Fills list.met with the next RoIs that may touch the block's pixels, as `meets` says, in ascending order. Stops when
+ * there may be no room for the RoIs of another step. Returns how many RoIs there are. */
 template <class Meets>
 INLINE int gather(const Candidates &candidates, int64 &from, const ByImage &by_image, List &list,
                   Meets meets) {
@@ -229,7 +229,7 @@ INLINE int gather(const Candidates &candidates, int64 &from, const ByImage &by_i
     return meeting;
 }
 
-/* The sum of one number of each thread before this one, and of all. */
+/* Returns the sum of `value` over the threads before this one; sets `total` to the sum over all threads. */
 INLINE int64 sum_before(int64 value, int64 *room, int64 &total) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     int64 before = value;

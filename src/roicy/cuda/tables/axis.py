@@ -90,7 +90,7 @@ class AxisTable(RoiTable):
         settled = _settled(self._shapes(), sampling, accumulate, purposes)
         self._specialised = self._options + settled.rule
         self._sampling = settled.sampling
-        #: Whether such a table of other boxes has the same size, and nothing but boxes to be told.
+        #: Whether a table of other boxes has the same size, and needs nothing else from its caller.
         self.is_like_others = (
             settled.wanted.size <= UNASKED_BYTES and self.images is None and self.begin is None
         )
@@ -108,7 +108,10 @@ class AxisTable(RoiTable):
             self._move_taps(self.move())
 
     def again(self) -> Callable[[Ndarray], tuple[Memory, Struct]]:
-        """Return what makes a table like this one of other boxes: its memory, and what kernels are told."""
+        """Return a function that fills a table like this one with other boxes.
+
+        It returns the table's memory, and the table as an argument of kernels.
+        """
         device, settled, specialised = self.device, self._settled, self._specialised
         warps = CONSTANTS["axis"]["WARPS"]
         blocks, threads = -(-2 * self.rois // warps), 32 * warps
@@ -123,7 +126,7 @@ class AxisTable(RoiTable):
         return fill
 
     def _move_taps(self, reads: Ndarray) -> None:
-        # pixels count from where the part begins; room behind a list names pixels, too
+        # count pixels from the beginning of the part; unused room behind a list must name pixels, too
         for axis, begin, length in zip("yx", self.begin or (), self.input_shape[2:], strict=True):
             taps = self.memory.array(f"{axis}_taps").view(np.int32)
             pixels = taps.reshape(-1, 2 if self.accumulate == "float32" else 4)
@@ -132,9 +135,9 @@ class AxisTable(RoiTable):
             self.memory.array(f"{axis}_count")[...] *= reads[:, None]
 
     def _measured(self) -> tuple[_Begins, _Rooms]:
-        # where the lists of each RoI begin, and how long they are altogether; waits for the device
+        # where the lists of each RoI begin, and their total length; waits for the device
         xp, k = self.device.xp, self.rois
-        self.boxes = self.boxes.copy()  # which are measured, and then read again
+        self.boxes = self.boxes.copy()  # read twice (measured, then used): the caller may change them
         sizes = xp.empty((2, 2, k), np.int64)  # of taps and pixels, along y and x
         self._launch("measure", 1, self.packed_boxes(), self._sampling, self.numbers(), sizes[0], sizes[1])
         begins = xp.zeros((2, 2, k + 1), np.int64)
@@ -152,8 +155,8 @@ class AxisTable(RoiTable):
 
 @functools.lru_cache(64)
 def _rooms(rois: int, lengths: Size, bins: Size, sampling_ratio: int) -> _Rooms:
-    # bounds on the taps of a RoI: a bin has at most as many as the pixels that it spans; neighbours share a
-    # few
+    # Bounds on the taps of a RoI: a bin has at most as many as it spans pixels, and neighbouring bins share a
+    # few pixels.
     def room(length: int, bins: int) -> int:
         most = max(1, min(bins * length, length + (length * bins >> 20) + 4 * bins + 2))
         return min(most, 2 * sampling_ratio * bins) if sampling_ratio else most
@@ -163,7 +166,7 @@ def _rooms(rois: int, lengths: Size, bins: Size, sampling_ratio: int) -> _Rooms:
 
 
 class _Settled:
-    # What tables of the same number of boxes on maps of one size share: all but their addresses.
+    # The common data of tables with equally many boxes on maps of the same size: all but addresses.
     def __init__(
         self, shapes: tuple[Any, ...], sampling: Sampling, accumulate: Accumulate, purposes: _Purposes
     ) -> None:

@@ -237,7 +237,7 @@ def packed_numbers(
 
 
 def packed_boxes(device: Device, boxes: Ndarray, images: Ndarray | None, given: int) -> Struct:
-    """Return what a kernel that fills a table is told of boxes: a struct Boxes."""
+    """Return boxes as an argument of a kernel that fills a table: a struct Boxes."""
     columns = boxes.shape[1]
     if device.allocate is None:
         return BOXES(numbers=boxes, images=images, columns=columns, given=given)
