@@ -112,7 +112,7 @@ def _on_cuda(item):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item, nextitem):
-    """Of a test that passes, a process of pytest-xdist tells the one that started it once, not six times."""
+    """Let a process of pytest-xdist report a test that passes with one message instead of six."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return None
     for report in runtestprotocol(item, nextitem=nextitem, log=False):

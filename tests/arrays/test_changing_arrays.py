@@ -155,7 +155,7 @@ def meddle(request, monkeypatch):
             change("axis_table")
             return Regions(*arguments)
 
-        if kernels.crops_again is not None:  # which asks no backend for tables
+        if kernels.crops_again is not None:  # it makes tables without the backend
             monkeypatch.setattr(kernels.crops_again, "Regions", regions)
 
     monkeypatch.setattr(_backend, "cpu", kernels)

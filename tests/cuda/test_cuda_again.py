@@ -1,4 +1,4 @@
-"""Calls on a GPU that are like an earlier one: what is taken from that one, and what is not."""
+"""Repeated calls on a GPU: which calls use what an earlier one kept, and which do not."""
 
 import shutil
 
@@ -147,18 +147,18 @@ def test_maps_of_one_shape_in_both_layouts(cupy, plans):
 
 
 def test_parts_of_maps(cupy, plans):
-    """Boxes lie on the whole maps, of which the part has the shape of the maps of other calls."""
+    """Boxes lie on the whole maps; the part that is passed has the shape of other calls' maps."""
     window = (2, 3, SHAPE[2] + 4, SHAPE[3] + 6)
     for seed in range(4):
         features, rois = drawn(seed)
-        rois[:, 1:] = rois[:, 1:].clip(1, 10)  # which read nothing beyond
+        rois[:, 1:] = rois[:, 1:].clip(1, 10)  # boxes that read only the part
         expected, _ = both(features, rois)
         found = on_device(features, rois + np.float32([0, 3, 2, 3, 2]), window=window)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_boxes_without_an_image(cupy, plans):
-    """Their images are made by each call."""
+    """Each call makes the images of the boxes itself."""
     for seed in range(4):
         features, rois = drawn(seed)
         found, expected = both(features[:1], rois[:, 1:])
@@ -188,10 +188,10 @@ def test_offsets_whose_type_is_chosen(cupy, plans, monkeypatch):
     "computed, given", [("float64", "int64"), ("float64", "int32"), ("float32", "float16")]
 )
 def test_boxes_that_are_converted(cupy, plans, computed, given):
-    """Their options come to the same as those of boxes that need not be, and so may their strides."""
+    """Boxes that are converted may have the same options and strides as boxes that need not be."""
     features, rois = drawn(0)
     rois = np.rint(rois).astype(computed)
-    expected = roicy.roi_align(features, rois, (3, 2), **OPTIONS)  # the device knows its options from here on
+    expected = roicy.roi_align(features, rois, (3, 2), **OPTIONS)  # from here on its options are kept
     every = np.dtype(computed).itemsize // np.dtype(given).itemsize
     converted = np.repeat(rois.astype(given), every, axis=1)
     for dtype in (computed, given):

@@ -80,7 +80,7 @@ def test_gradients_of_pixels_have_the_bits_of_the_cpu(cuda, count, size, layout)
 @pytest.mark.parametrize("warps", [1, 2, 8])
 @pytest.mark.parametrize("source", ["range_backward", "grid_backward"])
 def test_blocks_of_any_size_list_all_boxes(monkeypatch, source, warps):
-    """Such as `benchmarks/gpu_tuning.py` races."""
+    """With numbers of warps such as `benchmarks/gpu_tuning.py` races."""
     arrays.install(monkeypatch)
     rng = np.random.default_rng(4)
     rois = boxes(rng, 800, 1, 20, 30)

@@ -21,7 +21,7 @@ class Fences:
 
     _PATTERN = 0xA5
     _PAGE = os.sysconf("SC_PAGE_SIZE")
-    _UNSPOILT = bytes([_PATTERN]) * (_PAGE + 16)  # the most that is left of an array's pages
+    _UNSPOILT = bytes([_PATTERN]) * (_PAGE + 16)  # as many bytes as an array can leave of its pages
     _idle: ClassVar = {}  # by size: pages that a launch is done with
     _fence = ctypes.c_size_t()  # how far the fences reach
 

@@ -221,7 +221,8 @@ def _compile(code, options, lines=()):
             raise CompileError("a kernel does not read: __global__ void __launch_bounds__(...) name(")
         whole = _WHOLE.format(text=text, structs=_structs(text), kernels="".join(kernels))
         (folder / "whole.cpp").write_text(whole)
-        # What else a kernel calls is in the process already, and takes the linker longer than the kernel.
+        # No standard libraries: what a kernel calls of them is in the process already, and linking them takes
+        # longer than the kernel.
         run("-shared", "-nostdlib", "whole.cpp", str(runtime), "-lgcc", "-o", "library.so")
 
     return _library((_headers(), str(runtime), code, *defines), build)

@@ -10,14 +10,15 @@ import roicy
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-#: Lists wait from 32 bins along both axes on; the last ones have a whole vector and a part of one.
+#: With at least 32 bins along both axes, lists are made box by box, 32 bins at a time: whole groups, and a part.
+#: The last size has fewer bins along one axis.
 SIZES = [(32, 32), (33, 64), (71, 35), (40, 100), (31, 33)]
 DTYPES = [np.dtype(name) for name in ("uint8", "float32", "float64", "float16", "int16")]
 
 
 @st.composite
 def insides(draw, height, width):
-    """Boxes (K, 4) inside a picture: to its very edges, of whole pixels or not, thin ones, equal ones."""
+    """Boxes (K, 4) inside a picture: up to its edges, with whole and other corners, empty ones, equal ones."""
     rng, count = np.random.default_rng(draw(st.integers(0, 2**16))), draw(st.integers(1, 9))
     corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1)
     corners[rng.random((count, 2, 2)) < 0.2] *= 0
@@ -58,7 +59,7 @@ def test_crops_have_the_bits_of_lists(data):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_threads_make_the_same_lists(dtype, threads):
-    """A box has several bands of rows then."""
+    """With several threads, each box has several bands of rows, and each band makes the lists."""
     rng = np.random.default_rng(2)
     picture = rng.integers(0, 256, (300, 400, 3)).astype(dtype)
     corners = np.sort(rng.uniform(0, 1, (40, 2, 2)), axis=1) * (400, 300)

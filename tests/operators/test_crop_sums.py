@@ -9,7 +9,7 @@ import roicy
 
 @pytest.mark.parametrize("stretch", [0.3, 1, 1.34, 1.9, 2.6, 2.86, 4.9, 6.68, 7.3])
 def test_bytes_in_far_rows_have_the_sums_of_floats(stretch):
-    """Weights of rows from the 256th on are wholes of a power of two, so that integers can be summed."""
+    """From row 256 on, weights of rows are multiples of 2^-15, so that sums can be made in integers."""
     rng = np.random.default_rng(6)
     image = rng.integers(0, 256, (272, 300, 3), np.uint8)
     side = 37 * stretch

@@ -1,4 +1,4 @@
-"""Crops that are like earlier ones: their bits, errors and warnings are those of a first call."""
+"""Repeated crops have the same bits, errors and warnings as a first call."""
 
 import gc
 import itertools
@@ -33,7 +33,7 @@ def drawn(shape, dtype="uint8"):
 
 @pytest.fixture
 def again(monkeypatch):
-    """``again(*arguments, **options)``: crops of a call that must be known, after one like it."""
+    """``again(*arguments, **options)`` makes a call twice; fails unless the second one repeats the first."""
 
     def call(*arguments, **options):
         roicy.crop_and_resize(*arguments, **{**options, "out": None})
@@ -45,7 +45,7 @@ def again(monkeypatch):
 
 
 def usual(images, boxes, size, layout="NHWC", **options):
-    """Crops of a call that is never known: the images are a part that is all of them."""
+    """Crops on the usual path: a call with a window, here all of the image, is never repeated."""
     rows, columns = images.shape[-2:] if layout == "NCHW" else images.shape[-3:-1]
     window = 0, 0, rows, columns
     return roicy.crop_and_resize(images, boxes, size, layout=layout, window=window, **options)
@@ -115,7 +115,7 @@ def test_boxes_of_any_dtype(again, dtype):
 
 
 def test_boxes_of_wide_integers(again):
-    # which float32 does not hold
+    # numbers that float32 does not hold
     boxes = np.array([[-(2**24) - 1, 0, 2**24 + 3, 11], [1, 2, 9, 8]], np.int32)
     assert_same_bits(again(IMAGES[0], boxes, 1), usual(IMAGES[0], boxes, 1))
 
@@ -130,7 +130,7 @@ def test_unaligned_arrays(again):
     images, boxes = drawn((2, 13, 17, 3), "float32"), shifted(BOXES)
     expected = usual(images, BOXES, 4)
     assert_same_bits(again(images, boxes, 4), expected)
-    with pytest.raises(pytest.fail.Exception, match="is not known"):  # there is a copy to be made
+    with pytest.raises(pytest.fail.Exception, match="is not known"):  # the usual path makes a copy
         again(shifted(images), boxes, 4)
     assert_same_bits(roicy.crop_and_resize(shifted(images), boxes, 4), expected)
     out = shifted(np.zeros_like(expected))
@@ -140,7 +140,7 @@ def test_unaligned_arrays(again):
 
 IMAGES = drawn((2, 13, 17, 3))
 RIGHT = {"images": IMAGES, "boxes": BOXES, "output_size": 4}
-#: What is wrong, beside a call that is known.
+#: Wrong arguments of calls that are otherwise like a known one.
 WRONG = {
     "a batch index": {"boxes": BOXES + np.float32([2, 0, 0, 0, 0])},
     "one batch index": {"boxes": BOXES + np.float32([[0], [9], [0]]) * np.float32([1, 0, 0, 0, 0])},
@@ -194,7 +194,7 @@ def test_results_that_overlap_an_input(again):
     for begin in (0, 1000, 2600):
         with pytest.raises(ValueError, match="out must not overlap"):
             roicy.crop_and_resize(images, BOXES, 4, out=memory[begin : begin + 144].reshape(3, 4, 4, 3))
-    between = memory[1:2653].reshape(2, 13, 17, 6)[..., ::2]  # as far as the images, in none of their pixels
+    between = memory[1:2653].reshape(2, 13, 17, 6)[..., ::2]  # spans the same memory, but shares no pixel
     assert np.may_share_memory(between, images) and not np.shares_memory(between, images)
     out = memory[2652 : 2652 + 144].reshape(3, 4, 4, 3)
     assert again(images, BOXES, 4, out=out) is out

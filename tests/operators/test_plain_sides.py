@@ -25,7 +25,7 @@ def boxes_at(rng, row, count, sides, dtype):
 @pytest.mark.parametrize("sides", [(1e-3, 0.5), (0.5, 60)])
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [(7, 3), (71, 33)])  # of many bins, a side is filled by itself
+@pytest.mark.parametrize("size", [(7, 3), (71, 33)])  # a side with many bins is filled by itself
 def test_both_ways_have_the_same_numbers(size, sides, ratio, dtype):
     """Also where positions are so coarse that a bin may begin before the last one ends."""
     rng = np.random.default_rng(7)
@@ -75,7 +75,7 @@ def test_whole_pixels_have_the_same_numbers_both_ways(sides, dtype):
 
 @pytest.mark.parametrize("ratio", [1, 2, 3, 0])
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 33])
-@pytest.mark.parametrize("size", [(19, 3), (3, 95)])  # more bins than are looked at together
+@pytest.mark.parametrize("size", [(19, 3), (3, 95)])  # more bins than are computed together
 def test_boxes_of_all_kinds_have_the_same_numbers_both_ways(size, count, ratio):
     """In pieces that are full or not, some boxes not finite, reversed, empty, or partly outside of it."""
     rng = np.random.default_rng(count)

@@ -402,7 +402,7 @@ def test_gradients_are_added_box_by_box_and_bin_by_bin(dtype, layout, channels):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [31, 32])
 def test_large_gradients_of_single_bins(dtype, width):
-    # planes of a large result pass by the cache, wherever they begin
+    # planes of a large result are stored past the cache, wherever they begin in a cache line
     rng = np.random.default_rng(width)
     shape, bins = (4, 1001, 17, width), (24, 1001, 1, 1)
     rois = np.column_stack([rng.integers(3, size=24), np.zeros((24, 4))]).astype(np.float32)
@@ -422,7 +422,7 @@ def test_large_gradients_of_single_bins(dtype, width):
         assert (room[:begin] == -1).all() and (room[begin + expected.size :] == -1).all()
 
 
-@pytest.mark.parametrize("count", [32, 33, 70])  # of one image's boxes; 32 are looked at together
+@pytest.mark.parametrize("count", [32, 33, 70])  # boxes of one image; 32 are handled together
 def test_large_gradients_of_many_single_bins(count):
     rng = np.random.default_rng(count)
     grad_output = rng.standard_normal((count, 1024, 1, 1)).astype(np.float32)
@@ -437,7 +437,7 @@ def test_large_gradients_of_many_single_bins(count):
 
 
 def test_large_gradients_of_lone_rows():
-    # planes of one row whose distance is that of the rows in the caller's array: the other rows stay
+    # planes are one row of a larger array: the other rows of that stay as they are
     bins = (1, 8192, 1, 1)
     rooms = np.full((1, 8192, 2, 256), 7, np.float32)
     roicy.roi_pool_backward(

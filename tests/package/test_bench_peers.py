@@ -22,7 +22,7 @@ def small(workload):
 
 @pytest.fixture
 def contests(monkeypatch):
-    """The module, and how it races; its contestants are called once each, and no time is taken."""
+    """The module, and a race in which each contestant is called once, without a clock."""
     pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import contests
