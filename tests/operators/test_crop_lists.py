@@ -10,15 +10,15 @@ import roicy
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-#: With at least 32 bins along both axes, lists are made box by box, 32 bins at a time: whole groups, and a part.
-#: The last size has fewer bins along one axis.
+#: With at least 32 bins along both axes, lists are made box by box, 32 bins at a time: whole groups, and a
+#: part. The last size has fewer bins along one axis.
 SIZES = [(32, 32), (33, 64), (71, 35), (40, 100), (31, 33)]
 DTYPES = [np.dtype(name) for name in ("uint8", "float32", "float64", "float16", "int16")]
 
 
 @st.composite
 def insides(draw, height, width):
-    """Boxes (K, 4) inside a picture: up to its edges, with whole and other corners, empty ones, equal ones."""
+    """Boxes (K, 4) inside a picture: up to its edges, with whole and other corners, empty and equal ones."""
     rng, count = np.random.default_rng(draw(st.integers(0, 2**16))), draw(st.integers(1, 9))
     corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1)
     corners[rng.random((count, 2, 2)) < 0.2] *= 0
