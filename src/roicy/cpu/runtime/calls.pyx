@@ -46,10 +46,6 @@ cdef class Known:
         Types of immutable arguments, besides numbers, strings, dtypes and tuples of these.
     """
 
-    cdef dict found
-    cdef Py_ssize_t most
-    cdef tuple types
-
     def __init__(self, Py_ssize_t most, *types):
         self.found = {}
         self.most = most
@@ -57,6 +53,9 @@ cdef class Known:
 
     def get(self, tuple arguments):
         """Return what is known of arguments, or None."""
+        return self.find(arguments)
+
+    cdef object find(self, tuple arguments):
         cdef PyObject* entry
         try:
             entry = PyDict_GetItemWithError(self.found, arguments)
