@@ -60,12 +60,12 @@ static inline void warp_barrier(int line, unsigned mask = ~0u) {
 
 template <class T> static inline T exchange(int line, unsigned mask, int source, T value) {
     static_assert(sizeof(T) <= 16, "a shuffle moves up to 16 bytes");
-    char bytes[16] = {};
-    __builtin_memcpy(bytes, &value, sizeof(T));
+    cuda_host_words words = {};
+    __builtin_memcpy(&words, &value, sizeof(T));
     fence();
-    cuda_host_shuffle(line, mask, source, bytes);
+    words = cuda_host_shuffle(line, mask, source, words);
     fence();
-    __builtin_memcpy(&value, bytes, sizeof(T));
+    __builtin_memcpy(&value, &words, sizeof(T));
     return value;
 }
 
@@ -107,10 +107,10 @@ static inline int all(int line, unsigned mask, int predicate) { return ballot(li
 
 template <class T> static inline unsigned match_any(int line, unsigned mask, T value) {
     static_assert(sizeof(T) <= 8, "a match compares up to 8 bytes");
-    char bytes[16] = {};
-    __builtin_memcpy(bytes, &value, sizeof(T));
+    unsigned long long word = 0;
+    __builtin_memcpy(&word, &value, sizeof(T));
     fence();
-    unsigned lanes = cuda_host_match(line, mask, bytes);
+    unsigned lanes = cuda_host_match(line, mask, word);
     fence();
     return lanes;
 }

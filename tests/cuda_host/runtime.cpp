@@ -14,14 +14,11 @@
 #include "faults.h"
 #include "stacks.h"
 #include <csetjmp>
-#include <csignal>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
 #include <string>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 #include <vector>
 
@@ -65,12 +62,7 @@ char *fenced(size_t bytes) {
 enum class Waits { no, block, warp };
 enum class Meeting { barrier, shuffle, ballot, match };
 
-struct Fiber {
-    Context context;
-    char *stack = nullptr;
-    size_t top = 0; // bytes of it that are used: fibers do not compete for the same lines of the caches
-    void *sanitizer = nullptr; // the address sanitizer's notes on this stack
-
+struct alignas(64) Fiber {
     // the thread on it, and what it waits for
     unsigned thread = 0;
     uint3 index = {};
@@ -79,7 +71,12 @@ struct Fiber {
     int line = 0;
     unsigned mask = 0;
     int source = 0;
-    char in[16], out[16];
+    cuda_host_words in, out;
+
+    Context context;
+    char *stack = nullptr;
+    size_t top = 0; // bytes of it that are used: fibers do not compete for the same lines of the caches
+    void *sanitizer = nullptr; // the address sanitizer's notes on this stack
 };
 
 struct Warp {
@@ -99,7 +96,7 @@ size_t made; // fibers
 Fiber *running;
 Fiber *on_thread[MOST_THREADS]; // null: not begun, or returned
 Warp warps[WARPS];
-Fiber *ready[MOST_THREADS]; // those that go on one after another
+Fiber *ready[MOST_THREADS + 2]; // those that go on one after another; null or earlier ones behind them
 unsigned ready_count, next_ready;
 unsigned threads, next_thread;
 uint3 next_index;
@@ -121,31 +118,49 @@ std::string place_of(unsigned thread) {
     return "thread " + three(x, y, z) + " of block " + three(blockIdx.x, blockIdx.y, blockIdx.z);
 }
 
-// Leaves the running fiber for the next one that may go on, or for the caller.
+void run_threads();
+
+// Leaves the running fiber for the next one that may go on, for one that begins threads, or for the caller.
 void leave_fiber(bool for_good = false) {
     Fiber *me = running;
+#ifdef __SANITIZE_ADDRESS__ // which is told of each stack's caller
     running = next_ready < ready_count ? ready[next_ready++] : nullptr;
-#ifdef __SANITIZE_ADDRESS__
     const void *stack = running ? running->stack : caller_stack;
     __sanitizer_start_switch_fiber(for_good ? nullptr : &me->sanitizer, stack,
                                    running ? STACK : caller_stack_size);
+    Context::change(me->context, running ? running->context : caller);
+    __sanitizer_finish_switch_fiber(me->sanitizer, nullptr, nullptr);
 #else
     (void)for_good;
-#endif
-    Context::change(me->context, running ? running->context : caller);
-#ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(me->sanitizer, nullptr, nullptr);
+    if (next_ready < ready_count) {
+        running = ready[next_ready++];
+        // the stack after that comes to the cache meanwhile, and before it the note of where one is
+        __builtin_prefetch(ready[next_ready + 1]);
+        if (const Fiber *next = ready[next_ready])
+            next->context.fetch();
+        Context::change(me->context, running->context);
+    } else if (next_thread < threads && !idle.empty() && !failed) {
+        running = idle.back();
+        idle.pop_back();
+        Context::begin(me->context, running->context, running->stack, running->top, run_threads);
+    } else {
+        running = nullptr;
+        Context::change(me->context, caller);
+    }
 #endif
 }
 
-// Leaves the caller for a fiber; comes back once that and all that are ready have been run, or one has
-// failed.
-bool enter(Fiber *fiber) {
+// Leaves the caller for a fiber, which may be to begin; comes back once that and all that are ready have been
+// run, or one has failed.
+bool enter(Fiber *fiber, bool begins = false) {
     running = fiber;
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(&caller_sanitizer, fiber->stack, STACK);
 #endif
-    Context::change(caller, fiber->context);
+    if (begins)
+        Context::begin(caller, fiber->context, fiber->stack, fiber->top, run_threads);
+    else
+        Context::change(caller, fiber->context);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(caller_sanitizer, nullptr, nullptr);
 #endif
@@ -215,9 +230,8 @@ bool begin_threads() {
 #ifdef __SANITIZE_ADDRESS__
     __asan_unpoison_memory_region(fiber->stack, STACK); // frames that nobody has returned from
 #endif
-    fiber->context.start(fiber->stack, fiber->top, run_threads);
     fiber->sanitizer = nullptr;
-    return enter(fiber);
+    return enter(fiber, true);
 }
 
 // ---------------------------------------------------------------- meetings
@@ -260,8 +274,8 @@ bool hand_over(unsigned first, unsigned lanes) {
     if (meeting == Meeting::barrier)
         return true;
     unsigned votes = 0;
-    for (unsigned rest = lanes; rest; rest &= rest - 1)
-        votes |= (unsigned)(on_thread[first + __builtin_ctz(rest)]->in[0] != 0) << __builtin_ctz(rest);
+    for (unsigned rest = meeting == Meeting::ballot ? lanes : 0; rest; rest &= rest - 1)
+        votes |= (unsigned)(on_thread[first + __builtin_ctz(rest)]->in.low != 0) << __builtin_ctz(rest);
     for (unsigned rest = lanes; rest; rest &= rest - 1) {
         Fiber *fiber = on_thread[first + __builtin_ctz(rest)];
         if (meeting == Meeting::shuffle) {
@@ -270,16 +284,16 @@ bool hand_over(unsigned first, unsigned lanes) {
                           " shuffles from lane " + std::to_string(fiber->source) + ", which takes no part";
                 return false;
             }
-            memcpy(fiber->out, on_thread[first + fiber->source]->in, sizeof fiber->out);
+            fiber->out = on_thread[first + fiber->source]->in;
         } else if (meeting == Meeting::ballot) {
-            memcpy(fiber->out, &votes, sizeof votes);
+            fiber->out.low = votes;
         } else {
             unsigned same = 0;
             for (unsigned others = lanes; others; others &= others - 1) {
                 const Fiber *other = on_thread[first + __builtin_ctz(others)];
-                same |= (unsigned)!memcmp(other->in, fiber->in, sizeof fiber->in) << __builtin_ctz(others);
+                same |= (unsigned)(other->in.low == fiber->in.low) << __builtin_ctz(others);
             }
-            memcpy(fiber->out, &same, sizeof same);
+            fiber->out.low = same;
         }
     }
     return true;
@@ -289,10 +303,10 @@ bool hand_over(unsigned first, unsigned lanes) {
 bool run_warp(unsigned index, bool &moved) {
     unsigned first = index * WARP;
     Warp &warp = warps[index];
-    for (unsigned tried = 0; tried < WARP;) {
-        unsigned lane = in_order(tried, WARP);
-        if (!(warp.waiting >> lane & 1) || !complete(first, lane)) {
-            tried++;
+    for (unsigned left = warp.waiting; left;) {
+        unsigned lane = backwards ? 31 - __builtin_clz(left) : __builtin_ctz(left);
+        if (!complete(first, lane)) {
+            left &= ~(1u << lane);
             continue;
         }
         unsigned lanes = on_thread[first + lane]->mask & warp.live;
@@ -305,7 +319,7 @@ bool run_warp(unsigned index, bool &moved) {
         if (!run_ready())
             return false;
         moved = true;
-        tried = 0;
+        left = warp.waiting;
     }
     return true;
 }
@@ -389,30 +403,27 @@ void cuda_host_block_barrier(int line) { wait(Waits::block, Meeting::barrier, li
 
 void cuda_host_warp_barrier(int line, unsigned mask) { wait(Waits::warp, Meeting::barrier, line, mask); }
 
-void cuda_host_shuffle(int line, unsigned mask, int source, void *value) {
+cuda_host_words cuda_host_shuffle(int line, unsigned mask, int source, cuda_host_words value) {
     Fiber *me = running;
-    memcpy(me->in, value, sizeof me->in);
+    me->in = value;
     me->source = source;
     wait(Waits::warp, Meeting::shuffle, line, mask);
-    memcpy(value, me->out, sizeof me->out);
+    return me->out;
 }
 
-static unsigned lanes_found(Meeting meeting, int line, unsigned mask) {
+static unsigned lanes_found(Meeting meeting, int line, unsigned mask, unsigned long long value) {
     Fiber *me = running;
+    me->in.low = value;
     wait(Waits::warp, meeting, line, mask);
-    unsigned lanes;
-    memcpy(&lanes, me->out, sizeof lanes);
-    return lanes;
+    return (unsigned)me->out.low;
 }
 
 unsigned cuda_host_ballot(int line, unsigned mask, bool predicate) {
-    running->in[0] = predicate;
-    return lanes_found(Meeting::ballot, line, mask);
+    return lanes_found(Meeting::ballot, line, mask, predicate);
 }
 
-unsigned cuda_host_match(int line, unsigned mask, const void *value) {
-    memcpy(running->in, value, sizeof running->in);
-    return lanes_found(Meeting::match, line, mask);
+unsigned cuda_host_match(int line, unsigned mask, unsigned long long value) {
+    return lanes_found(Meeting::match, line, mask, value);
 }
 
 void cuda_host_fail(int line, const char *what) {

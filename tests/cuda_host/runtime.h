@@ -26,6 +26,11 @@ struct dim3 {
     unsigned x, y, z;
 };
 
+// What a lane hands to others: in registers, as memory that is written in parts is slow to read as a whole.
+struct cuda_host_words {
+    unsigned long long low, high;
+};
+
 extern "C" {
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
@@ -33,11 +38,11 @@ extern char *cuda_host_shared; // dynamic shared memory of the running block
 
 void cuda_host_block_barrier(int line);
 void cuda_host_warp_barrier(int line, unsigned mask);
-// Hands in 16 bytes, and takes over the 16 bytes that lane `source` hands in.
-void cuda_host_shuffle(int line, unsigned mask, int source, void *value);
-// Returns the lanes of the mask whose predicate is true, or whose 16 bytes are those of the caller.
+// Hands in 16 bytes, and returns the 16 bytes that lane `source` hands in.
+cuda_host_words cuda_host_shuffle(int line, unsigned mask, int source, cuda_host_words value);
+// Returns the lanes of the mask whose predicate is true, or whose value is that of the caller.
 unsigned cuda_host_ballot(int line, unsigned mask, bool predicate);
-unsigned cuda_host_match(int line, unsigned mask, const void *value);
+unsigned cuda_host_match(int line, unsigned mask, unsigned long long value);
 [[noreturn]] void cuda_host_fail(int line, const char *what);
 int printf(const char *, ...);
 }

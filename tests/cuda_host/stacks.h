@@ -37,19 +37,42 @@ cuda_host_switch:
     .size cuda_host_switch, .-cuda_host_switch
 )");
 
+// The same for a stack that nothing is on: `entry` is called there, and never returns. The processor expects a
+// call, where it would not expect that a switch returns to a function's beginning.
+extern "C" void cuda_host_begin(void **left, void *top, void (*entry)());
+asm(R"(
+    .text
+    .hidden cuda_host_begin
+    .globl cuda_host_begin
+    .type cuda_host_begin, @function
+cuda_host_begin:
+    push %rbx
+    push %rbp
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    mov %rsp, (%rdi)
+    mov %rsi, %rsp
+    xor %ebp, %ebp
+    call *%rdx
+    ud2
+    .size cuda_host_begin, .-cuda_host_begin
+)");
+
 struct Context {
     void *top = nullptr;
 
-    void start(char *stack, size_t bytes, void (*entry)()) {
-        // as if `entry` had been called, by nobody, and were about to be returned to
-        auto word = reinterpret_cast<uintptr_t *>(stack + bytes);
-        *--word = 0;
-        *--word = reinterpret_cast<uintptr_t>(entry);
-        for (int preserved = 0; preserved < 6; preserved++)
-            *--word = 0;
-        top = word;
+    static void begin(Context &left, Context &, char *stack, size_t bytes, void (*entry)()) {
+        cuda_host_begin(&left.top, stack + bytes, entry);
     }
     static void change(Context &left, Context &entered) { cuda_host_switch(&left.top, entered.top); }
+
+    // It comes to the cache.
+    void fetch() const {
+        __builtin_prefetch(top);
+        __builtin_prefetch(static_cast<char *>(top) + 64);
+    }
 };
 
 #else
@@ -57,14 +80,16 @@ struct Context {
 struct Context {
     ucontext_t state;
 
-    void start(char *stack, size_t bytes, void (*entry)()) {
-        getcontext(&state);
-        state.uc_stack.ss_sp = stack;
-        state.uc_stack.ss_size = bytes;
-        state.uc_link = nullptr;
-        makecontext(&state, entry, 0);
+    static void begin(Context &left, Context &entered, char *stack, size_t bytes, void (*entry)()) {
+        getcontext(&entered.state);
+        entered.state.uc_stack.ss_sp = stack;
+        entered.state.uc_stack.ss_size = bytes;
+        entered.state.uc_link = nullptr;
+        makecontext(&entered.state, entry, 0);
+        change(left, entered);
     }
     static void change(Context &left, Context &entered) { swapcontext(&left.state, &entered.state); }
+    void fetch() const {}
 };
 
 #endif
