@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from roicy import _arguments as settle
 from roicy._backend import adopt, adopted
 from roicy._given import Given, Sharing
-from roicy._kinds import AVERAGE, Kind
+from roicy._kinds import Kind
 from roicy._types import AnyArray, Array, InputShape, Layout, Ndarray, Out, OutputSize, Shape, Size
 from roicy.cpu.runtime.calls import Known
 from roicy.deform_plan import DeformRoIPoolPlan
@@ -44,11 +44,8 @@ def _plan(
 ) -> Plan[Any]:
     # `shapes` (of arrays, or as the caller gave them) are the sizes of maps and outputs. If they are not
     # cached, `settle_shapes` returns the shape of the maps and the bins of a box.
-    rois: Any = given.rois
-    offsets: Any = given.offsets
-    several = type(rois) is tuple
-    dtypes = None if several else (rois.dtype, None if offsets is None else offsets.dtype)
-    call = kind, given.layout, *shapes, dtypes, given.invalid, *options
+    several = type(given.rois) is tuple
+    call = _call(kind, given, shapes, options)
     known = None if several else _known.get(call)
     if known is not None:
         given.layout = known[0]
@@ -59,6 +56,14 @@ def _plan(
     if not several:
         _known.put(call, plan._settled)
     return plan
+
+
+def _call(kind: Kind, given: Given, shapes: tuple[Any, Any], options: Sequence[Any]) -> tuple[Any, ...]:
+    # what the cache knows calls by
+    rois: Any = given.rois
+    offsets: Any = given.offsets
+    dtypes = None if type(rois) is tuple else (rois.dtype, None if offsets is None else offsets.dtype)
+    return kind, given.layout, *shapes, dtypes, given.invalid, *options
 
 
 def _of_features(_: Kind, layout: Layout, features: Ndarray, output_size: OutputSize) -> tuple[Shape, Size]:
@@ -92,34 +97,27 @@ def pool(
     kernels, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopted(
         _POOLED, features, given.rois, given.batch_indices, given.offsets, given.mask, out
     )
-    shapes: tuple[Any, Any] = features.shape, output_size
-    rois: Any = given.rois
-    again, known = kernels.again, None
-    if again is not None and _is_alone(kind, given, return_argmax):
-        known = _known.get((kind, "NCHW", *shapes, (rois.dtype, None), "nan", *options))
-        pooled = None if known is None else again.pool(known, features, rois, out)
-        if pooled is not None:
-            return pooled
-    plan = _plan(kind, kernels, given, shapes, options, _of_features, features, output_size)
-    pooled = plan._pool(features, out, return_argmax)
-    if known is not None and again is not None:
-        again.learn(known, plan._tables, features, rois, pooled)
-    return pooled
+    shapes = features.shape, output_size
+    make = kind, kernels, given, shapes, options, _of_features, features, output_size
+    if kernels.again is None or not _is_alone(given) or type(return_argmax) is not bool:
+        return _plan(*make)._pool(features, out, return_argmax)
+
+    def fresh() -> tuple[Any, Any]:
+        plan = _plan(*make)
+        return plan._settled, plan._pool(features, out, return_argmax)
+
+    known, how = _known.get(_call(kind, given, shapes, options)), ("forward", return_argmax)
+    inputs = features, given.rois, given.batch_indices, given.offsets, given.mask
+    return kernels.again.run(known, how, inputs, out, fresh)
 
 
-def _is_alone(kind: Kind, given: Given, return_argmax: object) -> bool:
-    # Whether `again` can repeat a call: averages of maps in one array of boxes, which are not checked,
-    # without other arrays.
+def _is_alone(given: Given) -> bool:
+    # whether the work of a call depends on whole maps, one array of boxes, which are not checked, and options
     return (
-        kind is AVERAGE
-        and return_argmax is False
-        and type(given.rois) is not tuple
-        and given.batch_indices is None
+        type(given.rois) is not tuple
         and given.window is None
         and type(given.invalid) is str
         and given.invalid == "nan"
-        and type(given.layout) is str
-        and given.layout == "NCHW"
     )
 
 
@@ -137,8 +135,17 @@ def backward(
         _BACK, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out
     )
     shapes = input_shape, grad_output.shape[1:]
-    plan = _plan(kind, kernels, given, shapes, options, _of_gradient, grad_output, input_shape)
-    return plan._backward(grad_output, argmax, out)
+    make = kind, kernels, given, shapes, options, _of_gradient, grad_output, input_shape
+    if kernels.again is None or not _is_alone(given):
+        return _plan(*make)._backward(grad_output, argmax, out)
+
+    def fresh() -> tuple[Any, Any]:
+        plan = _plan(*make)
+        return plan._settled, plan._backward(grad_output, argmax, out)
+
+    known = _known.get(_call(kind, given, shapes, options))
+    inputs = grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask
+    return kernels.again.run(known, "backward", inputs, out, fresh)
 
 
 def backward_rois(
@@ -155,8 +162,17 @@ def backward_rois(
         _BACK_TO_ROIS, grad_output, features, given.rois, argmax, given.batch_indices, out
     )
     shapes = features.shape, grad_output.shape[1:]
-    plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output)
-    return plan._backward_rois(grad_output, features, argmax, out)
+    make = kind, kernels, given, shapes, options, _of_both, features, grad_output
+    if kernels.again is None or not _is_alone(given):
+        return _plan(*make)._backward_rois(grad_output, features, argmax, out)
+
+    def fresh() -> tuple[Any, Any]:
+        plan = _plan(*make)
+        return plan._settled, plan._backward_rois(grad_output, features, argmax, out)
+
+    known = _known.get(_call(kind, given, shapes, options))
+    inputs = grad_output, features, given.rois, argmax, given.batch_indices
+    return kernels.again.run(known, "backward_rois", inputs, out, fresh)
 
 
 def backward_bins(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roicy._types import (
@@ -113,21 +113,20 @@ class Together(Protocol):
 
 
 class Again(Protocol):
-    """Repeats earlier calls: averages in boxes that are not checked. See `roicy.cuda.again`."""
+    """Passes whose boxes are not checked, by what is known of an earlier call that was like this one."""
 
-    def pool(self, settled: Any, features: Ndarray, rois: Ndarray, out: Ndarray | None) -> Ndarray | None:
-        """Return the averages; None if no earlier call was like this one."""
-        ...
-
-    def learn(
+    def run(
         self,
         settled: Any,
-        tables: Mapping[tuple[Accumulate, Purpose], Any],
-        features: Ndarray,
-        rois: Ndarray,
-        out: Ndarray,
-    ) -> None:
-        """Keep the launches of a call that returned `out`."""
+        how: Hashable,
+        inputs: tuple[Ndarray | None, ...],
+        out: Any,
+        fresh: Callable[[], tuple[Any, Any]],
+    ) -> Any:
+        """Return the result of a pass, which ``fresh()`` returns, too: behind what the options come to.
+
+        `settled` is that of an earlier call, or None; `how` names the pass.
+        """
         ...
 
 
@@ -327,6 +326,10 @@ class Backend(Protocol):
 
     def product(self, left: Ndarray, right: Ndarray) -> Ndarray:
         """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
+        ...
+
+    def gradient_rows(self, shape: Size) -> Ndarray:
+        """Return an array of float64 as the functions want to find it that fill a gradient of boxes."""
         ...
 
     def put_rows(self, rows: Ndarray, out: Ndarray) -> None:

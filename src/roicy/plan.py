@@ -337,16 +337,13 @@ class Plan(Generic[Array]):
         table = self._table(accumulate, "backward_rois")
         self._check_argmax(table, argmax)
         written = settle.written_to(out, at_once)
-        gradient = self._kernels.xp.zeros((len(rois.boxes), rois.columns))
-        if table is not None and features.size:
-            slope(
-                self._kernels,
-                table,
-                settle.nchw(grad_output, self._layout),
-                argmax,
-                settle.nchw(features, self._layout),
-                gradient,
-            )
+        shape = len(rois.boxes), rois.columns
+        if table is None or not features.size:
+            gradient = self._kernels.xp.zeros(shape)
+        else:
+            gradient = self._kernels.gradient_rows(shape)
+            grad, maps = (settle.nchw(array, self._layout) for array in (grad_output, features))
+            slope(self._kernels, table, grad, argmax, maps, gradient)
         self._kernels.put_rows(gradient, written)  # a batch index has no gradient
         if written is not out:
             out[...] = written

@@ -431,10 +431,13 @@ def test_functions_have_the_same_signatures():
     base = {
         "captures",
         "check_arrays",
+        "empty",
         "feature_options",
         "launch",
         "note",
         "readable",
+        "recording",
+        "room",
         "serve",
         "serves",
         "wait_for",

@@ -72,6 +72,8 @@ class Parameter:
     def _address(self, kernel, place, array, fences):
         if array is None:
             return 0
+        if fences.in_place and isinstance(array, (int, np.uintp)):
+            return int(array)
         if not isinstance(array, np.ndarray):
             raise _error(kernel, place, "expected an array", type(array).__name__)
         item, _, _ = self.kind.partition("x")
@@ -87,6 +89,9 @@ class Parameter:
         # A struct, field by field. Its arrays lie by the names of their fields in the argument's `arrays`;
         # where the fences have copies of them, those are what the kernel gets.
         fields = getattr(getattr(argument, "dtype", None), "fields", None)
+        if fences.in_place and fields is None and getattr(argument, "nbytes", None) == self.size:
+            data[:] = argument.tobytes()
+            return
         if fields is None or not isinstance(argument, np.void):
             raise _error(kernel, place, "expected a NumPy scalar with fields", type(argument).__name__)
         names = [field.name for field in self.fields]
@@ -113,6 +118,8 @@ class Parameter:
     def _pointer(self, kernel, place, value, array, fences):
         if value.dtype != np.uintp:
             raise _error(kernel, place, "expected a pointer", value.dtype)
+        if fences.in_place and array is None:
+            return value.tobytes()
         if int(value) != (0 if array is None else array.ctypes.data):
             raise _error(kernel, place, "the pointer is not to the array that the struct holds")
         return np.uintp(self._address(kernel, place, array, fences)).tobytes()

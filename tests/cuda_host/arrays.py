@@ -95,7 +95,9 @@ class ndarray:
 
     __array_ufunc__ = None
 
-    def __init__(self, array, device=0):
+    def __init__(self, array, device=0, memory=None):
+        if memory is not None:  # the arguments are a shape, a dtype and where the items are
+            array, device = memory.array(array, device), 0
         self._array = array
         self._device = device
 
@@ -231,6 +233,26 @@ ndarray.__invert__ = lambda self: ndarray(~self._array)
 ndarray.__abs__ = lambda self: ndarray(abs(self._array))
 ndarray.__hash__ = None
 ndarray.__module__ = "cupy"
+
+
+class Memory:
+    """`cupy.cuda.MemoryPointer`, to garbage."""
+
+    def __init__(self, items):
+        self._items = items
+
+    ptr = property(lambda self: self._items.ctypes.data)
+
+    def __add__(self, count):
+        return Memory(self._items[count:])
+
+    def array(self, shape, dtype):
+        return np.ndarray(shape, dtype, self._items)
+
+
+def _alloc(size):
+    items = np.full(size + 512, 0xA5, np.uint8)
+    return Memory(items[-items.ctypes.data % 512 :][:size])
 
 
 class RawModule:
@@ -410,11 +432,17 @@ def module():
     return found
 
 
-def install(monkeypatch):
-    """Put such a module in the place of ``cupy`` for a test and return it."""
+def install(monkeypatch, by_address=False):
+    """Put such a module in the place of ``cupy`` for a test and return it.
+
+    Kernels are told of arrays, or, as those of a device are, of addresses alone: then there are no fences.
+    """
     from roicy import cuda
 
     found = module()
+    if by_address:
+        found.cuda.alloc = _alloc
+        monkeypatch.setattr(HostModule, "fences", None)
     monkeypatch.setitem(sys.modules, "cupy", found)
     cuda.kernels.cache_clear()
     monkeypatch.setattr(Waits, "count", 0)

@@ -29,6 +29,11 @@ class Fences:
         self._where, self._runtime = where, runtime
         self._copies = {}
 
+    @property
+    def in_place(self):
+        """Whether arrays stay where they are, and addresses alone say where that is."""
+        return not self._where
+
     def __enter__(self):
         return self
 

@@ -47,6 +47,7 @@ __all__ = [
     "crops_again",
     "doubts",
     "get_num_threads",
+    "gradient_rows",
     "grid_argmax_error",
     "grid_backward",
     "grid_backward_rois",
@@ -199,6 +200,11 @@ def axis_backward_rois(
 def product(left: Ndarray, right: Ndarray) -> Ndarray:
     """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
     return left @ right
+
+
+def gradient_rows(shape: Size) -> Ndarray:
+    """Return an array for a gradient of boxes, with zeros."""
+    return np.zeros(shape)
 
 
 def put_rows(rows: Ndarray, out: Ndarray) -> None:

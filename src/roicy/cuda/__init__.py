@@ -10,8 +10,6 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Self
 
-import numpy as np
-
 from roicy._types import DType, Ndarray, Purpose, Regions
 from roicy.cuda import state
 from roicy.cuda.again import Again
@@ -50,8 +48,8 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, 
 
     @functools.cached_property
     def again(self) -> Again | None:
-        """What repeats earlier calls; None if the arrays are NumPy's."""
-        return None if self.xp is np else Again(self)
+        """Calls that are like an earlier one; None where tables keep arrays, whose addresses are not all."""
+        return None if self.allocate is None else Again(self, self._current_device)
 
     @property
     def crops_again(self) -> None:

@@ -1,25 +1,26 @@
-"""Repeated calls: averages in boxes that are not checked, with all but addresses from an earlier call.
+"""Repeated calls: passes in boxes that are not checked, with all but addresses from an earlier call.
 
 A small call takes more time in Python than on the device. Calls with equal options, shapes, strides and
-dtypes differ only in the addresses of their arrays. So the launches of the first one are kept, and later
-ones repeat them.
+dtypes differ only in the addresses of their arrays. So the launches of such a call are kept, and later ones
+repeat them. The second call of a kind is the one that is recorded: most calls are not repeated at all.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from roicy._types import Accumulate, Ndarray, Purpose, Size
-from roicy.cuda.apply.axis import launched_plainly
-from roicy.cuda.tables.axis import AxisTable
+from roicy._types import Ndarray, Size
+from roicy.cuda.recording import NotAlike, Recording, do
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from roicy.cuda.device import Device
 
-#: Most calls that are kept; one more, and all are forgotten.
+#: Most calls that are kept, and most that were seen once; one more, and all of these are forgotten.
 _MOST = 256
+#: Bits of addresses that decide in which units memory is read and written.
+_ALIGNED = 15
 
 
 class Again:
@@ -29,83 +30,126 @@ class Again:
     ----------
     device : Device
         The device with the arrays of these calls.
+    current_device : callable
+        Returns the number of the device in use.
     """
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._calls: dict[Any, _Call] = {}
+    def __init__(self, device: Device, current_device: Callable[[], int]) -> None:
+        self._device, self._current_device = device, current_device
+        self._calls: dict[Any, _Call | None] = {}  # None: it cannot be repeated
+        self._seen: set[Any] = set()
+        self._records = threading.Lock()
 
-    def pool(self, settled: Any, features: Ndarray, rois: Ndarray, out: Ndarray | None) -> Ndarray | None:
-        """Repeat an earlier call with these arrays; return None if there was no call like this one.
-
-        `settled` holds the checked options of the call. Calls with equal options have the same object.
-        """
-        call = self._calls.get(_like(settled, features, rois))
-        if call is None or call.settled is not settled or self._device.index is not None:
-            return None
-        return call(features, rois, out)
-
-    def learn(
+    def run(
         self,
         settled: Any,
-        tables: Mapping[tuple[Accumulate, Purpose], Any],
-        features: Ndarray,
-        rois: Ndarray,
-        out: Ndarray,
-    ) -> None:
-        """Keep the launches of a call that returned `out`, if all calls like it have the same launches."""
-        for (accumulate, _), table in tables.items():
-            if type(table) is not AxisTable or not table.is_like_others or table.boxes is not rois:
-                return
-            launched = launched_plainly(features, out, accumulate)
-            if launched is None:
-                return
-            if len(self._calls) >= _MOST:
-                self._calls.clear()
-            like = _like(settled, features, rois)
-            self._calls[like] = _Call(self._device, settled, table, features, out, launched)
+        how: Hashable,
+        inputs: tuple[Ndarray | None, ...],
+        out: Any,
+        fresh: Callable[[], tuple[Any, Any]],
+    ) -> Any:
+        """Return the result of a pass: repeat an earlier call, or make this one with ``fresh()``.
 
+        `settled` holds the checked options of the call, or is None if they are not known yet. Calls with
+        equal options have the same object. `fresh` returns it, and the result. `how` names the pass.
+        """
+        device, given = self._device, out if type(out) is tuple else (out,)
+        addresses: list[int] = [0]  # the 0 is replaced by that of the call's own memory
+        outs: list[int] = []
+        like: Any = [id(settled), how, self._current_device(), device.index, device.most_blocks, type(out)]
+        for arrays, pointers in ((inputs, addresses), (given, outs)):
+            for array in arrays:
+                if array is None:
+                    like.append(None)
+                else:
+                    pointer = array.data.ptr
+                    pointers.append(pointer)
+                    like.append((array.shape, array.strides, array.dtype, pointer & _ALIGNED))
+        like = tuple(like)
+        call = self._calls.get(like)
+        if call is not None:
+            result = call(device, addresses, given, outs)
+            if result is not None:
+                return result
+        elif like in self._seen and like not in self._calls and self._records.acquire(blocking=False):
+            try:
+                return self._recorded(like, inputs, fresh)
+            finally:
+                self._records.release()
+        settled, result = fresh()
+        if len(self._seen) >= _MOST:
+            self._seen.clear()
+        self._seen.add((id(settled), *like[1:]))
+        return result
 
-def _like(settled: Any, features: Ndarray, rois: Ndarray) -> tuple[Any, ...]:
-    # The key of a call: calls are alike if it is equal. `rois` are as the caller gave them; `settled` has
-    # only the dtype that they are converted to.
-    return id(settled), features.strides, features.dtype, rois.shape, rois.strides, rois.dtype
+    def _recorded(
+        self,
+        like: tuple[Any, ...],
+        inputs: Sequence[Ndarray | None],
+        fresh: Callable[[], tuple[Any, Any]],
+    ) -> Any:
+        self._device.recording = recording = Recording()
+        try:
+            settled, result = fresh()
+        finally:
+            self._device.recording = None
+        if recording.is_graph:
+            return result
+        if len(self._calls) >= _MOST:
+            self._calls.clear()
+        try:
+            self._calls[like] = _Call(settled, recording, inputs, result)
+        except NotAlike:
+            self._calls[like] = None
+        return result
 
 
 class _Call:
     # The launches of a call: all but the addresses of its arrays.
     def __init__(
-        self,
-        device: Device,
-        settled: Any,
-        table: AxisTable,
-        features: Ndarray,
-        out: Ndarray,
-        launched: tuple[Any, ...],
+        self, settled: Any, recording: Recording, inputs: Sequence[Ndarray | None], result: Any
     ) -> None:
-        self.settled = settled  # a reference, so that no other object gets its id
-        self._device, self._fill, self._launched = device, table.again(), launched
-        self._shape, self._strides, self._dtype = out.shape, out.strides, out.dtype
-        self._bytes: Size = features.nbytes, table.boxes.nbytes
+        self._settled = settled  # a reference, so that no other object gets its id
+        self._several = type(result) is tuple
+        results = result if self._several else (result,)
+        arrays = *(array for array in inputs if array is not None), *results
+        self._size, self._steps = recording.steps(arrays)
+        self._asked = recording.asked
+        self._extents = [(0, 0), *map(_extent, arrays)]
+        self._results = [
+            (array.shape, array.dtype, *extent)
+            for array, extent in zip(results, self._extents[-len(results) :], strict=True)
+        ]
 
-    def __call__(self, features: Ndarray, rois: Ndarray, out: Ndarray | None) -> Ndarray | None:
-        device, (features_bytes, rois_bytes) = self._device, self._bytes
-        if out is None:
-            out = device.xp.empty(self._shape, self._dtype)
-        else:  # an `out` that does not fit, or overlaps an input, is left to the usual path
-            if type(out) is tuple or (out.shape, out.strides, out.dtype) != (
-                self._shape,
-                self._strides,
-                self._dtype,
-            ):
-                return None
-            begin, maps, boxes = out.data.ptr, features.data.ptr, rois.data.ptr
-            end = begin + out.nbytes
-            if (maps < end and begin < maps + features_bytes) or (boxes < end and begin < boxes + rois_bytes):
-                return None
-        memory, packed = self._fill(rois)
-        options, of_maps, of_out, blocks, threads, division = self._launched
-        arguments = features, of_maps, out, of_out, packed, division
-        device.launch("axis_forward", "axis_forward", options, blocks, threads, arguments)
-        del memory  # the launch that reads the table is in the stream: its memory may be used again
-        return out
+    def __call__(
+        self, device: Device, addresses: list[int], given: Sequence[Ndarray | None], outs: Sequence[int]
+    ) -> Any:
+        """Repeat the call and return its result; return None if it must take the usual path."""
+        if self._asked and device.captures():
+            return None
+        results = []
+        for number, (shape, dtype, low, high) in enumerate(self._results):
+            if number < len(outs):
+                array, out = given[number], outs[number]
+                low, high = out + low, out + high
+                for begin, (first, end) in zip(addresses, self._extents, strict=False):
+                    if begin + first < high and low < begin + end:
+                        return None  # the usual path finds out whether they share memory
+            else:
+                array = device.xp.empty(shape, dtype)
+                out = array.data.ptr
+            addresses.append(out)
+            results.append(array)
+        memory = None
+        if self._size:
+            memory = device.room(self._size)
+            addresses[0] = memory.ptr
+        do(self._steps, addresses)
+        del memory  # the launches are in the stream: their memory may be used again
+        return tuple(results) if self._several else results[0]
+
+
+def _extent(array: Ndarray) -> Size:
+    # the first byte of an array and the one behind its last, counted from its first item
+    steps = [stride * (length - 1) for stride, length in zip(array.strides, array.shape, strict=True)]
+    return sum(step for step in steps if step < 0), sum(step for step in steps if step > 0) + array.itemsize

@@ -12,7 +12,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from importlib import resources
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -31,9 +31,13 @@ from roicy._types import (
     WHOLE,
     DType,
     Ndarray,
+    Size,
 )
 from roicy.cuda.structs import address
 from roicy.cuda.tuning import CONSTANTS
+
+if TYPE_CHECKING:
+    from roicy.cuda.recording import Recording
 
 #: What a kernel is called with: arrays, NumPy scalars and structs.
 Arguments: TypeAlias = tuple[Any, ...]
@@ -125,6 +129,7 @@ class Device:
         self.allocate = allocate
         self.most_blocks = MOST_BLOCKS
         self.index: str | None = None  # a type of INDEX for all launches, where it is not to be chosen
+        self.recording: Recording | None = None  # of the call that is made at this moment
         self._module = module
         self._current_device = current_device
         self._current_stream = current_stream
@@ -154,10 +159,32 @@ class Device:
                 self._modules[device, source, options] = module
             function = self._functions[key] = module.get_function(kernel)
         grid = (min(blocks, self.most_blocks),)
+        if self.recording is not None:
+            self.recording.launched(function, grid, (threads,), arguments, shared)
         if shared:
             function(grid, (threads,), arguments, shared_mem=shared)
         else:  # a small call feels even the word
             function(grid, (threads,), arguments)
+
+    def room(self, size: int) -> Any:
+        """Return memory of this many bytes, which is a `cupy.cuda.MemoryPointer`; None for arrays of `xp`."""
+        if self.allocate is None:
+            return None
+        memory = self.allocate(size)
+        if self.recording is not None:
+            self.recording.took(memory.ptr, size, memory)
+        return memory
+
+    def empty(self, shape: int | tuple[int, ...], dtype: Any = np.float64) -> Ndarray:
+        """Return an array for what a kernel hands to another one."""
+        array = self.xp.empty(shape, dtype)
+        if self.recording is not None:
+            self.recording.took(address(array), array.nbytes, array)
+        return array
+
+    def gradient_rows(self, shape: Size) -> Ndarray:
+        """Return an array for a gradient of boxes, with any numbers: the kernels write to all rows."""
+        return self.empty(shape)
 
     def note(self, events: list[StreamEvent]) -> list[StreamEvent]:
         """Return the events, and one after all work that the current stream has now."""
@@ -181,7 +208,10 @@ class Device:
 
     def captures(self) -> bool:
         """Return whether the current stream records a graph and does nothing of it yet."""
-        return self._current_stream is not None and bool(self._current_stream().is_capturing())
+        found = self._current_stream is not None and bool(self._current_stream().is_capturing())
+        if self.recording is not None:
+            self.recording.asked_for_graph(found)
+        return found
 
     def readable(self, features: Ndarray) -> Ndarray:
         """Return feature maps of a dtype that the kernels read: rare integers as float32."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from roicy._types import Ndarray
 from roicy.cuda.structs import Address
+
+if TYPE_CHECKING:
+    from roicy.cuda.device import Device
 
 Packed = TypeVar("Packed")
 
@@ -50,11 +53,8 @@ class Memory:
 
     Parameters
     ----------
-    xp : module
-        The array library.
-    allocate : callable or None
-        ``allocate(bytes)`` returns memory on the device, with its address as ``ptr``; without it each array
-        is one of `xp`.
+    device : Device
+        Where they are.
     wanted : Wanted
         The arrays. Tables of one size have the same object.
 
@@ -64,13 +64,13 @@ class Memory:
         The arrays, or where they are; structs take both.
     """
 
-    def __init__(self, xp: Any, allocate: Callable[[int], Any] | None, wanted: Wanted) -> None:
-        self._xp = xp
+    def __init__(self, device: Device, wanted: Wanted) -> None:
+        self._xp = device.xp
         self._wanted = wanted
-        self._block = None if allocate is None else allocate(wanted.size)
+        self._block = device.room(wanted.size)
         self.parts: Mapping[str, Any]
         if self._block is None:
-            self.parts = {name: xp.empty(*array) for name, array in wanted.arrays.items()}
+            self.parts = {name: device.empty(*array) for name, array in wanted.arrays.items()}
         else:
             self.parts = _addresses(wanted, self._block.ptr)
 

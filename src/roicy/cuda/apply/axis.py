@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -119,9 +118,9 @@ class AxisKernels(Device):
         if features.dtype.itemsize == 2:
             features = features.astype(table.accumulate)
         if channels_last(out):
-            sums = self.xp.empty((k, rows, columns, c), table.accumulate).transpose(0, 3, 1, 2)
+            sums = self.empty((k, rows, columns, c), table.accumulate).transpose(0, 3, 1, 2)
         else:
-            sums = self.xp.empty(out.shape, table.accumulate)
+            sums = self.empty(out.shape, table.accumulate)
         self.axis_forward(table, features, sums)
         down, across = table.outside if numbers is not None else (None, None)
         given = FINISH(
@@ -171,7 +170,7 @@ class AxisKernels(Device):
         # the parts of a sum, the same on any device and for any boxes
         groups, parts, division = _parts(channels, *table.output_size, apart, across)
         several = groups * parts > 1
-        partial = self.xp.empty((groups, table.rois, parts, 4)) if several else grad_boxes
+        partial = self.empty((groups, table.rois, parts, 4)) if several else grad_boxes
         slopes = SLOPES(
             y=table.memory.parts["y_slopes"],
             x=table.memory.parts["x_slopes"],
@@ -184,16 +183,6 @@ class AxisKernels(Device):
         if several:
             arguments = partial, np.int64(table.rois), np.int32(groups), np.int32(parts), grad_boxes
             self.launch(source, "add_parts", options, -(-4 * table.rois // threads), threads, arguments)
-
-
-def launched_plainly(features: Ndarray, out: Ndarray, accumulate: Accumulate) -> tuple[Any, ...] | None:
-    """Return the arguments of a launch that do not depend on addresses; None if all depend on them.
-
-    They are options, the strides of maps and averages, blocks, threads, and how the averages are divided.
-    """
-    maps = features.shape, features.strides, features.dtype
-    plain = _plain(*maps, out.shape, out.strides, out.dtype, accumulate)
-    return plain and (*plain[:4], WARP * CONSTANTS["axis_forward"]["WARPS"], plain[4])
 
 
 @functools.lru_cache(64)

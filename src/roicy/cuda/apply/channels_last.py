@@ -17,7 +17,7 @@ _TILE = 32
 def copy_with_channels_last(device: Device, features: Ndarray) -> Ndarray:
     """Return a copy of the maps, of the same shape, whose channels lie side by side."""
     images, channels, height, width = features.shape
-    copy = device.xp.empty((images, height, width, channels), features.dtype)
+    copy = device.empty((images, height, width, channels), features.dtype)
     tasks = images * -(-channels // _TILE) * -(-height * width // _TILE)
     source = "channels_last"
     maps = MAPS(tasks=tasks, pixels=height * width, channels=channels, width=width)

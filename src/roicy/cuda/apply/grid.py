@@ -81,7 +81,7 @@ class GridKernels(Device):
         sides = tables.rois * sum(tables.output_size)
         kept = min(tables.samples_kept, _KEPT_BYTES // (4 * real.itemsize * max(1, sides)))
         kept = 0 if self.captures() else kept
-        corners = CORNERS(corner=self.xp.empty(4 * sides * kept, real) if kept else None, kept=kept)
+        corners = CORNERS(corner=self.empty(4 * sides * kept, real) if kept else None, kept=kept)
         options = self.feature_options(grad_features.dtype, tables.accumulate, *arrays)
         options += tables.box_options + owned.options
         source, threads = "grid_backward", 128

@@ -76,7 +76,7 @@ class RangeKernels(Device):
         height, width = grad_features.shape[2:]
         dtype: DType = grad_features.dtype
         accumulate = "float64" if dtype == "float64" else "float32"
-        bounds = self.xp.empty((len(argmax), 1 + argmax.shape[2], 2), np.int32)
+        bounds = self.empty((len(argmax), 1 + argmax.shape[2], 2), np.int32)
         survey(self, argmax, "reach", np.int64(height * width), bounds)
         long = max(len(argmax), argmax.shape[2] * argmax.shape[3]) > _MANY_TERMS
         owned = Owned("range_backward", grad_features, long, accumulate, table.packed_by_image())

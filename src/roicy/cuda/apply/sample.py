@@ -117,7 +117,7 @@ class SampleKernels(Device):
         source, constants = "sample_backward_rois", CONSTANTS["sample_backward_rois"]
         blocks = max(1, -(-channels // constants["PART"]) * -(-rows * columns // constants["BINS"]))
         parts = blocks // groups
-        partial = self.xp.empty((parts, *gradient.shape)) if parts > 1 else gradient
+        partial = self.empty((parts, *gradient.shape)) if parts > 1 else gradient
         slopes = SLOPES(unit=table.unit, angle_unit=table.turn, partial=partial, channels=channels, of=of)
         arguments: Arguments = (*view(grad_output), *view(features), table.packed, slopes)
         options = self.feature_options(features.dtype, table.accumulate, features, grad_output)

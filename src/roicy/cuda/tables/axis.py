@@ -7,7 +7,7 @@ not wait. If that is too much memory, the host reads from the device how many ta
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from roicy._types import EDGE, Accumulate, Ndarray, Purpose, Regions, Sampling, 
 from roicy.cuda.device import Device, rule_options
 from roicy.cuda.memory import Memory, Wanted
 from roicy.cuda.structs import POINTER, Layout, Struct
-from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_boxes, packed_numbers, packed_sampling
+from roicy.cuda.tables.rois import ROIS, RoiTable, of_rois, packed_numbers, packed_sampling
 from roicy.cuda.tuning import CONSTANTS
 
 #: Up to this many bytes of a table are allocated without asking the device what the boxes need.
@@ -90,13 +90,8 @@ class AxisTable(RoiTable):
         settled = _settled(self._shapes(), sampling, accumulate, purposes)
         self._specialised = self._options + settled.rule
         self._sampling = settled.sampling
-        #: Whether a table of other boxes has the same size, and needs nothing else from its caller.
-        self.is_like_others = (
-            settled.wanted.size <= UNASKED_BYTES and self.images is None and self.begin is None
-        )
-        self._settled = settled
         if settled.wanted.size <= UNASKED_BYTES:
-            self.memory = Memory(device.xp, device.allocate, settled.wanted)
+            self.memory = Memory(device, settled.wanted)
             self.packed_rois, filled, self.packed = self.memory.packed(_all_structs, settled)
         else:
             begins, totals = self._measured()
@@ -106,24 +101,6 @@ class AxisTable(RoiTable):
         self._launch("fill", int(filled["warps"]), self.packed_boxes(), self._sampling, filled)
         if self.begin is not None:
             self._move_taps(self.move())
-
-    def again(self) -> Callable[[Ndarray], tuple[Memory, Struct]]:
-        """Return a function that fills a table like this one with other boxes.
-
-        It returns the table's memory, and the table as an argument of kernels.
-        """
-        device, settled, specialised = self.device, self._settled, self._specialised
-        warps = CONSTANTS["axis"]["WARPS"]
-        blocks, threads = -(-2 * self.rois // warps), 32 * warps
-
-        def fill(boxes: Ndarray) -> tuple[Memory, Struct]:
-            memory = Memory(device.xp, device.allocate, settled.wanted)
-            _, filled, packed = memory.packed(_all_structs, settled)
-            arguments = packed_boxes(device, boxes, None, 0), settled.sampling, filled
-            device.launch("axis", "fill", specialised, blocks, threads, arguments)
-            return memory, packed
-
-        return fill
 
     def _move_taps(self, reads: Ndarray) -> None:
         # count pixels from the beginning of the part; unused room behind a list must name pixels, too

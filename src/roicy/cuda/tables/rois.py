@@ -114,7 +114,7 @@ class RoiTable:
 
     def keep(self, wanted: Wanted) -> None:
         """Take memory for what the table keeps."""
-        self.memory = Memory(self.device.xp, self.device.allocate, wanted)
+        self.memory = Memory(self.device, wanted)
         self.packed_rois = self.memory.packed(packed_numbers, *self._shapes())
 
     def numbers(self) -> Struct:

@@ -1,0 +1,345 @@
+"""What a call made the device do, done again with other arrays: each pass, against calls made anew."""
+
+import shutil
+
+import numpy as np
+import pytest
+from closeness import assert_same_bits
+from cuda_host import arrays
+from cuda_host.arrays import ndarray
+
+import roicy
+from roicy import _backend, _once, cuda
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+IMAGES, CHANNELS, HEIGHT, WIDTH, ROIS = 2, 4, 10, 12, 5
+SHAPE = IMAGES, CHANNELS, HEIGHT, WIDTH
+BINS = 2, 3
+OUTPUT = ROIS, CHANNELS, *BINS
+
+
+class Calls:
+    """How often arguments were handled one by one."""
+
+    count = 0
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch):
+    """Count plans on the stand-in for a device, whose kernels are told of addresses alone."""
+    arrays.install(monkeypatch, by_address=True)
+    counted, settled = Calls(), _once._plan
+
+    def plan(kind, kernels, *arguments, **options):
+        counted.count += kernels is not _backend.cpu
+        return settled(kind, kernels, *arguments, **options)
+
+    monkeypatch.setattr(_once, "_plan", plan)
+    monkeypatch.setattr(_once, "_known", type(_once._known)(256, _once.Kind))
+    return counted
+
+
+def boxes(rng):
+    corners = rng.uniform(0, 6, (ROIS, 2))
+    rows = [rng.integers(0, IMAGES, ROIS), corners, corners + rng.uniform(1, 5, (ROIS, 2))]
+    return np.column_stack(rows).astype(np.float32)
+
+
+def turned(rng):
+    rows = [rng.integers(0, IMAGES, ROIS), rng.uniform(2, 8, (ROIS, 4)), rng.uniform(-90, 90, ROIS)]
+    return np.column_stack(rows).astype(np.float32)
+
+
+class Pass:
+    """A function of arrays that are drawn, by name."""
+
+    def __init__(self, function, *names, results=1, draw=boxes, **options):
+        self.function, self.names, self.results, self.draw = function, names, results, draw
+        self.options = {"invalid": "nan", **options}
+
+    def drawn(self, seed, dtype="float32"):
+        rng = np.random.default_rng(seed)
+        found = {
+            "features": rng.standard_normal(SHAPE).astype(dtype),
+            "grad_output": rng.standard_normal(OUTPUT).astype(dtype),
+            "rois": self.draw(rng),
+            "pixels": rng.integers(-1, HEIGHT * WIDTH, OUTPUT).astype(np.int32),
+            "samples": rng.integers(-1, 4, OUTPUT).astype(np.int32),
+            "offsets": rng.uniform(-1, 1, (ROIS, 2, *BINS)).astype(np.float32),
+            "batch_indices": rng.integers(0, IMAGES, ROIS),
+        }
+        return {name: found[name] for name in self.names}
+
+    def __call__(self, given, out=None):
+        """Return the results as NumPy's arrays."""
+        words = {"samples": "argmax", "batch_indices": "batch_indices"}
+        more = {word: given[name] for name, word in words.items() if name in self.names}
+        first = [given[name] for name in self.names if name not in words]
+        if "backward" not in self.function:
+            first.append(BINS)
+        elif "_rois" not in self.function:
+            first.append(SHAPE)
+        if self.results == 2:
+            more["return_argmax"] = True
+        found = getattr(roicy, self.function)(*first, **self.options, **more, out=out)
+        assert out is None or found is out or (len(found) == 2 and found[0] is out[0] and found[1] is out[1])
+        return [array._array.copy() for array in (found if type(found) is tuple else (found,))]
+
+
+PASSES = {
+    "align": Pass("roi_align", "features", "rois", sampling_ratio=2),
+    "align, adaptive": Pass("roi_align", "features", "rois"),
+    "align, batch indices": Pass("roi_align", "features", "rois", "batch_indices"),
+    "align backward": Pass("roi_align_backward", "grad_output", "rois", sampling_ratio=2),
+    "align box gradient": Pass("roi_align_backward_rois", "grad_output", "features", "rois"),
+    "max": Pass("roi_align", "features", "rois", mode="max", sampling_ratio=2),
+    "max, argmax": Pass("roi_align", "features", "rois", results=2, mode="max", sampling_ratio=2),
+    "max, onnx": Pass("roi_align", "features", "rois", mode="max", max_rule="onnx"),
+    "max backward": Pass(
+        "roi_align_backward", "grad_output", "rois", "samples", mode="max", sampling_ratio=2
+    ),
+    "max box gradient": Pass(
+        "roi_align_backward_rois", "grad_output", "features", "rois", "samples", mode="max", sampling_ratio=2
+    ),
+    "pool": Pass("roi_pool", "features", "rois"),
+    "pool, argmax": Pass("roi_pool", "features", "rois", results=2),
+    "pool, mean": Pass("roi_pool", "features", "rois", mode="avg"),
+    "pool backward": Pass("roi_pool_backward", "grad_output", "pixels", "rois"),
+    "rotated": Pass("roi_align_rotated", "features", "rois", draw=turned, sampling_ratio=2),
+    "rotated backward": Pass("roi_align_rotated_backward", "grad_output", "rois", draw=turned),
+    "rotated box gradient": Pass(
+        "roi_align_rotated_backward_rois", "grad_output", "features", "rois", draw=turned
+    ),
+    "deform": Pass("deform_roi_pool", "features", "rois", "offsets"),
+    "deform backward": Pass("deform_roi_pool_backward", "grad_output", "rois", "offsets"),
+    "precise": Pass("prroi_pool", "features", "rois"),
+    "precise backward": Pass("prroi_pool_backward", "grad_output", "rois"),
+}
+PASSES["align, batch indices"].draw = lambda rng: boxes(rng)[:, 1:].copy()
+
+
+@pytest.fixture(params=PASSES)
+def tested(request):
+    """A pass."""
+    return PASSES[request.param]
+
+
+def as_it_is(array):
+    return ndarray(array.copy())
+
+
+def every_second(array):
+    """Return a view with gaps between the items of a row."""
+    wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    wide[..., ::2] = array
+    return ndarray(wide)[..., ::2]
+
+
+def backwards(array):
+    """Return a view whose rows are in memory in the other order."""
+    return ndarray(array[::-1].copy())[::-1]
+
+
+def channels_last(array, beyond=0):
+    """Return a view whose second axis is the last one in memory, some items beyond a multiple of 16 bytes."""
+    if array.ndim != 4:
+        return as_it_is(array)
+    room = np.zeros(array.size + 64, array.dtype)
+    begin = -(room.ctypes.data // array.itemsize) % 16 + beyond
+    moved = array.transpose(0, 2, 3, 1)
+    room[begin : begin + array.size] = moved.ravel()
+    return ndarray(room[begin : begin + array.size].reshape(moved.shape)).transpose(0, 3, 1, 2)
+
+
+def one_further(array):
+    return channels_last(array, 1)
+
+
+WAYS = as_it_is, every_second, backwards, channels_last, one_further
+
+
+def on_device(given, way=as_it_is):
+    return {name: way(array) for name, array in given.items()}
+
+
+def anew(tested, given, way=as_it_is, out=None):
+    """Return the results of a call that knows of none before it."""
+    kernels = cuda.kernels()
+    again, kernels.__dict__["again"] = kernels.again, None
+    try:
+        return tested(on_device(given, way), out)
+    finally:
+        kernels.__dict__["again"] = again
+
+
+def assert_alike(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert_same_bits(one, other)
+
+
+def test_other_numbers(tested, calls):
+    """The third call makes no plan, and computes with the numbers that it was given."""
+    for seed in range(5):
+        given = tested.drawn(seed)
+        if seed == 3:
+            given["rois"][2] = np.nan
+        expected, made = anew(tested, given), calls.count
+        assert_alike(tested(on_device(given)), expected)
+        assert calls.count == made + (seed < 2)
+
+
+def test_memory_laid_out_in_other_ways(tested, calls):
+    """Each way has calls of its own, which are not mixed up."""
+    for seed in range(4):
+        for way in WAYS:
+            given = tested.drawn(seed)
+            expected, made = anew(tested, given, way), calls.count
+            assert_alike(tested(on_device(given, way)), expected)
+            copied = way in (every_second, backwards) or (way is not as_it_is and "offsets" in tested.names)
+            if not copied:
+                assert calls.count == made + (seed < 2)
+
+
+def test_maps_of_other_dtypes(tested):
+    for seed in range(4):
+        for dtype in ("float32", "float64", "float16"):
+            given = tested.drawn(seed, dtype)
+            assert_alike(tested(on_device(given)), anew(tested, given))
+
+
+def test_outputs_that_are_given(tested, calls):
+    """Where they are, how they are laid out and how many there are is up to each call."""
+    for seed in range(4):
+        for way in WAYS:
+            given = tested.drawn(seed)
+            expected = anew(tested, given)
+            out = tuple(way(np.full_like(array, 7)) for array in expected)
+            wanted = tuple(way(np.full_like(array, 7)) for array in expected)
+            anew(tested, given, out=wanted if len(out) == 2 else wanted[0])
+            made = calls.count
+            tested(on_device(given), out if len(out) == 2 else out[0])
+            assert calls.count <= made + (seed < 2)
+            for one, other in zip(out, wanted, strict=True):
+                assert_same_bits(one._array, other._array)
+                if way is every_second:
+                    assert not one._array.base[..., 1::2].any()
+            if len(out) == 2:  # the second result is made
+                found = getattr(roicy, tested.function)
+                arrays_of = [on_device(given)[name] for name in tested.names]
+                more = {**tested.options, "return_argmax": True}
+                pooled, chosen = found(*arrays_of, BINS, **more, out=out[0])
+                assert pooled is out[0]
+                assert_alike((pooled._array, chosen._array), expected)
+
+
+def test_outputs_that_overlap(tested):
+    """They are found in later calls, too, as are wrong ones."""
+    given = tested.drawn(0)
+    expected = anew(tested, given)
+    for _ in range(3):
+        out = tuple(as_it_is(np.zeros_like(array)) for array in expected)
+        tested(on_device(given), out if len(out) == 2 else out[0])
+    for name in tested.names:
+        for place, array in enumerate(expected):
+            input_ = given[name]
+            room = np.zeros(array.nbytes + input_.nbytes, np.uint8)
+            for begin in (array.nbytes - input_.itemsize, array.nbytes):
+                begin -= begin % 8
+                out = [as_it_is(np.zeros_like(other)) for other in expected]
+                out[place] = ndarray(room[: array.nbytes].view(array.dtype).reshape(array.shape))
+                own = on_device(given)
+                part = room[begin:][: input_.nbytes].view(input_.dtype).reshape(input_.shape)
+                part[...] = input_
+                own[name] = ndarray(part)
+                if begin < array.nbytes:
+                    with pytest.raises(ValueError, match="overlap"):
+                        tested(own, tuple(out) if len(out) == 2 else out[0])
+                else:
+                    assert_alike(tested(own, tuple(out) if len(out) == 2 else out[0]), expected)
+    with pytest.raises((TypeError, ValueError), match="out"):
+        tested(on_device(given), (as_it_is(expected[0]),))
+    if len(expected) == 2:
+        both = as_it_is(np.zeros_like(expected[1]))
+        with pytest.raises(ValueError, match="overlap"):
+            tested(on_device(given), (both.view(expected[0].dtype), both))
+
+
+def test_one_array_in_two_places():
+    """What points to it may be meant for either."""
+    tested = PASSES["align box gradient"]
+    for seed in range(6):
+        given = tested.drawn(seed)
+        given["features"] = given["grad_output"].copy()
+        given["rois"] = np.column_stack([np.arange(ROIS) % ROIS, given["rois"][:, 1:] / 5]).astype(np.float32)
+        own = on_device(given)
+        if seed in (0, 1, 4):
+            own["features"] = own["grad_output"]
+        else:
+            given["features"] += np.float32(seed)
+            own["features"] = ndarray(given["features"])
+        assert_alike(tested(own), anew(tested, given))
+
+
+def test_no_array_is_kept(tested):
+    """Neither those of a call nor the memory that it took."""
+    for seed in range(4):
+        tested(on_device(tested.drawn(seed)))
+    (call,) = cuda.kernels().again._calls.values()
+    for step in call._steps:
+        for staying in step[3]:
+            assert not any(getattr(staying, "arrays", {}).values())
+            assert not isinstance(staying, (ndarray, arrays.Memory))
+
+
+@pytest.mark.parametrize("begun, known", [(0, 4), (2, 4), (3, 6)])
+def test_a_graph(tested, calls, begun, known):
+    """What a graph records is no example for other calls where it differs, nor the other way round."""
+    import cupy
+
+    differs = tested is PASSES["max backward"]  # which takes no memory then that the graph would not keep
+    for seed in range(8):
+        given, stream = tested.drawn(seed), cupy.cuda.Stream()
+        expected, made = anew(tested, given), calls.count
+        with stream:
+            is_graph = seed < begun or seed % 2
+            if is_graph:
+                stream.begin_capture()
+            assert_alike(tested(on_device(given)), expected)
+        if not differs:
+            assert calls.count == made + (seed < 2)
+        elif is_graph:
+            assert calls.count == made + 1
+        else:
+            assert calls.count == made + (seed < known)
+
+
+def test_offsets_of_another_type(tested, calls, monkeypatch):
+    for seed in range(3):
+        tested(on_device(tested.drawn(seed)))
+    monkeypatch.setattr(cuda.kernels(), "index", "int64")
+    given, made = tested.drawn(3), calls.count
+    assert_alike(tested(on_device(given)), anew(tested, given))
+    assert calls.count == made + 2
+
+
+def test_nothing_to_do(tested):
+    """Arrays without items have no address that anything could be known by."""
+    for seed in range(4):
+        given = {name: array[:0] for name, array in tested.drawn(seed).items() if name != "features"}
+        given |= {name: array for name, array in tested.drawn(seed).items() if name == "features"}
+        assert_alike(tested(on_device(given)), anew(tested, given))
+
+
+def test_what_is_wrong_is_found_later_too(tested):
+    for seed in range(3):
+        tested(on_device(tested.drawn(seed)))
+    given = tested.drawn(3)
+    for name in tested.names:
+        wrong = on_device(given)
+        wrong[name] = ndarray(np.zeros((*given[name].shape, 1), given[name].dtype))
+        with pytest.raises((TypeError, ValueError)):
+            tested(wrong)
+        wrong[name] = ndarray(given[name].astype(complex))
+        with pytest.raises(TypeError):
+            tested(wrong)
