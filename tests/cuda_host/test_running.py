@@ -53,6 +53,26 @@ def test_order_of_threads_and_blocks(order):
     np.testing.assert_array_equal(out, expected[::-1] if order else expected)
 
 
+def test_order_behind_meetings(order):
+    """As before them: blocks, in these the parts of warps that meet, and then all threads again."""
+    append = kernel(
+        """
+        int number = blockIdx.x * blockDim.x + threadIdx.x;
+        unsigned part = threadIdx.x % 32 < 16 ? 0xffffu : ~0xffffu;
+        out[atomicAdd(next, 1)] = number;
+        __syncwarp(part);
+        out[atomicAdd(next, 1)] = number;
+        __syncthreads();
+        out[atomicAdd(next, 1)] = number;
+        """,
+        "int *out, int *next",
+    )
+    out = zeros(3 * 192)
+    append((3,), (64,), (out, zeros(1)))
+    numbers = np.arange(192).reshape(3, 1, 64)[:: -1 if order else 1, :, :: -1 if order else 1]
+    np.testing.assert_array_equal(out.reshape(3, 3, 64), np.repeat(numbers, 3, axis=1))
+
+
 def test_threads_that_never_meet_share_one_stack():
     address = kernel("int here; out[threadIdx.x] = (long long)&here;", "long long *out")
     out = zeros(256, np.int64)
