@@ -63,11 +63,11 @@ def learn(again: Any, settings: tuple[Any, ...], images: Any) -> None:
             out_layout=out_layout,
             chosen=sampling[1] == "nearest",
         )
+        accumulate, _ = settle.features(images, images.shape)
+        dtypes = images_dtype, finish.result_dtype(images_dtype)
     except (TypeError, ValueError):  # an argument was changed during the call
         return
-    accumulate, _ = settle.features(images, images.shape)
     numbers = finish.numbers(accumulate, sampling[3] != "edge", cpu.xp)
-    dtypes = images_dtype, finish.result_dtype(images_dtype)
     sums = sampling_of_crops(sampling, "forward"), accumulate, numbers
     again.learn(like, layout == "NCHW", size, invalid == "raise", finish, dtypes, sums)
 

@@ -169,6 +169,8 @@ WRONG = {
     "a flag in a tuple": {"mean": (True, 1.0, 1.0)},
     "a std of 0": {"std": [1, 0, 1]},
     "two means": {"mean": [1, 2]},
+    "dates as means": {"mean": np.array([1, 1, 1], "M8[ns]")},
+    "spans of time as a size": {"output_size": np.array([4, 4], "m8[ns]")},
 }
 
 
@@ -177,7 +179,8 @@ def test_what_is_wrong_is_wrong_as_ever(wrong):
     call = {**RIGHT, **wrong}
     with pytest.raises((TypeError, ValueError)) as first:
         roicy.crop_and_resize(**call)
-    for more in ({}, {"reverse_channels": False}, {"mean": (1, 1.0, 1.0)}, {"output_size": 1}):
+    means = {"mean": (1, 1.0, 1.0)}, {"mean": (1, 1, 1)}
+    for more in ({}, {"reverse_channels": False}, *means, {"output_size": 1}, {"output_size": (4, 4)}):
         for _ in range(2):
             roicy.crop_and_resize(**RIGHT, **more) if "output_size" not in more else None
             roicy.crop_and_resize(**{**RIGHT, **more})
@@ -274,6 +277,11 @@ def test_dtypes_that_hold_more_are_not_given_to_others(again):
     for _ in range(3):
         assert roicy.crop_and_resize(IMAGES.view(noted), BOXES, 4, **options).dtype.metadata
         assert again(IMAGES, BOXES, 4, **options).dtype.metadata is None
+    for _ in range(2):
+        for dtype in (noted, np.dtype("uint8")):
+            for _ in range(2):
+                found = roicy.crop_and_resize(IMAGES, BOXES, 4, dtype=dtype)
+                assert found.dtype.metadata == dtype.metadata
 
 
 def test_arrays_of_classes_go_the_usual_way(again):
@@ -345,6 +353,20 @@ def test_boxes_are_read_once(again, monkeypatch):
     monkeypatch.setattr(crops_again, "Regions", meddled)
     assert_same_bits(roicy.crop_and_resize(IMAGES, boxes, 4, batch_indices=indices), expected)
     assert boxes.max() == 1e6
+
+
+def test_images_of_another_dtype_meanwhile(monkeypatch):
+    """Crops that are made are returned, whatever happens to the images while the options are kept."""
+    images, like = IMAGES.copy(), crops_again.like
+
+    def meddled(settings, given):
+        found = like(settings, given)
+        images.dtype = "S1"
+        return found
+
+    monkeypatch.setattr(crops_again, "like", meddled)
+    assert_same_bits(roicy.crop_and_resize(images, BOXES, 4), usual(IMAGES, BOXES, 4))
+    assert_same_bits(roicy.crop_and_resize(IMAGES, BOXES, 4), usual(IMAGES, BOXES, 4))
 
 
 def test_results_of_another_shape_meanwhile(again, monkeypatch):

@@ -164,6 +164,33 @@ def test_types_count():
         assert other == (1, (2, 3)) and known.get(other) is None
 
 
+class Alike(tuple):
+    """Tuples that all count as equal."""
+
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return 7
+
+
+def test_lengths_count():
+    known = Known(3)
+    known.put((Alike((4, 4)),), "found")
+    assert known.get((Alike((4, 4)),)) == "found"
+    for other in ((4,), (4, 4, 4), (4, 4, *range(10_000))):  # of which no more is read than both have
+        assert known.get((Alike(other),)) is None
+
+
+def test_metadata_of_dtypes_counts():
+    plain, noted = np.dtype("u1"), np.dtype("u1", metadata={"by": "me"})
+    for first, second in ((plain, noted), (noted, plain), (noted, np.dtype("u1", metadata={"by": "you"}))):
+        known = Known(3)
+        known.put((first,), "found")
+        assert first == second and known.get((second,)) is None
+        assert known.get((first,)) == "found"
+
+
 def test_signs_of_zeros_count():
     known = Known(3)
     for zero in (0.0, np.float64(0), np.float32(0)):

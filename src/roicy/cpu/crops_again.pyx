@@ -34,6 +34,7 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISCARRAY(cnp.ndarray array)
     bint PyArray_IS_C_CONTIGUOUS(cnp.ndarray array)
     bint PyTypeNum_ISINTEGER(int kind)
+    bint PyTypeNum_ISNUMBER(int kind)
     void* PyArray_DESCR(cnp.ndarray array)      # a borrowed reference
     # The next two steal a reference to the dtype.
     cnp.ndarray PyArray_FromArray(cnp.ndarray array, cnp.dtype dtype, int needs)
@@ -204,7 +205,9 @@ cdef tuple lasting(tuple settings):
 
 
 cdef inline bint is_row(option):
-    return type(option) is list or cnp.PyArray_CheckExact(option) and cnp.PyArray_NDIM(option) == 1
+    # Of arrays only those of numbers: `tolist` makes plain numbers of dates, too, which the usual path refuses.
+    return type(option) is list or (cnp.PyArray_CheckExact(option) and cnp.PyArray_NDIM(option) == 1
+                                    and PyTypeNum_ISNUMBER(cnp.PyArray_TYPE(option)))
 
 
 cdef Extent extent_of(cnp.ndarray array, bint first) noexcept:

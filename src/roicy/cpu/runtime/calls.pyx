@@ -80,8 +80,12 @@ cdef class Known:
 cdef bint are_alike(tuple first, tuple second) noexcept:
     # Whether values that are equal are so as they are: True is no 1, and 1.0 neither; -0.0 is no 0.0.
     cdef Py_ssize_t i
+    if len(first) != len(second):   # a class of tuples may call any two of them equal
+        return False
     for i in range(len(first)):
         if type(first[i]) is not type(second[i]):
+            return False
+        if first[i] is not second[i] and isinstance(first[i], cnp.dtype) and (first[i].metadata or second[i].metadata):
             return False
         if isinstance(first[i], tuple) and not are_alike(<tuple> first[i], <tuple> second[i]):
             return False
