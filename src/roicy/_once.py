@@ -44,8 +44,12 @@ def _plan(
 ) -> Plan[Any]:
     # `shapes` (of arrays, or as the caller gave them) are the sizes of maps and outputs. If they are not
     # cached, `settle_shapes` returns the shape of the maps and the bins of a box.
-    several = type(given.rois) is tuple
-    call = _call(kind, given, shapes, options)
+    rois: Any = given.rois
+    offsets: Any = given.offsets
+    several = type(rois) is tuple
+    # as `_call` has it: small calls enter few functions
+    dtypes = None if several else (rois.dtype, None if offsets is None else offsets.dtype)
+    call = kind, given.layout, *shapes, dtypes, given.invalid, *options
     known = None if several else _known.get(call)
     if known is not None:
         given.layout = known[0]
