@@ -47,7 +47,6 @@ def _plan(
     rois: Any = given.rois
     offsets: Any = given.offsets
     several = type(rois) is tuple
-    # as `_call` has it: small calls enter few functions
     dtypes = None if several else (rois.dtype, None if offsets is None else offsets.dtype)
     call = kind, given.layout, *shapes, dtypes, given.invalid, *options
     known = None if several else _known.get(call)
@@ -60,14 +59,6 @@ def _plan(
     if not several:
         _known.put(call, plan._settled)
     return plan
-
-
-def _call(kind: Kind, given: Given, shapes: tuple[Any, Any], options: Sequence[Any]) -> tuple[Any, ...]:
-    # what the cache knows calls by
-    rois: Any = given.rois
-    offsets: Any = given.offsets
-    dtypes = None if type(rois) is tuple else (rois.dtype, None if offsets is None else offsets.dtype)
-    return kind, given.layout, *shapes, dtypes, given.invalid, *options
 
 
 def _of_features(_: Kind, layout: Layout, features: Ndarray, output_size: OutputSize) -> tuple[Shape, Size]:
@@ -102,17 +93,13 @@ def pool(
         _POOLED, features, given.rois, given.batch_indices, given.offsets, given.mask, out
     )
     shapes = features.shape, output_size
-    make = kind, kernels, given, shapes, options, _of_features, features, output_size
-    if kernels.again is None or not _is_alone(given) or type(return_argmax) is not bool:
-        return _plan(*make)._pool(features, out, return_argmax)
-
-    def fresh() -> tuple[Any, Any]:
-        plan = _plan(*make)
-        return plan._settled, plan._pool(features, out, return_argmax)
-
-    known, how = _known.get(_call(kind, given, shapes, options)), ("forward", return_argmax)
-    inputs = features, given.rois, given.batch_indices, given.offsets, given.mask
-    return kernels.again.run(known, how, inputs, out, fresh)
+    if kernels.again is not None and _is_alone(given) and type(return_argmax) is bool:
+        make = kind, kernels, given, shapes, options, _of_features, features, output_size
+        inputs = features, given.rois, given.batch_indices, given.offsets, given.mask
+        how = "forward", return_argmax
+        return _again(make, how, inputs, out, Plan._pool, features, out, return_argmax)
+    plan = _plan(kind, kernels, given, shapes, options, _of_features, features, output_size)
+    return plan._pool(features, out, return_argmax)
 
 
 def _is_alone(given: Given) -> bool:
@@ -123,6 +110,26 @@ def _is_alone(given: Given) -> bool:
         and type(given.invalid) is str
         and given.invalid == "nan"
     )
+
+
+def _again(
+    make: tuple[Any, ...],
+    how: Any,
+    inputs: tuple[Any, ...],
+    out: Any,
+    apply: Callable[..., Any],
+    *arguments: Any,
+) -> Any:
+    # ``apply(plan, *arguments)`` of ``_plan(*make)``, or what repeats an earlier call
+    kind, kernels, given, shapes, options, *_ = make
+    dtypes = given.rois.dtype, None if given.offsets is None else given.offsets.dtype
+    known = _known.get((kind, given.layout, *shapes, dtypes, given.invalid, *options))  # as `_plan` does
+
+    def fresh() -> tuple[Any, Any]:
+        plan = _plan(*make)
+        return plan._settled, apply(plan, *arguments)
+
+    return kernels.again.run(known, how, inputs, out, fresh)
 
 
 def backward(
@@ -139,17 +146,12 @@ def backward(
         _BACK, grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask, out
     )
     shapes = input_shape, grad_output.shape[1:]
-    make = kind, kernels, given, shapes, options, _of_gradient, grad_output, input_shape
-    if kernels.again is None or not _is_alone(given):
-        return _plan(*make)._backward(grad_output, argmax, out)
-
-    def fresh() -> tuple[Any, Any]:
-        plan = _plan(*make)
-        return plan._settled, plan._backward(grad_output, argmax, out)
-
-    known = _known.get(_call(kind, given, shapes, options))
-    inputs = grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask
-    return kernels.again.run(known, "backward", inputs, out, fresh)
+    if kernels.again is not None and _is_alone(given):
+        make = kind, kernels, given, shapes, options, _of_gradient, grad_output, input_shape
+        inputs = grad_output, given.rois, argmax, given.batch_indices, given.offsets, given.mask
+        return _again(make, "backward", inputs, out, Plan._backward, grad_output, argmax, out)
+    plan = _plan(kind, kernels, given, shapes, options, _of_gradient, grad_output, input_shape)
+    return plan._backward(grad_output, argmax, out)
 
 
 def backward_rois(
@@ -166,17 +168,12 @@ def backward_rois(
         _BACK_TO_ROIS, grad_output, features, given.rois, argmax, given.batch_indices, out
     )
     shapes = features.shape, grad_output.shape[1:]
-    make = kind, kernels, given, shapes, options, _of_both, features, grad_output
-    if kernels.again is None or not _is_alone(given):
-        return _plan(*make)._backward_rois(grad_output, features, argmax, out)
-
-    def fresh() -> tuple[Any, Any]:
-        plan = _plan(*make)
-        return plan._settled, plan._backward_rois(grad_output, features, argmax, out)
-
-    known = _known.get(_call(kind, given, shapes, options))
-    inputs = grad_output, features, given.rois, argmax, given.batch_indices
-    return kernels.again.run(known, "backward_rois", inputs, out, fresh)
+    if kernels.again is not None and _is_alone(given):
+        make = kind, kernels, given, shapes, options, _of_both, features, grad_output
+        inputs = grad_output, features, given.rois, argmax, given.batch_indices
+        return _again(make, "slopes", inputs, out, Plan._backward_rois, grad_output, features, argmax, out)
+    plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output)
+    return plan._backward_rois(grad_output, features, argmax, out)
 
 
 def backward_bins(

@@ -342,7 +342,7 @@ class Plan(Generic[Array]):
             gradient = self._kernels.xp.zeros(shape)
         else:
             gradient = self._kernels.gradient_rows(shape)
-            grad, maps = (settle.nchw(array, self._layout) for array in (grad_output, features))
+            grad, maps = settle.nchw(grad_output, self._layout), settle.nchw(features, self._layout)
             slope(self._kernels, table, grad, argmax, maps, gradient)
         self._kernels.put_rows(gradient, written)  # a batch index has no gradient
         if written is not out:
