@@ -327,6 +327,14 @@ def test_many_channels_and_settings_are_not_kept():
     assert 1 <= sum(crops_again.like(each, IMAGES) is None for each in settings) <= 64
 
 
+@pytest.mark.parametrize("fill", [np.float64(0), np.array(3.0), Own("x")])
+def test_settings_that_cannot_be_kept_are_not_looked_at(fill):
+    """A call pays for checking its options once more only if later calls can find them."""
+    rest = None, None, False, "NHWC", None, None, "raise"
+    assert crops_again.like((2, (), 0.0, *rest), IMAGES) is not None
+    assert crops_again.like((2, (), fill, *rest), IMAGES) is None
+
+
 def test_another_backend_is_asked(monkeypatch):
     roicy.crop_and_resize(IMAGES, BOXES, 4)
 

@@ -52,7 +52,7 @@ cdef enum:
     LAYOUT = 6
 
 cdef enum:
-    MOST = 64                   # most keys of calls that are kept
+    MOST = 256                  # most keys of calls that are kept
     MOST_CHANNELS = 256         # most channels of such a call: their fill, mean and std are kept with it
 
 found = Known(MOST)
@@ -146,7 +146,7 @@ def like(tuple settings, images):
     dtype = PyArray_DescrFromType(call[1])
     if PyArray_DESCR(images) != <void*> dtype:      # a dtype that the caller made, perhaps with fields or metadata
         return None
-    return call if (<Known> found).find(call) is None else None
+    return call if (<Known> found).keeps(call) and (<Known> found).find(call) is None else None
 
 
 def learn(tuple call, bint first, tuple output_size, bint refuses, finish, tuple dtypes, tuple sums):

@@ -6,3 +6,4 @@ cdef class Known:
     cdef Py_ssize_t most
     cdef tuple types
     cdef object find(self, tuple arguments)
+    cdef bint keeps(self, tuple arguments)      # whether `put` would

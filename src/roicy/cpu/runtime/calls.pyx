@@ -65,9 +65,12 @@ cdef class Known:
             return None
         return (<tuple> <object> entry)[1]
 
+    cdef bint keeps(self, tuple arguments):
+        return are_lasting(arguments, self.types)
+
     def put(self, tuple arguments, known):
         """Remember what is known of arguments, unless one of them may change or cannot be hashed."""
-        if not are_lasting(arguments, self.types):
+        if not self.keeps(arguments):
             return
         if len(self.found) >= self.most:
             self.found.clear()
