@@ -9,7 +9,8 @@ from cuda_host import arrays
 from cuda_host.arrays import ndarray
 
 import roicy
-from roicy import _backend, _once, cuda
+from roicy import _backend, _kinds, _once, cuda
+from roicy.cuda.recording import Recording
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -343,3 +344,46 @@ def test_what_is_wrong_is_found_later_too(tested):
         wrong[name] = ndarray(given[name].astype(complex))
         with pytest.raises(TypeError):
             tested(wrong)
+
+
+def test_a_recording_that_ends_meanwhile():
+    """Another thread ends it between any two steps of a call that it does not belong to."""
+    own = cuda.kernels()
+
+    class Ending(type(own)):
+        reads = 0
+
+        @property
+        def recording(self):
+            self.reads += 1
+            return Recording() if self.reads == 1 else None
+
+        @recording.setter
+        def recording(self, _):
+            pass
+
+    for step in (lambda made: made.room(8), lambda made: made.empty(3), lambda made: made.captures()):
+        made = Ending(own.xp, own._module, own._current_device, own._current_stream, own.allocate)
+        step(made)
+        assert made.reads == 1
+    made = Ending(own.xp, own._module, own._current_device, own._current_stream, own.allocate)
+    rows, out = made.xp.zeros((1, 4)), made.xp.zeros((1, 4))
+    made.put_rows(rows, out)
+    assert made.reads == 1
+
+
+def test_options_that_are_forgotten_meanwhile(monkeypatch):
+    """What a call is known by stays with it, so that no other options get its number."""
+    tested, settled = PASSES["align"], _once._plan
+    monkeypatch.setattr(_kinds, "_known", type(_kinds._known)(256, _once.Kind))
+
+    def plan(*arguments, **options):  # as if another thread had made calls with many other options
+        for module in (_once, _kinds):
+            monkeypatch.setattr(module, "_known", type(module._known)(256, _once.Kind))
+        return settled(*arguments, **options)
+
+    tested(on_device(tested.drawn(0)))
+    monkeypatch.setattr(_once, "_plan", plan)
+    tested(on_device(tested.drawn(1)))
+    ((like, call),) = cuda.kernels().again._calls.items()
+    assert id(call._settled) == like[0]

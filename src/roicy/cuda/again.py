@@ -73,7 +73,7 @@ class Again:
                 return result
         elif like in self._seen and like not in self._calls and self._records.acquire(blocking=False):
             try:
-                return self._recorded(like, inputs, fresh)
+                return self._recorded(settled, like, inputs, fresh)
             finally:
                 self._records.release()
         settled, result = fresh()
@@ -84,13 +84,14 @@ class Again:
 
     def _recorded(
         self,
+        settled: Any,
         like: tuple[Any, ...],
         inputs: Sequence[Ndarray | None],
         fresh: Callable[[], tuple[Any, Any]],
     ) -> Any:
         self._device.recording = recording = Recording()
         try:
-            settled, result = fresh()
+            _, result = fresh()  # options that another thread made the cache forget are settled anew
         finally:
             self._device.recording = None
         if recording.is_graph:

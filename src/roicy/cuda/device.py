@@ -159,8 +159,9 @@ class Device:
                 self._modules[device, source, options] = module
             function = self._functions[key] = module.get_function(kernel)
         grid = (min(blocks, self.most_blocks),)
-        if self.recording is not None:
-            self.recording.launched(function, grid, (threads,), arguments, shared)
+        recording = self.recording  # read once: it may end in another thread at any moment
+        if recording is not None:
+            recording.launched(function, grid, (threads,), arguments, shared)
         if shared:
             function(grid, (threads,), arguments, shared_mem=shared)
         else:  # a small call feels even the word
@@ -170,16 +171,16 @@ class Device:
         """Return memory of this many bytes, which is a `cupy.cuda.MemoryPointer`; None for arrays of `xp`."""
         if self.allocate is None:
             return None
-        memory = self.allocate(size)
-        if self.recording is not None:
-            self.recording.took(memory.ptr, size, memory)
+        memory, recording = self.allocate(size), self.recording
+        if recording is not None:
+            recording.took(memory.ptr, size, memory)
         return memory
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any = np.float64) -> Ndarray:
         """Return an array for what a kernel hands to another one."""
-        array = self.xp.empty(shape, dtype)
-        if self.recording is not None:
-            self.recording.took(address(array), array.nbytes, array)
+        array, recording = self.xp.empty(shape, dtype), self.recording
+        if recording is not None:
+            recording.took(address(array), array.nbytes, array)
         return array
 
     def gradient_rows(self, shape: Size) -> Ndarray:
@@ -209,8 +210,9 @@ class Device:
     def captures(self) -> bool:
         """Return whether the current stream records a graph and does nothing of it yet."""
         found = self._current_stream is not None and bool(self._current_stream().is_capturing())
-        if self.recording is not None:
-            self.recording.asked_for_graph(found)
+        recording = self.recording
+        if recording is not None:
+            recording.asked_for_graph(found)
         return found
 
     def readable(self, features: Ndarray) -> Ndarray:
