@@ -324,6 +324,25 @@ def test_offsets_of_another_type(tested, calls, monkeypatch):
     assert calls.count == made + 2
 
 
+@pytest.mark.parametrize("name", [name for name in PASSES if name.endswith("box gradient")])
+@pytest.mark.parametrize("channels", [1, CHANNELS, 70])
+def test_gradients_of_boxes_that_read_nothing(name, channels):
+    """They are zeros, which the kernels write: as float64, garbage would show."""
+    tested = PASSES[name]
+    for seed in range(4):
+        given = tested.drawn(seed)
+        for maps in ("features", "grad_output"):
+            given[maps] = np.repeat(given[maps][:, :1], channels, axis=1)
+        if "samples" in given:
+            given["samples"] = np.repeat(given["samples"][:, :1], channels, axis=1)
+        given["rois"] = given["rois"].astype(np.float64)
+        given["rois"][0, 1:3] += 1000  # beyond the map
+        given["rois"][2, 0], given["rois"][3, 1] = IMAGES, np.nan
+        (found,) = tested(on_device(given))
+        assert not found[[0, 2, 3]].any()
+        assert found[1].any()
+
+
 def test_nothing_to_do(tested):
     """Arrays without items have no address that anything could be known by."""
     for seed in range(4):
