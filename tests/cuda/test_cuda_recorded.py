@@ -315,13 +315,28 @@ def test_a_graph(tested, calls, begun, known):
             assert calls.count == made + (seed < known)
 
 
-def test_offsets_of_another_type(tested, calls, monkeypatch):
+@pytest.mark.parametrize("name, value", [("index", "int64"), ("most_blocks", 1)])
+def test_launches_that_are_others(tested, calls, monkeypatch, name, value):
+    """Offsets of another type, or fewer blocks."""
     for seed in range(3):
         tested(on_device(tested.drawn(seed)))
-    monkeypatch.setattr(cuda.kernels(), "index", "int64")
+    monkeypatch.setattr(cuda.kernels(), name, value)
     given, made = tested.drawn(3), calls.count
     assert_alike(tested(on_device(given)), anew(tested, given))
     assert calls.count == made + 2
+
+
+def test_another_device(tested, calls):
+    """It has kernels of its own."""
+    import cupy
+
+    chosen = 0
+    cupy.cuda.runtime.getDevice = lambda: chosen
+    for chosen in (0, 1):
+        for seed in range(4):
+            given, made = tested.drawn(seed), calls.count
+            tested(on_device(given, lambda array: ndarray(array.copy(), chosen)))  # noqa: B023
+            assert calls.count == made + (seed < 2)
 
 
 @pytest.mark.parametrize("name", [name for name in PASSES if name.endswith("box gradient")])
