@@ -154,9 +154,11 @@ WRONG = {
     "batch_indices": {"batch_indices": np.zeros(3, int)},
     "fewer batch_indices": {"boxes": BOXES[:, 1:], "batch_indices": np.zeros(2, int)},
     "more batch_indices": {"boxes": BOXES[:, 1:], "batch_indices": np.zeros(4, int)},
+    "batch_indices of two axes": {"boxes": BOXES[:, 1:], "batch_indices": np.zeros((3, 1), int)},
     "batch_indices of floats": {"boxes": BOXES[:, 1:], "batch_indices": np.zeros(3)},
     "axes of images": {"images": IMAGES[0, 0]},
     "axes beyond": {"images": IMAGES[None]},
+    "rows beyond int32": {"images": np.broadcast_to(IMAGES[:, :1], (2, 2**31, 17, 3))},
     "images of complex": {"images": IMAGES.astype("c8")},
     "out of a shape": {"out": np.empty((3, 4, 4, 2), np.float32)},
     "out of axes": {"out": np.empty((3, 4, 12), np.float32)},
@@ -194,9 +196,10 @@ def test_results_that_overlap_an_input(again):
     images = memory[:2652].reshape(2, 13, 17, 6)[..., ::2]
     images[...] = IMAGES
     expected = again(images, BOXES, 4)
-    for begin in (0, 1000, 2600):
-        with pytest.raises(ValueError, match="out must not overlap"):
-            roicy.crop_and_resize(images, BOXES, 4, out=memory[begin : begin + 144].reshape(3, 4, 4, 3))
+    for begin in (0, 1000, 2600, 2650):  # the last one shares the last pixel alone
+        for view in (images, images[:, ::-1, ::-1]):
+            with pytest.raises(ValueError, match="out must not overlap"):
+                roicy.crop_and_resize(view, BOXES, 4, out=memory[begin : begin + 144].reshape(3, 4, 4, 3))
     between = memory[1:2653].reshape(2, 13, 17, 6)[..., ::2]  # spans the same memory, but shares no pixel
     assert np.may_share_memory(between, images) and not np.shares_memory(between, images)
     out = memory[2652 : 2652 + 144].reshape(3, 4, 4, 3)
@@ -333,6 +336,13 @@ def test_settings_that_cannot_be_kept_are_not_looked_at(fill):
     rest = None, None, False, "NHWC", None, None, "raise"
     assert crops_again.like((2, (), 0.0, *rest), IMAGES) is not None
     assert crops_again.like((2, (), fill, *rest), IMAGES) is None
+
+
+def test_the_number_of_threads_is_asked_for(again, monkeypatch):
+    asked = []
+    monkeypatch.setattr(crops_again, "for_call", lambda: asked.append(1) or 2)
+    assert_same_bits(again(IMAGES, BOXES, 4), usual(IMAGES, BOXES, 4))
+    assert asked == [1]
 
 
 def test_another_backend_is_asked(monkeypatch):
