@@ -27,6 +27,8 @@ def insides(draw, height, width):
     corners = np.sort(corners * (width, height), axis=1)
     if draw(st.booleans()):
         corners = np.rint(corners)
+    if draw(st.booleans()) and min(height, width) > 2:  # a sample beyond the outer centres asks for all lists
+        corners = np.clip(corners, 1, (width - 1, height - 1))
     return corners.reshape(count, 4).astype(draw(st.sampled_from(BOX_DTYPES)))
 
 
@@ -46,6 +48,7 @@ def test_crops_have_the_bits_of_lists(data):
         "border": data.draw(st.sampled_from(["constant", "edge"])),
         "out_layout": data.draw(st.sampled_from(["NHWC", "NCHW"])),
         "reverse_channels": data.draw(st.booleans()),
+        "sampling_ratio": data.draw(st.sampled_from([1, 1, 0, 2])),
         **data.draw(st.sampled_from([{}, {"mean": 3, "std": 7, "dtype": "float32"}, {"fill": 9}])),
     }
     if data.draw(st.booleans()):  # a row without a crop
@@ -54,6 +57,16 @@ def test_crops_have_the_bits_of_lists(data):
     size = data.draw(st.sampled_from(SIZES))
     crops = roicy.crop_and_resize(pictures, boxes, size, layout=layout, **options)
     assert_same_bits(crops, by_lists(roicy.crop_and_resize, pictures, boxes, size, layout=layout, **options))
+
+
+@pytest.mark.parametrize("ratio", [0, 2, 3])
+def test_bins_of_more_samples(ratio):
+    picture, boxes = np.random.default_rng(3).random((1, 60, 170, 3)), np.array([[3.0, 5, 160, 50]])
+    call = picture, boxes, (40, 33)
+    options = {"layout": "NHWC", "sampling_ratio": ratio}
+    assert_same_bits(
+        roicy.crop_and_resize(*call, **options), by_lists(roicy.crop_and_resize, *call, **options)
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
