@@ -1,6 +1,7 @@
 """What a call made the device do, done again with other arrays: each pass, against calls made anew."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from cuda_host.arrays import ndarray
 
 import roicy
 from roicy import _backend, _kinds, _once, cuda
-from roicy.cuda.recording import Recording
+from roicy.cuda import again
+from roicy.cuda.recording import NotAlike, Recording, _Places
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -266,6 +268,40 @@ def test_outputs_that_overlap(tested):
             tested(on_device(given), (both.view(expected[0].dtype), both))
 
 
+@pytest.mark.parametrize(
+    "way, begin",
+    [(backwards, 0), (every_second, 2 * np.prod(SHAPE) - np.prod(OUTPUT))],
+    ids=["backwards", "every_second"],
+)
+def test_outputs_that_overlap_far_from_the_first_item(way, begin, calls):
+    """Arrays reach to where their strides lead, before the first item, too."""
+    tested = PASSES["align"]
+    for seed in range(4):
+        given, made = tested.drawn(seed), calls.count
+        own = on_device(given) | {"features": way(given["features"])}
+        out = as_it_is(np.zeros(OUTPUT, np.float32))
+        tested(own, out)
+        assert calls.count == made + (seed < 2)
+    room = own["features"]._array.base
+    while room.base is not None:
+        room = room.base
+    part = room.reshape(-1)[begin:][: out.size].reshape(OUTPUT)
+    with pytest.raises(ValueError, match="overlap"):
+        tested(own, ndarray(part))
+
+
+def test_what_cannot_be_repeated_is_recorded_once(monkeypatch):
+    made = []
+    monkeypatch.setattr(again, "Recording", lambda: made.append(Recording()) or made[-1])
+    tested = PASSES["align"]
+    for seed in range(5):
+        given = tested.drawn(seed)
+        given["rois"] = given["rois"].astype(np.int64)  # which are converted
+        tested(on_device(given))
+    assert len(made) == 1
+    assert list(cuda.kernels().again._calls.values()) == [None]
+
+
 def test_one_array_in_two_places():
     """What points to it may be meant for either."""
     tested = PASSES["align box gradient"]
@@ -404,6 +440,41 @@ def test_a_recording_that_ends_meanwhile():
     rows, out = made.xp.zeros((1, 4)), made.xp.zeros((1, 4))
     made.put_rows(rows, out)
     assert made.reads == 1
+
+
+def test_calls_in_other_threads_are_no_part_of_a_recording(calls, monkeypatch):
+    tested, other, kernels = PASSES["align"], PASSES["pool"], cuda.kernels()
+    settled, sizes = _once._plan, []
+
+    def plan(*arguments, **options):
+        if kernels.recording is not None and threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=other, args=(on_device(other.drawn(0)),))
+            thread.start()
+            thread.join()
+        return settled(*arguments, **options)
+
+    for beside in (settled, plan):
+        monkeypatch.setattr(_once, "_plan", beside)
+        kernels.again._calls.clear()
+        for seed in range(4):
+            given = tested.drawn(seed)
+            assert_alike(tested(on_device(given)), anew(tested, given))
+        sizes += (call._size for call in kernels.again._calls.values())
+    assert len(sizes) == 2
+    assert sizes[0] == sizes[1]
+
+
+def test_addresses_that_belong_to_nothing():
+    places = _Places((), [(4096, 256), (8192, 100), (8448, 8)])
+    assert [places.of(pointer) for pointer in (4096, 4351, 8291, 8448)] == [
+        (0, 0),
+        (0, 255),
+        (0, 355),
+        (0, 512),
+    ]
+    for pointer in (4095, 4352, 8292, 8456):
+        with pytest.raises(NotAlike):
+            places.of(pointer)
 
 
 def test_options_that_are_forgotten_meanwhile(monkeypatch):
