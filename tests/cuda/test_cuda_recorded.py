@@ -71,12 +71,13 @@ class Pass:
             "samples": rng.integers(-1, 4, OUTPUT).astype(np.int32),
             "offsets": rng.uniform(-1, 1, (ROIS, 2, *BINS)).astype(np.float32),
             "batch_indices": rng.integers(0, IMAGES, ROIS),
+            "mask": rng.uniform(0, 1, (ROIS, 1, *BINS)).astype(np.float32),
         }
         return {name: found[name] for name in self.names}
 
     def __call__(self, given, out=None):
         """Return the results as NumPy's arrays."""
-        words = {"samples": "argmax", "batch_indices": "batch_indices"}
+        words = {"samples": "argmax", "batch_indices": "batch_indices", "mask": "mask"}
         more = {word: given[name] for name, word in words.items() if name in self.names}
         first = [given[name] for name in self.names if name not in words]
         if "backward" not in self.function:
@@ -115,6 +116,7 @@ PASSES = {
         "roi_align_rotated_backward_rois", "grad_output", "features", "rois", draw=turned
     ),
     "deform": Pass("deform_roi_pool", "features", "rois", "offsets"),
+    "deform, mask": Pass("deform_roi_pool", "features", "rois", "offsets", "mask"),
     "deform backward": Pass("deform_roi_pool_backward", "grad_output", "rois", "offsets"),
     "precise": Pass("prroi_pool", "features", "rois"),
     "precise backward": Pass("prroi_pool_backward", "grad_output", "rois"),
