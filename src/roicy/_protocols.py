@@ -123,9 +123,10 @@ class Again(Protocol):
         out: Any,
         fresh: Callable[[], tuple[Any, Any]],
     ) -> Any:
-        """Return the result of a pass, which ``fresh()`` returns, too: behind what the options come to.
+        """Return the result of a pass: repeat an earlier call, or make this one with ``fresh()``.
 
-        `settled` is that of an earlier call, or None; `how` names the pass.
+        `settled` holds the checked options of the call, or is None if they are not known yet. `fresh` returns
+        it, and the result. `how` names the pass.
         """
         ...
 

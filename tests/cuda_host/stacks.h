@@ -10,6 +10,17 @@ namespace {
 
 #if defined(__x86_64__) && !defined(CUDA_HOST_UCONTEXT)
 
+// Puts the registers that a call preserves on the stack that is left, and enters the other one.
+#define CUDA_HOST_LEAVE \
+    "push %rbx\n" \
+    "push %rbp\n" \
+    "push %r12\n" \
+    "push %r13\n" \
+    "push %r14\n" \
+    "push %r15\n" \
+    "mov %rsp, (%rdi)\n" \
+    "mov %rsi, %rsp\n"
+
 // Keeps the registers that a call preserves on the stack that is left, and takes those of the other one from
 // it.
 extern "C" void cuda_host_switch(void **left, void *entered);
@@ -19,14 +30,7 @@ asm(R"(
     .globl cuda_host_switch
     .type cuda_host_switch, @function
 cuda_host_switch:
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rsp, (%rdi)
-    mov %rsi, %rsp
+)" CUDA_HOST_LEAVE R"(
     pop %r15
     pop %r14
     pop %r13
@@ -46,14 +50,7 @@ asm(R"(
     .globl cuda_host_begin
     .type cuda_host_begin, @function
 cuda_host_begin:
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rsp, (%rdi)
-    mov %rsi, %rsp
+)" CUDA_HOST_LEAVE R"(
     xor %ebp, %ebp
     call *%rdx
     ud2

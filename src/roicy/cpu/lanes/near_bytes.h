@@ -101,7 +101,7 @@ ROICY_NEAR ROICY_INLINE void near_load(const char *row, const near_group *group,
 #else
 enum { NEAR_VECTOR = 0 };
 
-typedef int64_t near_group; /* a placeholder; what follows an array of these stays aligned */
+typedef int64_t near_group; /* eight bytes: what lies behind an array of these is aligned */
 
 ROICY_INLINE int near_describe(near_group *groups, const int32_t *offset, const int32_t *taps,
                                ptrdiff_t count, ptrdiff_t span, int one) {
