@@ -37,14 +37,13 @@ def test_crops_have_the_bits_of_lists(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     layout = data.draw(st.sampled_from(["NHWC", "NCHW"]))
     channels, images = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 2))
-    height, width = data.draw(st.sampled_from([(1, 1), (1, 40), (37, 2), (50, 90), (300, 21)]))
+    height, width = data.draw(st.sampled_from([(1, 1), (1, 40), (2, 200), (37, 2), (50, 90), (300, 21)]))
     shape = (images, height, width, channels) if layout == "NHWC" else (images, channels, height, width)
     values = data.draw(st.sampled_from([random_values, largest_values]))
     pictures = values(rng, shape, data.draw(st.sampled_from(DTYPES)))
-    if data.draw(st.booleans()):  # columns that are no neighbours in memory
-        columns = 2 if layout == "NHWC" else 3
-        pictures = np.repeat(pictures, 2, axis=columns)
-        pictures = pictures[:, :, ::2] if columns == 2 else pictures[..., ::2]
+    gap, columns = data.draw(st.sampled_from([1, 2, 5])), 2 if layout == "NHWC" else 3
+    pictures = np.repeat(pictures, gap, axis=columns)
+    pictures = pictures[:, :, ::gap] if columns == 2 else pictures[..., ::gap]
     boxes = data.draw(insides(height, width))
     options = {
         "batch_indices": rng.integers(0, images, len(boxes)),
@@ -61,6 +60,15 @@ def test_crops_have_the_bits_of_lists(data):
     size = data.draw(st.sampled_from(SIZES))
     crops = roicy.crop_and_resize(pictures, boxes, size, layout=layout, **options)
     assert_same_bits(crops, by_lists(roicy.crop_and_resize, pictures, boxes, size, layout=layout, **options))
+
+
+def test_rows_with_gaps_are_gathered():
+    """All rows of a box are gathered, into memory that they fill to the last column."""
+    picture = np.random.default_rng(4).random((1, 1, 2, 1000), np.float32)[..., ::5]
+    call = picture, np.array([[1, 0.6, 199, 1.4]], np.float32), (40, 100)
+    options = {"layout": "NCHW", "border": "edge"}
+    listed = by_lists(roicy.crop_and_resize, *call, **options)
+    assert_same_bits(roicy.crop_and_resize(*call, **options), listed)
 
 
 @pytest.mark.parametrize("ratio", [0, 2, 3])
