@@ -74,6 +74,8 @@ def adopted(names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, 
             continue
         if _is_plain_cupy(array):
             found.append((name, array))
+        elif name == "out" and type(array) is tuple and all(map(_is_plain_cupy, array)):
+            found += [(f"out[{index}]", item) for index, item in enumerate(array)]
         else:
             return _adopt(dict(zip(names, arrays, strict=True)))
     own = _cuda().kernels()

@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from roicy import _arguments as settle
-from roicy._backend import adopt, adopted
-from roicy._given import Given, Sharing
+from roicy._backend import adopted
+from roicy._given import Given
 from roicy._kinds import Kind
 from roicy._types import AnyArray, Array, InputShape, Layout, Ndarray, Out, OutputSize, Shape, Size
 from roicy.cpu.runtime.calls import Known
 from roicy.deform_plan import DeformRoIPoolPlan
-from roicy.multi_scale import MultiScalePlan
 from roicy.plan import Plan
 
 if TYPE_CHECKING:
@@ -192,91 +191,3 @@ def backward_bins(
     shapes, of_plan = (features.shape, grad_output.shape[1:]), DeformRoIPoolPlan
     plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output, made=of_plan)
     return cast(Any, plan)._backward_bins(of, grad_output, features, out)
-
-
-# ---------------------------------------------------------------- pyramids
-
-
-def pool_levels(
-    kind: Kind,
-    given: Given,
-    sharing: Sharing,
-    features: Sequence[Any],
-    output_size: OutputSize,
-    options: Sequence[Any],
-    out: Out,
-    return_argmax: bool = False,
-) -> Any:
-    """Pool from the maps of a pyramid."""
-    kernels, given.rois, given.batch_indices, levels, out, *maps = adopt(
-        rois=given.rois,
-        batch_indices=given.batch_indices,
-        levels=settle.no_rule(sharing.levels),
-        out=out,
-        **settle.of_maps("features", features),
-    )
-    given.layout = layout = settle.layout(given.layout)
-    shapes, size = settle.maps(maps, layout), settle.output_size(output_size)
-    settle.as_many_scales("features", len(maps), sharing.spatial_scales)
-    plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, given, sharing.adopted(levels), shapes, size, options
-    )
-    return plan._pool(maps, out, return_argmax)
-
-
-def backward_levels(
-    kind: Kind,
-    given: Given,
-    sharing: Sharing,
-    grad_output: Array,
-    input_shapes: Sequence[InputShape],
-    options: Sequence[Any],
-    out: Sequence[AnyArray] | None,
-    argmax: AnyArray | None = None,
-) -> Any:
-    """Return the gradients with respect to the maps of a pyramid."""
-    kernels, grad_output, given.rois, argmax, given.batch_indices, levels, out = adopt(
-        grad_output=grad_output,
-        rois=given.rois,
-        argmax=argmax,
-        batch_indices=given.batch_indices,
-        levels=settle.no_rule(sharing.levels),
-        out=settle.sequence("out", out, or_none=True),
-    )
-    given.layout = layout = settle.layout(given.layout)
-    size = settle.grad_output_size(grad_output, layout)
-    shapes = settle.input_shapes(input_shapes, layout)
-    settle.as_many_scales("input_shapes", len(shapes), sharing.spatial_scales)
-    plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, given, sharing.adopted(levels), shapes, size, options
-    )
-    return plan._backward(grad_output, argmax, out)
-
-
-def backward_rois_levels(
-    kind: Kind,
-    given: Given,
-    sharing: Sharing,
-    grad_output: Array,
-    features: Sequence[AnyArray],
-    options: Sequence[Any],
-    out: AnyArray | None,
-    argmax: AnyArray | None = None,
-) -> Any:
-    """Return the gradient with respect to the boxes on the maps of a pyramid."""
-    kernels, grad_output, given.rois, argmax, given.batch_indices, levels, out, *maps = adopt(
-        grad_output=grad_output,
-        rois=given.rois,
-        argmax=argmax,
-        batch_indices=given.batch_indices,
-        levels=settle.no_rule(sharing.levels),
-        out=out,
-        **settle.of_maps("features", features),
-    )
-    given.layout = layout = settle.layout(given.layout)
-    shapes, size = settle.maps(maps, layout), settle.grad_output_size(grad_output, layout)
-    settle.as_many_scales("features", len(maps), sharing.spatial_scales)
-    plan: MultiScalePlan[Any] = MultiScalePlan(
-        kind, kernels, given, sharing.adopted(levels), shapes, size, options
-    )
-    return plan._backward_rois(grad_output, maps, argmax, out)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from roicy._types import (
     Accumulate,
     ArgmaxError,
+    ByArea,
     DType,
     Moving,
     Ndarray,
@@ -112,6 +113,30 @@ class Together(Protocol):
         ...
 
 
+class Pyramids(Protocol):
+    """Of a backend whose kernels assign boxes to the maps of a pyramid."""
+
+    @property
+    def most_maps(self) -> int:
+        """Among how many maps a rule may decide."""
+        ...
+
+    def share_out(
+        self,
+        boxes: Ndarray,
+        images: Ndarray | None,
+        numbers: int,
+        levels: Ndarray | ByArea,
+        shapes: Size,
+    ) -> tuple[Ndarray, Sequence[Ndarray], Ndarray]:
+        """Assign boxes, each of so many numbers, to as many maps as `shapes` says of as many images.
+
+        `levels` are int32 or int64, C-contiguous, or a rule. Returns copies of the boxes, for the table of
+        each map their images, and their maps: -1 for boxes on none, -2 for those of a wrong level.
+        """
+        ...
+
+
 class Again(Protocol):
     """Passes whose boxes are not checked, by what is known of an earlier call that was like this one."""
 
@@ -151,6 +176,11 @@ class Backend(Protocol):
     @property
     def again(self) -> Again | None:
         """What repeats earlier calls; None if the backend gains nothing by that."""
+        ...
+
+    @property
+    def pyramids(self) -> Pyramids | None:
+        """What assigns boxes to the maps of a pyramid; None where NumPy does that."""
         ...
 
     @property
@@ -329,12 +359,26 @@ class Backend(Protocol):
         """Return ``left @ right`` of two matrices of one dtype, float32 or float64."""
         ...
 
-    def gradient_rows(self, shape: Size) -> Ndarray:
+    def empty(self, shape: tuple[int, ...], dtype: DType | str) -> Ndarray:
+        """Return an array for what a kernel hands to another one."""
+        ...
+
+    def add_part(self, total: Ndarray, part: Ndarray | None, out: Ndarray) -> None:
+        """Fill `out` with sums and what is added to them, unless None, rounded to its dtype.
+
+        Sums are C-contiguous and of four axes. `out` may be the first ones, which may change.
+        """
+        ...
+
+    def gradient_rows(self, shape: tuple[int, ...]) -> Ndarray:
         """Return an array of float64 as the functions want to find it that fill a gradient of boxes."""
         ...
 
     def put_rows(self, rows: Ndarray, out: Ndarray) -> None:
-        """Write float64 rows to the last columns of those of `out`, and zeros to the columns before."""
+        """Write float64 rows to the last columns of those of `out`, and zeros to the columns before.
+
+        Rows of three axes are several for each row, which are added to zeros.
+        """
         ...
 
     def unit_rows(self, rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:

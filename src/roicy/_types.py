@@ -134,6 +134,8 @@ class Regions:
     window : tuple of int, or None
         Where the arrays are a part of larger maps, the row and the column of a map at which they begin, and
         the map's rows and columns. Samples lie on the map.
+    apart : bool
+        Whether `images` say already which boxes are of other levels.
     """
 
     boxes: Ndarray
@@ -145,6 +147,7 @@ class Regions:
     offsets: Ndarray | None = None
     mask: Ndarray | None = None
     window: tuple[int, int, int, int] | None = None
+    apart: bool = False
 
     @property
     def map_size(self) -> Size:
@@ -187,6 +190,24 @@ class Turn(NamedTuple):
 
     degrees: bool
     clockwise: bool
+
+
+class ByArea(NamedTuple):
+    """How a rule finds the map that a box is pooled from: by its area.
+
+    Attributes
+    ----------
+    rule : str
+        Whose decisions about what is no area are taken; "tensorrt" has none such, and sorts sides.
+    least : tuple of float
+        From which area on boxes belong to each map but the first; by the rule "tensorrt", above which.
+    single : bool
+        Whether areas are computed in float32 whatever boxes are of.
+    """
+
+    rule: LevelRule
+    least: tuple[float, ...]
+    single: bool
 
 
 #: How a mask lies in its box, as in geometry/paste.h: as detectron2 and as torchvision has it.

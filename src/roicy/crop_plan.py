@@ -104,7 +104,7 @@ class CropPlan(Generic[Array]):
                 shape,
                 output_size,
                 options,
-                (levels, number),
+                (levels, number, False),
                 lent=True,
             )
             for number, (shape, own) in enumerate(zip(images.shapes, windows, strict=True))

@@ -13,6 +13,7 @@ from roicy._backend import adopt
 from roicy._types import (
     Array,
     BoxLists,
+    ByArea,
     Flag,
     Integer,
     LevelRule,
@@ -166,6 +167,20 @@ def levels_of_maps(
         return xp.zeros(k, np.int32)
     canonical = 224.0, 4, settle.level_of_first(rule, scales)
     return levels_of(boxes_for(rule, rois, settled), count, rule, canonical, None, xp)
+
+
+def by_area(rule: LevelRule, boxes: Ndarray, scales: Sequence[float]) -> ByArea:
+    """Return from which areas on boxes belong to each of the maps with these scales."""
+    count = len(scales)
+    if count == 1 and rule != "openvino":
+        return ByArea("tensorrt", (), False)  # by which any box has a map
+    canonical = 224.0, 4, settle.level_of_first(rule, scales)
+    dtype = np.dtype(_COMPUTES_IN.get(rule, boxes.dtype))
+    if rule == "tensorrt":
+        least = _thresholds(count, canonical, None)
+    else:
+        least = _least_areas(rule, dtype.name, count, canonical)
+    return ByArea(rule, tuple(map(float, least)), dtype == np.float32)
 
 
 def levels_of(

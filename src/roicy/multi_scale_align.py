@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-from roicy import _once as once
+from roicy import _pyramid_once as once
 from roicy._given import Given, Sharing
 from roicy._kinds import AVERAGE
 from roicy._types import (

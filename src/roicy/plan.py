@@ -76,7 +76,7 @@ class Plan(Generic[Array]):
         input_shape: Shape,
         output_size: Size,
         options: Sequence[Any],
-        of_level: tuple[Ndarray | None, int] = (None, 0),
+        of_level: tuple[Ndarray | None, int, bool] = (None, 0, False),
         *,
         lent: bool = False,
         known: Settled | None = None,
@@ -91,7 +91,7 @@ class Plan(Generic[Array]):
             settled = settle.rois(settled, given.batch_indices, n, kernels.xp, kind.numbers, lent)
         if offsets is not None or mask is not None:
             settled.put_bins(offsets, mask, output_size, lent)
-        boxes, offsets, mask, (levels, level) = settled.boxes, settled.offsets, settled.mask, of_level
+        boxes, offsets, mask, (levels, level, apart) = settled.boxes, settled.offsets, settled.mask, of_level
         if known is None:
             shapes = given.layout, input_shape, output_size
             known = settled_kind(kind, *shapes, boxes.dtype, given.invalid, *options)
@@ -100,7 +100,7 @@ class Plan(Generic[Array]):
         self._output_shape: Shape = len(boxes), of_box[0], of_box[1], of_box[2]
         self._kind, self._kernels, self._rois = kind, kernels, settled
         self._window = window = None if window is None else settle.window(window, input_shape, known[0])
-        own = offsets, mask, window
+        own = offsets, mask, window, apart
         self._regions = Regions(boxes, settled.images, planes, output_size, levels, level, *own)
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
         self._kept = False

@@ -421,7 +421,7 @@ def test_functions_have_the_same_signatures():
     from roicy.cuda import Kernels
 
     of_threads = {"compiler", "get_num_threads", "level", "levels", "openmp", "set_num_threads", "threads"}
-    values = {"again", "crops_again", "streams", "xp"}
+    values = {"again", "crops_again", "pyramids", "streams", "xp"}
     names = set(cpu.__all__) - of_threads - values
     for name in names:
         own = list(inspect.signature(getattr(cpu, name)).parameters)
@@ -431,18 +431,20 @@ def test_functions_have_the_same_signatures():
     base = {
         "captures",
         "check_arrays",
-        "empty",
         "feature_options",
         "launch",
+        "most_maps",
         "note",
         "readable",
         "recording",
         "room",
         "serve",
         "serves",
+        "share_out",
         "wait_for",
     }
     calls = {"take", "run"}  # as what `together` returns
     assert {name for name in dir(Kernels) if not name.startswith("_")} - base - calls - values == names
     assert cpu.streams is None
     assert cpu.again is None
+    assert cpu.pyramids is None

@@ -28,6 +28,7 @@ from roicy._arguments.boxes import (
     CORNERS,
     ROTATED,
     Rois,
+    own,
     rois,
 )
 from roicy._arguments.finish import Finish, finish
@@ -84,6 +85,7 @@ from roicy._arguments.pyramids import (
     image_numbers,
     input_shapes,
     level_array,
+    level_numbers,
     level_of_first,
     maps,
     merge,
@@ -147,6 +149,7 @@ __all__ = [
     "layout",
     "level",
     "level_array",
+    "level_numbers",
     "level_of_first",
     "level_rule",
     "library_of",
@@ -167,6 +170,7 @@ __all__ = [
     "output_size",
     "outs",
     "outside_error",
+    "own",
     "paste_rule",
     "pasted_as",
     "pixel_count",

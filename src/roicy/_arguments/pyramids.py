@@ -13,7 +13,7 @@ from roicy._arguments import instead
 from roicy._arguments.arrays import INT32, features, features_shape, input_shape, on_host, same_shape
 from roicy._arguments.boxes import Rois
 from roicy._arguments.numbers import MOST_LEVELS, choice, is_row, spatial_scale
-from roicy._types import Accumulate, DType, Layout, LevelRule, Merge, Ndarray, Shape
+from roicy._types import Accumulate, DType, Layout, LevelRule, Merge, Ndarray, NumPyArray, Shape
 
 #: What stands for a level that is neither that of a map nor -1.
 NO_SUCH_LEVEL = -2
@@ -128,8 +128,8 @@ def level_of_first(rule: LevelRule, scales: Sequence[float]) -> int:
     return 1 - exponent
 
 
-def level_array(levels: Ndarray, rois: int, count: int, xp: Any) -> Ndarray:
-    """Return given levels as int32, -1 for no level and `NO_SUCH_LEVEL` for a wrong number."""
+def level_numbers(levels: Ndarray, rois: int) -> None:
+    """Check that given levels are whole numbers, one for each box."""
     if levels.dtype.kind not in "iu":
         whole = ": pass levels.astype(int)" if levels.dtype.kind in "fb" else ""
         raise TypeError(
@@ -137,6 +137,11 @@ def level_array(levels: Ndarray, rois: int, count: int, xp: Any) -> Ndarray:
         )
     if levels.shape != (rois,):
         raise ValueError(f"levels must have shape ({rois},), one for each row of rois, got {levels.shape}")
+
+
+def level_array(levels: Ndarray, rois: int, count: int, xp: Any) -> Ndarray:
+    """Return given levels as int32, -1 for no level and `NO_SUCH_LEVEL` for a wrong number."""
+    level_numbers(levels, rois)
     wrong = levels > count - 1
     if levels.dtype.kind == "i":
         wrong |= levels < -1
@@ -163,21 +168,19 @@ def image_numbers(rois: Rois, images: int, xp: Any) -> Ndarray:
     return xp.where(known, column, column.dtype.type(-1)).astype(np.int64)
 
 
-def shared_out(rois: Rois, levels: Ndarray, images: int, xp: Any) -> tuple[Rois, Ndarray, Ndarray | None]:
+def shared_out(rois: Rois, levels: NumPyArray, images: int) -> tuple[Rois, NumPyArray, NumPyArray | None]:
     """Return the boxes of a call on N images, with their images apart, and the map of each.
 
     Invalid rows, and rows of a wrong level, go to the first map as invalid boxes, where its table finds them.
-    The last item says which rows are on no map, as numbers or a mask; None if all are on one.
+    The last item has the numbers of the rows that are on no map; None if all are on one.
     """
     columns = rois.columns
     boxes = rois.boxes[:, -columns:]
-    numbers = image_numbers(rois, images, xp)
-    if xp is np and levels.min(initial=0) >= 0:
+    numbers = image_numbers(rois, images, np)
+    if levels.min(initial=0) >= 0:
         return Rois(boxes.copy(), columns, numbers, rois.lengths, rois.given), levels, None
-    valid = xp.isfinite(boxes).all(axis=1) & (numbers >= 0) & (numbers < images)
-    boxes = xp.where((levels == NO_SUCH_LEVEL)[:, None], boxes.dtype.type(np.nan), boxes)
+    valid = np.isfinite(boxes).all(axis=1) & (numbers >= 0) & (numbers < images)
+    boxes = np.where((levels == NO_SUCH_LEVEL)[:, None], boxes.dtype.type(np.nan), boxes)
     nowhere = (levels == -1) & valid
-    levels = xp.where((levels < 0) & ~nowhere, levels.dtype.type(0), levels)
-    if xp is np:
-        nowhere = np.flatnonzero(nowhere)
-    return Rois(boxes, columns, numbers, rois.lengths, rois.given), levels, nowhere
+    levels = np.where((levels < 0) & ~nowhere, levels.dtype.type(0), levels)
+    return Rois(boxes, columns, numbers, rois.lengths, rois.given), levels, np.flatnonzero(nowhere)

@@ -38,6 +38,7 @@ from roicy.cpu.tables.sample import SampleTable
 from roicy.cpu.threads import compiler, get_num_threads, openmp, set_num_threads
 
 __all__ = [
+    "add_part",
     "again",
     "axis_backward",
     "axis_backward_rois",
@@ -46,6 +47,7 @@ __all__ = [
     "compiler",
     "crops_again",
     "doubts",
+    "empty",
     "get_num_threads",
     "gradient_rows",
     "grid_argmax_error",
@@ -63,6 +65,7 @@ __all__ = [
     "openmp",
     "product",
     "put_rows",
+    "pyramids",
     "quad_forward",
     "quad_table",
     "range_argmax_error",
@@ -136,6 +139,8 @@ class Together:
 xp = np
 #: Nothing is left to do when a call returns.
 streams = None
+#: NumPy assigns boxes to the maps of a pyramid.
+pyramids = None
 #: No calls but crops (`crops_again`) repeat earlier ones: Python's share is too small to gain anything.
 again = None
 
@@ -202,15 +207,37 @@ def product(left: Ndarray, right: Ndarray) -> Ndarray:
     return left @ right
 
 
-def gradient_rows(shape: Size) -> Ndarray:
+def gradient_rows(shape: tuple[int, ...]) -> Ndarray:
     """Return an array for a gradient of boxes, with zeros."""
     return np.zeros(shape)
 
 
+def empty(shape: tuple[int, ...], dtype: DType | str) -> Ndarray:
+    """Return an array for what a kernel hands to another one."""
+    return np.empty(shape, dtype)
+
+
+def add_part(total: Ndarray, part: Ndarray | None, out: Ndarray) -> None:
+    """Fill `out` with sums and what is added to them, unless None, rounded to its dtype."""
+    with np.errstate(all="ignore"):  # what float16 cannot hold becomes infinite, never an error half-way
+        if part is not None:
+            total += part
+        if out is not total:
+            out[...] = total
+
+
 def put_rows(rows: Ndarray, out: Ndarray) -> None:
-    """Write float64 rows to the last columns of those of `out`, and zeros to the columns before."""
-    columns = rows.shape[1]
+    """Write float64 rows to the last columns of those of `out`, and zeros to the columns before.
+
+    Rows of three axes are several for each row, which are added to zeros.
+    """
+    columns = rows.shape[-1]
     with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, never an error half-way
+        if rows.ndim == 3:
+            total = np.zeros(rows.shape[1:])
+            for part in rows:
+                total += part
+            rows = total
         out[:, -columns:] = rows
     out[:, :-columns] = 0
 

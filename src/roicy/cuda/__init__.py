@@ -20,10 +20,20 @@ from roicy.cuda.apply.quad import QuadKernels
 from roicy.cuda.apply.range import RangeKernels
 from roicy.cuda.apply.rows import RowKernels
 from roicy.cuda.apply.sample import SampleKernels
+from roicy.cuda.tables.levels import LevelKernels
 from roicy.cuda.tables.rois import ImageTable, RoiTable
 
 
-class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, RowKernels, SampleKernels):
+class Kernels(
+    AxisKernels,
+    GridKernels,
+    LevelKernels,
+    MaskKernels,
+    QuadKernels,
+    RangeKernels,
+    RowKernels,
+    SampleKernels,
+):
     """All kernels on one kind of device; its methods are the functions of `roicy.cpu`.
 
     Parameters
@@ -50,6 +60,11 @@ class Kernels(AxisKernels, GridKernels, MaskKernels, QuadKernels, RangeKernels, 
     def again(self) -> Again | None:
         """Calls that are like an earlier one; None where tables keep arrays, whose addresses are not all."""
         return None if self.allocate is None else Again(self, self._current_device)
+
+    @property
+    def pyramids(self) -> Self:
+        """What assigns boxes to the maps of a pyramid: this object itself."""
+        return self
 
     @property
     def crops_again(self) -> None:

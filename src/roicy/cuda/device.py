@@ -31,7 +31,6 @@ from roicy._types import (
     WHOLE,
     DType,
     Ndarray,
-    Size,
 )
 from roicy.cuda.structs import address
 from roicy.cuda.tuning import CONSTANTS
@@ -61,7 +60,7 @@ _AXIS_RULES = (
 )
 
 #: The sources that fill tables; all others apply them.
-TABLES = ("rois", "axis", "sample", "range", "grid", "quad")
+TABLES = ("rois", "levels", "axis", "sample", "range", "grid", "quad")
 
 _STORED = {
     "float16": "float16",
@@ -183,7 +182,7 @@ class Device:
             recording.took(address(array), array.nbytes, array)
         return array
 
-    def gradient_rows(self, shape: Size) -> Ndarray:
+    def gradient_rows(self, shape: tuple[int, ...]) -> Ndarray:
         """Return an array for a gradient of boxes, with any numbers: the kernels write to all rows."""
         return self.empty(shape)
 
@@ -289,6 +288,12 @@ def table_options(boxes: str, accumulate: str) -> Options:
 
 
 @functools.cache
+def box_options(boxes: str) -> Options:
+    """Return the options of a source for boxes of a dtype, and no weights."""
+    return (f"-DBOX={_REAL[boxes]}",)
+
+
+@functools.cache
 def real_options(accumulate: str) -> Options:
     """Return the options of a source for sums in a type, whatever is summed."""
     return (f"-DREAL={_REAL[accumulate]}",)
@@ -347,10 +352,11 @@ def _specialised() -> Iterator[tuple[str, Options]]:
     for accumulate in _REAL:
         yield "rows", real_options(accumulate)
     for boxes in _REAL:
+        yield "levels", box_options(boxes)
         for accumulate in _REAL:
             for source in TABLES:
-                if source == "quad":
-                    continue  # whose numbers are double
+                if source in ("levels", "quad"):  # which know no weights
+                    continue
                 options = table_options(boxes, accumulate)
                 if source != "axis":
                     yield source, options

@@ -76,7 +76,7 @@ KERNEL __launch_bounds__(THREADS, 4)
     for (int64 k = blockIdx.x; k < sizes.rois; k += gridDim.x) {
         const int64 none = 0x7fffffffffffffffLL;
         int64 own = none;
-        if (image[k] != ELSEWHERE)
+        if (image[k] >= INVALID)
             each_item(sizes, sizes.by_channel, [&](int c, int p, int q, int64 number) {
                 const int index = argmax[AT(argmax, k, c, p, q)];
                 if (index < -1 || index >= limit)

@@ -136,6 +136,23 @@ class AxisKernels(Device):
         arguments: Arguments = (*view(sums), *view(out), table.packed, given)
         self.launch("finish", "finish", options, -(-out.size // threads), threads, arguments)
 
+    def add_part(self, total: Ndarray, part: Ndarray | None, out: Ndarray) -> None:
+        """Fill `out` with sums and what is added to them, unless None, rounded to its dtype."""
+        if part is None and out is total:
+            return
+        sizes = (np.int32(size) for size in total.shape[1:])
+        index = self.index or index_type(total, out)
+        options = finish_options(name_of(out.dtype), name_of(total.dtype), index)
+        threads = CONSTANTS["finish"]["THREADS"]
+        arguments: Arguments = (
+            total,
+            total if part is None else part,
+            np.int64(total.size),
+            *view(out),
+            *sizes,
+        )
+        self.launch("finish", "add_part", options, -(-total.size // threads), threads, arguments)
+
     def axis_backward(self, table: AxisTable, grad_output: Ndarray, grad_features: Ndarray) -> None:
         """Fill `grad_features` with the adjoint of the table applied to `grad_output`."""
         options = self.feature_options(grad_features.dtype, table.accumulate, grad_output, grad_features)

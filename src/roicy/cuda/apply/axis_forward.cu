@@ -174,9 +174,10 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
         if (n == ELSEWHERE)
             continue;
         if (n < 0) {
+            const RESULT value = rounded_to<RESULT>(n == INVALID ? not_a_number() : 0);
             for (int c = task.channel; c < beyond; c++)
                 for (int i = lane; i < rows * columns; i += 32)
-                    out[AT(out, k, c, p + i / columns, q + i % columns)] = rounded_to<RESULT>(not_a_number());
+                    out[AT(out, k, c, p + i / columns, q + i % columns)] = value;
             continue;
         }
         const STORED *__restrict__ planes = features + (INDEX)division.apart * (p * x_bins + q);

@@ -44,7 +44,7 @@ KERNEL __launch_bounds__(32 * WARPS, sizeof(INDEX) > 4              ? 2
         REAL sum[COUNT];
 #pragma unroll
         for (int v = 0; v < COUNT; v++)
-            sum[v] = n < 0 ? not_a_number() : 0;
+            sum[v] = n == INVALID ? not_a_number() : 0;
         if (n >= 0) {
             const Tap *row = taps_at(y_taps, begin_of(k, axes.y)) + y_start[k * y_bins + p];
             const Tap *columns = taps_at(x_taps, begin_of(k, axes.x)) + x_start[k * x_bins + q];

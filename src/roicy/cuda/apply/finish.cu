@@ -1,5 +1,5 @@
-/* Finish averages: add fill for the part outside of the map, normalise, and round to the result's type. A thread
- * takes a bin of a channel. As in cpu/lanes/finish.h:
+/* Finish sums. A thread takes a bin of a channel. Of averages: add fill for the part outside of the map, normalise,
+ * and round to the result's type. As in cpu/lanes/finish.h:
  *
  *     (value + fill * outside - mean) * scale
  */
@@ -45,5 +45,16 @@ KERNEL __launch_bounds__(THREADS)
             value = (value - given.numbers[given.step + c]) * given.numbers[2 * given.step + c];
         }
         out[AT(out, k, c, p, q)] = finished(value);
+    }
+}
+
+/* `items` sums without gaps, those of `part` being added unless that is the same array; `out` may be one of them. */
+KERNEL __launch_bounds__(THREADS) add_part(const REAL *total, const REAL *part, int64 items, RESULT *out,
+                                           const Strides out_step, int channels, int rows, int columns) {
+    for (int64 i = blockIdx.x * (int64)THREADS + threadIdx.x; i < items; i += gridDim.x * (int64)THREADS) {
+        const INDEX at = (INDEX)i, q = at % columns, line = at / columns, p = line % rows,
+                    plane = line / rows;
+        const INDEX c = plane % channels, k = plane / channels;
+        out[AT(out, k, c, p, q)] = finished(part == total ? total[i] : total[i] + part[i]);
     }
 }

@@ -305,7 +305,7 @@ KERNEL __launch_bounds__(THREADS, sizeof(INDEX) == 8 ? 3 : 4)
                                  bin_at(grid_bins, grid_steps, own_x + q, 2 * k + 1)),
                        best);
             else
-                best = {not_a_number(), NOWHERE};
+                best = {image[k] == INVALID ? not_a_number() : (REAL)0, NOWHERE};
             put(channel, p, q, best);
         }
     }

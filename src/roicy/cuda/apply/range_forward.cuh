@@ -30,7 +30,7 @@ INLINE void take_first_with_argmax(const Best &other, Best &best) {
     do {                                                                                                     \
         if (image[k] == ELSEWHERE)                                                                           \
             break;                                                                                           \
-        const Best nothing = {image[k] < 0 ? not_a_number() : (REAL)0, NOWHERE};                             \
+        const Best nothing = {image[k] == INVALID ? not_a_number() : (REAL)0, NOWHERE};                      \
         for (int i = threadIdx.x; i < y_bins * x_bins; i += blockDim.x)                                      \
             for (int c = first; c < end; c++)                                                                \
                 PUT(k, c, i / x_bins, i % x_bins, true, nothing);                                            \

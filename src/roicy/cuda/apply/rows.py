@@ -33,10 +33,15 @@ class RowKernels(Device):
         return out
 
     def put_rows(self, rows: Ndarray, out: Ndarray) -> None:
-        """Write float64 rows to the last columns of those of `out`, and zeros to the columns before."""
+        """Write float64 rows to the last columns of those of `out`, and zeros to the columns before.
+
+        Rows of three axes are several for each row, which are added to zeros.
+        """
         first = out if out.flags.c_contiguous else out[:1, :1]
         steps = (np.int64(stride // out.itemsize) for stride in out.strides)
-        arguments = (rows, np.int32(rows.shape[1]), first, *steps, np.int64(len(out)), np.int32(out.shape[1]))
+        parts = np.int32(len(rows) if rows.ndim == 3 else -1)
+        sizes = np.int64(len(out)), np.int32(out.shape[1])
+        arguments = rows, np.int32(rows.shape[-1]), parts, first, *steps, *sizes
         options = table_options(name_of(out.dtype), "float32")
         self.launch("rois", "put_rows", options, -(-out.size // 128), 128, arguments)
 

@@ -136,7 +136,7 @@ KERNEL __launch_bounds__(THREADS, RESIDENT) sample_forward(VIEW(const STORED, fe
                 const int bin = first + (ACROSS ? i / live : i % (last - first));
                 const int v = ACROSS ? i % live : i / (last - first);
                 target[AT(out, 0, v, bin / bins_x, bin % bins_x)] =
-                    rounded_to<RESULT>(n < 0 ? not_a_number() : 0);
+                    rounded_to<RESULT>(n == INVALID ? not_a_number() : 0);
             }
             continue;
         }

@@ -30,20 +30,29 @@ KERNEL __launch_bounds__(128) image_starts(const int64 *image, int64 rois, int64
     }
 }
 
-/* image[k] = the image of row k, -1 where it is invalid, or ELSEWHERE. */
+/* image[k] = the image of row k, or what is instead of it. */
 KERNEL __launch_bounds__(128) find_images(const Boxes boxes, const Rois rois) {
     for (int64 k = blockIdx.x * (int64)blockDim.x + threadIdx.x; k < rois.count;
          k += gridDim.x * (int64)blockDim.x)
         rois.image[k] = image_of(row_of(boxes, k), rois.images);
 }
 
-/* out[k] = zeros, and then the numbers of rows[k]; steps are in numbers. */
-KERNEL __launch_bounds__(128) put_rows(const double *rows, int numbers, BOX *out, int64 row_step,
+/* out[k] = zeros, and then the numbers of rows[k]; where `parts` is not negative, so many arrays of rows follow each
+ * other, whose numbers are added to 0. Steps are in numbers. */
+KERNEL __launch_bounds__(128) put_rows(const double *rows, int numbers, int parts, BOX *out, int64 row_step,
                                        int64 column_step, int64 count, int columns) {
     for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < count * columns;
          i += gridDim.x * (int64)blockDim.x) {
         const int64 k = i / columns;
         const int column = (int)(i - k * columns), at = column - (columns - numbers);
-        out[k * row_step + column * column_step] = at < 0 ? (BOX)0 : (BOX)rows[k * numbers + at];
+        double value = 0;
+        if (at >= 0) {
+            const double *row = rows + k * numbers + at;
+            if (parts < 0)
+                value = row[0];
+            for (int part = 0; part < parts; part++)
+                value += row[part * count * numbers];
+        }
+        out[k * row_step + column * column_step] = (BOX)value;
     }
 }

@@ -4,12 +4,13 @@
 
 #include "geometry/rois.h"
 
-/* Instead of an image: the row belongs to another table, and kernels do not write it. */
-enum { ELSEWHERE = -2 };
+/* Instead of an image. INVALID: so is the row, and NaN is pooled. ELSEWHERE: it belongs to another table, and kernels
+ * do not write it. ON_NO_MAP: it belongs to no map of a pyramid, and zeros are pooled. */
+enum { INVALID = -1, ELSEWHERE = -2, ON_NO_MAP = -3 };
 
 /* What every table knows. The kernel that fills a table fills `image` and `window`. */
 struct Rois {
-    int64 *image; /* of each RoI, -1 where the row is invalid, or ELSEWHERE */
+    int64 *image; /* of each RoI, or what is instead of it */
     int *window;  /* a Window of each */
     int64 count, images;
     int height, width;         /* of the maps as they are given: all of them, or a part */
@@ -35,7 +36,8 @@ struct Boxes {
     int columns, given;
 };
 
-/* A row of them; `given` says whether `image` is its batch index: 1, or 2 where it may be ELSEWHERE. */
+/* A row of them; `given` says whether `image` is its batch index: 1, or 2 where something else may be
+ * instead. */
 struct Row {
     const BOX *numbers;
     int columns, given;
@@ -63,8 +65,8 @@ INLINE Row row_of_warp(const Boxes &boxes, int64 k, BOX *room) {
 }
 
 INLINE int64 image_of(const Row &row, int64 images) {
-    if (row.given == 2 && row.image == ELSEWHERE)
-        return ELSEWHERE;
+    if (row.given == 2 && row.image < INVALID)
+        return row.image;
     return image_of(row.numbers, row.columns, row.given != 0, row.image, images);
 }
 #endif

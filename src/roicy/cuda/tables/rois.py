@@ -100,8 +100,9 @@ class RoiTable:
         self.images = images
         self._given = 0 if images is None else 1
         if regions.levels is not None:
-            self.images = device.xp.where(regions.levels == regions.level, images, np.int64(ELSEWHERE))
             self._given = 2
+            if not regions.apart:
+                self.images = device.xp.where(regions.levels == regions.level, images, np.int64(ELSEWHERE))
         self.rois = len(boxes)
         self.input_shape = input_shape
         self.map_size = regions.map_size
