@@ -120,7 +120,8 @@ from roicy.ps_align import (
 )
 from roicy.ps_pool import ps_roi_pool, ps_roi_pool_backward, ps_roi_pool_plan
 from roicy.quads import crop_quads
-from roicy.rmac import RMACPlan, rmac, rmac_backward, rmac_plan, rmac_regions
+from roicy.rmac import rmac, rmac_backward, rmac_plan, rmac_regions
+from roicy.rmac_plan import RMACPlan
 from roicy.rotated import (
     roi_align_rotated,
     roi_align_rotated_backward,

@@ -471,7 +471,7 @@ def test_a_plan_makes_tables_once():
 
 @pytest.mark.cpu_only(reason="tables on a GPU are of a stream")
 def test_calls_on_maps_of_a_shape_share_tables():
-    shared = sys.modules["roicy.rmac"]._of_few
+    shared = sys.modules["roicy.rmac_plan"]._of_few
     shared.cache_clear()
     for options in ({}, {"layout": "NHWC"}, {"scales": 2}, {"overlap": 0.7}):
         for _ in range(3):
