@@ -381,14 +381,23 @@ class Backend(Protocol):
         """
         ...
 
-    def unit_rows(self, rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:
-        """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64."""
+    def unit_rows(
+        self, rows: Ndarray, eps: float, sums: int | None = None, dtype: DType | None = None
+    ) -> tuple[Ndarray, Ndarray]:
+        """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64.
+
+        Unless `sums` is None, as many sums of rows that follow each other stand for the rows. `dtype` is that
+        of a result; without it units are for other functions, and of the type that sums have.
+        """
         ...
 
     def unit_rows_backward(
-        self, grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float
+        self, grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float, dtype: DType | None = None
     ) -> Ndarray:
-        """Return the gradient with respect to the rows that were made `units`, which may share gradients."""
+        """Return the gradient with respect to the rows that were made `units`, which may share gradients.
+
+        It is of a dtype, or else of that of the units.
+        """
         ...
 
 

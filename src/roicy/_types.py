@@ -163,6 +163,8 @@ ALIGN, UNIT_STEP, PRECISE, ROUNDED, EXACT, WHOLE, SCALED, OPEN, SHORT = range(9)
 HALF_PIXEL, CORNERS, UNIT_CORNERS, UNIT_SLOPES = range(9, 13)
 #: What crops have outside of the map, as in geometry/rois.h.
 EDGE, CONSTANT, REJECT = range(3)
+#: Rows that are added one after the other; more are added in pieces, or they would lose digits.
+TERMS = 256
 
 
 class Sampling(NamedTuple):

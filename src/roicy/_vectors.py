@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 Whiten: TypeAlias = Callable[[Any], Any] | Sequence[AnyArray] | None
 
-#: Vectors that are added one after the other; more are added in pieces.
-TERMS = 256
-
 
 class Recipe:
     """What is made of the maxima.
@@ -78,24 +75,29 @@ class Vectors:
 
     def of(self, pooled: Ndarray) -> Ndarray:
         """Return the vectors of the images, made of the maxima of the regions."""
-        n, r, c = self._counts
-        self._units: list[tuple[Ndarray, Ndarray]] = []
-        rows = self._unit(pooled.reshape(n * r, c).astype(self._accumulate, copy=False))
-        if self._whiten is not None:
-            rows = self._unit(self._whitened(rows))
-        d = rows.shape[1]
-        rows = rows.reshape(n, r * d) if self._joined else _in_pieces(rows.reshape(n, r, d))
-        return self._unit(rows).astype(pooled.dtype, copy=False)
+        return self._of(pooled, pooled.dtype)
 
     @np.errstate(all="ignore")
-    def adjoint(self, grad: Ndarray) -> Ndarray:
-        """Return the gradient with respect to the maxima that `of` was last called with, once."""
-        grad_rows = self._unit_adjoint(grad.astype(self._accumulate, copy=False))
+    def adjoint(self, pooled: Ndarray, grad: Ndarray) -> Ndarray:
+        """Return the gradient with respect to the maxima, rows of regions."""
+        self._of(pooled)
+        grad_rows = self._unit_adjoint(grad)
         if self._joined:
             grad_rows = grad_rows.reshape(self._units[-1][0].shape)
         if self._whiten is not None:
             grad_rows = self._kernels.product(self._unit_adjoint(grad_rows), self._whiten[1])
-        return self._unit_adjoint(grad_rows).astype(grad.dtype, copy=False)
+        return self._unit_adjoint(grad_rows, grad.dtype)
+
+    def _of(self, pooled: Ndarray, dtype: DType | None = None) -> Ndarray:
+        # of a dtype for the caller; or, for `adjoint`, of the type of sums
+        n, r, c = self._counts
+        self._units: list[tuple[Ndarray, Ndarray]] = []
+        rows = self._unit(pooled.reshape(n * r, c))
+        if self._whiten is not None:
+            rows = self._unit(self._whitened(rows))
+        if self._joined:
+            return self._unit(rows.reshape(n, r * rows.shape[1]), None, dtype)
+        return self._unit(rows, n, dtype)
 
     def _whitened(self, rows: Ndarray) -> Ndarray:
         if callable(self._whiten):
@@ -105,14 +107,14 @@ class Vectors:
         with np.errstate(all="ignore"):
             return self._kernels.product(rows - mean, matrix.T)
 
-    def _unit(self, rows: Ndarray) -> Ndarray:
+    def _unit(self, rows: Ndarray, sums: int | None = None, dtype: DType | None = None) -> Ndarray:
         # with what `adjoint` will ask for
-        units, lengths = self._kernels.unit_rows(rows, self._eps)
+        units, lengths = self._kernels.unit_rows(rows, self._eps, sums, dtype)
         self._units.append((units, lengths))
         return units
 
-    def _unit_adjoint(self, grad: Ndarray) -> Ndarray:
-        return self._kernels.unit_rows_backward(grad, *self._units.pop(), self._eps)
+    def _unit_adjoint(self, grad: Ndarray, dtype: DType | None = None) -> Ndarray:
+        return self._kernels.unit_rows_backward(grad, *self._units.pop(), self._eps, dtype)
 
 
 def _settled_eps(value: Any) -> float:
@@ -137,16 +139,6 @@ def settled_whiten(value: Any, channels: int, dtype: DType) -> Any:
     if matrix.ndim != 2 or matrix.shape[1] != channels:
         raise ValueError(f"whiten[1] must be a matrix of shape (D, {channels}), got {matrix.shape}")
     return mean.astype(dtype), matrix.astype(dtype)
-
-
-def _in_pieces(rows: Ndarray) -> Ndarray:
-    # The sum over the second axis: one after the other, very many rows would lose digits.
-    n, count, d = rows.shape
-    if count <= TERMS:
-        return rows.sum(axis=1)
-    whole = count // TERMS * TERMS
-    sums = rows[:, :whole].reshape(n, whole // TERMS, TERMS, d).sum(axis=2)
-    return _in_pieces(sums) + rows[:, whole:].sum(axis=1)
 
 
 def _checked(value: Any, rows: int, xp: Any = np) -> Ndarray:

@@ -136,8 +136,7 @@ class RMACPlan(Generic[Array]):
         out = settle.out(out, self._input_shape, grad_output.dtype, *inputs)
         plan = self._plan(kernels, features)
         pooled, argmax = plan._pool(features, None, True)
-        vectors.of(pooled)
-        grad = vectors.adjoint(grad_output).reshape(pooled.shape)
+        grad = vectors.adjoint(pooled, grad_output).reshape(pooled.shape)
         return plan._backward(grad, argmax, out)
 
     def _keep(self) -> None:

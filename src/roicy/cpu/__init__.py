@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from roicy._types import (
+    TERMS,
     Accumulate,
     ArgmaxError,
     DType,
@@ -242,22 +243,46 @@ def put_rows(rows: Ndarray, out: Ndarray) -> None:
     out[:, :-columns] = 0
 
 
-def unit_rows(rows: Ndarray, eps: float) -> tuple[Ndarray, Ndarray]:
-    """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64."""
+def unit_rows(
+    rows: Ndarray, eps: float, sums: int | None = None, dtype: DType | None = None
+) -> tuple[Ndarray, Ndarray]:
+    """Return rows over their lengths, at least `eps`, and the lengths, (rows, 1), in float64.
+
+    Unless `sums` is None, as many sums of rows that follow each other stand for the rows. `dtype` is that
+    of a result; without it units are for other functions, and of the type that sums have.
+    """
     # in which squares of float32 do not overflow
-    rows = np.ascontiguousarray(rows)
-    units, lengths = new_array(rows.shape, rows.dtype, False), np.empty((len(rows), 1))
-    _kernels(rows.dtype.name).unit_rows(None, rows, lengths, eps, units, threads.for_call())
-    return units, lengths
+    real = rows.dtype if rows.dtype == np.float64 else np.dtype(np.float32)
+    rows = np.ascontiguousarray(rows, real)
+    if sums:
+        rows = _in_pieces(rows.reshape(sums, len(rows) // sums, rows.shape[1]))
+    units, lengths = new_array(rows.shape, real, False), np.empty((len(rows), 1))
+    _kernels(real.name).unit_rows(None, rows, lengths, eps, units, threads.for_call())
+    return (units if dtype is None else units.astype(dtype, copy=False)), lengths
 
 
-def unit_rows_backward(grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float) -> Ndarray:
-    """Return the gradient with respect to the rows that were made `units`, which may share gradients."""
+def _in_pieces(rows: Ndarray) -> Ndarray:
+    # The sum over the second axis: one after the other, very many rows would lose digits.
+    n, count, d = rows.shape
+    if count <= TERMS:
+        return rows.sum(axis=1)
+    whole = count // TERMS * TERMS
+    sums = rows[:, :whole].reshape(n, whole // TERMS, TERMS, d).sum(axis=2)
+    return _in_pieces(sums) + rows[:, whole:].sum(axis=1)
+
+
+def unit_rows_backward(
+    grad_units: Ndarray, units: Ndarray, lengths: Ndarray, eps: float, dtype: DType | None = None
+) -> Ndarray:
+    """Return the gradient with respect to the rows that were made `units`, which may share gradients.
+
+    It is of a dtype, or else of that of the units.
+    """
     gradient = new_array(units.shape, units.dtype, False)
     grad_units = np.ascontiguousarray(grad_units, units.dtype)
     kernel = _kernels(units.dtype.name).unit_rows
     kernel(grad_units, units, lengths, eps, gradient, threads.for_call())
-    return gradient
+    return gradient if dtype is None else gradient.astype(dtype, copy=False)
 
 
 def range_table(regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> RangeTable:

@@ -294,9 +294,11 @@ def box_options(boxes: str) -> Options:
 
 
 @functools.cache
-def real_options(accumulate: str) -> Options:
-    """Return the options of a source for sums in a type, whatever is summed."""
-    return (f"-DREAL={_REAL[accumulate]}",)
+def row_options(stored: str, result: str) -> Options:
+    """Return the options of the source that makes rows of a dtype of those of another, or of the same."""
+    half = (f"-D{name.upper()}" for name in (stored, result) if name in ("float16", "bfloat16"))
+    real = _REAL["float64" if stored == "float64" else "float32"]
+    return (*half, f"-DSTORED={_STORED[stored]}", f"-DRESULT={_STORED[result]}", f"-DREAL={real}")
 
 
 def rule_options(rule: int) -> Options:
@@ -349,8 +351,10 @@ def _specialised() -> Iterator[tuple[str, Options]]:
     # (source, options) as launches name them
     yield "argmax", ()
     yield "quad", ()
-    for accumulate in _REAL:
-        yield "rows", real_options(accumulate)
+    yield "rows", row_options("float64", "float64")
+    for name in ("float32", "float16", "bfloat16"):
+        for pair in dict.fromkeys(((name, "float32"), ("float32", name))):
+            yield "rows", row_options(*pair)
     for boxes in _REAL:
         yield "levels", box_options(boxes)
         for accumulate in _REAL:

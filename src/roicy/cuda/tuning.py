@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from roicy._types import TERMS
+
 #: By source.
 CONSTANTS: dict[str, dict[str, int]] = {
     # a warp takes an axis of a RoI; where few have lists to be transposed, a block does
@@ -47,8 +49,8 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "sample_backward": {"THREADS": 256, "OWN_BYTES": 64},
     # PART: channels of a block, BINS: its bins; the parts of a sum, the same on any device
     "sample_backward_rois": {"THREADS": 256, "PART": 64, "BINS": 64},
-    # THREADS of a block, which takes a row
-    "rows": {"THREADS": 256},
+    # THREADS of a block, which takes a row; TERMS decide about bits
+    "rows": {"THREADS": 256, "TERMS": TERMS},
     # THREADS of a block, which looks at one RoI
     "argmax": {"THREADS": 256},
     "grid_backward_rois": {"THREADS": 256},
