@@ -9,6 +9,7 @@ from roicy._types import (
     Accumulate,
     ArgmaxError,
     ByArea,
+    Cover,
     DType,
     Moving,
     Ndarray,
@@ -265,6 +266,10 @@ class Backend(Protocol):
         self, table: Any, grad_output: Ndarray, features: Ndarray, gradient: Ndarray
     ) -> None:
         """Fill `gradient` (K, 2, PH, PW) with that of offsets, or (K, 1, PH, PW) with that of a mask."""
+        ...
+
+    def cover_boxes(self, cover: Cover, images: int) -> Ndarray:
+        """Return the regions of R-MAC, rows [batch index, x1, y1, x2, y2] of float64, image after image."""
         ...
 
     def range_table(self, regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> Table:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from roicy._arguments.numbers import integer, real
-from roicy._types import NumPyArray
+from roicy._types import Cover, NumPyArray
+from roicy.cpu.tables.cover import boxes_of_image
 
 # At most this many more regions lie along the longer side than along the shorter one.
 _MAX_STEPS = 6
@@ -19,18 +20,17 @@ _MAX_REGIONS = 2**20
 
 def regions(height: int, width: int, scales: Any, overlap: Any) -> NumPyArray:
     """Return the regions of one image, (R, 4), read-only; options are as the caller gave them."""
-    return of_settled(height, width, *settled(scales, overlap))
+    return boxes_of_image(cover_of(height, width, *settled(scales, overlap)))
 
 
 def settled(scales: Any, overlap: Any) -> tuple[int, float]:
-    """Return the options, which the caller gave, as `of_settled` takes them."""
+    """Return the options, which the caller gave, as `cover_of` takes them."""
     return _settled_scales(scales), _settled_overlap(overlap)
 
 
 @functools.lru_cache(maxsize=64)
-def of_settled(height: int, width: int, scales: int, overlap: float) -> NumPyArray:
-    """Return the regions of one image, (R, 4), read-only, with the roundings that `rmac_regions` promises."""
-    # Kept: finding them takes as long as pooling a small map.
+def cover_of(height: int, width: int, scales: int, overlap: float) -> Cover:
+    """Return what describes the regions of one image, with the roundings that `rmac_regions` promises."""
     shorter = min(height, width)
     steps_x, steps_y = _steps(width, height, overlap), _steps(height, width, overlap)
     last = max(0, min(scales, 2 * shorter - 1))
@@ -40,16 +40,7 @@ def of_settled(height: int, width: int, scales: int, overlap: float) -> NumPyArr
             f"scales must be smaller for a map of {height} x {width} pixels, got {scales}: "
             f"its {count} regions are more than {_MAX_REGIONS}"
         )
-    found = [np.empty((0, 4), np.float32)]
-    for scale in range(1, last + 1):
-        size = 2 * shorter // (scale + 1)
-        x = _starts(width, size, scale + steps_x)
-        y = _starts(height, size, scale + steps_y)
-        starts = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-        found.append(np.concatenate([starts, starts + (size - 1)], axis=1).astype(np.float32))
-    joined = np.concatenate(found)
-    joined.flags.writeable = False
-    return joined
+    return Cover(height, width, steps_y, steps_x, last, count)
 
 
 def _sum_of_products(first: int, second: int, last: int) -> int:
@@ -68,13 +59,6 @@ def _steps(side: int, other: int, overlap: float) -> int:
         for steps in range(1, _MAX_STEPS + 1)
     ]
     return 1 + int(np.argmin(distances))
-
-
-def _starts(side: int, size: int, count: int) -> NumPyArray:
-    # The first pixel of each region of a size, regions spread evenly along a side.
-    distance = np.float32((side - size) / (count - 1) if count > 1 else 0)
-    starts = (distance * np.arange(count, dtype=np.float32)).astype(np.int64)
-    return np.minimum(starts, side - size)
 
 
 def _settled_scales(value: Any) -> int:

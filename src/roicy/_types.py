@@ -181,6 +181,29 @@ class Sampling(NamedTuple):
     nearest: bool = False
 
 
+class Cover(NamedTuple):
+    """The regions of R-MAC on a map: squares at several scales, spread from border to border.
+
+    Attributes
+    ----------
+    height, width : int
+        Rows and columns of the map.
+    steps_y, steps_x : int
+        How many regions more than the number of the scale lie along the rows, and along the columns.
+    scales : int
+        Scales with regions of at least a pixel.
+    regions : int
+        How many they are at all scales.
+    """
+
+    height: int
+    width: int
+    steps_y: int
+    steps_x: int
+    scales: int
+    regions: int
+
+
 class Moving(NamedTuple):
     """How bins of boxes along the axes are moved: an offset of 1 by `gamma` of the box's size."""
 

@@ -6,14 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic
 
-import numpy as np
-
 from roicy import _arguments as settle
 from roicy._backend import adopt
 from roicy._given import Given
 from roicy._kinds import LARGEST_PIXEL
-from roicy._regions import of_settled, settled
-from roicy._types import Aggregate, AnyArray, Array, InputShape, Integer, Layout, Ndarray, Real, Shape
+from roicy._regions import cover_of, settled
+from roicy._types import Aggregate, AnyArray, Array, Cover, InputShape, Integer, Layout, Ndarray, Real, Shape
 from roicy._vectors import Recipe, Vectors, Whiten, whiten_arrays
 from roicy.plan import Plan
 
@@ -30,13 +28,13 @@ class RMACPlan(Generic[Array]):
     __slots__ = (
         "__weakref__",
         "_counts",
+        "_cover",
         "_input_shape",
         "_kept",
         "_layout",
         "_options",
         "_plans",
         "_recipe",
-        "_settled",
     )
 
     def __init__(
@@ -56,8 +54,8 @@ class RMACPlan(Generic[Array]):
             n, h, w, c = input_shape
         self._input_shape = input_shape
         self._layout: Layout = layout
-        self._settled = settled(scales, overlap)
-        self._counts = n, len(of_settled(h, w, *self._settled)), c
+        self._cover = cover_of(h, w, *settled(scales, overlap))
+        self._counts = n, self._cover.regions, c
         self._recipe = Recipe(whiten, aggregate, eps)
         self._options = {"scales": scales, "overlap": overlap, "aggregate": aggregate, "eps": eps}
         self._plans: dict[Any, Plan[Any]] = {}  # of the regions, for each device on which maps were
@@ -152,19 +150,16 @@ class RMACPlan(Generic[Array]):
             # a plan's tables are its own, and those on a GPU are of a stream
             lasting = not self._kept and n * r <= _FEW and kernels.streams is None
             make = _of_few if lasting else _of_regions
-            plan = make(kernels, self._input_shape, self._layout, *self._settled)
+            plan = make(kernels, self._input_shape, self._layout, self._cover)
             if self._kept:
                 plan._keep()
             self._plans[device] = plan
         return plan
 
 
-def _of_regions(kernels: Backend, shape: Shape, layout: Layout, scales: int, overlap: float) -> Plan[Any]:
+def _of_regions(kernels: Backend, shape: Shape, layout: Layout, cover: Cover) -> Plan[Any]:
     # of those of all images, which are never invalid
-    found = of_settled(*(shape[2:] if layout == "NCHW" else shape[1:3]), scales, overlap)
-    n = shape[0]
-    rows = np.column_stack([np.repeat(np.arange(n), len(found)), np.tile(found, (n, 1))])
-    given = Given(kernels.xp.asarray(rows), None, layout, "nan")
+    given = Given(kernels.cover_boxes(cover, shape[0]), None, layout, "nan")
     return Plan(LARGEST_PIXEL, kernels, given, shape, (1, 1), (1.0, "round"), lent=True)  # of its own boxes
 
 

@@ -15,6 +15,7 @@ from roicy._types import (
     TERMS,
     Accumulate,
     ArgmaxError,
+    Cover,
     DType,
     Moving,
     Ndarray,
@@ -30,6 +31,7 @@ from roicy.cpu import crops_again, selection, threads
 from roicy.cpu.runtime.outputs import new_array
 from roicy.cpu.runtime.work import Team
 from roicy.cpu.tables.axis import AxisTable
+from roicy.cpu.tables.cover import boxes_of_images
 from roicy.cpu.tables.grid import GridTables
 from roicy.cpu.tables.mask import MaskTable
 from roicy.cpu.tables.quad import QuadTable
@@ -46,6 +48,7 @@ __all__ = [
     "axis_forward",
     "axis_table",
     "compiler",
+    "cover_boxes",
     "crops_again",
     "doubts",
     "empty",
@@ -283,6 +286,11 @@ def unit_rows_backward(
     kernel = _kernels(units.dtype.name).unit_rows
     kernel(grad_units, units, lengths, eps, gradient, threads.for_call())
     return gradient if dtype is None else gradient.astype(dtype, copy=False)
+
+
+def cover_boxes(cover: Cover, images: int) -> Ndarray:
+    """Return the regions of R-MAC, rows [batch index, x1, y1, x2, y2] of float64, image after image."""
+    return boxes_of_images(cover, images)
 
 
 def range_table(regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate) -> RangeTable:

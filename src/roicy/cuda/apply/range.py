@@ -6,13 +6,13 @@ import functools
 
 import numpy as np
 
-from roicy._types import Accumulate, DType, Ndarray, Regions
+from roicy._types import Accumulate, Cover, DType, Ndarray, Regions
 from roicy.cuda.apply.argmax import argmax_view, channels_closer, first_wrong, survey
 from roicy.cuda.apply.owned import Owned, chunk_of
 from roicy.cuda.device import COUNT, WITH_ARGMAX, Device, packs
 from roicy.cuda.structs import POINTER, Layout, Struct, view
 from roicy.cuda.tables.range import RangeTable
-from roicy.cuda.tables.rois import ROIS, ImageTable
+from roicy.cuda.tables.rois import ROIS, ImageTable, cover_boxes
 from roicy.cuda.tuning import CONSTANTS
 
 #: As in range_forward.cu, range_forward_pixels.cu and range_backward.cu.
@@ -29,6 +29,10 @@ _MANY_TERMS = 320
 
 class RangeKernels(Device):
     """What `roicy.cpu` has for range tables."""
+
+    def cover_boxes(self, cover: Cover, images: int) -> Ndarray:
+        """Return the regions of R-MAC, rows [batch index, x1, y1, x2, y2] of float64, image after image."""
+        return cover_boxes(self, cover, images)
 
     def range_table(
         self, regions: Regions, spatial_scale: float, rule: int, accumulate: Accumulate

@@ -1,4 +1,4 @@
-/* Kernels about all RoIs at once: their images, where those start, the first invalid row. */
+/* Kernels about all RoIs at once: their images, where those start, the first invalid row; and the regions of R-MAC. */
 #include "lanes/reduce.cuh"
 #include "tables/rois.cuh"
 
@@ -54,5 +54,40 @@ KERNEL __launch_bounds__(128) put_rows(const double *rows, int numbers, int part
                 value += row[part * count * numbers];
         }
         out[k * row_step + column * column_step] = (BOX)value;
+    }
+}
+
+/* The regions of R-MAC on a map: at each scale as many squares along an axis as its number and the steps. */
+struct Cover {
+    int64 height, width, steps_y, steps_x, regions;
+};
+
+/* The first pixel of the region `number` of those of a size that are spread along a side: all as in cpu/tables/cover.py,
+ * in float, and truncated. */
+INLINE int64 region_start(int64 side, int64 size, int64 regions, int64 number) {
+    const float apart = regions > 1 ? (float)((double)(side - size) / (double)(regions - 1)) : 0;
+    const int64 start = (int64)(apart * (float)number);
+    return start < side - size ? start : side - size;
+}
+
+/* boxes = rows [image, x1, y1, x2, y2] of the regions of each image: by scale, then by x, then by y. */
+KERNEL __launch_bounds__(128) cover(const Cover cover, int64 images, BOX *boxes) {
+    const int64 shorter = cover.height < cover.width ? cover.height : cover.width;
+    for (int64 k = blockIdx.x * (int64)blockDim.x + threadIdx.x; k < images * cover.regions;
+         k += gridDim.x * (int64)blockDim.x) {
+        const int64 image = k / cover.regions;
+        int64 number = k - image * cover.regions, scale = 1, down = 1 + cover.steps_y,
+              along = 1 + cover.steps_x;
+        for (; number >= down * along; scale++)
+            number -= down++ * along++;
+        const int64 size = 2 * shorter / (scale + 1);
+        const int64 x = region_start(cover.width, size, along, number / down);
+        const int64 y = region_start(cover.height, size, down, number % down);
+        BOX *box = boxes + 5 * k;
+        box[0] = (BOX)image;
+        box[1] = (float)x;
+        box[2] = (float)y;
+        box[3] = (float)(x + size - 1);
+        box[4] = (float)(y + size - 1);
     }
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roicy._types import Ndarray, Regions, Sampling, Shape, Size
+from roicy._types import Cover, Ndarray, Regions, Sampling, Shape, Size
 from roicy.cuda.device import Arguments, Device, name_of, table_options
 from roicy.cuda.memory import Memory, Wanted
 from roicy.cuda.structs import POINTER, Address, Layout, Struct, address
@@ -36,6 +36,8 @@ ROIS = Layout(
 )
 BOXES = Layout(numbers=POINTER, images=POINTER, columns=np.int32, given=np.int32)
 BY_IMAGE = Layout(order=POINTER, start=POINTER)
+#: As in rois.cu.
+COVER = Layout(height=np.int64, width=np.int64, steps_y=np.int64, steps_x=np.int64, regions=np.int64)
 #: As in samples.h.
 SAMPLING = Layout(
     spatial_scale=np.float64,
@@ -202,6 +204,21 @@ class ImageTable(RoiTable):
         super().__init__(device, regions, "float32")
         self.keep(wanted_of_rois(self.rois))
         self.launch_table("find_images", -(-self.rois // 128), 128, (self.packed_boxes(), self.packed_rois))
+
+
+def cover_boxes(device: Device, cover: Cover, images: int) -> Ndarray:
+    """Return the regions of R-MAC of all images."""
+    boxes = device.empty((images * cover.regions, 5))
+    options = table_options("float64", "float32")
+    arguments = packed_cover(cover), np.int64(images), boxes
+    device.launch("rois", "cover", options, -(-len(boxes) // 128), 128, arguments)
+    return boxes
+
+
+@functools.lru_cache(64)
+def packed_cover(cover: Cover) -> Struct:
+    """Return what describes them as an argument of a kernel: a struct Cover."""
+    return COVER(**{name: value for name, value in cover._asdict().items() if name != "scales"})
 
 
 def of_rois(rois: int) -> dict[str, Any]:
