@@ -156,6 +156,10 @@ class Again(Protocol):
         """
         ...
 
+    def took(self, *arrays: Ndarray) -> None:
+        """Note arrays that a call has made for its own kernels alone."""
+        ...
+
 
 class Backend(Protocol):
     """What computes: the module `roicy.cpu`, or a `roicy.cuda.Kernels`.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._backend import adopt
 from roicy._regions import regions
+from roicy._rmac_once import gradient, vectors
 from roicy._types import (
     Aggregate,
     AnyArray,
@@ -19,8 +19,8 @@ from roicy._types import (
     Layout,
     Real,
 )
-from roicy._vectors import Whiten, whiten_arrays
-from roicy.rmac_plan import RMACPlan, differentiable, kept
+from roicy._vectors import Whiten
+from roicy.rmac_plan import RMACPlan, kept
 
 
 def rmac_regions(
@@ -179,12 +179,8 @@ def rmac(
     >>> roicy.rmac(features, scales=1)
     array([[0.6, 0.8]], dtype=float32)
     """
-    kernels, features, *pair = adopt(features=features, **whiten_arrays(whiten))
-    layout = settle.layout(layout)
-    shape = settle.features_shape(features, layout)
-    plan = RMACPlan(shape, layout, scales, overlap, pair or whiten, aggregate, eps)
-    vectors: Array = plan._describe(kernels, features)
-    return vectors
+    described: Array = vectors(features, (scales, overlap, layout, whiten, aggregate, eps))
+    return described
 
 
 def rmac_backward(
@@ -262,14 +258,8 @@ def rmac_backward(
             [[ 0.   ,  0.   ],
              [ 0.   , -0.096]]]])
     """
-    whitening = differentiable(whiten)
-    kernels, gradient, maps, out, *pair = adopt(
-        grad_output=grad_output, features=features, out=out, **whiten_arrays(whitening)
-    )
-    layout = settle.layout(layout)
-    shape = settle.features_shape(maps, layout)
-    plan = RMACPlan(shape, layout, scales, overlap, pair or whitening, aggregate, eps)
-    grad_features: Array = plan._adjoint(kernels, gradient, maps, out)
+    options = scales, overlap, layout, whiten, aggregate, eps
+    grad_features: Array = gradient(grad_output, features, options, out)
     return grad_features
 
 

@@ -124,7 +124,10 @@ class RMACPlan(Generic[Array]):
     def _describe(self, kernels: Backend, features: Ndarray) -> Ndarray:
         accumulate, _ = settle.features(features, self._input_shape)
         vectors = Vectors(kernels, self._recipe, self._counts, accumulate)
-        return vectors.of(self._plan(kernels, features)._pool(features, None, False))
+        pooled = self._plan(kernels, features)._pool(features, None, False)
+        if kernels.again is not None:
+            kernels.again.took(pooled)
+        return vectors.of(pooled)
 
     def _adjoint(self, kernels: Backend, grad_output: Ndarray, features: Ndarray, out: Ndarray) -> Ndarray:
         accumulate, _ = settle.features(features, self._input_shape)
@@ -134,6 +137,8 @@ class RMACPlan(Generic[Array]):
         out = settle.out(out, self._input_shape, grad_output.dtype, *inputs)
         plan = self._plan(kernels, features)
         pooled, argmax = plan._pool(features, None, True)
+        if kernels.again is not None:
+            kernels.again.took(pooled, argmax)
         grad = vectors.adjoint(pooled, grad_output).reshape(pooled.shape)
         return plan._backward(grad, argmax, out)
 

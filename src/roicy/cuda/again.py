@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roicy._types import Ndarray, Size
 from roicy.cuda.recording import NotAlike, Recording, do
+from roicy.cuda.structs import address
 
 if TYPE_CHECKING:
     from roicy.cuda.device import Device
@@ -81,6 +82,13 @@ class Again:
             self._seen.clear()
         self._seen.add((id(settled), *like[1:]))
         return result
+
+    def took(self, *arrays: Ndarray) -> None:
+        """Note arrays that a call has made for its own kernels alone."""
+        recording = self._device.recording
+        if recording is not None:
+            for array in arrays:
+                recording.took(address(array), array.nbytes, array)
 
     def _recorded(
         self,

@@ -1,0 +1,89 @@
+"""R-MAC of one call: how the public functions handle their arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from roicy import _arguments as settle
+from roicy._backend import adopt, adopted
+from roicy._types import Aggregate, AnyArray, Integer, Layout, Ndarray, Real
+from roicy._vectors import Whiten, whiten_arrays
+from roicy.cpu.runtime.calls import Known
+from roicy.rmac_plan import RMACPlan, differentiable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from roicy._protocols import Backend
+
+
+#: Options as the caller gave them: scales, overlap, layout, whiten, aggregate and eps.
+Options: TypeAlias = tuple[Integer, Real, Layout, Whiten, Aggregate, Real]
+
+_DESCRIBED = ("features",)
+_BACK = "grad_output", "features", "out"
+
+#: Options that were found to be right, without arrays: the same object for equal ones.
+_known = Known(256)
+
+
+def vectors(features: Any, options: Options) -> Any:
+    """Return the vectors of images."""
+    kernels, given, pair = _adopted(_DESCRIBED, (features,), options[3])
+    (maps,) = given
+
+    def described() -> Any:
+        return _planned(maps, options, pair)._describe(kernels, maps)
+
+    return _again(kernels, options, "rmac", given, None, described)
+
+
+def gradient(grad_output: Any, features: Any, options: Options, out: AnyArray | None) -> Any:
+    """Return the gradient with respect to the features."""
+    arrays = grad_output, features, out
+    kernels, (grad, maps, own), pair = _adopted(_BACK, arrays, differentiable(options[3]))
+
+    def back() -> Any:
+        return _planned(maps, options, pair)._adjoint(kernels, grad, maps, own)
+
+    return _again(kernels, options, "rmac_backward", (grad, maps), own, back)
+
+
+def _adopted(
+    names: tuple[str, ...], arrays: Sequence[Any], whiten: Whiten
+) -> tuple[Backend, tuple[Any, ...], list[Ndarray]]:
+    # the kernels, the arrays and those of a pair
+    if whiten is None:
+        kernels, *found = adopted(names, *arrays)
+    else:
+        kernels, *found = adopt(**dict(zip(names, arrays, strict=True)), **whiten_arrays(whiten))
+    return kernels, tuple(found[: len(names)]), found[len(names) :]
+
+
+def _planned(features: Ndarray, options: Options, pair: list[Ndarray]) -> RMACPlan[Any]:
+    scales, overlap, layout, whiten, aggregate, eps = options
+    layout = settle.layout(layout)
+    shape = settle.features_shape(features, layout)
+    return RMACPlan(shape, layout, scales, overlap, pair or whiten, aggregate, eps)
+
+
+def _again(
+    kernels: Backend,
+    options: Options,
+    how: str,
+    inputs: tuple[Ndarray, ...],
+    out: Any,
+    made: Callable[[], Any],
+) -> Any:
+    # what `made` returns, or what repeats an earlier call
+    if kernels.again is None or options[3] is not None:
+        return made()
+    known = _known.get(options)
+
+    def fresh() -> tuple[Any, Any]:
+        result = made()
+        if known is None:
+            _known.put(options, options)
+        return known or options, result
+
+    return kernels.again.run(known, how, inputs, out, fresh)
