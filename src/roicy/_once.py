@@ -118,6 +118,7 @@ def _again(
     out: Any,
     apply: Callable[..., Any],
     *arguments: Any,
+    made: type[Plan[Any]] = Plan,
 ) -> Any:
     # ``apply(plan, *arguments)`` of ``_plan(*make)``, or what repeats an earlier call
     kind, kernels, given, shapes, options, *_ = make
@@ -125,7 +126,7 @@ def _again(
     known = _known.get((kind, given.layout, *shapes, dtypes, given.invalid, *options))  # as `_plan` does
 
     def fresh() -> tuple[Any, Any]:
-        plan = _plan(*make)
+        plan = _plan(*make, made=made)
         return plan._settled, apply(plan, *arguments)
 
     return kernels.again.run(known, how, inputs, out, fresh)
@@ -188,6 +189,11 @@ def backward_bins(
     kernels, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out = adopted(
         _BACK_TO_BINS, grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask, out
     )
-    shapes, of_plan = (features.shape, grad_output.shape[1:]), DeformRoIPoolPlan
-    plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output, made=of_plan)
+    shapes, made = (features.shape, grad_output.shape[1:]), DeformRoIPoolPlan
+    if kernels.again is not None and _is_alone(given):
+        make = kind, kernels, given, shapes, options, _of_both, features, grad_output
+        inputs = grad_output, features, given.rois, given.batch_indices, given.offsets, given.mask
+        apply = DeformRoIPoolPlan._backward_bins
+        return _again(make, of, inputs, out, apply, of, grad_output, features, out, made=made)
+    plan = _plan(kind, kernels, given, shapes, options, _of_both, features, grad_output, made=made)
     return cast(Any, plan)._backward_bins(of, grad_output, features, out)

@@ -73,13 +73,17 @@ class DeformRoIPoolPlan(Plan[Array]):
         accumulate, _ = settle.features(features, self._input_shape)
         settle.grad_output_of(features, grad_output, self._output_shape)
         settle.few_bins("grad_output", self.output_size)
-        at_once = out is not None
+        # memory that a kernel writes to as rows is one piece
+        at_once = out is not None and (kernels.streams is None or not out.flags.c_contiguous)
         out = settle.out(out, like.shape, like.dtype, grad_output, features, *rois.given)
         table = self._table(accumulate, "backward_offsets" if of == "offsets" else "backward_mask")
         written = settle.written_to(out, at_once)
         numbers = 2 if of == "offsets" else 1
-        gradient = kernels.xp.zeros((len(rois.boxes), numbers, *self.output_size))
-        if table is not None and features.size:
+        shape = len(rois.boxes), numbers, *self.output_size
+        if table is None or not features.size:
+            gradient = kernels.xp.zeros(shape)
+        else:
+            gradient = kernels.gradient_rows(shape)
             kernels.sample_backward_bins(
                 table,
                 settle.nchw(grad_output, self._layout),

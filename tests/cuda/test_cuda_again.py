@@ -38,7 +38,7 @@ def plans(monkeypatch):
             super().__init__(*arguments, **options)
 
     settled = _once._plan
-    monkeypatch.setattr(_once, "_plan", lambda *arguments: settled(*arguments, made=Plan))
+    monkeypatch.setattr(_once, "_plan", lambda *arguments, **_: settled(*arguments, made=Plan))
     monkeypatch.setattr(_once, "_known", type(_once._known)(256, _once.Kind))
     return made
 

@@ -63,9 +63,9 @@ def turned(rng, dtype=np.float32):
 class Pass:
     """A function of arrays that are drawn, by name."""
 
-    def __init__(self, function, *names, results=1, draw=boxes, maps=4, repeated=True, **options):
+    def __init__(self, function, *names, results=1, draw=boxes, maps=4, **options):
         self.function, self.names, self.results, self.draw = function, names, results, draw
-        self.maps, self.repeated = maps, repeated
+        self.maps = maps
         self.options = {"invalid": "nan", "spatial_scales": SCALES[:maps], **options}
 
     @property
@@ -134,8 +134,7 @@ PASSES = {
     "pool": Pass("multi_scale_roi_pool", "features", "rois"),
     "pool, argmax": Pass("multi_scale_roi_pool", "features", "rois", results=2),
     "pool, argmax, levels": Pass("multi_scale_roi_pool", "features", "rois", "levels", results=2),
-    # whose argmax is one array, of which each map has a part
-    "pool, sum": Pass("multi_scale_roi_pool", "features", "rois", results=2, repeated=False, merge="sum"),
+    "pool, sum": Pass("multi_scale_roi_pool", "features", "rois", results=2, merge="sum"),
     "pool, mean": Pass("multi_scale_roi_pool", "features", "rois", "levels", mode="avg"),
     "pool backward": Pass("multi_scale_roi_pool_backward", "grad_output", "pixels", "rois", "levels"),
     "rotated": Pass("multi_scale_roi_align_rotated", "features", "rois", draw=turned, sampling_ratio=2),
@@ -212,7 +211,7 @@ def test_other_numbers(tested, calls):
             given["levels"][1], given["levels"][4] = tested.maps, -2
         expected, made = anew(tested, given), calls.count
         assert_alike(tested(on_device(given)), expected)
-        assert calls.count == made + (seed < 2 or not tested.repeated)
+        assert calls.count == made + (seed < 2)
 
 
 @pytest.mark.parametrize("name", [name for name in PASSES if "backward" not in PASSES[name].function])
@@ -251,7 +250,7 @@ def test_memory_laid_out_in_other_ways(tested, calls):
             expected, made = anew(tested, given, way), calls.count
             assert_alike(tested(on_device(given, way)), expected)
             if way is not every_second:
-                assert calls.count == made + (seed < 2 or not tested.repeated)
+                assert calls.count == made + (seed < 2)
 
 
 def test_maps_of_other_dtypes(tested):
@@ -293,8 +292,9 @@ def test_outputs_that_are_given(tested, calls):
             made = calls.count
             tested(on_device(given), as_given(tested, out))
             # with several steps on memory of their own, gradients are written at once, by a copy
-            repeated = tested.repeated and tested is not PASSES["pool backward"]
-            assert calls.count <= made + (seed < 2 or not repeated)
+            assert calls.count <= made + (
+                seed < 2 or tested in (PASSES["pool backward"], PASSES["pool, sum"])
+            )
             for one, other in zip(out, wanted, strict=True):
                 assert_same_bits(one._array, other._array)
                 if way is every_second:
@@ -356,8 +356,7 @@ def test_no_array_is_kept(tested):
     for seed in range(4):
         tested(on_device(tested.drawn(seed)))
     (call,) = cuda.kernels().again._calls.values()
-    assert (call is None) is not tested.repeated
-    for step in call._steps if call else ():
+    for step in call._steps:
         for staying in step[3]:
             assert not any(getattr(staying, "arrays", {}).values())
             assert not isinstance(staying, (ndarray, arrays.Memory))
@@ -455,7 +454,7 @@ def test_a_graph(tested, calls):
             if seed % 2:
                 stream.begin_capture()
             assert_alike(tested(on_device(given)), expected)
-        assert calls.count == made + (seed < 2 or not tested.repeated)
+        assert calls.count == made + (seed < 2)
 
 
 @pytest.mark.parametrize("name, value", [("index", "int64"), ("most_blocks", 1)])

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from roicy._types import Ndarray, Size
-from roicy.cuda.recording import NotAlike, Recording, do
+from roicy._types import Ndarray
+from roicy.cuda.recording import NotAlike, Recording, do, extent
 from roicy.cuda.structs import address
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Call:
         arrays = *(array for array in inputs if array is not None), *results
         self._size, self._steps = recording.steps(arrays)
         self._asked = recording.asked
-        self._extents = [(0, 0), *map(_extent, arrays)]
+        self._extents = [(0, 0), *map(extent, arrays)]
         self._results = [
             (array.shape, array.dtype, *extent)
             for array, extent in zip(results, self._extents[-len(results) :], strict=True)
@@ -156,9 +156,3 @@ class _Call:
         do(self._steps, addresses)
         del memory  # the launches are in the stream: their memory may be used again
         return tuple(results) if self._several else results[0]
-
-
-def _extent(array: Ndarray) -> Size:
-    # the first byte of an array and the one behind its last, counted from its first item
-    steps = [stride * (length - 1) for stride, length in zip(array.strides, array.shape, strict=True)]
-    return sum(step for step in steps if step < 0), sum(step for step in steps if step > 0) + array.itemsize

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from roicy._types import Ndarray
+from roicy._types import Ndarray, Size
 from roicy.cuda.structs import POINTER, Address, Struct, address
 
 #: Most structs that are kept for an argument, by the addresses in them; one more, and all are forgotten.
@@ -25,7 +25,7 @@ _MOST = 64
 _ALIGNMENT = 256
 _POINTER = struct.Struct("@P")
 
-#: What an address means: the number of an array, 0 for the call's own memory, and the byte in it.
+#: What an address means: the number of an array, 0 for the call's own memory, and the byte from its first on.
 Place: TypeAlias = tuple[int, int]
 
 
@@ -69,7 +69,7 @@ class Recording:
         Raises
         ------
         NotAlike
-            If an address belongs neither to one of `arrays` nor to that memory, or to several.
+            If an address belongs neither to one of `arrays` nor to that memory, or to several of these.
         """
         places = _Places(arrays, self._memory)
         done: list[Step] = []
@@ -86,6 +86,8 @@ class _Places:
         self._arrays = {address(array): number for number, array in enumerate(arrays, 1)}
         if len(self._arrays) < len(arrays):  # two begin at one address
             raise NotAlike
+        extents = zip(self._arrays, map(extent, arrays), strict=True)
+        self._reach = [(begin + low, begin + high, begin) for begin, (low, high) in extents]
         self.unseen = set(self._arrays)
         self._memory = sorted(memory)
         self._begins: list[int] = []
@@ -100,9 +102,20 @@ class _Places:
             self.unseen.discard(pointer)
             return number, 0
         index = bisect_right(self._memory, pointer, key=lambda it: it[0]) - 1
-        if index < 0 or pointer >= self._memory[index][0] + self._memory[index][1]:
+        if index >= 0 and pointer < self._memory[index][0] + self._memory[index][1]:
+            return 0, self._begins[index] + pointer - self._memory[index][0]
+        # an item of an array, as of the last channel where their order is reversed
+        found = [begin for first, end, begin in self._reach if first <= pointer < end]
+        if len(found) != 1:
             raise NotAlike
-        return 0, self._begins[index] + pointer - self._memory[index][0]
+        self.unseen.discard(found[0])
+        return self._arrays[found[0]], pointer - found[0]
+
+
+def extent(array: Ndarray) -> Size:
+    """Return the first byte of an array and the one behind its last, counted from its first item."""
+    steps = [stride * (length - 1) for stride, length in zip(array.strides, array.shape, strict=True)]
+    return sum(step for step in steps if step < 0), sum(step for step in steps if step > 0) + array.itemsize
 
 
 class _Packed:
