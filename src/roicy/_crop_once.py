@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from roicy import _arguments as settle
-from roicy import cpu
-from roicy._backend import adopt
+from roicy._backend import adopt, adopted
 from roicy._images import named, named_outs, settled_images, settled_shapes
 from roicy._kinds import CROP, Kind, sampling_of_crops
 from roicy._types import AnyArray, Layout, Ndarray, OutputSize, Size
+from roicy.cpu.runtime.calls import Known
 from roicy.crop_plan import CropPlan, GivenCrops, finish_of
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend
+
+_CROPPED = "boxes", "batch_indices", "out", "images"
+
+#: An object for each kind of calls whose options were checked.
+_known = Known(256, Kind)
 
 
 def crop(
@@ -26,20 +32,53 @@ def crop(
     out: AnyArray | None,
 ) -> Any:
     """Cut boxes out of images."""
-    kernels, boxes, batch_indices, out, *arrays = adopt(
-        boxes=given.boxes, batch_indices=given.batch_indices, out=out, **named(images)
+    arrays: Sequence[Any]
+    if isinstance(images, (list, tuple)):
+        kernels, boxes, batch_indices, out, *arrays = adopt(
+            boxes=given.boxes, batch_indices=given.batch_indices, out=out, **named(images)
+        )
+    else:
+        kernels, boxes, batch_indices, out, *arrays = adopted(
+            _CROPPED, given.boxes, given.batch_indices, out, images
+        )
+
+    def apply() -> Any:
+        of_layout = functools.partial(_of_layout, output_size)
+        asked = images, arrays
+        plan, sources = _planned(kind, kernels, given, boxes, batch_indices, asked, of_layout, finish)
+        return plan._pool(sources, out)
+
+    again = kernels.again
+    if again is None or not _is_alone(given, images, boxes):
+        return apply()
+    (image,) = arrays
+    plain = [tuple(value) if type(value) is list else value for value in finish.values()]
+    call = kind, given.layout, image.shape, output_size, boxes.dtype, tuple(given.options), *plain
+
+    def fresh() -> tuple[Any, Any]:
+        crops, settled = apply(), _known.get(call)
+        if settled is None:
+            settled = object()
+            _known.put(call, settled)
+        return settled, crops
+
+    return again.run(_known.get(call), "crops", (image, boxes, batch_indices), out, fresh)
+
+
+def _of_layout(output_size: OutputSize, _: Layout) -> Size:
+    return settle.output_size(output_size)
+
+
+def _is_alone(given: GivenCrops, images: Any, boxes: Any) -> bool:
+    # whether the work of a call depends on one array of whole images, one array of boxes, which are not
+    # checked, and options
+    return (
+        type(boxes) is not tuple
+        and not isinstance(images, (list, tuple))
+        and given.window is None
+        and type(given.invalid) is str
+        and given.invalid == "nan"
     )
-    plan, sources = _planned(
-        kind,
-        kernels,
-        given,
-        boxes,
-        batch_indices,
-        (images, arrays),
-        lambda _: settle.output_size(output_size),
-        finish,
-    )
-    return plan._pool(sources, out)
 
 
 def learn(again: Any, settings: tuple[Any, ...], images: Any) -> None:
@@ -67,7 +106,7 @@ def learn(again: Any, settings: tuple[Any, ...], images: Any) -> None:
         dtypes = images_dtype, finish.result_dtype(images_dtype)
     except (TypeError, ValueError):  # an argument was changed during the call
         return
-    numbers = finish.numbers(accumulate, sampling[3] != "edge", cpu.xp)
+    numbers = finish.numbers(accumulate, sampling[3] != "edge")
     sums = sampling_of_crops(sampling, "forward"), accumulate, numbers
     again.learn(like, layout == "NCHW", size, invalid == "raise", finish, dtypes, sums)
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from roicy import _arguments as settle
-from roicy._types import DType, Ndarray
+from roicy._types import DType, Ndarray, NumPyArray
 
 
 def runs(
-    images: Sequence[Ndarray], target: Ndarray, finish: settle.Finish, bordered: bool, xp: Any
-) -> Iterator[tuple[list[Ndarray], Ndarray, Ndarray | None]]:
+    images: Sequence[Ndarray], target: Ndarray, finish: settle.Finish, bordered: bool
+) -> Iterator[tuple[list[Ndarray], Ndarray, NumPyArray | None]]:
     """Yield images and the target (image, channel, row, column) as maps of parts, and the numbers of these.
 
     A run has channels whose parts are evenly spaced. All fills are checked before the first one is yielded.
     """
     found = _runs([*images, target])
-    numbers = [_fill(finish, run, target.dtype, bordered, xp) for run in found]
+    numbers = [_fill(finish, run, target.dtype, bordered) for run in found]
     for run, fill in zip(found, numbers, strict=True):
         yield [_in_parts(image[:, run]) for image in images], _in_parts(target[:, run]), fill
 
@@ -31,7 +30,7 @@ def _runs(arrays: Sequence[Ndarray]) -> list[slice]:
     return [slice(first, first + 1) for first in range(channels)]
 
 
-def _fill(finish: settle.Finish, run: slice, dtype: DType, bordered: bool, xp: Any) -> Ndarray | None:
+def _fill(finish: settle.Finish, run: slice, dtype: DType, bordered: bool) -> NumPyArray | None:
     # the parts of what some channels are filled with, as numbers that the kernels finish values with
     fill = finish.fill[run]
     with np.errstate(invalid="ignore"):
@@ -42,7 +41,7 @@ def _fill(finish: settle.Finish, run: slice, dtype: DType, bordered: bool, xp: A
         return None
     numbers = whole.view(np.uint16).astype(np.float64)
     parts = settle.Finish(numbers, None, None, False, None, "NHWC", False, bool(numbers.any()))
-    return parts.numbers("float32", True, xp)
+    return parts.numbers("float32", True)
 
 
 def _in_parts(array: Ndarray) -> Ndarray:

@@ -200,9 +200,12 @@ class Backend(Protocol):
         ...
 
     def axis_forward(
-        self, table: Any, features: Ndarray, out: Ndarray, finish: Ndarray | None = None
+        self, table: Any, features: Ndarray, out: Ndarray, finish: NumPyArray | None = None
     ) -> None:
-        """Fill `out` with the features pooled under the table, finished by rows of numbers, unless None."""
+        """Fill `out` with the features pooled under the table, finished by rows of numbers, unless None.
+
+        These are in host memory: 3 rows of a number for each channel, and 16 more.
+        """
         ...
 
     def axis_backward(self, table: Any, grad_output: Ndarray, grad_features: Ndarray) -> None:
@@ -327,13 +330,16 @@ class Backend(Protocol):
     def quad_table(
         self,
         corners: Ndarray,
-        images: Ndarray,
+        images: Ndarray | None,
         count: int,
         image_size: Size,
         output_size: Size,
         sampling_ratio: int,
     ) -> QuadTable:
-        """Return the perspective views of quadrangles (K, 8) on images of at most this size."""
+        """Return the perspective views of quadrangles (K, 8) on images of at most this size.
+
+        Corners are float32 or float64, C-contiguous. Without `images` all are on the first one.
+        """
         ...
 
     def quad_forward(
@@ -341,7 +347,7 @@ class Backend(Protocol):
         table: Any,
         images: tuple[Ndarray, ...],
         out: Ndarray,
-        numbers: Ndarray | None,
+        numbers: NumPyArray | None,
         rule: tuple[int, bool],
         window: tuple[int, int, int, int] | None = None,
     ) -> None:

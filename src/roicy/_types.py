@@ -136,6 +136,8 @@ class Regions:
         the map's rows and columns. Samples lie on the map.
     apart : bool
         Whether `images` say already which boxes are of other levels.
+    alone : bool
+        Whether all images are 0, because no argument says any.
     """
 
     boxes: Ndarray
@@ -148,6 +150,7 @@ class Regions:
     mask: Ndarray | None = None
     window: tuple[int, int, int, int] | None = None
     apart: bool = False
+    alone: bool = False
 
     @property
     def map_size(self) -> Size:

@@ -26,6 +26,7 @@ from roicy._types import (
     Invalid,
     Layout,
     Ndarray,
+    NumPyArray,
     OutputSize,
     Purpose,
     Regions,
@@ -245,7 +246,7 @@ class CropPlan(Generic[Array]):
     def _pool(self, images: Sequence[Ndarray], out: Ndarray) -> Ndarray:
         """Cut the boxes out of the images."""
         check_alike(images)
-        finish, kernels = self._finish, self._kernels
+        finish = self._finish
         dtype = finish.result_dtype(images[0].dtype)
         labels = images[0].dtype in settle.WIDE_LABELS
         accumulate: Accumulate = (
@@ -260,16 +261,16 @@ class CropPlan(Generic[Array]):
         target = settle.nchw(written, finish.layout)
         bordered = self._plans[0]._options[3] != "edge"
         if labels:
-            for maps, parts, fill in _labels.runs(sources, target, finish, bordered, kernels.xp):
+            for maps, parts, fill in _labels.runs(sources, target, finish, bordered):
                 self._apply(tables, maps, parts, fill)
         else:
-            self._apply(tables, sources, target, finish.numbers(accumulate, bordered, kernels.xp))
+            self._apply(tables, sources, target, finish.numbers(accumulate, bordered))
         if written is not out:
             out[...] = written
         return out
 
     def _apply(
-        self, tables: Sequence[Any], images: Sequence[Ndarray], target: Ndarray, numbers: Ndarray | None
+        self, tables: Sequence[Any], images: Sequence[Ndarray], target: Ndarray, numbers: NumPyArray | None
     ) -> None:
         together = self._kernels.together(tables, "forward", target.shape[1]) if len(tables) > 1 else None
         kernels: Any = together or self._kernels

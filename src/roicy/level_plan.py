@@ -110,6 +110,7 @@ def _deciding(
 def _by_kernel(
     pyramids: Pyramids, levels: Ndarray | ByArea, settled: settle.Rois, shapes: tuple[int, int]
 ) -> SharedOut:
-    boxes, images, found = pyramids.share_out(settled.boxes, settled.images, settled.columns, levels, shapes)
+    given = None if settled.alone else settled.images
+    boxes, images, found = pyramids.share_out(settled.boxes, given, settled.columns, levels, shapes)
     rois = [settle.Rois(boxes, settled.columns, own, settled.lengths, settled.given) for own in images]
     return SharedOut(rois, found, found, True)

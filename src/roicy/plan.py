@@ -100,7 +100,7 @@ class Plan(Generic[Array]):
         self._output_shape: Shape = len(boxes), of_box[0], of_box[1], of_box[2]
         self._kind, self._kernels, self._rois = kind, kernels, settled
         self._window = window = None if window is None else settle.window(window, input_shape, known[0])
-        own = offsets, mask, window, apart
+        own = offsets, mask, window, apart, settled.alone
         self._regions = Regions(boxes, settled.images, planes, output_size, levels, level, *own)
         self._tables: dict[tuple[Accumulate, Purpose], Table] = {}
         self._kept = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from roicy._types import (
     Size,
     Window,
 )
+from roicy.cpu.runtime.calls import Known
 
 if TYPE_CHECKING:
     from roicy._protocols import Backend
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 _BORDERS = {"edge": EDGE, "constant": CONSTANT, "reject": REJECT}
 #: What the numbers of a quadrangle are.
 NUMBERS = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
+
+#: An object for each kind of calls whose options were checked.
+_known = Known(256)
 
 
 def crop_quads(
@@ -144,38 +148,82 @@ def crop_quads(
            [ 1.,  5.,  9., 13.],
            [ 0.,  4.,  8., 12.]], dtype=float32)
     """
-    kernels, corners, batch_indices, out, *arrays = adopt(
-        corners=corners, batch_indices=batch_indices, out=out, **named(images)
+    quads: Any = corners
+    given = Given(quads, batch_indices, layout, invalid, window)
+    samples = interpolation, sampling_ratio, border
+    finish = {
+        "fill": fill,
+        "mean": mean,
+        "std": std,
+        "reverse_channels": reverse_channels,
+        "dtype": dtype,
+        "out_layout": out_layout,
+    }
+    crops: Array = _crop(given, images, output_size, samples, finish, out)
+    return crops
+
+
+def _crop(
+    given: Given,
+    images: Any,
+    output_size: OutputSize,
+    samples: tuple[Any, ...],
+    finish: dict[str, Any],
+    out: Any,
+) -> Any:
+    kernels, given.rois, given.batch_indices, out, *arrays = adopt(
+        corners=given.rois, batch_indices=given.batch_indices, out=out, **named(images)
     )
-    order = settle.layout(layout)
-    shapes, sources = settled_images(tuple(arrays) if isinstance(images, (list, tuple)) else arrays[0], order)
+    listed = isinstance(images, (list, tuple))
+    sources = tuple(arrays) if listed else arrays[0]
+    again, rois = kernels.again, cast(Any, given.rois)
+    alone = type(rois) is not tuple and type(given.invalid) is str and given.invalid == "nan"
+    if again is None or not alone or given.window is not None:
+        return _cut(kernels, given, sources, output_size, samples, finish, out)
+    plain = [tuple(value) if type(value) is list else value for value in finish.values()]
+    shapes = tuple([array.shape for array in arrays])
+    call = listed, given.layout, shapes, output_size, rois.dtype, samples, *plain
+
+    def fresh() -> tuple[Any, Any]:
+        crops = _cut(kernels, given, sources, output_size, samples, finish, out)
+        known = _known.get(call)
+        if known is None:
+            known = object()
+            _known.put(call, known)
+        return known, crops
+
+    return again.run(_known.get(call), "quads", (*arrays, rois, given.batch_indices), out, fresh)
+
+
+def _cut(
+    kernels: Backend,
+    given: Given,
+    images: Any,
+    output_size: OutputSize,
+    samples: tuple[Any, ...],
+    options: dict[str, Any],
+    out: Any,
+) -> Any:
+    # with arrays as the kernels take them
+    order = settle.layout(given.layout)
+    shapes, sources = settled_images(images, order)
     maps = tuple(settle.nchw(source, order) for source in sources)
-    if window is None:
+    if given.window is None:
         check_pixels(maps, shapes.listed)
     elif shapes.listed:
         raise ValueError("window must be None for a list of images, which are given as a whole")
-    part = settle.window(window, maps[0].shape, "NCHW")
+    part = settle.window(given.window, maps[0].shape, "NCHW")
     check_alike(maps)
     size: Size = settle.output_size(output_size)
-    quads = settled(kernels, corners, batch_indices, shapes.total)
-    ratio, rule = _samples(interpolation, sampling_ratio, border)
+    quads = settled(kernels, given.rois, given.batch_indices, shapes.total)
+    ratio, rule = _samples(*samples)
     channels, dtype_in = maps[0].shape[1], maps[0].dtype
-    finish = settle.finish(
-        channels,
-        order,
-        fill=fill,
-        mean=mean,
-        std=std,
-        reverse_channels=reverse_channels,
-        dtype=dtype,
-        out_layout=out_layout,
-        chosen=rule[1],
-    )
+    finish = settle.finish(channels, order, **options, chosen=rule[1])
     labels = dtype_in in settle.WIDE_LABELS
     if not labels:
         settle.features(maps[0], maps[0].shape, "images")
     result = finish.result_dtype(dtype_in)
-    raising = settle.invalid(invalid) == "raise"
+    raising = settle.invalid(given.invalid) == "raise"
     k = len(quads.boxes)
     crop_shape = (k, channels, *size) if finish.layout == "NCHW" else (k, *size, channels)
     crops: Ndarray = settle.out(out, crop_shape, result, *sources, *quads.given)
@@ -189,23 +237,22 @@ def crop_quads(
         read = table.touched(image_size, size, rule)
         maps = (_of_part(kernels.xp, maps[0], read, quads, regions),)
     _doubts.warn(table.look, "corners")
-    found: Array = crops
     if not crops.size:
-        return found
+        return crops
     written = settle.written_to(crops, False)
     target = settle.nchw(written, finish.layout)
     if labels:
         ordered = [finish.ordered(array) for array in maps]
-        for parts, of_target, numbers in _labels.runs(ordered, target, finish, True, kernels.xp):
+        for parts, of_target, numbers in _labels.runs(ordered, target, finish, True):
             kernels.quad_forward(table, tuple(parts), of_target, numbers, rule, part)
     else:
-        numbers = finish.numbers("float32", True, kernels.xp)
+        numbers = finish.numbers("float32", True)
         if numbers is not None and finish.reversed:  # here the target is, whose last channel comes first
             numbers[:, :channels] = numbers[:, :channels][:, ::-1].copy()
         kernels.quad_forward(table, maps, finish.ordered(target), numbers, rule, part)
     if written is not crops:
         crops[...] = written
-    return found
+    return crops
 
 
 def quads_windows(given: Given, shape: Shape, size: Size, options: Sequence[Any]) -> Ndarray:
@@ -240,7 +287,8 @@ def _samples(
 def _table(
     kernels: Backend, quads: settle.Rois, images: int, image_size: Size, size: Size, ratio: int
 ) -> Any:
-    return kernels.quad_table(quads.boxes.astype(np.float64), quads.images, images, image_size, size, ratio)
+    indices = None if quads.alone else quads.images
+    return kernels.quad_table(quads.boxes, indices, images, image_size, size, ratio)
 
 
 def _of_part(xp: Any, image: Ndarray, read: Ndarray, quads: settle.Rois, regions: Regions) -> Ndarray:
@@ -285,4 +333,5 @@ def settled(kernels: Backend, corners: Any, batch_indices: Any, images: int) -> 
         )
     flat = tuple(array.reshape(-1, len(NUMBERS)) for array in given)
     rows: Any = flat if listed else flat[0]
-    return settle.rois(rows, batch_indices, images, kernels.xp, NUMBERS, name="corners")
+    # each number is read once: where a device computes, they may be the caller's
+    return settle.rois(rows, batch_indices, images, kernels.xp, NUMBERS, True, name="corners")

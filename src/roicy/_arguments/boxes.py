@@ -37,11 +37,13 @@ class Rois:
         The caller's own arrays, which an output must not overlap; batch indices are the last one.
     name : str
         What the argument is called, for errors.
+    alone : bool
+        Whether all batch indices are 0, because the caller gave none.
     offsets, mask : array or None
         What belongs to each bin, as `roicy._types.Regions` has it.
     """
 
-    __slots__ = ("boxes", "columns", "given", "images", "lengths", "mask", "name", "offsets")
+    __slots__ = ("alone", "boxes", "columns", "given", "images", "lengths", "mask", "name", "offsets")
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Rois:
         self.lengths = lengths
         self.given = given
         self.name = name
+        self.alone = False
         self.offsets: Ndarray | None = None
         self.mask: Ndarray | None = None
 
@@ -188,7 +191,9 @@ def rois(
                 f"{name} of shape {shape} say no batch index and N is {images}, not 1: "
                 f"pass batch_indices, or {name} of shape (K, {columns + 1}) with the batch index in column 0"
             )
-        return Rois(boxes, columns, xp.zeros(len(boxes), np.int64), None, (value,), name)
+        found = Rois(boxes, columns, xp.zeros(len(boxes), np.int64), None, (value,), name)
+        found.alone = True
+        return found
     if shape[1] != columns:
         raise ValueError(
             f"batch_indices must be None for {name} of shape {shape}, which have the batch index in column 0"

@@ -65,7 +65,7 @@ class Finish(NamedTuple):
             )
         return dtype
 
-    def numbers(self, accumulate: Accumulate, bordered: bool, xp: Any) -> Ndarray | None:
+    def numbers(self, accumulate: Accumulate, bordered: bool) -> NumPyArray | None:
         """Return the rows fill, mean and scale that kernels finish values with; None for nothing to do.
 
         `bordered` says whether something outside of the image has the value of `fill`.
@@ -77,7 +77,7 @@ class Finish(NamedTuple):
         numbers[0, channels] = self.fill
         numbers[1, channels] = 0 if self.mean is None else self.mean
         numbers[2, channels] = 1 if self.std is None else 1 / self.std
-        return xp.asarray(numbers)
+        return numbers
 
     def ordered(self, images: Ndarray) -> Ndarray:
         """Return arrays (image, channel, row, column) with the channels in the result's order, or back."""

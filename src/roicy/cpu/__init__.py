@@ -458,13 +458,19 @@ def _mask_table(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> MaskTable:
 
 def quad_table(
     corners: NumPyArray,
-    images: NumPyArray,
+    images: NumPyArray | None,
     count: int,
     image_size: Size,
     output_size: Size,
     sampling_ratio: int,
 ) -> QuadTable:
-    """Return the views of quadrangles (K, 8) on this many images; see `roicy.cpu.tables.quad.QuadTable`."""
+    """Return the views of quadrangles (K, 8) on this many images; see `roicy.cpu.tables.quad.QuadTable`.
+
+    Without `images` all are on the first one.
+    """
+    corners = corners.astype(np.float64, copy=False)
+    if images is None:
+        images = np.zeros(len(corners), np.int64)
     return QuadTable(corners, images, count, image_size, output_size, sampling_ratio)
 
 
@@ -472,7 +478,7 @@ def quad_forward(
     table: QuadTable,
     images: tuple[Ndarray, ...],
     out: Ndarray,
-    numbers: Ndarray | None,
+    numbers: NumPyArray | None,
     rule: tuple[int, bool],
     window: tuple[int, int, int, int] | None = None,
 ) -> None:

@@ -126,8 +126,8 @@ class _Call:
         self._asked = recording.asked
         self._extents = [(0, 0), *map(extent, arrays)]
         self._results = [
-            (array.shape, array.dtype, *extent)
-            for array, extent in zip(results, self._extents[-len(results) :], strict=True)
+            (array.shape, array.dtype, *ends)
+            for array, ends in zip(results, self._extents[-len(results) :], strict=True)
         ]
 
     def __call__(

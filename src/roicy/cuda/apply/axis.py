@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from roicy._types import Accumulate, DType, Ndarray, Purpose, Regions, Sampling, Shape
+from roicy._types import Accumulate, DType, Ndarray, NumPyArray, Purpose, Regions, Sampling, Shape
+from roicy.cuda.apply.numbers import FINISHING, finishing
 from roicy.cuda.device import (
     COUNT,
     INT32_ITEMS,
@@ -25,7 +26,7 @@ from roicy.cuda.tables.axis import AxisTable
 from roicy.cuda.tuning import CONSTANTS
 
 #: As in finish.cu.
-FINISH = Layout(numbers=POINTER, down=POINTER, across=POINTER, step=np.int64, channels=np.int64)
+FINISH = Layout(down=POINTER, across=POINTER, channels=np.int64, numbers=FINISHING)
 #: As in axis_forward.cu, axis_backward.cu and axis_backward_rois.cu.
 DIVISION = Layout(apart=np.int64, channels=np.int32, group=np.int32, rows=np.int32, columns=np.int32)
 TILES = Layout(
@@ -78,7 +79,7 @@ class AxisKernels(Device):
         return AxisTable(self, regions, sampling, accumulate, purpose)
 
     def axis_forward(
-        self, table: AxisTable, features: Ndarray, out: Ndarray, finish: Ndarray | None = None
+        self, table: AxisTable, features: Ndarray, out: Ndarray, finish: NumPyArray | None = None
     ) -> None:
         """Fill `out` with the features pooled under the table."""
         threads = WARP * CONSTANTS["axis_forward"]["WARPS"]
@@ -112,7 +113,7 @@ class AxisKernels(Device):
         blocks, division = _division(table.rois, channels, rows, columns, apart)
         self.launch("axis_forward", "axis_forward", options, blocks, threads, (*arguments, division))
 
-    def _finish(self, table: AxisTable, features: Ndarray, out: Ndarray, numbers: Ndarray | None) -> None:
+    def _finish(self, table: AxisTable, features: Ndarray, out: Ndarray, numbers: NumPyArray | None) -> None:
         # the averages in the type of sums first, in the order of axes that they are wanted in
         k, c, rows, columns = out.shape
         if features.dtype.itemsize == 2:
@@ -124,11 +125,10 @@ class AxisKernels(Device):
         self.axis_forward(table, features, sums)
         down, across = table.outside if numbers is not None else (None, None)
         given = FINISH(
-            numbers=numbers,
             down=down,
             across=across,
-            step=0 if numbers is None else numbers.shape[1],
             channels=c,
+            numbers=finishing(numbers, c, self.xp),
         )
         index = self.index or index_type(sums, out)
         options = finish_options(name_of(out.dtype), table.accumulate, index)

@@ -3,14 +3,15 @@
  *
  *     (value + fill * outside - mean) * scale
  */
+#include "apply/numbers.cuh"
 #include "lanes/whole.cuh"
 #include "tables/axis.cuh"
 
 struct Finish {
-    const REAL *numbers; /* of each channel: fill, and `step` numbers on the mean, and the scale */
     const REAL *down,
         *across; /* the weights of what lies outside, of rows and of columns; null: of no value */
-    int64 step, channels;
+    int64 channels;
+    Finishing numbers;
 };
 
 #ifdef INTEGER
@@ -35,14 +36,14 @@ KERNEL __launch_bounds__(THREADS)
         if (image[k] == ELSEWHERE)
             continue;
         REAL value = sums[AT(sums, k, c, p, q)];
-        if (given.numbers) {
+        if (given.numbers.any) {
             if (given.down) {
                 const REAL down = given.down[k * rows + p], across = given.across[k * columns + q];
                 const REAL outside = madd(1 - down, across, down);
                 if (outside != 0)
-                    value = madd(given.numbers[c], outside, value);
+                    value = madd(fill_of(given.numbers, c), outside, value);
             }
-            value = (value - given.numbers[given.step + c]) * given.numbers[2 * given.step + c];
+            value = (value - mean_of(given.numbers, c)) * scale_of(given.numbers, c);
         }
         out[AT(out, k, c, p, q)] = finished(value);
     }

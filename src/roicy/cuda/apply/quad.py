@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from roicy._types import Ndarray, Size
+from roicy._types import Ndarray, NumPyArray, Size
+from roicy.cuda.apply.numbers import FINISHING, finishing
 from roicy.cuda.device import Device, channels_last, index_type, name_of, quad_options
 from roicy.cuda.structs import POINTER, Layout, view
 from roicy.cuda.tables.quad import QuadTable
@@ -13,11 +14,10 @@ from roicy.cuda.tuning import CONSTANTS
 #: As in quad_forward.cu.
 CROPS = Layout(
     views=POINTER,
-    numbers=POINTER,
-    step=np.int64,
     count=np.int64,
     first=np.int64,
     images=np.int64,
+    numbers=FINISHING,
     channels=np.int32,
     rows=np.int32,
     columns=np.int32,
@@ -39,7 +39,7 @@ class QuadKernels(Device):
     def quad_table(
         self,
         corners: Ndarray,
-        images: Ndarray,
+        images: Ndarray | None,
         count: int,
         image_size: Size,
         output_size: Size,
@@ -53,7 +53,7 @@ class QuadKernels(Device):
         table: QuadTable,
         images: tuple[Ndarray, ...],
         out: Ndarray,
-        numbers: Ndarray | None,
+        numbers: NumPyArray | None,
         rule: tuple[int, bool],
         window: tuple[int, int, int, int] | None = None,
     ) -> None:
@@ -74,11 +74,10 @@ class QuadKernels(Device):
         for array in readable:
             crops = CROPS(
                 views=table.views,
-                numbers=numbers,
-                step=0 if numbers is None else numbers.shape[1],
                 count=k,
                 first=first,
                 images=len(array),
+                numbers=finishing(numbers, channels, self.xp),
                 channels=channels,
                 rows=rows,
                 columns=columns,

@@ -2,6 +2,7 @@
  * other. Positions and the order of sums are the CPU's.
  *
  * The output type is an argument, not a specialisation, so the source is not compiled for each type. */
+#include "apply/numbers.cuh"
 #include "lanes/overflow.cuh"
 #include "lanes/piles.cuh"
 #include "lanes/whole.cuh"
@@ -13,9 +14,8 @@ enum { TO_FLOAT32, TO_FLOAT64, TO_FLOAT16, TO_BFLOAT16, TO_UINT8, TO_INT8, TO_UI
 /* What a launch is about: crops of the images `first` to `first` + `images`. */
 struct Crops {
     const QuadView *views;
-    const REAL
-        *numbers; /* of each channel: fill, and `step` numbers on the mean, and the scale; null: nothing */
-    int64 step, count, first, images;
+    int64 count, first, images;
+    Finishing numbers;
     int channels, rows, columns; /* of crops */
     int height, width;           /* of images, of which */
     int top, left;               /* is where those begin that are given */
@@ -79,10 +79,10 @@ INLINE REAL settled(REAL value, const QuadView *view, int p, int q, const Crops 
                          source[(INDEX)step.y * row + (INDEX)step.x * column]);
         }
     }
-    if (crops.numbers) {
-        const REAL *const numbers = crops.numbers + channel;
-        half = ((half + 0.5 * away * numbers[0]) / samples - 0.5 * numbers[crops.step]) *
-               numbers[2 * crops.step];
+    if (crops.numbers.any) {
+        half = ((half + 0.5 * away * fill_of(crops.numbers, channel)) / samples -
+                0.5 * mean_of(crops.numbers, channel)) *
+               scale_of(crops.numbers, channel);
     } else
         half /= samples;
     if (fabs(half) <= most * (1 + ROUNDING))
@@ -93,7 +93,6 @@ INLINE REAL settled(REAL value, const QuadView *view, int p, int q, const Crops 
 KERNEL __launch_bounds__(THREADS, 1)
     quad_forward(VIEW(const STORED, images), VIEW(void, out), const Crops crops) {
     const QuadView *__restrict__ views = crops.views;
-    const REAL *__restrict__ numbers = crops.numbers;
     const int rows = crops.rows, columns = crops.columns, groups = (crops.channels + QUAD - 1) / QUAD;
     const int64 pixels = (int64)rows * columns, count = crops.count * groups * pixels;
     for (int64 i = blockIdx.x * (int64)THREADS + threadIdx.x; i < count; i += gridDim.x * (int64)THREADS) {
@@ -153,10 +152,10 @@ KERNEL __launch_bounds__(THREADS, 1)
                 value *= share;
                 filled *= share;
             }
-            if (numbers) {
+            if (crops.numbers.any) {
                 const int64 channel = first + c;
-                value = madd(filled, numbers[channel], value);
-                value = (value - numbers[crops.step + channel]) * numbers[2 * crops.step + channel];
+                value = madd(filled, fill_of(crops.numbers, channel), value);
+                value = (value - mean_of(crops.numbers, channel)) * scale_of(crops.numbers, channel);
             }
             if (samples > 0 && overflowed(value))
                 value = settled(value, views + k, p, q, crops, source + (INDEX)images_step.c * c, images_step,

@@ -69,7 +69,7 @@ class LevelKernels(Device):
             single=how[2],
             numbers=numbers,
         )
-        packed = packed_boxes(self, boxes, images, 0 if images is None else 1)
+        packed = packed_boxes(self, boxes, images, int(boxes.shape[1] == numbers))
         shared = SHARED(boxes=own, images=apart, levels=found)
         arguments = packed, np.int64(rows), np.int64(count), sharing, shared
         options = box_options(name_of(boxes.dtype))

@@ -3,9 +3,15 @@
 
 KERNEL __launch_bounds__(THREADS) quad_views(const Quads quads, QuadView *views) {
     for (int64 k = blockIdx.x * (int64)THREADS + threadIdx.x; k < quads.count;
-         k += gridDim.x * (int64)THREADS)
-        views[k] = quad_view(quads.corners + 8 * k, quads.image[k], quads.images, quads.rows, quads.columns,
-                             quads.sampling_ratio);
+         k += gridDim.x * (int64)THREADS) {
+        double corners[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            corners[i] = quads.double_corners ? static_cast<const double *>(quads.corners)[8 * k + i]
+                                              : static_cast<const float *>(quads.corners)[8 * k + i];
+        views[k] = quad_view(corners, quads.image ? quads.image[k] : 0, quads.images, quads.rows,
+                             quads.columns, quads.sampling_ratio);
+    }
 }
 
 /* Of each quadrangle the first row and column that are read, which come as large numbers, and those after the last,

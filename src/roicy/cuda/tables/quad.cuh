@@ -8,10 +8,11 @@
 
 /* Input of the views. */
 struct Quads {
-    const double *corners; /* (count, 8) */
-    const int64 *image;    /* of each */
+    const void *corners; /* (count, 8), of floats or of doubles */
+    const int64 *image;  /* of each; null where that is 0 */
     int64 count, images;
     int rows, columns, sampling_ratio; /* of a crop */
+    int double_corners;
 };
 
 /* Input of what crops read. */

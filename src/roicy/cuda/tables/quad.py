@@ -19,6 +19,7 @@ QUADS = Layout(
     rows=np.int32,
     columns=np.int32,
     sampling_ratio=np.int32,
+    double_corners=np.int32,
 )
 READS = Layout(
     views=POINTER,
@@ -43,10 +44,10 @@ class QuadTable:
     ----------
     device : Device
         Where the table is.
-    corners : array, shape (K, 8), float64, C-contiguous
+    corners : array, shape (K, 8), float32 or float64, C-contiguous
         x and y of the corners that become top left, top right, bottom right and bottom left.
-    images : array, shape (K,), int64, C-contiguous
-        The image of each.
+    images : array, shape (K,), int64, C-contiguous, or None
+        The image of each; None where that is 0.
     count : int
         How many images there are.
     output_size : tuple of int
@@ -68,14 +69,14 @@ class QuadTable:
         self,
         device: Device,
         corners: Ndarray,
-        images: Ndarray,
+        images: Ndarray | None,
         count: int,
         output_size: Size,
         sampling_ratio: int,
     ) -> None:
         self.device = device
         self.quads = len(corners)
-        self.views = device.xp.empty((self.quads, _VIEW), np.float64)
+        self.views = device.empty((self.quads, _VIEW), np.float64)
         rows, columns = output_size
         quads = QUADS(
             corners=corners,
@@ -85,6 +86,7 @@ class QuadTable:
             rows=rows,
             columns=columns,
             sampling_ratio=sampling_ratio,
+            double_corners=corners.dtype == np.float64,
         )
         threads = CONSTANTS["quad"]["THREADS"]
         device.launch("quad", "quad_views", (), -(-self.quads // threads), threads, (quads, self.views))

@@ -29,7 +29,8 @@ INLINE void put_window(int *window, int64 k, Window w) {
 }
 
 #ifdef BOX
-/* What a table is filled from: four numbers of a box or five, behind the batch index where none are given. */
+/* What a table is filled from: four numbers of a box or five, behind the batch index where none are given. Given
+ * ones are null where all are 0. */
 struct Boxes {
     const BOX *numbers;
     const int64 *images;
@@ -47,7 +48,8 @@ struct Row {
 enum { MOST_COLUMNS = 6 };
 
 INLINE Row row_of(const Boxes &boxes, int64 k) {
-    return {boxes.numbers + k * boxes.columns, boxes.columns, boxes.given, boxes.given ? boxes.images[k] : 0};
+    return {boxes.numbers + k * boxes.columns, boxes.columns, boxes.given,
+            boxes.images ? boxes.images[k] : 0};
 }
 
 /* The same for the lanes of a warp; `room` holds MOST_COLUMNS numbers. Each box is read only once, because the caller

@@ -99,7 +99,7 @@ class RoiTable:
             )
         self.device = device
         self.boxes = boxes
-        self.images = images
+        self.images = None if regions.alone else images
         self._given = 0 if images is None else 1
         if regions.levels is not None:
             self._given = 2
