@@ -8,9 +8,9 @@ from roicy._types import TERMS
 CONSTANTS: dict[str, dict[str, int]] = {
     # a warp takes an axis of a RoI; where few have lists to be transposed, a block does
     "axis": {"WARPS": 4},
-    # a warp has GROUP channels and at most ROWS rows of bins, of which it keeps ROOM taps; a lane reads at
-    # most SPREAD columns, fewer of doubles, and TOGETHER rows of them before the first is used. RESIDENT
-    # blocks are to have room on a multiprocessor
+    # a warp has GROUP channels and at most ROWS rows of bins, of which it keeps ROOM taps, and all of the
+    # columns where these are COLUMNS at the most; a lane reads at most SPREAD columns, fewer of doubles, and
+    # TOGETHER rows of them before the first is used. RESIDENT blocks are to have room on a multiprocessor
     "axis_forward": {
         "WARPS": 4,
         "RESIDENT": 7,
@@ -18,6 +18,7 @@ CONSTANTS: dict[str, dict[str, int]] = {
         "TOGETHER": 4,
         "ROWS": 8,
         "ROOM": 64,
+        "COLUMNS": 96,
         "GROUP": 8,
     },
     "channels_last": {"THREADS": 256},
