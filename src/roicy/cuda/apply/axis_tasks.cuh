@@ -46,7 +46,3 @@ INLINE Task task_of(int64 number, const Rois &rois, const Division &division) {
 /* blocks on a multiprocessor that registers are left for; where addresses are of 64 bits, or before sm_90, more
  * registers would spill */
 #define BLOCKS (sizeof(REAL) + sizeof(INDEX) > 8 ? 1 : __CUDA_ARCH__ < 900 ? RESIDENT - 2 : RESIDENT)
-
-/* Makes the compiler keep an address in a register. Otherwise it computes the address again in each iteration, which
- * is most of a loop and keeps all its parts in registers. */
-#define OWN_ADDRESS(pointer) asm("" : "+l"(pointer))

@@ -13,9 +13,8 @@
 enum {
     BESIDE = sizeof(REAL) == 8 ? 2 : 4, /* channels of a warp */
     LINE = ITEMS + GROUP,
-    /* blocks that registers are left for: four of bytes and indices would spill on sm_100 and sm_103 */
-    CROWDED = __CUDA_ARCH__ >= 1000 && WITH_ARGMAX && sizeof(STORED) == 1,
-    RESIDENT = sizeof(INDEX) == 8 ? (CROWDED ? 3 : 4) : 5
+    /* blocks that registers are left for: so many that all values of a batch of rows have one */
+    RESIDENT = sizeof(INDEX) == 8 ? 4 : !WITH_ARGMAX ? 8 : sizeof(STORED) == 1 ? 5 : 6
 };
 
 /* How a call is divided: blocks take `chunk` channels, warps `group` rows of bins and `run` columns of them at a
@@ -24,6 +23,37 @@ struct Division {
     int64 tasks;
     int channels, chunk, group, run, share;
 };
+
+/* Takes the rows from `j` on, COUNT of which are read before the first is used; `at` is the item of row 0 in a plane. In
+ * the place of rows behind the last one that one is taken again. */
+template <int COUNT>
+INLINE void take_rows(const STORED *const *plane, INDEX at, INDEX step, int j, int last, Best *largest) {
+    REAL value[COUNT][BESIDE];
+#pragma unroll
+    for (int t = 0; t < COUNT; t++) {
+        const INDEX row = at + step * (INDEX)min(j + t, last);
+#pragma unroll
+        for (int c = 0; c < BESIDE; c++)
+            value[t][c] = real_of(__ldg(plane[c] + row));
+    }
+#pragma unroll
+    for (int t = 0; t < COUNT; t++)
+#pragma unroll
+        for (int c = 0; c < BESIDE; c++)
+            take_with_argmax(value[t][c], j + t, largest[c]);
+}
+
+/* The same of so many, at most MOST in any lane. */
+template <int MOST>
+INLINE void take_some_rows(int most, const STORED *const *plane, INDEX at, INDEX step, int j, int last,
+                           Best *largest) {
+    if constexpr (MOST > 1)
+        if (most < MOST) {
+            take_some_rows<MOST - 1>(most, plane, at, step, j, last, largest);
+            return;
+        }
+    take_rows<MOST>(plane, at, step, j, last, largest);
+}
 
 KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
     range_forward(VIEW(const STORED, features), VIEW(RESULT, out), VIEW(int, argmax), const Ranges ranges,
@@ -64,11 +94,12 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
             const int begin = filled ? lefts[column] : 0, stop = filled ? begin + widths[column] : 0;
             const int leftmost = lefts[0], last = lefts[bins - 1] + widths[bins - 1];
             for (int channel = first + warp * BESIDE; channel < end; channel += WARPS * BESIDE) {
-                INDEX plane[BESIDE];
+                const STORED *plane[BESIDE];
                 Best best[BESIDE];
 #pragma unroll
                 for (int c = 0; c < BESIDE; c++) {
-                    plane[c] = AT(features, image[k], min(channel + c, channels - 1), 0, 0);
+                    plane[c] = features + AT(features, image[k], min(channel + c, channels - 1), 0, 0);
+                    OWN_ADDRESS(plane[c]);
                     best[c] = {LOWEST, NOWHERE};
                 }
                 for (int from = leftmost; from < last; from += min(tile, last - from)) {
@@ -78,19 +109,20 @@ KERNEL __launch_bounds__(32 * WARPS, RESIDENT)
                     for (int item = lane; item - lane < items; item += 32) {
                         const int r = (int)(item * reciprocal >> 16), x = item - r * breadth;
                         const int y = __shfl_sync(~0u, own_top, r), height = __shfl_sync(~0u, own_height, r);
+                        const int most = most_of_warp(item < items ? height : 0);
                         if (item >= items)
                             continue;
-                        INDEX at =
+                        const INDEX at =
                             (INDEX)features_step.y * (INDEX)y + (INDEX)features_step.x * (INDEX)(from + x);
                         Best largest[BESIDE];
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++)
                             largest[c] = {LOWEST, -1};
-#pragma unroll 2
-                        for (int j = 0; j < height; j++, at += (INDEX)features_step.y)
-#pragma unroll
-                            for (int c = 0; c < BESIDE; c++)
-                                take_with_argmax(real_of(features[plane[c] + at]), j, largest[c]);
+                        if (height > 0)
+#pragma unroll 1
+                            for (int j = 0; j < most; j += TOGETHER)
+                                take_some_rows<TOGETHER>(most - j, plane, at, (INDEX)features_step.y, j,
+                                                         height - 1, largest);
 #pragma unroll
                         for (int c = 0; c < BESIDE; c++) {
                             lines[warp][c][r * pitch + x] = largest[c].value;

@@ -1,6 +1,7 @@
 /* What the kernels of range_forward have in common. WITH_ARGMAX: whether it is asked for where maxima are. */
 #pragma once
 #include "lanes/maxima.cuh"
+#include "lanes/reduce.cuh"
 #include "tables/range.cuh"
 
 INLINE void take_with_argmax(REAL value, int at, Best &best) {

@@ -45,6 +45,10 @@ struct Strides {
     ((INDEX)name##_step.n * (INDEX)(image) + (INDEX)name##_step.c * (INDEX)(channel) +                       \
      (INDEX)name##_step.y * (INDEX)(row) + (INDEX)name##_step.x * (INDEX)(column))
 
+/* Makes the compiler keep an address in a register. Otherwise it computes the address again in each iteration, which
+ * is most of a loop and keeps all its parts in registers. */
+#define OWN_ADDRESS(pointer) asm("" : "+l"(pointer))
+
 #ifdef REAL
 INLINE REAL madd(REAL a, REAL b, REAL c) { return fma(a, b, c); }
 
