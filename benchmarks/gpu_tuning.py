@@ -30,16 +30,17 @@ from roicy.cuda.tuning import CONSTANTS
 #: The variants that are raced by default: each leaves registers or shared memory for more warps, or has more
 #: loads in flight.
 PROPOSED = (
-    "axis_forward.RESIDENT=6",
-    "axis_forward.WARPS=2,8+axis_forward.RESIDENT=14,3",
+    "axis_forward.RESIDENT=12,16",
+    "axis_forward.WARPS=1,4+axis_forward.RESIDENT=28,7",
     "axis_forward.TOGETHER=2,6,8",
     "axis_forward.SPREAD=3",
-    "axis_forward.SPREAD=2+axis_forward.RESIDENT=8",
+    "axis_forward.SPREAD=2,8+axis_forward.RESIDENT=16,8",
     "axis_forward.GROUP=4,16",
+    "range_forward.TOGETHER=2,3",
     "range_forward.WARPS=2,8",
     "range_backward.WARPS=2+range_backward.RESIDENT=8",
     "grid_forward.THREADS=64,256",
-    "axis_backward_rois.RESIDENT=5,7",
+    "axis_backward_rois.RESIDENT=10,14",
 )
 #: The numbers as they are, as a variant.
 PRESENT = ()

@@ -12,8 +12,8 @@ CONSTANTS: dict[str, dict[str, int]] = {
     # columns where these are COLUMNS at the most; a lane reads at most SPREAD columns, fewer of doubles, and
     # TOGETHER rows of them before the first is used. RESIDENT blocks are to have room on a multiprocessor
     "axis_forward": {
-        "WARPS": 4,
-        "RESIDENT": 7,
+        "WARPS": 2,
+        "RESIDENT": 14,
         "SPREAD": 4,
         "TOGETHER": 4,
         "ROWS": 8,
@@ -34,8 +34,8 @@ CONSTANTS: dict[str, dict[str, int]] = {
     # as axis_forward; ACROSS channels where lanes lie along them, more instead of more than GROUPS groups;
     # ITEMS of a lane, and THREADS of a block that adds what the warps have
     "axis_backward_rois": {
-        "WARPS": 4,
-        "RESIDENT": 6,
+        "WARPS": 2,
+        "RESIDENT": 12,
         "ITEMS": 3,
         "ROWS": 8,
         "ROOM": 64,

@@ -49,7 +49,7 @@ SLOPES = Layout(
     across=np.int32,
 )
 #: Warps below which the rows of bins of a RoI are divided among several.
-BUSY_WARPS = 8192
+BUSY_WARPS = 6144
 #: Warps below which a warp has fewer channels.
 FEW_WARPS = 1024
 WARP = 32
@@ -215,6 +215,7 @@ def _division(rois: int, channels: int, rows: int, columns: int, apart: int) -> 
         group //= 2
     tasks *= -(-channels // group)
     rows_at_once = min(most_rows, 1 + tasks * rows // BUSY_WARPS)
+    rows_at_once = -(-rows // -(-rows // rows_at_once))  # alike in all parts
     blocks = -(-tasks * -(-rows // rows_at_once) // constants["WARPS"])
     return blocks, DIVISION(
         apart=apart, channels=channels, group=group, rows=rows_at_once, columns=columns_at_once

@@ -10,7 +10,7 @@
 #include "apply/axis_tasks.cuh"
 
 /* The slopes of the weights with respect to the first and the second edge of a box, for each axis's taps; and the
- * output: partial[task] = the part of a box's gradient from a task's channels and bins. With `across`, lanes lie along
+ * output: partial[place] = the part of a box's gradient from a task's channels and bins. With `across`, lanes lie along
  * channels first. */
 struct Slopes {
     const REAL *y, *x;
@@ -148,7 +148,7 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
             kept.plane = features + (n < 0 ? 0 : AT(features, n, task.channel, 0, 0)) +
                          (INDEX)division.apart * (task.p * x_bins + task.q);
             kept.grad = grad + AT(grad, k, task.channel, task.p, task.q);
-            kept.target = slopes.partial + 4 * number;
+            kept.target = slopes.partial + 4 * task.place;
         }
         __syncwarp();
         int from = -ROOM;

@@ -14,7 +14,10 @@ enum {
     BESIDE = sizeof(REAL) == 8 ? 2 : 4, /* channels of a warp */
     LINE = ITEMS + GROUP,
     /* blocks that registers are left for: so many that all values of a batch of rows have one */
-    RESIDENT = sizeof(INDEX) == 8 ? 4 : !WITH_ARGMAX ? 8 : sizeof(STORED) == 1 ? 5 : 6
+    RESIDENT = sizeof(INDEX) == 8 ? 4
+    : !WITH_ARGMAX                ? 8
+    : sizeof(STORED) == 1         ? 5
+                                  : 6
 };
 
 /* How a call is divided: blocks take `chunk` channels, warps `group` rows of bins and `run` columns of them at a
