@@ -91,7 +91,7 @@ def test_a_race(tuning, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(state, "find", lambda: state.State(state.READY))
     output = tmp_path / "tuning.json"
     wanted = [
-        "axis_forward.WARPS=2",
+        "axis_forward.WARPS=4",
         "axis_forward.ROOM=63",
         "range_backward.WARPS=2",
         "--passes",
@@ -101,7 +101,7 @@ def test_a_race(tuning, monkeypatch, tmp_path, capsys):
     assert tuning.main([*wanted, *arguments]) == 1
     assert sorted(started) == [2, 2, 4, 4]
     first, second = json.loads(output.read_text())["results"]
-    assert first["variant"] == "axis_forward.WARPS=2"
+    assert first["variant"] == "axis_forward.WARPS=4"
     assert first["same"]
     assert second["variant"] == "axis_forward.ROOM=63"
     assert second["error"] == "RuntimeError: too large"
