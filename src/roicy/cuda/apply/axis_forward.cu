@@ -140,16 +140,16 @@ INLINE void fill_tile(int items, Kept &kept, int &from, int rows, const STORED *
 }
 
 /* Adds the next taps of a column, those from `begin` on and at most COUNT, to the sum of each row. What is read beside
- * them is not used. The columns of lines are pixels from `left` on, or, unless `whole`, taps. */
+ * them is not used. The columns of lines are pixels from `left` on, or, where that is negative, taps. */
 template <int COUNT>
-INLINE void add_columns(const Tap *columns, int begin, int taps, bool whole, int left, const REAL *line,
-                        int rows, REAL *sum) {
+INLINE void add_columns(const Tap *columns, int begin, int taps, int left, const REAL *line, int rows,
+                        REAL *sum) {
     REAL weight[COUNT];
     const REAL *source[COUNT];
 #pragma unroll
     for (int t = 0; t < COUNT; t++) {
         weight[t] = columns[begin + t].weight;
-        source[t] = line + (whole ? columns[begin + t].at - left : begin + t);
+        source[t] = line + (left < 0 ? begin + t : columns[begin + t].at - left);
     }
 #pragma unroll
     for (int half = 0; half < ROWS; half += ROWS / 2) {
@@ -171,14 +171,14 @@ INLINE void add_columns(const Tap *columns, int begin, int taps, bool whole, int
 
 /* The same of so many, at most MOST in any lane. */
 template <int MOST>
-INLINE void add_some_columns(int most, const Tap *columns, int begin, int taps, bool whole, int left,
-                             const REAL *line, int rows, REAL *sum) {
+INLINE void add_some_columns(int most, const Tap *columns, int begin, int taps, int left, const REAL *line,
+                             int rows, REAL *sum) {
     if constexpr (MOST > 1)
         if (most < MOST) {
-            add_some_columns<MOST - 1>(most, columns, begin, taps, whole, left, line, rows, sum);
+            add_some_columns<MOST - 1>(most, columns, begin, taps, left, line, rows, sum);
             return;
         }
-    add_columns<MOST>(columns, begin, taps, whole, left, line, rows, sum);
+    add_columns<MOST>(columns, begin, taps, left, line, rows, sum);
 }
 
 /* Sums of pieces along columns, and their rounding errors. */
@@ -319,8 +319,8 @@ KERNEL __launch_bounds__(32 * WARPS, BLOCKS)
 #pragma unroll 1
                         for (int done = 0; done < kept.most; done += TOGETHER)
                             add_some_columns<TOGETHER>(kept.most - done, kept.columns,
-                                                       min(begin + done, kept.listed), count - done, whole,
-                                                       origin, line, rows, sum);
+                                                       min(begin + done, kept.listed), count - done,
+                                                       whole ? origin : -1, line, rows, sum);
                     else {
                         if (in_pieces && first == 0)
                             begin_pieces(pieces, zero);
