@@ -160,6 +160,14 @@ class Again(Protocol):
         """Note arrays that a call has made for its own kernels alone."""
         ...
 
+    def shares(self, tables: Any, wait: Callable[[], None]) -> None:
+        """Note tables that a call shares with others; repeated calls `wait`, on the device, for these."""
+        ...
+
+    def apart(self) -> Again:
+        """Return one for calls that are kept as long as that is: those of a plan."""
+        ...
+
 
 class Backend(Protocol):
     """What computes: the module `roicy.cpu`, or a `roicy.cuda.Kernels`.

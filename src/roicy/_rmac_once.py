@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from roicy import _arguments as settle
-from roicy._backend import adopt, adopted
 from roicy._types import Aggregate, AnyArray, Integer, Layout, Ndarray, Real
-from roicy._vectors import Whiten, whiten_arrays
+from roicy._vectors import Whiten
 from roicy.cpu.runtime.calls import Known
-from roicy.rmac_plan import RMACPlan, differentiable
+from roicy.rmac_plan import BACK, DESCRIBED, RMACPlan, adopted_with, differentiable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from roicy._protocols import Backend
 
@@ -20,16 +19,13 @@ if TYPE_CHECKING:
 #: Options as the caller gave them: scales, overlap, layout, whiten, aggregate and eps.
 Options: TypeAlias = tuple[Integer, Real, Layout, Whiten, Aggregate, Real]
 
-_DESCRIBED = ("features",)
-_BACK = "grad_output", "features", "out"
-
 #: Options that were found to be right, without arrays: the same object for equal ones.
 _known = Known(256)
 
 
 def vectors(features: Any, options: Options) -> Any:
     """Return the vectors of images."""
-    kernels, given, pair = _adopted(_DESCRIBED, (features,), options[3])
+    kernels, given, pair = adopted_with(options[3], DESCRIBED, features)
     (maps,) = given
 
     def described() -> Any:
@@ -41,23 +37,12 @@ def vectors(features: Any, options: Options) -> Any:
 def gradient(grad_output: Any, features: Any, options: Options, out: AnyArray | None) -> Any:
     """Return the gradient with respect to the features."""
     arrays = grad_output, features, out
-    kernels, (grad, maps, own), pair = _adopted(_BACK, arrays, differentiable(options[3]))
+    kernels, (grad, maps, own), pair = adopted_with(differentiable(options[3]), BACK, *arrays)
 
     def back() -> Any:
         return _planned(maps, options, pair)._adjoint(kernels, grad, maps, own)
 
     return _again(kernels, options, "rmac_backward", (grad, maps), own, back)
-
-
-def _adopted(
-    names: tuple[str, ...], arrays: Sequence[Any], whiten: Whiten
-) -> tuple[Backend, tuple[Any, ...], list[Ndarray]]:
-    # the kernels, the arrays and those of a pair
-    if whiten is None:
-        kernels, *found = adopted(names, *arrays)
-    else:
-        kernels, *found = adopt(**dict(zip(names, arrays, strict=True)), **whiten_arrays(whiten))
-    return kernels, tuple(found[: len(names)]), found[len(names) :]
 
 
 def _planned(features: Ndarray, options: Options, pair: list[Ndarray]) -> RMACPlan[Any]:

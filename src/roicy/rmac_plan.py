@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic
 
 from roicy import _arguments as settle
-from roicy._backend import adopt
+from roicy._backend import adopt, adopted
 from roicy._given import Given
 from roicy._kinds import LARGEST_PIXEL
 from roicy._regions import cover_of, settled
@@ -16,7 +16,11 @@ from roicy._vectors import Recipe, Vectors, Whiten, whiten_arrays
 from roicy.plan import Plan
 
 if TYPE_CHECKING:
-    from roicy._protocols import Backend
+    from roicy._protocols import Again, Backend
+
+#: Arrays of the calls.
+DESCRIBED = ("features",)
+BACK = "grad_output", "features", "out"
 
 
 class RMACPlan(Generic[Array]):
@@ -27,6 +31,7 @@ class RMACPlan(Generic[Array]):
 
     __slots__ = (
         "__weakref__",
+        "_captured",
         "_counts",
         "_cover",
         "_input_shape",
@@ -35,6 +40,7 @@ class RMACPlan(Generic[Array]):
         "_options",
         "_plans",
         "_recipe",
+        "_repeated",
     )
 
     def __init__(
@@ -59,6 +65,8 @@ class RMACPlan(Generic[Array]):
         self._recipe = Recipe(whiten, aggregate, eps)
         self._options = {"scales": scales, "overlap": overlap, "aggregate": aggregate, "eps": eps}
         self._plans: dict[Any, Plan[Any]] = {}  # of the regions, for each device on which maps were
+        self._captured: list[Plan[Any]] = []  # those whose boxes and tables are parts of CUDA graphs
+        self._repeated: dict[Any, Again] = {}  # calls of a plan that is kept, by the backend
         self._kept = False
 
     @property
@@ -84,8 +92,8 @@ class RMACPlan(Generic[Array]):
         ndarray, shape (N, C)
             As `roicy.rmac` returns it.
         """
-        kernels, features, *_ = adopt(features=features, **whiten_arrays(self._recipe.whiten))
-        vectors: Array = self._describe(kernels, features)
+        kernels, (maps,), _ = adopted_with(self._recipe.whiten, DESCRIBED, features)
+        vectors: Array = self._again(kernels, "forward", (maps,), None, self._describe, maps)
         return vectors
 
     def backward(self, grad_output: Array, features: AnyArray, out: AnyArray | None = None) -> Array:
@@ -105,11 +113,9 @@ class RMACPlan(Generic[Array]):
         ndarray, shape `input_shape`, dtype of `grad_output`
             As `roicy.rmac_backward` returns it: `out` where that is given.
         """
-        whiten = differentiable(self._recipe.whiten)
-        kernels, gradient, maps, out, *_ = adopt(
-            grad_output=grad_output, features=features, out=out, **whiten_arrays(whiten)
-        )
-        grad_features: Array = self._adjoint(kernels, gradient, maps, out)
+        whiten, arrays = differentiable(self._recipe.whiten), (grad_output, features, out)
+        kernels, given, _ = adopted_with(whiten, BACK, *arrays)
+        grad_features: Array = self._again(kernels, "backward", given[:2], given[2], self._adjoint, *given)
         return grad_features
 
     def __repr__(self) -> str:
@@ -124,9 +130,9 @@ class RMACPlan(Generic[Array]):
     def _describe(self, kernels: Backend, features: Ndarray) -> Ndarray:
         accumulate, _ = settle.features(features, self._input_shape)
         vectors = Vectors(kernels, self._recipe, self._counts, accumulate)
-        pooled = self._plan(kernels, features)._pool(features, None, False)
-        if kernels.again is not None:
-            kernels.again.took(pooled)
+        plan = self._plan(kernels, features)
+        pooled = plan._pool(features, None, False)
+        self._note(kernels, plan, pooled)
         return vectors.of(pooled)
 
     def _adjoint(self, kernels: Backend, grad_output: Ndarray, features: Ndarray, out: Ndarray) -> Ndarray:
@@ -137,10 +143,32 @@ class RMACPlan(Generic[Array]):
         out = settle.out(out, self._input_shape, grad_output.dtype, *inputs)
         plan = self._plan(kernels, features)
         pooled, argmax = plan._pool(features, None, True)
-        if kernels.again is not None:
-            kernels.again.took(pooled, argmax)
         grad = vectors.adjoint(pooled, grad_output).reshape(pooled.shape)
-        return plan._backward(grad, argmax, out)
+        out = plan._backward(grad, argmax, out)
+        self._note(kernels, plan, pooled, argmax)
+        return out
+
+    def _again(
+        self,
+        kernels: Backend,
+        how: str,
+        inputs: tuple[Ndarray, ...],
+        out: Any,
+        apply: Callable[..., Any],
+        *arrays: Any,
+    ) -> Any:
+        # ``apply(kernels, *arrays)``, or what repeats an earlier call of this plan
+        if kernels.again is None or self._recipe.whiten is not None:
+            return apply(kernels, *arrays)
+        own = self._repeated.get(kernels) or self._repeated.setdefault(kernels, kernels.again.apart())
+        return own.run(self._cover, how, inputs, out, lambda: (self._cover, apply(kernels, *arrays)))
+
+    def _note(self, kernels: Backend, plan: Plan[Any], *made: Ndarray) -> None:
+        # for calls that repeat this one: what is its own, and what is the plan's
+        if kernels.again is not None:
+            kernels.again.took(*made)
+            if self._kept:
+                kernels.again.shares(plan._tables.values(), functools.partial(_wait_for, plan))
 
     def _keep(self) -> None:
         self._kept = True
@@ -155,11 +183,22 @@ class RMACPlan(Generic[Array]):
             # a plan's tables are its own, and those on a GPU are of a stream
             lasting = not self._kept and n * r <= _FEW and kernels.streams is None
             make = _of_few if lasting else _of_regions
+            captured = self._kept and kernels.streams is not None and kernels.streams.captures()
             plan = make(kernels, self._input_shape, self._layout, self._cover)
             if self._kept:
                 plan._keep()
-            self._plans[device] = plan
+            if captured:  # the graph makes the boxes at each launch: other calls must not use them
+                self._captured.append(plan)
+            else:
+                self._plans[device] = plan
         return plan
+
+
+def _wait_for(plan: Plan[Any]) -> None:
+    # as the plan does before it uses its tables
+    streams = plan._kernels.streams
+    if plan._events and streams is not None:
+        plan._events = streams.wait_for(plan._events)
 
 
 def _of_regions(kernels: Backend, shape: Shape, layout: Layout, cover: Cover) -> Plan[Any]:
@@ -193,6 +232,17 @@ def kept(
 
 def _made_again(input_shape: Shape, arguments: dict[str, Any]) -> RMACPlan[Any]:
     return kept(input_shape, **arguments)
+
+
+def adopted_with(
+    whiten: Whiten, names: tuple[str, ...], *arrays: Any
+) -> tuple[Backend, tuple[Any, ...], list[Ndarray]]:
+    """Return the kernels for a call, its arrays, and those of a pair that whitens, as kernels take them."""
+    if whiten is None:
+        kernels, *found = adopted(names, *arrays)
+    else:
+        kernels, *found = adopt(**dict(zip(names, arrays, strict=True)), **whiten_arrays(whiten))
+    return kernels, tuple(found[: len(names)]), found[len(names) :]
 
 
 def differentiable(whiten: Any) -> Any:

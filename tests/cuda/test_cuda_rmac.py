@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import weakref
 
 import ml_dtypes
 import numpy as np
@@ -326,14 +327,141 @@ def test_threads(tested):
     assert not wrong
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_plans(layout):
-    """Results of a plan are those of the function, before and after both are repeated."""
-    options = {"layout": layout, "scales": 2}
-    forward, back = Pass(vectors, FORWARD, **options), Pass(gradient, BACK, **options)
-    plan = roicy.rmac_plan(back.drawn(0)["features"].shape, **options)
+# ---------------------------------------------------------------- plans
+
+
+class Planned:
+    """A pass of a plan, which a test makes."""
+
+    def __init__(self, name, plan):
+        self.plan, self.back = plan, "backward" in name
+
+    def __call__(self, given, out=None):
+        """Return the result as NumPy's."""
+        if not self.back:
+            return self.plan(given["features"])._array.copy()
+        found = self.plan.backward(given["grad_output"], given["features"], out)
+        assert out is None or found is out
+        return found._array.copy()
+
+
+@pytest.fixture
+def described(monkeypatch):
+    """Count calls of plans that are made anew."""
+    counted = Calls()
+    for name in ("_describe", "_adjoint"):
+        made = getattr(roicy.RMACPlan, name)
+
+        def call(plan, kernels, *arrays, made=made):
+            counted.count += plan._kept and kernels is not cpu
+            return made(plan, kernels, *arrays)
+
+        monkeypatch.setattr(roicy.RMACPlan, name, call)
+    return counted
+
+
+def planned(tested):
+    plan = roicy.rmac_plan(tested.drawn(0)["features"].shape, **tested.options)
+    return Planned("backward" if "grad_output" in tested.names else "", plan)
+
+
+def blocks(plan):
+    """The memory of the tables of a plan."""
+    return [table.memory._block for one in plan._plans.values() for table in one._tables.values()]
+
+
+def test_plans(tested, described):
+    """The third call of a plan is repeated, with other numbers and dtypes, and is that of the function."""
+    for plan in (planned(tested), planned(tested)):
+        for seed in range(4):
+            for dtype in ("float32", "float64", "float16", ml_dtypes.bfloat16, "int8"):
+                given = tested.drawn(seed, dtype=dtype)
+                expected, made = anew(tested, given), described.count
+                assert_same_bits(plan(on_device(given)), expected)
+                assert described.count == made + (seed < 2 or dtype == "int8")
+                if plan.back:
+                    out = ndarray(np.full_like(expected, 7))
+                    assert_same_bits(plan(on_device(given), out), expected)
+
+
+def test_a_plan_keeps_its_tables(tested, described, monkeypatch):
+    """Repeated calls fill no table and read those of the plan, while all other memory was given back."""
+    kernels, taken, launched = cuda.kernels(), [], []
+    room, empty, launch = kernels.room, kernels.empty, kernels.launch
+    monkeypatch.setattr(kernels, "room", lambda size: taken.append(room(size)) or taken[-1])
+    monkeypatch.setattr(kernels, "empty", lambda *given: taken.append(empty(*given)) or taken[-1])
+    monkeypatch.setattr(kernels, "launch", lambda *given: launched.append(given[1]) or launch(*given))
+    plan = planned(tested)
+    for seed in range(6):
+        given = tested.drawn(seed)
+        expected = anew(tested, given)
+        for memory in taken:
+            if isinstance(memory, ndarray):
+                memory._array.view(np.uint8)[...] = 0xFF
+            elif not any(memory is block for block in blocks(plan.plan)):
+                memory._items[...] = 0xFF
+        launched.clear()
+        assert_same_bits(plan(on_device(given)), expected)
+        assert not seed or not {"cover", "fill", "find_images"} & set(launched)
+    assert len(blocks(plan.plan)) == 1 + plan.back
+    assert described.count == 2
+
+
+def test_plans_that_are_dropped(tested):
+    """Their tables go with them, and calls that were kept."""
+    plan = planned(tested)
     for seed in range(4):
-        for dtype in ("float32", "float16"):
-            given = on_device(back.drawn(seed, dtype=dtype))
-            assert_same_bits(plan(given["features"])._array, forward(given))
-            assert_same_bits(plan.backward(given["grad_output"], given["features"])._array, back(given))
+        plan(on_device(tested.drawn(seed)))
+    (again,) = plan.plan._repeated.values()
+    (call,) = again._calls.values()
+    references = [weakref.ref(made) for made in (plan.plan, again, call, *call._held)]
+    assert len(references) == 4 + plan.back
+    del plan, again, call
+    assert not any(reference() for reference in references)
+
+
+def test_tables_of_another_stream(tested, described):
+    """A repeated call waits for them, too, until they are filled."""
+    import cupy
+
+    first, second = cupy.cuda.Stream(), cupy.cuda.Stream()
+    plan = planned(tested)
+    with first:
+        for seed in range(2):
+            plan(on_device(tested.drawn(seed)))
+    assert not first.waits_for
+    with second:
+        for seed in range(2):
+            plan(on_device(tested.drawn(seed)))
+    assert described.count == 2
+    assert {event.stream for event in second.waits_for} == {first}
+    for event in second.waits_for:
+        event.done = True
+    second.waits_for.clear()
+    with second:
+        plan(on_device(tested.drawn(0)))
+    assert not second.waits_for
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_a_graph_of_a_plan(tested, monkeypatch, before):
+    """What a graph is to make, nobody has made while it is recorded: other calls do not use it."""
+    import cupy
+
+    kernels, launch = cuda.kernels(), cuda.kernels().launch
+
+    def launched(*given):
+        if not cupy.cuda.get_current_stream().is_capturing():
+            launch(*given)
+
+    monkeypatch.setattr(kernels, "launch", launched)
+    plan = planned(tested)
+    for seed in range(before + 5):
+        given, stream = tested.drawn(seed), cupy.cuda.Stream()
+        if before <= seed < before + 2:
+            with stream:
+                stream.begin_capture()
+                plan(on_device(given))
+            assert not stream.waits_for
+        else:
+            assert_same_bits(plan(on_device(given)), anew(tested, given))

@@ -8,7 +8,7 @@ repeat them. The second call of a kind is the one that is recorded: most calls a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from roicy._types import Ndarray
@@ -17,6 +17,7 @@ from roicy.cuda.structs import address
 
 if TYPE_CHECKING:
     from roicy.cuda.device import Device
+    from roicy.cuda.tables.rois import RoiTable
 
 #: Most calls that are kept, and most that were seen once; one more, and all of these are forgotten.
 _MOST = 256
@@ -55,7 +56,7 @@ class Again:
         equal options have the same object. `fresh` returns it, and the result. `how` names the pass.
         """
         device, given = self._device, out if type(out) is tuple else (out,)
-        addresses: list[int] = [0]  # the 0 is replaced by that of the call's own memory
+        addresses: list[int] = [0, 0]  # the first one is replaced by that of the call's own memory
         outs: list[int] = []
         like: Any = [id(settled), how, self._current_device(), device.index, device.most_blocks, type(out)]
         for arrays, pointers in ((inputs, addresses), (given, outs)):
@@ -90,6 +91,17 @@ class Again:
             for array in arrays:
                 recording.took(address(array), array.nbytes, array)
 
+    def shares(self, tables: Iterable[RoiTable], wait: Callable[[], None]) -> None:
+        """Note tables that a call shares with others; repeated calls `wait`, on the device, for these."""
+        recording = self._device.recording
+        if recording is not None:
+            for table in tables:
+                recording.shares(*table.memory.extent, table, wait)
+
+    def apart(self) -> Again:
+        """Return one for calls that are kept as long as that is: those of a plan."""
+        return Again(self._device, self._current_device)
+
     def _recorded(
         self,
         settled: Any,
@@ -123,8 +135,8 @@ class _Call:
         results = result if self._several else (result,)
         arrays = *(array for array in inputs if array is not None), *results
         self._size, self._steps = recording.steps(arrays)
-        self._asked = recording.asked
-        self._extents = [(0, 0), *map(extent, arrays)]
+        self._asked, self._held, self._wait = recording.asked, recording.held, recording.wait
+        self._extents = [(0, 0), (0, 0), *map(extent, arrays)]
         self._results = [
             (array.shape, array.dtype, *ends)
             for array, ends in zip(results, self._extents[-len(results) :], strict=True)
@@ -149,6 +161,8 @@ class _Call:
                 out = array.data.ptr
             addresses.append(out)
             results.append(array)
+        if self._wait is not None:
+            self._wait()
         memory = None
         if self._size:
             memory = device.room(self._size)

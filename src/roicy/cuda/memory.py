@@ -74,6 +74,11 @@ class Memory:
         else:
             self.parts = _addresses(wanted, self._block.ptr)
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Where it begins, and how many bytes it has; of memory that is no arrays."""
+        return self._block.ptr, self._wanted.size
+
     def packed(self, pack: Callable[..., Packed], *values: Any) -> Packed:
         """Return ``pack(parts, *values)``: what that was before, for the same memory and the same values.
 

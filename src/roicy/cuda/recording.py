@@ -1,8 +1,9 @@
 """Recordings: the launches of a call, which other arrays can repeat.
 
 The arguments of a launch are addresses, and what the host computes from options, shapes, strides and dtypes.
-So calls in which these are equal differ only in addresses. An address belongs to an array of the call, or to
-memory that the call has taken for itself: a recording finds out which, and at which byte.
+So calls in which these are equal differ only in addresses. An address belongs to an array of the call, to
+memory that the call has taken for itself, or to a table of a plan, which is the same in all calls of the
+plan: a recording finds out which, and at which byte.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _ALIGNMENT = 256
 _POINTER = struct.Struct("@P")
 
 #: What an address means: the number of an array, 0 for the call's own memory, and the byte from its first on.
+#: The array with number 1 begins at address 0: bytes of it are the addresses of what stays where it is.
 Place: TypeAlias = tuple[int, int]
 
 
@@ -42,6 +44,10 @@ class Recording:
         self._memory: list[tuple[int, int]] = []
         # references, so that no memory is given back and taken again during the call
         self._alive: list[Any] = []
+        self._lasting: list[tuple[int, int]] = []
+        #: What the memory belongs to that the call shares with others, and what waits until that is filled.
+        self.held: list[Any] = []
+        self.wait: Callable[[], None] | None = None
         #: Whether the call depends on whether the stream records a graph, and whether it does.
         self.asked = self.is_graph = False
 
@@ -58,6 +64,13 @@ class Recording:
             self._memory.append((begin, size))
             self._alive.append(memory)
 
+    def shares(self, begin: int, size: int, owner: Any, wait: Callable[[], None]) -> None:
+        """Note memory that the call shares with others: it stays where it is as long as `owner` is there."""
+        if threading.get_ident() == self._thread:
+            self._lasting.append((begin, size))
+            self.held.append(owner)
+            self.wait = wait
+
     def asked_for_graph(self, found: bool) -> None:
         """Note that the call has asked whether its stream records a graph, and the answer."""
         if threading.get_ident() == self._thread:
@@ -69,9 +82,9 @@ class Recording:
         Raises
         ------
         NotAlike
-            If an address belongs neither to one of `arrays` nor to that memory, or to several of these.
+            If an address belongs neither to one of `arrays` nor to such memory, or to several of these.
         """
-        places = _Places(arrays, self._memory)
+        places = _Places(arrays, self._memory, self._lasting)
         done: list[Step] = []
         for function, grid, threads, arguments, shared in self._steps:
             done.append(_launch(function, grid, threads, arguments, shared, places))
@@ -82,14 +95,19 @@ class Recording:
 
 class _Places:
     # What addresses mean.
-    def __init__(self, arrays: Sequence[Ndarray], memory: Sequence[tuple[int, int]]) -> None:
-        self._arrays = {address(array): number for number, array in enumerate(arrays, 1)}
+    def __init__(
+        self,
+        arrays: Sequence[Ndarray],
+        memory: Sequence[tuple[int, int]],
+        lasting: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self._arrays = {address(array): number for number, array in enumerate(arrays, 2)}
         if len(self._arrays) < len(arrays):  # two begin at one address
             raise NotAlike
         extents = zip(self._arrays, map(extent, arrays), strict=True)
         self._reach = [(begin + low, begin + high, begin) for begin, (low, high) in extents]
         self.unseen = set(self._arrays)
-        self._memory = sorted(memory)
+        self._memory, self._lasting = sorted(memory), lasting
         self._begins: list[int] = []
         self.size = 0
         for _, size in self._memory:
@@ -104,6 +122,8 @@ class _Places:
         index = bisect_right(self._memory, pointer, key=lambda it: it[0]) - 1
         if index >= 0 and pointer < self._memory[index][0] + self._memory[index][1]:
             return 0, self._begins[index] + pointer - self._memory[index][0]
+        if any(begin <= pointer < begin + size for begin, size in self._lasting):
+            return 1, pointer
         # an item of an array, as of the last channel where their order is reversed
         found = [begin for first, end, begin in self._reach if first <= pointer < end]
         if len(found) != 1:
@@ -204,7 +224,7 @@ def _pointers(dtype: np.dtype[Any]) -> tuple[int, ...]:
 
 
 def do(steps: Sequence[Step], addresses: Sequence[int]) -> None:
-    """Do what was recorded, with the call's own memory at the first address and its arrays at the others."""
+    """Do what was recorded, with these addresses: of the call's own memory, 0, and those of its arrays."""
     for function, grid, threads, staying, pointers, structs, shared in steps:
         arguments = staying.copy()
         for index, number, begin in pointers:
