@@ -441,6 +441,7 @@ def test_tables_of_another_stream(tested, described):
     with second:
         plan(on_device(tested.drawn(0)))
     assert not second.waits_for
+    assert not any(one._events for one in plan.plan._plans.values())  # which are not asked again
 
 
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
