@@ -13,8 +13,7 @@ from roicy.rmac_plan import BACK, DESCRIBED, RMACPlan, adopted_with, differentia
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from roicy._protocols import Backend
-
+    from roicy._protocols import Again
 
 #: Options as the caller gave them: scales, overlap, layout, whiten, aggregate and eps.
 Options: TypeAlias = tuple[Integer, Real, Layout, Whiten, Aggregate, Real]
@@ -25,24 +24,27 @@ _known = Known(256)
 
 def vectors(features: Any, options: Options) -> Any:
     """Return the vectors of images."""
-    kernels, given, pair = adopted_with(options[3], DESCRIBED, features)
-    (maps,) = given
+    kernels, maps, pair = adopted_with(options[3], DESCRIBED, features)
+    if kernels.again is None or options[3] is not None:
+        return _planned(maps, options, pair)._describe(kernels, maps)
 
     def described() -> Any:
         return _planned(maps, options, pair)._describe(kernels, maps)
 
-    return _again(kernels, options, "rmac", given, None, described)
+    return _again(kernels.again, options, "rmac", (maps,), None, described)
 
 
 def gradient(grad_output: Any, features: Any, options: Options, out: AnyArray | None) -> Any:
     """Return the gradient with respect to the features."""
-    arrays = grad_output, features, out
-    kernels, (grad, maps, own), pair = adopted_with(differentiable(options[3]), BACK, *arrays)
+    whiten = differentiable(options[3])
+    kernels, grad, maps, own, pair = adopted_with(whiten, BACK, grad_output, features, out)
+    if kernels.again is None or whiten is not None:
+        return _planned(maps, options, pair)._adjoint(kernels, grad, maps, own)
 
     def back() -> Any:
         return _planned(maps, options, pair)._adjoint(kernels, grad, maps, own)
 
-    return _again(kernels, options, "rmac_backward", (grad, maps), own, back)
+    return _again(kernels.again, options, "rmac_backward", (grad, maps), own, back)
 
 
 def _planned(features: Ndarray, options: Options, pair: list[Ndarray]) -> RMACPlan[Any]:
@@ -53,7 +55,7 @@ def _planned(features: Ndarray, options: Options, pair: list[Ndarray]) -> RMACPl
 
 
 def _again(
-    kernels: Backend,
+    again: Again,
     options: Options,
     how: str,
     inputs: tuple[Ndarray, ...],
@@ -61,8 +63,6 @@ def _again(
     made: Callable[[], Any],
 ) -> Any:
     # what `made` returns, or what repeats an earlier call
-    if kernels.again is None or options[3] is not None:
-        return made()
     known = _known.get(options)
 
     def fresh() -> tuple[Any, Any]:
@@ -71,4 +71,4 @@ def _again(
             _known.put(options, options)
         return known or options, result
 
-    return kernels.again.run(known, how, inputs, out, fresh)
+    return again.run(known, how, inputs, out, fresh)

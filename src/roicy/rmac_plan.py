@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from roicy import _arguments as settle
 from roicy._backend import adopt, adopted
@@ -92,8 +92,12 @@ class RMACPlan(Generic[Array]):
         ndarray, shape (N, C)
             As `roicy.rmac` returns it.
         """
-        kernels, (maps,), _ = adopted_with(self._recipe.whiten, DESCRIBED, features)
-        vectors: Array = self._again(kernels, "forward", (maps,), None, self._describe, maps)
+        whiten = self._recipe.whiten
+        kernels, maps, _ = adopted_with(whiten, DESCRIBED, features)
+        if kernels.again is None or whiten is not None:
+            vectors: Array = self._describe(kernels, maps)
+        else:
+            vectors = self._again(kernels, "forward", (maps,), None, self._describe, maps)
         return vectors
 
     def backward(self, grad_output: Array, features: AnyArray, out: AnyArray | None = None) -> Array:
@@ -113,9 +117,14 @@ class RMACPlan(Generic[Array]):
         ndarray, shape `input_shape`, dtype of `grad_output`
             As `roicy.rmac_backward` returns it: `out` where that is given.
         """
-        whiten, arrays = differentiable(self._recipe.whiten), (grad_output, features, out)
-        kernels, given, _ = adopted_with(whiten, BACK, *arrays)
-        grad_features: Array = self._again(kernels, "backward", given[:2], given[2], self._adjoint, *given)
+        whiten = differentiable(self._recipe.whiten)
+        kernels, grad, maps, own, _ = adopted_with(whiten, BACK, grad_output, features, out)
+        if kernels.again is None or whiten is not None:
+            grad_features: Array = self._adjoint(kernels, grad, maps, own)
+        else:
+            grad_features = self._again(
+                kernels, "backward", (grad, maps), own, self._adjoint, grad, maps, own
+            )
         return grad_features
 
     def __repr__(self) -> str:
@@ -132,7 +141,8 @@ class RMACPlan(Generic[Array]):
         vectors = Vectors(kernels, self._recipe, self._counts, accumulate)
         plan = self._plan(kernels, features)
         pooled = plan._pool(features, None, False)
-        self._note(kernels, plan, pooled)
+        if kernels.again is not None:
+            self._note(kernels, plan, pooled)
         return vectors.of(pooled)
 
     def _adjoint(self, kernels: Backend, grad_output: Ndarray, features: Ndarray, out: Ndarray) -> Ndarray:
@@ -145,7 +155,8 @@ class RMACPlan(Generic[Array]):
         pooled, argmax = plan._pool(features, None, True)
         grad = vectors.adjoint(pooled, grad_output).reshape(pooled.shape)
         out = plan._backward(grad, argmax, out)
-        self._note(kernels, plan, pooled, argmax)
+        if kernels.again is not None:
+            self._note(kernels, plan, pooled, argmax)
         return out
 
     def _again(
@@ -158,17 +169,17 @@ class RMACPlan(Generic[Array]):
         *arrays: Any,
     ) -> Any:
         # ``apply(kernels, *arrays)``, or what repeats an earlier call of this plan
-        if kernels.again is None or self._recipe.whiten is not None:
-            return apply(kernels, *arrays)
-        own = self._repeated.get(kernels) or self._repeated.setdefault(kernels, kernels.again.apart())
+        own = self._repeated.get(kernels)
+        if own is None:
+            own = self._repeated.setdefault(kernels, cast(Any, kernels.again).apart())
         return own.run(self._cover, how, inputs, out, lambda: (self._cover, apply(kernels, *arrays)))
 
     def _note(self, kernels: Backend, plan: Plan[Any], *made: Ndarray) -> None:
         # for calls that repeat this one: what is its own, and what is the plan's
-        if kernels.again is not None:
-            kernels.again.took(*made)
-            if self._kept:
-                kernels.again.shares(plan._tables.values(), functools.partial(_wait_for, plan))
+        again: Any = kernels.again
+        again.took(*made)
+        if self._kept:
+            again.shares(plan._tables.values(), functools.partial(_wait_for, plan))
 
     def _keep(self) -> None:
         self._kept = True
@@ -234,15 +245,12 @@ def _made_again(input_shape: Shape, arguments: dict[str, Any]) -> RMACPlan[Any]:
     return kept(input_shape, **arguments)
 
 
-def adopted_with(
-    whiten: Whiten, names: tuple[str, ...], *arrays: Any
-) -> tuple[Backend, tuple[Any, ...], list[Ndarray]]:
-    """Return the kernels for a call, its arrays, and those of a pair that whitens, as kernels take them."""
+def adopted_with(whiten: Whiten, names: tuple[str, ...], *arrays: Any) -> tuple[Backend, *tuple[Any, ...]]:
+    """Return the kernels for a call, its arrays, and a list of those of a pair that whitens."""
     if whiten is None:
-        kernels, *found = adopted(names, *arrays)
-    else:
-        kernels, *found = adopt(**dict(zip(names, arrays, strict=True)), **whiten_arrays(whiten))
-    return kernels, tuple(found[: len(names)]), found[len(names) :]
+        return *adopted(names, *arrays), []
+    kernels, *found = adopt(**dict(zip(names, arrays, strict=True)), **whiten_arrays(whiten))
+    return kernels, *found[: len(names)], found[len(names) :]
 
 
 def differentiable(whiten: Any) -> Any:

@@ -149,6 +149,7 @@ pyramids = None
 again = None
 
 _level = selection.choose()
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 @functools.cache
@@ -255,7 +256,7 @@ def unit_rows(
     of a result; without it units are for other functions, and of the type that sums have.
     """
     # in which squares of float32 do not overflow
-    real = rows.dtype if rows.dtype == np.float64 else np.dtype(np.float32)
+    real = _FLOAT64 if rows.dtype == _FLOAT64 else _FLOAT32
     rows = np.ascontiguousarray(rows, real)
     if sums:
         rows = _in_pieces(rows.reshape(sums, len(rows) // sums, rows.shape[1]))
