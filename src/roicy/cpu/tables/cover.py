@@ -1,4 +1,4 @@
-"""The regions of R-MAC, made of what describes them."""
+"""The regions of R-MAC, made of what describes them; their twin for a GPU is in cuda/tables/rois.cu."""
 
 from __future__ import annotations
 

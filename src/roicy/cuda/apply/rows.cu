@@ -32,6 +32,7 @@ INLINE void normalise(const T *row, int64 columns, double eps, REAL *units, doub
 /* The sum of items that are `step` apart, one after the other. */
 INLINE REAL sum_of(const STORED *first, int64 terms, int64 step) {
     REAL sum = 0;
+#pragma unroll 8 /* reads that do not wait for each other */
     for (int64 t = 0; t < terms; t++)
         sum += real_of(first[t * step]);
     return sum;
