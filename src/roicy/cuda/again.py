@@ -96,7 +96,8 @@ class Again:
         recording = self._device.recording
         if recording is not None:
             for table in tables:
-                recording.shares(*table.memory.extent, table, wait)
+                for begin, size in table.extents:
+                    recording.shares(begin, size, table, wait)
 
     def apart(self) -> Again:
         """Return one for calls that are kept as long as that is: those of a plan."""

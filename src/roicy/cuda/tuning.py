@@ -68,6 +68,8 @@ CONSTANTS: dict[str, dict[str, int]] = {
     "grid_forward": {"THREADS": 128, "ENTRIES": 256, "ITEMS": 320, "GROUP": 4},
     # ITEMS: places of a line that a warp keeps, rows of bins times columns of pixels; at most GROUP rows
     "range_forward": {"WARPS": 4, "ITEMS": 128, "GROUP": 4, "TOGETHER": 4},
+    # SORTERS: threads of a block, which looks for the RoIs of an image
+    "rois": {"SORTERS": 1024},
     # lanes are channels
     "range_forward_pixels": {"WARPS": 8},
 }

@@ -41,6 +41,13 @@ INLINE int64 least_of_block(int64 value, int64 *room) {
     return joined_by_halves(value, room, [](int64 a, int64 b) { return b < a ? b : a; });
 }
 
+/* The same of sums, for all threads. */
+INLINE int64 sum_of_block(int64 value, int64 *room) {
+    joined_by_halves(value, room, [](int64 a, int64 b) { return a + b; });
+    __syncthreads();
+    return room[0];
+}
+
 INLINE double sum_by_halves(double value, double *room) {
     return joined_by_halves(value, room, [](double a, double b) { return a + b; });
 }

@@ -14,6 +14,30 @@ KERNEL __launch_bounds__(256) first_invalid(const Rois rois, int64 *first) {
         first[0] = found;
 }
 
+/* order[start[n]] ... order[start[n + 1] - 1] = the rows of image n, ascending. A block looks for those of an image. */
+KERNEL __launch_bounds__(SORTERS)
+    order_by_image(const int64 *image, int64 rois, int64 images, int64 *order, int64 *start) {
+    __shared__ int64 met[SORTERS];
+    __shared__ int counts[SORTERS / 32];
+    for (int64 n = blockIdx.x; n < images; n += gridDim.x) {
+        int64 at = 0;
+        for (int64 k = threadIdx.x; k < rois; k += SORTERS)
+            at += image[k] < n;
+        at = sum_of_block(at, met);
+        if (threadIdx.x == 0)
+            start[n] = at;
+        for (int64 first = 0; first < rois; first += SORTERS) {
+            const int64 k = first + threadIdx.x;
+            const int found = gather_met(k < rois && image[k] == n, k, met, counts);
+            if (threadIdx.x < found)
+                order[at + threadIdx.x] = met[threadIdx.x];
+            at += found;
+        }
+        if (n == images - 1 && threadIdx.x == 0)
+            start[images] = at;
+    }
+}
+
 /* start[n] = how many of the ascending numbers image[...] lie below n, for n <= images. */
 KERNEL __launch_bounds__(128) image_starts(const int64 *image, int64 rois, int64 images, int64 *start) {
     for (int64 n = blockIdx.x * (int64)blockDim.x + threadIdx.x; n <= images;

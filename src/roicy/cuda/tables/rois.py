@@ -12,9 +12,12 @@ from roicy._types import Cover, Ndarray, Regions, Sampling, Shape, Size
 from roicy.cuda.device import Arguments, Device, name_of, table_options
 from roicy.cuda.memory import Memory, Wanted
 from roicy.cuda.structs import POINTER, Address, Layout, Struct, address
+from roicy.cuda.tuning import CONSTANTS
 
 #: RoIs up to which a block looks at those of all images instead of at a list of its image's.
 UNSORTED = 1024
+#: RoIs, times images, up to which a block looks at all RoIs for those of its image; more are sorted.
+LOOKED_AT = 2**25
 #: Instead of an image, as in rois.cuh: the row belongs to another table.
 ELSEWHERE = -2
 _INT32_MAX = 2**31 - 1
@@ -114,6 +117,7 @@ class RoiTable:
         self._options = table_options(name_of(boxes.dtype), accumulate)
         self._first_invalid: int | None = None
         self._by_image: Struct | None = None
+        self._sorted: Memory | None = None
 
     def keep(self, wanted: Wanted) -> None:
         """Take memory for what the table keeps."""
@@ -146,6 +150,11 @@ class RoiTable:
             found = int(first[0])
             self._first_invalid = -1 if found == self.rois else found
         return self._first_invalid
+
+    @property
+    def extents(self) -> list[tuple[int, int]]:
+        """Where its memories begin, and how many bytes they have."""
+        return [memory.extent for memory in (self.memory, self._sorted) if memory is not None]
 
     def touched(self) -> Ndarray:
         """As of `roicy.cpu.tables.rois.RoiTable`, of a part that begins where the map does."""
@@ -183,15 +192,20 @@ class RoiTable:
     def packed_by_image(self) -> Struct:
         """Return the RoIs sorted by image, as an argument of kernels: a struct ByImage."""
         if self._by_image is None:
-            n, xp = self.input_shape[0], self.device.xp
-            if n == 1 or self.rois <= UNSORTED:
+            n, rois = self.input_shape[0], self.rois
+            if n == 1 or rois <= UNSORTED:
                 self._by_image = BY_IMAGE(order=None, start=None)
+            elif n * rois <= LOOKED_AT:
+                self._sorted = Memory(self.device, _wanted_of_order(rois, n))
+                order, start = self._sorted.parts["order"], self._sorted.parts["start"]
+                arguments = self.memory.parts["image"], np.int64(rois), np.int64(n), order, start
+                self.launch_table("order_by_image", n, CONSTANTS["rois"]["SORTERS"], arguments)
+                self._by_image = BY_IMAGE(order=order, start=start)
             else:
-                image = self.memory.array("image")
+                xp, image = self.device.xp, self.memory.array("image")
                 order = xp.argsort(image, kind="stable").astype(np.int64, copy=False)
                 start = xp.empty(n + 1, np.int64)
-                sorted_images = image[order]
-                arguments = (sorted_images, np.int64(self.rois), np.int64(n), start)
+                arguments = image[order], np.int64(rois), np.int64(n), start
                 self.launch_table("image_starts", -(-(n + 1) // 128), 128, arguments)
                 self._by_image = BY_IMAGE(order=order, start=start)
         return self._by_image
@@ -224,6 +238,11 @@ def packed_cover(cover: Cover) -> Struct:
 def of_rois(rois: int) -> dict[str, Any]:
     """Return what every table keeps, as `Wanted` takes it."""
     return {"image": ((rois,), np.int64), "window": ((rois, 4), np.int32)}
+
+
+@functools.lru_cache(64)
+def _wanted_of_order(rois: int, images: int) -> Wanted:
+    return Wanted(order=((rois,), np.int64), start=((images + 1,), np.int64))
 
 
 @functools.lru_cache(64)
