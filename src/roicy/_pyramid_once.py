@@ -46,15 +46,18 @@ class _Call:
 
     def run(
         self,
-        how: Hashable,
+        how: Hashable | None,
         inputs: tuple[Ndarray | None, ...],
         out: Any,
         settle_sizes: Callable[[], tuple[tuple[Shape, ...], Size]],
         apply: Callable[[MultiScalePlan[Any]], Any],
     ) -> Any:
-        """Return ``apply(plan)``, or what repeats an earlier call that was like this one."""
+        """Return ``apply(plan)``, or what repeats an earlier call that was like this one.
+
+        `how` is None if an option is not known to be right.
+        """
         again, given, sharing = self.kernels.again, self.given, self.sharing
-        if again is None or not self._is_alone():
+        if again is None or how is None or not self._is_alone():
             return apply(self._plan(*settle_sizes()))
         rule = sharing.levels if isinstance(sharing.levels, str) else None
         scales, dtype = tuple(sharing.spatial_scales), given.rois.dtype  # type: ignore[union-attr]
@@ -115,7 +118,7 @@ def pool_levels(
 
     sizes = tuple([array.shape for array in maps]), output_size
     call = _Call(kind, kernels, given, sharing.adopted(levels), sizes, options)
-    how = "levels forward", type(return_argmax), return_argmax
+    how = ("levels forward", return_argmax) if type(return_argmax) is bool else None
     return call.run(how, tuple(maps), out, settle_sizes, lambda plan: plan._pool(maps, out, return_argmax))
 
 

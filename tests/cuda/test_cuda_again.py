@@ -248,3 +248,17 @@ def test_outputs(cupy, plans):
     roicy.roi_align(features, ndarray(rois), (3, 2), **OPTIONS, out=wide[..., ::2])
     assert_same_bits(wide._array[..., ::2], expected)
     assert not wide._array[..., 1::2].any()
+
+
+def test_a_flag_of_any_type(cupy):
+    """What is no flag is refused by its name, also what cannot be hashed; an array without axes is a flag."""
+    features, rois = drawn(0)
+    features, rois, bins = [ndarray(features)], ndarray(rois), (3, 2)
+    options = {"spatial_scales": [1.0], "invalid": "nan"}
+    for wrong in ([True], {}, np.ones(1, bool), 2, 1.0, "True"):
+        with pytest.raises(TypeError, match="return_argmax must be True or False"):
+            roicy.multi_scale_roi_pool(features, rois, bins, **options, return_argmax=wrong)
+    for right in (np.array(True), np.True_, True, 1):
+        for _ in range(3):
+            found = roicy.multi_scale_roi_pool(features, rois, bins, **options, return_argmax=right)
+            assert len(found) == 2
