@@ -7,7 +7,6 @@ repeat them. The second call of a kind is the one that is recorded: most calls a
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,6 @@ class Again:
         self._device, self._current_device = device, current_device
         self._calls: dict[Any, _Call | None] = {}  # None: it cannot be repeated
         self._seen: set[Any] = set()
-        self._records = threading.Lock()
 
     def run(
         self,
@@ -73,11 +71,11 @@ class Again:
             result = call(device, addresses, given, outs)
             if result is not None:
                 return result
-        elif like in self._seen and like not in self._calls and self._records.acquire(blocking=False):
+        elif like in self._seen and like not in self._calls and device.records.acquire(blocking=False):
             try:
                 return self._recorded(settled, like, inputs, fresh)
             finally:
-                self._records.release()
+                device.records.release()
         settled, result = fresh()
         if len(self._seen) >= _MOST:
             self._seen.clear()
@@ -95,7 +93,7 @@ class Again:
         """Note tables that a call shares with others; repeated calls `wait`, on the device, for these."""
         recording = self._device.recording
         if recording is not None:
-            for table in tables:
+            for table in tuple(tables):  # another thread may be adding one
                 for begin, size in table.extents:
                     recording.shares(begin, size, table, wait)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
+import threading
 from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -129,6 +130,7 @@ class Device:
         self.most_blocks = MOST_BLOCKS
         self.index: str | None = None  # a type of INDEX for all launches, where it is not to be chosen
         self.recording: Recording | None = None  # of the call that is made at this moment
+        self.records = threading.Lock()  # held while there is one, by whoever keeps calls
         self._module = module
         self._current_device = current_device
         self._current_stream = current_stream
