@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,31 +41,32 @@ def crop(
             _CROPPED, given.boxes, given.batch_indices, out, images
         )
 
-    def apply() -> Any:
-        of_layout = functools.partial(_of_layout, output_size)
-        asked = images, arrays
-        plan, sources = _planned(kind, kernels, given, boxes, batch_indices, asked, of_layout, finish)
+    asked = kind, kernels, given, boxes, batch_indices, (images, arrays), _given_size(output_size), finish
+    if kernels.again is None or not _is_alone(given, images, boxes):
+        plan, sources = _planned(*asked)
         return plan._pool(sources, out)
+    return _again(asked, arrays[0], output_size, out)
 
-    again = kernels.again
-    if again is None or not _is_alone(given, images, boxes):
-        return apply()
-    (image,) = arrays
+
+def _given_size(output_size: OutputSize) -> Callable[[Layout], Size]:
+    return lambda _: settle.output_size(output_size)
+
+
+def _again(asked: tuple[Any, ...], image: Ndarray, output_size: OutputSize, out: Any) -> Any:
+    # the crops of ``_planned(*asked)``, or what repeats an earlier call
+    kind, kernels, given, boxes, batch_indices, _, _, finish = asked
     plain = [tuple(value) if type(value) is list else value for value in finish.values()]
     call = kind, given.layout, image.shape, output_size, boxes.dtype, tuple(given.options), *plain
 
     def fresh() -> tuple[Any, Any]:
-        crops, settled = apply(), _known.get(call)
+        plan, sources = _planned(*asked)
+        crops, settled = plan._pool(sources, out), _known.get(call)
         if settled is None:
             settled = object()
             _known.put(call, settled)
         return settled, crops
 
-    return again.run(_known.get(call), "crops", (image, boxes, batch_indices), out, fresh)
-
-
-def _of_layout(output_size: OutputSize, _: Layout) -> Size:
-    return settle.output_size(output_size)
+    return kernels.again.run(_known.get(call), "crops", (image, boxes, batch_indices), out, fresh)
 
 
 def _is_alone(given: GivenCrops, images: Any, boxes: Any) -> bool:

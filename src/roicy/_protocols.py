@@ -338,7 +338,7 @@ class Backend(Protocol):
     def quad_table(
         self,
         corners: Ndarray,
-        images: Ndarray | None,
+        images: Ndarray,
         count: int,
         image_size: Size,
         output_size: Size,
@@ -346,7 +346,7 @@ class Backend(Protocol):
     ) -> QuadTable:
         """Return the perspective views of quadrangles (K, 8) on images of at most this size.
 
-        Corners are float32 or float64, C-contiguous. Without `images` all are on the first one.
+        Corners are float32 or float64, C-contiguous. `images` are None for the first one, if calls repeat.
         """
         ...
 

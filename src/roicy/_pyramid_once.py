@@ -29,68 +29,83 @@ def _names(names: tuple[str, ...], maps: int) -> tuple[str, ...]:
     return *names, *(f"features[{level}]" for level in range(maps))
 
 
-class _Call:
-    # A call of a kind, with arrays as the kernels take them. `sizes` are the shapes of the maps and the
-    # bins, as the caller gave them or as they come from arrays.
-    def __init__(
-        self,
-        kind: Kind,
-        kernels: Backend,
-        given: Given,
-        sharing: Sharing,
-        sizes: tuple[Any, Any],
-        options: Sequence[Any],
-    ) -> None:
-        self.kind, self.kernels, self.given, self.sharing = kind, kernels, given, sharing
-        self.sizes, self.options = sizes, options
+def _of_features(
+    given: Given, sharing: Sharing, maps: Sequence[Ndarray], output_size: OutputSize
+) -> tuple[tuple[Shape, ...], Size]:
+    shapes, size = settle.maps(maps, given.layout), settle.output_size(output_size)
+    settle.as_many_scales("features", len(maps), sharing.spatial_scales)
+    return shapes, size
 
-    def run(
-        self,
-        how: Hashable | None,
-        inputs: tuple[Ndarray | None, ...],
-        out: Any,
-        settle_sizes: Callable[[], tuple[tuple[Shape, ...], Size]],
-        apply: Callable[[MultiScalePlan[Any]], Any],
-    ) -> Any:
-        """Return ``apply(plan)``, or what repeats an earlier call that was like this one.
 
-        `how` is None if an option is not known to be right.
-        """
-        again, given, sharing = self.kernels.again, self.given, self.sharing
-        if again is None or how is None or not self._is_alone():
-            return apply(self._plan(*settle_sizes()))
-        rule = sharing.levels if isinstance(sharing.levels, str) else None
-        scales, dtype = tuple(sharing.spatial_scales), given.rois.dtype  # type: ignore[union-attr]
-        call = self.kind, given.layout, *self.sizes, dtype, scales, rule, sharing.merge, *self.options
+def _of_gradient(
+    given: Given, sharing: Sharing, grad_output: Ndarray, input_shapes: Sequence[InputShape]
+) -> tuple[tuple[Shape, ...], Size]:
+    size = settle.grad_output_size(grad_output, given.layout)
+    shapes = settle.input_shapes(input_shapes, given.layout)
+    settle.as_many_scales("input_shapes", len(shapes), sharing.spatial_scales)
+    return shapes, size
 
-        def fresh() -> tuple[Any, Any]:
-            result = apply(self._plan(*settle_sizes()))
-            settled = _known.get(call)
-            if settled is None:
-                settled = object()
-                _known.put(call, settled)
-            return settled, result
 
-        inputs = *inputs, given.rois, given.batch_indices, None if rule is not None else sharing.levels
-        return again.run(_known.get(call), how, inputs, out, fresh)
+def _of_both(
+    given: Given, sharing: Sharing, maps: Sequence[Ndarray], grad_output: Ndarray
+) -> tuple[tuple[Shape, ...], Size]:
+    shapes, size = settle.maps(maps, given.layout), settle.grad_output_size(grad_output, given.layout)
+    settle.as_many_scales("features", len(maps), sharing.spatial_scales)
+    return shapes, size
 
-    def _is_alone(self) -> bool:
-        # whether the work of a call depends on whole maps, one array of boxes, which are not checked, and
-        # options
-        given, sharing = self.given, self.sharing
-        return (
-            type(given.rois) is not tuple
-            and sharing.windows is None
-            and type(given.invalid) is str
-            and given.invalid == "nan"
-            and type(sharing.spatial_scales) in (list, tuple)
-            and (isinstance(sharing.levels, str) is (type(sharing.levels) is str))
-        )
 
-    def _plan(self, shapes: tuple[Shape, ...], size: Size) -> MultiScalePlan[Any]:
-        return MultiScalePlan(
-            self.kind, self.kernels, self.given, self.sharing, shapes, size, self.options, True
-        )
+def _plan(
+    kind: Kind,
+    kernels: Backend,
+    given: Given,
+    sharing: Sharing,
+    options: Sequence[Any],
+    settle_sizes: Callable[..., tuple[tuple[Shape, ...], Size]],
+    *sizes: Any,
+) -> MultiScalePlan[Any]:
+    # `settle_sizes` returns the shapes of maps and the bins of a box, from what says these
+    given.layout = settle.layout(given.layout)
+    shapes, size = settle_sizes(given, sharing, *sizes)
+    return MultiScalePlan(kind, kernels, given, sharing, shapes, size, options, True)
+
+
+def _is_alone(given: Given, sharing: Sharing) -> bool:
+    # whether the work of a call depends on whole maps, one array of boxes, which are not checked, and options
+    return (
+        type(given.rois) is not tuple
+        and sharing.windows is None
+        and type(given.invalid) is str
+        and given.invalid == "nan"
+        and type(sharing.spatial_scales) in (list, tuple)
+        and (isinstance(sharing.levels, str) is (type(sharing.levels) is str))
+    )
+
+
+def _again(
+    make: tuple[Any, ...],
+    shapes: tuple[Any, Any],
+    how: Hashable,
+    inputs: tuple[Ndarray | None, ...],
+    out: Any,
+    apply: Callable[..., Any],
+    *arguments: Any,
+) -> Any:
+    # ``apply(plan, *arguments)`` of ``_plan(*make)``, or what repeats an earlier call; `shapes` are those of
+    # maps and outputs, as the caller gave them or as arrays have them
+    kind, kernels, given, sharing, options, *_ = make
+    rule, levels = (sharing.levels, None) if isinstance(sharing.levels, str) else (None, sharing.levels)
+    scales, dtype = tuple(sharing.spatial_scales), given.rois.dtype
+    call = kind, given.layout, *shapes, dtype, scales, rule, sharing.merge, *options
+
+    def fresh() -> tuple[Any, Any]:
+        result, settled = apply(_plan(*make), *arguments), _known.get(call)
+        if settled is None:
+            settled = object()
+            _known.put(call, settled)
+        return settled, result
+
+    inputs = *inputs, given.rois, given.batch_indices, levels
+    return kernels.again.run(_known.get(call), how, inputs, out, fresh)
 
 
 def pool_levels(
@@ -110,16 +125,13 @@ def pool_levels(
         names, given.rois, given.batch_indices, levels, out, *given_maps
     )
 
-    def settle_sizes() -> tuple[tuple[Shape, ...], Size]:
-        given.layout = layout = settle.layout(given.layout)
-        shapes, size = settle.maps(maps, layout), settle.output_size(output_size)
-        settle.as_many_scales("features", len(maps), sharing.spatial_scales)
-        return shapes, size
-
-    sizes = tuple([array.shape for array in maps]), output_size
-    call = _Call(kind, kernels, given, sharing.adopted(levels), sizes, options)
-    how = ("levels forward", return_argmax) if type(return_argmax) is bool else None
-    return call.run(how, tuple(maps), out, settle_sizes, lambda plan: plan._pool(maps, out, return_argmax))
+    sharing = sharing.adopted(levels)
+    make = kind, kernels, given, sharing, options, _of_features, maps, output_size
+    if kernels.again is None or not _is_alone(given, sharing) or type(return_argmax) is not bool:
+        return _plan(*make)._pool(maps, out, return_argmax)
+    shapes, how = tuple([array.shape for array in maps]), ("forward", return_argmax)
+    arguments = maps, out, return_argmax
+    return _again(make, (shapes, output_size), how, tuple(maps), out, MultiScalePlan._pool, *arguments)
 
 
 def backward_levels(
@@ -138,25 +150,17 @@ def backward_levels(
         _BACK, grad_output, given.rois, argmax, given.batch_indices, levels, outs
     )
 
-    def settle_sizes() -> tuple[tuple[Shape, ...], Size]:
-        given.layout = layout = settle.layout(given.layout)
-        size = settle.grad_output_size(grad_output, layout)
-        shapes = settle.input_shapes(input_shapes, layout)
-        settle.as_many_scales("input_shapes", len(shapes), sharing.spatial_scales)
-        return shapes, size
+    sharing = sharing.adopted(levels)
+    make = kind, kernels, given, sharing, options, _of_gradient, grad_output, input_shapes
+    if kernels.again is None or not _is_alone(given, sharing):
+        return _plan(*make)._backward(grad_output, argmax, outs)
+    shapes = tuple(input_shapes) if type(input_shapes) is list else input_shapes, grad_output.shape[1:]
+    inputs, arguments = (grad_output, argmax), (grad_output, argmax, outs)
+    return list(_again(make, shapes, "backward", inputs, outs, _gradients, *arguments))
 
-    of_maps = tuple(input_shapes) if type(input_shapes) is list else input_shapes
-    sizes = of_maps, grad_output.shape[1:]
-    call = _Call(kind, kernels, given, sharing.adopted(levels), sizes, options)
-    return list(
-        call.run(
-            "levels backward",
-            (grad_output, argmax),
-            outs,
-            settle_sizes,
-            lambda plan: tuple(plan._backward(grad_output, argmax, outs)),
-        )
-    )
+
+def _gradients(plan: MultiScalePlan[Any], *arguments: Any) -> tuple[Ndarray, ...]:
+    return tuple(plan._backward(*arguments))
 
 
 def backward_rois_levels(
@@ -176,18 +180,10 @@ def backward_rois_levels(
         names, grad_output, given.rois, argmax, given.batch_indices, levels, out, *given_maps
     )
 
-    def settle_sizes() -> tuple[tuple[Shape, ...], Size]:
-        given.layout = layout = settle.layout(given.layout)
-        shapes, size = settle.maps(maps, layout), settle.grad_output_size(grad_output, layout)
-        settle.as_many_scales("features", len(maps), sharing.spatial_scales)
-        return shapes, size
-
-    sizes = tuple([array.shape for array in maps]), grad_output.shape[1:]
-    call = _Call(kind, kernels, given, sharing.adopted(levels), sizes, options)
-    return call.run(
-        "levels slopes",
-        (grad_output, argmax, *maps),
-        out,
-        settle_sizes,
-        lambda plan: plan._backward_rois(grad_output, maps, argmax, out),
-    )
+    sharing = sharing.adopted(levels)
+    make = kind, kernels, given, sharing, options, _of_both, maps, grad_output
+    if kernels.again is None or not _is_alone(given, sharing):
+        return _plan(*make)._backward_rois(grad_output, maps, argmax, out)
+    shapes = tuple([array.shape for array in maps]), grad_output.shape[1:]
+    inputs, arguments = (grad_output, argmax, *maps), (grad_output, maps, argmax, out)
+    return _again(make, shapes, "slopes", inputs, out, MultiScalePlan._backward_rois, *arguments)

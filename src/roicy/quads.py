@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -176,23 +176,34 @@ def _crop(
     )
     listed = isinstance(images, (list, tuple))
     sources = tuple(arrays) if listed else arrays[0]
-    again, rois = kernels.again, cast(Any, given.rois)
-    alone = type(rois) is not tuple and type(given.invalid) is str and given.invalid == "nan"
-    if again is None or not alone or given.window is not None:
-        return _cut(kernels, given, sources, output_size, samples, finish, out)
+    cut = kernels, given, sources, output_size, samples, finish, out
+    if kernels.again is None or given.window is not None or not _is_alone(given):
+        return _cut(*cut)
+    return _again(cut, arrays, listed)
+
+
+def _is_alone(given: Given) -> bool:
+    # whether the work of a call depends on one array of quadrangles, which are not checked, and options
+    return type(given.rois) is not tuple and type(given.invalid) is str and given.invalid == "nan"
+
+
+def _again(cut: tuple[Any, ...], arrays: Sequence[Ndarray], listed: bool) -> Any:
+    # ``_cut(*cut)``, or what repeats an earlier call
+    kernels, given, _, output_size, samples, finish, out = cut
     plain = [tuple(value) if type(value) is list else value for value in finish.values()]
     shapes = tuple([array.shape for array in arrays])
-    call = listed, given.layout, shapes, output_size, rois.dtype, samples, *plain
+    call = listed, given.layout, shapes, output_size, given.rois.dtype, samples, *plain
 
     def fresh() -> tuple[Any, Any]:
-        crops = _cut(kernels, given, sources, output_size, samples, finish, out)
-        known = _known.get(call)
+        crops, known = _cut(*cut), _known.get(call)
         if known is None:
             known = object()
             _known.put(call, known)
         return known, crops
 
-    return again.run(_known.get(call), "quads", (*arrays, rois, given.batch_indices), out, fresh)
+    return kernels.again.run(
+        _known.get(call), "quads", (*arrays, given.rois, given.batch_indices), out, fresh
+    )
 
 
 def _cut(
@@ -287,7 +298,8 @@ def _samples(
 def _table(
     kernels: Backend, quads: settle.Rois, images: int, image_size: Size, size: Size, ratio: int
 ) -> Any:
-    indices = None if quads.alone else quads.images
+    # zeros that no call has to make are none of the addresses that another one repeats
+    indices = None if quads.alone and kernels.again is not None else quads.images
     return kernels.quad_table(quads.boxes, indices, images, image_size, size, ratio)
 
 

@@ -459,19 +459,14 @@ def _mask_table(masks: Ndarray, boxes: Ndarray, pasting: Pasting) -> MaskTable:
 
 def quad_table(
     corners: NumPyArray,
-    images: NumPyArray | None,
+    images: NumPyArray,
     count: int,
     image_size: Size,
     output_size: Size,
     sampling_ratio: int,
 ) -> QuadTable:
-    """Return the views of quadrangles (K, 8) on this many images; see `roicy.cpu.tables.quad.QuadTable`.
-
-    Without `images` all are on the first one.
-    """
+    """Return the views of quadrangles (K, 8) on this many images; see `roicy.cpu.tables.quad.QuadTable`."""
     corners = corners.astype(np.float64, copy=False)
-    if images is None:
-        images = np.zeros(len(corners), np.int64)
     return QuadTable(corners, images, count, image_size, output_size, sampling_ratio)
 
 
