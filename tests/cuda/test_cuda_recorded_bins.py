@@ -106,6 +106,11 @@ def test_outputs(of, calls):
         wide = ndarray(np.full((*expected.shape[:-1], 2 * expected.shape[-1]), 7, np.float32))
         assert_same_bits(gradient(of, given, wide[..., ::2]), expected)
         assert (wide._array[..., 1::2] == 7).all()
+        tall = ndarray(
+            np.full((*expected.shape[:-2], 2 * expected.shape[-2], expected.shape[-1]), 7, np.float32)
+        )
+        assert_same_bits(gradient(of, given, tall[..., ::2, :]), expected)
+        assert (tall._array[..., 1::2, :] == 7).all()
     for name in ("grad_output", "features", "rois", "offsets", "mask"):
         own = {key: ndarray(array.copy()) for key, array in given.items()}
         room = np.zeros(expected.nbytes + given[name].nbytes, np.uint8)
@@ -134,6 +139,17 @@ def test_without_a_mask(calls):
         assert calls.count == made + (seed < 2)
         with pytest.raises(ValueError, match="mask"):
             gradient("mask", {**given, "mask": None}, copied=False)
+
+
+def test_batch_indices(of, calls):
+    """Apart from boxes they are one of the arrays that change."""
+    for seed in range(4):
+        given = drawn(seed)
+        given["batch_indices"] = given["rois"][:, 0].astype(np.int64)
+        given["rois"] = given["rois"][:, 1:].copy()
+        expected, made = anew(of, given), calls.count
+        assert_same_bits(gradient(of, given), expected)
+        assert calls.count == made + (seed < 2)
 
 
 def test_nothing_to_read(of):
