@@ -262,3 +262,16 @@ def test_a_flag_of_any_type(cupy):
         for _ in range(3):
             found = roicy.multi_scale_roi_pool(features, rois, bins, **options, return_argmax=right)
             assert len(found) == 2
+
+
+@pytest.mark.parametrize("rule", ["torchvision", "detectron2", "mmdet", "openvino", "tensorrt"])
+def test_boxes_just_beside_a_level(rule, cupy):
+    """A rule that computes in float32 rounds boxes of float64 first."""
+    maps = [np.full((1, 1, 50, 50), value, np.float32) for value in (1, 2)]
+    sides = 112 + np.array([-1e-3, -1e-9, 0, 1e-9, 1e-3])
+    rois = np.column_stack([np.zeros((5, 3)), sides, sides])
+    options = {"spatial_scales": (1 / 4, 1 / 8), "levels": rule, "invalid": "nan"}
+    expected = roicy.multi_scale_roi_align(maps, rois, 1, **options)
+    for _ in range(3):
+        found = roicy.multi_scale_roi_align([ndarray(one) for one in maps], ndarray(rois), 1, **options)
+        assert_same_bits(found._array, expected)

@@ -303,3 +303,18 @@ def test_graphs(tested, calls):
                 stream.begin_capture()
             assert_same_bits(tested(on_device(given)), expected)
         assert calls.count == made + (seed < 2)
+
+
+@pytest.mark.parametrize("function", ["crop_and_resize", "crop_quads"])
+def test_other_options_are_other_calls(function):
+    """Each call has its own size, samples and border, after any other calls with the same arrays."""
+    given = Crop(function).drawn(0)
+    arrays, device = tuple(given.values()), tuple(on_device(given).values())
+    several = {}, {"sampling_ratio": 2}, {"border": "edge"}, {"interpolation": "nearest"}, {"fill": 9}
+    for _ in range(3):
+        for size in (SIZE, SIZE[::-1], 4):
+            for options in several:
+                options = {"sampling_ratio": 1, "border": "constant", **options, "invalid": "nan"}
+                found = getattr(roicy, function)(*device, size, **options)._array
+                expected = getattr(roicy, function)(*arrays, size, **options)
+                np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
