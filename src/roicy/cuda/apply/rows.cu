@@ -39,15 +39,15 @@ INLINE REAL sum_of(const STORED *first, int64 terms, int64 step) {
 }
 
 /* units = rows / max(length, eps), and the lengths. */
-KERNEL __launch_bounds__(THREADS) unit(const STORED *rows, int64 count, int64 columns, double eps,
-                                       REAL *units, double *lengths, RESULT *out) {
+KERNEL __launch_bounds__(THREADS, 4) unit(const STORED *rows, int64 count, int64 columns, double eps,
+                                          REAL *units, double *lengths, RESULT *out) {
     for (int64 k = blockIdx.x; k < count; k += gridDim.x)
         normalise(rows + k * columns, columns, eps, units + k * columns, lengths + k, out + k * columns);
 }
 
 /* The same of sums, each of so many rows, or `terms`, that follow each other. */
-KERNEL __launch_bounds__(THREADS) unit_sum(const STORED *rows, int64 count, int64 columns, double eps,
-                                           REAL *units, double *lengths, RESULT *out, int64 terms) {
+KERNEL __launch_bounds__(THREADS, 4) unit_sum(const STORED *rows, int64 count, int64 columns, double eps,
+                                              REAL *units, double *lengths, RESULT *out, int64 terms) {
     for (int64 k = blockIdx.x; k < count; k += gridDim.x) {
         REAL *sums = units + k * columns; /* a thread reads what it has written itself */
         for (int64 i = threadIdx.x; i < columns; i += THREADS)
