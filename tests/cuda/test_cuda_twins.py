@@ -376,6 +376,17 @@ def test_bins_of_many_pixels(both, operator, layout, output_size):
         np.testing.assert_allclose(found[-1], slopes, rtol=1e-5, atol=1e-5 * np.abs(slopes).max())
 
 
+@pytest.mark.parametrize("columns", [24, 26, 32])
+@pytest.mark.parametrize("breadth", [2, 6])
+def test_about_as_many_taps_of_columns_as_a_warp_keeps(both, columns, breadth):
+    """That is 96; of bins that are `breadth` pixels wide, all columns are read, or a part of them."""
+    features = random_values(np.random.default_rng(0), (1, 5, 3, 230), np.dtype("float32"))
+    right = 1.3 + columns * np.linspace(breadth, 1.15 * breadth, 24)
+    boxes = np.column_stack([np.zeros(24), np.full(24, 1.3), np.zeros(24), right, np.full(24, 3)])
+    found, expected = both(lambda: roicy.roi_align(features, boxes, (2, columns), sampling_ratio=2))
+    assert_same_sums(found, expected)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 33])
 def test_no_warp_is_without_work(on_cuda, monkeypatch, channels):
     """A warp has a row of bins or more, in four channels or more, or in all there are."""
