@@ -15,6 +15,7 @@ from strategies import LAYOUTS, random_values
 from test_cuda_twins import WORK, WORK_IDS, agree, outputs, that_agree
 
 import roicy
+from roicy import cuda
 
 SHAPE = (2, 40, 60, 70)
 ROIS = np.array(
@@ -54,6 +55,21 @@ def test_two_runs_are_equal(xp, monkeypatch, operator, work):
     moved_to(monkeypatch, xp)
     for one, other in zip(outputs(operator, work), outputs(operator, work), strict=True):
         assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("blocks", [1, 2**31 - 1])
+def test_bins_beside_the_map(xp, monkeypatch, blocks):
+    """Some bins of a RoI have fewer taps; a warp that takes one RoI after another waits for its lanes."""
+    monkeypatch.setattr(cuda.kernels(), "most_blocks", blocks)
+    features = random_values(np.random.default_rng(0), (2, 17, 7, 60), np.dtype("float32"))
+    corners = [[0, 2, 1, 74, 5], [1, 2, 1, 90, 5], [0, 30, 2, 50, 20], [1, -40, -9, 80, 20]]
+    rois = np.array(corners, np.float32)
+    there = xp.asarray(features), xp.asarray(rois)
+    assert_same_sums(xp.asnumpy(roicy.roi_align(*there, (2, 4))), roicy.roi_align(features, rois, (2, 4)))
+    largest = roicy.roi_pool(features, rois, (2, 4), return_argmax=True)
+    found = roicy.roi_pool(*there, (2, 4), return_argmax=True)
+    for array, expected in zip(found, largest, strict=True):
+        assert_same_bits(xp.asnumpy(array), expected)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
