@@ -72,6 +72,13 @@ def test_bins_beside_the_map(xp, monkeypatch, blocks):
         assert_same_bits(xp.asnumpy(array), expected)
 
 
+def test_descriptors(xp, monkeypatch):
+    """Of more channels than a block has threads, by one block: its threads wait for each other."""
+    monkeypatch.setattr(cuda.kernels(), "most_blocks", 1)
+    features = random_values(np.random.default_rng(0), (2, 300, 5, 3), np.dtype("float32"))
+    assert_same_sums(xp.asnumpy(roicy.rmac(xp.asarray(features))), roicy.rmac(features))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_strides(xp, features, layout):
     there = on_device.OnDevice(on_device.Cupy(xp), roicy)
