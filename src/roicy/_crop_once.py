@@ -56,7 +56,8 @@ def _again(asked: tuple[Any, ...], image: Ndarray, output_size: OutputSize, out:
     # the crops of ``_planned(*asked)``, or what repeats an earlier call
     kind, kernels, given, boxes, batch_indices, _, _, finish = asked
     plain = [tuple(value) if type(value) is list else value for value in finish.values()]
-    call = kind, given.layout, image.shape, output_size, boxes.dtype, tuple(given.options), *plain
+    invalid = given.invalid
+    call = kind, given.layout, image.shape, output_size, boxes.dtype, tuple(given.options), invalid, *plain
 
     def fresh() -> tuple[Any, Any]:
         plan, sources = _planned(*asked)
@@ -70,14 +71,13 @@ def _again(asked: tuple[Any, ...], image: Ndarray, output_size: OutputSize, out:
 
 
 def _is_alone(given: GivenCrops, images: Any, boxes: Any) -> bool:
-    # whether the work of a call depends on one array of whole images, one array of boxes, which are not
-    # checked, and options
+    # whether the work of a call depends on one array of whole images, one array of boxes, and options
     return (
         type(boxes) is not tuple
         and not isinstance(images, (list, tuple))
         and given.window is None
         and type(given.invalid) is str
-        and given.invalid == "nan"
+        and given.invalid in ("nan", "raise")
     )
 
 

@@ -102,12 +102,12 @@ def pool(
 
 
 def _is_alone(given: Given) -> bool:
-    # whether the work of a call depends on whole maps, one array of boxes, which are not checked, and options
+    # whether the work of a call depends on whole maps, one array of boxes, and options
     return (
         type(given.rois) is not tuple
         and given.window is None
         and type(given.invalid) is str
-        and given.invalid == "nan"
+        and given.invalid in ("nan", "raise")
     )
 
 

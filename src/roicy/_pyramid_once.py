@@ -70,12 +70,13 @@ def _plan(
 
 
 def _is_alone(given: Given, sharing: Sharing) -> bool:
-    # whether the work of a call depends on whole maps, one array of boxes, which are not checked, and options
+    # whether the work of a call depends on whole maps, one array of boxes, options, and levels, which are
+    # not checked
     return (
         type(given.rois) is not tuple
         and sharing.windows is None
         and type(given.invalid) is str
-        and given.invalid == "nan"
+        and (given.invalid == "nan" or (given.invalid == "raise" and isinstance(sharing.levels, str)))
         and type(sharing.spatial_scales) in (list, tuple)
         and (isinstance(sharing.levels, str) is (type(sharing.levels) is str))
     )
@@ -95,7 +96,7 @@ def _again(
     kind, kernels, given, sharing, options, *_ = make
     rule, levels = (sharing.levels, None) if isinstance(sharing.levels, str) else (None, sharing.levels)
     scales, dtype = tuple(sharing.spatial_scales), given.rois.dtype
-    call = kind, given.layout, *shapes, dtype, scales, rule, sharing.merge, *options
+    call = kind, given.layout, *shapes, dtype, scales, rule, sharing.merge, given.invalid, *options
 
     def fresh() -> tuple[Any, Any]:
         result, settled = apply(_plan(*make), *arguments), _known.get(call)

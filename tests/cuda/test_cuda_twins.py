@@ -440,9 +440,11 @@ def test_functions_have_the_same_signatures():
             assert list(inspect.signature(getattr(kind, name)).parameters) == ["self", *own], name
     assert {name for name in vars(Backend) if not name.startswith("_")} - values == names
     base = {
+        "answer",
         "captures",
         "check_arrays",
         "feature_options",
+        "gives",
         "launch",
         "most_maps",
         "note",

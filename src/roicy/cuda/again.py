@@ -1,8 +1,10 @@
-"""Repeated calls: passes in boxes that are not checked, with all but addresses from an earlier call.
+"""Repeated calls: passes with all but addresses from an earlier call.
 
 A small call takes more time in Python than on the device. Calls with equal options, shapes, strides and
 dtypes differ only in the addresses of their arrays. So the launches of such a call are kept, and later ones
-repeat them. The second call of a kind is the one that is recorded: most calls are not repeated at all.
+repeat them. The second call of a kind is the one that is recorded: most calls are not repeated at all. Where
+the host waits for the device, to see whether boxes and argmax are valid, repeated calls do, too: if they are
+not, the usual path says what is wrong.
 """
 
 from __future__ import annotations
@@ -133,7 +135,7 @@ class _Call:
         self._several = type(result) is tuple
         results = result if self._several else (result,)
         arrays = *(array for array in inputs if array is not None), *results
-        self._size, self._steps = recording.steps(arrays)
+        self._size, self._steps, self._questions = recording.steps(arrays)
         self._asked, self._held, self._wait = recording.asked, recording.held, recording.wait
         self._extents = [(0, 0), (0, 0), *map(extent, arrays)]
         self._results = [
@@ -166,6 +168,12 @@ class _Call:
         if self._size:
             memory = device.room(self._size)
             addresses[0] = memory.ptr
-        do(self._steps, addresses)
+        done = 0
+        for after, begin, good in self._questions:
+            do(self._steps[done:after], addresses)
+            if not device.gives(memory, begin, good):
+                return None  # the usual path says what is wrong
+            done = after
+        do(self._steps[done:] if done else self._steps, addresses)
         del memory  # the launches are in the stream: their memory may be used again
         return tuple(results) if self._several else results[0]

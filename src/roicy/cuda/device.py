@@ -184,6 +184,22 @@ class Device:
             recording.took(address(array), array.nbytes, array)
         return array
 
+    def answer(self, numbers: Ndarray, good: tuple[int, ...]) -> list[int]:
+        """Return the numbers that a kernel has left in an array of this call, int64; waits for the device.
+
+        With `good` as the first ones the call goes on, as calls like it do.
+        """
+        if self.recording is not None:
+            self.captures()  # nobody can wait for a stream that records a graph
+            self.recording.asks(address(numbers), good)
+        found: list[int] = numbers.tolist()
+        return found
+
+    def gives(self, memory: Any, begin: int, good: tuple[int, ...]) -> bool:
+        """Return whether a kernel has left these numbers at byte `begin` of `memory`; waits."""
+        found: list[int] = self.xp.ndarray(len(good), np.int64, memory + begin).tolist()
+        return found == list(good)
+
     def gradient_rows(self, shape: tuple[int, ...]) -> Ndarray:
         """Return an array for a gradient of boxes, with any numbers: the kernels write to all rows."""
         return self.empty(shape)

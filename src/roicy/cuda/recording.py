@@ -31,6 +31,11 @@ _POINTER = struct.Struct("@P")
 Place: TypeAlias = tuple[int, int]
 
 
+#: What the host asks: after how many launches, at which byte of the call's own memory the answer is, and
+#: with which first numbers of it, int64, the call goes on.
+Question: TypeAlias = tuple[int, int, tuple[int, ...]]
+
+
 class NotAlike(Exception):
     """The call cannot be repeated."""
 
@@ -41,6 +46,7 @@ class Recording:
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self._steps: list[tuple[Any, ...]] = []
+        self._questions: list[tuple[int, int, tuple[int, ...]]] = []
         self._memory: list[tuple[int, int]] = []
         # references, so that no memory is given back and taken again during the call
         self._alive: list[Any] = []
@@ -57,6 +63,11 @@ class Recording:
         """Note a launch."""
         if threading.get_ident() == self._thread:
             self._steps.append((function, grid, threads, arguments, shared))
+
+    def asks(self, begin: int, good: tuple[int, ...]) -> None:
+        """Note that the host now waits for numbers that the last launch left, and with which it goes on."""
+        if threading.get_ident() == self._thread:
+            self._questions.append((len(self._steps), begin, good))
 
     def took(self, begin: int, size: int, memory: Any) -> None:
         """Note memory that the call has taken for itself."""
@@ -76,8 +87,8 @@ class Recording:
         if threading.get_ident() == self._thread:
             self.asked, self.is_graph = True, self.is_graph or found
 
-    def steps(self, arrays: Sequence[Ndarray]) -> tuple[int, list[Step]]:
-        """Return the bytes of memory that the call needs, and its launches.
+    def steps(self, arrays: Sequence[Ndarray]) -> tuple[int, list[Step], list[Question]]:
+        """Return the bytes of memory that the call needs, its launches, and what it asks between them.
 
         Raises
         ------
@@ -90,7 +101,8 @@ class Recording:
             done.append(_launch(function, grid, threads, arguments, shared, places))
         if places.unseen:  # of an array that no kernel accesses: the host may have read it
             raise NotAlike
-        return places.size, done
+        questions = [(after, places.own(begin), good) for after, begin, good in self._questions]
+        return places.size, done, questions
 
 
 class _Places:
@@ -113,6 +125,13 @@ class _Places:
         for _, size in self._memory:
             self._begins.append(self.size)
             self.size += -(-size // _ALIGNMENT) * _ALIGNMENT
+
+    def own(self, pointer: int) -> int:
+        """Return which byte of the call's own memory that is."""
+        number, begin = self.of(pointer)
+        if number:
+            raise NotAlike
+        return begin
 
     def of(self, pointer: int) -> Place:
         number = self._arrays.get(pointer)

@@ -52,7 +52,7 @@ def first_wrong(
     `total` is that of a grid table, whose bins each have a limit of their own.
     """
     rois, _, rows, columns = argmax.shape
-    found = device.xp.empty(4, np.int64)
+    found = device.empty(4, np.int64)
     of_samples = total is not None
     arguments = (
         *view(argmax),
@@ -63,7 +63,7 @@ def first_wrong(
         found,
     )
     device.launch("argmax", "first_wrong", (), 1, _THREADS, arguments)
-    k, number, value, samples = found.tolist()
+    k, number, value, samples = device.answer(found, (rois,))
     if of_samples:
         limit = samples
     if k == rois or -1 <= value < limit:  # it may have changed since, and kernels bound what they read

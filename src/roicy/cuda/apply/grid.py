@@ -118,7 +118,7 @@ class GridKernels(Device):
         """Return ((k, c, p, q), value, limit) of an index outside -1 ... limit - 1, or None; waits."""
         if not argmax.size:
             return None
-        wrong = self.xp.empty(len(argmax), np.int64)
+        wrong = self.empty(len(argmax), np.int64)
         image, total = (tables.memory.parts[name] for name in ("image", "total"))
         survey(self, argmax, "survey_of_samples", image, total, wrong)
         return first_wrong(self, argmax, wrong, total=total)

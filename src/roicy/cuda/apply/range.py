@@ -108,7 +108,7 @@ class RangeKernels(Device):
         """Return ((k, c, p, q), value) of an index of the table's outside -1 ... limit - 1; waits."""
         if not argmax.size:
             return None
-        wrong = self.xp.empty(len(argmax), np.int64)
+        wrong = self.empty(len(argmax), np.int64)
         survey(self, argmax, "survey", np.int64(limit), table.memory.parts["image"], wrong)
         found = first_wrong(self, argmax, wrong, limit)
         return found and found[:2]

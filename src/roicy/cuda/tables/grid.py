@@ -85,9 +85,10 @@ class GridTable(RoiTable):
     def _first(self) -> list[int]:
         # both together, as each time to wait counts
         if self._first_bad is None:
-            first = self.device.xp.empty(2, np.int64)
+            first = self.device.empty(2, np.int64)
             self.launch_table("first_bad", 1, 256, (self.packed, first), "grid")
-            self._first_bad = [-1 if found == self.rois else found for found in first.tolist()]
+            answer = self.device.answer(first, (self.rois, self.rois))
+            self._first_bad = [-1 if found == self.rois else found for found in answer]
         return self._first_bad
 
     def launch(

@@ -145,9 +145,9 @@ class RoiTable:
     def first_invalid(self) -> int:
         """First invalid row, -1 if all are valid; waits for the device."""
         if self._first_invalid is None:
-            first = self.device.xp.empty(1, np.int64)
+            first = self.device.empty(1, np.int64)
             self.launch_table("first_invalid", 1, 256, (self.packed_rois, first))
-            found = int(first[0])
+            (found,) = self.device.answer(first, (self.rois,))
             self._first_invalid = -1 if found == self.rois else found
         return self._first_invalid
 
@@ -198,7 +198,7 @@ class RoiTable:
             elif n * rois <= LOOKED_AT:
                 self._sorted = Memory(self.device, _wanted_of_order(rois, n))
                 order, start = self._sorted.parts["order"], self._sorted.parts["start"]
-                arguments = self.memory.parts["image"], np.int64(rois), np.int64(n), order, start
+                arguments: Arguments = self.memory.parts["image"], np.int64(rois), np.int64(n), order, start
                 self.launch_table("order_by_image", n, CONSTANTS["rois"]["SORTERS"], arguments)
                 self._by_image = BY_IMAGE(order=order, start=start)
             else:
