@@ -5,47 +5,27 @@ import shutil
 import numpy as np
 import pytest
 from closeness import assert_same_bits
-from cuda_host import arrays
 from cuda_host.arrays import ndarray
+from recorded_passes import BINS, CHANNELS, IMAGES, ROIS, SHAPE, boxes, counted_plans
 
 import roicy
-from roicy import _backend, _once, cuda
+from roicy import cuda
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-
-SHAPE = IMAGES, CHANNELS, HEIGHT, WIDTH = 2, 4, 10, 12
-ROIS, BINS = 5, (2, 3)
-
-
-class Calls:
-    """How often arguments were handled one by one."""
-
-    count = 0
 
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch):
-    """Count plans on the stand-in for a device, whose kernels are told of addresses alone."""
-    arrays.install(monkeypatch, by_address=True)
-    counted, settled = Calls(), _once._plan
-
-    def plan(kind, kernels, *arguments, **options):
-        counted.count += kernels is not _backend.cpu
-        return settled(kind, kernels, *arguments, **options)
-
-    monkeypatch.setattr(_once, "_plan", plan)
-    monkeypatch.setattr(_once, "_known", type(_once._known)(256, _once.Kind))
-    return counted
+    """How often arguments were handled one by one."""
+    return counted_plans(monkeypatch)
 
 
 def drawn(seed, dtype="float32"):
     rng = np.random.default_rng(seed)
-    corners = rng.uniform(0, 6, (ROIS, 2))
-    rows = [rng.integers(0, IMAGES, ROIS), corners, corners + rng.uniform(1, 5, (ROIS, 2))]
     return {
         "grad_output": rng.standard_normal((ROIS, CHANNELS, *BINS)).astype(dtype),
         "features": rng.standard_normal(SHAPE).astype(dtype),
-        "rois": np.column_stack(rows).astype(np.float32),
+        "rois": boxes(rng),
         "offsets": rng.uniform(-1, 1, (ROIS, 2, *BINS)).astype(np.float32),
         "mask": rng.uniform(0, 1, (ROIS, 1, *BINS)).astype(np.float32),
     }
