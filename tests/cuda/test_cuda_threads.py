@@ -77,3 +77,36 @@ def test_tables_that_are_added_meanwhile(monkeypatch):
         expected = described(roicy.rmac_plan(SHAPE), drawn(seed))
         assert_same_bits(described(plan, drawn(seed)), expected)
     assert added
+
+
+def test_a_recording_that_ends_while_another_thread_asks(monkeypatch):
+    """A thread whose call is not recorded asks whether boxes are valid when the recording is over."""
+    kernels = cuda.kernels()
+    features, boxes = drawn(0), np.array([[0, 0, 0, 4, 4], [1, 1, 1, 5, 5]], np.float32)
+    begun, asked = threading.Event(), threading.Event()
+    launch, captures, threads = kernels.launch, kernels.captures, []
+
+    def pool(images):
+        return roicy.roi_align(images, ndarray(boxes.copy()), 2)
+
+    def launched(*arguments):
+        if threading.current_thread() in threads:
+            begun.set()
+            assert asked.wait(60)
+        launch(*arguments)
+
+    def captured():
+        if kernels.recording is not None and threading.current_thread() not in threads:
+            asked.set()
+            threads[0].join(60)
+            assert kernels.recording is None
+        return captures()
+
+    expected = described(pool, features)
+    monkeypatch.setattr(kernels, "launch", launched)
+    monkeypatch.setattr(kernels, "captures", captured)
+    threads.append(threading.Thread(target=described, args=(pool, features)))
+    threads[0].start()
+    assert begun.wait(60)
+    assert_same_bits(described(pool, features), expected)
+    assert asked.is_set()

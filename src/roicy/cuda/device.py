@@ -189,9 +189,10 @@ class Device:
 
         With `good` as the first ones the call goes on, as calls like it do.
         """
-        if self.recording is not None:
+        recording = self.recording
+        if recording is not None:
             self.captures()  # nobody can wait for a stream that records a graph
-            self.recording.asks(address(numbers), good)
+            recording.asks(address(numbers), good)
         found: list[int] = numbers.tolist()
         return found
 
