@@ -281,3 +281,22 @@ def test_levels_that_are_given(times):
         pool(np.array([0, 1, 2, -1, 0, 1], np.int32))
     with pytest.raises(ValueError, match="levels"):
         pool(np.array([0, 1, 2, -1, 3, 1], np.int32))
+
+
+def test_pyramids_that_differ_in_what_is_done_about_invalid_boxes():
+    """Calls that look at no box are no example for those that do."""
+    maps, rois, _ = pyramid(np.random.default_rng(0), False)
+    options = {"output_size": (2, 3), "spatial_scales": (1, 1 / 2, 1 / 4)}
+
+    def pool(invalid):
+        own = [ndarray(one.copy()) for one in maps]
+        return roicy.multi_scale_roi_align(own, ndarray(rois.copy()), invalid=invalid, **options)
+
+    for invalid in ("nan", "raise") * 4:
+        Waits.count = 0
+        pool(invalid)
+        assert Waits.count == (invalid == "raise")
+    rois[3, 2] = np.nan
+    assert np.isnan(pool("nan")._array[3]).all()
+    with pytest.raises(ValueError, match="rois row 3"):
+        pool("raise")
