@@ -30,7 +30,6 @@ _POINTER = struct.Struct("@P")
 #: The array with number 1 begins at address 0: bytes of it are the addresses of what stays where it is.
 Place: TypeAlias = tuple[int, int]
 
-
 #: What the host asks: after how many launches, at which byte of the call's own memory the answer is, and
 #: with which first numbers of it, int64, the call goes on.
 Question: TypeAlias = tuple[int, int, tuple[int, ...]]
